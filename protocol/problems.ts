@@ -1,0 +1,36 @@
+/** Every reason for which a device can be refused, with the status code that goes with it. */
+export const statusCodes = {
+  InvalidRequest: 400,
+  InvalidToken: 401,
+  TokenExpired: 401,
+  Forbidden: 403,
+  AlreadyProvisioned: 409,
+  KeyMismatch: 409,
+  PayloadTooLarge: 413,
+  InvalidCsr: 422,
+  Throttled: 429,
+  InternalFailure: 500,
+  UpstreamUnavailable: 503,
+} as const;
+
+export type ErrorCode = keyof typeof statusCodes;
+
+/** A refusal is a value. `message` is for the firmware engineer: what is wrong and what to do, no help to an attacker. */
+export type Problem = { readonly code: ErrorCode; readonly message: string; readonly retryAfterSeconds?: number };
+
+export function problem(code: ErrorCode, message: string, retryAfterSeconds?: number): Problem {
+  return retryAfterSeconds === undefined ? { code, message } : { code, message, retryAfterSeconds };
+}
+
+/** The sentences that more than one part says; each is the same for every device that meets it. */
+export const problems = {
+  /** The same words for an unknown serial and for a wrong token: an answer must not tell which serials exist. */
+  invalidToken: problem('InvalidToken', 'the token does not fit this serial; check both against the enrolment list'),
+  tokenExpired: problem('TokenExpired', 'the token has expired; ask the fleet owner for a new one'),
+  blocked: problem('Forbidden', 'this device is blocked; ask the gateway operator to unblock it'),
+  alreadyProvisioned: problem(
+    'AlreadyProvisioned',
+    'this token has vended its certificate and the time to ask again is over; ask the fleet owner to reissue',
+  ),
+  otherDevice: problem('Forbidden', 'this connection speaks for another serial; use one connection per device'),
+} as const;

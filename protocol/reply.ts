@@ -1,0 +1,55 @@
+import { type Problem, statusCodes } from './problems.ts';
+import type { Request } from './request.ts';
+
+/** What a vend hands to a device. `privateKeyPem` is there when AWS or the gateway made the key. */
+export type Credentials = {
+  readonly certificateId: string;
+  readonly certificatePem: string;
+  readonly privateKeyPem?: string;
+  readonly thingName: string;
+  readonly endpoint: string;
+  readonly rootCaPem: string;
+};
+
+/** The answer to one request, before it takes the form that the device asked for. */
+export type Answer = { readonly accepted: Credentials } | { readonly rejected: Problem };
+
+/** What of a request shapes the form of its reply. */
+export type ReplyForm = Pick<Request, 'id' | 'format'>;
+
+/**
+ * The payload of a reply message, JSON. A rejection always has statusCode, errorCode and errorMessage, as in AWS IoT
+ * Fleet Provisioning, so that one parser serves both.
+ * @param now epoch milliseconds; sent as `time` (epoch seconds), for devices without a clock
+ */
+export function encodeReply(answer: Answer, form: ReplyForm, now: number): Buffer {
+  const id = form.id === undefined ? {} : { id: form.id };
+  const body =
+    'accepted' in answer
+      ? { status: 'accepted', ...id, ...accepted(answer.accepted, form), time: Math.floor(now / 1000) }
+      : { status: 'rejected', ...id, ...rejected(answer.rejected) };
+  return Buffer.from(JSON.stringify(body));
+}
+
+function accepted(credentials: Credentials, form: ReplyForm) {
+  const write = form.format === 'der' ? base64Der : (pem: string) => pem;
+  const { certificateId, certificatePem, privateKeyPem, thingName, endpoint, rootCaPem } = credentials;
+  return {
+    certificateId,
+    certificatePem: write(certificatePem),
+    ...(privateKeyPem === undefined ? {} : { privateKey: write(privateKeyPem) }),
+    thingName,
+    endpoint,
+    rootCa: write(rootCaPem),
+  };
+}
+
+function rejected(reason: Problem) {
+  const retry = reason.retryAfterSeconds === undefined ? {} : { retryAfter: reason.retryAfterSeconds };
+  return { statusCode: statusCodes[reason.code], errorCode: reason.code, errorMessage: reason.message, ...retry };
+}
+
+/** A PEM block without its armour (RFC 7468): base64 of the DER. */
+function base64Der(pem: string): string {
+  return pem.replace(/-----(BEGIN|END) [A-Z0-9 ]+-----|\s/g, '');
+}

@@ -1,0 +1,81 @@
+import { z } from 'zod';
+import { type Problem, problem } from './problems.ts';
+
+/** Largest request payload, in bytes. */
+export const maxRequestBytes = 8 * 1024;
+
+export type KeyKind = 'rsa' | 'ec';
+
+/** What a device asks for, after parsing. Everything but the token may be logged. */
+export type Request = {
+  readonly id?: string;
+  readonly token?: string;
+  /** PEM or base64 DER as the device sent it, not yet verified */
+  readonly csr?: string;
+  readonly key: KeyKind;
+  readonly format: 'pem' | 'der';
+};
+
+export type Parsed =
+  | { readonly ok: true; readonly request: Request }
+  | { readonly ok: false; readonly problem: Problem; readonly id?: string };
+
+const text = (name: string) => z.string(`"${name}" must be a string`);
+
+/** Unknown keys are ignored: old gateways must take what newer firmware sends. */
+const shape = z.object({
+  id: text('id').max(36, '"id" has at most 36 characters').optional(),
+  token: text('token').min(1, '"token" is empty').max(512, '"token" has at most 512 characters').optional(),
+  csr: text('csr').min(1, '"csr" is empty').optional(),
+  key: z.enum(['rsa', 'ec'], '"key" must be "rsa" or "ec"').default('rsa'),
+  format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
+});
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/**
+ * Reads a request payload. A refusal says what is wrong with it and carries the device's `id` where one could be read.
+ * Error texts never quote the payload: it may hold a token.
+ */
+export function parseRequest(payload: Uint8Array): Parsed {
+  if (payload.byteLength > maxRequestBytes)
+    return refuse(
+      problem('PayloadTooLarge', `the request has ${payload.byteLength} bytes; at most ${maxRequestBytes} are taken`),
+    );
+  const value = decode(payload);
+  if (value === undefined) return refuse(problem('InvalidRequest', 'the payload is not valid JSON in UTF-8'));
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return refuse(problem('InvalidRequest', 'the payload must be a JSON object'));
+  const result = shape.safeParse(value);
+  if (result.success) return { ok: true, request: withoutUndefined(result.data) };
+  const reasons = [...new Set(result.error.issues.map((issue) => issue.message))].join('; ');
+  return refuse(problem('InvalidRequest', reasons), readId(value));
+}
+
+function refuse(reason: Problem, id?: string): Parsed {
+  return id === undefined ? { ok: false, problem: reason } : { ok: false, problem: reason, id };
+}
+
+function decode(payload: Uint8Array): unknown {
+  try {
+    return JSON.parse(utf8.decode(payload));
+  } catch {
+    return undefined;
+  }
+}
+
+function readId(value: object): string | undefined {
+  const id = (value as { id?: unknown }).id;
+  return typeof id === 'string' && id.length <= 36 ? id : undefined;
+}
+
+function withoutUndefined(data: z.infer<typeof shape>): Request {
+  const { id, token, csr, key, format } = data;
+  return {
+    ...(id === undefined ? {} : { id }),
+    ...(token === undefined ? {} : { token }),
+    ...(csr === undefined ? {} : { csr }),
+    key,
+    format,
+  };
+}

@@ -1,0 +1,35 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+
+/** Bytes of randomness in a token that we make: 160 bits, 27 characters. */
+const tokenBytes = 20;
+
+/** 128 bits need 22 characters even of base64url; anything shorter can be guessed. */
+const minTokenLength = 22;
+const maxTokenLength = 512;
+
+/** A new one-time registration token. It is shown once and stored nowhere. */
+export function makeToken(random: (size: number) => Buffer = randomBytes): string {
+  return random(tokenBytes).toString('base64url');
+}
+
+/** Why a token that somebody else made cannot be taken; undefined when it can. Never quotes the token. */
+export function tokenFault(token: string): string | undefined {
+  if (!/^[\x21-\x7e]*$/.test(token)) return 'the token has characters other than printable ASCII without spaces';
+  if (token.length < minTokenLength)
+    return `the token has ${token.length} characters; at least ${minTokenLength} (128 random bits) are needed`;
+  if (token.length > maxTokenLength)
+    return `the token has ${token.length} characters; at most ${maxTokenLength} are taken`;
+  if (new Set(token).size < 6) return 'the token is not random: it repeats a few characters';
+  return undefined;
+}
+
+/** What is kept of a token: `sha256:<hex>`. A plain hash is enough because a token has at least 128 random bits. */
+export function hashToken(token: string): string {
+  return `sha256:${createHash('sha256').update(token, 'utf8').digest('hex')}`;
+}
+
+/** Compares two token hashes in constant time. */
+export function sameHash(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}

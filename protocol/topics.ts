@@ -1,0 +1,22 @@
+/** The device API's topics. `<serial>` is always the last and only variable level. */
+const request = 'cvm/request/';
+const reply = 'cvm/reply/';
+
+export const requestTopic = (serial: string): string => request + serial;
+export const replyTopic = (serial: string): string => reply + serial;
+
+/** The serial that a request topic names, unchecked; undefined when it is not a request topic. */
+export function serialOfRequest(topic: string): string | undefined {
+  return lastLevel(topic, request);
+}
+
+/** The serial that a reply topic filter names, unchecked; undefined when it is not a reply topic. */
+export function serialOfReply(filter: string): string | undefined {
+  return lastLevel(filter, reply);
+}
+
+function lastLevel(topic: string, prefix: string): string | undefined {
+  if (!topic.startsWith(prefix)) return undefined;
+  const level = topic.slice(prefix.length);
+  return level === '' || level.includes('/') ? undefined : level;
+}

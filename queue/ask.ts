@@ -1,0 +1,34 @@
+import { createHash } from 'node:crypto';
+import type { KeyKind } from '../protocol/request.ts';
+
+/**
+ * One question of one device, as it waits in Redis: nothing in it is secret. The token is there only as its hash, and
+ * `replyKey` is the public half of a key pair that only the token yields again.
+ */
+export type Ask = {
+  /** unique to this question; its answer is kept under it */
+  readonly askId: string;
+  readonly serial: string;
+  readonly tokenHash: string;
+  /** X25519 public key, base64url */
+  readonly replyKey: string;
+  /** PEM, its signature and key checked */
+  readonly csrPem?: string;
+  readonly key: KeyKind;
+  /** epoch milliseconds */
+  readonly receivedAt: number;
+};
+
+/**
+ * The address of whoever presented this token for this serial: the same for every connection and broker, and of no use
+ * to anybody without the token.
+ */
+export function boxOf(serial: string, tokenHash: string): string {
+  return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
+}
+
+/** Where the broker puts questions. `add` resolves when the question is stored; it rejects when it may not be. */
+export interface AskQueue {
+  add(ask: Ask): Promise<void>;
+  close(): Promise<void>;
+}

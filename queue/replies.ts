@@ -1,0 +1,27 @@
+/** A sealed answer on its way. `box` says whose it is, `askId` which question it answers. */
+export type SealedReply = { readonly askId: string; readonly box: string; readonly sealed: string };
+
+/** A vend's answer, kept for the replay window so that the same token gets the same certificate again. */
+export type KeptReply = { readonly certificateId: string; readonly sealed: string };
+
+/** The worker's side. Every method resolves when Redis has stored it. */
+export interface ReplyStore {
+  /** Keeps the answer to a question for a while and announces it to all brokers. */
+  deliver(reply: SealedReply): Promise<void>;
+  keep(box: string, reply: KeptReply, windowMs: number): Promise<void>;
+  kept(box: string): Promise<KeptReply | undefined>;
+  erase(box: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * The broker's side. Announcements can be missed (Redis pub/sub keeps nothing for who was away), answers cannot: they
+ * wait under their question, so a broker asks again for those that it still owes.
+ */
+export interface ReplyFeed {
+  /** Calls `listener` for every announced answer, and `onResume` whenever announcements may have been missed. */
+  listen(listener: (reply: SealedReply) => void, onResume: () => void): Promise<void>;
+  /** Of these questions, those that are answered. */
+  fetch(askIds: readonly string[]): Promise<SealedReply[]>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,75 @@
+import type { Problem } from '../protocol/problems.ts';
+
+/** `0` may apply · `1` applying · `-1` registered: it holds its certificate · `-2` blocked by an operator */
+export type ApplyState = 0 | 1 | -1 | -2;
+
+/** One row of the association table. */
+export type Device = {
+  readonly serial: string;
+  /** `sha256:<hex>` of the one-time token */
+  readonly tokenHash: string;
+  readonly applyState: ApplyState;
+  /** epoch milliseconds of the last certificate request; 0 before the first */
+  readonly requestedAt: number;
+  readonly enrolledAt: number;
+  /** the fence: raised by every claim; a write that names an older attempt is refused */
+  readonly attempt: number;
+  /** epoch milliseconds; while it lies ahead, nobody else may take up an unfinished attempt */
+  readonly leaseUntil?: number;
+  readonly certificateId?: string;
+  readonly tokenExpiresAt?: number;
+  readonly policyName?: string;
+  readonly thingTypeName?: string;
+  readonly thingGroupName?: string;
+};
+
+export type Enrolment = Pick<Device, 'serial' | 'tokenHash' | 'enrolledAt'> &
+  Partial<Pick<Device, 'tokenExpiresAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>>;
+
+export type ClaimRequest = {
+  readonly serial: string;
+  readonly tokenHash: string /** epoch ms */;
+  readonly now: number;
+  readonly leaseMs: number;
+};
+
+export type Claim =
+  /** this attempt is ours until the lease ends; `device` is the row after the claim, with what earlier attempts recorded */
+  | { readonly outcome: 'claimed'; readonly device: Device }
+  /** another attempt of the same device is under way */
+  | { readonly outcome: 'busy'; readonly until: number }
+  /** the token is right and has vended its certificate already */
+  | { readonly outcome: 'registered'; readonly device: Device }
+  | { readonly outcome: 'refused'; readonly problem: Problem };
+
+/**
+ * The association table. Promises of every adapter:
+ *
+ * - Each method is one atomic write (or read); its answer is the decision. Of two callers that ask at once, one wins.
+ * - Reads see every write that was answered before them.
+ * - A write of an attempt (`record`, `finish`, `release`) takes effect only while that attempt is the latest and the
+ *   device is applying; otherwise it changes nothing and answers false.
+ * - Repeating a write that took effect but whose answer was lost answers as the first time (`record`, `finish`); a
+ *   repeated `claim` is a new attempt, once the lease is over.
+ * - An outage is an exception; a refusal is a value.
+ */
+export interface Registry {
+  /** Adds a device that may apply. False when the serial is there already; the row is then unchanged. */
+  enrol(enrolment: Enrolment): Promise<boolean>;
+  find(serial: string): Promise<Device | undefined>;
+  /** All devices, in no particular order, page by page. */
+  list(): AsyncIterable<Device>;
+  /**
+   * Takes the device's one right to a certificate, or an attempt whose lease is over. The token is judged before
+   * anything else: who does not know it learns nothing about the device.
+   */
+  claim(request: ClaimRequest): Promise<Claim>;
+  /** Notes the certificate of this attempt, replacing that of an earlier, withdrawn one. */
+  record(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  /** Ends the attempt: the device holds `certificateId` (applyState -1). */
+  finish(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  /** Gives the right back, for an attempt that ended without a certificate (applyState 0). */
+  release(serial: string, attempt: number): Promise<boolean>;
+  /** Deletes the row, provided that nothing changed since `device` was read. */
+  remove(device: Device): Promise<boolean>;
+}

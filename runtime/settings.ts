@@ -1,0 +1,155 @@
+import { availableParallelism, hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+
+/** Thrown when the configuration has problems; `problems` has all of them, one sentence each. */
+export class SettingsError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(
+      `the configuration has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems.map((p) => `  - ${p}`).join('\n')}`,
+    );
+    this.name = 'SettingsError';
+    this.problems = problems;
+  }
+}
+
+const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** `250ms`, `30s`, `15m`, `24h`, `7d` → milliseconds. */
+const duration = z.string().transform((text, context) => {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+  if (match) return Number(match[1]) * units[match[2] as keyof typeof units];
+  context.addIssue({
+    code: 'custom',
+    message: `"${text}" is not a duration; write a number and a unit: 250ms, 30s, 15m, 24h or 7d`,
+  });
+  return z.NEVER;
+});
+
+const whole = (min: number, max: number) =>
+  z.string().transform((text, context) => {
+    const value = /^\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    context.addIssue({ code: 'custom', message: `"${text}" is not a whole number from ${min} to ${max}` });
+    return z.NEVER;
+  });
+
+const port = whole(0, 65_535);
+const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
+const redisUrl = z
+  .string()
+  .regex(/^rediss?:\/\//, 'must begin with redis:// or rediss:// (TLS), as in redis://:password@redis:6379/0');
+const policyName = z
+  .string()
+  .regex(/^[\w+=,.@-]{1,128}$/, 'may hold letters, digits and +=,.@-_ (AWS IoT policy name, at most 128)');
+const tableName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{3,255}$/, 'may hold letters, digits and _.- (DynamoDB table name, 3 to 255)');
+
+/** Every setting: its environment variable, default and meaning. The one place; `.env.example` is checked against it. */
+const schema = z.object({
+  AWS_REGION: z.string().optional(),
+  CVM_AWS_LOCAL_HTTP_PORT: port.default(4566),
+  CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
+  CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
+  CVM_AWS_LOCAL_QUOTAS: z.enum(['default', 'off'], 'must be "default" or "off"').default('default'),
+  CVM_DATA_DIR: z.string().default('data'),
+  CVM_HOSTNAMES: list.default([]),
+  CVM_LISTEN: z.string().default('0.0.0.0'),
+  CVM_MQTT_PORT: port.default(8883),
+  CVM_POLICY_NAME: policyName.default('cvm-device'),
+  CVM_REPLAY_WINDOW: duration.default(units.d),
+  CVM_ROOT_CA: z.string().optional(),
+  CVM_TABLE: tableName.default('cvm-devices'),
+  CVM_TLS_CERT: z.string().optional(),
+  CVM_TLS_KEY: z.string().optional(),
+  CVM_WORKER_CONCURRENCY: whole(1, 256).default(Math.max(16, availableParallelism() * 4)),
+  LOG_LEVEL: z
+    .enum(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'must be trace, debug, info, warn, error, fatal or silent',
+    )
+    .default('info'),
+  REDIS_URL: redisUrl.optional(),
+});
+
+export const settingNames: readonly string[] = Object.keys(schema.shape);
+
+export type Settings = {
+  awsRegion: string | undefined;
+  awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
+  /** absolute path; everything that must survive a restart is below it */
+  dataDir: string;
+  /** names and addresses for the server certificate, beyond the machine's own */
+  hostnames: readonly string[];
+  machineName: string;
+  /** address to listen on */
+  listen: string;
+  logLevel: string;
+  mqttPort: number;
+  policyName: string;
+  redisUrl: string | undefined;
+  /** milliseconds */
+  replayWindowMs: number;
+  /** a PEM file that replaces Amazon Root CA 1 in replies */
+  rootCaFile: string | undefined;
+  table: string;
+  /** the operator's own server certificate, instead of one from the site CA */
+  tls: { certFile: string; keyFile: string } | undefined;
+  workerConcurrency: number;
+};
+
+/**
+ * Reads all settings from an environment. An empty variable counts as absent, as compose files and shells produce them.
+ * @throws SettingsError with every problem at once
+ */
+export function loadSettings(env: NodeJS.ProcessEnv): Settings {
+  const present = Object.fromEntries(
+    Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''),
+  );
+  const parsed = schema.safeParse(present);
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  problems.push(...unknownNames(present), ...halfPairs(present));
+  if (!parsed.success || problems.length > 0) throw new SettingsError(problems.sort());
+  const s = parsed.data;
+  return {
+    awsRegion: s.AWS_REGION,
+    awsLocal: {
+      httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,
+      mqttPort: s.CVM_AWS_LOCAL_MQTT_PORT,
+      quotas: s.CVM_AWS_LOCAL_QUOTAS,
+      keyPool: s.CVM_AWS_LOCAL_KEY_POOL,
+    },
+    dataDir: resolve(s.CVM_DATA_DIR),
+    hostnames: s.CVM_HOSTNAMES,
+    machineName: hostname(),
+    listen: s.CVM_LISTEN,
+    logLevel: s.LOG_LEVEL,
+    mqttPort: s.CVM_MQTT_PORT,
+    policyName: s.CVM_POLICY_NAME,
+    redisUrl: s.REDIS_URL,
+    replayWindowMs: s.CVM_REPLAY_WINDOW,
+    rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
+    table: s.CVM_TABLE,
+    tls:
+      s.CVM_TLS_CERT && s.CVM_TLS_KEY
+        ? { certFile: resolve(s.CVM_TLS_CERT), keyFile: resolve(s.CVM_TLS_KEY) }
+        : undefined,
+    workerConcurrency: s.CVM_WORKER_CONCURRENCY,
+  };
+}
+
+/** A mistyped name would otherwise be a setting that silently does nothing. */
+function unknownNames(present: Record<string, string | undefined>): string[] {
+  return Object.keys(present)
+    .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name))
+    .map((name) => `${name}: there is no such setting`);
+}
+
+function halfPairs(present: Record<string, string | undefined>): string[] {
+  if (!present.CVM_TLS_CERT === !present.CVM_TLS_KEY) return [];
+  return ['CVM_TLS_CERT, CVM_TLS_KEY: give both or neither'];
+}
