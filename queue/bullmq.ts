@@ -1,0 +1,87 @@
+import { DelayedError, type Job, Queue, RateLimitError, Worker } from 'bullmq';
+import type { Log } from '../runtime/log.ts';
+import type { Ask, AskQueue } from './ask.ts';
+import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
+
+const queueName = 'asks';
+
+/** A worker that died is noticed after lockDuration + stalledInterval; BullMQ's defaults take a minute. Milliseconds. */
+const lockDuration = 5000;
+const stalledInterval = 2500;
+
+/** Longest wait between two attempts at one question, in milliseconds. */
+const maxBackoffMs = 30_000;
+
+/** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
+export function createAskQueue(redisUrl: string, log: Log): AskQueue {
+  const connection = connectRedis(redisUrl, 'answer-now', log);
+  const queue = new Queue<Ask>(queueName, { connection, prefix: keyPrefix, skipVersionCheck: true });
+  queue.on('error', (err) => log.debug({ err }, 'queue'));
+  return {
+    async add(ask) {
+      await queue.add('ask', ask, {
+        jobId: ask.askId,
+        // an outage of AWS is no refusal: the question waits as long as it takes
+        attempts: Number.MAX_SAFE_INTEGER,
+        backoff: { type: 'custom' },
+        // nothing is kept of a finished job: its answer waits elsewhere, sealed
+        removeOnComplete: true,
+        removeOnFail: true,
+      });
+    },
+    async close() {
+      await queue.close();
+      await disconnectRedis(connection);
+    },
+  };
+}
+
+/** What became of a question. `again`: it goes back into the line. `slowDown`: the whole line waits. */
+export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
+
+export type AskWorker = { readonly name: string; /** false when Redis cannot be reached */ alive(): Promise<boolean>; close(): Promise<void> };
+
+/**
+ * The worker's end: calls `handle` for each question until it is answered. A handler that throws is asked again, with
+ * full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and for as long as it takes.
+ * BullMQ delivers at least once: `handle` must bear being called twice.
+ */
+export function startAskWorker(options: { redisUrl: string; concurrency: number; log: Log; handle(ask: Ask): Promise<Outcome>; random?: () => number }): AskWorker {
+  const { redisUrl, concurrency, log, handle, random = Math.random } = options;
+  const connection = connectRedis(redisUrl, 'wait', log);
+  const worker: Worker<Ask> = new Worker<Ask>(queueName, (job, lock) => run(job, lock), {
+    connection,
+    prefix: keyPrefix,
+    concurrency,
+    lockDuration,
+    stalledInterval,
+    maxStalledCount: Number.MAX_SAFE_INTEGER,
+    runRetryDelay: 1000,
+    skipVersionCheck: true,
+    settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
+  });
+  worker.on('error', (err) => log.debug({ err }, 'queue'));
+  worker.on('failed', (job, err) => log.warn({ serial: job?.data.serial, askId: job?.id, err }, 'not answered yet; trying again'));
+
+  async function run(job: Job<Ask>, lock: string | undefined): Promise<void> {
+    const outcome = await handle(job.data);
+    if (outcome === 'answered') return;
+    if ('slowDown' in outcome) {
+      await worker.rateLimit(outcome.slowDown);
+      throw new RateLimitError();
+    }
+    await job.moveToDelayed(Date.now() + outcome.again, lock);
+    throw new DelayedError();
+  }
+
+  return {
+    name: 'worker',
+    async alive() {
+      return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
+    },
+    async close() {
+      await worker.close();
+      await disconnectRedis(connection);
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import type { Log } from '../runtime/log.ts';
+import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
+import type { KeptReply, ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
+
+const channel = `${keyPrefix}:replies`;
+const answerKey = (askId: string) => `${keyPrefix}:answer:${askId}`;
+const keptKey = (box: string) => `${keyPrefix}:kept:${box}`;
+
+/** How long the answer to one question waits for a broker that missed its announcement, in milliseconds. */
+const answerMs = 10 * 60_000;
+
+/** The worker's side of the replies, in Redis. Everything stored or sent is sealed (`sealing.ts`). */
+export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
+  const redis = connectRedis(redisUrl, 'wait', log);
+  return {
+    async deliver(reply) {
+      const text = JSON.stringify(reply);
+      // stored first: an announcement that nobody hears must leave the answer behind
+      await redis.set(answerKey(reply.askId), text, 'PX', answerMs);
+      await redis.publish(channel, text);
+    },
+    async keep(box, reply, windowMs) {
+      await redis.set(keptKey(box), JSON.stringify(reply), 'PX', Math.max(1, Math.round(windowMs)));
+    },
+    async kept(box) {
+      const text = await redis.get(keptKey(box));
+      return text === null ? undefined : (JSON.parse(text) as KeptReply);
+    },
+    async erase(box) {
+      await redis.del(keptKey(box));
+    },
+    close: () => disconnectRedis(redis),
+  };
+}
+
+/** The broker's side of the replies, in Redis. */
+export function createReplyFeed(redisUrl: string, log: Log): ReplyFeed {
+  const subscriber = connectRedis(redisUrl, 'wait', log);
+  const reader = connectRedis(redisUrl, 'answer-now', log);
+  return {
+    async listen(listener, onResume) {
+      subscriber.on('message', (_channel, text) => listener(JSON.parse(text) as SealedReply));
+      // ioredis subscribes again by itself after a lost connection; what was said meanwhile it cannot know
+      subscriber.on('ready', onResume);
+      await subscriber.subscribe(channel);
+    },
+    async fetch(askIds) {
+      if (askIds.length === 0) return [];
+      const texts = await reader.mget(askIds.map(answerKey));
+      return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as SealedReply);
+    },
+    async close() {
+      await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);
+    },
+  };
+}
