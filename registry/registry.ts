@@ -68,7 +68,10 @@ export interface Registry {
   record(serial: string, attempt: number, certificateId: string): Promise<boolean>;
   /** Ends the attempt: the device holds `certificateId` (applyState -1). */
   finish(serial: string, attempt: number, certificateId: string): Promise<boolean>;
-  /** Gives the right back, for an attempt that ended without a certificate (applyState 0). */
+  /**
+   * Gives the right back, for an attempt that ended unfinished (applyState 0). A certificate that it recorded stays in
+   * the row: the next claim finds it.
+   */
   release(serial: string, attempt: number): Promise<boolean>;
   /** Deletes the row, provided that nothing changed since `device` was read. */
   remove(device: Device): Promise<boolean>;

@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { createServer, type TLSSocket } from 'node:tls';
+import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
+import type { Account } from './account.ts';
+import type { Logger } from './main.ts';
+import { policyDocuments } from './policies.ts';
+import { allows } from './policy-document.ts';
+
+/**
+ * AWS IoT's MQTT data plane, as far as identity goes: mutual TLS, and only a certificate that is registered, ACTIVE and
+ * allowed by its policies gets in. What is not allowed closes the connection, as AWS does.
+ * @see https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
+ */
+export async function startDataPlane(options: { account: Account; port: number; host: string; tls: { key: string; cert: string }; log: Logger }) {
+  const { account, port, host, tls, log } = options;
+  const identities = new WeakMap<Client, string>();
+  const sockets = new Map<TLSSocket, string>();
+
+  function may(client: Client | null, action: string, resource: string, clientId: string = client?.id ?? ''): boolean {
+    const certificate = account.store.get('certificate', client === null ? '' : (identities.get(client) ?? ''));
+    if (certificate?.status !== 'ACTIVE') return false;
+    const attached = account.store.get('thingPrincipal', `${clientId} ${certificate.certificateArn}`) !== undefined;
+    return allows(policyDocuments(account, certificate.certificateArn), action, account.arn(resource), { clientId, ...(attached ? { thingName: clientId } : {}) });
+  }
+
+  /** Every hook is wrapped: one that throws ends the process. */
+  function decide(judge: () => boolean, done: (allowed: boolean) => void): void {
+    let allowed = false;
+    try {
+      allowed = judge();
+    } catch (err) {
+      log.error({ err }, 'data plane');
+    }
+    done(allowed);
+  }
+
+  const broker = new Aedes({
+    preConnect(client, packet, done) {
+      const socket = client.conn as TLSSocket;
+      identities.set(client, sockets.get(socket) ?? '');
+      decide(
+        () => may(client, 'iot:Connect', `client/${packet.clientId}`, packet.clientId),
+        (allowed) => {
+          if (!allowed) log.info({ clientId: packet.clientId, certificateId: sockets.get(socket) }, 'data plane: connection refused by certificate or policy');
+          done(allowed ? null : new Error('not authorized'), allowed);
+        },
+      );
+    },
+    authorizePublish(client, packet, done) {
+      decide(() => may(client, 'iot:Publish', `topic/${packet.topic}`), (allowed) => done(allowed ? null : new Error('not authorized')));
+    },
+    authorizeSubscribe(client, subscription, done) {
+      decide(() => may(client, 'iot:Subscribe', `topicfilter/${subscription.topic}`), (allowed) => (allowed ? done(null, subscription) : done(new Error('not authorized'), null)));
+    },
+    authorizeForward(client, packet) {
+      let allowed = false;
+      decide(() => may(client, 'iot:Receive', `topic/${packet.topic}`), (answer) => {
+        allowed = answer;
+      });
+      return allowed ? packet : (null as unknown as AedesPublishPacket);
+    },
+  });
+  broker.on('clientError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));
+  broker.on('connectionError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));
+  await broker.listen();
+
+  const server = createServer({ ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' }, (socket) => {
+    // registered or not is decided by the certificate itself, as AWS takes certificates of any CA that were registered
+    const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
+    const certificateId = raw === undefined ? '' : createHash('sha256').update(raw).digest('hex');
+    socket.on('error', () => {});
+    if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
+      log.info({ certificateId }, 'data plane: certificate is not registered and active');
+      socket.destroy();
+      return;
+    }
+    sockets.set(socket, certificateId);
+    socket.once('close', () => sockets.delete(socket));
+    broker.handle(socket);
+  });
+  server.on('tlsClientError', (_err, socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
+
+  account.onCertificateChange.push((certificateId) => {
+    if (account.store.get('certificate', certificateId)?.status === 'ACTIVE') return;
+    for (const [socket, id] of sockets) if (id === certificateId) socket.destroy();
+  });
+
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : port,
+    async close(): Promise<void> {
+      const closed = new Promise((resolve) => server.close(resolve));
+      await new Promise<void>((resolve) => broker.close(resolve));
+      for (const socket of sockets.keys()) socket.destroy();
+      await closed;
+    },
+  };
+}

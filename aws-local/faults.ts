@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { ApiError } from './errors.ts';
+
+const rule = z.strictObject({
+  /** an operation's name, `DynamoDB`, `DynamoDB.UpdateItem` and so on, or `*` */
+  operation: z.string(),
+  kind: z.enum(['fail-before', 'act-and-lose-answer', 'stall', 'throttle', 'latency']),
+  /** how likely it strikes, 0 to 1; always, when absent */
+  probability: z.number().min(0).max(1).optional(),
+  /** how often it strikes at most */
+  times: z.number().int().positive().optional(),
+  /** for stall and latency */
+  ms: z.number().int().nonnegative().optional(),
+  status: z.number().int().optional(),
+  errorName: z.string().optional(),
+});
+
+export type FaultRule = z.infer<typeof rule>;
+
+/** What can go wrong with AWS, dialled while it runs. */
+export function createFaults(random: () => number = Math.random) {
+  let rules: (FaultRule & { left: number })[] = [];
+
+  function strikes(operation: string): FaultRule[] {
+    return rules.filter((candidate) => {
+      const meant = candidate.operation === '*' || candidate.operation === operation || operation.startsWith(`${candidate.operation}.`);
+      if (!meant || candidate.left <= 0 || random() >= (candidate.probability ?? 1)) return false;
+      candidate.left--;
+      return true;
+    });
+  }
+
+  return {
+    /** Replaces all rules. @throws when one is not a rule */
+    set(next: readonly unknown[]): void {
+      rules = z.array(rule).parse(next).map((each) => ({ ...each, left: each.times ?? Number.POSITIVE_INFINITY }));
+    },
+    get: (): FaultRule[] => rules.map(({ left: _left, ...each }) => each),
+    /** Lets the faults of a call happen. @returns whether its answer is to be lost @throws what AWS would answer */
+    async strike(operation: string): Promise<{ loseAnswer: boolean }> {
+      let loseAnswer = false;
+      for (const fault of strikes(operation)) {
+        if (fault.kind === 'latency') await sleep(fault.ms ?? 100);
+        if (fault.kind === 'stall') await sleep(fault.ms ?? 60_000, undefined, { ref: false });
+        if (fault.kind === 'throttle') throw throttled(operation);
+        if (fault.kind === 'fail-before') throw new ApiError(fault.errorName ?? (operation.startsWith('DynamoDB') ? 'InternalServerError' : 'ServiceUnavailableException'), 'fault: failed before acting', fault.status ?? (operation.startsWith('DynamoDB') ? 500 : 503));
+        if (fault.kind === 'act-and-lose-answer') loseAnswer = true;
+      }
+      return { loseAnswer };
+    },
+  };
+}
+
+export type Faults = ReturnType<typeof createFaults>;
+
+export function throttled(operation: string): ApiError {
+  return operation.startsWith('DynamoDB') ? new ApiError('ProvisionedThroughputExceededException', 'Rate exceeded', 400) : new ApiError('ThrottlingException', 'Rate exceeded');
+}

@@ -1,0 +1,72 @@
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import dynalite from 'dynalite';
+import type { Account } from './account.ts';
+import { openAuthority } from './certificate-authority.ts';
+import { startDataPlane } from './data-plane.ts';
+import { createFaults, type Faults } from './faults.ts';
+import { createHttp } from './http.ts';
+import { createKeyPool } from './key-pool.ts';
+import { createQuotas, type Quotas } from './quotas.ts';
+import { openStore } from './store.ts';
+
+type LogLine = (about: object, message: string) => void;
+export type Logger = { readonly info: LogLine; readonly warn: LogLine; readonly error: LogLine; readonly debug: LogLine };
+
+export type AwsLocalOptions = {
+  readonly dataDir: string;
+  /** 0 takes a free one */
+  readonly httpPort: number;
+  readonly mqttPort: number;
+  /** address to listen on, 127.0.0.1 unless given */
+  readonly host?: string;
+  /** what DescribeEndpoint says; a host name without a port, as AWS's are */
+  readonly endpointAddress?: string;
+  readonly quotas?: Quotas;
+  /** RSA key pairs to make beforehand */
+  readonly keyPool?: number;
+  readonly account?: string;
+  readonly region?: string;
+  /** milliseconds for which a detached thing is still seen as attached */
+  readonly detachMs?: number;
+  readonly log?: Logger;
+};
+
+export type AwsLocal = { readonly httpUrl: string; readonly mqttPort: number; readonly rootCaFile: string; readonly faults: Faults; close(): Promise<void> };
+
+const silent: Logger = { info() {}, warn() {}, error() {}, debug() {} };
+
+/** Starts the stand-in for AWS IoT Core and DynamoDB. Its state is below `dataDir`. @throws when a port is taken */
+export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal> {
+  const { dataDir, host = '127.0.0.1', endpointAddress = 'localhost', account: accountId = '000000000000', region = 'us-east-1', log = silent } = options;
+  const authority = await openAuthority(dataDir);
+  const store = openStore(join(dataDir, 'iot'));
+  const account: Account = { store, authority, keys: createKeyPool(options.keyPool ?? 0), endpointAddress, detachMs: options.detachMs ?? 20, arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`, onCertificateChange: [] };
+  const dynamo = dynalite({ path: join(dataDir, 'dynamodb'), createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
+  const faults = createFaults();
+  const http = createHttp({ account, faults, quotas: createQuotas(options.quotas ?? 'default'), dynamo, log });
+  const httpPort = await listen(http, options.httpPort, host);
+  const dataPlane = await startDataPlane({ account, port: options.mqttPort, host, tls: await authority.serverCertificate([endpointAddress]), log });
+  await account.keys.filled;
+  return {
+    httpUrl: `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${httpPort}`,
+    mqttPort: dataPlane.port,
+    rootCaFile: authority.rootFile,
+    faults,
+    async close() {
+      const closed = new Promise((resolve) => http.close(resolve));
+      http.closeAllConnections();
+      await Promise.all([closed, dataPlane.close()]);
+      // what was detached a moment ago is still to be written down
+      await new Promise((resolve) => setTimeout(resolve, account.detachMs));
+      await new Promise((resolve) => dynamo.close(resolve));
+      store.close();
+    },
+  };
+}
+
+async function listen(server: Server, port: number, host: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : port;
+}

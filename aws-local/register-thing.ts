@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { type Account, certificateOf, type Operation } from './account.ts';
+import { CreateCertificateFromCsr, UpdateCertificate } from './certificates.ts';
+import { refuse } from './errors.ts';
+import { AttachPolicy } from './policies.ts';
+import { AttachThingPrincipal, CreateThing } from './things.ts';
+
+const resource = z.object({ Type: z.string(), Properties: z.record(z.string(), z.unknown()).default({}) });
+const template = z.object({ Parameters: z.record(z.string(), z.object({ Default: z.string().optional() })).default({}), Resources: z.record(z.string(), resource) });
+
+/**
+ * Provisions by a template: thing, certificate and policy, parameters by `Ref`.
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/API_RegisterThing.html
+ */
+export const RegisterThing: Operation = async (account, input) => {
+  const { Parameters, Resources } = readTemplate(input.templateBody);
+  const given = (input.parameters ?? {}) as Record<string, string>;
+  const values = Object.fromEntries(Object.entries(Parameters).map(([name, { Default }]) => [name, given[name] ?? Default]));
+  const find = (type: string) => Object.entries(Resources).find(([, each]) => each.Type === type);
+  const property = (type: string, name: string) => resolve(find(type)?.[1].Properties[name], values);
+
+  const certificate = await certificateFor(account, property('AWS::IoT::Certificate', 'CertificateSigningRequest'), property('AWS::IoT::Certificate', 'CertificateId'));
+  const arns: Record<string, string> = { certificate: certificate.certificateArn };
+  const thingName = property('AWS::IoT::Thing', 'ThingName');
+  if (thingName !== undefined) {
+    const thingTypeName = property('AWS::IoT::Thing', 'ThingTypeName');
+    await CreateThing(account, { thingName, ...(thingTypeName === undefined ? {} : { thingTypeName }) });
+    await AttachThingPrincipal(account, { thingName, principal: certificate.certificateArn });
+    arns.thing = account.arn(`thing/${thingName}`);
+  }
+  const policyName = property('AWS::IoT::Policy', 'PolicyName');
+  if (policyName !== undefined) await AttachPolicy(account, { policyName, target: certificate.certificateArn });
+  if ((property('AWS::IoT::Certificate', 'Status') ?? 'ACTIVE').toUpperCase() === 'ACTIVE') await UpdateCertificate(account, { certificateId: certificate.certificateId, newStatus: 'ACTIVE' });
+  return { certificatePem: certificate.certificatePem, resourceArns: arns };
+};
+
+function readTemplate(body: unknown): z.infer<typeof template> {
+  try {
+    return template.parse(JSON.parse(String(body)));
+  } catch {
+    return refuse('InvalidRequestException', 'The template body is not valid');
+  }
+}
+
+function resolve(value: unknown, values: Record<string, string | undefined>): string | undefined {
+  if (typeof value === 'string') return value;
+  const ref = (value as { Ref?: unknown } | undefined)?.Ref;
+  return typeof ref === 'string' ? values[ref] : undefined;
+}
+
+async function certificateFor(account: Account, csr: string | undefined, certificateId: string | undefined) {
+  if (certificateId !== undefined) return certificateOf(account.store, certificateId);
+  const made = (await CreateCertificateFromCsr(account, { certificateSigningRequest: csr })) as { certificateId: string };
+  return certificateOf(account.store, made.certificateId);
+}

@@ -1,0 +1,67 @@
+import { type Problem, problem, problems } from '../protocol/problems.ts';
+import { parseRequest, type Request } from '../protocol/request.ts';
+import { isSerial, serialRule } from '../protocol/serial.ts';
+import type { AskQueue } from '../queue/ask.ts';
+import { within } from '../runtime/deadline.ts';
+import { checkCsr } from './csr.ts';
+import type { Desk } from './desk.ts';
+import type { Limits } from './limits.ts';
+import { type Proof, prove, type Session } from './session.ts';
+
+export type Intake = { readonly asks: AskQueue; readonly desk: Desk; readonly limits: Limits; now(): number; newId(): string };
+
+/** `stored`: the question is in Redis and will be answered. A refusal is answered at once, on this connection. */
+export type Accepted = { readonly outcome: 'stored' } | { readonly outcome: 'refused'; readonly problem: Problem; readonly id?: string };
+
+const noToken = problem('InvalidToken', 'the request has no token: put it into the payload as "token", or into CONNECT as the password with the serial as user name');
+
+/**
+ * Takes one request in: parse, check the CSR, hash the token, store. It resolves only when the request is stored or
+ * refused, since the PUBACK that follows is a promise.
+ * @param named the serial as the topic names it
+ * @throws when the request could not be stored; then there must be no PUBACK
+ */
+export async function acceptRequest(session: Session, named: string, message: { payload: Uint8Array; retain: boolean }, intake: Intake): Promise<Accepted> {
+  if (!isSerial(named)) return refuse(problem('InvalidRequest', serialRule));
+  if (session.serial !== undefined && session.serial !== named) return refuse(problems.otherDevice);
+  session.serial = named;
+  if (message.retain) return refuse(problem('InvalidRequest', 'a request must not be retained: publish it with the retain flag off'));
+
+  const parsed = parseRequest(message.payload);
+  if (!parsed.ok) return refuse(parsed.problem, parsed.id);
+  const { request } = parsed;
+  const proof = request.token === undefined ? session.proof : prove(session, named, request.token);
+  if (proof === undefined) return refuse(noToken, request.id);
+  const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
+  if (csr?.ok === false) return refuse(csr.problem, request.id);
+  return store(session, named, request, proof, csr?.csrPem, intake);
+}
+
+async function store(session: Session, serial: string, request: Request, proof: Proof, csrPem: string | undefined, intake: Intake): Promise<Accepted> {
+  const { asks, desk, limits } = intake;
+  const form = { format: request.format, ...(request.id === undefined ? {} : { id: request.id }) };
+  const fingerprint = JSON.stringify([proof.box, csrPem ?? request.key]);
+  const same = [...session.asks.values()].find((ask) => ask.fingerprint === fingerprint);
+  if (same !== undefined) {
+    // stored already, and still to be answered: once is enough
+    same.form = form;
+    return { outcome: 'stored' };
+  }
+  if (session.asks.size >= limits.maxAsksPerConnection) return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
+
+  const [askId, receivedAt] = [intake.newId(), intake.now()];
+  const ask = { askId, serial, tokenHash: proof.tokenHash, replyKey: proof.keys.publicKey, key: request.key, receivedAt, ...(csrPem === undefined ? {} : { csrPem }) };
+  // owed before it is stored: the answer may be here before Redis' word that it has the question
+  desk.open(session, { askId, proof, fingerprint, form, since: receivedAt });
+  try {
+    await within(limits.storeMs, 'storing a request', asks.add(ask));
+  } catch (error) {
+    desk.withdraw(session, askId);
+    throw error;
+  }
+  return { outcome: 'stored' };
+}
+
+function refuse(reason: Problem, id?: string): Accepted {
+  return id === undefined ? { outcome: 'refused', problem: reason } : { outcome: 'refused', problem: reason, id };
+}

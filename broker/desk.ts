@@ -1,0 +1,106 @@
+import { type Answer, encodeReply, type ReplyForm } from '../protocol/reply.ts';
+import { replyTopic } from '../protocol/topics.ts';
+import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
+import { openAnswer } from '../queue/sealing.ts';
+import type { Log } from '../runtime/log.ts';
+import type { Counters } from './counters.ts';
+import type { OpenAsk, Proof, Session } from './session.ts';
+
+/** How often the answers that are still owed are looked for, and for how long one waits for its announcement, in ms. */
+const lookMs = 2000;
+const batch = 500;
+
+/** The form in which a connection that did not ask hears an answer. */
+const plainForm: ReplyForm = { format: 'pem' };
+
+/**
+ * Where questions wait for their answers. It knows which connection asked what, and who presented which token; an answer
+ * goes to the asker, and, when it is a certificate, to the others that presented the same token and subscribed.
+ */
+export function createDesk(options: { feed: ReplyFeed; counters: Counters; log: Log; now(): number; maxTokens: number }) {
+  const { feed, counters, log, now, maxTokens } = options;
+  const open = new Map<string, { session: Session; ask: OpenAsk }>();
+  const byBox = new Map<string, Set<Session>>();
+  let looking = false;
+  const timer = setInterval(() => void look(lookMs), lookMs);
+
+  function present(session: Session, proof: Proof): void {
+    session.presented.set(proof.box, proof);
+    const sessions = byBox.get(proof.box) ?? new Set();
+    byBox.set(proof.box, sessions.add(session));
+    const [oldest] = session.presented.keys();
+    if (session.presented.size > maxTokens && oldest !== undefined) forget(session, oldest);
+  }
+
+  function forget(session: Session, box: string): void {
+    session.presented.delete(box);
+    const sessions = byBox.get(box);
+    sessions?.delete(session);
+    if (sessions?.size === 0) byBox.delete(box);
+  }
+
+  function deliver(reply: SealedReply): void {
+    const asked = open.get(reply.askId);
+    if (asked !== undefined && asked.ask.proof.box === reply.box) {
+      const answer = openAnswer(asked.ask.proof.keys, reply.box, reply.sealed);
+      withdraw(asked.session, reply.askId);
+      if (answer === undefined) log.warn({ serial: asked.session.serial, askId: reply.askId }, 'an answer does not open with the token that asked');
+      else send(asked.session, answer, asked.ask.form);
+    }
+    for (const session of byBox.get(reply.box) ?? []) if (session !== asked?.session && session.subscribed) copy(session, reply);
+  }
+
+  /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */
+  function copy(session: Session, reply: SealedReply): void {
+    const proof = session.presented.get(reply.box);
+    const answer = proof && openAnswer(proof.keys, reply.box, reply.sealed);
+    if (answer !== undefined && 'accepted' in answer) send(session, answer, plainForm);
+  }
+
+  function send(session: Session, answer: Answer, form: ReplyForm): void {
+    const serial = session.serial ?? '';
+    counters.answered(answer);
+    session.send(replyTopic(serial), encodeReply(answer, form, now())).catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
+  }
+
+  function withdraw(session: Session, askId: string): void {
+    open.delete(askId);
+    session.asks.delete(askId);
+  }
+
+  /** Looks for answers whose announcement may have been missed. */
+  async function look(olderThanMs: number): Promise<void> {
+    if (looking) return;
+    looking = true;
+    try {
+      const due = [...open.values()].filter(({ ask }) => now() - ask.since >= olderThanMs).map(({ ask }) => ask.askId);
+      for (let start = 0; start < due.length; start += batch) for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
+    } catch (err) {
+      log.debug({ err }, 'could not look for answers; trying again');
+    } finally {
+      looking = false;
+    }
+  }
+
+  return {
+    start: () => feed.listen(deliver, () => void look(0)),
+    present,
+    /** The answer to this question is owed to this connection from now on. */
+    open(session: Session, ask: OpenAsk): void {
+      present(session, ask.proof);
+      open.set(ask.askId, { session, ask });
+      session.asks.set(ask.askId, ask);
+    },
+    withdraw,
+    /** The connection is gone; its questions are answered to whoever asks them again. */
+    leave(session: Session): void {
+      for (const askId of [...session.asks.keys()]) withdraw(session, askId);
+      for (const box of [...session.presented.keys()]) forget(session, box);
+    },
+    close(): void {
+      clearInterval(timer);
+    },
+  };
+}
+
+export type Desk = ReturnType<typeof createDesk>;

@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto';
+import type { AedesOptions, AedesPublishPacket, AuthenticateError, Client, ConnectPacket } from 'aedes';
+import { encodeReply } from '../protocol/reply.ts';
+import { isSerial } from '../protocol/serial.ts';
+import { replyTopic } from '../protocol/topics.ts';
+import { within } from '../runtime/deadline.ts';
+import type { Log } from '../runtime/log.ts';
+import { acceptRequest, type Intake } from './accept-request.ts';
+import { judgePublish, judgeSubscribe } from './access.ts';
+import type { Counters } from './counters.ts';
+import { createSession, prove, type Session } from './session.ts';
+
+type Hooks = Required<Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>>;
+
+/** CONNACK return code 4, bad user name or password [MQTT-3.2.2-4]. */
+const badUserName = 4;
+
+/**
+ * What aedes asks us. Each hook is wrapped, since one that throws ends the process, and has a deadline, since one that
+ * never calls back holds its connection for ever.
+ */
+export function createHooks(options: { intake: Intake; counters: Counters; log: Log }): Hooks {
+  const { intake, counters, log } = options;
+  const sessions = new WeakMap<Client, Session>();
+  const hookMs = intake.limits.storeMs + 1000;
+
+  /** Runs an asynchronous hook: its outcome, or its failure, reaches `done` exactly once. */
+  function answer<T>(name: string, work: () => Promise<T>, done: (error: Error | null, outcome?: T) => void): void {
+    within(hookMs, name, Promise.resolve().then(work)).then(
+      (outcome) => done(null, outcome),
+      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+
+  function sessionOf(client: Client | null): Session {
+    const session = client === null ? undefined : sessions.get(client);
+    if (session === undefined) throw new Error('there is no such connection');
+    return session;
+  }
+
+  function begin(client: Client): Session {
+    const { remoteAddress } = client.conn as { remoteAddress?: string };
+    const session = createSession(remoteAddress, (topic, payload) => writeTo(client, topic, payload));
+    sessions.set(client, session);
+    client.conn.once('close', () => intake.desk.leave(session));
+    return session;
+  }
+
+  async function publish(session: Session, packet: AedesPublishPacket): Promise<void> {
+    const publication = judgePublish(packet.topic, packet.qos);
+    if (publication.kind === 'forbidden') throw new Error(publication.reason);
+    const payload = Buffer.from(packet.payload);
+    const { retain } = packet;
+    // neither token nor retained message goes any further inside the broker
+    packet.payload = Buffer.alloc(0);
+    packet.retain = false;
+    if (publication.kind === 'ack') return void log.debug({ serial: session.serial }, 'acknowledged');
+
+    counters.counts.requests++;
+    const accepted = await acceptRequest(session, publication.serial, { payload, retain }, intake);
+    if (accepted.outcome === 'stored') {
+      counters.counts.stored++;
+      return;
+    }
+    counters.refused(accepted.problem.code);
+    log.info({ serial: publication.serial, remoteAddress: session.remoteAddress, errorCode: accepted.problem.code, reason: accepted.problem.message }, 'refused');
+    const form = { format: 'pem' as const, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
+    // where the device listens: the reply topic of the serial that it named. It goes to this connection only.
+    await session.send(replyTopic(publication.serial), encodeReply({ rejected: accepted.problem }, form, intake.now()));
+  }
+
+  return {
+    preConnect(client, packet, done) {
+      guarded((error) => done(error, false), () => {
+        const reason = connectFault(packet);
+        if (reason !== undefined) throw new Error(reason);
+        anonymize(packet, intake.limits.keepaliveSeconds);
+        begin(client);
+        done(null, true);
+      });
+    },
+    authenticate(client, username, password, done) {
+      guarded((error) => done(error as AuthenticateError, null), () => {
+        // without a password a user name proves nothing: AWS's own clients send a line of metrics there
+        if (username === undefined || password === undefined || password.length === 0) return done(null, true);
+        if (!isSerial(username)) return done(Object.assign(new Error('the user name is not a serial'), { returnCode: badUserName }) as AuthenticateError, null);
+        const session = sessionOf(client);
+        session.serial = username;
+        session.proof = prove(session, username, password.toString());
+        intake.desk.present(session, session.proof);
+        done(null, true);
+      });
+    },
+    authorizePublish(client, packet, done) {
+      answer('authorizePublish', () => publish(sessionOf(client), packet), (error) => {
+        if (error) log.info({ topic: packet.topic, err: { name: error.name, message: error.message } }, 'closing a connection without an acknowledgement');
+        done(error);
+      });
+    },
+    authorizeSubscribe(client, subscription, done) {
+      guarded(() => done(null, null), () => {
+        const session = sessionOf(client);
+        const serial = judgeSubscribe(subscription.topic, session.serial);
+        if (serial === undefined) return done(null, null);
+        session.serial = serial;
+        session.subscribed = true;
+        done(null, subscription);
+      });
+    },
+    /** Last line of defence: only what we are sending to this very connection leaves. */
+    authorizeForward(client, packet) {
+      const ours = sessions.get(client)?.sending.has(packet.payload as Buffer) ?? false;
+      // null is what aedes takes for "no"; its type does not say so
+      return ours ? packet : (null as unknown as AedesPublishPacket);
+    },
+  };
+}
+
+/** Runs a synchronous hook; what it throws becomes its answer. */
+function guarded(fail: (error: Error) => void, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    fail(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+function connectFault(packet: ConnectPacket): string | undefined {
+  if (packet.will) return 'a will is refused: nobody publishes in the name of a device';
+  if ((packet as { bridgeMode?: boolean }).bridgeMode) return 'bridges are refused';
+  return undefined;
+}
+
+/**
+ * Client ids are ours, so that two devices with the same one live side by side and nobody is thrown out by a namesake; a
+ * session is always clean, so that no reply is ever stored for it. 22 characters: MQTT 3.1 allows 23 [MQTT 3.1, 3.1].
+ */
+function anonymize(packet: ConnectPacket, keepaliveSeconds: number): void {
+  packet.clientId = randomBytes(16).toString('base64url');
+  packet.clean = true;
+  packet.keepalive = packet.keepalive ? Math.min(packet.keepalive, keepaliveSeconds) : keepaliveSeconds;
+}
+
+function writeTo(client: Client, topic: string, payload: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (client.closed) return reject(new Error('the connection is closed'));
+    client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, (error) => (error ? reject(error) : resolve()));
+  });
+}

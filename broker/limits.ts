@@ -1,0 +1,21 @@
+/** What one connection, and all together, may take. Times in milliseconds. */
+export const defaultLimits = {
+  /** largest packet; aedes has no limit of its own. A request payload above 8 KiB but below this gets its answer */
+  maxPacketBytes: 16 * 1024,
+  /** connections in total */
+  maxConnections: 10_000,
+  /** questions of one connection that wait for their answer */
+  maxAsksPerConnection: 8,
+  /** tokens that one connection is remembered to have presented */
+  maxTokensPerConnection: 8,
+  handshakeMs: 10_000,
+  connectMs: 5000,
+  /** a reader that takes nothing for so long is cut */
+  drainMs: 10_000,
+  /** for Redis to store a question; a device waits for its PUBACK meanwhile */
+  storeMs: 5000,
+  /** keep-alive of a client that wants none, in seconds: a connection that is silent for longer is dead */
+  keepaliveSeconds: 600,
+};
+
+export type Limits = typeof defaultLimits;

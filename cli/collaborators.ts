@@ -1,0 +1,77 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { createAskQueue } from '../queue/bullmq.ts';
+import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
+import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
+import { createDynamoRegistry } from '../registry/dynamodb.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { Lifecycle } from '../runtime/lifecycle.ts';
+import type { Log } from '../runtime/log.ts';
+import { type Settings, SettingsError } from '../runtime/settings.ts';
+import { createAwsIssuer } from '../worker/aws-iot.ts';
+import type { Issuer } from '../worker/issuer.ts';
+import type { Cycle } from '../worker/provision.ts';
+import { amazonRootCa } from '../worker/root-ca.ts';
+import { startWorker } from '../worker/worker.ts';
+import { startBroker } from '../broker/server.ts';
+import { loadTlsMaterial } from '../broker/tls/site-ca.ts';
+import { keepHeartbeat } from './heartbeat.ts';
+
+/** How long one attempt at a certificate has before another may take it up, in milliseconds. The fence keeps both safe. */
+const leaseMs = 10_000;
+
+/** The adapters are picked here and nowhere else. What is started is closed by the lifecycle, last first. */
+export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
+
+export function connectRegistry({ settings, lifecycle }: Collaborators): Registry {
+  const client = new DynamoDBClient({});
+  lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
+  return createDynamoRegistry(client, settings.table);
+}
+
+export function connectIssuer({ log, lifecycle }: Collaborators): Issuer {
+  const issuer = createAwsIssuer({ log });
+  lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
+  return issuer;
+}
+
+export async function runBroker(with_: Collaborators, redisUrl: string) {
+  const { settings, log, lifecycle } = with_;
+  const { hostnames, machineName, dataDir } = settings;
+  const tls = await loadTlsMaterial({ dataDir, hostnames, machineName, ...(settings.tls === undefined ? {} : { own: settings.tls }) });
+  warnOfRedis(redisUrl, log);
+  const asks = createAskQueue(redisUrl, log);
+  lifecycle.add({ name: 'ask queue', close: () => asks.close() });
+  const replies = createReplyFeed(redisUrl, log);
+  lifecycle.add({ name: 'reply feed', close: () => replies.close() });
+  const broker = lifecycle.add(await startBroker({ port: settings.mqttPort, listen: settings.listen, tls, asks, replies, log }));
+  log.info({ port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names }, 'broker is listening');
+  return { broker, tls };
+}
+
+export async function runWorker(with_: Collaborators, redisUrl: string): Promise<void> {
+  const { settings, log, lifecycle } = with_;
+  const { policyName, replayWindowMs } = settings;
+  const rootCaPem = amazonRootCa(settings.rootCaFile);
+  warnOfRedis(redisUrl, log);
+  const replies = createReplyStore(redisUrl, log);
+  lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const cycle: Cycle = { registry: connectRegistry(with_), issuer: connectIssuer(with_), replies, rootCaPem, policyName, replayWindowMs, leaseMs, now: Date.now };
+  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log }));
+  lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
+  log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
+}
+
+/** @throws SettingsError when there is no REDIS_URL, for the parts that cannot bring their own Redis */
+export function needRedis(settings: Settings): string {
+  if (settings.redisUrl !== undefined) return settings.redisUrl;
+  throw new SettingsError(['REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)']);
+}
+
+/** Says loudly, as soon as Redis answers, what in its settings breaks a promise. */
+function warnOfRedis(redisUrl: string, log: Log): void {
+  const redis = connectRedis(redisUrl, 'wait', log.child({}, { level: 'silent' }));
+  redisWarnings(redis)
+    .then((warnings) => warnings.forEach((warning) => log.warn(warning)))
+    .catch((err: unknown) => log.debug({ err }, 'could not read the settings of Redis'))
+    .finally(() => disconnectRedis(redis));
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { hashToken, makeToken } from '../protocol/token.ts';
+import { awsCommand } from './aws.ts';
+import { awsLocalCommand } from './aws-local.ts';
+import { connectIssuer, connectRegistry, needRedis, runBroker, runWorker } from './collaborators.ts';
+import { devicesCommand } from './devices.ts';
+import { healthCommand } from './health.ts';
+import { forOneCommand, main, serve } from './program.ts';
+import { simCommand } from './sim.ts';
+import { upCommand } from './up.ts';
+
+const packageFile = new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url);
+const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
+
+const print = (line: string) => console.log(line);
+
+const program = new Command('cvm')
+  .description('Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.')
+  .version(version)
+  .showHelpAfterError('(cvm --help says more)');
+
+program.addCommand(upCommand());
+program
+  .command('broker')
+  .description('the MQTT broker that devices talk to (needs REDIS_URL)')
+  .action(() => serve((with_) => runBroker(with_, needRedis(with_.settings))));
+program
+  .command('worker')
+  .description('takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)')
+  .action(() => serve((with_) => runWorker(with_, needRedis(with_.settings))));
+program.addCommand(devicesCommand({ registry: async () => connectRegistry(forOneCommand()), issuer: async () => connectIssuer(forOneCommand()), write: print, now: Date.now }));
+program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
+program.addCommand(awsCommand());
+program.addCommand(awsLocalCommand());
+program.addCommand(healthCommand());
+
+/** Fresh devices for the simulator, a bounded number at a time. */
+async function enrol(serials: readonly string[]): Promise<{ serial: string; token: string }[]> {
+  const registry = connectRegistry(forOneCommand());
+  const devices = serials.map((serial) => ({ serial, token: makeToken() }));
+  for (let start = 0; start < devices.length; start += 50) {
+    const batch = devices.slice(start, start + 50);
+    await Promise.all(batch.map(({ serial, token }) => registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })));
+  }
+  return devices;
+}
+
+async function siteCa(): Promise<string> {
+  const { dataDir } = forOneCommand().settings;
+  return readFile(join(dataDir, 'tls', 'site-ca.crt'), 'utf8');
+}
+
+await main(program, process.argv);

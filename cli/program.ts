@@ -1,0 +1,79 @@
+import { Command, CommanderError } from 'commander';
+import { createLifecycle } from '../runtime/lifecycle.ts';
+import { createLog, type Log } from '../runtime/log.ts';
+import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
+import { awsIsConfigured, dropEmptyAwsVariables, findLocalAws, useLocalAws } from './environment.ts';
+import type { Collaborators } from './collaborators.ts';
+
+/** Wrong use of the program: exit status 2, message only. */
+export class UsageError extends Error {}
+
+/** Settings for a command: those of the environment, checked, with the stand-in of this data folder where no AWS is named. */
+export function readSettings(): Settings {
+  dropEmptyAwsVariables(process.env);
+  const settings = loadSettings(process.env);
+  if (awsIsConfigured(process.env)) return settings;
+  const local = findLocalAws(settings.dataDir);
+  if (local === undefined) return settings;
+  useLocalAws(process.env, local);
+  return loadSettings(process.env);
+}
+
+export function collaborators(settings: Settings = readSettings(), log: Log = createLog(settings.logLevel)): Collaborators {
+  return { settings, log, lifecycle: createLifecycle(log) };
+}
+
+/** Runs a part until a signal, then closes what it started. */
+export async function serve(start: (with_: Collaborators) => Promise<unknown>): Promise<void> {
+  const with_ = collaborators();
+  const { log, lifecycle } = with_;
+  const signal = lifecycle.untilSignal();
+  try {
+    await start(with_);
+    log.info({ signal: await signal }, 'closing');
+  } finally {
+    await lifecycle.close();
+  }
+}
+
+let shared: Collaborators | undefined;
+
+/**
+ * What a command that does one thing and ends works with; `main` closes it. Such a command prints its own outcome, so
+ * the log is quiet unless LOG_LEVEL asks for more.
+ */
+export function forOneCommand(): Collaborators {
+  if (shared === undefined) {
+    const settings = readSettings();
+    shared = collaborators(settings, createLog(process.env.LOG_LEVEL ? settings.logLevel : 'warn'));
+  }
+  return shared;
+}
+
+/** Exit statuses: 0 done, 1 failed, 2 wrong use or wrong configuration. */
+export async function main(program: Command, argv: readonly string[]): Promise<void> {
+  program.exitOverride();
+  for (const command of everyCommand(program)) command.exitOverride();
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = statusOf(error);
+  } finally {
+    await shared?.lifecycle.close();
+  }
+}
+
+function* everyCommand(command: Command): Iterable<Command> {
+  for (const child of command.commands) {
+    yield child;
+    yield* everyCommand(child);
+  }
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const usage = error instanceof SettingsError || error instanceof UsageError;
+  console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
+  if (!usage && process.env.LOG_LEVEL === 'trace' && error instanceof Error) console.error(error.stack);
+  return usage ? 2 : 1;
+}

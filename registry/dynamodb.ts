@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto';
+import { type AttributeValue, ConditionalCheckFailedException, DeleteItemCommand, type DynamoDBClient, GetItemCommand, PutItemCommand, ScanCommand, UpdateItemCommand, type UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
+import { claimVerdict } from './claim-rules.ts';
+import type { ApplyState, Device, Enrolment, Registry } from './registry.ts';
+
+type Item = Record<string, AttributeValue>;
+
+const S = (text: string): AttributeValue => ({ S: text });
+const N = (value: number): AttributeValue => ({ N: String(value) });
+
+/** The write of an attempt counts only while that attempt is the latest and the device is applying. */
+const currentAttempt = 'applyState = :applying AND attempt = :attempt';
+
+/** A claim may be taken. Mirrors `claimVerdict`, which names the reason when it may not. */
+const mayClaim =
+  'accessToken = :token AND (attribute_not_exists(tokenExpiresAt) OR tokenExpiresAt > :now)' +
+  ' AND (applyState = :may OR (applyState = :applying AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now)))';
+
+/**
+ * The association table in DynamoDB. Every change is one conditional write of one item.
+ * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html
+ */
+export function createDynamoRegistry(client: DynamoDBClient, table: string): Registry {
+  const key = (serial: string): Item => ({ productId: S(serial) });
+
+  async function find(serial: string): Promise<Item | undefined> {
+    return (await client.send(new GetItemCommand({ TableName: table, Key: key(serial), ConsistentRead: true }))).Item;
+  }
+
+  /** One conditional write. @returns false when the condition did not hold */
+  async function update(serial: string, input: Pick<UpdateItemCommandInput, 'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues'>): Promise<boolean> {
+    return held(client.send(new UpdateItemCommand({ TableName: table, Key: key(serial), ...input })));
+  }
+
+  return {
+    enrol: (enrolment) => held(client.send(new PutItemCommand({ TableName: table, Item: itemOf(enrolment), ConditionExpression: 'attribute_not_exists(productId)' }))),
+
+    async find(serial) {
+      const item = await find(serial);
+      return item && deviceOf(item);
+    },
+
+    async *list() {
+      let from: Item | undefined;
+      do {
+        const page = await client.send(new ScanCommand({ TableName: table, ConsistentRead: true, ...(from === undefined ? {} : { ExclusiveStartKey: from }) }));
+        for (const item of page.Items ?? []) yield deviceOf(item);
+        from = page.LastEvaluatedKey;
+      } while (from !== undefined);
+    },
+
+    async claim(request) {
+      const claimId = randomUUID();
+      try {
+        const { Attributes } = await client.send(
+          new UpdateItemCommand({
+            TableName: table,
+            Key: key(request.serial),
+            UpdateExpression: 'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimId = :claim ADD attempt :one',
+            ConditionExpression: mayClaim,
+            ExpressionAttributeNames: { '#timestamp': 'timestamp' },
+            ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':token': S(request.tokenHash), ':now': N(request.now), ':lease': N(request.now + request.leaseMs), ':claim': S(claimId), ':one': N(1) },
+            ReturnValues: 'ALL_NEW',
+            ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+          }),
+        );
+        return { outcome: 'claimed', device: deviceOf(Attributes ?? {}) };
+      } catch (error) {
+        if (!(error instanceof ConditionalCheckFailedException)) throw error;
+        const item = error.Item ?? (await find(request.serial));
+        // the SDK repeats a call whose answer was lost: then this is our own claim that stands in the way
+        if (item?.claimId?.S === claimId) return { outcome: 'claimed', device: deviceOf(item) };
+        return claimVerdict(item && deviceOf(item), request) ?? { outcome: 'busy', until: request.now };
+      }
+    },
+
+    record: (serial, attempt, certificateId) =>
+      update(serial, { UpdateExpression: 'SET certId = :cert', ConditionExpression: currentAttempt, ExpressionAttributeValues: { ':applying': N(1), ':attempt': N(attempt), ':cert': S(certificateId) } }),
+
+    finish: (serial, attempt, certificateId) =>
+      update(serial, {
+        UpdateExpression: 'SET applyState = :registered REMOVE leaseUntil, claimId',
+        // repeating it is finishing it: the state may be that of the first time
+        ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
+        ExpressionAttributeValues: { ':applying': N(1), ':registered': N(-1), ':attempt': N(attempt), ':cert': S(certificateId) },
+      }),
+
+    release: (serial, attempt) =>
+      update(serial, { UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimId', ConditionExpression: currentAttempt, ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) } }),
+
+    remove: (device) =>
+      held(
+        client.send(
+          new DeleteItemCommand({
+            TableName: table,
+            Key: key(device.serial),
+            ConditionExpression: 'accessToken = :token AND applyState = :state AND attempt = :attempt',
+            ExpressionAttributeValues: { ':token': S(device.tokenHash), ':state': N(device.applyState), ':attempt': N(device.attempt) },
+          }),
+        ),
+      ),
+  };
+}
+
+/** Whether a conditional write took effect. @throws whatever is not about its condition */
+async function held(write: Promise<unknown>): Promise<boolean> {
+  try {
+    await write;
+    return true;
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return false;
+    throw error;
+  }
+}
+
+function itemOf(enrolment: Enrolment): Item {
+  const { serial, tokenHash, enrolledAt, tokenExpiresAt, policyName, thingTypeName, thingGroupName } = enrolment;
+  return {
+    productId: S(serial),
+    accessToken: S(tokenHash),
+    timestamp: N(0),
+    applyState: N(0),
+    attempt: N(0),
+    enrolledAt: N(enrolledAt),
+    ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt: N(tokenExpiresAt) }),
+    ...(policyName === undefined ? {} : { policyName: S(policyName) }),
+    ...(thingTypeName === undefined ? {} : { thingTypeName: S(thingTypeName) }),
+    ...(thingGroupName === undefined ? {} : { thingGroupName: S(thingGroupName) }),
+  };
+}
+
+/** Rows that the reference design's own tools wrote have the five fields only. */
+function deviceOf(item: Item): Device {
+  const text = (name: string, as: string = name) => (item[name]?.S === undefined ? {} : { [as]: item[name].S });
+  const number = (name: string) => (item[name]?.N === undefined ? {} : { [name]: Number(item[name].N) });
+  return {
+    serial: item.productId?.S ?? '',
+    tokenHash: item.accessToken?.S ?? '',
+    applyState: Number(item.applyState?.N ?? 0) as ApplyState,
+    requestedAt: Number(item.timestamp?.N ?? 0),
+    enrolledAt: Number(item.enrolledAt?.N ?? 0),
+    attempt: Number(item.attempt?.N ?? 0),
+    ...number('leaseUntil'),
+    ...text('certId', 'certificateId'),
+    ...number('tokenExpiresAt'),
+    ...text('policyName'),
+    ...text('thingTypeName'),
+    ...text('thingGroupName'),
+  };
+}

@@ -1,0 +1,58 @@
+import { claimVerdict } from './claim-rules.ts';
+import type { ApplyState, Device, Registry } from './registry.ts';
+
+/** The association table in memory: for tests and for trying things out. Atomic because nothing in a method waits. */
+export function createMemoryRegistry(): Registry {
+  const rows = new Map<string, Device>();
+
+  /** A write of an attempt: it counts only while that attempt is the latest and the device is applying. */
+  function write(serial: string, attempt: number, change: (row: Device) => Device): boolean {
+    const row = rows.get(serial);
+    if (row?.applyState !== 1 || row.attempt !== attempt) return false;
+    rows.set(serial, change(row));
+    return true;
+  }
+
+  return {
+    async enrol(enrolment) {
+      if (rows.has(enrolment.serial)) return false;
+      rows.set(enrolment.serial, { ...enrolment, applyState: 0, requestedAt: 0, attempt: 0 });
+      return true;
+    },
+    async find(serial) {
+      return rows.get(serial);
+    },
+    async *list() {
+      yield* rows.values();
+    },
+    async claim(request) {
+      const row = rows.get(request.serial);
+      const verdict = claimVerdict(row, request);
+      if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
+      const device: Device = { ...row, applyState: 1, requestedAt: request.now, attempt: row.attempt + 1, leaseUntil: request.now + request.leaseMs };
+      rows.set(request.serial, device);
+      return { outcome: 'claimed', device };
+    },
+    async record(serial, attempt, certificateId) {
+      return write(serial, attempt, (row) => ({ ...row, certificateId }));
+    },
+    async finish(serial, attempt, certificateId) {
+      const row = rows.get(serial);
+      if (row?.applyState === -1 && row.attempt === attempt && row.certificateId === certificateId) return true;
+      if (row?.certificateId !== certificateId) return false;
+      return write(serial, attempt, (current) => withoutLease(current, -1));
+    },
+    async release(serial, attempt) {
+      return write(serial, attempt, (row) => withoutLease(row, 0));
+    },
+    async remove(device) {
+      const row = rows.get(device.serial);
+      if (row?.tokenHash !== device.tokenHash || row.applyState !== device.applyState || row.attempt !== device.attempt) return false;
+      return rows.delete(device.serial);
+    },
+  };
+}
+
+function withoutLease({ leaseUntil: _ended, ...row }: Device, applyState: ApplyState): Device {
+  return { ...row, applyState };
+}

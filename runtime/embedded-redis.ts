@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { Log } from './log.ts';
+
+export type EmbeddedRedis = { readonly name: 'redis'; readonly url: string; readonly pid: number; close(): Promise<void>; /** as a power cut would */ kill(): void };
+
+const startMs = 30_000;
+
+/**
+ * Starts `redis-server` as a child on a free port of 127.0.0.1, its data below `<dataDir>/redis`. Its password is made
+ * anew at each start and travels through standard input, so that it stands in no file and no process list.
+ * @throws with code ENOENT when there is no redis-server on PATH
+ */
+export async function startEmbeddedRedis(options: { dataDir: string; log: Log; port?: number }): Promise<EmbeddedRedis> {
+  const { dataDir, log } = options;
+  const folder = join(dataDir, 'redis');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const pidFile = join(folder, 'redis.pid');
+  await endOrphan(pidFile, folder, log);
+
+  const port = options.port ?? (await freePort());
+  const password = randomBytes(32).toString('hex');
+  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString()).slice(-2000);
+    });
+  }
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+  child.stdin.end(configuration(folder, port, password));
+  writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
+
+  let closing = false;
+  void ended.then((status) => {
+    if (!closing) log.error({ status, said: said.trim().split('\n').slice(-3) }, 'the embedded Redis ended by itself');
+  });
+  const url = `redis://:${password}@127.0.0.1:${port}/0`;
+  await untilReady(url, child, () => said);
+  return {
+    name: 'redis',
+    url,
+    pid: child.pid ?? 0,
+    async close() {
+      closing = true;
+      child.kill('SIGTERM');
+      await ended;
+      rmSync(pidFile, { force: true });
+    },
+    kill() {
+      closing = true;
+      child.kill('SIGKILL');
+    },
+  };
+}
+
+/** Every acknowledged write is on disk, and nothing is dropped when memory is short: a PUBACK is a promise. */
+function configuration(folder: string, port: number, password: string): string {
+  const lines = ['bind 127.0.0.1', `port ${port}`, `requirepass ${password}`, `dir "${folder}"`, 'appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction', 'save ""', 'daemonize no', 'protected-mode yes'];
+  return `${lines.join('\n')}\n`;
+}
+
+async function untilReady(url: string, child: ChildProcess, said: () => string): Promise<void> {
+  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+  redis.on('error', () => {});
+  const ready = redis.ping().then(() => 'ready' as const);
+  const ended = new Promise<'ended'>((resolve) => child.once('exit', () => resolve('ended')));
+  const outcome = await Promise.race([ready, ended, sleep(startMs, 'late' as const, { ref: false })]);
+  redis.disconnect();
+  ready.catch(() => {});
+  if (outcome === 'ready') return;
+  child.kill('SIGKILL');
+  throw new Error(`redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : said().trim()}`);
+}
+
+/** Two servers on one append-only file destroy it: whoever was left behind by a gateway that was killed is ended first. */
+async function endOrphan(pidFile: string, folder: string, log: Log): Promise<void> {
+  const pid = orphanIn(pidFile, folder);
+  if (pid === undefined) return;
+  log.warn({ pid }, 'a Redis of an earlier start is still running here; ending it');
+  process.kill(pid, 'SIGTERM');
+  for (let waited = 0; orphanIn(pidFile, folder) !== undefined; waited += 100) {
+    if (waited > 10_000) process.kill(pid, 'SIGKILL');
+    await sleep(100);
+  }
+}
+
+function orphanIn(pidFile: string, folder: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    const isRedis = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('redis-server');
+    return isRedis && readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve, reject) => server.once('listening', resolve).once('error', reject));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (typeof address !== 'object' || address === null) throw new Error('no free port on 127.0.0.1');
+  return address.port;
+}

@@ -1,0 +1,131 @@
+import { X509Certificate } from 'node:crypto';
+import { DescribeThingCommand, ListThingPrincipalsCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
+import { connectAsync } from 'mqtt';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it('receives a certificate with which it connects to AWS IoT', async () => {
+    const { serial, token } = await gateway.enrol('AA:BB:CC:00:11:22');
+    const reply = await askOnce(gateway.broker, serial, { token, id: 'r-1' }, { subscribe: true });
+    expect(reply).toMatchObject({ status: 'accepted', id: 'r-1', thingName: serial, endpoint: 'localhost' });
+    const certificate = new X509Certificate(reply.certificatePem ?? '');
+    expect(certificate.verify(new X509Certificate(reply.rootCa ?? '').publicKey)).toBe(true);
+    const aws = await connectAsync({ protocol: 'mqtts', host: 'localhost', port: gateway.aws.mqttPort, ca: reply.rootCa ?? '', cert: reply.certificatePem ?? '', key: reply.privateKey ?? '', clientId: serial, protocolVersion: 4, reconnectPeriod: 0 });
+    await aws.publishAsync(`${serial}/hello`, 'hello', { qos: 1 });
+    await aws.endAsync();
+  });
+
+  it('holds exactly one certificate, the one that the table names', async () => {
+    const { serial, token } = await gateway.enrol('one-certificate');
+    const reply = await askOnce(gateway.broker, serial, { token });
+    const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+    expect(principals).toHaveLength(1);
+    expect(principals?.[0]).toContain(reply.certificateId);
+    expect(await gateway.registry.find(serial)).toMatchObject({ applyState: -1, certificateId: reply.certificateId });
+    expect(await gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).toMatchObject({ thingName: serial });
+  });
+
+  it('gets the answer on the asking connection without having subscribed', async () => {
+    const { serial, token } = await gateway.enrol('unsubscribed');
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' }, { subscribe: false })).toMatchObject({ status: 'accepted' });
+  });
+
+  it('gets the same certificate and key when it asks again with the same token', async () => {
+    const { serial, token } = await gateway.enrol('asks-twice');
+    const first = await askOnce(gateway.broker, serial, { token, id: '1' });
+    const second = await askOnce(gateway.broker, serial, { token, id: '2' });
+    expect(second).toMatchObject({ status: 'accepted', id: '2', certificateId: first.certificateId, certificatePem: first.certificatePem, privateKey: first.privateKey });
+  });
+
+  it('gets one certificate when it asks ten times at once', async () => {
+    const { serial, token } = await gateway.enrol('asks-ten-times');
+    const replies = await Promise.all(Array.from({ length: 10 }, () => askOnce(gateway.broker, serial, { token, key: 'ec' })));
+    expect(new Set(replies.map((reply) => reply.certificateId)).size).toBe(1);
+    const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+    expect(principals).toHaveLength(1);
+  });
+
+  it('may prove its token as the CONNECT password', async () => {
+    const { serial, token } = await gateway.enrol('by-password');
+    expect(await askOnce(gateway.broker, serial, {}, { username: serial, password: token })).toMatchObject({ status: 'accepted' });
+  });
+
+  it('is served through any broker, and a proven second connection that subscribed hears it too', async () => {
+    const { serial, token } = await gateway.enrol('two-brokers');
+    const other = await gateway.startOneBroker();
+    const listener = await connectDevice(other, { username: serial, password: token });
+    await listener.client.subscribeAsync(`cvm/reply/${serial}`, { qos: 1 });
+    const asked = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    expect((await listener.next()).certificateId).toBe(asked.certificateId);
+    await listener.client.endAsync(true);
+  });
+
+  it.each([
+    ['a wrong token', 'InvalidToken', { token: 'wrong-wrong-wrong-wrong-wrong' }],
+    ['no token', 'InvalidToken', {}],
+  ])('is refused with %s, and nothing is left in AWS', async (name, errorCode, request) => {
+    const { serial } = await gateway.enrol(`refused-${name.replaceAll(' ', '-')}`);
+    const before = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+    expect(await askOnce(gateway.broker, serial, request)).toMatchObject({ status: 'rejected', statusCode: 401, errorCode });
+    expect((await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates).toHaveLength(before.certificates?.length ?? -1);
+    await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
+  });
+
+  it('is refused in the same words whether its serial is unknown or its token wrong', async () => {
+    const { serial } = await gateway.enrol('known');
+    const request = { token: 'wrong-wrong-wrong-wrong-wrong' };
+    expect(await askOnce(gateway.broker, 'unknown', request)).toEqual(await askOnce(gateway.broker, serial, request));
+  });
+
+  it('is refused when its token has expired', async () => {
+    const { serial, token } = await gateway.enrol('expired', { tokenExpiresAt: Date.now() - 1 });
+    expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ statusCode: 401, errorCode: 'TokenExpired' });
+  });
+});
+
+describe.skipIf(lacks('redis-server'))('an outage is no refusal', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it('of AWS IoT: the request waits and is answered when it is back', async () => {
+    const { serial, token } = await gateway.enrol('iot-away');
+    gateway.aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', times: 4 }]);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  });
+
+  it('of throttling: the line waits, and nothing is made twice', async () => {
+    const { serial, token } = await gateway.enrol('throttled');
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'throttle', times: 2 }]);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+    expect(principals).toHaveLength(1);
+  });
+
+  it('of the policy attachment: the certificate that exists already is the one that goes live', async () => {
+    const { serial, token } = await gateway.enrol('attach-fails');
+    gateway.aws.faults.set([{ operation: 'AttachPolicy', kind: 'fail-before', times: 4 }]);
+    const reply = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    gateway.aws.faults.set([]);
+    expect(reply).toMatchObject({ status: 'accepted' });
+    const { certificates } = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+    expect(certificates?.filter((certificate) => certificate.status === 'INACTIVE')).toEqual([]);
+  });
+
+  it('of the table: the request waits and is answered when it is back', async () => {
+    const { serial, token } = await gateway.enrol('table-away');
+    gateway.aws.faults.set([{ operation: 'DynamoDB', kind: 'fail-before', times: 4 }]);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  });
+});

@@ -1,0 +1,59 @@
+import { connectAsync, type MqttClient } from 'mqtt';
+import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+
+export type Reply = {
+  status: string;
+  id?: string;
+  statusCode?: number;
+  errorCode?: string;
+  errorMessage?: string;
+  certificateId?: string;
+  certificatePem?: string;
+  privateKey?: string;
+  thingName?: string;
+  endpoint?: string;
+  rootCa?: string;
+  time?: number;
+};
+
+/** A device as firmware would be: connects once, never reconnects by itself, and keeps what it hears. */
+export async function connectDevice(broker: { port: number; caPem: string }, options: { username?: string; password?: string; clientId?: string } = {}) {
+  const client = await connectAsync({ protocol: 'mqtts', host: 'localhost', port: broker.port, ca: broker.caPem, protocolVersion: 4, reconnectPeriod: 0, ...options });
+  const heard: { topic: string; reply: Reply }[] = [];
+  const waiting: (() => void)[] = [];
+  client.on('error', () => {});
+  client.on('message', (topic, payload) => {
+    heard.push({ topic, reply: JSON.parse(payload.toString()) as Reply });
+    for (const wake of waiting.splice(0)) wake();
+  });
+  return { client, heard, next: () => nextReply(client, heard, waiting) };
+}
+
+export type TestDevice = Awaited<ReturnType<typeof connectDevice>>;
+
+async function nextReply(client: MqttClient, heard: { reply: Reply }[], waiting: (() => void)[]): Promise<Reply> {
+  const seen = heard.length;
+  if (seen > 0) return (heard.shift() as { reply: Reply }).reply;
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('no reply within 30 s')), 30_000);
+    client.once('close', () => reject(new Error('the connection closed before the reply')));
+    waiting.push(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+  return (heard.shift() as { reply: Reply }).reply;
+}
+
+/** Connects, asks, waits for the answer, leaves. */
+export async function askOnce(broker: { port: number; caPem: string }, serial: string, request: unknown, options: { subscribe?: boolean; username?: string; password?: string } = {}): Promise<Reply> {
+  const { subscribe = false, ...connect } = options;
+  const device = await connectDevice(broker, connect);
+  try {
+    if (subscribe) await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    await device.client.publishAsync(requestTopic(serial), typeof request === 'string' || Buffer.isBuffer(request) ? request : JSON.stringify(request), { qos: 1 });
+    return await device.next();
+  } finally {
+    await device.client.endAsync(true);
+  }
+}

@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { IoTClient } from '@aws-sdk/client-iot';
+import { startAwsLocal } from '../../aws-local/main.ts';
+import { startBroker } from '../../broker/server.ts';
+import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { hashToken, makeToken } from '../../protocol/token.ts';
+import { createAskQueue } from '../../queue/bullmq.ts';
+import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
+import { createDynamoRegistry } from '../../registry/dynamodb.ts';
+import type { Enrolment } from '../../registry/registry.ts';
+import { ensureTable } from '../../registry/setup.ts';
+import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { createLifecycle } from '../../runtime/lifecycle.ts';
+import { createLog } from '../../runtime/log.ts';
+import { amazonRootCa } from '../../worker/root-ca.ts';
+import { createAwsIssuer } from '../../worker/aws-iot.ts';
+import { ensurePolicy } from '../../worker/aws-setup.ts';
+import { startWorker } from '../../worker/worker.ts';
+
+const region = 'us-east-1';
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+const [table, policyName] = ['cvm-devices', 'cvm-device'];
+
+/** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
+export async function startGateway(options: { logLevel?: string; replayWindowMs?: number } = {}) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
+  const logLines: string[] = [];
+  const sink = new Writable({ write: (chunk: Buffer, _encoding, done) => done(null, void logLines.push(chunk.toString())) });
+  const log = createLog(options.logLevel ?? 'debug', sink);
+  const lifecycle = createLifecycle(log);
+  const redis = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
+  const aws = await startAwsLocal({ dataDir: join(dataDir, 'aws-local'), httpPort: 0, mqttPort: 0, quotas: 'off', log });
+  lifecycle.add({ name: 'aws', close: () => aws.close() });
+
+  const dynamo = new DynamoDBClient({ region, credentials, endpoint: aws.httpUrl });
+  const iot = new IoTClient({ region, credentials, endpoint: aws.httpUrl });
+  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
+  const registry = createDynamoRegistry(dynamo, table);
+  const issuer = createAwsIssuer({ region, credentials, endpoint: aws.httpUrl, log });
+  lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
+
+  const startOneWorker = () => {
+    const replies = createReplyStore(redis.url, log);
+    const cycle = { registry, issuer, replies, rootCaPem: amazonRootCa(aws.rootCaFile), policyName, replayWindowMs: options.replayWindowMs ?? 86_400_000, leaseMs: 3000, now: Date.now };
+    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log });
+    return lifecycle.add({
+      name: 'worker',
+      async close() {
+        await worker.close();
+        await replies.close();
+      },
+    });
+  };
+  const startOneBroker = async () => {
+    const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
+    const [asks, replies] = [createAskQueue(redis.url, log), createReplyFeed(redis.url, log)];
+    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, asks, replies, log });
+    lifecycle.add({
+      name: 'broker',
+      async close() {
+        await broker.close();
+        await Promise.all([asks.close(), replies.close()]);
+      },
+    });
+    return { port: broker.port, counters: () => broker.counters(), caPem: tls.caPem ?? '', caFile: tls.caFile ?? '' };
+  };
+  const worker = startOneWorker();
+  const broker = await startOneBroker();
+
+  return {
+    dataDir,
+    redis,
+    aws,
+    iot,
+    dynamo,
+    registry,
+    issuer,
+    broker,
+    worker,
+    startOneBroker,
+    startOneWorker,
+    logText: () => logLines.join(''),
+    /** Enrols a device with a fresh token. */
+    async enrol(serial: string, extra: Partial<Enrolment> = {}) {
+      const token = makeToken();
+      await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now(), ...extra });
+      return { serial, token };
+    },
+    async close() {
+      await lifecycle.close();
+      dynamo.destroy();
+      iot.destroy();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+export type Gateway = Awaited<ReturnType<typeof startGateway>>;

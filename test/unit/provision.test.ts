@@ -1,0 +1,171 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { hashToken } from '../../protocol/token.ts';
+import { type Ask, boxOf } from '../../queue/ask.ts';
+import type { KeptReply, ReplyStore, SealedReply } from '../../queue/replies.ts';
+import { deriveReplyKeys, openAnswer } from '../../queue/sealing.ts';
+import { createMemoryRegistry } from '../../registry/memory.ts';
+import type { Registry } from '../../registry/registry.ts';
+import type { Certificate, Issuer, KeySource } from '../../worker/issuer.ts';
+import { CsrRefused, IssuerThrottled } from '../../worker/issuer.ts';
+import { type Cycle, provision } from '../../worker/provision.ts';
+
+const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
+const keys = deriveReplyKeys(serial, token);
+const box = boxOf(serial, hashToken(token));
+const ask: Ask = { askId: 'ask-1', serial, tokenHash: hashToken(token), replyKey: keys.publicKey, key: 'rsa', receivedAt: 0 };
+
+/** An issuer that writes down what was done, in order, and fails where it is told to. */
+function journalIssuer() {
+  const journal: string[] = [];
+  const live = new Set<string>();
+  const fail = new Map<string, Error>();
+  let made = 0;
+  const step = async (name: string) => {
+    const error = fail.get(name);
+    if (error) throw error;
+    journal.push(name);
+  };
+  const issuer: Issuer = {
+    async issue(key: KeySource): Promise<Certificate> {
+      await step('issue');
+      const certificateId = `cert-${++made}`;
+      return { certificateId, certificateArn: `arn:${certificateId}`, certificatePem: 'PEM', ...(key === 'rsa' ? { privateKeyPem: `KEY-${made}` } : {}) };
+    },
+    ensureThing: () => step('ensureThing'),
+    attach: ({ certificateId }) => step(`attach ${certificateId}`),
+    async activate(certificateId) {
+      await step('activate');
+      live.add(certificateId);
+    },
+    async withdraw(certificateId) {
+      await step(`withdraw ${certificateId}`);
+      live.delete(certificateId);
+    },
+    endpoint: async () => 'endpoint.example',
+  };
+  return { issuer, journal, live, fail };
+}
+
+function memoryReplies() {
+  const kept = new Map<string, KeptReply>();
+  const delivered: SealedReply[] = [];
+  const replies: ReplyStore = {
+    deliver: async (reply) => void delivered.push(reply),
+    keep: async (key, reply) => void kept.set(key, reply),
+    kept: async (key) => kept.get(key),
+    erase: async (key) => void kept.delete(key),
+    close: async () => {},
+  };
+  return { replies, kept, delivered };
+}
+
+describe('the issuance cycle', () => {
+  let now: number;
+  let registry: Registry;
+  let aws: ReturnType<typeof journalIssuer>;
+  let mail: ReturnType<typeof memoryReplies>;
+  let cycle: Cycle;
+  const answer = () => openAnswer(keys, box, mail.delivered.at(-1)?.sealed ?? '');
+
+  beforeEach(async () => {
+    now = 1_000_000;
+    registry = createMemoryRegistry();
+    aws = journalIssuer();
+    mail = memoryReplies();
+    cycle = { registry, issuer: aws.issuer, replies: mail.replies, rootCaPem: 'ROOT', policyName: 'cvm-device', replayWindowMs: 86_400_000, leaseMs: 10_000, now: () => now };
+    await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: 0 });
+  });
+
+  it('goes live last: recorded and sealed before it is attached, attached before it is active', async () => {
+    expect(await provision(ask, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: false });
+    expect(aws.journal.filter((name) => name !== 'ensureThing')).toEqual(['issue', 'attach cert-1', 'activate']);
+    expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
+    expect(answer()).toEqual({ accepted: { certificateId: 'cert-1', certificatePem: 'PEM', privateKeyPem: 'KEY-1', thingName: serial, endpoint: 'endpoint.example', rootCaPem: 'ROOT' } });
+  });
+
+  it('answers the second question from the kept reply, without a call to AWS', async () => {
+    await provision(ask, cycle);
+    const calls = aws.journal.length;
+    expect(await provision({ ...ask, askId: 'ask-2' }, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: true });
+    expect(aws.journal).toHaveLength(calls);
+    expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], askId: 'ask-2' });
+  });
+
+  it('refuses the second question when the replay window is over', async () => {
+    await provision(ask, cycle);
+    mail.kept.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
+    expect(aws.live).toEqual(new Set(['cert-1']));
+  });
+
+  it('refuses a wrong token before anything is made', async () => {
+    expect(await provision({ ...ask, tokenHash: hashToken('x') }, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'InvalidToken' } });
+    expect(aws.journal).toEqual([]);
+  });
+
+  it.each(['attach cert-1', 'activate'])('carries on with the same certificate after an outage at %s', async (step) => {
+    aws.fail.set(step, new Error('away'));
+    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    aws.fail.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+    expect(aws.live).toEqual(new Set(['cert-1']));
+  });
+
+  it('withdraws the recorded certificate whose sealed reply is gone before it issues another', async () => {
+    aws.fail.set('attach cert-1', new Error('away'));
+    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    mail.kept.clear();
+    aws.fail.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(aws.journal).toContain('withdraw cert-1');
+    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('issue'));
+    expect(aws.live).toEqual(new Set(['cert-2']));
+  });
+
+  it('does not wait for its own lease after an outage', async () => {
+    aws.fail.set('issue', new IssuerThrottled('CreateKeysAndCertificate'));
+    await expect(provision(ask, cycle)).rejects.toThrow(IssuerThrottled);
+    aws.fail.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted' });
+  });
+
+  it('takes back what it made when its lease was lost meanwhile', async () => {
+    const slow: Issuer = {
+      ...aws.issuer,
+      async issue(key) {
+        const made = await aws.issuer.issue(key);
+        now += cycle.leaseMs + 1;
+        await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs });
+        return made;
+      },
+    };
+    expect(await provision(ask, { ...cycle, issuer: slow })).toMatchObject({ outcome: 'busy' });
+    expect(aws.journal).toContain('withdraw cert-1');
+    expect(mail.delivered).toEqual([]);
+  });
+
+  it('is busy while another attempt of the same device holds the lease', async () => {
+    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs });
+    expect(await provision(ask, cycle)).toEqual({ outcome: 'busy', untilMs: now + cycle.leaseMs });
+  });
+
+  it('gives the right back when AWS refuses the CSR', async () => {
+    aws.fail.set('issue', new CsrRefused('unsupported key'));
+    expect(await provision({ ...ask, csrPem: 'CSR' }, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'InvalidCsr' } });
+    expect(await registry.find(serial)).toMatchObject({ applyState: 0 });
+  });
+
+  it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {
+    expect(await provision({ ...ask, key: 'ec' }, cycle)).toMatchObject({ outcome: 'accepted' });
+    expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
+  });
+
+  it('uses policy, thing type and thing group that the row names', async () => {
+    const other = 'SN-2';
+    await registry.enrol({ serial: other, tokenHash: ask.tokenHash, enrolledAt: 0, policyName: 'special', thingGroupName: 'plant', thingTypeName: 'pump' });
+    const seen: unknown[] = [];
+    const issuer: Issuer = { ...aws.issuer, attach: async (identity) => void seen.push(identity), ensureThing: async (...thing) => void seen.push(thing) };
+    await provision({ ...ask, serial: other }, { ...cycle, issuer });
+    expect(seen).toEqual([[other, 'pump'], { certificateId: 'cert-1', thingName: other, policyName: 'special', thingGroupName: 'plant' }]);
+  });
+});

@@ -1,0 +1,33 @@
+import type { Ask } from '../queue/ask.ts';
+import { type AskWorker, type Outcome, startAskWorker } from '../queue/bullmq.ts';
+import type { Log } from '../runtime/log.ts';
+import { IssuerThrottled } from './issuer.ts';
+import { type Cycle, provision } from './provision.ts';
+
+/** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
+const slowDownMs = 1000;
+
+/** Shortest and longest wait for another attempt of the same device, in milliseconds. */
+const [minBusyMs, maxBusyMs] = [500, 5000];
+
+/** Takes questions from the queue and provisions, until closed. */
+export function startWorker(options: { redisUrl: string; concurrency: number; cycle: Cycle; log: Log }): AskWorker {
+  const { redisUrl, concurrency, cycle, log } = options;
+  return startAskWorker({ redisUrl, concurrency, log, handle: (ask) => answer(ask, cycle, log) });
+}
+
+async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
+  const about = { serial: ask.serial, askId: ask.askId };
+  try {
+    const result = await provision(ask, cycle);
+    if (result.outcome === 'busy') return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };
+    const waited = { ms: cycle.now() - ask.receivedAt };
+    if (result.outcome === 'accepted') log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
+    else log.info({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
+    return 'answered';
+  } catch (error) {
+    if (!(error instanceof IssuerThrottled)) throw error;
+    log.debug({ ...about, err: error }, 'AWS says too fast; the line waits');
+    return { slowDown: slowDownMs };
+  }
+}
