@@ -37,7 +37,10 @@ const patterns = {
 export function named(input: Input, field: keyof typeof patterns): string {
   const value = input[field];
   if (typeof value === 'string' && patterns[field].test(value)) return value;
-  return refuse('InvalidRequestException', `Value at '${field}' failed to satisfy constraint: Member must satisfy regular expression pattern: ${patterns[field].source}`);
+  return refuse(
+    'InvalidRequestException',
+    `Value at '${field}' failed to satisfy constraint: Member must satisfy regular expression pattern: ${patterns[field].source}`,
+  );
 }
 
 export function text(input: Input, field: string): string | undefined {
@@ -46,9 +49,15 @@ export function text(input: Input, field: string): string | undefined {
 }
 
 /** One page of a list. The token is a position: good enough, since nothing is ever inserted in front. */
-export function page<T>(all: readonly T[], input: Input, sizeField: 'maxResults' | 'pageSize', tokenField: 'nextToken' | 'marker'): { items: T[]; next: string | undefined } {
+export function page<T>(
+  all: readonly T[],
+  input: Input,
+  sizeField: 'maxResults' | 'pageSize',
+  tokenField: 'nextToken' | 'marker',
+): { items: T[]; next: string | undefined } {
   const size = Number(input[sizeField] ?? 25);
-  if (!Number.isInteger(size) || size < 1 || size > 250) refuse('InvalidRequestException', `Value at '${sizeField}' must be between 1 and 250`);
+  if (!Number.isInteger(size) || size < 1 || size > 250)
+    refuse('InvalidRequestException', `Value at '${sizeField}' must be between 1 and 250`);
   const start = Number(text(input, tokenField) ?? 0);
   if (!Number.isInteger(start) || start < 0) refuse('InvalidRequestException', `Value at '${tokenField}' is not valid`);
   const end = start + size;
@@ -58,5 +67,8 @@ export function page<T>(all: readonly T[], input: Input, sizeField: 'maxResults'
 /** The certificate of an ARN or id. @throws ResourceNotFoundException */
 export function certificateOf(store: Store, arnOrId: string): Certificate {
   const certificateId = arnOrId.slice(arnOrId.lastIndexOf('/') + 1).toLowerCase();
-  return store.get('certificate', certificateId) ?? refuse('ResourceNotFoundException', `Certificate ${certificateId} does not exist`);
+  return (
+    store.get('certificate', certificateId) ??
+    refuse('ResourceNotFoundException', `Certificate ${certificateId} does not exist`)
+  );
 }

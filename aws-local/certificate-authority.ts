@@ -1,11 +1,31 @@
-import { createHash, createPublicKey, randomBytes, webcrypto, X509Certificate as NodeCertificate } from 'node:crypto';
+import { createHash, createPublicKey, X509Certificate as NodeCertificate, randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { refuse } from './errors.ts';
-import { AuthorityKeyIdentifierExtension, BasicConstraintsExtension, ExtendedKeyUsage, ExtendedKeyUsageExtension, type Extension, KeyUsageFlags, KeyUsagesExtension, type Pkcs10CertificateRequest as Csr, Pkcs10CertificateRequest, type PublicKeyType, SubjectAlternativeNameExtension, SubjectKeyIdentifierExtension, X509Certificate, X509CertificateGenerator } from './x509.ts';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  type Pkcs10CertificateRequest as Csr,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Pkcs10CertificateRequest,
+  type PublicKeyType,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from './x509.ts';
 
-const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
+const rsa = {
+  name: 'RSASSA-PKCS1-v1_5',
+  hash: 'SHA-256',
+  modulusLength: 2048,
+  publicExponent: new Uint8Array([1, 0, 1]),
+};
 const day = 86_400_000;
 
 export type Issued = { certificateId: string; certificatePem: string };
@@ -15,7 +35,12 @@ export async function openAuthority(folder: string) {
   const { pem, key } = existsSync(join(folder, 'root-ca.pem')) ? await load(folder) : await make(folder);
   const root = new X509Certificate(pem);
 
-  async function sign(subject: string, publicKey: PublicKeyType, notAfter: Date, extensions: Extension[]): Promise<Issued> {
+  async function sign(
+    subject: string,
+    publicKey: PublicKeyType,
+    notAfter: Date,
+    extensions: Extension[],
+  ): Promise<Issued> {
     const certificate = await X509CertificateGenerator.create({
       serialNumber: serialNumber(),
       subject,
@@ -26,20 +51,31 @@ export async function openAuthority(folder: string) {
       publicKey,
       signingKey: key,
       signingAlgorithm: rsa,
-      extensions: [await AuthorityKeyIdentifierExtension.create(root), await SubjectKeyIdentifierExtension.create(publicKey), ...extensions],
+      extensions: [
+        await AuthorityKeyIdentifierExtension.create(root),
+        await SubjectKeyIdentifierExtension.create(publicKey),
+        ...extensions,
+      ],
     });
-    return { certificateId: createHash('sha256').update(Buffer.from(certificate.rawData)).digest('hex'), certificatePem: `${certificate.toString('pem')}\n` };
+    return {
+      certificateId: createHash('sha256').update(Buffer.from(certificate.rawData)).digest('hex'),
+      certificatePem: `${certificate.toString('pem')}\n`,
+    };
   }
 
   const device = (subject: string, publicKey: PublicKeyType) =>
     // AWS's device certificates end with the year 2049
-    sign(subject, publicKey, new Date('2049-12-31T23:59:59Z'), [new BasicConstraintsExtension(false, undefined, true), new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true)]);
+    sign(subject, publicKey, new Date('2049-12-31T23:59:59Z'), [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+    ]);
 
   return {
     rootPem: pem,
     rootFile: join(folder, 'root-ca.pem'),
     /** For a key pair that "AWS" made. @param spki PEM */
-    certifyKey: (spki: string) => device('CN=AWS IoT Certificate', createPublicKey(spki).export({ format: 'der', type: 'spki' })),
+    certifyKey: (spki: string) =>
+      device('CN=AWS IoT Certificate', createPublicKey(spki).export({ format: 'der', type: 'spki' })),
     /** For a CSR; AWS takes over its subject. @throws InvalidRequestException */
     async certifyCsr(pem: string): Promise<Issued> {
       const csr = await readCsr(pem);
@@ -47,8 +83,20 @@ export async function openAuthority(folder: string) {
     },
     async serverCertificate(names: readonly string[]): Promise<{ key: string; cert: string }> {
       const pair = await webcrypto.subtle.generateKey(rsa, true, ['sign', 'verify']);
-      const san = new SubjectAlternativeNameExtension([...new Set([...names, 'localhost', hostname()])].map((value) => ({ type: 'dns', value })).concat([{ type: 'ip', value: '127.0.0.1' }, { type: 'ip', value: '::1' }]) as ConstructorParameters<typeof SubjectAlternativeNameExtension>[0]);
-      const { certificatePem } = await sign(`CN=${names[0] ?? 'localhost'}`, pair.publicKey, new Date(Date.now() + 825 * day), [san, new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth])]);
+      const san = new SubjectAlternativeNameExtension(
+        [...new Set([...names, 'localhost', hostname()])]
+          .map((value) => ({ type: 'dns', value }))
+          .concat([
+            { type: 'ip', value: '127.0.0.1' },
+            { type: 'ip', value: '::1' },
+          ]) as ConstructorParameters<typeof SubjectAlternativeNameExtension>[0],
+      );
+      const { certificatePem } = await sign(
+        `CN=${names[0] ?? 'localhost'}`,
+        pair.publicKey,
+        new Date(Date.now() + 825 * day),
+        [san, new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth])],
+      );
       return { key: await pkcs8(pair.privateKey), cert: certificatePem };
     },
   };
@@ -66,7 +114,11 @@ async function make(folder: string) {
     notAfter: new Date(Date.now() + 20 * 365 * day),
     keys,
     signingAlgorithm: rsa,
-    extensions: [new BasicConstraintsExtension(true, 1, true), new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true), await SubjectKeyIdentifierExtension.create(keys.publicKey)],
+    extensions: [
+      new BasicConstraintsExtension(true, 1, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
   });
   writeFileSync(join(folder, 'root-ca.key'), await pkcs8(keys.privateKey), { mode: 0o600 });
   // the certificate last: its presence says that both are there
@@ -75,18 +127,32 @@ async function make(folder: string) {
 }
 
 async function load(folder: string) {
-  const der = Buffer.from(readFileSync(join(folder, 'root-ca.key'), 'utf8').replace(/-----[A-Z ]+-----|\s/g, ''), 'base64');
-  return { pem: new NodeCertificate(readFileSync(join(folder, 'root-ca.pem'))).toString(), key: await webcrypto.subtle.importKey('pkcs8', der, rsa, false, ['sign']) };
+  const der = Buffer.from(
+    readFileSync(join(folder, 'root-ca.key'), 'utf8').replace(/-----[A-Z ]+-----|\s/g, ''),
+    'base64',
+  );
+  return {
+    pem: new NodeCertificate(readFileSync(join(folder, 'root-ca.pem'))).toString(),
+    key: await webcrypto.subtle.importKey('pkcs8', der, rsa, false, ['sign']),
+  };
 }
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateCertificateFromCsr.html RSA ≥ 2048, P-256, P-384 or P-521 */
 async function readCsr(pem: string): Promise<Csr> {
   const csr = parse(pem);
-  const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey({ key: Buffer.from(csr.publicKey.rawData), format: 'der', type: 'spki' });
+  const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey({
+    key: Buffer.from(csr.publicKey.rawData),
+    format: 'der',
+    type: 'spki',
+  });
   const curve = asymmetricKeyDetails?.namedCurve ?? '';
-  const strong = asymmetricKeyType === 'rsa' ? (asymmetricKeyDetails?.modulusLength ?? 0) >= 2048 : ['prime256v1', 'secp384r1', 'secp521r1'].includes(curve);
+  const strong =
+    asymmetricKeyType === 'rsa'
+      ? (asymmetricKeyDetails?.modulusLength ?? 0) >= 2048
+      : ['prime256v1', 'secp384r1', 'secp521r1'].includes(curve);
   if (!strong) refuse('InvalidRequestException', 'The certificate signing request has an unsupported key');
-  if (!(await csr.verify().catch(() => false))) refuse('InvalidRequestException', 'The signature of the certificate signing request is not valid');
+  if (!(await csr.verify().catch(() => false)))
+    refuse('InvalidRequestException', 'The signature of the certificate signing request is not valid');
   return csr;
 }
 
@@ -106,6 +172,9 @@ function serialNumber(): string {
 }
 
 async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
-  const lines = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)).toString('base64').match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key))
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
   return ['-----BEGIN PRIVATE KEY-----', ...lines, '-----END PRIVATE KEY-----', ''].join('\n');
 }

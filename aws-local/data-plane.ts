@@ -11,7 +11,13 @@ import { allows } from './policy-document.ts';
  * allowed by its policies gets in. What is not allowed closes the connection, as AWS does.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
  */
-export async function startDataPlane(options: { account: Account; port: number; host: string; tls: { key: string; cert: string }; log: Logger }) {
+export async function startDataPlane(options: {
+  account: Account;
+  port: number;
+  host: string;
+  tls: { key: string; cert: string };
+  log: Logger;
+}) {
   const { account, port, host, tls, log } = options;
   const identities = new WeakMap<Client, string>();
   const sockets = new Map<TLSSocket, string>();
@@ -20,7 +26,10 @@ export async function startDataPlane(options: { account: Account; port: number; 
     const certificate = account.store.get('certificate', client === null ? '' : (identities.get(client) ?? ''));
     if (certificate?.status !== 'ACTIVE') return false;
     const attached = account.store.get('thingPrincipal', `${clientId} ${certificate.certificateArn}`) !== undefined;
-    return allows(policyDocuments(account, certificate.certificateArn), action, account.arn(resource), { clientId, ...(attached ? { thingName: clientId } : {}) });
+    return allows(policyDocuments(account, certificate.certificateArn), action, account.arn(resource), {
+      clientId,
+      ...(attached ? { thingName: clientId } : {}),
+    });
   }
 
   /** Every hook is wrapped: one that throws ends the process. */
@@ -41,22 +50,35 @@ export async function startDataPlane(options: { account: Account; port: number; 
       decide(
         () => may(client, 'iot:Connect', `client/${packet.clientId}`, packet.clientId),
         (allowed) => {
-          if (!allowed) log.info({ clientId: packet.clientId, certificateId: sockets.get(socket) }, 'data plane: connection refused by certificate or policy');
+          if (!allowed)
+            log.info(
+              { clientId: packet.clientId, certificateId: sockets.get(socket) },
+              'data plane: connection refused by certificate or policy',
+            );
           done(allowed ? null : new Error('not authorized'), allowed);
         },
       );
     },
     authorizePublish(client, packet, done) {
-      decide(() => may(client, 'iot:Publish', `topic/${packet.topic}`), (allowed) => done(allowed ? null : new Error('not authorized')));
+      decide(
+        () => may(client, 'iot:Publish', `topic/${packet.topic}`),
+        (allowed) => done(allowed ? null : new Error('not authorized')),
+      );
     },
     authorizeSubscribe(client, subscription, done) {
-      decide(() => may(client, 'iot:Subscribe', `topicfilter/${subscription.topic}`), (allowed) => (allowed ? done(null, subscription) : done(new Error('not authorized'), null)));
+      decide(
+        () => may(client, 'iot:Subscribe', `topicfilter/${subscription.topic}`),
+        (allowed) => (allowed ? done(null, subscription) : done(new Error('not authorized'), null)),
+      );
     },
     authorizeForward(client, packet) {
       let allowed = false;
-      decide(() => may(client, 'iot:Receive', `topic/${packet.topic}`), (answer) => {
-        allowed = answer;
-      });
+      decide(
+        () => may(client, 'iot:Receive', `topic/${packet.topic}`),
+        (answer) => {
+          allowed = answer;
+        },
+      );
       return allowed ? packet : (null as unknown as AedesPublishPacket);
     },
   });
@@ -64,20 +86,23 @@ export async function startDataPlane(options: { account: Account; port: number; 
   broker.on('connectionError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));
   await broker.listen();
 
-  const server = createServer({ ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' }, (socket) => {
-    // registered or not is decided by the certificate itself, as AWS takes certificates of any CA that were registered
-    const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
-    const certificateId = raw === undefined ? '' : createHash('sha256').update(raw).digest('hex');
-    socket.on('error', () => {});
-    if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
-      log.info({ certificateId }, 'data plane: certificate is not registered and active');
-      socket.destroy();
-      return;
-    }
-    sockets.set(socket, certificateId);
-    socket.once('close', () => sockets.delete(socket));
-    broker.handle(socket);
-  });
+  const server = createServer(
+    { ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' },
+    (socket) => {
+      // registered or not is decided by the certificate itself, as AWS takes certificates of any CA that were registered
+      const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
+      const certificateId = raw === undefined ? '' : createHash('sha256').update(raw).digest('hex');
+      socket.on('error', () => {});
+      if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
+        log.info({ certificateId }, 'data plane: certificate is not registered and active');
+        socket.destroy();
+        return;
+      }
+      sockets.set(socket, certificateId);
+      socket.once('close', () => sockets.delete(socket));
+      broker.handle(socket);
+    },
+  );
   server.on('tlsClientError', (_err, socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
 

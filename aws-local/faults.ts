@@ -24,7 +24,10 @@ export function createFaults(random: () => number = Math.random) {
 
   function strikes(operation: string): FaultRule[] {
     return rules.filter((candidate) => {
-      const meant = candidate.operation === '*' || candidate.operation === operation || operation.startsWith(`${candidate.operation}.`);
+      const meant =
+        candidate.operation === '*' ||
+        candidate.operation === operation ||
+        operation.startsWith(`${candidate.operation}.`);
       if (!meant || candidate.left <= 0 || random() >= (candidate.probability ?? 1)) return false;
       candidate.left--;
       return true;
@@ -34,7 +37,10 @@ export function createFaults(random: () => number = Math.random) {
   return {
     /** Replaces all rules. @throws when one is not a rule */
     set(next: readonly unknown[]): void {
-      rules = z.array(rule).parse(next).map((each) => ({ ...each, left: each.times ?? Number.POSITIVE_INFINITY }));
+      rules = z
+        .array(rule)
+        .parse(next)
+        .map((each) => ({ ...each, left: each.times ?? Number.POSITIVE_INFINITY }));
     },
     get: (): FaultRule[] => rules.map(({ left: _left, ...each }) => each),
     /** Lets the faults of a call happen. @returns whether its answer is to be lost @throws what AWS would answer */
@@ -44,7 +50,13 @@ export function createFaults(random: () => number = Math.random) {
         if (fault.kind === 'latency') await sleep(fault.ms ?? 100);
         if (fault.kind === 'stall') await sleep(fault.ms ?? 60_000, undefined, { ref: false });
         if (fault.kind === 'throttle') throw throttled(operation);
-        if (fault.kind === 'fail-before') throw new ApiError(fault.errorName ?? (operation.startsWith('DynamoDB') ? 'InternalServerError' : 'ServiceUnavailableException'), 'fault: failed before acting', fault.status ?? (operation.startsWith('DynamoDB') ? 500 : 503));
+        if (fault.kind === 'fail-before')
+          throw new ApiError(
+            fault.errorName ??
+              (operation.startsWith('DynamoDB') ? 'InternalServerError' : 'ServiceUnavailableException'),
+            'fault: failed before acting',
+            fault.status ?? (operation.startsWith('DynamoDB') ? 500 : 503),
+          );
         if (fault.kind === 'act-and-lose-answer') loseAnswer = true;
       }
       return { loseAnswer };
@@ -55,5 +67,7 @@ export function createFaults(random: () => number = Math.random) {
 export type Faults = ReturnType<typeof createFaults>;
 
 export function throttled(operation: string): ApiError {
-  return operation.startsWith('DynamoDB') ? new ApiError('ProvisionedThroughputExceededException', 'Rate exceeded', 400) : new ApiError('ThrottlingException', 'Rate exceeded');
+  return operation.startsWith('DynamoDB')
+    ? new ApiError('ProvisionedThroughputExceededException', 'Rate exceeded', 400)
+    : new ApiError('ThrottlingException', 'Rate exceeded');
 }

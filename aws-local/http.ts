@@ -7,7 +7,13 @@ import type { Logger } from './main.ts';
 import type { createQuotas } from './quotas.ts';
 import { route } from './routes.ts';
 
-export type HttpOptions = { account: Account; faults: Faults; quotas: ReturnType<typeof createQuotas>; dynamo: Server; log: Logger };
+export type HttpOptions = {
+  account: Account;
+  faults: Faults;
+  quotas: ReturnType<typeof createQuotas>;
+  dynamo: Server;
+  log: Logger;
+};
 
 const maxBodyBytes = 1024 * 1024;
 
@@ -32,11 +38,21 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   async function iot(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://local');
     const found = route(request.method ?? '', url.pathname);
-    if (found === undefined) throw new ApiError('ResourceNotFoundException', `There is no operation ${request.method} ${url.pathname} here`, 404);
+    if (found === undefined)
+      throw new ApiError(
+        'ResourceNotFoundException',
+        `There is no operation ${request.method} ${url.pathname} here`,
+        404,
+      );
     count(found.name, 'calls');
     const { loseAnswer } = await faults.strike(found.name);
     if (!quotas.take(found.name)) throw throttled(found.name);
-    const output = await found.operation(account, { ...(await readJson(request)), ...headersOf(request), ...Object.fromEntries(url.searchParams), ...found.parameters });
+    const output = await found.operation(account, {
+      ...(await readJson(request)),
+      ...headersOf(request),
+      ...Object.fromEntries(url.searchParams),
+      ...found.parameters,
+    });
     if (loseAnswer) request.socket.destroy();
     else answer(response, 200, output);
   }
@@ -44,7 +60,8 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   async function admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url === '/_local/health') return answer(response, 200, { status: 'ok' });
     if (request.url === '/_local/stats') return answer(response, 200, Object.fromEntries(calls));
-    if (request.url !== '/_local/faults') throw new ApiError('ResourceNotFoundException', 'There is /_local/health, /_local/stats and /_local/faults', 404);
+    if (request.url !== '/_local/faults')
+      throw new ApiError('ResourceNotFoundException', 'There is /_local/health, /_local/stats and /_local/faults', 404);
     if (request.method === 'PUT') setFaults(await readJson(request));
     if (request.method === 'DELETE') faults.set([]);
     answer(response, 200, faults.get());
@@ -66,8 +83,15 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
       else await iot(request, response);
     } catch (error) {
       if (!(error instanceof ApiError)) log.error({ err: error, method: request.method }, 'the stand-in failed');
-      const known = error instanceof ApiError ? error : new ApiError('InternalFailureException', 'An unexpected error has occurred');
-      if (known.name === 'ThrottlingException') count(route(request.method ?? '', new URL(request.url ?? '/', 'http://local').pathname)?.name ?? '', 'throttled');
+      const known =
+        error instanceof ApiError
+          ? error
+          : new ApiError('InternalFailureException', 'An unexpected error has occurred');
+      if (known.name === 'ThrottlingException')
+        count(
+          route(request.method ?? '', new URL(request.url ?? '/', 'http://local').pathname)?.name ?? '',
+          'throttled',
+        );
       fail(response, known, target !== undefined);
     }
   }
@@ -108,12 +132,20 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
 }
 
 function answer(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json', 'x-amzn-requestid': randomUUID() }).end(JSON.stringify(body));
+  response
+    .writeHead(status, { 'content-type': 'application/json', 'x-amzn-requestid': randomUUID() })
+    .end(JSON.stringify(body));
 }
 
 /** REST-JSON carries the error's name in a header, DynamoDB's JSON 1.0 in the body. */
 function fail(response: ServerResponse, { name, message, status }: ApiError, dynamo: boolean): void {
   if (response.headersSent || response.destroyed) return;
   const body = dynamo ? { __type: `com.amazonaws.dynamodb.v20120810#${name}`, message } : { message };
-  response.writeHead(status, { 'content-type': dynamo ? 'application/x-amz-json-1.0' : 'application/json', 'x-amzn-errortype': name, 'x-amzn-requestid': randomUUID() }).end(JSON.stringify(body));
+  response
+    .writeHead(status, {
+      'content-type': dynamo ? 'application/x-amz-json-1.0' : 'application/json',
+      'x-amzn-errortype': name,
+      'x-amzn-requestid': randomUUID(),
+    })
+    .end(JSON.stringify(body));
 }

@@ -26,5 +26,9 @@ export function createKeyPool(size: number) {
 export type KeyPool = ReturnType<typeof createKeyPool>;
 
 async function make(): Promise<RsaPair> {
-  return generate('rsa', { modulusLength: 2048, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs1', format: 'pem' } });
+  return generate('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs1', format: 'pem' },
+  });
 }

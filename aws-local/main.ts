@@ -11,7 +11,12 @@ import { createQuotas, type Quotas } from './quotas.ts';
 import { openStore } from './store.ts';
 
 type LogLine = (about: object, message: string) => void;
-export type Logger = { readonly info: LogLine; readonly warn: LogLine; readonly error: LogLine; readonly debug: LogLine };
+export type Logger = {
+  readonly info: LogLine;
+  readonly warn: LogLine;
+  readonly error: LogLine;
+  readonly debug: LogLine;
+};
 
 export type AwsLocalOptions = {
   readonly dataDir: string;
@@ -32,21 +37,48 @@ export type AwsLocalOptions = {
   readonly log?: Logger;
 };
 
-export type AwsLocal = { readonly httpUrl: string; readonly mqttPort: number; readonly rootCaFile: string; readonly faults: Faults; close(): Promise<void> };
+export type AwsLocal = {
+  readonly httpUrl: string;
+  readonly mqttPort: number;
+  readonly rootCaFile: string;
+  readonly faults: Faults;
+  close(): Promise<void>;
+};
 
 const silent: Logger = { info() {}, warn() {}, error() {}, debug() {} };
 
 /** Starts the stand-in for AWS IoT Core and DynamoDB. Its state is below `dataDir`. @throws when a port is taken */
 export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal> {
-  const { dataDir, host = '127.0.0.1', endpointAddress = 'localhost', account: accountId = '000000000000', region = 'us-east-1', log = silent } = options;
+  const {
+    dataDir,
+    host = '127.0.0.1',
+    endpointAddress = 'localhost',
+    account: accountId = '000000000000',
+    region = 'us-east-1',
+    log = silent,
+  } = options;
   const authority = await openAuthority(dataDir);
   const store = openStore(join(dataDir, 'iot'));
-  const account: Account = { store, authority, keys: createKeyPool(options.keyPool ?? 0), endpointAddress, detachMs: options.detachMs ?? 20, arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`, onCertificateChange: [] };
+  const account: Account = {
+    store,
+    authority,
+    keys: createKeyPool(options.keyPool ?? 0),
+    endpointAddress,
+    detachMs: options.detachMs ?? 20,
+    arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`,
+    onCertificateChange: [],
+  };
   const dynamo = dynalite({ path: join(dataDir, 'dynamodb'), createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
   const faults = createFaults();
   const http = createHttp({ account, faults, quotas: createQuotas(options.quotas ?? 'default'), dynamo, log });
   const httpPort = await listen(http, options.httpPort, host);
-  const dataPlane = await startDataPlane({ account, port: options.mqttPort, host, tls: await authority.serverCertificate([endpointAddress]), log });
+  const dataPlane = await startDataPlane({
+    account,
+    port: options.mqttPort,
+    host,
+    tls: await authority.serverCertificate([endpointAddress]),
+    log,
+  });
   await account.keys.filled;
   return {
     httpUrl: `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${httpPort}`,

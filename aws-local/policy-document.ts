@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { refuse } from './errors.ts';
 
-const oneOrMany = z.union([z.string(), z.array(z.string())]).transform((value) => (typeof value === 'string' ? [value] : value));
+const oneOrMany = z
+  .union([z.string(), z.array(z.string())])
+  .transform((value) => (typeof value === 'string' ? [value] : value));
 
 const shape = z.object({
   Version: z.literal('2012-10-17'),
@@ -25,15 +27,22 @@ export type Connection = { readonly clientId: string; readonly thingName?: strin
 
 /** @throws MalformedPolicyException */
 export function checkPolicyDocument(document: string): void {
-  if (document.replace(/\s/g, '').length > 2048) refuse('MalformedPolicyException', 'The policy document is longer than 2048 characters');
-  if (!shape.safeParse(parseJson(document)).success) refuse('MalformedPolicyException', 'The policy document is not valid');
+  if (document.replace(/\s/g, '').length > 2048)
+    refuse('MalformedPolicyException', 'The policy document is longer than 2048 characters');
+  if (!shape.safeParse(parseJson(document)).success)
+    refuse('MalformedPolicyException', 'The policy document is not valid');
 }
 
 /**
  * Whether policies allow an action: some statement allows it and none denies it.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/iot-policies.html
  */
-export function allows(documents: readonly string[], action: string, resource: string, connection: Connection): boolean {
+export function allows(
+  documents: readonly string[],
+  action: string,
+  resource: string,
+  connection: Connection,
+): boolean {
   const statements = documents.flatMap((document) => shape.parse(parseJson(document)).Statement);
   const fitting = statements.filter(
     (statement) =>
@@ -42,14 +51,22 @@ export function allows(documents: readonly string[], action: string, resource: s
         const meant = substitute(pattern, connection);
         return meant !== undefined && fits(meant, resource);
       }) &&
-      Object.entries(statement.Condition ?? {}).every(([operator, conditions]) => Object.entries(conditions).every(([name, values]) => holds(operator, name, values, connection))),
+      Object.entries(statement.Condition ?? {}).every(([operator, conditions]) =>
+        Object.entries(conditions).every(([name, values]) => holds(operator, name, values, connection)),
+      ),
   );
-  return fitting.some((statement) => statement.Effect === 'Allow') && !fitting.some((statement) => statement.Effect === 'Deny');
+  return (
+    fitting.some((statement) => statement.Effect === 'Allow') &&
+    !fitting.some((statement) => statement.Effect === 'Deny')
+  );
 }
 
 /** @see https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html */
 function substitute(pattern: string, { clientId, thingName }: Connection): string | undefined {
-  const values: Record<string, string | undefined> = { 'iot:ClientId': clientId, 'iot:Connection.Thing.ThingName': thingName };
+  const values: Record<string, string | undefined> = {
+    'iot:ClientId': clientId,
+    'iot:Connection.Thing.ThingName': thingName,
+  };
   let unknown = false;
   const text = pattern.replace(/\$\{([^}]+)\}/g, (_all, name: string) => {
     const value = values[name];
@@ -65,7 +82,10 @@ function holds(operator: string, name: string, values: readonly string[], connec
 }
 
 function fits(pattern: string, text: string): boolean {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
   return new RegExp(`^${source}$`, 's').test(text);
 }
 

@@ -6,7 +6,10 @@ import { AttachPolicy } from './policies.ts';
 import { AttachThingPrincipal, CreateThing } from './things.ts';
 
 const resource = z.object({ Type: z.string(), Properties: z.record(z.string(), z.unknown()).default({}) });
-const template = z.object({ Parameters: z.record(z.string(), z.object({ Default: z.string().optional() })).default({}), Resources: z.record(z.string(), resource) });
+const template = z.object({
+  Parameters: z.record(z.string(), z.object({ Default: z.string().optional() })).default({}),
+  Resources: z.record(z.string(), resource),
+});
 
 /**
  * Provisions by a template: thing, certificate and policy, parameters by `Ref`.
@@ -15,11 +18,17 @@ const template = z.object({ Parameters: z.record(z.string(), z.object({ Default:
 export const RegisterThing: Operation = async (account, input) => {
   const { Parameters, Resources } = readTemplate(input.templateBody);
   const given = (input.parameters ?? {}) as Record<string, string>;
-  const values = Object.fromEntries(Object.entries(Parameters).map(([name, { Default }]) => [name, given[name] ?? Default]));
+  const values = Object.fromEntries(
+    Object.entries(Parameters).map(([name, { Default }]) => [name, given[name] ?? Default]),
+  );
   const find = (type: string) => Object.entries(Resources).find(([, each]) => each.Type === type);
   const property = (type: string, name: string) => resolve(find(type)?.[1].Properties[name], values);
 
-  const certificate = await certificateFor(account, property('AWS::IoT::Certificate', 'CertificateSigningRequest'), property('AWS::IoT::Certificate', 'CertificateId'));
+  const certificate = await certificateFor(
+    account,
+    property('AWS::IoT::Certificate', 'CertificateSigningRequest'),
+    property('AWS::IoT::Certificate', 'CertificateId'),
+  );
   const arns: Record<string, string> = { certificate: certificate.certificateArn };
   const thingName = property('AWS::IoT::Thing', 'ThingName');
   if (thingName !== undefined) {
@@ -30,7 +39,8 @@ export const RegisterThing: Operation = async (account, input) => {
   }
   const policyName = property('AWS::IoT::Policy', 'PolicyName');
   if (policyName !== undefined) await AttachPolicy(account, { policyName, target: certificate.certificateArn });
-  if ((property('AWS::IoT::Certificate', 'Status') ?? 'ACTIVE').toUpperCase() === 'ACTIVE') await UpdateCertificate(account, { certificateId: certificate.certificateId, newStatus: 'ACTIVE' });
+  if ((property('AWS::IoT::Certificate', 'Status') ?? 'ACTIVE').toUpperCase() === 'ACTIVE')
+    await UpdateCertificate(account, { certificateId: certificate.certificateId, newStatus: 'ACTIVE' });
   return { certificatePem: certificate.certificatePem, resourceArns: arns };
 };
 
@@ -50,6 +60,8 @@ function resolve(value: unknown, values: Record<string, string | undefined>): st
 
 async function certificateFor(account: Account, csr: string | undefined, certificateId: string | undefined) {
   if (certificateId !== undefined) return certificateOf(account.store, certificateId);
-  const made = (await CreateCertificateFromCsr(account, { certificateSigningRequest: csr })) as { certificateId: string };
+  const made = (await CreateCertificateFromCsr(account, { certificateSigningRequest: csr })) as {
+    certificateId: string;
+  };
   return certificateOf(account.store, made.certificateId);
 }

@@ -43,14 +43,24 @@ const table: readonly [string, string, string, Operation][] = [
   ['GET', '/thing-groups/{thingGroupName}', 'DescribeThingGroup', things.DescribeThingGroup],
 ];
 
-const routes = table.map(([method, path, name, operation]) => ({ method, name, operation, pattern: new RegExp(`^${path.replace(/\{(\w+)\}/g, '(?<$1>[^/]+)')}$`) }));
+const routes = table.map(([method, path, name, operation]) => ({
+  method,
+  name,
+  operation,
+  pattern: new RegExp(`^${path.replace(/\{(\w+)\}/g, '(?<$1>[^/]+)')}$`),
+}));
 
 /** The operation that a request means, with its path parameters; undefined when there is none. */
-export function route(method: string, path: string): { name: string; operation: Operation; parameters: Record<string, string> } | undefined {
+export function route(
+  method: string,
+  path: string,
+): { name: string; operation: Operation; parameters: Record<string, string> } | undefined {
   for (const { pattern, name, operation, ...candidate } of routes) {
     const match = candidate.method === method ? pattern.exec(path) : null;
     if (match === null) continue;
-    const parameters = Object.fromEntries(Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)]));
+    const parameters = Object.fromEntries(
+      Object.entries(match.groups ?? {}).map(([key, value]) => [key, decodeURIComponent(value)]),
+    );
     return { name, operation, parameters };
   }
   return undefined;

@@ -1,9 +1,32 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** What the account holds, by kind and key. Private keys are not among it: AWS shows them once. */
-export type Thing = { thingName: string; thingId: string; thingTypeName?: string; attributes: Record<string, string>; version: number };
-export type Certificate = { certificateId: string; certificateArn: string; certificatePem: string; status: 'ACTIVE' | 'INACTIVE' | 'REVOKED'; /** epoch seconds */ creationDate: number; lastModifiedDate: number };
+export type Thing = {
+  thingName: string;
+  thingId: string;
+  thingTypeName?: string;
+  attributes: Record<string, string>;
+  version: number;
+};
+export type Certificate = {
+  certificateId: string;
+  certificateArn: string;
+  certificatePem: string;
+  status: 'ACTIVE' | 'INACTIVE' | 'REVOKED' /** epoch seconds */;
+  creationDate: number;
+  lastModifiedDate: number;
+};
 export type PolicyVersion = { versionId: string; document: string; isDefault: boolean; createDate: number };
 export type Policy = { policyName: string; versions: PolicyVersion[]; lastVersion: number };
 export type PolicyTarget = { policyName: string; target: string };
@@ -11,7 +34,16 @@ export type ThingPrincipal = { thingName: string; principal: string; exclusive: 
 export type Named = { name: string; id: string };
 export type GroupMember = { thingGroupName: string; thingName: string };
 
-type Kinds = { thing: Thing; certificate: Certificate; policy: Policy; policyTarget: PolicyTarget; thingPrincipal: ThingPrincipal; thingType: Named; thingGroup: Named; groupMember: GroupMember };
+type Kinds = {
+  thing: Thing;
+  certificate: Certificate;
+  policy: Policy;
+  policyTarget: PolicyTarget;
+  thingPrincipal: ThingPrincipal;
+  thingType: Named;
+  thingGroup: Named;
+  groupMember: GroupMember;
+};
 
 type Line = { kind: keyof Kinds; key: string; value?: unknown };
 
@@ -69,18 +101,24 @@ export type Store = ReturnType<typeof openStore>;
 
 function readLines(file: string): Line[] {
   if (!existsSync(file)) return [];
-  return readFileSync(file, 'utf8').split('\n').flatMap((line, index, lines) => {
-    try {
-      return line === '' ? [] : [JSON.parse(line) as Line];
-    } catch (error) {
-      if (index >= lines.length - 2) return [];
-      throw new Error(`${file}, line ${index + 1}: the journal is damaged: ${error instanceof Error ? error.message : error}`);
-    }
-  });
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .flatMap((line, index, lines) => {
+      try {
+        return line === '' ? [] : [JSON.parse(line) as Line];
+      } catch (error) {
+        if (index >= lines.length - 2) return [];
+        throw new Error(
+          `${file}, line ${index + 1}: the journal is damaged: ${error instanceof Error ? error.message : error}`,
+        );
+      }
+    });
 }
 
 function compact(file: string, tables: Map<keyof Kinds, Map<string, unknown>>): void {
-  const lines = [...tables].flatMap(([kind, rows]) => [...rows].map(([key, value]) => `${JSON.stringify({ kind, key, value })}\n`));
+  const lines = [...tables].flatMap(([kind, rows]) =>
+    [...rows].map(([key, value]) => `${JSON.stringify({ kind, key, value })}\n`),
+  );
   writeFileSync(`${file}.new`, lines.join(''), { mode: 0o600 });
   renameSync(`${file}.new`, file);
 }

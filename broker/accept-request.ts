@@ -8,12 +8,23 @@ import type { Desk } from './desk.ts';
 import type { Limits } from './limits.ts';
 import { type Proof, prove, type Session } from './session.ts';
 
-export type Intake = { readonly asks: AskQueue; readonly desk: Desk; readonly limits: Limits; now(): number; newId(): string };
+export type Intake = {
+  readonly asks: AskQueue;
+  readonly desk: Desk;
+  readonly limits: Limits;
+  now(): number;
+  newId(): string;
+};
 
 /** `stored`: the question is in Redis and will be answered. A refusal is answered at once, on this connection. */
-export type Accepted = { readonly outcome: 'stored' } | { readonly outcome: 'refused'; readonly problem: Problem; readonly id?: string };
+export type Accepted =
+  | { readonly outcome: 'stored' }
+  | { readonly outcome: 'refused'; readonly problem: Problem; readonly id?: string };
 
-const noToken = problem('InvalidToken', 'the request has no token: put it into the payload as "token", or into CONNECT as the password with the serial as user name');
+const noToken = problem(
+  'InvalidToken',
+  'the request has no token: put it into the payload as "token", or into CONNECT as the password with the serial as user name',
+);
 
 /**
  * Takes one request in: parse, check the CSR, hash the token, store. It resolves only when the request is stored or
@@ -21,11 +32,17 @@ const noToken = problem('InvalidToken', 'the request has no token: put it into t
  * @param named the serial as the topic names it
  * @throws when the request could not be stored; then there must be no PUBACK
  */
-export async function acceptRequest(session: Session, named: string, message: { payload: Uint8Array; retain: boolean }, intake: Intake): Promise<Accepted> {
+export async function acceptRequest(
+  session: Session,
+  named: string,
+  message: { payload: Uint8Array; retain: boolean },
+  intake: Intake,
+): Promise<Accepted> {
   if (!isSerial(named)) return refuse(problem('InvalidRequest', serialRule));
   if (session.serial !== undefined && session.serial !== named) return refuse(problems.otherDevice);
   session.serial = named;
-  if (message.retain) return refuse(problem('InvalidRequest', 'a request must not be retained: publish it with the retain flag off'));
+  if (message.retain)
+    return refuse(problem('InvalidRequest', 'a request must not be retained: publish it with the retain flag off'));
 
   const parsed = parseRequest(message.payload);
   if (!parsed.ok) return refuse(parsed.problem, parsed.id);
@@ -37,7 +54,14 @@ export async function acceptRequest(session: Session, named: string, message: { 
   return store(session, named, request, proof, csr?.csrPem, intake);
 }
 
-async function store(session: Session, serial: string, request: Request, proof: Proof, csrPem: string | undefined, intake: Intake): Promise<Accepted> {
+async function store(
+  session: Session,
+  serial: string,
+  request: Request,
+  proof: Proof,
+  csrPem: string | undefined,
+  intake: Intake,
+): Promise<Accepted> {
   const { asks, desk, limits } = intake;
   const form = { format: request.format, ...(request.id === undefined ? {} : { id: request.id }) };
   const fingerprint = JSON.stringify([proof.box, csrPem ?? request.key]);
@@ -47,10 +71,19 @@ async function store(session: Session, serial: string, request: Request, proof: 
     same.form = form;
     return { outcome: 'stored' };
   }
-  if (session.asks.size >= limits.maxAsksPerConnection) return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
+  if (session.asks.size >= limits.maxAsksPerConnection)
+    return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
 
   const [askId, receivedAt] = [intake.newId(), intake.now()];
-  const ask = { askId, serial, tokenHash: proof.tokenHash, replyKey: proof.keys.publicKey, key: request.key, receivedAt, ...(csrPem === undefined ? {} : { csrPem }) };
+  const ask = {
+    askId,
+    serial,
+    tokenHash: proof.tokenHash,
+    replyKey: proof.keys.publicKey,
+    key: request.key,
+    receivedAt,
+    ...(csrPem === undefined ? {} : { csrPem }),
+  };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
   desk.open(session, { askId, proof, fingerprint, form, since: receivedAt });
   try {

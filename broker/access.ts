@@ -4,14 +4,18 @@ import { serialOfReply, serialOfRequest } from '../protocol/topics.ts';
 const ack = 'cvm/ack/';
 
 /** What a PUBLISH is, by topic and QoS alone. `serial` is as the topic names it, unchecked. */
-export type Publication = { readonly kind: 'request'; readonly serial: string } | { readonly kind: 'ack'; readonly serial: string } | { readonly kind: 'forbidden'; readonly reason: string };
+export type Publication =
+  | { readonly kind: 'request'; readonly serial: string }
+  | { readonly kind: 'ack'; readonly serial: string }
+  | { readonly kind: 'forbidden'; readonly reason: string };
 
 /** Devices publish requests and acknowledgements; anything else closes the connection. */
 export function judgePublish(topic: string, qos: number): Publication {
   if (qos > 1) return { kind: 'forbidden', reason: 'QoS 2 is not offered' };
   const serial = serialOfRequest(topic);
   if (serial !== undefined) return { kind: 'request', serial };
-  if (topic.startsWith(ack) && isSerial(topic.slice(ack.length))) return { kind: 'ack', serial: topic.slice(ack.length) };
+  if (topic.startsWith(ack) && isSerial(topic.slice(ack.length)))
+    return { kind: 'ack', serial: topic.slice(ack.length) };
   return { kind: 'forbidden', reason: 'devices publish to cvm/request/<serial> and cvm/ack/<serial> only' };
 }
 

@@ -17,7 +17,13 @@ const plainForm: ReplyForm = { format: 'pem' };
  * Where questions wait for their answers. It knows which connection asked what, and who presented which token; an answer
  * goes to the asker, and, when it is a certificate, to the others that presented the same token and subscribed.
  */
-export function createDesk(options: { feed: ReplyFeed; counters: Counters; log: Log; now(): number; maxTokens: number }) {
+export function createDesk(options: {
+  feed: ReplyFeed;
+  counters: Counters;
+  log: Log;
+  now(): number;
+  maxTokens: number;
+}) {
   const { feed, counters, log, now, maxTokens } = options;
   const open = new Map<string, { session: Session; ask: OpenAsk }>();
   const byBox = new Map<string, Set<Session>>();
@@ -44,10 +50,15 @@ export function createDesk(options: { feed: ReplyFeed; counters: Counters; log: 
     if (asked !== undefined && asked.ask.proof.box === reply.box) {
       const answer = openAnswer(asked.ask.proof.keys, reply.box, reply.sealed);
       withdraw(asked.session, reply.askId);
-      if (answer === undefined) log.warn({ serial: asked.session.serial, askId: reply.askId }, 'an answer does not open with the token that asked');
+      if (answer === undefined)
+        log.warn(
+          { serial: asked.session.serial, askId: reply.askId },
+          'an answer does not open with the token that asked',
+        );
       else send(asked.session, answer, asked.ask.form);
     }
-    for (const session of byBox.get(reply.box) ?? []) if (session !== asked?.session && session.subscribed) copy(session, reply);
+    for (const session of byBox.get(reply.box) ?? [])
+      if (session !== asked?.session && session.subscribed) copy(session, reply);
   }
 
   /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */
@@ -60,7 +71,9 @@ export function createDesk(options: { feed: ReplyFeed; counters: Counters; log: 
   function send(session: Session, answer: Answer, form: ReplyForm): void {
     const serial = session.serial ?? '';
     counters.answered(answer);
-    session.send(replyTopic(serial), encodeReply(answer, form, now())).catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
+    session
+      .send(replyTopic(serial), encodeReply(answer, form, now()))
+      .catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
   }
 
   function withdraw(session: Session, askId: string): void {
@@ -74,7 +87,8 @@ export function createDesk(options: { feed: ReplyFeed; counters: Counters; log: 
     looking = true;
     try {
       const due = [...open.values()].filter(({ ask }) => now() - ask.since >= olderThanMs).map(({ ask }) => ask.askId);
-      for (let start = 0; start < due.length; start += batch) for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
+      for (let start = 0; start < due.length; start += batch)
+        for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
     } catch (err) {
       log.debug({ err }, 'could not look for answers; trying again');
     } finally {

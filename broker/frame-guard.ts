@@ -36,7 +36,8 @@ function followFrames(maxPacketBytes: number): (chunk: Uint8Array) => string | u
     const more = byte >= 0x80;
     if (more && lengthBytes === 4) return 'the remaining length is malformed: it has more than 4 bytes';
     if (more) return undefined;
-    if (length > maxPacketBytes) return `a packet of ${length} bytes was announced; at most ${maxPacketBytes} are taken`;
+    if (length > maxPacketBytes)
+      return `a packet of ${length} bytes was announced; at most ${maxPacketBytes} are taken`;
     part = length === 0 ? 'header' : 'body';
     return undefined;
   }

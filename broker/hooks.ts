@@ -10,7 +10,10 @@ import { judgePublish, judgeSubscribe } from './access.ts';
 import type { Counters } from './counters.ts';
 import { createSession, prove, type Session } from './session.ts';
 
-type Hooks = Required<Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>>;
+type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
+type Hooks = Required<
+  Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizePublish' | 'authorizeSubscribe' | 'authorizeForward'>
+>;
 
 /** CONNACK return code 4, bad user name or password [MQTT-3.2.2-4]. */
 const badUserName = 4;
@@ -46,7 +49,7 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
     return session;
   }
 
-  async function publish(session: Session, packet: AedesPublishPacket): Promise<void> {
+  async function publish(session: Session, packet: Publish): Promise<void> {
     const publication = judgePublish(packet.topic, packet.qos);
     if (publication.kind === 'forbidden') throw new Error(publication.reason);
     const payload = Buffer.from(packet.payload);
@@ -63,7 +66,15 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
       return;
     }
     counters.refused(accepted.problem.code);
-    log.info({ serial: publication.serial, remoteAddress: session.remoteAddress, errorCode: accepted.problem.code, reason: accepted.problem.message }, 'refused');
+    log.info(
+      {
+        serial: publication.serial,
+        remoteAddress: session.remoteAddress,
+        errorCode: accepted.problem.code,
+        reason: accepted.problem.message,
+      },
+      'refused',
+    );
     const form = { format: 'pem' as const, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
     // where the device listens: the reply topic of the serial that it named. It goes to this connection only.
     await session.send(replyTopic(publication.serial), encodeReply({ rejected: accepted.problem }, form, intake.now()));
@@ -71,41 +82,64 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
 
   return {
     preConnect(client, packet, done) {
-      guarded((error) => done(error, false), () => {
-        const reason = connectFault(packet);
-        if (reason !== undefined) throw new Error(reason);
-        anonymize(packet, intake.limits.keepaliveSeconds);
-        begin(client);
-        done(null, true);
-      });
+      guarded(
+        (error) => done(error, false),
+        () => {
+          const reason = connectFault(packet);
+          if (reason !== undefined) throw new Error(reason);
+          anonymize(packet, intake.limits.keepaliveSeconds);
+          begin(client);
+          done(null, true);
+        },
+      );
     },
     authenticate(client, username, password, done) {
-      guarded((error) => done(error as AuthenticateError, null), () => {
-        // without a password a user name proves nothing: AWS's own clients send a line of metrics there
-        if (username === undefined || password === undefined || password.length === 0) return done(null, true);
-        if (!isSerial(username)) return done(Object.assign(new Error('the user name is not a serial'), { returnCode: badUserName }) as AuthenticateError, null);
-        const session = sessionOf(client);
-        session.serial = username;
-        session.proof = prove(session, username, password.toString());
-        intake.desk.present(session, session.proof);
-        done(null, true);
-      });
+      guarded(
+        (error) => done(error as AuthenticateError, null),
+        () => {
+          // without a password a user name proves nothing: AWS's own clients send a line of metrics there
+          if (username === undefined || password === undefined || password.length === 0) return done(null, true);
+          if (!isSerial(username))
+            return done(
+              Object.assign(new Error('the user name is not a serial'), {
+                returnCode: badUserName,
+              }) as AuthenticateError,
+              null,
+            );
+          const session = sessionOf(client);
+          session.serial = username;
+          session.proof = prove(session, username, password.toString());
+          intake.desk.present(session, session.proof);
+          done(null, true);
+        },
+      );
     },
     authorizePublish(client, packet, done) {
-      answer('authorizePublish', () => publish(sessionOf(client), packet), (error) => {
-        if (error) log.info({ topic: packet.topic, err: { name: error.name, message: error.message } }, 'closing a connection without an acknowledgement');
-        done(error);
-      });
+      answer(
+        'authorizePublish',
+        () => publish(sessionOf(client), packet),
+        (error) => {
+          if (error)
+            log.info(
+              { topic: packet.topic, err: { name: error.name, message: error.message } },
+              'closing a connection without an acknowledgement',
+            );
+          done(error);
+        },
+      );
     },
     authorizeSubscribe(client, subscription, done) {
-      guarded(() => done(null, null), () => {
-        const session = sessionOf(client);
-        const serial = judgeSubscribe(subscription.topic, session.serial);
-        if (serial === undefined) return done(null, null);
-        session.serial = serial;
-        session.subscribed = true;
-        done(null, subscription);
-      });
+      guarded(
+        () => done(null, null),
+        () => {
+          const session = sessionOf(client);
+          const serial = judgeSubscribe(subscription.topic, session.serial);
+          if (serial === undefined) return done(null, null);
+          session.serial = serial;
+          session.subscribed = true;
+          done(null, subscription);
+        },
+      );
     },
     /** Last line of defence: only what we are sending to this very connection leaves. */
     authorizeForward(client, packet) {
@@ -144,6 +178,8 @@ function anonymize(packet: ConnectPacket, keepaliveSeconds: number): void {
 function writeTo(client: Client, topic: string, payload: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
     if (client.closed) return reject(new Error('the connection is closed'));
-    client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, (error) => (error ? reject(error) : resolve()));
+    client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, (error) =>
+      error ? reject(error) : resolve(),
+    );
   });
 }

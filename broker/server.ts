@@ -25,10 +25,27 @@ export type BrokerOptions = {
   readonly limits?: Partial<Limits>;
 };
 
-export type Broker = { readonly name: 'broker'; readonly port: number; counters(): ReturnType<ReturnType<typeof createCounters>['snapshot']>; close(): Promise<void> };
+export type Broker = {
+  readonly name: 'broker';
+  readonly port: number;
+  counters(): ReturnType<ReturnType<typeof createCounters>['snapshot']>;
+  close(): Promise<void>;
+};
 
 /** Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else. */
-const ciphers = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305', 'ECDHE-ECDSA-AES128-CCM8', 'ECDHE-ECDSA-AES128-CCM'].join(':');
+const ciphers = [
+  'TLS_AES_128_GCM_SHA256',
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305',
+  'ECDHE-RSA-CHACHA20-POLY1305',
+  'ECDHE-ECDSA-AES128-CCM8',
+  'ECDHE-ECDSA-AES128-CCM',
+].join(':');
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
@@ -37,31 +54,47 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const counters = createCounters();
   const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
   const hooks = createHooks({ intake: { asks, desk, limits, now, newId }, counters, log });
-  const aedes = new Aedes({ ...hooks, connectTimeout: limits.connectMs, drainTimeout: limits.drainMs, queueLimit: 16, maxInflightInbound: 8, maxTopicLevels: 4 });
+  const aedes = new Aedes({
+    ...hooks,
+    connectTimeout: limits.connectMs,
+    drainTimeout: limits.drainMs,
+    queueLimit: 16,
+    maxInflightInbound: 8,
+    maxTopicLevels: 4,
+  });
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   await aedes.listen();
 
   const sockets = new Set<TLSSocket>();
-  const server = createServer({ ...options.tls, ciphers, minVersion: 'TLSv1.2', handshakeTimeout: limits.handshakeMs }, (socket) => {
-    sockets.add(socket);
-    counters.counts.connections++;
-    counters.counts.connectionsOpen++;
-    socket.once('close', () => {
-      sockets.delete(socket);
-      counters.counts.connectionsOpen--;
-    });
-    socket.setNoDelay(true);
-    const { remoteAddress } = socket;
-    aedes.handle(guardFrames(socket, limits, (reason) => log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT')));
-  });
+  const server = createServer(
+    { ...options.tls, ciphers, minVersion: 'TLSv1.2', handshakeTimeout: limits.handshakeMs },
+    (socket) => {
+      sockets.add(socket);
+      counters.counts.connections++;
+      counters.counts.connectionsOpen++;
+      socket.once('close', () => {
+        sockets.delete(socket);
+        counters.counts.connectionsOpen--;
+      });
+      socket.setNoDelay(true);
+      const { remoteAddress } = socket;
+      aedes.handle(
+        guardFrames(socket, limits, (reason) =>
+          log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
+        ),
+      );
+    },
+  );
   server.maxConnections = limits.maxConnections;
   // Node reports a handshake that failed or took too long, and leaves the socket open
   server.on('tlsClientError', (err, socket) => {
     log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
     socket.destroy();
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port, options.listen, resolve));
+  await new Promise<void>((resolve, reject) =>
+    server.once('error', reject).listen(options.port, options.listen, resolve),
+  );
   await desk.start();
 
   return {

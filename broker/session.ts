@@ -1,5 +1,5 @@
-import { hashToken } from '../protocol/token.ts';
 import type { ReplyForm } from '../protocol/reply.ts';
+import { hashToken } from '../protocol/token.ts';
 import { boxOf } from '../queue/ask.ts';
 import { deriveReplyKeys, type ReplyKeys } from '../queue/sealing.ts';
 
@@ -35,7 +35,10 @@ export type Session = {
   send(topic: string, payload: Buffer): Promise<void>;
 };
 
-export function createSession(remoteAddress: string | undefined, write: (topic: string, payload: Buffer) => Promise<void>): Session {
+export function createSession(
+  remoteAddress: string | undefined,
+  write: (topic: string, payload: Buffer) => Promise<void>,
+): Session {
   const sending = new WeakSet<object>();
   return {
     remoteAddress,

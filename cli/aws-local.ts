@@ -15,7 +15,15 @@ export function awsLocalCommand(): Command {
 /** Starts the stand-in and notes in the data folder where it is, so that other commands find it. */
 export async function runAwsLocal({ settings, log, lifecycle }: Collaborators, host: string) {
   const { httpPort, mqttPort, quotas, keyPool } = settings.awsLocal;
-  const local = await startAwsLocal({ dataDir: join(settings.dataDir, 'aws-local'), host, httpPort, mqttPort, quotas, keyPool, log });
+  const local = await startAwsLocal({
+    dataDir: join(settings.dataDir, 'aws-local'),
+    host,
+    httpPort,
+    mqttPort,
+    quotas,
+    keyPool,
+    log,
+  });
   const file = localAwsFile(settings.dataDir);
   lifecycle.add({
     name: 'aws-local',
@@ -24,7 +32,10 @@ export async function runAwsLocal({ settings, log, lifecycle }: Collaborators, h
       rmSync(file, { force: true });
     },
   });
-  writeFileSync(file, JSON.stringify({ httpUrl: local.httpUrl, mqttPort: local.mqttPort, rootCaFile: local.rootCaFile }));
+  writeFileSync(
+    file,
+    JSON.stringify({ httpUrl: local.httpUrl, mqttPort: local.mqttPort, rootCaFile: local.rootCaFile }),
+  );
   chmodSync(file, 0o600);
   log.info({ http: local.httpUrl, mqtt: local.mqttPort, rootCa: local.rootCaFile }, 'the AWS stand-in is listening');
   return local;

@@ -24,7 +24,10 @@ export function awsCommand(): Command {
 export async function setupAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
   const [dynamo, iot] = [new DynamoDBClient({}), new IoTClient({})];
   try {
-    const [table, policy] = await Promise.all([ensureTable(dynamo, settings.table), ensurePolicy(iot, settings.policyName)]);
+    const [table, policy] = await Promise.all([
+      ensureTable(dynamo, settings.table),
+      ensurePolicy(iot, settings.policyName),
+    ]);
     return { [`table ${settings.table}`]: table, [`IoT policy ${settings.policyName}`]: policy };
   } finally {
     dynamo.destroy();

@@ -1,4 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { startBroker } from '../broker/server.ts';
+import { loadTlsMaterial } from '../broker/tls/site-ca.ts';
 import { createAskQueue } from '../queue/bullmq.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
@@ -12,8 +14,6 @@ import type { Issuer } from '../worker/issuer.ts';
 import type { Cycle } from '../worker/provision.ts';
 import { amazonRootCa } from '../worker/root-ca.ts';
 import { startWorker } from '../worker/worker.ts';
-import { startBroker } from '../broker/server.ts';
-import { loadTlsMaterial } from '../broker/tls/site-ca.ts';
 import { keepHeartbeat } from './heartbeat.ts';
 
 /** How long one attempt at a certificate has before another may take it up, in milliseconds. The fence keeps both safe. */
@@ -37,14 +37,24 @@ export function connectIssuer({ log, lifecycle }: Collaborators): Issuer {
 export async function runBroker(with_: Collaborators, redisUrl: string) {
   const { settings, log, lifecycle } = with_;
   const { hostnames, machineName, dataDir } = settings;
-  const tls = await loadTlsMaterial({ dataDir, hostnames, machineName, ...(settings.tls === undefined ? {} : { own: settings.tls }) });
+  const tls = await loadTlsMaterial({
+    dataDir,
+    hostnames,
+    machineName,
+    ...(settings.tls === undefined ? {} : { own: settings.tls }),
+  });
   warnOfRedis(redisUrl, log);
   const asks = createAskQueue(redisUrl, log);
   lifecycle.add({ name: 'ask queue', close: () => asks.close() });
   const replies = createReplyFeed(redisUrl, log);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
-  const broker = lifecycle.add(await startBroker({ port: settings.mqttPort, listen: settings.listen, tls, asks, replies, log }));
-  log.info({ port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names }, 'broker is listening');
+  const broker = lifecycle.add(
+    await startBroker({ port: settings.mqttPort, listen: settings.listen, tls, asks, replies, log }),
+  );
+  log.info(
+    { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },
+    'broker is listening',
+  );
   return { broker, tls };
 }
 
@@ -55,7 +65,16 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
   warnOfRedis(redisUrl, log);
   const replies = createReplyStore(redisUrl, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
-  const cycle: Cycle = { registry: connectRegistry(with_), issuer: connectIssuer(with_), replies, rootCaPem, policyName, replayWindowMs, leaseMs, now: Date.now };
+  const cycle: Cycle = {
+    registry: connectRegistry(with_),
+    issuer: connectIssuer(with_),
+    replies,
+    rootCaPem,
+    policyName,
+    replayWindowMs,
+    leaseMs,
+    now: Date.now,
+  };
   const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log }));
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
@@ -64,7 +83,9 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
 /** @throws SettingsError when there is no REDIS_URL, for the parts that cannot bring their own Redis */
 export function needRedis(settings: Settings): string {
   if (settings.redisUrl !== undefined) return settings.redisUrl;
-  throw new SettingsError(['REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)']);
+  throw new SettingsError([
+    'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
+  ]);
 }
 
 /** Says loudly, as soon as Redis answers, what in its settings breaks a promise. */

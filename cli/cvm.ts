@@ -13,13 +13,18 @@ import { forOneCommand, main, serve } from './program.ts';
 import { simCommand } from './sim.ts';
 import { upCommand } from './up.ts';
 
-const packageFile = new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url);
+const packageFile = new URL(
+  import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json',
+  import.meta.url,
+);
 const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
 
 const print = (line: string) => console.log(line);
 
 const program = new Command('cvm')
-  .description('Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.')
+  .description(
+    'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
+  )
   .version(version)
   .showHelpAfterError('(cvm --help says more)');
 
@@ -32,7 +37,14 @@ program
   .command('worker')
   .description('takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)')
   .action(() => serve((with_) => runWorker(with_, needRedis(with_.settings))));
-program.addCommand(devicesCommand({ registry: async () => connectRegistry(forOneCommand()), issuer: async () => connectIssuer(forOneCommand()), write: print, now: Date.now }));
+program.addCommand(
+  devicesCommand({
+    registry: async () => connectRegistry(forOneCommand()),
+    issuer: async () => connectIssuer(forOneCommand()),
+    write: print,
+    now: Date.now,
+  }),
+);
 program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
 program.addCommand(awsCommand());
 program.addCommand(awsLocalCommand());
@@ -44,7 +56,9 @@ async function enrol(serials: readonly string[]): Promise<{ serial: string; toke
   const devices = serials.map((serial) => ({ serial, token: makeToken() }));
   for (let start = 0; start < devices.length; start += 50) {
     const batch = devices.slice(start, start + 50);
-    await Promise.all(batch.map(({ serial, token }) => registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })));
+    await Promise.all(
+      batch.map(({ serial, token }) => registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })),
+    );
   }
   return devices;
 }

@@ -2,15 +2,29 @@ import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import type { TlsMaterial } from '../broker/tls/site-ca.ts';
-import { replyTopic, requestTopic } from '../protocol/topics.ts';
 import { hashToken, makeToken } from '../protocol/token.ts';
+import { replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { type Collaborators, connectRegistry } from './collaborators.ts';
 import type { LocalAws } from './environment.ts';
 
-export type Demo = { readonly with_: Collaborators; say(line: string): void; readonly port: number; readonly tls: TlsMaterial; readonly local?: LocalAws };
+export type Demo = {
+  readonly with_: Collaborators;
+  say(line: string): void;
+  readonly port: number;
+  readonly tls: TlsMaterial;
+  readonly local?: LocalAws;
+};
 
-type Accepted = { status: 'accepted'; certificateId: string; certificatePem: string; privateKey: string; thingName: string; endpoint: string; rootCa: string };
+type Accepted = {
+  status: 'accepted';
+  certificateId: string;
+  certificatePem: string;
+  privateKey: string;
+  thingName: string;
+  endpoint: string;
+  rootCa: string;
+};
 type Rejected = { status: 'rejected'; statusCode: number; errorCode: string; errorMessage: string };
 
 const patienceMs = 60_000;
@@ -20,7 +34,11 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
   const registry = connectRegistry(demo.with_);
   const earlier = await countDevices(registry);
-  say(earlier.all === 0 ? '\nOne device, from serial number to certificate:\n' : `\nFound again from earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`);
+  say(
+    earlier.all === 0
+      ? '\nOne device, from serial number to certificate:\n'
+      : `\nFound again from earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
+  );
 
   const device = await enrol(demo, registry);
   say(`  1 enrol     The fleet owner enrols serial ${device.serial}.`);
@@ -46,13 +64,19 @@ async function countDevices(registry: Registry) {
 
 async function enrol({ with_ }: Demo, registry: Registry) {
   const [serial, token] = [`demo-${randomBytes(3).toString('hex')}`, makeToken()];
-  if (!(await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() }))) throw new Error(`serial ${serial} is enrolled already`);
+  if (!(await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })))
+    throw new Error(`serial ${serial} is enrolled already`);
   with_.log.info({ serial }, 'enrolled');
   return { serial, token };
 }
 
 async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string; token: string }): Promise<Accepted> {
-  const client = await connectWithin({ host: 'localhost', port, ...(tls.caPem === undefined ? { rejectUnauthorized: false } : { ca: tls.caPem }), clientId: serial });
+  const client = await connectWithin({
+    host: 'localhost',
+    port,
+    ...(tls.caPem === undefined ? { rejectUnauthorized: false } : { ca: tls.caPem }),
+    clientId: serial,
+  });
   say('  2 connect   The device connects to the broker over TLS; it knows the site CA and nothing else.');
   try {
     await client.subscribeAsync(replyTopic(serial), { qos: 1 });
@@ -60,10 +84,17 @@ async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string
     const reply = nextMessage(client);
     await client.publishAsync(requestTopic(serial), JSON.stringify({ token, id: 'demo' }), { qos: 1 });
     say(`  3 ask       It publishes {"token":"…"} to ${requestTopic(serial)}.`);
-    say(`              PUBACK after ${(performance.now() - start).toFixed(0)} ms: the request is stored in Redis and will be answered.`);
+    say(
+      `              PUBACK after ${(performance.now() - start).toFixed(0)} ms: the request is stored in Redis and will be answered.`,
+    );
     const answer = JSON.parse((await reply).toString()) as Accepted | Rejected;
-    if (answer.status === 'rejected') throw new Error(`the gateway refused the device: ${answer.statusCode} ${answer.errorCode}: ${answer.errorMessage}`);
-    say(`  4 receive   After ${(performance.now() - start).toFixed(0)} ms the reply is on ${replyTopic(serial)}: certificate, private key, endpoint, root CA.`);
+    if (answer.status === 'rejected')
+      throw new Error(
+        `the gateway refused the device: ${answer.statusCode} ${answer.errorCode}: ${answer.errorMessage}`,
+      );
+    say(
+      `  4 receive   After ${(performance.now() - start).toFixed(0)} ms the reply is on ${replyTopic(serial)}: certificate, private key, endpoint, root CA.`,
+    );
     say(`              certificateId ${answer.certificateId}`);
     return answer;
   } finally {
@@ -71,19 +102,38 @@ async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string
   }
 }
 
-async function connectToAws({ say, local }: Demo, { endpoint, rootCa, certificatePem, privateKey, thingName }: Accepted): Promise<void> {
+async function connectToAws(
+  { say, local }: Demo,
+  { endpoint, rootCa, certificatePem, privateKey, thingName }: Accepted,
+): Promise<void> {
   const port = local?.mqttPort ?? 8883;
-  const client = await connectWithin({ host: endpoint, port, ca: rootCa, cert: certificatePem, key: privateKey, clientId: thingName });
-  say(`  5 connect   With that certificate, by mutual TLS, it connects to AWS IoT${local ? ' (the stand-in)' : ''} at ${endpoint}:${port} as ${thingName}.`);
+  const client = await connectWithin({
+    host: endpoint,
+    port,
+    ca: rootCa,
+    cert: certificatePem,
+    key: privateKey,
+    clientId: thingName,
+  });
+  say(
+    `  5 connect   With that certificate, by mutual TLS, it connects to AWS IoT${local ? ' (the stand-in)' : ''} at ${endpoint}:${port} as ${thingName}.`,
+  );
   try {
-    await client.publishAsync(`${thingName}/hello`, JSON.stringify({ hello: 'from a device with an identity of its own' }), { qos: 1 });
+    await client.publishAsync(
+      `${thingName}/hello`,
+      JSON.stringify({ hello: 'from a device with an identity of its own' }),
+      { qos: 1 },
+    );
     say(`  6 publish   Its first message, on ${thingName}/hello, is acknowledged.`);
   } finally {
     await client.endAsync();
   }
 }
 
-async function invitation({ with_, port, tls }: Demo, { serial, token }: { serial: string; token: string }): Promise<string> {
+async function invitation(
+  { with_, port, tls }: Demo,
+  { serial, token }: { serial: string; token: string },
+): Promise<string> {
   const ca = tls.caFile === undefined ? '' : ` --cafile ${relative(process.cwd(), tls.caFile)}`;
   return `
 A second device is enrolled. Be that device yourself (mosquitto_rr is in Debian's mosquitto-clients):
@@ -97,7 +147,13 @@ The gateway stays up; Ctrl-C ends it.`;
 }
 
 function connectWithin(options: IClientOptions): Promise<MqttClient> {
-  return connectAsync({ ...options, protocol: 'mqtts', protocolVersion: 4, reconnectPeriod: 0, connectTimeout: 10_000 });
+  return connectAsync({
+    ...options,
+    protocol: 'mqtts',
+    protocolVersion: 4,
+    reconnectPeriod: 0,
+    connectTimeout: 10_000,
+  });
 }
 
 function nextMessage(client: MqttClient): Promise<Buffer> {

@@ -1,7 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const awsVariables = ['AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_PROFILE', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_IOT', 'AWS_ENDPOINT_URL_DYNAMODB'];
+const awsVariables = [
+  'AWS_REGION',
+  'AWS_DEFAULT_REGION',
+  'AWS_PROFILE',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'AWS_ENDPOINT_URL',
+  'AWS_ENDPOINT_URL_IOT',
+  'AWS_ENDPOINT_URL_DYNAMODB',
+];
 
 /** The SDK reads its variables itself and takes an empty one for a value; compose files and shells leave empty ones. */
 export function dropEmptyAwsVariables(env: NodeJS.ProcessEnv): void {
@@ -10,7 +20,11 @@ export function dropEmptyAwsVariables(env: NodeJS.ProcessEnv): void {
 
 /** Whether somebody said which AWS to use. If nobody did, the local stand-in serves. */
 export function awsIsConfigured(env: NodeJS.ProcessEnv): boolean {
-  return awsVariables.some((name) => env[name] !== undefined) || env.AWS_WEB_IDENTITY_TOKEN_FILE !== undefined || env.AWS_CONTAINER_CREDENTIALS_RELATIVE_URI !== undefined;
+  return (
+    awsVariables.some((name) => env[name] !== undefined) ||
+    env.AWS_WEB_IDENTITY_TOKEN_FILE !== undefined ||
+    env.AWS_CONTAINER_CREDENTIALS_RELATIVE_URI !== undefined
+  );
 }
 
 /** Where a running stand-in is to be found, as it wrote it into its data folder. */

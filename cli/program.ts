@@ -1,9 +1,9 @@
-import { Command, CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { createLifecycle } from '../runtime/lifecycle.ts';
 import { createLog, type Log } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
-import { awsIsConfigured, dropEmptyAwsVariables, findLocalAws, useLocalAws } from './environment.ts';
 import type { Collaborators } from './collaborators.ts';
+import { awsIsConfigured, dropEmptyAwsVariables, findLocalAws, useLocalAws } from './environment.ts';
 
 /** Wrong use of the program: exit status 2, message only. */
 export class UsageError extends Error {}
@@ -19,7 +19,10 @@ export function readSettings(): Settings {
   return loadSettings(process.env);
 }
 
-export function collaborators(settings: Settings = readSettings(), log: Log = createLog(settings.logLevel)): Collaborators {
+export function collaborators(
+  settings: Settings = readSettings(),
+  log: Log = createLog(settings.logLevel),
+): Collaborators {
   return { settings, log, lifecycle: createLifecycle(log) };
 }
 

@@ -17,7 +17,9 @@ type Options = { demo?: boolean; once?: boolean };
 
 export function upCommand(): Command {
   return new Command('up')
-    .description('the whole gateway on this machine: broker and worker, with an embedded Redis and the local AWS stand-in where REDIS_URL or AWS are not configured')
+    .description(
+      'the whole gateway on this machine: broker and worker, with an embedded Redis and the local AWS stand-in where REDIS_URL or AWS are not configured',
+    )
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
     .option('--once', 'with --demo: end after the demonstration instead of staying up')
     .action(up);
@@ -28,7 +30,9 @@ async function up(options: Options): Promise<void> {
   const settings = loadSettings(process.env);
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
-  const log = options.demo ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 })) : createLog(settings.logLevel);
+  const log = options.demo
+    ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 }))
+    : createLog(settings.logLevel);
   const with_ = collaborators(settings, log);
   const signal = with_.lifecycle.untilSignal();
   const say = options.demo ? (line: string) => console.log(line) : () => {};
@@ -54,7 +58,9 @@ async function startAll(first: Collaborators, say: (line: string) => void): Prom
   say(`  worker    vends certificates, ${with_.settings.workerConcurrency} at a time`);
   const { broker, tls } = await runBroker(with_, redisUrl);
   say(`  broker    mqtts://${with_.settings.machineName}:${broker.port}`);
-  say(`  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`);
+  say(
+    `  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`,
+  );
   say(`            fingerprint ${tls.fingerprint}`);
   say(`            SPKI pin    ${tls.spkiPin}`);
   return { with_, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
@@ -62,7 +68,10 @@ async function startAll(first: Collaborators, say: (line: string) => void): Prom
 
 async function embedRedis({ settings, log, lifecycle }: Collaborators, say: (line: string) => void): Promise<string> {
   const found = await ensureCommand('redis-server', { write: (line) => console.error(line) });
-  if (!found.ok) throw new UsageError(`redis-server is not on this machine and could not be installed (${found.reason}). Run this, then start again:\n\n  ${found.command}\n`);
+  if (!found.ok)
+    throw new UsageError(
+      `redis-server is not on this machine and could not be installed (${found.reason}). Run this, then start again:\n\n  ${found.command}\n`,
+    );
   const redis = lifecycle.add(await startEmbeddedRedis({ dataDir: settings.dataDir, log }));
   say(`  Redis     embedded, append-only file below ${shown(join(settings.dataDir, 'redis'))}`);
   return redis.url;

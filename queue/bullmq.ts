@@ -39,14 +39,24 @@ export function createAskQueue(redisUrl: string, log: Log): AskQueue {
 /** What became of a question. `again`: it goes back into the line. `slowDown`: the whole line waits. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
-export type AskWorker = { readonly name: string; /** false when Redis cannot be reached */ alive(): Promise<boolean>; close(): Promise<void> };
+export type AskWorker = {
+  readonly name: string /** false when Redis cannot be reached */;
+  alive(): Promise<boolean>;
+  close(): Promise<void>;
+};
 
 /**
  * The worker's end: calls `handle` for each question until it is answered. A handler that throws is asked again, with
  * full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and for as long as it takes.
  * BullMQ delivers at least once: `handle` must bear being called twice.
  */
-export function startAskWorker(options: { redisUrl: string; concurrency: number; log: Log; handle(ask: Ask): Promise<Outcome>; random?: () => number }): AskWorker {
+export function startAskWorker(options: {
+  redisUrl: string;
+  concurrency: number;
+  log: Log;
+  handle(ask: Ask): Promise<Outcome>;
+  random?: () => number;
+}): AskWorker {
   const { redisUrl, concurrency, log, handle, random = Math.random } = options;
   const connection = connectRedis(redisUrl, 'wait', log);
   const worker: Worker<Ask> = new Worker<Ask>(queueName, (job, lock) => run(job, lock), {
@@ -61,7 +71,9 @@ export function startAskWorker(options: { redisUrl: string; concurrency: number;
     settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
   });
   worker.on('error', (err) => log.debug({ err }, 'queue'));
-  worker.on('failed', (job, err) => log.warn({ serial: job?.data.serial, askId: job?.id, err }, 'not answered yet; trying again'));
+  worker.on('failed', (job, err) =>
+    log.warn({ serial: job?.data.serial, askId: job?.id, err }, 'not answered yet; trying again'),
+  );
 
   async function run(job: Job<Ask>, lock: string | undefined): Promise<void> {
     const outcome = await handle(job.data);

@@ -1,4 +1,13 @@
-import { createCipheriv, createDecipheriv, createHmac, createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  type KeyObject,
+} from 'node:crypto';
 
 /**
  * HPKE (RFC 9180), base mode, single shot, one suite: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-128-GCM. Small enough
@@ -15,10 +24,16 @@ const none = Buffer.alloc(0);
 const spkiPrefix = Buffer.from('302a300506032b656e032100', 'hex');
 const pkcs8Prefix = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
-export type KeyPair = { readonly privateKey: KeyObject; /** 32 bytes */ readonly publicKey: Buffer };
+export type KeyPair = { readonly privateKey: KeyObject /** 32 bytes */; readonly publicKey: Buffer };
 
 /** Seals to a public key: the encapsulated key (32 bytes) followed by ciphertext and tag. §6.1 SealBase */
-export function seal(publicKey: Buffer, info: Buffer, aad: Buffer, plaintext: Buffer, ephemeral: KeyPair = newKeyPair()): Buffer {
+export function seal(
+  publicKey: Buffer,
+  info: Buffer,
+  aad: Buffer,
+  plaintext: Buffer,
+  ephemeral: KeyPair = newKeyPair(),
+): Buffer {
   const dh = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: importPublic(publicKey) });
   const { key, nonce } = schedule(sharedSecret(dh, ephemeral.publicKey, publicKey), info);
   const cipher = createCipheriv('aes-128-gcm', key, nonce).setAAD(aad);
@@ -70,7 +85,10 @@ function schedule(secret: Buffer, info: Buffer): { key: Buffer; nonce: Buffer } 
   const infoHash = labeledExtract(hpkeSuite, none, 'info_hash', info);
   const context = Buffer.concat([Buffer.from([0]), pskIdHash, infoHash]);
   const prk = labeledExtract(hpkeSuite, secret, 'secret', none);
-  return { key: labeledExpand(hpkeSuite, prk, 'key', context, Nk), nonce: labeledExpand(hpkeSuite, prk, 'base_nonce', context, Nn) };
+  return {
+    key: labeledExpand(hpkeSuite, prk, 'key', context, Nk),
+    nonce: labeledExpand(hpkeSuite, prk, 'base_nonce', context, Nn),
+  };
 }
 
 function labeledExtract(suite: Buffer, salt: Buffer, label: string, ikm: Buffer): Buffer {

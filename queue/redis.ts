@@ -18,7 +18,8 @@ type Use =
  * attempt.
  */
 export function connectRedis(url: string, use: Use, log: Log): Redis {
-  const patience = use === 'answer-now' ? { enableOfflineQueue: false, maxRetriesPerRequest: 1 } : { maxRetriesPerRequest: null };
+  const patience =
+    use === 'answer-now' ? { enableOfflineQueue: false, maxRetriesPerRequest: 1 } : { maxRetriesPerRequest: null };
   const options = { ...patience, retryStrategy: (attempt: number) => Math.min(attempt * 50, reconnectMs) };
   const redis = new Redis(url, options);
   let away = false;
@@ -46,8 +47,14 @@ export async function disconnectRedis(redis: Redis): Promise<void> {
 export async function redisWarnings(redis: Redis): Promise<string[]> {
   const [persistence, memory] = await Promise.all([redis.info('persistence'), redis.info('memory')]);
   const warnings: string[] = [];
-  if (!/aof_enabled:1/.test(persistence)) warnings.push('Redis has no append-only file: requests that devices were told are stored are lost when it stops. Set appendonly yes.');
+  if (!/aof_enabled:1/.test(persistence))
+    warnings.push(
+      'Redis has no append-only file: requests that devices were told are stored are lost when it stops. Set appendonly yes.',
+    );
   const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1];
-  if (policy !== 'noeviction') warnings.push(`Redis drops keys when memory is short (maxmemory-policy ${policy}). Set maxmemory-policy noeviction.`);
+  if (policy !== 'noeviction')
+    warnings.push(
+      `Redis drops keys when memory is short (maxmemory-policy ${policy}). Set maxmemory-policy noeviction.`,
+    );
   return warnings;
 }

@@ -21,13 +21,20 @@ export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
 
 /** Seals an answer to the holder of a token. The box is bound in: a sealed answer cannot be passed off as another's. */
 export function sealAnswer(publicKey: string, box: string, answer: Answer): string {
-  return seal(Buffer.from(publicKey, 'base64url'), info, Buffer.from(box), Buffer.from(JSON.stringify(answer))).toString('base64url');
+  return seal(
+    Buffer.from(publicKey, 'base64url'),
+    info,
+    Buffer.from(box),
+    Buffer.from(JSON.stringify(answer)),
+  ).toString('base64url');
 }
 
 /** The answer, or undefined when it was not sealed to these keys and this box. */
 export function openAnswer(keys: ReplyKeys, box: string, sealed: string): Answer | undefined {
   try {
-    return JSON.parse(open(keys.pair, info, Buffer.from(box), Buffer.from(sealed, 'base64url')).toString('utf8')) as Answer;
+    return JSON.parse(
+      open(keys.pair, info, Buffer.from(box), Buffer.from(sealed, 'base64url')).toString('utf8'),
+    ) as Answer;
   } catch {
     return undefined;
   }

@@ -1,5 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { type AttributeValue, ConditionalCheckFailedException, DeleteItemCommand, type DynamoDBClient, GetItemCommand, PutItemCommand, ScanCommand, UpdateItemCommand, type UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
+import {
+  type AttributeValue,
+  ConditionalCheckFailedException,
+  DeleteItemCommand,
+  type DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
+  ScanCommand,
+  UpdateItemCommand,
+  type UpdateItemCommandInput,
+} from '@aws-sdk/client-dynamodb';
 import { claimVerdict } from './claim-rules.ts';
 import type { ApplyState, Device, Enrolment, Registry } from './registry.ts';
 
@@ -28,12 +38,24 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
   }
 
   /** One conditional write. @returns false when the condition did not hold */
-  async function update(serial: string, input: Pick<UpdateItemCommandInput, 'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues'>): Promise<boolean> {
+  async function update(
+    serial: string,
+    input: Pick<UpdateItemCommandInput, 'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues'>,
+  ): Promise<boolean> {
     return held(client.send(new UpdateItemCommand({ TableName: table, Key: key(serial), ...input })));
   }
 
   return {
-    enrol: (enrolment) => held(client.send(new PutItemCommand({ TableName: table, Item: itemOf(enrolment), ConditionExpression: 'attribute_not_exists(productId)' }))),
+    enrol: (enrolment) =>
+      held(
+        client.send(
+          new PutItemCommand({
+            TableName: table,
+            Item: itemOf(enrolment),
+            ConditionExpression: 'attribute_not_exists(productId)',
+          }),
+        ),
+      ),
 
     async find(serial) {
       const item = await find(serial);
@@ -43,7 +65,13 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     async *list() {
       let from: Item | undefined;
       do {
-        const page = await client.send(new ScanCommand({ TableName: table, ConsistentRead: true, ...(from === undefined ? {} : { ExclusiveStartKey: from }) }));
+        const page = await client.send(
+          new ScanCommand({
+            TableName: table,
+            ConsistentRead: true,
+            ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+          }),
+        );
         for (const item of page.Items ?? []) yield deviceOf(item);
         from = page.LastEvaluatedKey;
       } while (from !== undefined);
@@ -56,10 +84,19 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           new UpdateItemCommand({
             TableName: table,
             Key: key(request.serial),
-            UpdateExpression: 'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimId = :claim ADD attempt :one',
+            UpdateExpression:
+              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimId = :claim ADD attempt :one',
             ConditionExpression: mayClaim,
             ExpressionAttributeNames: { '#timestamp': 'timestamp' },
-            ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':token': S(request.tokenHash), ':now': N(request.now), ':lease': N(request.now + request.leaseMs), ':claim': S(claimId), ':one': N(1) },
+            ExpressionAttributeValues: {
+              ':applying': N(1),
+              ':may': N(0),
+              ':token': S(request.tokenHash),
+              ':now': N(request.now),
+              ':lease': N(request.now + request.leaseMs),
+              ':claim': S(claimId),
+              ':one': N(1),
+            },
             ReturnValues: 'ALL_NEW',
             ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
           }),
@@ -75,18 +112,31 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     },
 
     record: (serial, attempt, certificateId) =>
-      update(serial, { UpdateExpression: 'SET certId = :cert', ConditionExpression: currentAttempt, ExpressionAttributeValues: { ':applying': N(1), ':attempt': N(attempt), ':cert': S(certificateId) } }),
+      update(serial, {
+        UpdateExpression: 'SET certId = :cert',
+        ConditionExpression: currentAttempt,
+        ExpressionAttributeValues: { ':applying': N(1), ':attempt': N(attempt), ':cert': S(certificateId) },
+      }),
 
     finish: (serial, attempt, certificateId) =>
       update(serial, {
         UpdateExpression: 'SET applyState = :registered REMOVE leaseUntil, claimId',
         // repeating it is finishing it: the state may be that of the first time
         ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
-        ExpressionAttributeValues: { ':applying': N(1), ':registered': N(-1), ':attempt': N(attempt), ':cert': S(certificateId) },
+        ExpressionAttributeValues: {
+          ':applying': N(1),
+          ':registered': N(-1),
+          ':attempt': N(attempt),
+          ':cert': S(certificateId),
+        },
       }),
 
     release: (serial, attempt) =>
-      update(serial, { UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimId', ConditionExpression: currentAttempt, ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) } }),
+      update(serial, {
+        UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimId',
+        ConditionExpression: currentAttempt,
+        ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
+      }),
 
     remove: (device) =>
       held(
@@ -95,7 +145,11 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             TableName: table,
             Key: key(device.serial),
             ConditionExpression: 'accessToken = :token AND applyState = :state AND attempt = :attempt',
-            ExpressionAttributeValues: { ':token': S(device.tokenHash), ':state': N(device.applyState), ':attempt': N(device.attempt) },
+            ExpressionAttributeValues: {
+              ':token': S(device.tokenHash),
+              ':state': N(device.applyState),
+              ':attempt': N(device.attempt),
+            },
           }),
         ),
       ),

@@ -29,7 +29,13 @@ export function createMemoryRegistry(): Registry {
       const row = rows.get(request.serial);
       const verdict = claimVerdict(row, request);
       if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
-      const device: Device = { ...row, applyState: 1, requestedAt: request.now, attempt: row.attempt + 1, leaseUntil: request.now + request.leaseMs };
+      const device: Device = {
+        ...row,
+        applyState: 1,
+        requestedAt: request.now,
+        attempt: row.attempt + 1,
+        leaseUntil: request.now + request.leaseMs,
+      };
       rows.set(request.serial, device);
       return { outcome: 'claimed', device };
     },
@@ -47,7 +53,8 @@ export function createMemoryRegistry(): Registry {
     },
     async remove(device) {
       const row = rows.get(device.serial);
-      if (row?.tokenHash !== device.tokenHash || row.applyState !== device.applyState || row.attempt !== device.attempt) return false;
+      if (row?.tokenHash !== device.tokenHash || row.applyState !== device.applyState || row.attempt !== device.attempt)
+        return false;
       return rows.delete(device.serial);
     },
   };

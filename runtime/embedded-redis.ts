@@ -7,7 +7,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Log } from './log.ts';
 
-export type EmbeddedRedis = { readonly name: 'redis'; readonly url: string; readonly pid: number; close(): Promise<void>; /** as a power cut would */ kill(): void };
+export type EmbeddedRedis = {
+  readonly name: 'redis';
+  readonly url: string;
+  readonly pid: number;
+  close(): Promise<void> /** as a power cut would */;
+  kill(): void;
+};
 
 const startMs = 30_000;
 
@@ -16,7 +22,11 @@ const startMs = 30_000;
  * anew at each start and travels through standard input, so that it stands in no file and no process list.
  * @throws with code ENOENT when there is no redis-server on PATH
  */
-export async function startEmbeddedRedis(options: { dataDir: string; log: Log; port?: number }): Promise<EmbeddedRedis> {
+export async function startEmbeddedRedis(options: {
+  dataDir: string;
+  log: Log;
+  port?: number;
+}): Promise<EmbeddedRedis> {
   const { dataDir, log } = options;
   const folder = join(dataDir, 'redis');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -62,7 +72,18 @@ export async function startEmbeddedRedis(options: { dataDir: string; log: Log; p
 
 /** Every acknowledged write is on disk, and nothing is dropped when memory is short: a PUBACK is a promise. */
 function configuration(folder: string, port: number, password: string): string {
-  const lines = ['bind 127.0.0.1', `port ${port}`, `requirepass ${password}`, `dir "${folder}"`, 'appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction', 'save ""', 'daemonize no', 'protected-mode yes'];
+  const lines = [
+    'bind 127.0.0.1',
+    `port ${port}`,
+    `requirepass ${password}`,
+    `dir "${folder}"`,
+    'appendonly yes',
+    'appendfsync always',
+    'maxmemory-policy noeviction',
+    'save ""',
+    'daemonize no',
+    'protected-mode yes',
+  ];
   return `${lines.join('\n')}\n`;
 }
 
@@ -76,7 +97,9 @@ async function untilReady(url: string, child: ChildProcess, said: () => string):
   ready.catch(() => {});
   if (outcome === 'ready') return;
   child.kill('SIGKILL');
-  throw new Error(`redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : said().trim()}`);
+  throw new Error(
+    `redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : said().trim()}`,
+  );
 }
 
 /** Two servers on one append-only file destroy it: whoever was left behind by a gateway that was killed is ended first. */

@@ -7,13 +7,25 @@ export type Ensured = { readonly ok: true } | { readonly ok: false; readonly com
 /** Runs a program without a terminal. @returns its exit status and the end of what it said */
 export type Run = (argv: readonly string[], env?: NodeJS.ProcessEnv) => Promise<{ status: number; said: string }>;
 
-type Manager = { readonly program: string; readonly install: readonly string[]; readonly refresh?: readonly string[]; readonly root: boolean; readonly names: Readonly<Record<string, string>> };
+type Manager = {
+  readonly program: string;
+  readonly install: readonly string[];
+  readonly refresh?: readonly string[];
+  readonly root: boolean;
+  readonly names: Readonly<Record<string, string>>;
+};
 
 const debian = { 'redis-server': 'redis-server', mosquitto_rr: 'mosquitto-clients' };
 const others = { 'redis-server': 'redis', mosquitto_rr: 'mosquitto' };
 
 const managers: readonly Manager[] = [
-  { program: 'apt-get', install: ['apt-get', 'install', '-y', '--no-install-recommends'], refresh: ['apt-get', 'update'], root: true, names: debian },
+  {
+    program: 'apt-get',
+    install: ['apt-get', 'install', '-y', '--no-install-recommends'],
+    refresh: ['apt-get', 'update'],
+    root: true,
+    names: debian,
+  },
   { program: 'dnf', install: ['dnf', 'install', '-y'], root: true, names: others },
   { program: 'yum', install: ['yum', 'install', '-y'], root: true, names: others },
   { program: 'apk', install: ['apk', 'add'], root: true, names: { ...others, mosquitto_rr: 'mosquitto-clients' } },
@@ -35,12 +47,16 @@ export function findCommand(name: string, path: string = process.env.PATH ?? '')
  * A program is on this machine afterwards, installed through the system's package manager if that takes no prompt; else
  * the answer holds the exact command to run.
  */
-export async function ensureCommand(name: string, options: { write(line: string): void; run?: Run; find?: (name: string) => string | undefined; root?: boolean }): Promise<Ensured> {
+export async function ensureCommand(
+  name: string,
+  options: { write(line: string): void; run?: Run; find?: (name: string) => string | undefined; root?: boolean },
+): Promise<Ensured> {
   const { write, run = runQuietly, find = findCommand, root = process.getuid?.() === 0 } = options;
   if (find(name) !== undefined) return { ok: true };
   const manager = managers.find((candidate) => find(candidate.program) !== undefined);
   const packageName = manager?.names[name];
-  if (manager === undefined || packageName === undefined) return { ok: false, command: `install ${name} and put it on PATH`, reason: 'no package manager that we know' };
+  if (manager === undefined || packageName === undefined)
+    return { ok: false, command: `install ${name} and put it on PATH`, reason: 'no package manager that we know' };
   const install = [...manager.install, packageName];
   const command = [...(manager.root ? ['sudo'] : []), ...install].join(' ');
   const prefix = await prefixWithoutPrompt(manager, root, run, find);
@@ -51,13 +67,24 @@ export async function ensureCommand(name: string, options: { write(line: string)
   if (manager.refresh !== undefined) await run([...prefix, ...manager.refresh], env);
   const { status, said } = await run([...prefix, ...install], env);
   if (status === 0 && find(name) !== undefined) return { ok: true };
-  return { ok: false, command, reason: `${manager.program} ended with status ${status}: ${said.trim().split('\n').at(-1) ?? ''}` };
+  return {
+    ok: false,
+    command,
+    reason: `${manager.program} ended with status ${status}: ${said.trim().split('\n').at(-1) ?? ''}`,
+  };
 }
 
-async function prefixWithoutPrompt(manager: Manager, root: boolean, run: Run, find: (name: string) => string | undefined): Promise<string[] | undefined> {
+async function prefixWithoutPrompt(
+  manager: Manager,
+  root: boolean,
+  run: Run,
+  find: (name: string) => string | undefined,
+): Promise<string[] | undefined> {
   if (!manager.root || root) return [];
   if (find('sudo') === undefined) return undefined;
-  return (await run(['sudo', '-n', 'true'])).status === 0 ? ['sudo', '-n', '--preserve-env=DEBIAN_FRONTEND,RUNLEVEL'] : undefined;
+  return (await run(['sudo', '-n', 'true'])).status === 0
+    ? ['sudo', '-n', '--preserve-env=DEBIAN_FRONTEND,RUNLEVEL']
+    : undefined;
 }
 
 function isExecutable(path: string): boolean {

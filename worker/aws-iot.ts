@@ -23,7 +23,12 @@ import { type Certificate, CsrRefused, type Identity, type Issuer, IssuerThrottl
 export type AwsIssuerOptions = { readonly log: Log } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
 /** Connections kept open, and how long to wait for one and for an answer, in milliseconds. */
-const transport = { connectionTimeout: 5000, requestTimeout: 20_000, httpAgent: { keepAlive: true, maxSockets: 128 }, httpsAgent: { keepAlive: true, maxSockets: 128 } };
+const transport = {
+  connectionTimeout: 5000,
+  requestTimeout: 20_000,
+  httpAgent: { keepAlive: true, maxSockets: 128 },
+  httpsAgent: { keepAlive: true, maxSockets: 128 },
+};
 
 /** How long a resource may be unknown right after it was made, and a certificate attached right after it was detached. */
 const settleMs = 20_000;
@@ -51,8 +56,14 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
     const arn = await arnOf(certificateId);
     await Promise.all([
       settled(() => client.send(new AttachPolicyCommand({ policyName, target: arn }))),
-      settled(() => client.send(new AttachThingPrincipalCommand({ thingName, principal: arn, thingPrincipalType: 'EXCLUSIVE_THING' }))),
-      thingGroupName === undefined ? undefined : settled(() => client.send(new AddThingToThingGroupCommand({ thingName, thingGroupName }))),
+      settled(() =>
+        client.send(
+          new AttachThingPrincipalCommand({ thingName, principal: arn, thingPrincipalType: 'EXCLUSIVE_THING' }),
+        ),
+      ),
+      thingGroupName === undefined
+        ? undefined
+        : settled(() => client.send(new AddThingToThingGroupCommand({ thingName, thingGroupName }))),
     ]);
   }
 
@@ -62,14 +73,17 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
   }
 
   return {
-    issue: (key) => translated(key === 'rsa' ? 'CreateKeysAndCertificate' : 'CreateCertificateFromCsr', async () => {
-      const certificate = await create(creator, key);
-      remember(arns, certificate);
-      return certificate;
-    }),
+    issue: (key) =>
+      translated(key === 'rsa' ? 'CreateKeysAndCertificate' : 'CreateCertificateFromCsr', async () => {
+        const certificate = await create(creator, key);
+        remember(arns, certificate);
+        return certificate;
+      }),
     ensureThing: (thingName, thingTypeName) =>
       translated('CreateThing', async () => {
-        await client.send(new CreateThingCommand({ thingName, ...(thingTypeName === undefined ? {} : { thingTypeName }) })).catch(unless('ResourceAlreadyExistsException'));
+        await client
+          .send(new CreateThingCommand({ thingName, ...(thingTypeName === undefined ? {} : { thingTypeName }) }))
+          .catch(unless('ResourceAlreadyExistsException'));
       }),
     attach: (identity) => translated('AttachPolicy, AttachThingPrincipal', () => attach(identity)),
     activate: (certificateId) =>
@@ -98,15 +112,27 @@ async function create(creator: IoTClient, key: KeySource): Promise<Certificate> 
     return { ...named(made), privateKeyPem: must(made.keyPair?.PrivateKey, 'CreateKeysAndCertificate') };
   }
   try {
-    return named(await creator.send(new CreateCertificateFromCsrCommand({ certificateSigningRequest: key.csrPem, setAsActive: false })));
+    return named(
+      await creator.send(
+        new CreateCertificateFromCsrCommand({ certificateSigningRequest: key.csrPem, setAsActive: false }),
+      ),
+    );
   } catch (error) {
     if (nameOf(error) === 'InvalidRequestException') throw new CsrRefused(error instanceof Error ? error.message : '');
     throw error;
   }
 }
 
-function named(made: { certificateId?: string | undefined; certificateArn?: string | undefined; certificatePem?: string | undefined }): Certificate {
-  return { certificateId: must(made.certificateId, 'create'), certificateArn: must(made.certificateArn, 'create'), certificatePem: must(made.certificatePem, 'create') };
+function named(made: {
+  certificateId?: string | undefined;
+  certificateArn?: string | undefined;
+  certificatePem?: string | undefined;
+}): Certificate {
+  return {
+    certificateId: must(made.certificateId, 'create'),
+    certificateArn: must(made.certificateArn, 'create'),
+    certificatePem: must(made.certificatePem, 'create'),
+  };
 }
 
 /** Deactivate, detach from everything, delete: nothing less, since an inactive certificate could be activated again. */
@@ -119,10 +145,15 @@ async function withdraw(client: IoTClient, certificateId: string, log: Log): Pro
   const [policies, things] = await Promise.all([attachedPolicies(client, arn), attachedThings(client, arn)]);
   await Promise.all([
     ...policies.map((policyName) => client.send(new DetachPolicyCommand({ policyName, target: arn })).catch(gone)),
-    ...things.map((thingName) => client.send(new DetachThingPrincipalCommand({ thingName, principal: arn })).catch(gone)),
+    ...things.map((thingName) =>
+      client.send(new DetachThingPrincipalCommand({ thingName, principal: arn })).catch(gone),
+    ),
   ]);
   // detaching a thing is asynchronous: AWS says DeleteConflict until it is done
-  await settled(() => client.send(new DeleteCertificateCommand({ certificateId })).catch(gone), 'DeleteConflictException');
+  await settled(
+    () => client.send(new DeleteCertificateCommand({ certificateId })).catch(gone),
+    'DeleteConflictException',
+  );
   log.info({ certificateId, things }, 'certificate withdrawn');
 }
 
@@ -130,7 +161,9 @@ async function attachedPolicies(client: IoTClient, target: string): Promise<stri
   const names: string[] = [];
   let marker: string | undefined;
   do {
-    const page = await client.send(new ListAttachedPoliciesCommand({ target, marker })).catch(unless('ResourceNotFoundException'));
+    const page = await client
+      .send(new ListAttachedPoliciesCommand({ target, marker }))
+      .catch(unless('ResourceNotFoundException'));
     names.push(...(page?.policies ?? []).flatMap((policy) => policy.policyName ?? []));
     marker = page?.nextMarker;
   } while (marker !== undefined && marker !== '');
@@ -141,7 +174,9 @@ async function attachedThings(client: IoTClient, principal: string): Promise<str
   const names: string[] = [];
   let nextToken: string | undefined;
   do {
-    const page = await client.send(new ListPrincipalThingsCommand({ principal, nextToken })).catch(unless('ResourceNotFoundException'));
+    const page = await client
+      .send(new ListPrincipalThingsCommand({ principal, nextToken }))
+      .catch(unless('ResourceNotFoundException'));
     names.push(...(page?.things ?? []));
     nextToken = page?.nextToken;
   } while (nextToken !== undefined && nextToken !== '');
@@ -176,7 +211,8 @@ async function translated<T>(operation: string, call: () => Promise<T>): Promise
   try {
     return await call();
   } catch (error) {
-    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(nameOf(error))) throw new IssuerThrottled(operation);
+    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(nameOf(error)))
+      throw new IssuerThrottled(operation);
     throw error;
   }
 }

@@ -15,7 +15,12 @@ export function devicePolicy(): string {
   return JSON.stringify({
     Version: '2012-10-17',
     Statement: [
-      { Effect: 'Allow', Action: 'iot:Connect', Resource: `arn:aws:iot:*:*:client/${thing}`, Condition: { Bool: { 'iot:Connection.Thing.IsAttached': 'true' } } },
+      {
+        Effect: 'Allow',
+        Action: 'iot:Connect',
+        Resource: `arn:aws:iot:*:*:client/${thing}`,
+        Condition: { Bool: { 'iot:Connection.Thing.IsAttached': 'true' } },
+      },
       { Effect: 'Allow', Action: ['iot:Publish', 'iot:Receive'], Resource: resources('topic') },
       { Effect: 'Allow', Action: 'iot:Subscribe', Resource: resources('topicfilter') },
     ],

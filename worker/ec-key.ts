@@ -13,8 +13,15 @@ export async function makeEcKey(serial: string): Promise<{ privateKeyPem: string
     publicKey: await importKey('spki', pair.publicKey.export({ format: 'der', type: 'spki' }), 'verify'),
   };
   // as a structure, not as text: a serial may hold what a distinguished name gives a meaning to
-  const request = await Pkcs10CertificateRequestGenerator.create({ name: [{ CN: [serial] }], keys, signingAlgorithm: algorithm }, webcrypto as Crypto);
-  return { privateKeyPem: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), csrPem: `${request.toString('pem')}\n` };
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: [{ CN: [serial] }],
+    keys,
+    signingAlgorithm: algorithm,
+  });
+  return {
+    privateKeyPem: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    csrPem: `${request.toString('pem')}\n`,
+  };
 }
 
 function importKey(format: 'pkcs8' | 'spki', der: Buffer, usage: 'sign' | 'verify') {

@@ -42,7 +42,12 @@ export async function provision(ask: Ask, cycle: Cycle): Promise<Provisioned> {
   const box = boxOf(ask.serial, ask.tokenHash);
 
   // 1 claim: one conditional write is the decision
-  const claim = await registry.claim({ serial: ask.serial, tokenHash: ask.tokenHash, now: cycle.now(), leaseMs: cycle.leaseMs });
+  const claim = await registry.claim({
+    serial: ask.serial,
+    tokenHash: ask.tokenHash,
+    now: cycle.now(),
+    leaseMs: cycle.leaseMs,
+  });
   if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
   if (claim.outcome === 'refused') return reject(ask, box, claim.problem, cycle);
   if (claim.outcome === 'registered') return repeat(ask, box, claim.device, cycle);
@@ -72,7 +77,8 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
   await issuer.activate(certificateId);
 
   // 7 finish: the device is registered
-  if (!(await registry.finish(ask.serial, device.attempt, certificateId))) return { outcome: 'busy', untilMs: cycle.now() };
+  if (!(await registry.finish(ask.serial, device.attempt, certificateId)))
+    return { outcome: 'busy', untilMs: cycle.now() };
 
   // 8 hand over
   await replies.deliver({ askId: ask.askId, box, sealed });
@@ -98,7 +104,11 @@ async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycl
   const { registry, issuer, replies } = cycle;
 
   // 2 issue: the certificate exists, INACTIVE; the thing does not depend on it
-  const [issued, endpoint] = await Promise.all([issue(ask, issuer), issuer.endpoint(), issuer.ensureThing(ask.serial, device.thingTypeName)]);
+  const [issued, endpoint] = await Promise.all([
+    issue(ask, issuer),
+    issuer.endpoint(),
+    issuer.ensureThing(ask.serial, device.thingTypeName),
+  ]);
   if ('problem' in issued) {
     await registry.release(ask.serial, device.attempt);
     return issued;
@@ -112,7 +122,12 @@ async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycl
   }
 
   // 4 seal: the private key exists nowhere else, so it is safe before the certificate is live
-  const reply = { certificateId: certificate.certificateId, sealed: sealAnswer(ask.replyKey, box, { accepted: credentials(certificate, ask.serial, endpoint, cycle.rootCaPem) }) };
+  const reply = {
+    certificateId: certificate.certificateId,
+    sealed: sealAnswer(ask.replyKey, box, {
+      accepted: credentials(certificate, ask.serial, endpoint, cycle.rootCaPem),
+    }),
+  };
   await replies.keep(box, reply, cycle.replayWindowMs);
   return { reply };
 }
@@ -124,7 +139,8 @@ async function issue(ask: Ask, issuer: Issuer): Promise<{ certificate: Certifica
     const own = await makeEcKey(ask.serial);
     return { certificate: { ...(await issuer.issue({ csrPem: own.csrPem })), privateKeyPem: own.privateKeyPem } };
   } catch (error) {
-    if (error instanceof CsrRefused && ask.csrPem !== undefined) return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
+    if (error instanceof CsrRefused && ask.csrPem !== undefined)
+      return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
     throw error;
   }
 }
@@ -132,7 +148,8 @@ async function issue(ask: Ask, issuer: Issuer): Promise<{ certificate: Certifica
 /** The second question: the same token gets the same answer for as long as it is kept, without a call to AWS. */
 async function repeat(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Provisioned> {
   const kept = await cycle.replies.kept(box);
-  if (kept === undefined || kept.certificateId !== device.certificateId) return reject(ask, box, problems.alreadyProvisioned, cycle);
+  if (kept === undefined || kept.certificateId !== device.certificateId)
+    return reject(ask, box, problems.alreadyProvisioned, cycle);
   await cycle.replies.deliver({ askId: ask.askId, box, sealed: kept.sealed });
   return { outcome: 'accepted', certificateId: kept.certificateId, again: true };
 }
@@ -150,5 +167,12 @@ function identityOf(device: Device, certificateId: string, policyName: string) {
 
 function credentials(certificate: Certificate, serial: string, endpoint: string, rootCaPem: string): Credentials {
   const { certificateId, certificatePem, privateKeyPem } = certificate;
-  return { certificateId, certificatePem, ...(privateKeyPem === undefined ? {} : { privateKeyPem }), thingName: serial, endpoint, rootCaPem };
+  return {
+    certificateId,
+    certificatePem,
+    ...(privateKeyPem === undefined ? {} : { privateKeyPem }),
+    thingName: serial,
+    endpoint,
+    rootCaPem,
+  };
 }

@@ -13,7 +13,8 @@ const amazonRootCa1 = '8E:CD:E6:88:4F:3D:87:B1:12:5B:A3:1A:C3:FC:B1:3D:70:16:DE:
 export function amazonRootCa(file?: string): string {
   if (file !== undefined) return readCertificate(file);
   const found = rootCertificates.find((pem) => new X509Certificate(pem).fingerprint256 === amazonRootCa1);
-  if (found === undefined) throw new Error('this Node.js does not ship Amazon Root CA 1; download it and name the file in CVM_ROOT_CA');
+  if (found === undefined)
+    throw new Error('this Node.js does not ship Amazon Root CA 1; download it and name the file in CVM_ROOT_CA');
   return `${found.trim()}\n`;
 }
 
@@ -21,6 +22,8 @@ function readCertificate(file: string): string {
   try {
     return new X509Certificate(readFileSync(file)).toString();
   } catch (error) {
-    throw new Error(`CVM_ROOT_CA: ${file} is not a certificate in PEM: ${error instanceof Error ? error.message : error}`);
+    throw new Error(
+      `CVM_ROOT_CA: ${file} is not a certificate in PEM: ${error instanceof Error ? error.message : error}`,
+    );
   }
 }

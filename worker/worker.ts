@@ -20,9 +20,11 @@ async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
   const about = { serial: ask.serial, askId: ask.askId };
   try {
     const result = await provision(ask, cycle);
-    if (result.outcome === 'busy') return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };
+    if (result.outcome === 'busy')
+      return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };
     const waited = { ms: cycle.now() - ask.receivedAt };
-    if (result.outcome === 'accepted') log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
+    if (result.outcome === 'accepted')
+      log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
     else log.info({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
     return 'answered';
   } catch (error) {

@@ -9,7 +9,13 @@ import { lacks } from '../support/lacks.ts';
 /** What a secret could look like where it must not be: as it is, in base64, in hex, escaped in JSON. */
 function disguises(secret: string): string[] {
   const bytes = Buffer.from(secret);
-  return [secret, bytes.toString('base64').replace(/=+$/, ''), bytes.toString('base64url'), bytes.toString('hex'), JSON.stringify(secret).slice(1, -1)];
+  return [
+    secret,
+    bytes.toString('base64').replace(/=+$/, ''),
+    bytes.toString('base64url'),
+    bytes.toString('hex'),
+    JSON.stringify(secret).slice(1, -1),
+  ];
 }
 
 /** The body of a PEM key, and its lines, since a log may break or join them. */
@@ -43,7 +49,7 @@ async function contentOf(redis: Redis, key: string): Promise<unknown> {
   if (type === 'hash') return redis.hgetall(key);
   if (type === 'list') return redis.lrange(key, 0, -1);
   if (type === 'set') return redis.smembers(key);
-  if (type === 'zset') return redis.zrange(key, 0, -1);
+  if (type === 'zset') return redis.zrange(key, '0', '-1');
   return redis.xrange(key, '-', '+');
 }
 
@@ -59,7 +65,12 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     const use = async (serial: string, request: object, connect: { username?: string; password?: string } = {}) => {
       const { token } = await gateway.enrol(serial);
       const password = connect.username === undefined ? {} : { username: serial, password: token };
-      const reply: Reply = await askOnce(gateway.broker, serial, { ...(connect.username === undefined ? { token } : {}), ...request }, password);
+      const reply: Reply = await askOnce(
+        gateway.broker,
+        serial,
+        { ...(connect.username === undefined ? { token } : {}), ...request },
+        password,
+      );
       secrets.push(...disguises(token), ...(reply.privateKey ? keyForms(reply.privateKey) : []));
       return reply;
     };
@@ -74,10 +85,15 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(await use('leak-after-failure', { key: 'ec' })).toMatchObject({ status: 'accepted' });
 
     expect(secrets.length).toBeGreaterThan(30);
-    const places: [string, Buffer][] = [['log', Buffer.from(gateway.logText())], ...(await everythingInRedis(gateway.redis.url)).map((content): [string, Buffer] => ['Redis', content])];
+    const places: [string, Buffer][] = [
+      ['log', Buffer.from(gateway.logText())],
+      ...(await everythingInRedis(gateway.redis.url)).map((content): [string, Buffer] => ['Redis', content]),
+    ];
     for (const file of filesBelow(gateway.dataDir)) places.push([file, readFileSync(file)]);
     expect(places.length).toBeGreaterThan(20);
-    const leaks = places.filter(([, content]) => secrets.some((secret) => content.includes(secret))).map(([place]) => place);
+    const leaks = places
+      .filter(([, content]) => secrets.some((secret) => content.includes(secret)))
+      .map(([place]) => place);
     expect(leaks).toEqual([]);
   });
 });

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { DescribeThingCommand, ListThingPrincipalsCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
+import { DescribeThingCommand, ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askOnce, connectDevice } from '../support/device.ts';
@@ -19,7 +19,17 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(reply).toMatchObject({ status: 'accepted', id: 'r-1', thingName: serial, endpoint: 'localhost' });
     const certificate = new X509Certificate(reply.certificatePem ?? '');
     expect(certificate.verify(new X509Certificate(reply.rootCa ?? '').publicKey)).toBe(true);
-    const aws = await connectAsync({ protocol: 'mqtts', host: 'localhost', port: gateway.aws.mqttPort, ca: reply.rootCa ?? '', cert: reply.certificatePem ?? '', key: reply.privateKey ?? '', clientId: serial, protocolVersion: 4, reconnectPeriod: 0 });
+    const aws = await connectAsync({
+      protocol: 'mqtts',
+      host: 'localhost',
+      port: gateway.aws.mqttPort,
+      ca: reply.rootCa ?? '',
+      cert: reply.certificatePem ?? '',
+      key: reply.privateKey ?? '',
+      clientId: serial,
+      protocolVersion: 4,
+      reconnectPeriod: 0,
+    });
     await aws.publishAsync(`${serial}/hello`, 'hello', { qos: 1 });
     await aws.endAsync();
   });
@@ -31,24 +41,36 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(principals).toHaveLength(1);
     expect(principals?.[0]).toContain(reply.certificateId);
     expect(await gateway.registry.find(serial)).toMatchObject({ applyState: -1, certificateId: reply.certificateId });
-    expect(await gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).toMatchObject({ thingName: serial });
+    expect(await gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).toMatchObject({
+      thingName: serial,
+    });
   });
 
   it('gets the answer on the asking connection without having subscribed', async () => {
     const { serial, token } = await gateway.enrol('unsubscribed');
-    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' }, { subscribe: false })).toMatchObject({ status: 'accepted' });
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' }, { subscribe: false })).toMatchObject({
+      status: 'accepted',
+    });
   });
 
   it('gets the same certificate and key when it asks again with the same token', async () => {
     const { serial, token } = await gateway.enrol('asks-twice');
     const first = await askOnce(gateway.broker, serial, { token, id: '1' });
     const second = await askOnce(gateway.broker, serial, { token, id: '2' });
-    expect(second).toMatchObject({ status: 'accepted', id: '2', certificateId: first.certificateId, certificatePem: first.certificatePem, privateKey: first.privateKey });
+    expect(second).toMatchObject({
+      status: 'accepted',
+      id: '2',
+      certificateId: first.certificateId,
+      certificatePem: first.certificatePem,
+      privateKey: first.privateKey,
+    });
   });
 
   it('gets one certificate when it asks ten times at once', async () => {
     const { serial, token } = await gateway.enrol('asks-ten-times');
-    const replies = await Promise.all(Array.from({ length: 10 }, () => askOnce(gateway.broker, serial, { token, key: 'ec' })));
+    const replies = await Promise.all(
+      Array.from({ length: 10 }, () => askOnce(gateway.broker, serial, { token, key: 'ec' })),
+    );
     expect(new Set(replies.map((reply) => reply.certificateId)).size).toBe(1);
     const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
     expect(principals).toHaveLength(1);
@@ -56,7 +78,9 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
 
   it('may prove its token as the CONNECT password', async () => {
     const { serial, token } = await gateway.enrol('by-password');
-    expect(await askOnce(gateway.broker, serial, {}, { username: serial, password: token })).toMatchObject({ status: 'accepted' });
+    expect(await askOnce(gateway.broker, serial, {}, { username: serial, password: token })).toMatchObject({
+      status: 'accepted',
+    });
   });
 
   it('is served through any broker, and a proven second connection that subscribed hears it too', async () => {
@@ -75,9 +99,17 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
   ])('is refused with %s, and nothing is left in AWS', async (name, errorCode, request) => {
     const { serial } = await gateway.enrol(`refused-${name.replaceAll(' ', '-')}`);
     const before = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
-    expect(await askOnce(gateway.broker, serial, request)).toMatchObject({ status: 'rejected', statusCode: 401, errorCode });
-    expect((await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates).toHaveLength(before.certificates?.length ?? -1);
-    await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
+    expect(await askOnce(gateway.broker, serial, request)).toMatchObject({
+      status: 'rejected',
+      statusCode: 401,
+      errorCode,
+    });
+    expect((await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates).toHaveLength(
+      before.certificates?.length ?? -1,
+    );
+    await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toMatchObject({
+      name: 'ResourceNotFoundException',
+    });
   });
 
   it('is refused in the same words whether its serial is unknown or its token wrong', async () => {
@@ -88,7 +120,10 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
 
   it('is refused when its token has expired', async () => {
     const { serial, token } = await gateway.enrol('expired', { tokenExpiresAt: Date.now() - 1 });
-    expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ statusCode: 401, errorCode: 'TokenExpired' });
+    expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({
+      statusCode: 401,
+      errorCode: 'TokenExpired',
+    });
   });
 });
 

@@ -22,8 +22,17 @@ async function freePort(): Promise<number> {
 /** The environment of a newcomer: nothing is configured; ports are free ones so that tests do not meet. */
 async function freshEnvironment(dataDir: string) {
   const [mqtt, http, data] = await Promise.all([freePort(), freePort(), freePort()]);
-  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG)_/.test(name)));
-  return { ...inherited, CVM_DATA_DIR: dataDir, CVM_MQTT_PORT: String(mqtt), CVM_AWS_LOCAL_HTTP_PORT: String(http), CVM_AWS_LOCAL_MQTT_PORT: String(data), CVM_LISTEN: '127.0.0.1' };
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG)_/.test(name)),
+  );
+  return {
+    ...inherited,
+    CVM_DATA_DIR: dataDir,
+    CVM_MQTT_PORT: String(mqtt),
+    CVM_AWS_LOCAL_HTTP_PORT: String(http),
+    CVM_AWS_LOCAL_MQTT_PORT: String(data),
+    CVM_LISTEN: '127.0.0.1',
+  };
 }
 
 describe.skipIf(lacks('redis-server'))('npm start', () => {
@@ -58,7 +67,9 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
       gateway.once('exit', () => reject(new Error(`ended early:\n${said}`)));
     });
     expect(said).toContain('mosquitto_rr');
-    const added = JSON.parse((await run(process.execPath, [cvm, 'devices', 'add', 'from-elsewhere', '--json'], { env })).stdout) as unknown;
+    const added = JSON.parse(
+      (await run(process.execPath, [cvm, 'devices', 'add', 'from-elsewhere', '--json'], { env })).stdout,
+    ) as unknown;
     expect(JSON.stringify(added)).toContain('from-elsewhere');
     const listed = await run(process.execPath, [cvm, 'devices', 'list', '--json'], { env });
     expect(listed.stdout).toContain('from-elsewhere');
@@ -68,14 +79,18 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
 
   it('reports every problem of the configuration at once, with status 2', async () => {
     const wrong = { ...env, CVM_MQTT_PORT: 'many', CVM_REPLAY_WINDOW: 'soon', CVM_TPYO: '1' };
-    const failed = await run(process.execPath, [cvm, 'up'], { env: wrong }).catch((error: { code: number; stderr: string }) => error);
+    const failed = await run(process.execPath, [cvm, 'up'], { env: wrong }).catch(
+      (error: { code: number; stderr: string }) => error,
+    );
     expect(failed).toMatchObject({ code: 2 });
     for (const name of ['CVM_MQTT_PORT', 'CVM_REPLAY_WINDOW', 'CVM_TPYO']) expect(failed.stderr).toContain(name);
   });
 
   it('prints the exact command and ends with status 2 where redis-server is missing and cannot be installed', async () => {
     const nowhere = { ...env, PATH: dataDir, CVM_DATA_DIR: join(dataDir, 'other') };
-    const failed = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env: nowhere }).catch((error: { code: number; stderr: string }) => error);
+    const failed = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env: nowhere }).catch(
+      (error: { code: number; stderr: string }) => error,
+    );
     expect(failed).toMatchObject({ code: 2 });
     expect(failed.stderr).toContain('redis');
   });

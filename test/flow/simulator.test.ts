@@ -24,8 +24,34 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
   });
 
   it('provisions 500 devices: 500 things, each with exactly one ACTIVE certificate', { timeout: 300_000 }, async () => {
-    const env = { ...process.env, CVM_DATA_DIR: empty, AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test', AWS_ENDPOINT_URL_IOT: gateway.aws.httpUrl, AWS_ENDPOINT_URL_DYNAMODB: gateway.aws.httpUrl };
-    const { stdout } = await run(process.execPath, [cvm, 'sim', '--devices', '500', '--host', 'localhost', '--port', String(gateway.broker.port), '--ca', gateway.broker.caFile, '--flow', 'ec', '--json'], { env });
+    const env = {
+      ...process.env,
+      CVM_DATA_DIR: empty,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      AWS_ENDPOINT_URL_IOT: gateway.aws.httpUrl,
+      AWS_ENDPOINT_URL_DYNAMODB: gateway.aws.httpUrl,
+    };
+    const { stdout } = await run(
+      process.execPath,
+      [
+        cvm,
+        'sim',
+        '--devices',
+        '500',
+        '--host',
+        'localhost',
+        '--port',
+        String(gateway.broker.port),
+        '--ca',
+        gateway.broker.caFile,
+        '--flow',
+        'ec',
+        '--json',
+      ],
+      { env },
+    );
     expect(JSON.parse(stdout)).toMatchObject({ accepted: 500 });
 
     const things = await allThings();
@@ -47,7 +73,11 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
 
   async function activeCertificates(thingName: string): Promise<number> {
     const { principals = [] } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName }));
-    const states = await Promise.all(principals.map((arn) => gateway.iot.send(new DescribeCertificateCommand({ certificateId: arn.split('/').at(-1) }))));
+    const states = await Promise.all(
+      principals.map((arn) =>
+        gateway.iot.send(new DescribeCertificateCommand({ certificateId: arn.split('/').at(-1) })),
+      ),
+    );
     return states.filter((state) => state.certificateDescription?.status === 'ACTIVE').length;
   }
 });

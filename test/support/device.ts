@@ -17,8 +17,19 @@ export type Reply = {
 };
 
 /** A device as firmware would be: connects once, never reconnects by itself, and keeps what it hears. */
-export async function connectDevice(broker: { port: number; caPem: string }, options: { username?: string; password?: string; clientId?: string } = {}) {
-  const client = await connectAsync({ protocol: 'mqtts', host: 'localhost', port: broker.port, ca: broker.caPem, protocolVersion: 4, reconnectPeriod: 0, ...options });
+export async function connectDevice(
+  broker: { port: number; caPem: string },
+  options: { username?: string; password?: string; clientId?: string } = {},
+) {
+  const client = await connectAsync({
+    protocol: 'mqtts',
+    host: 'localhost',
+    port: broker.port,
+    ca: broker.caPem,
+    protocolVersion: 4,
+    reconnectPeriod: 0,
+    ...options,
+  });
   const heard: { topic: string; reply: Reply }[] = [];
   const waiting: (() => void)[] = [];
   client.on('error', () => {});
@@ -46,12 +57,21 @@ async function nextReply(client: MqttClient, heard: { reply: Reply }[], waiting:
 }
 
 /** Connects, asks, waits for the answer, leaves. */
-export async function askOnce(broker: { port: number; caPem: string }, serial: string, request: unknown, options: { subscribe?: boolean; username?: string; password?: string } = {}): Promise<Reply> {
+export async function askOnce(
+  broker: { port: number; caPem: string },
+  serial: string,
+  request: unknown,
+  options: { subscribe?: boolean; username?: string; password?: string } = {},
+): Promise<Reply> {
   const { subscribe = false, ...connect } = options;
   const device = await connectDevice(broker, connect);
   try {
     if (subscribe) await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
-    await device.client.publishAsync(requestTopic(serial), typeof request === 'string' || Buffer.isBuffer(request) ? request : JSON.stringify(request), { qos: 1 });
+    await device.client.publishAsync(
+      requestTopic(serial),
+      typeof request === 'string' || Buffer.isBuffer(request) ? request : JSON.stringify(request),
+      { qos: 1 },
+    );
     return await device.next();
   } finally {
     await device.client.endAsync(true);

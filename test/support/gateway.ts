@@ -16,9 +16,9 @@ import { ensureTable } from '../../registry/setup.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
-import { amazonRootCa } from '../../worker/root-ca.ts';
 import { createAwsIssuer } from '../../worker/aws-iot.ts';
 import { ensurePolicy } from '../../worker/aws-setup.ts';
+import { amazonRootCa } from '../../worker/root-ca.ts';
 import { startWorker } from '../../worker/worker.ts';
 
 const region = 'us-east-1';
@@ -29,11 +29,22 @@ const [table, policyName] = ['cvm-devices', 'cvm-device'];
 export async function startGateway(options: { logLevel?: string; replayWindowMs?: number } = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
   const logLines: string[] = [];
-  const sink = new Writable({ write: (chunk: Buffer, _encoding, done) => done(null, void logLines.push(chunk.toString())) });
+  const sink = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      logLines.push(chunk.toString());
+      done();
+    },
+  });
   const log = createLog(options.logLevel ?? 'debug', sink);
   const lifecycle = createLifecycle(log);
   const redis = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
-  const aws = await startAwsLocal({ dataDir: join(dataDir, 'aws-local'), httpPort: 0, mqttPort: 0, quotas: 'off', log });
+  const aws = await startAwsLocal({
+    dataDir: join(dataDir, 'aws-local'),
+    httpPort: 0,
+    mqttPort: 0,
+    quotas: 'off',
+    log,
+  });
   lifecycle.add({ name: 'aws', close: () => aws.close() });
 
   const dynamo = new DynamoDBClient({ region, credentials, endpoint: aws.httpUrl });
@@ -45,7 +56,16 @@ export async function startGateway(options: { logLevel?: string; replayWindowMs?
 
   const startOneWorker = () => {
     const replies = createReplyStore(redis.url, log);
-    const cycle = { registry, issuer, replies, rootCaPem: amazonRootCa(aws.rootCaFile), policyName, replayWindowMs: options.replayWindowMs ?? 86_400_000, leaseMs: 3000, now: Date.now };
+    const cycle = {
+      registry,
+      issuer,
+      replies,
+      rootCaPem: amazonRootCa(aws.rootCaFile),
+      policyName,
+      replayWindowMs: options.replayWindowMs ?? 86_400_000,
+      leaseMs: 3000,
+      now: Date.now,
+    };
     const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log });
     return lifecycle.add({
       name: 'worker',

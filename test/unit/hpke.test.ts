@@ -23,8 +23,14 @@ describe('HPKE, RFC 9180 appendix A.1.1', () => {
   it("derives the standard's key pairs", () => {
     expect(recipient.publicKey.toString('hex')).toBe(vector.pkRm);
     expect(ephemeral.publicKey.toString('hex')).toBe(vector.pkEm);
-    expect(createPublicKey(createPrivateKey(recipient.privateKey.export({ format: 'pem', type: 'pkcs8' }))).export({ format: 'jwk' }).x).toBe(bytes(vector.pkRm).toString('base64url'));
-    expect(Buffer.from(recipient.privateKey.export({ format: 'jwk' }).d ?? '', 'base64url').toString('hex')).toBe(vector.skRm);
+    expect(
+      createPublicKey(createPrivateKey(recipient.privateKey.export({ format: 'pem', type: 'pkcs8' }))).export({
+        format: 'jwk',
+      }).x,
+    ).toBe(bytes(vector.pkRm).toString('base64url'));
+    expect(Buffer.from(recipient.privateKey.export({ format: 'jwk' }).d ?? '', 'base64url').toString('hex')).toBe(
+      vector.skRm,
+    );
   });
 
   it("seals to the standard's ciphertext", () => {
@@ -33,7 +39,9 @@ describe('HPKE, RFC 9180 appendix A.1.1', () => {
   });
 
   it("opens the standard's ciphertext", () => {
-    expect(open(recipient, bytes(vector.info), bytes(vector.aad), bytes(vector.pkEm + vector.ct)).toString('hex')).toBe(vector.pt);
+    expect(open(recipient, bytes(vector.info), bytes(vector.aad), bytes(vector.pkEm + vector.ct)).toString('hex')).toBe(
+      vector.pt,
+    );
   });
 
   it.each([

@@ -12,7 +12,14 @@ import { type Cycle, provision } from '../../worker/provision.ts';
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const keys = deriveReplyKeys(serial, token);
 const box = boxOf(serial, hashToken(token));
-const ask: Ask = { askId: 'ask-1', serial, tokenHash: hashToken(token), replyKey: keys.publicKey, key: 'rsa', receivedAt: 0 };
+const ask: Ask = {
+  askId: 'ask-1',
+  serial,
+  tokenHash: hashToken(token),
+  replyKey: keys.publicKey,
+  key: 'rsa',
+  receivedAt: 0,
+};
 
 /** An issuer that writes down what was done, in order, and fails where it is told to. */
 function journalIssuer() {
@@ -29,7 +36,12 @@ function journalIssuer() {
     async issue(key: KeySource): Promise<Certificate> {
       await step('issue');
       const certificateId = `cert-${++made}`;
-      return { certificateId, certificateArn: `arn:${certificateId}`, certificatePem: 'PEM', ...(key === 'rsa' ? { privateKeyPem: `KEY-${made}` } : {}) };
+      return {
+        certificateId,
+        certificateArn: `arn:${certificateId}`,
+        certificatePem: 'PEM',
+        ...(key === 'rsa' ? { privateKeyPem: `KEY-${made}` } : {}),
+      };
     },
     ensureThing: () => step('ensureThing'),
     attach: ({ certificateId }) => step(`attach ${certificateId}`),
@@ -72,7 +84,16 @@ describe('the issuance cycle', () => {
     registry = createMemoryRegistry();
     aws = journalIssuer();
     mail = memoryReplies();
-    cycle = { registry, issuer: aws.issuer, replies: mail.replies, rootCaPem: 'ROOT', policyName: 'cvm-device', replayWindowMs: 86_400_000, leaseMs: 10_000, now: () => now };
+    cycle = {
+      registry,
+      issuer: aws.issuer,
+      replies: mail.replies,
+      rootCaPem: 'ROOT',
+      policyName: 'cvm-device',
+      replayWindowMs: 86_400_000,
+      leaseMs: 10_000,
+      now: () => now,
+    };
     await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: 0 });
   });
 
@@ -80,13 +101,26 @@ describe('the issuance cycle', () => {
     expect(await provision(ask, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: false });
     expect(aws.journal.filter((name) => name !== 'ensureThing')).toEqual(['issue', 'attach cert-1', 'activate']);
     expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
-    expect(answer()).toEqual({ accepted: { certificateId: 'cert-1', certificatePem: 'PEM', privateKeyPem: 'KEY-1', thingName: serial, endpoint: 'endpoint.example', rootCaPem: 'ROOT' } });
+    expect(answer()).toEqual({
+      accepted: {
+        certificateId: 'cert-1',
+        certificatePem: 'PEM',
+        privateKeyPem: 'KEY-1',
+        thingName: serial,
+        endpoint: 'endpoint.example',
+        rootCaPem: 'ROOT',
+      },
+    });
   });
 
   it('answers the second question from the kept reply, without a call to AWS', async () => {
     await provision(ask, cycle);
     const calls = aws.journal.length;
-    expect(await provision({ ...ask, askId: 'ask-2' }, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: true });
+    expect(await provision({ ...ask, askId: 'ask-2' }, cycle)).toEqual({
+      outcome: 'accepted',
+      certificateId: 'cert-1',
+      again: true,
+    });
     expect(aws.journal).toHaveLength(calls);
     expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], askId: 'ask-2' });
   });
@@ -99,7 +133,10 @@ describe('the issuance cycle', () => {
   });
 
   it('refuses a wrong token before anything is made', async () => {
-    expect(await provision({ ...ask, tokenHash: hashToken('x') }, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'InvalidToken' } });
+    expect(await provision({ ...ask, tokenHash: hashToken('x') }, cycle)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'InvalidToken' },
+    });
     expect(aws.journal).toEqual([]);
   });
 
@@ -151,7 +188,10 @@ describe('the issuance cycle', () => {
 
   it('gives the right back when AWS refuses the CSR', async () => {
     aws.fail.set('issue', new CsrRefused('unsupported key'));
-    expect(await provision({ ...ask, csrPem: 'CSR' }, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'InvalidCsr' } });
+    expect(await provision({ ...ask, csrPem: 'CSR' }, cycle)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'InvalidCsr' },
+    });
     expect(await registry.find(serial)).toMatchObject({ applyState: 0 });
   });
 
@@ -162,10 +202,24 @@ describe('the issuance cycle', () => {
 
   it('uses policy, thing type and thing group that the row names', async () => {
     const other = 'SN-2';
-    await registry.enrol({ serial: other, tokenHash: ask.tokenHash, enrolledAt: 0, policyName: 'special', thingGroupName: 'plant', thingTypeName: 'pump' });
+    await registry.enrol({
+      serial: other,
+      tokenHash: ask.tokenHash,
+      enrolledAt: 0,
+      policyName: 'special',
+      thingGroupName: 'plant',
+      thingTypeName: 'pump',
+    });
     const seen: unknown[] = [];
-    const issuer: Issuer = { ...aws.issuer, attach: async (identity) => void seen.push(identity), ensureThing: async (...thing) => void seen.push(thing) };
+    const issuer: Issuer = {
+      ...aws.issuer,
+      attach: async (identity) => void seen.push(identity),
+      ensureThing: async (...thing) => void seen.push(thing),
+    };
     await provision({ ...ask, serial: other }, { ...cycle, issuer });
-    expect(seen).toEqual([[other, 'pump'], { certificateId: 'cert-1', thingName: other, policyName: 'special', thingGroupName: 'plant' }]);
+    expect(seen).toEqual([
+      [other, 'pump'],
+      { certificateId: 'cert-1', thingName: other, policyName: 'special', thingGroupName: 'plant' },
+    ]);
   });
 });

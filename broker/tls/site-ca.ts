@@ -1,0 +1,276 @@
+import { createHash, createPrivateKey, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  X509Certificate as Certificate,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+} from './x509.ts';
+
+export type TlsOptions = {
+  readonly dataDir: string;
+  /** names and addresses that devices use, beyond the machine's own */
+  readonly hostnames: readonly string[];
+  readonly machineName: string;
+  /** the operator's own certificate, instead of one from the site CA */
+  readonly own?: { readonly certFile: string; readonly keyFile: string };
+  readonly now?: Date;
+};
+
+export type TlsMaterial = {
+  /** PEM */
+  readonly key: string;
+  /** PEM: the server certificate, then its CA */
+  readonly cert: string;
+  /** what devices trust; absent with a certificate of the operator's own */
+  readonly caFile?: string;
+  readonly caPem?: string;
+  /** SHA-256 of the server certificate's DER, hex with colons */
+  readonly fingerprint: string;
+  readonly caFingerprint?: string;
+  /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it: it outlives a renewed certificate */
+  readonly spkiPin: string;
+  readonly names: readonly string[];
+  readonly notAfter: Date;
+  readonly made: 'new' | 'kept' | 'own';
+};
+
+const day = 86_400_000;
+const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+
+/** Lifetimes in days. 825 is the longest that common TLS stacks take from a server. */
+const [caDays, serverDays, renewDays] = [20 * 365, 825, 30];
+
+/**
+ * The broker's TLS material. At first start a site CA and a server certificate are made (P-256); later they are kept, and
+ * the server certificate is made anew from the same key and CA when a name is missing in it or its end is near.
+ * @throws with what to do when files are missing, damaged, or readable by others
+ */
+export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
+  if (options.own !== undefined) return loadOwn(options.own, options.now ?? new Date());
+  const folder = join(options.dataDir, 'tls');
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const names = serverNames(options);
+  const files = {
+    caCert: join(folder, 'site-ca.crt'),
+    caKey: join(folder, 'site-ca.key'),
+    cert: join(folder, 'server.crt'),
+    key: join(folder, 'server.key'),
+  };
+  const now = options.now ?? new Date();
+  const made = await ensureCa(files, now);
+  const renewed = await ensureServer(files, names, now);
+  const [caPem, cert, key] = [
+    readFileSync(files.caCert, 'utf8'),
+    readFileSync(files.cert, 'utf8'),
+    readFileSync(files.key, 'utf8'),
+  ];
+  return {
+    ...describe(cert),
+    key,
+    cert: cert + caPem,
+    caFile: files.caCert,
+    caPem,
+    caFingerprint: new X509Certificate(caPem).fingerprint256,
+    made: made || renewed ? 'new' : 'kept',
+  };
+}
+
+type Files = { caCert: string; caKey: string; cert: string; key: string };
+
+async function ensureCa(files: Files, now: Date): Promise<boolean> {
+  const present = [files.caCert, files.caKey].filter(existsSync);
+  if (present.length === 1)
+    throw new Error(
+      `${present[0]} is there without its other half; bring back the missing file from a backup, or remove the folder to make a new site CA (devices must then be given the new one)`,
+    );
+  if (present.length === 2) return false;
+  const keys = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    name: `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`,
+    ...validity(now, caDays),
+    keys,
+    signingAlgorithm: ecdsa,
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  writeWhole(files.caKey, await pkcs8(keys.privateKey), 0o600);
+  writeWhole(files.caCert, `${certificate.toString('pem')}\n`, 0o644);
+  return true;
+}
+
+async function ensureServer(files: Files, names: readonly string[], now: Date): Promise<boolean> {
+  const caKey = readKey(files.caKey);
+  if (existsSync(files.cert) && existsSync(files.key) && stillGood(files, names, now)) return false;
+  // the key stays, so that a pin on it goes on to hold
+  if (!existsSync(files.key))
+    writeWhole(
+      files.key,
+      await pkcs8((await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify'])).privateKey),
+      0o600,
+    );
+  const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
+  const spki = publicKeyOf(readKey(files.key));
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: [{ CN: [names[0] ?? 'cvm-gateway'] }],
+    issuer: ca.subjectName,
+    ...validity(now, serverDays),
+    publicKey: spki,
+    signingKey: await webcrypto.subtle.importKey('pkcs8', derOf(caKey), ecdsa, false, ['sign']),
+    signingAlgorithm: ecdsa,
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      new SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value }))),
+      await AuthorityKeyIdentifierExtension.create(ca),
+      await SubjectKeyIdentifierExtension.create(spki),
+    ],
+  });
+  writeWhole(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+  return true;
+}
+
+function stillGood(files: Files, names: readonly string[], now: Date): boolean {
+  readKey(files.key);
+  const certificate = parse(files.cert);
+  const signed = certificate.verify(parse(files.caCert).publicKey);
+  const named = names.every(
+    (name) => (isIP(name) ? certificate.checkIP(name) : certificate.checkHost(name)) !== undefined,
+  );
+  return signed && named && new Date(certificate.validTo).getTime() - now.getTime() > renewDays * day;
+}
+
+function parse(file: string): X509Certificate {
+  try {
+    return new X509Certificate(readFileSync(file));
+  } catch (error) {
+    throw new Error(
+      `${file} is not a certificate: ${error instanceof Error ? error.message : error}; bring it back from a backup`,
+    );
+  }
+}
+
+/** Reads a private key that nobody else may read. */
+function readKey(file: string): string {
+  const mode = statSync(file).mode & 0o777;
+  if ((mode & 0o077) !== 0)
+    throw new Error(`${file} can be read by others (mode ${mode.toString(8)}); run: chmod 600 ${file}`);
+  const pem = readFileSync(file, 'utf8');
+  try {
+    createPrivateKey(pem);
+  } catch {
+    throw new Error(`${file} is not a private key in PEM; bring it back from a backup`);
+  }
+  return pem;
+}
+
+function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: string }, now: Date): TlsMaterial {
+  const problems: string[] = [];
+  const attempt = <T>(what: string, read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(`${what}: ${error instanceof Error ? error.message : error}`);
+      return undefined;
+    }
+  };
+  const cert = attempt(`CVM_TLS_CERT ${certFile}`, () => readFileSync(certFile, 'utf8'));
+  const key = attempt(`CVM_TLS_KEY ${keyFile}`, () => readFileSync(keyFile, 'utf8'));
+  const certificate =
+    cert === undefined ? undefined : attempt(`CVM_TLS_CERT ${certFile}`, () => new X509Certificate(cert));
+  const privateKey = key === undefined ? undefined : attempt(`CVM_TLS_KEY ${keyFile}`, () => createPrivateKey(key));
+  if (certificate !== undefined && privateKey !== undefined && !certificate.checkPrivateKey(privateKey))
+    problems.push('CVM_TLS_KEY does not belong to CVM_TLS_CERT');
+  if (certificate !== undefined && new Date(certificate.validTo) <= now)
+    problems.push(`CVM_TLS_CERT ended on ${certificate.validTo}`);
+  if (problems.length > 0 || cert === undefined || key === undefined)
+    throw new Error(`the TLS certificate cannot be used: ${problems.join('; ')}`);
+  return { ...describe(cert), key, cert, made: 'own' };
+}
+
+function describe(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
+  const certificate = new X509Certificate(cert);
+  const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
+  const names = (certificate.subjectAltName ?? '').split(', ').map((name) => name.replace(/^(DNS|IP Address):/, ''));
+  return {
+    fingerprint: certificate.fingerprint256,
+    spkiPin: `sha256//${createHash('sha256').update(spki).digest('base64')}`,
+    names,
+    notAfter: new Date(certificate.validTo),
+  };
+}
+
+/** What devices may call this machine: what the operator says, its own name, and its addresses. */
+function serverNames({ hostnames, machineName }: TlsOptions): string[] {
+  const addresses = Object.values(networkInterfaces()).flatMap((entries) =>
+    (entries ?? [])
+      .filter((entry) => !entry.internal && !entry.address.startsWith('fe80:'))
+      .map((entry) => entry.address),
+  );
+  return [...new Set([...hostnames, machineName, 'localhost', '127.0.0.1', '::1', ...addresses])];
+}
+
+/** A day back, for devices whose clock runs behind. */
+function validity(now: Date, days: number) {
+  return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + days * day) };
+}
+
+/** Positive and at most 20 bytes (RFC 5280 §4.1.2.2). */
+function serialNumber(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return bytes.toString('hex');
+}
+
+function publicKeyOf(pem: string): Buffer {
+  return createPublicKey(pem).export({ format: 'der', type: 'spki' });
+}
+
+function derOf(pem: string): Buffer {
+  return createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
+}
+
+async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
+  return createPrivateKey({
+    key: Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)),
+    format: 'der',
+    type: 'pkcs8',
+  })
+    .export({ format: 'pem', type: 'pkcs8' })
+    .toString();
+}
+
+/** The file is there whole or not at all, whatever happens meanwhile. */
+function writeWhole(file: string, content: string, mode: number): void {
+  const part = `${file}.new`;
+  const descriptor = openSync(part, 'w', mode);
+  writeSync(descriptor, content);
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+  renameSync(part, file);
+}

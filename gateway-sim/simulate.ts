@@ -1,0 +1,36 @@
+import { type Credential, type Flow, type Gateway, type Outcome, runDevice } from './device.ts';
+import { type Report, report } from './report.ts';
+
+export type SimOptions = {
+  readonly gateway: Gateway;
+  readonly devices: readonly Credential[];
+  readonly flow: Flow;
+  /** devices that are connected at the same time */
+  readonly concurrency: number;
+  /** for each device, in milliseconds */
+  readonly timeoutMs: number;
+  readonly onProgress?: (done: number, outcome: Outcome) => void;
+};
+
+/** Runs all devices through the gateway's MQTT door and reports how it went. */
+export async function simulate({
+  gateway,
+  devices,
+  flow,
+  concurrency,
+  timeoutMs,
+  onProgress,
+}: SimOptions): Promise<Report> {
+  const start = performance.now();
+  const outcomes: Outcome[] = [];
+  const waiting = [...devices].reverse();
+  const serve = async () => {
+    for (let device = waiting.pop(); device !== undefined; device = waiting.pop()) {
+      const outcome = await runDevice(gateway, device, flow, timeoutMs);
+      outcomes.push(outcome);
+      onProgress?.(outcomes.length, outcome);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(concurrency, devices.length) }, serve));
+  return report(outcomes, performance.now() - start);
+}
