@@ -92,7 +92,9 @@ export function needRedis(settings: Settings): string {
 function warnOfRedis(redisUrl: string, log: Log): void {
   const redis = connectRedis(redisUrl, 'wait', log.child({}, { level: 'silent' }));
   redisWarnings(redis)
-    .then((warnings) => warnings.forEach((warning) => log.warn(warning)))
+    .then((warnings) => {
+      for (const warning of warnings) log.warn(warning);
+    })
     .catch((err: unknown) => log.debug({ err }, 'could not read the settings of Redis'))
     .finally(() => disconnectRedis(redis));
 }

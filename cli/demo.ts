@@ -138,7 +138,7 @@ async function invitation(
   return `
 A second device is enrolled. Be that device yourself (mosquitto_rr is in Debian's mosquitto-clients):
 
-  mosquitto_rr -h localhost -p ${port}${ca} -q 1 \\
+  mosquitto_rr -V mqttv311 -h localhost -p ${port}${ca} -q 1 \\
     -t ${requestTopic(serial)} -e ${replyTopic(serial)} \\
     -m '{"token":"${token}"}'
 

@@ -14,8 +14,10 @@ const awsVariables = [
 ];
 
 /** The SDK reads its variables itself and takes an empty one for a value; compose files and shells leave empty ones. */
-export function dropEmptyAwsVariables(env: NodeJS.ProcessEnv): void {
+export function tidyAwsVariables(env: NodeJS.ProcessEnv): void {
   for (const name of awsVariables) if (env[name]?.trim() === '') delete env[name];
+  // the SDK says on each start which Node.js its next year's versions want; ours is pinned, and package.json says the same
+  env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 }
 
 /** Whether somebody said which AWS to use. If nobody did, the local stand-in serves. */

@@ -187,7 +187,10 @@ function showProgress(summary: ImportSummary) {
 }
 
 function report(context: EnrolContext, summary: ImportSummary, json: boolean): void {
-  if (json) return context.write(JSON.stringify(summary));
+  if (json) {
+    context.write(JSON.stringify(summary));
+    return;
+  }
   context.write(`${summary.rows} rows: ${summary.enrolled} enrolled, ${summary.bad} bad`);
   if (summary.tokenFile !== undefined)
     context.write(`${summary.tokensMade} tokens were made; they are in ${summary.tokenFile} and nowhere else`);

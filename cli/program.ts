@@ -3,14 +3,14 @@ import { createLifecycle } from '../runtime/lifecycle.ts';
 import { createLog, type Log } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
 import type { Collaborators } from './collaborators.ts';
-import { awsIsConfigured, dropEmptyAwsVariables, findLocalAws, useLocalAws } from './environment.ts';
+import { awsIsConfigured, findLocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
 
 /** Wrong use of the program: exit status 2, message only. */
 export class UsageError extends Error {}
 
 /** Settings for a command: those of the environment, checked, with the stand-in of this data folder where no AWS is named. */
 export function readSettings(): Settings {
-  dropEmptyAwsVariables(process.env);
+  tidyAwsVariables(process.env);
   const settings = loadSettings(process.env);
   if (awsIsConfigured(process.env)) return settings;
   const local = findLocalAws(settings.dataDir);

@@ -10,7 +10,7 @@ import { setupAws } from './aws.ts';
 import { runAwsLocal } from './aws-local.ts';
 import { type Collaborators, runBroker, runWorker } from './collaborators.ts';
 import { type Demo, runDemo } from './demo.ts';
-import { awsIsConfigured, dropEmptyAwsVariables, type LocalAws, useLocalAws } from './environment.ts';
+import { awsIsConfigured, type LocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
 import { collaborators, UsageError } from './program.ts';
 
 type Options = { demo?: boolean; once?: boolean };
@@ -26,7 +26,7 @@ export function upCommand(): Command {
 }
 
 async function up(options: Options): Promise<void> {
-  dropEmptyAwsVariables(process.env);
+  tidyAwsVariables(process.env);
   const settings = loadSettings(process.env);
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile

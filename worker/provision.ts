@@ -103,12 +103,12 @@ async function resume(device: Device, box: string, cycle: Cycle): Promise<Issued
 async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Issued> {
   const { registry, issuer, replies } = cycle;
 
-  // 2 issue: the certificate exists, INACTIVE; the thing does not depend on it
-  const [issued, endpoint] = await Promise.all([
-    issue(ask, issuer),
-    issuer.endpoint(),
-    issuer.ensureThing(ask.serial, device.thingTypeName),
-  ]);
+  // 2 issue: the certificate exists, INACTIVE. The thing does not depend on it, and is waited for at the end: a thing
+  // that could not be made must not let a certificate that was made be forgotten
+  const endpoint = await issuer.endpoint();
+  const thing = issuer.ensureThing(ask.serial, device.thingTypeName);
+  thing.catch(() => {});
+  const issued = await issue(ask, issuer);
   if ('problem' in issued) {
     await registry.release(ask.serial, device.attempt);
     return issued;
@@ -129,6 +129,7 @@ async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycl
     }),
   };
   await replies.keep(box, reply, cycle.replayWindowMs);
+  await thing;
   return { reply };
 }
 

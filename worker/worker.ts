@@ -7,8 +7,8 @@ import { type Cycle, provision } from './provision.ts';
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
 
-/** Shortest and longest wait for another attempt of the same device, in milliseconds. */
-const [minBusyMs, maxBusyMs] = [500, 5000];
+/** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
+const [minBusyMs, maxBusyMs] = [100, 500];
 
 /** Takes questions from the queue and provisions, until closed. */
 export function startWorker(options: { redisUrl: string; concurrency: number; cycle: Cycle; log: Log }): AskWorker {

@@ -43,6 +43,8 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
     async function requestResponse(serial: string, request: object): Promise<Reply> {
       const file = inFolder(`${serial}.json`, JSON.stringify(request));
       const { stdout } = await run('mosquitto_rr', [
+        '-V',
+        'mqttv311',
         ...broker(),
         '-t',
         `cvm/request/${serial}`,

@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { loadSettings, settingNames } from '../../runtime/settings.ts';
+
+const example = readFileSync('.env.example', 'utf8');
+const named = [...example.matchAll(/^#?([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => ({
+  name,
+  value,
+}));
+
+describe('.env.example', () => {
+  it('has every setting', () => {
+    const names = named.map(({ name }) => name);
+    expect(settingNames.filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it('has nothing that is not a setting', () => {
+    const unknown = named
+      .map(({ name }) => name)
+      .filter((name) => !settingNames.includes(name) && !name.startsWith('AWS_'));
+    expect(unknown).toEqual([]);
+  });
+
+  it('is itself a valid configuration, of defaults', () => {
+    const active = Object.fromEntries(
+      [...example.matchAll(/^([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
+    );
+    const {
+      hostnames: _hostnames,
+      awsRegion: _region,
+      workerConcurrency: _concurrency,
+      ...fromExample
+    } = loadSettings(active);
+    const { hostnames: _none, awsRegion: _no, workerConcurrency: _auto, ...defaults } = loadSettings({});
+    expect(fromExample).toEqual(defaults);
+  });
+});
