@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
-import { connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
+import type { MqttClient } from 'mqtt';
 import type { TlsMaterial } from '../broker/tls/site-ca.ts';
 import { hashToken, makeToken } from '../protocol/token.ts';
 import { replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
+import { connectOnce } from '../runtime/mqtt-connect.ts';
 import { type Collaborators, connectRegistry } from './collaborators.ts';
 import type { LocalAws } from './environment.ts';
 
@@ -71,7 +72,7 @@ async function enrol({ with_ }: Demo, registry: Registry) {
 }
 
 async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string; token: string }): Promise<Accepted> {
-  const client = await connectWithin({
+  const client = await connectOnce({
     host: 'localhost',
     port,
     ...(tls.caPem === undefined ? { rejectUnauthorized: false } : { ca: tls.caPem }),
@@ -107,7 +108,7 @@ async function connectToAws(
   { endpoint, rootCa, certificatePem, privateKey, thingName }: Accepted,
 ): Promise<void> {
   const port = local?.mqttPort ?? 8883;
-  const client = await connectWithin({
+  const client = await connectOnce({
     host: endpoint,
     port,
     ca: rootCa,
@@ -144,16 +145,6 @@ A second device is enrolled. Be that device yourself (mosquitto_rr is in Debian'
 
 Log: ${relative(process.cwd(), join(with_.settings.dataDir, 'gateway.log'))}. Enrol more in another terminal: npm run --silent cvm -- devices add MY-SERIAL
 The gateway stays up; Ctrl-C ends it.`;
-}
-
-function connectWithin(options: IClientOptions): Promise<MqttClient> {
-  return connectAsync({
-    ...options,
-    protocol: 'mqtts',
-    protocolVersion: 4,
-    reconnectPeriod: 0,
-    connectTimeout: 10_000,
-  });
 }
 
 function nextMessage(client: MqttClient): Promise<Buffer> {

@@ -1,7 +1,8 @@
 import { createHash, createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectAsync, type MqttClient } from 'mqtt';
+import type { MqttClient } from 'mqtt';
 import { replyTopic, requestTopic } from '../protocol/topics.ts';
+import { connectOnce } from '../runtime/mqtt-connect.ts';
 import { makeDeviceKey } from './device-key.ts';
 
 export type Flow = 'rsa' | 'ec' | 'csr';
@@ -77,18 +78,7 @@ async function askOnce(
   waitMs: number,
   onAsk: () => void,
 ): Promise<Reply> {
-  const client = await connectAsync({
-    protocol: 'mqtts',
-    host,
-    port,
-    ca: caPem,
-    servername: host,
-    clientId: serial,
-    protocolVersion: 4,
-    reconnectPeriod: 0,
-    connectTimeout: 30_000,
-  });
-  client.on('error', () => {});
+  const client = await connectOnce({ host, port, ca: caPem, servername: host, clientId: serial });
   try {
     await client.subscribeAsync(replyTopic(serial), { qos: 1 });
     const reply = finalReply(client, waitMs);

@@ -41,7 +41,6 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
     };
 
     async function requestResponse(serial: string, request: object): Promise<Reply> {
-      const file = inFolder(`${serial}.json`, JSON.stringify(request));
       const { stdout } = await run('mosquitto_rr', [
         '-V',
         'mqttv311',
@@ -50,8 +49,8 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
         `cvm/request/${serial}`,
         '-e',
         `cvm/reply/${serial}`,
-        '-f',
-        file,
+        '-m',
+        JSON.stringify(request),
         '-W',
         '30',
       ]);

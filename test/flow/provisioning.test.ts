@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { DescribeThingCommand, ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
-import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -19,16 +19,13 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(reply).toMatchObject({ status: 'accepted', id: 'r-1', thingName: serial, endpoint: 'localhost' });
     const certificate = new X509Certificate(reply.certificatePem ?? '');
     expect(certificate.verify(new X509Certificate(reply.rootCa ?? '').publicKey)).toBe(true);
-    const aws = await connectAsync({
-      protocol: 'mqtts',
+    const aws = await connectOnce({
       host: 'localhost',
       port: gateway.aws.mqttPort,
       ca: reply.rootCa ?? '',
       cert: reply.certificatePem ?? '',
       key: reply.privateKey ?? '',
       clientId: serial,
-      protocolVersion: 4,
-      reconnectPeriod: 0,
     });
     await aws.publishAsync(`${serial}/hello`, 'hello', { qos: 1 });
     await aws.endAsync();

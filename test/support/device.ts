@@ -1,5 +1,6 @@
-import { connectAsync, type MqttClient } from 'mqtt';
+import type { MqttClient } from 'mqtt';
 import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
 
 export type Reply = {
   status: string;
@@ -21,18 +22,9 @@ export async function connectDevice(
   broker: { port: number; caPem: string },
   options: { username?: string; password?: string; clientId?: string } = {},
 ) {
-  const client = await connectAsync({
-    protocol: 'mqtts',
-    host: 'localhost',
-    port: broker.port,
-    ca: broker.caPem,
-    protocolVersion: 4,
-    reconnectPeriod: 0,
-    ...options,
-  });
+  const client = await connectOnce({ host: 'localhost', port: broker.port, ca: broker.caPem, ...options });
   const heard: { topic: string; reply: Reply }[] = [];
   const waiting: (() => void)[] = [];
-  client.on('error', () => {});
   client.on('message', (topic, payload) => {
     heard.push({ topic, reply: JSON.parse(payload.toString()) as Reply });
     for (const wake of waiting.splice(0)) wake();

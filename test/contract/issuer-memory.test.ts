@@ -1,0 +1,4 @@
+import { createMemoryIssuer } from '../fakes/memory-issuer.ts';
+import { issuerContract } from './issuer-suite.ts';
+
+issuerContract('memory', async () => createMemoryIssuer());
