@@ -60,7 +60,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     drainTimeout: limits.drainMs,
     queueLimit: 16,
     maxInflightInbound: 8,
-    maxTopicLevels: 4,
+    maxTopicLevels: 8,
   });
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));

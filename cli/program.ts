@@ -63,6 +63,8 @@ export async function main(program: Command, argv: readonly string[]): Promise<v
     process.exitCode = statusOf(error);
   } finally {
     await shared?.lifecycle.close();
+    // everything is closed; whatever still keeps the process up (a connection that tries to reach a Redis that is away) shall not
+    setTimeout(() => process.exit(), 1000).unref();
   }
 }
 

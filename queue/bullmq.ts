@@ -1,4 +1,5 @@
 import { DelayedError, type Job, Queue, RateLimitError, Worker } from 'bullmq';
+import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Ask, AskQueue } from './ask.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
@@ -30,7 +31,7 @@ export function createAskQueue(redisUrl: string, log: Log): AskQueue {
       });
     },
     async close() {
-      await queue.close();
+      await closed(connection.status === 'ready', queue.close(), log);
       await disconnectRedis(connection);
     },
   };
@@ -92,8 +93,18 @@ export function startAskWorker(options: {
       return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
     },
     async close() {
-      await worker.close();
+      await closed(connection.status === 'ready', worker.close(), log);
       await disconnectRedis(connection);
     },
   };
+}
+
+/** Questions under way have so long to end when we close, and Redis so long to answer when it is away. Milliseconds. */
+const [closeMs, closeWithoutRedisMs] = [20_000, 1000];
+
+/** BullMQ closes when its jobs have ended and Redis knows; without Redis it would wait for ever. */
+async function closed(redisIsThere: boolean, closing: Promise<void>, log: Log): Promise<void> {
+  await within(redisIsThere ? closeMs : closeWithoutRedisMs, 'closing the queue', closing).catch((err: unknown) =>
+    log.warn({ err }, 'closing without Redis; what was under way is taken up again by another worker'),
+  );
 }

@@ -26,6 +26,7 @@ export async function startEmbeddedRedis(options: {
   dataDir: string;
   log: Log;
   port?: number;
+  password?: string;
 }): Promise<EmbeddedRedis> {
   const { dataDir, log } = options;
   const folder = join(dataDir, 'redis');
@@ -34,7 +35,7 @@ export async function startEmbeddedRedis(options: {
   await endOrphan(pidFile, folder, log);
 
   const port = options.port ?? (await freePort());
-  const password = randomBytes(32).toString('hex');
+  const password = options.password ?? randomBytes(32).toString('hex');
   const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) {

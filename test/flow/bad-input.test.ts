@@ -1,0 +1,121 @@
+import { execFileSync } from 'node:child_process';
+import { DescribeThingCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/topics.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const secret = 'the-token-that-must-not-be-logged';
+const weakCsr = () =>
+  execFileSync('sh', ['-c', 'openssl req -new -newkey rsa:1024 -nodes -keyout /dev/null -subj /CN=weak'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).toString();
+
+describe.skipIf(lacks('redis-server'))('bad input', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ logLevel: 'trace' });
+  });
+  afterAll(() => gateway?.close());
+
+  const certificates = async () =>
+    (await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates?.length;
+  const refusals = (code: string) => (gateway.broker.counters().refusals as Record<string, number>)[code] ?? 0;
+
+  it.each<[string, string, number, () => string | object]>([
+    ['not JSON', 'InvalidRequest', 400, () => `token=${secret}`],
+    ['not an object', 'InvalidRequest', 400, () => `["${secret}"]`],
+    ['of wrong types', 'InvalidRequest', 400, () => ({ token: [secret] })],
+    ['over 8 KiB', 'PayloadTooLarge', 413, () => ({ token: secret, filler: 'x'.repeat(9000) })],
+    ['without a token', 'InvalidToken', 401, () => ({})],
+    ['with a wrong token', 'InvalidToken', 401, () => ({ token: secret })],
+    ['with a CSR that does not parse', 'InvalidCsr', 422, () => ({ token: secret, csr: 'AAAA' })],
+    ['with a CSR of a weak key', 'InvalidCsr', 422, () => ({ token: secret, csr: weakCsr() })],
+  ])(
+    'that is %s is rejected as %s %i on the same connection, counted, logged without secrets, and leaves no trace in AWS',
+    async (name, errorCode, statusCode, request) => {
+      const { serial } = await gateway.enrol(`bad-${name.replaceAll(' ', '-')}`);
+      const [before, counted] = [await certificates(), refusals(errorCode)];
+      const reply = await askOnce(gateway.broker, serial, request());
+      expect(reply).toEqual({
+        status: 'rejected',
+        statusCode,
+        errorCode,
+        errorMessage: expect.stringMatching(/.{10,}/),
+      });
+      expect(refusals(errorCode)).toBe(counted + 1);
+      expect(gateway.logText()).toContain(errorCode);
+      expect(gateway.logText()).not.toContain(secret);
+      expect(await certificates()).toBe(before);
+      await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toMatchObject({
+        name: 'ResourceNotFoundException',
+      });
+    },
+  );
+
+  it.each(['a b', 'ä', 'a.b', 'x'.repeat(129), 'a"b'])(
+    'a serial outside the alphabet is rejected with the rule: %j',
+    async (serial) => {
+      expect(await askOnce(gateway.broker, serial, { token: secret })).toMatchObject({
+        statusCode: 400,
+        errorCode: 'InvalidRequest',
+        errorMessage: expect.stringContaining('A-Z'),
+      });
+    },
+  );
+
+  it("another device's serial in the topic is rejected as Forbidden, and the own one still works", async () => {
+    const [mine, other] = [await gateway.enrol('mine'), await gateway.enrol('other')];
+    const device = await connectDevice(gateway.broker, { username: mine.serial, password: mine.token });
+    await device.client.publishAsync(requestTopic(other.serial), JSON.stringify({ token: other.token }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ statusCode: 403, errorCode: 'Forbidden' });
+    await device.client.publishAsync(requestTopic(mine.serial), '{"key":"ec"}', { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: mine.serial });
+    await device.client.endAsync(true);
+    expect(await gateway.registry.find(other.serial)).toMatchObject({ applyState: 0 });
+  });
+
+  it('a retained request is rejected, and nothing is retained', async () => {
+    const { serial, token } = await gateway.enrol('retained');
+    const device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token }), { qos: 1, retain: true });
+    expect(await device.next()).toMatchObject({
+      errorCode: 'InvalidRequest',
+      errorMessage: expect.stringContaining('retain'),
+    });
+    await device.client.endAsync(true);
+  });
+
+  it('a blocked device is rejected as Forbidden, but only with its right token', async () => {
+    const { serial, token } = await gateway.enrol('blocked');
+    const { UpdateItemCommand } = await import('@aws-sdk/client-dynamodb');
+    await gateway.dynamo.send(
+      new UpdateItemCommand({
+        TableName: 'cvm-devices',
+        Key: { productId: { S: serial } },
+        UpdateExpression: 'SET applyState = :s',
+        ExpressionAttributeValues: { ':s': { N: '-2' } },
+      }),
+    );
+    expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ statusCode: 403, errorCode: 'Forbidden' });
+    expect(await askOnce(gateway.broker, serial, { token: secret })).toMatchObject({
+      statusCode: 401,
+      errorCode: 'InvalidToken',
+    });
+  });
+
+  it('the same request again while the first waits is not put into the queue twice', async () => {
+    const { serial, token } = await gateway.enrol('impatient');
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 400, times: 1 }]);
+    const device = await connectDevice(gateway.broker);
+    const stored = gateway.broker.counters().requests;
+    for (const id of ['1', '2', '3'])
+      await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, id, key: 'ec' }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted', id: '3' });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(device.heard).toEqual([]);
+    expect(gateway.broker.counters().requests).toBe(stored + 3);
+    await device.client.endAsync(true);
+  });
+});

@@ -1,0 +1,104 @@
+import { Duplex, PassThrough } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { guardFrames } from '../../broker/frame-guard.ts';
+
+const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
+const ping = Buffer.from([0xc0, 0]);
+
+/** A socket whose incoming bytes are ours to say and whose outgoing bytes are ours to read. */
+function pair(maxPacketBytes = 100) {
+  const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
+  const socket = Duplex.from({ readable: incoming, writable: outgoing });
+  socket.on('error', () => {});
+  const violations: string[] = [];
+  const guard = guardFrames(socket, { maxPacketBytes }, (reason) => violations.push(reason));
+  guard.on('error', () => {});
+  const received: Buffer[] = [];
+  guard.on('data', (chunk: Buffer) => received.push(chunk));
+  return { incoming, outgoing, socket, guard, violations, received: () => Buffer.concat(received) };
+}
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
+const publish = (size: number) => Buffer.concat([Buffer.from([0x30, size]), Buffer.alloc(size)]);
+
+describe('the frame guard', () => {
+  it('passes packets unchanged, however they are cut', async () => {
+    const bytes = Buffer.concat([connectPacket, publish(20), ping]);
+    for (let cut = 1; cut < bytes.length; cut++) {
+      const { incoming, received, violations } = pair();
+      incoming.write(bytes.subarray(0, cut));
+      await new Promise((resolve) => setImmediate(resolve));
+      incoming.write(bytes.subarray(cut));
+      await settle();
+      expect(received()).toEqual(bytes);
+      expect(violations).toEqual([]);
+    }
+  });
+
+  it('closes at the header of a packet that announces 256 MiB, before its body', async () => {
+    const { incoming, guard, socket, violations } = pair();
+    incoming.write(connectPacket);
+    incoming.write(Buffer.from([0x30, 0xff, 0xff, 0xff, 0x7f]));
+    await settle();
+    expect(violations).toEqual([expect.stringContaining('268435455 bytes')]);
+    expect([guard.destroyed, socket.destroyed]).toEqual([true, true]);
+  });
+
+  it.each([
+    ['one byte too much', Buffer.concat([connectPacket, Buffer.from([0x30, 101])]), /101 bytes/],
+    [
+      'a length of five bytes',
+      Buffer.concat([connectPacket, Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff])]),
+      /malformed/,
+    ],
+    ['a reserved type', Buffer.concat([connectPacket, Buffer.from([0xf0, 0])]), /reserved/],
+    ['a first packet that is not CONNECT', ping, /CONNECT/],
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n'), /CONNECT/],
+  ])('closes at %s', async (_name, bytes, reason) => {
+    const { incoming, guard, violations } = pair();
+    incoming.write(bytes);
+    await settle();
+    expect(violations).toEqual([expect.stringMatching(reason)]);
+    expect(guard.destroyed).toBe(true);
+  });
+
+  it('takes a packet of exactly the limit', async () => {
+    const { incoming, violations, received } = pair();
+    incoming.write(Buffer.concat([connectPacket, publish(100)]));
+    await settle();
+    expect(violations).toEqual([]);
+    expect(received()).toHaveLength(connectPacket.length + 102);
+  });
+
+  it('hands what was written under one cork to the socket in one piece', async () => {
+    const batches: number[] = [];
+    const socket = new Duplex({
+      read() {},
+      write(_chunk, _encoding, done) {
+        batches.push(1);
+        done();
+      },
+      writev(chunks, done) {
+        batches.push(chunks.length);
+        done();
+      },
+    });
+    const guard = guardFrames(socket, { maxPacketBytes: 100 }, () => {});
+    guard.cork();
+    for (const byte of [0x20, 2, 0, 0]) guard.write(Buffer.from([byte]));
+    guard.uncork();
+    await settle();
+    expect(batches).toEqual([4]);
+  });
+
+  it('goes when the socket goes, and the other way round', async () => {
+    const one = pair();
+    one.socket.destroy();
+    await settle();
+    expect(one.guard.destroyed).toBe(true);
+    const two = pair();
+    two.guard.destroy();
+    await settle();
+    expect(two.socket.destroyed).toBe(true);
+  });
+});

@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { problem, statusCodes } from '../../protocol/problems.ts';
+import { encodeReply } from '../../protocol/reply.ts';
+
+const pem = '-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n';
+const credentials = { certificateId: 'id', certificatePem: pem, thingName: 'SN', endpoint: 'e', rootCaPem: pem };
+const decode = (buffer: Buffer) => JSON.parse(buffer.toString()) as Record<string, unknown>;
+
+describe('a reply', () => {
+  it('carries the credentials, the id of the request and the time in seconds', () => {
+    expect(
+      decode(encodeReply({ accepted: { ...credentials, privateKeyPem: pem } }, { id: 'r', format: 'pem' }, 1500)),
+    ).toEqual({
+      status: 'accepted',
+      id: 'r',
+      certificateId: 'id',
+      certificatePem: pem,
+      privateKey: pem,
+      thingName: 'SN',
+      endpoint: 'e',
+      rootCa: pem,
+      time: 1,
+    });
+  });
+
+  it('has no private key where the device made it', () => {
+    expect(decode(encodeReply({ accepted: credentials }, { format: 'pem' }, 0))).not.toHaveProperty('privateKey');
+  });
+
+  it('writes certificates as base64 of the DER where the device asked for it', () => {
+    expect(decode(encodeReply({ accepted: credentials }, { format: 'der' }, 0))).toMatchObject({
+      certificatePem: 'AAECAwQF',
+      rootCa: 'AAECAwQF',
+    });
+  });
+
+  it.each(Object.entries(statusCodes))('always has all three error fields: %s %i', (code, statusCode) => {
+    const reply = decode(
+      encodeReply({ rejected: problem(code as keyof typeof statusCodes, 'why') }, { format: 'pem' }, 0),
+    );
+    expect(reply).toEqual({ status: 'rejected', statusCode, errorCode: code, errorMessage: 'why' });
+  });
+});

@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest';
+import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
+
+const problemsOf = (env: Record<string, string>): readonly string[] => {
+  try {
+    loadSettings(env);
+    return [];
+  } catch (error) {
+    return (error as SettingsError).problems;
+  }
+};
+
+describe('settings', () => {
+  it('have defaults for everything', () => {
+    expect(loadSettings({})).toMatchObject({
+      mqttPort: 8883,
+      table: 'cvm-devices',
+      policyName: 'cvm-device',
+      replayWindowMs: 86_400_000,
+      logLevel: 'info',
+    });
+  });
+
+  it('report all problems at once, each with its name', () => {
+    const problems = problemsOf({
+      CVM_MQTT_PORT: '70000',
+      CVM_REPLAY_WINDOW: '1 fortnight',
+      LOG_LEVEL: 'loud',
+      REDIS_URL: 'localhost',
+      CVM_TABEL: 'x',
+      CVM_TLS_CERT: 'a.pem',
+    });
+    expect(problems).toHaveLength(6);
+    for (const name of ['CVM_MQTT_PORT', 'CVM_REPLAY_WINDOW', 'LOG_LEVEL', 'REDIS_URL', 'CVM_TABEL', 'CVM_TLS_KEY'])
+      expect(problems.join('\n')).toContain(name);
+  });
+
+  it('take an empty variable for none, as compose files leave them', () => {
+    expect(loadSettings({ CVM_MQTT_PORT: '', REDIS_URL: ' ' })).toMatchObject({ mqttPort: 8883, redisUrl: undefined });
+  });
+
+  it.each([
+    ['250ms', 250],
+    ['30s', 30_000],
+    ['1.5h', 5_400_000],
+    ['7d', 604_800_000],
+  ])('read %s as a duration', (text, ms) => expect(loadSettings({ CVM_REPLAY_WINDOW: text }).replayWindowMs).toBe(ms));
+
+  it('split lists at commas and spaces', () => {
+    expect(loadSettings({ CVM_HOSTNAMES: 'a.example, b.example 10.0.0.1' }).hostnames).toEqual([
+      'a.example',
+      'b.example',
+      '10.0.0.1',
+    ]);
+  });
+});

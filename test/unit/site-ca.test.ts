@@ -1,0 +1,96 @@
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+
+describe('the site CA', () => {
+  let dataDir: string;
+  const load = (change: object = {}) =>
+    loadTlsMaterial({ dataDir, hostnames: ['gateway.example', '10.1.2.3'], machineName: 'box', ...change });
+  beforeEach(() => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-ca-'));
+  });
+  afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
+
+  it('is made at first start, with keys that only the owner reads', async () => {
+    const tls = await load();
+    expect(tls.made).toBe('new');
+    for (const key of ['site-ca.key', 'server.key'])
+      expect(statSync(join(dataDir, 'tls', key)).mode & 0o777).toBe(0o600);
+    expect(statSync(join(dataDir, 'tls')).mode & 0o777).toBe(0o700);
+  });
+
+  it('signs a server certificate for all names and addresses of the machine, which openssl verifies', async () => {
+    const tls = await load();
+    const certificate = new X509Certificate(tls.cert);
+    for (const name of ['gateway.example', 'box', 'localhost']) expect(certificate.checkHost(name)).toBeDefined();
+    for (const address of ['10.1.2.3', '127.0.0.1', '::1']) expect(certificate.checkIP(address)).toBeDefined();
+    expect(
+      execFileSync('openssl', [
+        'verify',
+        '-x509_strict',
+        '-purpose',
+        'sslserver',
+        '-CAfile',
+        tls.caFile ?? '',
+        join(dataDir, 'tls', 'server.crt'),
+      ]).toString(),
+    ).toContain('OK');
+    expect(certificate.publicKey.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
+  });
+
+  it('prints the pin that openssl computes', async () => {
+    const tls = await load();
+    const pin = execFileSync('sh', [
+      '-c',
+      `openssl x509 -in ${join(dataDir, 'tls', 'server.crt')} -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64`,
+    ]);
+    expect(tls.spkiPin).toBe(`sha256//${pin.toString().trim()}`);
+  });
+
+  it('is kept at later starts', async () => {
+    const first = await load();
+    expect(await load()).toMatchObject({
+      made: 'kept',
+      fingerprint: first.fingerprint,
+      caFingerprint: first.caFingerprint,
+    });
+  });
+
+  it.each([
+    ['a new name', { hostnames: ['gateway.example', 'other.example'] }],
+    ['the end being near', { now: new Date(Date.now() + 800 * 86_400_000) }],
+  ])('signs a new server certificate for the same key after %s', async (_why, change) => {
+    const first = await load();
+    const second = await load(change);
+    expect(second.fingerprint).not.toBe(first.fingerprint);
+    expect(second).toMatchObject({ spkiPin: first.spkiPin, caFingerprint: first.caFingerprint, made: 'new' });
+  });
+
+  it('refuses a key that others can read, and says what to do', async () => {
+    await load();
+    chmodSync(join(dataDir, 'tls', 'site-ca.key'), 0o644);
+    await expect(load()).rejects.toThrow(/chmod 600/);
+  });
+
+  it('refuses half a CA instead of silently making another', async () => {
+    await load();
+    rmSync(join(dataDir, 'tls', 'site-ca.key'));
+    await expect(load()).rejects.toThrow(/other half/);
+  });
+
+  it("takes the operator's own certificate, and refuses one whose key is another's", async () => {
+    const made = (await load()).caFile ?? '';
+    const folder = join(made, '..');
+    const own = { certFile: join(folder, 'server.crt'), keyFile: join(folder, 'server.key') };
+    expect(await load({ own })).toMatchObject({ made: 'own' });
+    await expect(load({ own: { ...own, keyFile: join(folder, 'site-ca.key') } })).rejects.toThrow(/does not belong/);
+    writeFileSync(join(folder, 'junk'), 'junk');
+    await expect(load({ own: { certFile: join(folder, 'junk'), keyFile: join(folder, 'nowhere') } })).rejects.toThrow(
+      /(?=.*CVM_TLS_CERT)(?=.*CVM_TLS_KEY)/,
+    );
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { ensureCommand, findCommand, type Run } from '../../runtime/system-packages.ts';
+
+/** A machine with these programs; installing adds redis-server. */
+function machine(programs: string[], options: { sudo?: boolean; works?: boolean } = {}) {
+  const ran: string[] = [];
+  const run: Run = async (argv) => {
+    ran.push(argv.join(' '));
+    if (argv.includes('true') && !options.sudo) return { status: 1, said: 'a password is required' };
+    if (argv.includes('install') && options.works !== false) programs.push('redis-server');
+    return { status: argv.includes('install') && options.works === false ? 100 : 0, said: 'E: no network\n' };
+  };
+  return {
+    ran,
+    options: { write: () => {}, run, find: (name: string) => (programs.includes(name) ? `/bin/${name}` : undefined) },
+  };
+}
+
+describe('a program that is missing', () => {
+  it('is installed by root', async () => {
+    const { ran, options } = machine(['apt-get']);
+    expect(await ensureCommand('redis-server', { ...options, root: true })).toEqual({ ok: true });
+    expect(ran).toEqual(['apt-get update', 'apt-get install -y --no-install-recommends redis-server']);
+  });
+
+  it('is installed through sudo where that asks for nothing', async () => {
+    const { ran, options } = machine(['apt-get', 'sudo'], { sudo: true });
+    expect(await ensureCommand('redis-server', { ...options, root: false })).toEqual({ ok: true });
+    expect(ran.at(-1)).toMatch(/^sudo -n .*apt-get install/);
+  });
+
+  it('is left to the user, with the exact command, where it takes a prompt', async () => {
+    const { ran, options } = machine(['apt-get', 'sudo']);
+    expect(await ensureCommand('redis-server', { ...options, root: false })).toMatchObject({
+      ok: false,
+      command: 'sudo apt-get install -y --no-install-recommends redis-server',
+    });
+    expect(ran.filter((line) => line.includes('install'))).toEqual([]);
+  });
+
+  it('is told with the reason when the package manager fails', async () => {
+    const { options } = machine(['dnf'], { works: false });
+    expect(await ensureCommand('redis-server', { ...options, root: true })).toMatchObject({
+      ok: false,
+      command: 'sudo dnf install -y redis',
+      reason: expect.stringContaining('no network'),
+    });
+  });
+
+  it('is nothing to do when it is there', async () => {
+    const { ran, options } = machine(['redis-server']);
+    expect(await ensureCommand('redis-server', { ...options, root: true })).toEqual({ ok: true });
+    expect(ran).toEqual([]);
+  });
+
+  it('is found on PATH only where it may be run', () => {
+    expect(findCommand('sh')).toMatch(/\/sh$/);
+    expect(findCommand('no-such-program-anywhere')).toBeUndefined();
+  });
+});
