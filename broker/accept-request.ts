@@ -1,3 +1,4 @@
+import { parseAcknowledgement } from '../protocol/acknowledgement.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { parseRequest, type Request } from '../protocol/request.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
@@ -51,7 +52,7 @@ export async function acceptRequest(
   if (proof === undefined) return refuse(noToken, request.id);
   const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
   if (csr?.ok === false) return refuse(csr.problem, request.id);
-  return store(session, named, request, proof, csr?.csrPem, intake);
+  return store(session, named, request, proof, csr, intake);
 }
 
 async function store(
@@ -59,12 +60,12 @@ async function store(
   serial: string,
   request: Request,
   proof: Proof,
-  csrPem: string | undefined,
+  csr: { csrPem: string; keyDigest: string } | undefined,
   intake: Intake,
 ): Promise<Accepted> {
   const { asks, desk, limits } = intake;
   const form = { format: request.format, ...(request.id === undefined ? {} : { id: request.id }) };
-  const fingerprint = JSON.stringify([proof.box, csrPem ?? request.key]);
+  const fingerprint = JSON.stringify([proof.box, csr?.csrPem ?? request.key]);
   const same = [...session.asks.values()].find((ask) => ask.fingerprint === fingerprint);
   if (same !== undefined) {
     // stored already, and still to be answered: once is enough
@@ -82,7 +83,7 @@ async function store(
     replyKey: proof.keys.publicKey,
     key: request.key,
     receivedAt,
-    ...(csrPem === undefined ? {} : { csrPem }),
+    ...(csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest }),
   };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
   desk.open(session, { askId, proof, fingerprint, form, since: receivedAt });
@@ -92,6 +93,36 @@ async function store(
     desk.withdraw(session, askId);
     throw error;
   }
+  return { outcome: 'stored' };
+}
+
+/**
+ * Takes an acknowledgement in. Only a connection that presented the token may give it.
+ * @throws when it could not be stored; then there must be no PUBACK
+ */
+export async function acceptAcknowledgement(
+  session: Session,
+  named: string,
+  payload: Uint8Array,
+  intake: Intake,
+): Promise<Accepted> {
+  if (session.serial !== named) return refuse(problems.otherDevice);
+  const certificateId = parseAcknowledgement(payload);
+  if (certificateId === undefined)
+    return refuse(
+      problem(
+        'InvalidRequest',
+        'an acknowledgement is {"certificateId":"…"}, with the 64 hex digits of the certificate',
+      ),
+    );
+  const proof = [...session.presented.values()].at(-1);
+  if (proof === undefined)
+    return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
+  await within(
+    intake.limits.storeMs,
+    'storing an acknowledgement',
+    intake.asks.acknowledge({ serial: named, tokenHash: proof.tokenHash, certificateId }),
+  );
   return { outcome: 'stored' };
 }
 

@@ -1,7 +1,5 @@
 import { isSerial } from '../protocol/serial.ts';
-import { serialOfReply, serialOfRequest } from '../protocol/topics.ts';
-
-const ack = 'cvm/ack/';
+import { serialOfAck, serialOfReply, serialOfRequest } from '../protocol/topics.ts';
 
 /** What a PUBLISH is, by topic and QoS alone. `serial` is as the topic names it, unchecked. */
 export type Publication =
@@ -14,8 +12,8 @@ export function judgePublish(topic: string, qos: number): Publication {
   if (qos > 1) return { kind: 'forbidden', reason: 'QoS 2 is not offered' };
   const serial = serialOfRequest(topic);
   if (serial !== undefined) return { kind: 'request', serial };
-  if (topic.startsWith(ack) && isSerial(topic.slice(ack.length)))
-    return { kind: 'ack', serial: topic.slice(ack.length) };
+  const acknowledged = serialOfAck(topic);
+  if (acknowledged !== undefined) return { kind: 'ack', serial: acknowledged };
   return { kind: 'forbidden', reason: 'devices publish to cvm/request/<serial> and cvm/ack/<serial> only' };
 }
 

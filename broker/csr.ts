@@ -1,9 +1,13 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { type Problem, problem } from '../protocol/problems.ts';
 import { Pkcs10CertificateRequest } from './tls/x509.ts';
 
 export type CheckedCsr =
-  | { readonly ok: true; readonly csrPem: string }
+  | {
+      readonly ok: true;
+      readonly csrPem: string /** hex SHA-256 of the public key's SPKI */;
+      readonly keyDigest: string;
+    }
   | { readonly ok: false; readonly problem: Problem };
 
 /** AWS IoT CreateCertificateFromCsr takes at most 4,096 characters of PEM. */
@@ -11,7 +15,7 @@ const maxPemCharacters = 4096;
 
 /** RFC 7468 section 7: generators that follow old Netscape practice write NEW, and it means the same. */
 const pemBlock =
-  /^\s*-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----[ \t]*\r?\n([A-Za-z0-9+/=\s]+?)\r?\n-----END \1-----\s*$/;
+  /^\s*-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]+?)\r?\n-----END \1-----\s*$/;
 
 /**
  * Checks a certificate request before it is queued, so that a device hears at once what AWS would refuse minutes later.
@@ -32,7 +36,12 @@ export async function checkCsr(text: string): Promise<CheckedCsr> {
     const csr = new Pkcs10CertificateRequest(der);
     const reason = keyReason(Buffer.from(csr.publicKey.rawData)) ?? hashReason(csr);
     if (reason !== undefined) return refuse(reason);
-    return (await verifies(csr)) ? { ok: true, csrPem } : refuse(badSignature);
+    if (!(await verifies(csr))) return refuse(badSignature);
+    return {
+      ok: true,
+      csrPem,
+      keyDigest: createHash('sha256').update(Buffer.from(csr.publicKey.rawData)).digest('hex'),
+    };
   } catch {
     // What the parser says is about its own classes and of no use on a device.
     return refuse('the CSR is not a PKCS#10 certificate request (RFC 2986)');
@@ -52,7 +61,7 @@ function decode(text: string): Buffer | string {
   const body = isPem ? pemBlock.exec(text)?.[2] : text;
   if (body === undefined)
     return 'the CSR must be exactly one PEM block, from -----BEGIN CERTIFICATE REQUEST----- to -----END CERTIFICATE REQUEST-----, with nothing before or after it';
-  const base64 = body.replace(/\s+/g, '');
+  const base64 = body.replace(/[ \t\r\n]+/g, '');
   const der = Buffer.from(base64, 'base64');
   // Buffer.from skips what it does not know; only base64 that comes back unchanged was strict (RFC 4648 section 3.5).
   if (base64 === '' || der.toString('base64') !== base64)

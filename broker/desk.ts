@@ -31,6 +31,8 @@ export function createDesk(options: {
   const timer = setInterval(() => void look(lookMs), lookMs);
 
   function present(session: Session, proof: Proof): void {
+    // the latest last: an acknowledgement is meant for it
+    session.presented.delete(proof.box);
     session.presented.set(proof.box, proof);
     const sessions = byBox.get(proof.box) ?? new Set();
     byBox.set(proof.box, sessions.add(session));

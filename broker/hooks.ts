@@ -5,7 +5,7 @@ import { isSerial } from '../protocol/serial.ts';
 import { replyTopic } from '../protocol/topics.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { acceptRequest, type Intake } from './accept-request.ts';
+import { acceptAcknowledgement, acceptRequest, type Intake } from './accept-request.ts';
 import { judgePublish, judgeSubscribe } from './access.ts';
 import type { Counters } from './counters.ts';
 import { createSession, prove, type Session } from './session.ts';
@@ -57,10 +57,11 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
     // neither token nor retained message goes any further inside the broker
     packet.payload = Buffer.alloc(0);
     packet.retain = false;
-    if (publication.kind === 'ack') return void log.debug({ serial: session.serial }, 'acknowledged');
-
     counters.counts.requests++;
-    const accepted = await acceptRequest(session, publication.serial, { payload, retain }, intake);
+    const accepted =
+      publication.kind === 'ack'
+        ? await acceptAcknowledgement(session, publication.serial, payload, intake)
+        : await acceptRequest(session, publication.serial, { payload, retain }, intake);
     if (accepted.outcome === 'stored') {
       counters.counts.stored++;
       return;

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import type { TlsMaterial } from '../broker/tls/site-ca.ts';
 import { hashToken, makeToken } from '../protocol/token.ts';
-import { replyTopic, requestTopic } from '../protocol/topics.ts';
+import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import { type Collaborators, connectRegistry } from './collaborators.ts';
@@ -97,6 +97,8 @@ async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string
       `  4 receive   After ${(performance.now() - start).toFixed(0)} ms the reply is on ${replyTopic(serial)}: certificate, private key, endpoint, root CA.`,
     );
     say(`              certificateId ${answer.certificateId}`);
+    await client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId: answer.certificateId }), { qos: 1 });
+    say(`  5 store     It stores them and says so on ${ackTopic(serial)}: the token is spent for good.`);
     return answer;
   } finally {
     await client.endAsync();
@@ -117,7 +119,7 @@ async function connectToAws(
     clientId: thingName,
   });
   say(
-    `  5 connect   With that certificate, by mutual TLS, it connects to AWS IoT${local ? ' (the stand-in)' : ''} at ${endpoint}:${port} as ${thingName}.`,
+    `  6 connect   With that certificate, by mutual TLS, it connects to AWS IoT${local ? ' (the stand-in)' : ''} at ${endpoint}:${port} as ${thingName}.`,
   );
   try {
     await client.publishAsync(
@@ -125,7 +127,7 @@ async function connectToAws(
       JSON.stringify({ hello: 'from a device with an identity of its own' }),
       { qos: 1 },
     );
-    say(`  6 publish   Its first message, on ${thingName}/hello, is acknowledged.`);
+    say(`  7 publish   Its first message, on ${thingName}/hello, is acknowledged.`);
   } finally {
     await client.endAsync();
   }

@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
-import { replyTopic, requestTopic } from '../protocol/topics.ts';
+import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import { makeDeviceKey } from './device-key.ts';
 
@@ -86,7 +86,10 @@ async function askOnce(
     reply.catch(() => {});
     onAsk();
     await client.publishAsync(requestTopic(serial), JSON.stringify(request), { qos: 1 });
-    return await reply;
+    const answer = await reply;
+    if (answer.status === 'accepted')
+      await client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId: answer.certificateId }), { qos: 1 });
+    return answer;
   } finally {
     await client.endAsync(true);
   }

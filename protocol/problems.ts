@@ -32,5 +32,9 @@ export const problems = {
     'AlreadyProvisioned',
     'this token has vended its certificate and the time to ask again is over; ask the fleet owner to reissue',
   ),
+  keyMismatch: problem(
+    'KeyMismatch',
+    'this token has vended a certificate for another key; ask with the first key, or have the device reissued',
+  ),
   otherDevice: problem('Forbidden', 'this connection speaks for another serial; use one connection per device'),
 } as const;

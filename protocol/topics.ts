@@ -1,13 +1,20 @@
 /** The device API's topics. `<serial>` is always the last and only variable level. */
 const request = 'cvm/request/';
 const reply = 'cvm/reply/';
+const ack = 'cvm/ack/';
 
 export const requestTopic = (serial: string): string => request + serial;
 export const replyTopic = (serial: string): string => reply + serial;
+export const ackTopic = (serial: string): string => ack + serial;
 
 /** The serial that a request topic names, unchecked; undefined when it is not a request topic. */
 export function serialOfRequest(topic: string): string | undefined {
   return lastLevel(topic, request);
+}
+
+/** The serial that an acknowledgement topic names, unchecked; undefined when it is not one. */
+export function serialOfAck(topic: string): string | undefined {
+  return lastLevel(topic, ack);
 }
 
 /** The serial that a reply topic filter names, unchecked; undefined when it is not a reply topic. */

@@ -15,6 +15,8 @@ export type Ask = {
   /** PEM, its signature and key checked */
   readonly csrPem?: string;
   readonly key: KeyKind;
+  /** hex SHA-256 of the CSR's public key (SPKI) */
+  readonly keyDigest?: string;
   /** epoch milliseconds */
   readonly receivedAt: number;
 };
@@ -27,8 +29,12 @@ export function boxOf(serial: string, tokenHash: string): string {
   return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
 }
 
+/** A device says that it has stored its certificate. */
+export type Ack = { readonly serial: string; readonly tokenHash: string; readonly certificateId: string };
+
 /** Where the broker puts questions. `add` resolves when the question is stored; it rejects when it may not be. */
 export interface AskQueue {
   add(ask: Ask): Promise<void>;
+  acknowledge(ack: Ack): Promise<void>;
   close(): Promise<void>;
 }

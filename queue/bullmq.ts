@@ -1,7 +1,7 @@
 import { DelayedError, type Job, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import type { Ask, AskQueue } from './ask.ts';
+import type { Ack, Ask, AskQueue } from './ask.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
 
 const queueName = 'asks';
@@ -13,22 +13,25 @@ const stalledInterval = 2500;
 /** Longest wait between two attempts at one question, in milliseconds. */
 const maxBackoffMs = 30_000;
 
+/** Kept until it is done, however long AWS is away; nothing is kept of what is done, since answers wait elsewhere, sealed. */
+const lasting = {
+  attempts: Number.MAX_SAFE_INTEGER,
+  backoff: { type: 'custom' },
+  removeOnComplete: true,
+  removeOnFail: true,
+};
+
 /** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
 export function createAskQueue(redisUrl: string, log: Log): AskQueue {
   const connection = connectRedis(redisUrl, 'answer-now', log);
-  const queue = new Queue<Ask>(queueName, { connection, prefix: keyPrefix, skipVersionCheck: true });
+  const queue = new Queue<Ask | Ack>(queueName, { connection, prefix: keyPrefix, skipVersionCheck: true });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
   return {
     async add(ask) {
-      await queue.add('ask', ask, {
-        jobId: ask.askId,
-        // an outage of AWS is no refusal: the question waits as long as it takes
-        attempts: Number.MAX_SAFE_INTEGER,
-        backoff: { type: 'custom' },
-        // nothing is kept of a finished job: its answer waits elsewhere, sealed
-        removeOnComplete: true,
-        removeOnFail: true,
-      });
+      await queue.add('ask', ask, { jobId: ask.askId, ...lasting });
+    },
+    async acknowledge(ack) {
+      await queue.add('ack', ack, lasting);
     },
     async close() {
       await closed(connection.status === 'ready', queue.close(), log);
@@ -56,11 +59,13 @@ export function startAskWorker(options: {
   concurrency: number;
   log: Log;
   handle(ask: Ask): Promise<Outcome>;
+  /** it, too, may be called twice */
+  acknowledge(ack: Ack): Promise<void>;
   random?: () => number;
 }): AskWorker {
-  const { redisUrl, concurrency, log, handle, random = Math.random } = options;
+  const { redisUrl, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const connection = connectRedis(redisUrl, 'wait', log);
-  const worker: Worker<Ask> = new Worker<Ask>(queueName, (job, lock) => run(job, lock), {
+  const worker: Worker<Ask | Ack> = new Worker<Ask | Ack>(queueName, (job, lock) => run(job, lock), {
     connection,
     prefix: keyPrefix,
     concurrency,
@@ -76,8 +81,9 @@ export function startAskWorker(options: {
     log.warn({ serial: job?.data.serial, askId: job?.id, err }, 'not answered yet; trying again'),
   );
 
-  async function run(job: Job<Ask>, lock: string | undefined): Promise<void> {
-    const outcome = await handle(job.data);
+  async function run(job: Job<Ask | Ack>, lock: string | undefined): Promise<void> {
+    if (job.name === 'ack') return acknowledge(job.data as Ack);
+    const outcome = await handle(job.data as Ask);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(outcome.slowDown);

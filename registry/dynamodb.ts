@@ -111,16 +111,23 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       }
     },
 
-    record: (serial, attempt, certificateId) =>
+    record: (serial, attempt, certificateId, keyDigest) =>
       update(serial, {
-        UpdateExpression: 'SET certId = :cert',
+        UpdateExpression:
+          keyDigest === undefined ? 'SET certId = :cert REMOVE keyDigest' : 'SET certId = :cert, keyDigest = :key',
         ConditionExpression: currentAttempt,
-        ExpressionAttributeValues: { ':applying': N(1), ':attempt': N(attempt), ':cert': S(certificateId) },
+        ExpressionAttributeValues: {
+          ':applying': N(1),
+          ':attempt': N(attempt),
+          ':cert': S(certificateId),
+          ...(keyDigest === undefined ? {} : { ':key': S(keyDigest) }),
+        },
       }),
 
-    finish: (serial, attempt, certificateId) =>
+    finish: (serial, attempt, certificateId, now) =>
       update(serial, {
-        UpdateExpression: 'SET applyState = :registered REMOVE leaseUntil, claimId',
+        UpdateExpression:
+          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimId',
         // repeating it is finishing it: the state may be that of the first time
         ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
         ExpressionAttributeValues: {
@@ -128,6 +135,40 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           ':registered': N(-1),
           ':attempt': N(attempt),
           ':cert': S(certificateId),
+          ':now': N(now),
+        },
+      }),
+
+    async reopen(device, request) {
+      const { now, leaseMs } = request;
+      const taken = await update(device.serial, {
+        UpdateExpression: 'SET applyState = :applying, attempt = :next, leaseUntil = :lease REMOVE issuedAt',
+        ConditionExpression: 'applyState = :registered AND attempt = :attempt AND attribute_not_exists(deliveredAt)',
+        ExpressionAttributeValues: {
+          ':applying': N(1),
+          ':registered': N(-1),
+          ':attempt': N(device.attempt),
+          ':next': N(device.attempt + 1),
+          ':lease': N(now + leaseMs),
+        },
+      });
+      if (!taken) return { outcome: 'busy', until: now };
+      const { issuedAt: _over, ...rest } = device;
+      return {
+        outcome: 'claimed',
+        device: { ...rest, applyState: 1, attempt: device.attempt + 1, leaseUntil: now + leaseMs },
+      };
+    },
+
+    acknowledge: (serial, tokenHash, certificateId, now) =>
+      update(serial, {
+        UpdateExpression: 'SET deliveredAt = if_not_exists(deliveredAt, :now)',
+        ConditionExpression: 'applyState = :registered AND accessToken = :token AND certId = :cert',
+        ExpressionAttributeValues: {
+          ':registered': N(-1),
+          ':token': S(tokenHash),
+          ':cert': S(certificateId),
+          ':now': N(now),
         },
       }),
 
@@ -196,6 +237,9 @@ function deviceOf(item: Item): Device {
     attempt: Number(item.attempt?.N ?? 0),
     ...number('leaseUntil'),
     ...text('certId', 'certificateId'),
+    ...text('keyDigest'),
+    ...number('issuedAt'),
+    ...number('deliveredAt'),
     ...number('tokenExpiresAt'),
     ...text('policyName'),
     ...text('thingTypeName'),

@@ -39,14 +39,39 @@ export function createMemoryRegistry(): Registry {
       rows.set(request.serial, device);
       return { outcome: 'claimed', device };
     },
-    async record(serial, attempt, certificateId) {
-      return write(serial, attempt, (row) => ({ ...row, certificateId }));
+    async record(serial, attempt, certificateId, keyDigest) {
+      return write(serial, attempt, ({ keyDigest: _earlier, ...row }) => ({
+        ...row,
+        certificateId,
+        ...(keyDigest === undefined ? {} : { keyDigest }),
+      }));
     },
-    async finish(serial, attempt, certificateId) {
+    async finish(serial, attempt, certificateId, now) {
       const row = rows.get(serial);
       if (row?.applyState === -1 && row.attempt === attempt && row.certificateId === certificateId) return true;
       if (row?.certificateId !== certificateId) return false;
-      return write(serial, attempt, (current) => withoutLease(current, -1));
+      return write(serial, attempt, (current) => ({ ...withoutLease(current, -1), issuedAt: now }));
+    },
+    async reopen(device, request) {
+      const row = rows.get(device.serial);
+      if (row?.applyState !== -1 || row.attempt !== device.attempt || row.deliveredAt !== undefined)
+        return { outcome: 'busy', until: request.now };
+      const { issuedAt: _over, ...rest } = row;
+      const reopened: Device = {
+        ...rest,
+        applyState: 1,
+        requestedAt: request.now,
+        attempt: row.attempt + 1,
+        leaseUntil: request.now + request.leaseMs,
+      };
+      rows.set(device.serial, reopened);
+      return { outcome: 'claimed', device: reopened };
+    },
+    async acknowledge(serial, tokenHash, certificateId, now) {
+      const row = rows.get(serial);
+      if (row?.applyState !== -1 || row.tokenHash !== tokenHash || row.certificateId !== certificateId) return false;
+      rows.set(serial, { ...row, deliveredAt: row.deliveredAt ?? now });
+      return true;
     },
     async release(serial, attempt) {
       return write(serial, attempt, (row) => withoutLease(row, 0));

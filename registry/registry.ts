@@ -17,6 +17,12 @@ export type Device = {
   /** epoch milliseconds; while it lies ahead, nobody else may take up an unfinished attempt */
   readonly leaseUntil?: number;
   readonly certificateId?: string;
+  /** hex SHA-256 of the public key, where the device sent a CSR */
+  readonly keyDigest?: string;
+  /** epoch milliseconds at which the certificate went live; the replay window begins */
+  readonly issuedAt?: number;
+  /** epoch milliseconds at which the device said that it has stored its certificate; the token is spent for good */
+  readonly deliveredAt?: number;
   readonly tokenExpiresAt?: number;
   readonly policyName?: string;
   readonly thingTypeName?: string;
@@ -65,9 +71,16 @@ export interface Registry {
    */
   claim(request: ClaimRequest): Promise<Claim>;
   /** Notes the certificate of this attempt, replacing that of an earlier, withdrawn one. */
-  record(serial: string, attempt: number, certificateId: string): Promise<boolean>;
-  /** Ends the attempt: the device holds `certificateId` (applyState -1). */
-  finish(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  record(serial: string, attempt: number, certificateId: string, keyDigest?: string): Promise<boolean>;
+  /** Ends the attempt: the device holds `certificateId` (applyState -1), issued at `now`. */
+  finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
+  /**
+   * A new attempt for a registered device whose answer is lost and was never acknowledged: `device` is the row as it was
+   * read, and must be so still. The certificate in it is to be withdrawn before another goes live.
+   */
+  reopen(device: Device, request: ClaimRequest): Promise<Claim>;
+  /** The device has stored this certificate: the token is spent for good. False when it is not the device's certificate or token. */
+  acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
   /**
    * Gives the right back, for an attempt that ended unfinished (applyState 0). A certificate that it recorded stays in
    * the row: the next claim finds it.

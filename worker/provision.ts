@@ -1,7 +1,7 @@
 import type { Problem } from '../protocol/problems.ts';
 import { problem, problems } from '../protocol/problems.ts';
 import type { Answer, Credentials } from '../protocol/reply.ts';
-import type { Ask } from '../queue/ask.ts';
+import type { Ack, Ask } from '../queue/ask.ts';
 import { boxOf } from '../queue/ask.ts';
 import type { KeptReply, ReplyStore } from '../queue/replies.ts';
 import { sealAnswer } from '../queue/sealing.ts';
@@ -51,11 +51,15 @@ export async function provision(ask: Ask, cycle: Cycle): Promise<Provisioned> {
   if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
   if (claim.outcome === 'refused') return reject(ask, box, claim.problem, cycle);
   if (claim.outcome === 'registered') return repeat(ask, box, claim.device, cycle);
+  return vendOrRelease(ask, box, claim.device, cycle);
+}
+
+async function vendOrRelease(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Provisioned> {
   try {
-    return await vend(ask, box, claim.device, cycle);
+    return await vend(ask, box, device, cycle);
   } catch (outage) {
     // the next attempt need not wait for the lease; if this write fails as well, it waits
-    await registry.release(ask.serial, claim.device.attempt).catch(() => false);
+    await cycle.registry.release(ask.serial, device.attempt).catch(() => false);
     throw outage;
   }
 }
@@ -65,7 +69,7 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
   const { registry, issuer, replies } = cycle;
 
   // 2–4 issue, record, seal – or find that an earlier attempt came that far
-  const issued = (await resume(device, box, cycle)) ?? (await issueAndRecord(ask, box, device, cycle));
+  const issued = (await resume(ask, device, box, cycle)) ?? (await issueAndRecord(ask, box, device, cycle));
   if ('problem' in issued) return reject(ask, box, issued.problem, cycle);
   if ('lost' in issued) return { outcome: 'busy', untilMs: cycle.now() };
   const { certificateId, sealed } = issued.reply;
@@ -77,7 +81,7 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
   await issuer.activate(certificateId);
 
   // 7 finish: the device is registered
-  if (!(await registry.finish(ask.serial, device.attempt, certificateId)))
+  if (!(await registry.finish(ask.serial, device.attempt, certificateId, cycle.now())))
     return { outcome: 'busy', untilMs: cycle.now() };
 
   // 8 hand over
@@ -88,14 +92,14 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
 type Issued = { readonly reply: KeptReply } | { readonly problem: Problem } | { readonly lost: true };
 
 /** An earlier attempt's certificate, when its sealed reply is still there; otherwise that certificate is withdrawn. */
-async function resume(device: Device, box: string, cycle: Cycle): Promise<Issued | undefined> {
+async function resume(ask: Ask, device: Device, box: string, cycle: Cycle): Promise<Issued | undefined> {
   if (device.certificateId === undefined) return undefined;
   const kept = await cycle.replies.kept(box);
-  if (kept?.certificateId === device.certificateId) {
+  if (kept?.certificateId === device.certificateId && device.keyDigest === ask.keyDigest) {
     await cycle.issuer.ensureThing(device.serial, device.thingTypeName);
     return { reply: kept };
   }
-  // its private key was shown once and is gone: nobody can use it, so nobody shall
+  // nobody holds its private key any more, or the device has another by now: nobody can use it, so nobody shall
   await cycle.issuer.withdraw(device.certificateId);
   return undefined;
 }
@@ -116,7 +120,7 @@ async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycl
   const { certificate } = issued;
 
   // 3 record: now it can never be forgotten. Who lost the lease meanwhile takes back what it made.
-  if (!(await registry.record(ask.serial, device.attempt, certificate.certificateId))) {
+  if (!(await registry.record(ask.serial, device.attempt, certificate.certificateId, ask.keyDigest))) {
     await issuer.withdraw(certificate.certificateId);
     return { lost: true };
   }
@@ -146,13 +150,45 @@ async function issue(ask: Ask, issuer: Issuer): Promise<{ certificate: Certifica
   }
 }
 
-/** The second question: the same token gets the same answer for as long as it is kept, without a call to AWS. */
+/**
+ * The second question. In the replay window the same token gets the same answer for as long as it is kept, without a
+ * call to AWS. If it is lost, the certificate that nobody can use is withdrawn before another goes live: still one.
+ */
 async function repeat(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Provisioned> {
-  const kept = await cycle.replies.kept(box);
-  if (kept === undefined || kept.certificateId !== device.certificateId)
+  const { registry, replies } = cycle;
+  const now = cycle.now();
+  const over =
+    device.deliveredAt !== undefined || now >= (device.issuedAt ?? device.requestedAt) + cycle.replayWindowMs;
+  if (over) {
+    await replies.erase(box);
     return reject(ask, box, problems.alreadyProvisioned, cycle);
-  await cycle.replies.deliver({ askId: ask.askId, box, sealed: kept.sealed });
-  return { outcome: 'accepted', certificateId: kept.certificateId, again: true };
+  }
+  if (ask.keyDigest !== undefined && ask.keyDigest !== device.keyDigest)
+    return reject(ask, box, problems.keyMismatch, cycle);
+
+  const kept = await replies.kept(box);
+  if (kept !== undefined && kept.certificateId === device.certificateId) {
+    await replies.deliver({ askId: ask.askId, box, sealed: kept.sealed });
+    return { outcome: 'accepted', certificateId: kept.certificateId, again: true };
+  }
+  const claim = await registry.reopen(device, {
+    serial: ask.serial,
+    tokenHash: ask.tokenHash,
+    now,
+    leaseMs: cycle.leaseMs,
+  });
+  if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: now };
+  return vendOrRelease(ask, box, claim.device, cycle);
+}
+
+/**
+ * The device has stored its certificate: the token is spent for good, and the sealed reply is erased. An acknowledgement
+ * that fits nothing changes nothing. @returns whether it fitted
+ */
+export async function acknowledge(ack: Ack, cycle: Pick<Cycle, 'registry' | 'replies' | 'now'>): Promise<boolean> {
+  const spent = await cycle.registry.acknowledge(ack.serial, ack.tokenHash, ack.certificateId, cycle.now());
+  if (spent) await cycle.replies.erase(boxOf(ack.serial, ack.tokenHash));
+  return spent;
 }
 
 async function reject(ask: Ask, box: string, reason: Problem, cycle: Cycle): Promise<Provisioned> {

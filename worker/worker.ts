@@ -2,7 +2,7 @@ import type { Ask } from '../queue/ask.ts';
 import { type AskWorker, type Outcome, startAskWorker } from '../queue/bullmq.ts';
 import type { Log } from '../runtime/log.ts';
 import { IssuerThrottled } from './issuer.ts';
-import { type Cycle, provision } from './provision.ts';
+import { acknowledge, type Cycle, provision } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -13,7 +13,17 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 /** Takes questions from the queue and provisions, until closed. */
 export function startWorker(options: { redisUrl: string; concurrency: number; cycle: Cycle; log: Log }): AskWorker {
   const { redisUrl, concurrency, cycle, log } = options;
-  return startAskWorker({ redisUrl, concurrency, log, handle: (ask) => answer(ask, cycle, log) });
+  return startAskWorker({
+    redisUrl,
+    concurrency,
+    log,
+    handle: (ask) => answer(ask, cycle, log),
+    async acknowledge(ack) {
+      const { serial, certificateId } = ack;
+      if (await acknowledge(ack, cycle)) log.info({ serial, certificateId }, 'delivered');
+      else log.warn({ serial, certificateId }, 'an acknowledgement does not fit the device; nothing was changed');
+    },
+  });
 }
 
 async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {

@@ -81,7 +81,7 @@ export function registryContract(
       await claim(serial);
       await claim(serial, { now: now + leaseMs });
       expect(await registry.record(serial, 1, 'cert')).toBe(false);
-      expect(await registry.finish(serial, 1, 'cert')).toBe(false);
+      expect(await registry.finish(serial, 1, 'cert', now)).toBe(false);
       expect(await registry.release(serial, 1)).toBe(false);
       expect(await registry.find(serial)).toMatchObject({ applyState: 1, attempt: 2 });
     });
@@ -100,8 +100,8 @@ export function registryContract(
       const serial = await fresh();
       await claim(serial);
       await registry.record(serial, 1, 'cert-1');
-      expect(await registry.finish(serial, 1, 'cert-2')).toBe(false);
-      expect(await registry.finish(serial, 1, 'cert-1')).toBe(true);
+      expect(await registry.finish(serial, 1, 'cert-2', now)).toBe(false);
+      expect(await registry.finish(serial, 1, 'cert-1', now)).toBe(true);
       expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
     });
 
@@ -109,14 +109,17 @@ export function registryContract(
       const serial = await fresh();
       await claim(serial);
       expect([await registry.record(serial, 1, 'c'), await registry.record(serial, 1, 'c')]).toEqual([true, true]);
-      expect([await registry.finish(serial, 1, 'c'), await registry.finish(serial, 1, 'c')]).toEqual([true, true]);
+      expect([await registry.finish(serial, 1, 'c', now), await registry.finish(serial, 1, 'c', now)]).toEqual([
+        true,
+        true,
+      ]);
     });
 
     it('tells a registered device from a stranger by its token alone', async () => {
       const serial = await fresh({ tokenExpiresAt: now + 1 });
       await claim(serial);
       await registry.record(serial, 1, 'c');
-      await registry.finish(serial, 1, 'c');
+      await registry.finish(serial, 1, 'c', now);
       expect(await claim(serial, { now: now + 100_000 })).toMatchObject({
         outcome: 'registered',
         device: { certificateId: 'c' },
@@ -134,6 +137,56 @@ export function registryContract(
       await registry.record(serial, 1, 'c');
       expect(await registry.release(serial, 1)).toBe(true);
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed', device: { attempt: 2, certificateId: 'c' } });
+    });
+
+    const registered = async () => {
+      const serial = await fresh();
+      await claim(serial);
+      await registry.record(serial, 1, 'c', 'digest');
+      await registry.finish(serial, 1, 'c', now);
+      const device = await registry.find(serial);
+      if (device === undefined) throw new Error('not found');
+      return device;
+    };
+
+    it('remembers when a certificate was issued and for which key', async () => {
+      expect(await registered()).toMatchObject({ issuedAt: now, keyDigest: 'digest' });
+    });
+
+    it('forgets the key of a certificate that another without a CSR replaces', async () => {
+      const { serial } = await registered();
+      const device = await registry.find(serial);
+      if (device) await registry.reopen(device, { serial, tokenHash, now, leaseMs });
+      await registry.record(serial, 2, 'd');
+      expect(await registry.find(serial)).not.toHaveProperty('keyDigest');
+    });
+
+    it('reopens a registered device once, of however many ask at once', async () => {
+      const device = await registered();
+      const again = () => registry.reopen(device, { serial: device.serial, tokenHash, now, leaseMs });
+      const outcomes = await Promise.all([again(), again(), again()]);
+      expect(outcomes.filter(({ outcome }) => outcome === 'claimed')).toEqual([
+        { outcome: 'claimed', device: expect.objectContaining({ attempt: 2, certificateId: 'c', applyState: 1 }) },
+      ]);
+      expect(await registry.finish(device.serial, 1, 'c', now)).toBe(false);
+    });
+
+    it('takes an acknowledgement of the right token and certificate only, as often as it comes', async () => {
+      const { serial } = await registered();
+      expect(await registry.acknowledge(serial, hashToken('x'), 'c', now)).toBe(false);
+      expect(await registry.acknowledge(serial, tokenHash, 'other', now)).toBe(false);
+      expect(await registry.acknowledge('SN:unknown', tokenHash, 'c', now)).toBe(false);
+      expect(await registry.acknowledge(serial, tokenHash, 'c', now + 1)).toBe(true);
+      expect(await registry.acknowledge(serial, tokenHash, 'c', now + 2)).toBe(true);
+      expect(await registry.find(serial)).toMatchObject({ deliveredAt: now + 1 });
+    });
+
+    it('never reopens a device that acknowledged', async () => {
+      const device = await registered();
+      await registry.acknowledge(device.serial, tokenHash, 'c', now);
+      expect(await registry.reopen(device, { serial: device.serial, tokenHash, now, leaseMs })).toMatchObject({
+        outcome: 'busy',
+      });
     });
 
     it('removes a device only when nothing changed since it was read', async () => {

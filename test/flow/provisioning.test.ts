@@ -73,6 +73,36 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(principals).toHaveLength(1);
   });
 
+  it('has spent its token when it says that it has stored its certificate', async () => {
+    const { serial, token } = await gateway.enrol('acknowledges');
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    await device.client.publishAsync(`cvm/request/${serial}`, '{"key":"ec"}', { qos: 1 });
+    const { certificateId } = await device.next();
+    await device.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
+    await expect
+      .poll(async () => (await gateway.registry.find(serial))?.deliveredAt, { timeout: 10_000 })
+      .toBeGreaterThan(0);
+    await device.client.publishAsync(`cvm/request/${serial}`, '{"key":"ec"}', { qos: 1 });
+    expect(await device.next()).toMatchObject({ statusCode: 409, errorCode: 'AlreadyProvisioned' });
+    await device.client.endAsync(true);
+  });
+
+  it('cannot be acknowledged by a connection that does not have its token', async () => {
+    const { serial, token } = await gateway.enrol('not-acknowledged');
+    const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    const stranger = await connectDevice(gateway.broker);
+    await stranger.client.subscribeAsync(`cvm/reply/${serial}`, { qos: 1 });
+    await stranger.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
+    expect(await stranger.next()).toMatchObject({ statusCode: 401, errorCode: 'InvalidToken' });
+    const guesser = await connectDevice(gateway.broker, {
+      username: serial,
+      password: 'a-wrong-guess-of-the-token-000',
+    });
+    await guesser.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
+    expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ status: 'accepted', certificateId });
+    for (const { client } of [stranger, guesser]) await client.endAsync(true);
+  });
+
   it('may prove its token as the CONNECT password', async () => {
     const { serial, token } = await gateway.enrol('by-password');
     expect(await askOnce(gateway.broker, serial, {}, { username: serial, password: token })).toMatchObject({

@@ -7,7 +7,7 @@ import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { Certificate, Issuer, KeySource } from '../../worker/issuer.ts';
 import { CsrRefused, IssuerThrottled } from '../../worker/issuer.ts';
-import { type Cycle, provision } from '../../worker/provision.ts';
+import { acknowledge, type Cycle, provision } from '../../worker/provision.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const keys = deriveReplyKeys(serial, token);
@@ -125,11 +125,64 @@ describe('the issuance cycle', () => {
     expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], askId: 'ask-2' });
   });
 
-  it('refuses the second question when the replay window is over', async () => {
+  it('refuses the second question when the replay window is over, and erases the reply', async () => {
+    await provision(ask, cycle);
+    now += cycle.replayWindowMs;
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
+    expect(mail.kept.size).toBe(0);
+    expect(aws.live).toEqual(new Set(['cert-1']));
+  });
+
+  it('withdraws the certificate whose reply is lost before another goes live: still one', async () => {
     await provision(ask, cycle);
     mail.kept.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2', again: false });
+    expect(aws.live).toEqual(new Set(['cert-2']));
+    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('issue'));
+    expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-2' });
+  });
+
+  it('is spent for good when the device acknowledges, and the reply is erased', async () => {
+    await provision(ask, cycle);
+    const ack = { serial, tokenHash: ask.tokenHash, certificateId: 'cert-1' };
+    expect(await acknowledge(ack, cycle)).toBe(true);
+    expect(mail.kept.size).toBe(0);
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
+    expect(await acknowledge(ack, cycle)).toBe(true);
     expect(aws.live).toEqual(new Set(['cert-1']));
+  });
+
+  it('is not spent by an acknowledgement of another certificate or token', async () => {
+    await provision(ask, cycle);
+    expect(await acknowledge({ serial, tokenHash: ask.tokenHash, certificateId: 'cert-9' }, cycle)).toBe(false);
+    expect(await acknowledge({ serial, tokenHash: hashToken('x'), certificateId: 'cert-1' }, cycle)).toBe(false);
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', again: true });
+  });
+
+  it('refuses a second question with another key, and keeps the first certificate', async () => {
+    await provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle);
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'two' }, cycle)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'KeyMismatch' },
+    });
+    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle)).toMatchObject({
+      outcome: 'accepted',
+      certificateId: 'cert-1',
+      again: true,
+    });
+    expect(aws.live).toEqual(new Set(['cert-1']));
+  });
+
+  it('certifies the new key of a device that changed it before the first attempt ended', async () => {
+    aws.fail.set('activate', new Error('away'));
+    await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle)).rejects.toThrow();
+    aws.fail.clear();
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'two' }, cycle)).toMatchObject({
+      outcome: 'accepted',
+      certificateId: 'cert-2',
+    });
+    expect(aws.journal).toContain('withdraw cert-1');
+    expect(aws.live).toEqual(new Set(['cert-2']));
   });
 
   it('refuses a wrong token before anything is made', async () => {
