@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { makeToken, tokenFault } from '../protocol/token.ts';
-import type { ApplyState, Device } from '../registry/registry.ts';
+import { hashToken, makeToken, tokenFault } from '../protocol/token.ts';
+import type { ApplyState, Device, Registry } from '../registry/registry.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import { type EnrolContext, type EnrolOptions, enrolment } from './enrolment.ts';
 import { importDevices } from './import.ts';
@@ -54,6 +54,20 @@ export function devicesCommand(context: DevicesContext): Command {
     .option('--json', 'as JSON')
     .action((serial: string, options: { json?: boolean }) => show(context, serial, options));
   devices
+    .command('reissue <serial...>')
+    .description('a new token for a device; its certificate works until the new one goes live. Prints each token once')
+    .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
+    .option('--json', 'one JSON object a line')
+    .action((serials: string[], options: { expires?: number; json?: boolean }) => reissue(context, serials, options));
+  devices
+    .command('block <serial...>')
+    .description('no certificate for the device, and its certificate INACTIVE at once; safe to repeat')
+    .action((serials: string[]) => block(context, serials));
+  devices
+    .command('unblock <serial...>')
+    .description('undo a block; safe to repeat')
+    .action((serials: string[]) => unblock(context, serials));
+  devices
     .command('remove <serial...>')
     .description('withdraw the certificate, then delete the row; safe to repeat')
     .action((serials: string[]) => remove(context, serials));
@@ -102,22 +116,71 @@ async function show(context: DevicesContext, serial: string, { json }: { json?: 
   for (const [name, value] of Object.entries(visible(device))) context.write(`${name.padEnd(16)}${value}`);
 }
 
-async function remove(context: DevicesContext, serials: readonly string[]): Promise<void> {
+/** Calls `act` for each serial that is enrolled and not being provisioned at this moment. */
+async function forEachDevice(
+  context: DevicesContext,
+  serials: readonly string[],
+  act: (device: Device, registry: Registry) => Promise<void>,
+): Promise<void> {
   const registry = await context.registry();
   for (const serial of serials) {
     const device = await registry.find(serial);
     if (device === undefined) failed(`${JSON.stringify(serial)} is not enrolled`);
     else if (device.applyState === 1 && (device.leaseUntil ?? 0) > context.now())
       failed(`${serial} is being provisioned at this moment; try again in a minute`);
-    else {
-      if (device.certificateId !== undefined) await (await context.issuer()).withdraw(device.certificateId);
-      if (await registry.remove(device))
-        context.write(
-          `${serial} removed${device.certificateId === undefined ? '' : `, certificate ${device.certificateId} deleted`}`,
-        );
-      else failed(`${serial} changed meanwhile; run the command again`);
-    }
+    else await act(device, registry);
   }
+}
+
+const changedMeanwhile = (serial: string) => failed(`${serial} changed meanwhile; run the command again`);
+
+function reissue(
+  context: DevicesContext,
+  serials: readonly string[],
+  { expires, json }: { expires?: number; json?: boolean },
+): Promise<void> {
+  return forEachDevice(context, serials, async (device, registry) => {
+    if (device.applyState === -2) return failed(`${device.serial} is blocked; unblock it first`);
+    const token = makeToken();
+    const { serial } = device;
+    if (
+      !(await registry.reissue(device, hashToken(token), expires === undefined ? undefined : context.now() + expires))
+    )
+      return changedMeanwhile(serial);
+    context.write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
+  });
+}
+
+/** The table first: from then on no attempt can finish. Then the certificate, also when the table said so already. */
+function block(context: DevicesContext, serials: readonly string[]): Promise<void> {
+  return forEachDevice(context, serials, async (device, registry) => {
+    if (device.applyState !== -2 && !(await registry.block(device))) return changedMeanwhile(device.serial);
+    for (const id of certificatesOf(device)) await (await context.issuer()).deactivate(id);
+    context.write(`${device.serial} blocked`);
+  });
+}
+
+function unblock(context: DevicesContext, serials: readonly string[]): Promise<void> {
+  return forEachDevice(context, serials, async (device, registry) => {
+    if (device.applyState === -2 && !(await registry.unblock(device))) return changedMeanwhile(device.serial);
+    // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
+    const live = device.issuedAt === undefined ? device.previousCertificateId : device.certificateId;
+    if (live !== undefined) await (await context.issuer()).activate(live);
+    context.write(`${device.serial} unblocked`);
+  });
+}
+
+function remove(context: DevicesContext, serials: readonly string[]): Promise<void> {
+  return forEachDevice(context, serials, async (device, registry) => {
+    const ids = certificatesOf(device);
+    for (const id of ids) await (await context.issuer()).withdraw(id);
+    if (!(await registry.remove(device))) return changedMeanwhile(device.serial);
+    context.write(`${device.serial} removed${ids.map((id) => `, certificate ${id} deleted`).join('')}`);
+  });
+}
+
+function certificatesOf(device: Device): string[] {
+  return [device.certificateId, device.previousCertificateId].filter((id) => id !== undefined);
 }
 
 /** What of a row is shown: everything but the token's hash, which is nobody's business. */

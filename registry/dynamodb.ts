@@ -21,6 +21,15 @@ const N = (value: number): AttributeValue => ({ N: String(value) });
 /** The write of an attempt counts only while that attempt is the latest and the device is applying. */
 const currentAttempt = 'applyState = :applying AND attempt = :attempt';
 
+/** An operator's write counts only while the row is as it was read: every attempt and every such write shows in these three. */
+const asRead = 'accessToken = :readToken AND applyState = :readState AND attempt = :readAttempt';
+
+const read = (device: Device): Item => ({
+  ':readToken': S(device.tokenHash),
+  ':readState': N(device.applyState),
+  ':readAttempt': N(device.attempt),
+});
+
 /** A claim may be taken. Mirrors `claimVerdict`, which names the reason when it may not. */
 const mayClaim =
   'accessToken = :token AND (attribute_not_exists(tokenExpiresAt) OR tokenExpiresAt > :now)' +
@@ -127,7 +136,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     finish: (serial, attempt, certificateId, now) =>
       update(serial, {
         UpdateExpression:
-          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimId',
+          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimId, previousCertId',
         // repeating it is finishing it: the state may be that of the first time
         ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
         ExpressionAttributeValues: {
@@ -179,18 +188,62 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
       }),
 
+    block: (device) =>
+      update(device.serial, {
+        UpdateExpression: 'SET applyState = :blocked, attempt = :next REMOVE leaseUntil, claimId',
+        ConditionExpression: asRead,
+        ExpressionAttributeValues: { ...read(device), ':blocked': N(-2), ':next': N(device.attempt + 1) },
+      }),
+
+    async unblock(device) {
+      if (device.applyState !== -2) return false;
+      return update(device.serial, {
+        UpdateExpression: 'SET applyState = :back',
+        ConditionExpression: asRead,
+        ExpressionAttributeValues: { ...read(device), ':back': N(device.issuedAt === undefined ? 0 : -1) },
+      });
+    },
+
+    reissue(device, tokenHash, tokenExpiresAt) {
+      const previous = device.previousCertificateId ?? device.certificateId;
+      const set = [
+        'accessToken = :newToken',
+        'applyState = :may',
+        'attempt = :next',
+        ...(previous === undefined ? [] : ['previousCertId = :previous']),
+        ...(tokenExpiresAt === undefined ? [] : ['tokenExpiresAt = :expiry']),
+      ];
+      const drop = [
+        'certId',
+        'keyDigest',
+        'issuedAt',
+        'deliveredAt',
+        'leaseUntil',
+        'claimId',
+        ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
+      ];
+      return update(device.serial, {
+        UpdateExpression: `SET ${set.join(', ')} REMOVE ${drop.join(', ')}`,
+        ConditionExpression: asRead,
+        ExpressionAttributeValues: {
+          ...read(device),
+          ':newToken': S(tokenHash),
+          ':may': N(0),
+          ':next': N(device.attempt + 1),
+          ...(previous === undefined ? {} : { ':previous': S(previous) }),
+          ...(tokenExpiresAt === undefined ? {} : { ':expiry': N(tokenExpiresAt) }),
+        },
+      });
+    },
+
     remove: (device) =>
       held(
         client.send(
           new DeleteItemCommand({
             TableName: table,
             Key: key(device.serial),
-            ConditionExpression: 'accessToken = :token AND applyState = :state AND attempt = :attempt',
-            ExpressionAttributeValues: {
-              ':token': S(device.tokenHash),
-              ':state': N(device.applyState),
-              ':attempt': N(device.attempt),
-            },
+            ConditionExpression: asRead,
+            ExpressionAttributeValues: read(device),
           }),
         ),
       ),
@@ -237,6 +290,7 @@ function deviceOf(item: Item): Device {
     attempt: Number(item.attempt?.N ?? 0),
     ...number('leaseUntil'),
     ...text('certId', 'certificateId'),
+    ...text('previousCertId', 'previousCertificateId'),
     ...text('keyDigest'),
     ...number('issuedAt'),
     ...number('deliveredAt'),

@@ -50,7 +50,7 @@ export function createMemoryRegistry(): Registry {
       const row = rows.get(serial);
       if (row?.applyState === -1 && row.attempt === attempt && row.certificateId === certificateId) return true;
       if (row?.certificateId !== certificateId) return false;
-      return write(serial, attempt, (current) => ({ ...withoutLease(current, -1), issuedAt: now }));
+      return write(serial, attempt, (current) => withoutPrevious({ ...withoutLease(current, -1), issuedAt: now }));
     },
     async reopen(device, request) {
       const row = rows.get(device.serial);
@@ -76,10 +76,41 @@ export function createMemoryRegistry(): Registry {
     async release(serial, attempt) {
       return write(serial, attempt, (row) => withoutLease(row, 0));
     },
+    async block(device) {
+      if (!unchanged(rows.get(device.serial), device)) return false;
+      const { leaseUntil: _ended, ...row } = device;
+      rows.set(device.serial, { ...row, applyState: -2, attempt: device.attempt + 1 });
+      return true;
+    },
+    async unblock(device) {
+      if (!unchanged(rows.get(device.serial), device) || device.applyState !== -2) return false;
+      rows.set(device.serial, { ...device, applyState: device.issuedAt === undefined ? 0 : -1 });
+      return true;
+    },
+    async reissue(device, tokenHash, tokenExpiresAt) {
+      if (!unchanged(rows.get(device.serial), device)) return false;
+      const {
+        certificateId,
+        keyDigest: _key,
+        issuedAt: _issued,
+        deliveredAt: _delivered,
+        leaseUntil: _lease,
+        tokenExpiresAt: _expiry,
+        ...row
+      } = device;
+      const previous = device.previousCertificateId ?? certificateId;
+      rows.set(device.serial, {
+        ...row,
+        tokenHash,
+        applyState: 0,
+        attempt: device.attempt + 1,
+        ...(previous === undefined ? {} : { previousCertificateId: previous }),
+        ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt }),
+      });
+      return true;
+    },
     async remove(device) {
-      const row = rows.get(device.serial);
-      if (row?.tokenHash !== device.tokenHash || row.applyState !== device.applyState || row.attempt !== device.attempt)
-        return false;
+      if (!unchanged(rows.get(device.serial), device)) return false;
       return rows.delete(device.serial);
     },
   };
@@ -87,4 +118,17 @@ export function createMemoryRegistry(): Registry {
 
 function withoutLease({ leaseUntil: _ended, ...row }: Device, applyState: ApplyState): Device {
   return { ...row, applyState };
+}
+
+function withoutPrevious({ previousCertificateId: _withdrawn, ...row }: Device): Device {
+  return row;
+}
+
+function unchanged(row: Device | undefined, read: Device): boolean {
+  return (
+    row !== undefined &&
+    row.tokenHash === read.tokenHash &&
+    row.applyState === read.applyState &&
+    row.attempt === read.attempt
+  );
 }

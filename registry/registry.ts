@@ -17,6 +17,8 @@ export type Device = {
   /** epoch milliseconds; while it lies ahead, nobody else may take up an unfinished attempt */
   readonly leaseUntil?: number;
   readonly certificateId?: string;
+  /** of a device that is being reissued: the certificate that works until the new one goes live */
+  readonly previousCertificateId?: string;
   /** hex SHA-256 of the public key, where the device sent a CSR */
   readonly keyDigest?: string;
   /** epoch milliseconds at which the certificate went live; the replay window begins */
@@ -86,6 +88,12 @@ export interface Registry {
    * the row: the next claim finds it.
    */
   release(serial: string, attempt: number): Promise<boolean>;
+  /** Blocks the device (applyState -2) and ends whatever attempt is under way. False when the row is not as it was read. */
+  block(device: Device): Promise<boolean>;
+  /** Undoes `block`: registered again when its certificate had gone live, otherwise it may apply. */
+  unblock(device: Device): Promise<boolean>;
+  /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live. */
+  reissue(device: Device, tokenHash: string, tokenExpiresAt?: number): Promise<boolean>;
   /** Deletes the row, provided that nothing changed since `device` was read. */
   remove(device: Device): Promise<boolean>;
 }

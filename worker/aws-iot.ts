@@ -91,6 +91,10 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
         await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'ACTIVE' }));
         arns.delete(certificateId);
       }),
+    deactivate: (certificateId) =>
+      translated('UpdateCertificate', async () => {
+        await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' }));
+      }),
     withdraw: (certificateId) => translated('withdraw', () => withdraw(client, certificateId, log)),
     endpoint() {
       endpoint ??= translated('DescribeEndpoint', describeEndpoint).catch((error: unknown) => {

@@ -51,6 +51,8 @@ export interface Issuer {
   /** Ties certificate to thing (exclusively) and policy, and the thing to its group. */
   attach(identity: Identity): Promise<void>;
   activate(certificateId: string): Promise<void>;
+  /** Not a revocation: whoever may activate can undo it. */
+  deactivate(certificateId: string): Promise<void>;
   withdraw(certificateId: string): Promise<void>;
   /** The host name that devices connect to; asked once, then remembered. */
   endpoint(): Promise<string>;

@@ -77,16 +77,29 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
   // 5 attach: thing and policy, in parallel
   await issuer.attach(identityOf(device, certificateId, cycle.policyName));
 
-  // 6 activate: live last
+  // 6 activate: live last. A certificate that this one replaces goes first: there is never more than one.
+  const previous = device.previousCertificateId;
+  if (previous !== undefined && previous !== certificateId) await issuer.withdraw(previous);
   await issuer.activate(certificateId);
 
   // 7 finish: the device is registered
   if (!(await registry.finish(ask.serial, device.attempt, certificateId, cycle.now())))
-    return { outcome: 'busy', untilMs: cycle.now() };
+    return overtaken(ask, certificateId, cycle);
 
   // 8 hand over
   await replies.deliver({ askId: ask.askId, box, sealed });
   return { outcome: 'accepted', certificateId, again: false };
+}
+
+/**
+ * Somebody else has had the last word while this attempt was under way: the operator, or a later attempt. What is not the
+ * device's certificate must not stay live.
+ */
+async function overtaken(ask: Ask, certificateId: string, cycle: Cycle): Promise<Provisioned> {
+  const row = await cycle.registry.find(ask.serial);
+  if (row?.certificateId !== certificateId) await cycle.issuer.withdraw(certificateId);
+  else if (row.applyState === -2) await cycle.issuer.deactivate(certificateId);
+  return { outcome: 'busy', untilMs: cycle.now() };
 }
 
 type Issued = { readonly reply: KeptReply } | { readonly problem: Problem } | { readonly lost: true };

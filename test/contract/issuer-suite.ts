@@ -76,6 +76,15 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       });
     });
 
+    it('deactivates and activates again, twice as well as once', async () => {
+      const { certificateId } = await under.issuer.issue('rsa');
+      await under.issuer.activate(certificateId);
+      for (const _twice of [1, 2]) await under.issuer.deactivate(certificateId);
+      expect(await find(certificateId)).toMatchObject({ active: false });
+      await under.issuer.activate(certificateId);
+      expect(await find(certificateId)).toMatchObject({ active: true });
+    });
+
     it('withdraws a certificate that is active and attached, so that nothing is left; twice as well as once', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       await under.issuer.ensureThing('thing-2');

@@ -189,6 +189,50 @@ export function registryContract(
       });
     });
 
+    it('blocks a device, whatever attempt is under way, and lets it back to where it was', async () => {
+      const device = await registered();
+      expect(await registry.block(device)).toBe(true);
+      expect(await claim(device.serial)).toEqual({ outcome: 'refused', problem: problems.blocked });
+      expect(await registry.block(device)).toBe(false);
+      const blocked = await registry.find(device.serial);
+      expect(blocked && (await registry.unblock(blocked))).toBe(true);
+      expect(await registry.find(device.serial)).toMatchObject({ applyState: -1, certificateId: 'c' });
+
+      const serial = await fresh();
+      await claim(serial);
+      const applying = await registry.find(serial);
+      expect(applying && (await registry.block(applying))).toBe(true);
+      expect(await registry.record(serial, 1, 'c')).toBe(false);
+      const stopped = await registry.find(serial);
+      expect(stopped && (await registry.unblock(stopped))).toBe(true);
+      expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });
+    });
+
+    it('reissues: the new token may apply, the old one is nobody, the certificate in use is remembered until another is finished', async () => {
+      const device = await registered();
+      const newHash = hashToken('the-new-token-of-the-device');
+      expect(await registry.reissue(device, newHash, now + 5)).toBe(true);
+      expect(await claim(device.serial)).toEqual({ outcome: 'refused', problem: problems.invalidToken });
+      const claimed = await claim(device.serial, { tokenHash: newHash });
+      expect(claimed).toMatchObject({
+        outcome: 'claimed',
+        device: { previousCertificateId: 'c', tokenExpiresAt: now + 5 },
+      });
+      if (claimed.outcome !== 'claimed') throw new Error('not claimed');
+      expect(claimed.device).not.toHaveProperty('certificateId');
+      await registry.record(device.serial, claimed.device.attempt, 'd');
+      expect(await registry.finish(device.serial, claimed.device.attempt, 'd', now)).toBe(true);
+      const done = await registry.find(device.serial);
+      expect(done).toMatchObject({ certificateId: 'd', applyState: -1 });
+      expect(done).not.toHaveProperty('previousCertificateId');
+    });
+
+    it('reissues only when nothing changed since the row was read', async () => {
+      const device = await registered();
+      await registry.block(device);
+      expect(await registry.reissue(device, 'h')).toBe(false);
+    });
+
     it('removes a device only when nothing changed since it was read', async () => {
       const serial = await fresh();
       const read = await registry.find(serial);

@@ -42,6 +42,9 @@ export function createMemoryIssuer() {
     async activate(certificateId) {
       held(certificateId).active = true;
     },
+    async deactivate(certificateId) {
+      held(certificateId).active = false;
+    },
     async withdraw(certificateId) {
       certificates.delete(certificateId);
     },

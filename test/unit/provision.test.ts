@@ -49,6 +49,10 @@ function journalIssuer() {
       await step('activate');
       live.add(certificateId);
     },
+    async deactivate(certificateId) {
+      await step(`deactivate ${certificateId}`);
+      live.delete(certificateId);
+    },
     async withdraw(certificateId) {
       await step(`withdraw ${certificateId}`);
       live.delete(certificateId);
@@ -251,6 +255,37 @@ describe('the issuance cycle', () => {
   it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {
     expect(await provision({ ...ask, key: 'ec' }, cycle)).toMatchObject({ outcome: 'accepted' });
     expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
+  });
+
+  it('reissued: withdraws the old certificate when the new one is ready, and not before', async () => {
+    await provision(ask, cycle);
+    const device = await registry.find(serial);
+    if (device === undefined) throw new Error('not found');
+    const newToken = 'another-horse-another-battery';
+    await registry.reissue(device, hashToken(newToken));
+    const again = { ...ask, tokenHash: hashToken(newToken), replyKey: deriveReplyKeys(serial, newToken).publicKey };
+    aws.fail.set('attach cert-2', new Error('away'));
+    await expect(provision(again, cycle)).rejects.toThrow('away');
+    expect(aws.live).toEqual(new Set(['cert-1']));
+    aws.fail.clear();
+    expect(await provision(again, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(aws.live).toEqual(new Set(['cert-2']));
+    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('activate'));
+  });
+
+  it('leaves nothing live when the operator blocks the device in the middle of an attempt', async () => {
+    const blocking: Issuer = {
+      ...aws.issuer,
+      async activate(certificateId) {
+        const row = await registry.find(serial);
+        if (row) await registry.block(row);
+        await aws.issuer.activate(certificateId);
+      },
+    };
+    expect(await provision(ask, { ...cycle, issuer: blocking })).toMatchObject({ outcome: 'busy' });
+    expect(aws.live).toEqual(new Set());
+    expect(mail.delivered).toEqual([]);
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
   });
 
   it('uses policy, thing type and thing group that the row names', async () => {

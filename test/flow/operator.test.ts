@@ -1,0 +1,89 @@
+import { DescribeCertificateCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { devicesCommand } from '../../cli/devices.ts';
+import { askOnce } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('the operator', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+  });
+  afterAll(async () => {
+    vi.restoreAllMocks();
+    process.exitCode = undefined;
+    await gateway?.close();
+  });
+
+  /** `cvm devices …`; answers with what it printed. */
+  async function devices(...argv: string[]): Promise<string[]> {
+    const lines: string[] = [];
+    const { registry, issuer } = gateway;
+    const command = devicesCommand({
+      registry: async () => registry,
+      issuer: async () => issuer,
+      write: (line) => lines.push(line),
+      now: Date.now,
+    });
+    await command.parseAsync(argv, { from: 'user' });
+    return lines;
+  }
+  async function enrol(serial: string): Promise<string> {
+    const [line = ''] = await devices('add', serial, '--json');
+    return (JSON.parse(line) as { token: string }).token;
+  }
+  const status = async (certificateId = '') =>
+    (await gateway.iot.send(new DescribeCertificateCommand({ certificateId }))).certificateDescription?.status;
+
+  it('blocks a device: its certificate is INACTIVE at once, and its token is refused; unblocking undoes both; both may be repeated', async () => {
+    const token = await enrol('op-block');
+    const { certificateId } = await askOnce(gateway.broker, 'op-block', { token, key: 'ec' });
+    for (const _twice of [1, 2]) await devices('block', 'op-block');
+    expect(await status(certificateId)).toBe('INACTIVE');
+    expect(await askOnce(gateway.broker, 'op-block', { token })).toMatchObject({ errorCode: 'Forbidden' });
+    for (const _twice of [1, 2]) await devices('unblock', 'op-block');
+    expect(await status(certificateId)).toBe('ACTIVE');
+    expect(await askOnce(gateway.broker, 'op-block', { token })).toMatchObject({ certificateId });
+  });
+
+  it('reissues: the old certificate works until the new one is vended, and is gone afterwards', async () => {
+    const token = await enrol('op-reissue');
+    const first = await askOnce(gateway.broker, 'op-reissue', { token, key: 'ec' });
+    const [line = ''] = await devices('reissue', 'op-reissue', '--json');
+    const fresh = (JSON.parse(line) as { token: string }).token;
+    expect(await status(first.certificateId)).toBe('ACTIVE');
+    expect(await askOnce(gateway.broker, 'op-reissue', { token })).toMatchObject({ errorCode: 'InvalidToken' });
+    const second = await askOnce(gateway.broker, 'op-reissue', { token: fresh, key: 'ec' });
+    expect(second).toMatchObject({ status: 'accepted' });
+    expect(second.certificateId).not.toBe(first.certificateId);
+    await expect(status(first.certificateId)).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
+    const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: 'op-reissue' }));
+    expect(principals).toEqual([expect.stringContaining(second.certificateId ?? '-')]);
+  });
+
+  it('removes a device with its certificate', async () => {
+    const token = await enrol('op-remove');
+    const { certificateId } = await askOnce(gateway.broker, 'op-remove', { token, key: 'ec' });
+    await devices('remove', 'op-remove');
+    await expect(status(certificateId)).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
+    expect(await gateway.registry.find('op-remove')).toBeUndefined();
+    expect(await askOnce(gateway.broker, 'op-remove', { token })).toMatchObject({ errorCode: 'InvalidToken' });
+  });
+
+  it('sees what a device is, and never its token or the hash of it', async () => {
+    const token = await enrol('op-show');
+    const shown = [...(await devices('show', 'op-show', '--json')), ...(await devices('list', '--json'))].join();
+    expect(shown).toContain('"state":"may-apply"');
+    expect(shown).not.toContain(token);
+    expect(shown).not.toContain('sha256:');
+  });
+
+  it('is told what cannot be done, and the status is 1', async () => {
+    process.exitCode = undefined;
+    await devices('add', 'bad serial');
+    await devices('show', 'op-nobody');
+    expect(process.exitCode).toBe(1);
+  });
+});
