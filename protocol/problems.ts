@@ -32,6 +32,11 @@ export const problems = {
     'AlreadyProvisioned',
     'this token has vended its certificate and the time to ask again is over; ask the fleet owner to reissue',
   ),
+  upstreamRefuses: problem(
+    'UpstreamUnavailable',
+    'the gateway cannot vend certificates at present; its operator has been told why. Ask again later with the same token',
+    300,
+  ),
   keyMismatch: problem(
     'KeyMismatch',
     'this token has vended a certificate for another key; ask with the first key, or have the device reissued',

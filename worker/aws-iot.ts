@@ -18,7 +18,15 @@ import {
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import type { Log } from '../runtime/log.ts';
-import { type Certificate, CsrRefused, type Identity, type Issuer, IssuerThrottled, type KeySource } from './issuer.ts';
+import {
+  type Certificate,
+  CsrRefused,
+  type Identity,
+  type Issuer,
+  IssuerRefused,
+  IssuerThrottled,
+  type KeySource,
+} from './issuer.ts';
 
 export type AwsIssuerOptions = { readonly log: Log } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
@@ -31,7 +39,7 @@ const transport = {
 };
 
 /** How long a resource may be unknown right after it was made, and a certificate attached right after it was detached. */
-const settleMs = 20_000;
+const settleMs = 10_000;
 
 /**
  * AWS IoT Core.
@@ -93,7 +101,9 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
       }),
     deactivate: (certificateId) =>
       translated('UpdateCertificate', async () => {
-        await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' }));
+        await client
+          .send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' }))
+          .catch(unless('ResourceNotFoundException'));
       }),
     withdraw: (certificateId) => translated('withdraw', () => withdraw(client, certificateId, log)),
     endpoint() {
@@ -211,12 +221,32 @@ function unless(expected: string) {
   };
 }
 
+/**
+ * What a person must change, by the error's name.
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html
+ */
+const cures: Readonly<Record<string, string>> = {
+  AccessDeniedException: "give the worker's IAM identity the permission that the message names",
+  UnauthorizedException: "give the worker's IAM identity the permission that the message names",
+  UnrecognizedClientException: "the worker's AWS credentials are not valid; renew them",
+  InvalidSignatureException: "the worker's AWS credentials are not valid, or its clock is wrong",
+  ExpiredTokenException: "the worker's AWS credentials have expired; renew them",
+  LimitExceededException: 'a limit of the account is reached; remove what is not needed, or ask AWS to raise it',
+  ServiceQuotaExceededException: 'a quota of the account is reached; remove what is not needed, or ask AWS to raise it',
+  MalformedPolicyException: 'the IoT policy is not valid; correct it',
+  ResourceNotFoundException:
+    'the policy, thing type or thing group that the row or CVM_POLICY_NAME names is not there; create it (cvm aws setup makes the policy) or correct the name',
+};
+
+/** The one place where AWS's errors become ours. */
 async function translated<T>(operation: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (error) {
-    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(nameOf(error)))
-      throw new IssuerThrottled(operation);
+    const name = nameOf(error);
+    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(name)) throw new IssuerThrottled(operation);
+    const cure = cures[name];
+    if (cure !== undefined && error instanceof Error) throw new IssuerRefused(operation, error, cure);
     throw error;
   }
 }

@@ -34,6 +34,19 @@ export class CsrRefused extends Error {
 }
 
 /**
+ * The issuer will refuse this for every device, or for every device of this kind, until a person changes something.
+ * `cure` says what, for the operator.
+ */
+export class IssuerRefused extends Error {
+  readonly cure: string;
+  constructor(operation: string, cause: Error, cure: string) {
+    super(`${operation}: ${cause.name}: ${cause.message}`, { cause });
+    this.name = 'IssuerRefused';
+    this.cure = cure;
+  }
+}
+
+/**
  * Who makes certificates. Promises of every adapter:
  *
  * - `issue` is not idempotent and is never repeated by the adapter: one call makes at most one certificate. It is
@@ -42,7 +55,7 @@ export class CsrRefused extends Error {
  * - Everything else may be repeated; the second time changes nothing.
  * - `withdraw` ends with the certificate gone: deactivated, detached from whatever it was attached to, deleted. One that
  *   is not there is withdrawn already.
- * - Throttling throws IssuerThrottled; other outages throw as they come.
+ * - Throttling throws IssuerThrottled, what only a person can change IssuerRefused; outages throw as they come.
  */
 export interface Issuer {
   issue(key: KeySource): Promise<Certificate>;
@@ -51,7 +64,7 @@ export interface Issuer {
   /** Ties certificate to thing (exclusively) and policy, and the thing to its group. */
   attach(identity: Identity): Promise<void>;
   activate(certificateId: string): Promise<void>;
-  /** Not a revocation: whoever may activate can undo it. */
+  /** Not a revocation: whoever may activate can undo it. One that is not there is inactive already. */
   deactivate(certificateId: string): Promise<void>;
   withdraw(certificateId: string): Promise<void>;
   /** The host name that devices connect to; asked once, then remembered. */

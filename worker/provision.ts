@@ -7,7 +7,7 @@ import type { KeptReply, ReplyStore } from '../queue/replies.ts';
 import { sealAnswer } from '../queue/sealing.ts';
 import type { Device, Registry } from '../registry/registry.ts';
 import { makeEcKey } from './ec-key.ts';
-import { type Certificate, CsrRefused, type Issuer } from './issuer.ts';
+import { type Certificate, CsrRefused, type Issuer, IssuerRefused } from './issuer.ts';
 
 /** Everything that `provision` acts on, and what it must know. */
 export type Cycle = {
@@ -27,7 +27,11 @@ export type Cycle = {
 /** `busy`: another attempt of the same device is under way; ask again later. */
 export type Provisioned =
   | { readonly outcome: 'accepted'; readonly certificateId: string; readonly again: boolean }
-  | { readonly outcome: 'rejected'; readonly problem: Problem }
+  | {
+      readonly outcome: 'rejected';
+      readonly problem: Problem /** what the operator must change */;
+      readonly cause?: IssuerRefused;
+    }
   | { readonly outcome: 'busy'; readonly untilMs: number };
 
 /**
@@ -60,7 +64,9 @@ async function vendOrRelease(ask: Ask, box: string, device: Device, cycle: Cycle
   } catch (outage) {
     // the next attempt need not wait for the lease; if this write fails as well, it waits
     await cycle.registry.release(ask.serial, device.attempt).catch(() => false);
-    throw outage;
+    if (!(outage instanceof IssuerRefused)) throw outage;
+    // asking AWS again changes nothing; the device may, later, when a person has
+    return { ...(await reject(ask, box, problems.upstreamRefuses, cycle)), cause: outage };
   }
 }
 
@@ -79,8 +85,9 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
 
   // 6 activate: live last. A certificate that this one replaces goes first: there is never more than one.
   const previous = device.previousCertificateId;
-  if (previous !== undefined && previous !== certificateId) await issuer.withdraw(previous);
+  if (previous !== undefined) await issuer.deactivate(previous);
   await issuer.activate(certificateId);
+  if (previous !== undefined) await issuer.withdraw(previous);
 
   // 7 finish: the device is registered
   if (!(await registry.finish(ask.serial, device.attempt, certificateId, cycle.now())))
@@ -204,7 +211,12 @@ export async function acknowledge(ack: Ack, cycle: Pick<Cycle, 'registry' | 'rep
   return spent;
 }
 
-async function reject(ask: Ask, box: string, reason: Problem, cycle: Cycle): Promise<Provisioned> {
+async function reject(
+  ask: Ask,
+  box: string,
+  reason: Problem,
+  cycle: Cycle,
+): Promise<Extract<Provisioned, { outcome: 'rejected' }>> {
   const answer: Answer = { rejected: reason };
   await cycle.replies.deliver({ askId: ask.askId, box, sealed: sealAnswer(ask.replyKey, box, answer) });
   return { outcome: 'rejected', problem: reason };

@@ -35,6 +35,8 @@ async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
     const waited = { ms: cycle.now() - ask.receivedAt };
     if (result.outcome === 'accepted')
       log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
+    else if (result.cause !== undefined)
+      log.error({ ...about, err: result.cause, cure: result.cause.cure }, 'AWS refuses, and will until somebody acts');
     else log.info({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
     return 'answered';
   } catch (error) {

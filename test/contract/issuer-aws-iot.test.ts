@@ -79,3 +79,22 @@ it('makes a policy that says nothing of iot:* and fits into 2048 characters, and
   expect(policyDocument.length).toBeLessThan(2048);
   await close();
 });
+
+it.each(['LimitExceededException', 'UnauthorizedException', 'MalformedPolicyException'])(
+  'tells the operator the cure of a %s',
+  async (errorName) => {
+    const { aws, issuer, close } = await open();
+    aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', errorName, status: 400 }]);
+    await expect(issuer.ensureThing('T')).rejects.toMatchObject({
+      name: 'IssuerRefused',
+      cure: expect.stringMatching(/.{20,}/),
+    });
+    await close();
+  },
+);
+
+it('names a thing type that is not there as something to be cured', async () => {
+  const { issuer, close } = await open();
+  await expect(issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'IssuerRefused' });
+  await close();
+});

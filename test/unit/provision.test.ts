@@ -6,7 +6,7 @@ import { deriveReplyKeys, openAnswer } from '../../queue/sealing.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { Certificate, Issuer, KeySource } from '../../worker/issuer.ts';
-import { CsrRefused, IssuerThrottled } from '../../worker/issuer.ts';
+import { CsrRefused, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 import { acknowledge, type Cycle, provision } from '../../worker/provision.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
@@ -270,7 +270,19 @@ describe('the issuance cycle', () => {
     aws.fail.clear();
     expect(await provision(again, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
     expect(aws.live).toEqual(new Set(['cert-2']));
-    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('activate'));
+    const order = aws.journal.filter((name) => /cert-1|activate/.test(name)).slice(-3);
+    expect(order).toEqual(['deactivate cert-1', 'activate', 'withdraw cert-1']);
+  });
+
+  it('tells the device to come back, and the operator what to change, where AWS refuses for good', async () => {
+    aws.fail.set('attach cert-1', new IssuerRefused('AttachPolicy', new Error('no such policy'), 'create the policy'));
+    expect(await provision(ask, cycle)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'UpstreamUnavailable', retryAfterSeconds: 300 },
+      cause: { cure: 'create the policy' },
+    });
+    aws.fail.clear();
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
   });
 
   it('leaves nothing live when the operator blocks the device in the middle of an attempt', async () => {
