@@ -65,6 +65,8 @@ async function vendOrRelease(ask: Ask, box: string, device: Device, cycle: Cycle
     // the next attempt need not wait for the lease; if this write fails as well, it waits
     await cycle.registry.release(ask.serial, device.attempt).catch(() => false);
     if (!(outage instanceof IssuerRefused)) throw outage;
+    // a certificate of an earlier attempt may be what AWS no longer knows: the next attempt begins anew
+    if (device.certificateId !== undefined) await cycle.replies.erase(box);
     // asking AWS again changes nothing; the device may, later, when a person has
     return { ...(await reject(ask, box, problems.upstreamRefuses, cycle)), cause: outage };
   }

@@ -285,6 +285,19 @@ describe('the issuance cycle', () => {
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
   });
 
+  it('begins anew when AWS no longer knows the certificate of an earlier attempt', async () => {
+    aws.fail.set('activate', new Error('away'));
+    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    aws.fail.clear();
+    aws.fail.set('attach cert-1', new IssuerRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
+    expect(await provision(ask, cycle)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'UpstreamUnavailable' },
+    });
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(aws.live).toEqual(new Set(['cert-2']));
+  });
+
   it('leaves nothing live when the operator blocks the device in the middle of an attempt', async () => {
     const blocking: Issuer = {
       ...aws.issuer,
