@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+
+describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
+  let gateway: Gateway;
+  let folder: string;
+  const children: ChildProcess[] = [];
+  beforeEach(async () => {
+    gateway = await startGateway();
+    await gateway.worker.close();
+    folder = mkdtempSync(join(tmpdir(), 'cvm-killed-'));
+  });
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    await gateway?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function spawnWorker(): ChildProcess {
+    const env = {
+      PATH: process.env.PATH,
+      CVM_DATA_DIR: folder,
+      CVM_ROOT_CA: gateway.aws.rootCaFile,
+      REDIS_URL: gateway.redis.url,
+      LOG_LEVEL: 'warn',
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      AWS_ENDPOINT_URL_IOT: gateway.aws.httpUrl,
+      AWS_ENDPOINT_URL_DYNAMODB: gateway.aws.httpUrl,
+    };
+    const child = spawn(process.execPath, [cvm, 'worker'], { env, stdio: 'ignore' });
+    children.push(child);
+    return child;
+  }
+
+  async function calls(operation: string): Promise<number> {
+    const stats = (await (await fetch(`${gateway.aws.httpUrl}/_local/stats`)).json()) as Record<
+      string,
+      { calls: number }
+    >;
+    return stats[operation]?.calls ?? 0;
+  }
+
+  /** Kills a real worker process while it waits for the answer of this call. */
+  async function killDuring(operation: string): Promise<void> {
+    const before = await calls(operation);
+    gateway.aws.faults.set([{ operation, kind: 'stall', ms: 2000, times: 1 }]);
+    const worker = spawnWorker();
+    await expect.poll(() => calls(operation), { timeout: 30_000, interval: 20 }).toBeGreaterThan(before);
+    worker.kill('SIGKILL');
+  }
+
+  it.each(['CreateThing', 'AttachPolicy', 'UpdateCertificate'])(
+    'during %s leaves its work to the next one: the device gets one certificate',
+    { timeout: 90_000 },
+    async (operation) => {
+      const { serial, token } = await gateway.enrol(`killed-${operation}`);
+      const device = await connectDevice(gateway.broker);
+      await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+      await killDuring(operation);
+      gateway.startOneWorker();
+      const reply = await device.next();
+      expect(reply).toMatchObject({ status: 'accepted', thingName: serial });
+      const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+      expect(principals).toEqual([expect.stringContaining(reply.certificateId ?? '-')]);
+      const { certificates = [] } = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+      expect(certificates.filter(({ status }) => status === 'ACTIVE')).toHaveLength(1);
+      expect((await askOnce(gateway.broker, serial, { token })).certificateId).toBe(reply.certificateId);
+      await device.client.endAsync(true);
+    },
+  );
+
+  it('again and again does not lose the request', { timeout: 120_000 }, async () => {
+    const { serial, token } = await gateway.enrol('killed-often');
+    const device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    // one kill more than BullMQ's default forgives
+    for (const operation of ['CreateThing', 'AttachPolicy']) await killDuring(operation);
+    gateway.startOneWorker();
+    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
+    await device.client.endAsync(true);
+  });
+});
