@@ -16,7 +16,9 @@ export function claimVerdict(
   if (device.applyState === -1) return { outcome: 'registered', device };
   if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
     return { outcome: 'refused', problem: problems.tokenExpired };
-  if (device.applyState === 1 && device.leaseUntil !== undefined && device.leaseUntil > request.now)
+  // whoever asks again for the same question took it over from one that died: the fence keeps off the dead
+  const own = request.claimant !== undefined && device.claimant === request.claimant;
+  if (device.applyState === 1 && !own && device.leaseUntil !== undefined && device.leaseUntil > request.now)
     return { outcome: 'busy', until: device.leaseUntil };
   return undefined;
 }

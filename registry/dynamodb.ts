@@ -33,7 +33,7 @@ const read = (device: Device): Item => ({
 /** A claim may be taken. Mirrors `claimVerdict`, which names the reason when it may not. */
 const mayClaim =
   'accessToken = :token AND (attribute_not_exists(tokenExpiresAt) OR tokenExpiresAt > :now)' +
-  ' AND (applyState = :may OR (applyState = :applying AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now)))';
+  ' AND (applyState = :may OR (applyState = :applying AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now OR claimant = :claimant)))';
 
 /**
  * The association table in DynamoDB. Every change is one conditional write of one item.
@@ -87,14 +87,15 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     },
 
     async claim(request) {
-      const claimId = randomUUID();
+      // the SDK repeats a call whose answer was lost: it then takes up its own claim
+      const claimant = request.claimant ?? randomUUID();
       try {
         const { Attributes } = await client.send(
           new UpdateItemCommand({
             TableName: table,
             Key: key(request.serial),
             UpdateExpression:
-              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimId = :claim ADD attempt :one',
+              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant ADD attempt :one',
             ConditionExpression: mayClaim,
             ExpressionAttributeNames: { '#timestamp': 'timestamp' },
             ExpressionAttributeValues: {
@@ -103,7 +104,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
               ':token': S(request.tokenHash),
               ':now': N(request.now),
               ':lease': N(request.now + request.leaseMs),
-              ':claim': S(claimId),
+              ':claimant': S(claimant),
               ':one': N(1),
             },
             ReturnValues: 'ALL_NEW',
@@ -114,8 +115,6 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       } catch (error) {
         if (!(error instanceof ConditionalCheckFailedException)) throw error;
         const item = error.Item ?? (await find(request.serial));
-        // the SDK repeats a call whose answer was lost: then this is our own claim that stands in the way
-        if (item?.claimId?.S === claimId) return { outcome: 'claimed', device: deviceOf(item) };
         return claimVerdict(item && deviceOf(item), request) ?? { outcome: 'busy', until: request.now };
       }
     },
@@ -136,7 +135,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     finish: (serial, attempt, certificateId, now) =>
       update(serial, {
         UpdateExpression:
-          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimId, previousCertId',
+          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimant, previousCertId',
         // repeating it is finishing it: the state may be that of the first time
         ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
         ExpressionAttributeValues: {
@@ -183,14 +182,14 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
 
     release: (serial, attempt) =>
       update(serial, {
-        UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimId',
+        UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimant',
         ConditionExpression: currentAttempt,
         ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
       }),
 
     block: (device) =>
       update(device.serial, {
-        UpdateExpression: 'SET applyState = :blocked, attempt = :next REMOVE leaseUntil, claimId',
+        UpdateExpression: 'SET applyState = :blocked, attempt = :next REMOVE leaseUntil, claimant',
         ConditionExpression: asRead,
         ExpressionAttributeValues: { ...read(device), ':blocked': N(-2), ':next': N(device.attempt + 1) },
       }),
@@ -219,7 +218,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         'issuedAt',
         'deliveredAt',
         'leaseUntil',
-        'claimId',
+        'claimant',
         ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
       ];
       return update(device.serial, {
@@ -289,6 +288,7 @@ function deviceOf(item: Item): Device {
     enrolledAt: Number(item.enrolledAt?.N ?? 0),
     attempt: Number(item.attempt?.N ?? 0),
     ...number('leaseUntil'),
+    ...text('claimant'),
     ...text('certId', 'certificateId'),
     ...text('previousCertId', 'previousCertificateId'),
     ...text('keyDigest'),

@@ -29,12 +29,14 @@ export function createMemoryRegistry(): Registry {
       const row = rows.get(request.serial);
       const verdict = claimVerdict(row, request);
       if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
+      const { claimant: _earlier, ...rest } = row;
       const device: Device = {
-        ...row,
+        ...rest,
         applyState: 1,
         requestedAt: request.now,
         attempt: row.attempt + 1,
         leaseUntil: request.now + request.leaseMs,
+        ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
       };
       rows.set(request.serial, device);
       return { outcome: 'claimed', device };
@@ -78,7 +80,7 @@ export function createMemoryRegistry(): Registry {
     },
     async block(device) {
       if (!unchanged(rows.get(device.serial), device)) return false;
-      const { leaseUntil: _ended, ...row } = device;
+      const { leaseUntil: _ended, claimant: _done, ...row } = device;
       rows.set(device.serial, { ...row, applyState: -2, attempt: device.attempt + 1 });
       return true;
     },
@@ -94,6 +96,7 @@ export function createMemoryRegistry(): Registry {
         keyDigest: _key,
         issuedAt: _issued,
         deliveredAt: _delivered,
+        claimant: _done,
         leaseUntil: _lease,
         tokenExpiresAt: _expiry,
         ...row
@@ -116,7 +119,7 @@ export function createMemoryRegistry(): Registry {
   };
 }
 
-function withoutLease({ leaseUntil: _ended, ...row }: Device, applyState: ApplyState): Device {
+function withoutLease({ leaseUntil: _ended, claimant: _done, ...row }: Device, applyState: ApplyState): Device {
   return { ...row, applyState };
 }
 

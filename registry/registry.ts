@@ -16,6 +16,8 @@ export type Device = {
   readonly attempt: number;
   /** epoch milliseconds; while it lies ahead, nobody else may take up an unfinished attempt */
   readonly leaseUntil?: number;
+  /** the question for which the latest attempt was made */
+  readonly claimant?: string;
   readonly certificateId?: string;
   /** of a device that is being reissued: the certificate that works until the new one goes live */
   readonly previousCertificateId?: string;
@@ -39,6 +41,8 @@ export type ClaimRequest = {
   readonly tokenHash: string /** epoch ms */;
   readonly now: number;
   readonly leaseMs: number;
+  /** the question: an attempt that was made for it may be taken up again by it, whatever the lease */
+  readonly claimant?: string;
 };
 
 export type Claim =

@@ -51,6 +51,7 @@ export async function provision(ask: Ask, cycle: Cycle): Promise<Provisioned> {
     tokenHash: ask.tokenHash,
     now: cycle.now(),
     leaseMs: cycle.leaseMs,
+    claimant: ask.askId,
   });
   if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
   if (claim.outcome === 'refused') return reject(ask, box, claim.problem, cycle);

@@ -32,13 +32,13 @@ async function open() {
 
 registryContract('DynamoDB', open);
 
-it('a claim whose answer was lost is found to be our own when the SDK repeats it', async () => {
+it('a claim whose answer was lost is taken up again by the call that the SDK repeats', async () => {
   const { aws, registry, close } = await open();
   await registry.enrol({ serial: 'S', tokenHash: hashToken('t'), enrolledAt: 0 });
   aws.faults.set([{ operation: 'DynamoDB.UpdateItem', kind: 'act-and-lose-answer', times: 1 }]);
   expect(await registry.claim({ serial: 'S', tokenHash: hashToken('t'), now: 1, leaseMs: 1000 })).toMatchObject({
     outcome: 'claimed',
-    device: { attempt: 1 },
+    device: { attempt: 2 },
   });
   await close();
 });

@@ -76,6 +76,15 @@ export function registryContract(
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
     });
 
+    it('lets the same question take up its attempt again at once, under a higher number, and no other question', async () => {
+      const serial = await fresh();
+      await claim(serial, { claimant: 'ask-1' });
+      expect(await claim(serial, { claimant: 'ask-2' })).toMatchObject({ outcome: 'busy' });
+      expect(await claim(serial)).toMatchObject({ outcome: 'busy' });
+      expect(await claim(serial, { claimant: 'ask-1' })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
+      expect(await registry.record(serial, 1, 'c')).toBe(false);
+    });
+
     it('lets an attempt that was overtaken neither record, finish nor release', async () => {
       const serial = await fresh();
       await claim(serial);

@@ -239,7 +239,7 @@ describe('the issuance cycle', () => {
   });
 
   it('is busy while another attempt of the same device holds the lease', async () => {
-    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs });
+    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs, claimant: 'another' });
     expect(await provision(ask, cycle)).toEqual({ outcome: 'busy', untilMs: now + cycle.leaseMs });
   });
 
