@@ -150,7 +150,8 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
     async reopen(device, request) {
       const { now, leaseMs } = request;
       const taken = await update(device.serial, {
-        UpdateExpression: 'SET applyState = :applying, attempt = :next, leaseUntil = :lease REMOVE issuedAt',
+        UpdateExpression:
+          'SET applyState = :applying, attempt = :next, leaseUntil = :lease, claimant = :claimant REMOVE issuedAt',
         ConditionExpression: 'applyState = :registered AND attempt = :attempt AND attribute_not_exists(deliveredAt)',
         ExpressionAttributeValues: {
           ':applying': N(1),
@@ -158,6 +159,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           ':attempt': N(device.attempt),
           ':next': N(device.attempt + 1),
           ':lease': N(now + leaseMs),
+          ':claimant': S(request.claimant ?? randomUUID()),
         },
       });
       if (!taken) return { outcome: 'busy', until: now };

@@ -65,6 +65,7 @@ export function createMemoryRegistry(): Registry {
         requestedAt: request.now,
         attempt: row.attempt + 1,
         leaseUntil: request.now + request.leaseMs,
+        ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
       };
       rows.set(device.serial, reopened);
       return { outcome: 'claimed', device: reopened };

@@ -199,6 +199,7 @@ async function repeat(ask: Ask, box: string, device: Device, cycle: Cycle): Prom
     tokenHash: ask.tokenHash,
     now,
     leaseMs: cycle.leaseMs,
+    claimant: ask.askId,
   });
   if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: now };
   return vendOrRelease(ask, box, claim.device, cycle);

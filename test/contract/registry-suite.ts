@@ -190,6 +190,17 @@ export function registryContract(
       expect(await registry.find(serial)).toMatchObject({ deliveredAt: now + 1 });
     });
 
+    it('lets the question that reopened a device take it up again', async () => {
+      const device = await registered();
+      const request = { serial: device.serial, tokenHash, now, leaseMs, claimant: 'ask-1' };
+      await registry.reopen(device, request);
+      expect(await registry.claim({ ...request, claimant: 'ask-2' })).toMatchObject({ outcome: 'busy' });
+      expect(await registry.claim(request)).toMatchObject({
+        outcome: 'claimed',
+        device: { attempt: 3, certificateId: 'c' },
+      });
+    });
+
     it('never reopens a device that acknowledged', async () => {
       const device = await registered();
       await registry.acknowledge(device.serial, tokenHash, 'c', now);
