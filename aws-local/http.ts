@@ -45,10 +45,12 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
         404,
       );
     count(found.name, 'calls');
+    // read first: whoever stalls has the question, and acts on it, whether or not the caller still waits
+    const body = await readJson(request);
     const { loseAnswer } = await faults.strike(found.name);
     if (!quotas.take(found.name)) throw throttled(found.name);
     const output = await found.operation(account, {
-      ...(await readJson(request)),
+      ...body,
       ...headersOf(request),
       ...Object.fromEntries(url.searchParams),
       ...found.parameters,

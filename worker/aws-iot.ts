@@ -28,41 +28,57 @@ import {
   type KeySource,
 } from './issuer.ts';
 
-export type AwsIssuerOptions = { readonly log: Log } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
-
-/** Connections kept open, and how long to wait for one and for an answer, in milliseconds. */
-const transport = {
-  connectionTimeout: 5000,
-  requestTimeout: 20_000,
-  httpAgent: { keepAlive: true, maxSockets: 128 },
-  httpsAgent: { keepAlive: true, maxSockets: 128 },
+/** How long to wait, in milliseconds. */
+type Patience = {
+  /** for the answer to one call */
+  readonly answerMs: number;
+  /** for what was made a moment ago to be known everywhere */
+  readonly settleMs: number;
+  /** for what was detached to be seen as detached: "several seconds", says DetachThingPrincipal */
+  readonly detachMs: number;
 };
 
-/** How long a resource may be unknown right after it was made, and a certificate attached right after it was detached. */
-const settleMs = 10_000;
+export type AwsIssuerOptions = { readonly log: Log; readonly patience?: Partial<Patience> } & Pick<
+  IoTClientConfig,
+  'region' | 'endpoint' | 'credentials'
+>;
+
+const usualPatience: Patience = { answerMs: 20_000, settleMs: 10_000, detachMs: 20_000 };
+
+/** Connections are kept open. Without `throwOnRequestTimeout` the SDK only warns, and waits for an answer for ever. */
+const transport = (answerMs: number) => ({
+  connectionTimeout: 5000,
+  requestTimeout: answerMs,
+  throwOnRequestTimeout: true,
+  httpAgent: { keepAlive: true, maxSockets: 128 },
+  httpsAgent: { keepAlive: true, maxSockets: 128 },
+});
 
 /**
  * AWS IoT Core.
  * @see https://docs.aws.amazon.com/iot/latest/apireference/Welcome.html
  */
-export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & { close(): void } {
-  const clean = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
+export function createAwsIssuer({ log, patience, ...config }: AwsIssuerOptions): Issuer & { close(): void } {
+  const { answerMs, settleMs, detachMs } = { ...usualPatience, ...patience };
+  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
+  const common = { ...given, requestHandler: transport(answerMs), retryMode: 'standard' };
   // creating a certificate is not idempotent, and the SDK repeats by itself what it takes for failed: here it must not
-  const creator = new IoTClient({ ...clean, requestHandler: transport, maxAttempts: 1 });
-  const client = new IoTClient({ ...clean, requestHandler: transport, maxAttempts: 3 });
+  const creator = new IoTClient({ ...common, maxAttempts: 1 });
+  const client = new IoTClient({ ...common, maxAttempts: 3 });
   const arns = new Map<string, string>();
   let endpoint: Promise<string> | undefined;
 
-  async function arnOf(certificateId: string): Promise<string> {
-    const known = arns.get(certificateId);
-    if (known !== undefined) return known;
+  /** What a process has just made may not be known yet to whichever part of AWS is asked. */
+  const settled = <T>(call: () => Promise<T>) => repeated(call, ['ResourceNotFoundException'], settleMs);
+
+  async function describeArn(certificateId: string): Promise<string> {
     const { certificateDescription } = await client.send(new DescribeCertificateCommand({ certificateId }));
     return must(certificateDescription?.certificateArn, 'DescribeCertificate');
   }
 
   async function attach({ certificateId, thingName, policyName, thingGroupName }: Identity): Promise<void> {
-    const arn = await arnOf(certificateId);
-    await Promise.all([
+    const arn = arns.get(certificateId) ?? (await settled(() => describeArn(certificateId)));
+    await together([
       settled(() => client.send(new AttachPolicyCommand({ policyName, target: arn }))),
       settled(() =>
         client.send(
@@ -73,6 +89,19 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
         ? undefined
         : settled(() => client.send(new AddThingToThingGroupCommand({ thingName, thingGroupName }))),
     ]);
+  }
+
+  async function withdraw(certificateId: string): Promise<void> {
+    const find = () => describeArn(certificateId);
+    // one that was issued here a moment ago and is not found is more likely not known yet than gone already
+    const arn = await (arns.has(certificateId) ? settled(find) : find()).catch(gone);
+    if (arn !== undefined) {
+      const passing = ['DeleteConflictException', 'CertificateStateException'];
+      const things = new Set<string>();
+      await repeated(() => takeApart(client, certificateId, arn, things), passing, detachMs);
+      log.info({ certificateId, things: [...things] }, 'certificate withdrawn');
+    }
+    arns.delete(certificateId);
   }
 
   async function describeEndpoint(): Promise<string> {
@@ -101,11 +130,9 @@ export function createAwsIssuer({ log, ...config }: AwsIssuerOptions): Issuer & 
       }),
     deactivate: (certificateId) =>
       translated('UpdateCertificate', async () => {
-        await client
-          .send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' }))
-          .catch(unless('ResourceNotFoundException'));
+        await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' })).catch(gone);
       }),
-    withdraw: (certificateId) => translated('withdraw', () => withdraw(client, certificateId, log)),
+    withdraw: (certificateId) => translated('withdraw', () => withdraw(certificateId)),
     endpoint() {
       endpoint ??= translated('DescribeEndpoint', describeEndpoint).catch((error: unknown) => {
         endpoint = undefined;
@@ -149,35 +176,31 @@ function named(made: {
   };
 }
 
-/** Deactivate, detach from everything, delete: nothing less, since an inactive certificate could be activated again. */
-async function withdraw(client: IoTClient, certificateId: string, log: Log): Promise<void> {
-  const gone = unless('ResourceNotFoundException');
-  const found = await client.send(new DescribeCertificateCommand({ certificateId })).catch(gone);
-  const arn = found?.certificateDescription?.certificateArn;
-  if (arn === undefined) return;
+/**
+ * Deactivate, detach from everything, delete: nothing less, since an inactive certificate could be activated again. It
+ * conflicts until AWS has detached what it was asked to, and when somebody attaches or activates meanwhile: done again
+ * from the start, it meets both.
+ * @param seen is given the things that it was attached to
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/API_DeleteCertificate.html
+ */
+async function takeApart(client: IoTClient, certificateId: string, arn: string, seen: Set<string>): Promise<void> {
   await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' })).catch(gone);
   const [policies, things] = await Promise.all([attachedPolicies(client, arn), attachedThings(client, arn)]);
-  await Promise.all([
+  for (const thing of things) seen.add(thing);
+  await together([
     ...policies.map((policyName) => client.send(new DetachPolicyCommand({ policyName, target: arn })).catch(gone)),
     ...things.map((thingName) =>
       client.send(new DetachThingPrincipalCommand({ thingName, principal: arn })).catch(gone),
     ),
   ]);
-  // detaching a thing is asynchronous: AWS says DeleteConflict until it is done
-  await settled(
-    () => client.send(new DeleteCertificateCommand({ certificateId })).catch(gone),
-    'DeleteConflictException',
-  );
-  log.info({ certificateId, things }, 'certificate withdrawn');
+  await client.send(new DeleteCertificateCommand({ certificateId })).catch(gone);
 }
 
 async function attachedPolicies(client: IoTClient, target: string): Promise<string[]> {
   const names: string[] = [];
   let marker: string | undefined;
   do {
-    const page = await client
-      .send(new ListAttachedPoliciesCommand({ target, marker }))
-      .catch(unless('ResourceNotFoundException'));
+    const page = await client.send(new ListAttachedPoliciesCommand({ target, marker })).catch(gone);
     names.push(...(page?.policies ?? []).flatMap((policy) => policy.policyName ?? []));
     marker = page?.nextMarker;
   } while (marker !== undefined && marker !== '');
@@ -188,26 +211,30 @@ async function attachedThings(client: IoTClient, principal: string): Promise<str
   const names: string[] = [];
   let nextToken: string | undefined;
   do {
-    const page = await client
-      .send(new ListPrincipalThingsCommand({ principal, nextToken }))
-      .catch(unless('ResourceNotFoundException'));
+    const page = await client.send(new ListPrincipalThingsCommand({ principal, nextToken })).catch(gone);
     names.push(...(page?.things ?? []));
     nextToken = page?.nextToken;
   } while (nextToken !== undefined && nextToken !== '');
   return names;
 }
 
-/** AWS IoT is eventually consistent: repeats while the answer is one that settles by itself. */
-async function settled<T>(call: () => Promise<T>, passing = 'ResourceNotFoundException'): Promise<T> {
-  const deadline = Date.now() + settleMs;
+/** AWS IoT is eventually consistent: repeats while the error is one that passes by itself, for at most `forMs`. */
+async function repeated<T>(call: () => Promise<T>, passing: readonly string[], forMs: number): Promise<T> {
+  const deadline = Date.now() + forMs;
   for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2000)) {
     try {
       return await call();
     } catch (error) {
-      if (nameOf(error) !== passing || Date.now() + waitMs > deadline) throw error;
+      if (!passing.includes(nameOf(error)) || Date.now() + waitMs > deadline) throw error;
       await sleep(waitMs);
     }
   }
+}
+
+/** As Promise.all, but when it throws none of the calls is still under way: whoever catches may undo them. */
+async function together(calls: readonly (Promise<unknown> | undefined)[]): Promise<void> {
+  const failed = (await Promise.allSettled(calls)).find((outcome) => outcome.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** Errors are told apart by name, never by their text. */
@@ -221,6 +248,10 @@ function unless(expected: string) {
   };
 }
 
+function gone(error: unknown): undefined {
+  return unless('ResourceNotFoundException')(error);
+}
+
 /**
  * What a person must change, by the error's name.
  * @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html
@@ -231,6 +262,8 @@ const cures: Readonly<Record<string, string>> = {
   UnrecognizedClientException: "the worker's AWS credentials are not valid; renew them",
   InvalidSignatureException: "the worker's AWS credentials are not valid, or its clock is wrong",
   ExpiredTokenException: "the worker's AWS credentials have expired; renew them",
+  InvalidRequestException:
+    'AWS IoT takes the request for invalid; correct what the message names: a deprecated thing type, say, or a certificate that belongs to another thing',
   LimitExceededException: 'a limit of the account is reached; remove what is not needed, or ask AWS to raise it',
   ServiceQuotaExceededException: 'a quota of the account is reached; remove what is not needed, or ask AWS to raise it',
   MalformedPolicyException: 'the IoT policy is not valid; correct it',

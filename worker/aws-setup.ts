@@ -1,4 +1,4 @@
-import { CreatePolicyCommand, GetPolicyCommand, type IoTClient, ResourceNotFoundException } from '@aws-sdk/client-iot';
+import { CreatePolicyCommand, GetPolicyCommand, type IoTClient } from '@aws-sdk/client-iot';
 
 const thing = '${iot:Connection.Thing.ThingName}';
 
@@ -8,17 +8,22 @@ const topics = [`${thing}/*`, `$aws/things/${thing}/shadow/*`, `$aws/things/${th
 /**
  * The one IoT policy that all devices share: policy variables make it say something else for each of them. It holds only
  * while the client id is the name of the thing that the certificate is attached to.
+ *
+ * Region and account stay open, which grants nothing more: a policy binds only connections to the region and account
+ * that it is stored in, and the account cannot be learned before there is something in it. The partition cannot.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
+ * @see https://docs.aws.amazon.com/iot/latest/developerguide/iot-action-resources.html
  */
-export function devicePolicy(): string {
-  const resources = (kind: string) => topics.map((topic) => `arn:aws:iot:*:*:${kind}/${topic}`);
+export function devicePolicy(partition = 'aws'): string {
+  const arn = (resource: string) => `arn:${partition}:iot:*:*:${resource}`;
+  const resources = (kind: string) => topics.map((topic) => arn(`${kind}/${topic}`));
   return JSON.stringify({
     Version: '2012-10-17',
     Statement: [
       {
         Effect: 'Allow',
         Action: 'iot:Connect',
-        Resource: `arn:aws:iot:*:*:client/${thing}`,
+        Resource: arn(`client/${thing}`),
         Condition: { Bool: { 'iot:Connection.Thing.IsAttached': 'true' } },
       },
       { Effect: 'Allow', Action: ['iot:Publish', 'iot:Receive'], Resource: resources('topic') },
@@ -29,12 +34,24 @@ export function devicePolicy(): string {
 
 /** The policy exists afterwards; one that is there already is left as it is, since an operator may have changed it. */
 export async function ensurePolicy(client: IoTClient, policyName: string): Promise<'created' | 'exists'> {
-  try {
-    await client.send(new GetPolicyCommand({ policyName }));
-    return 'exists';
-  } catch (error) {
-    if (!(error instanceof ResourceNotFoundException)) throw error;
-  }
-  await client.send(new CreatePolicyCommand({ policyName, policyDocument: devicePolicy() }));
-  return 'created';
+  const found = await client.send(new GetPolicyCommand({ policyName })).catch(unless('ResourceNotFoundException'));
+  if (found !== undefined) return 'exists';
+  const policyDocument = devicePolicy(partitionOf(await client.config.region()));
+  // who sets up at the same time may be the one who makes it
+  const made = await client
+    .send(new CreatePolicyCommand({ policyName, policyDocument }))
+    .catch(unless('ResourceAlreadyExistsException'));
+  return made === undefined ? 'exists' : 'created';
+}
+
+/** @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html */
+function partitionOf(region: string): string {
+  if (region.startsWith('cn-')) return 'aws-cn';
+  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+}
+
+function unless(expected: string) {
+  return (error: unknown): undefined => {
+    if (!(error instanceof Error) || error.name !== expected) throw error;
+  };
 }

@@ -8,22 +8,31 @@ const amazonRootCa1 = '8E:CD:E6:88:4F:3D:87:B1:12:5B:A3:1A:C3:FC:B1:3D:70:16:DE:
 /**
  * The CA certificate with which devices verify AWS IoT's endpoint, PEM: Amazon Root CA 1 as Node ships it, so that
  * nothing is fetched, or the certificate in `file`.
- * @throws when the file is not a certificate
+ * @throws when the file cannot be read, or is not one certificate in PEM
  */
 export function amazonRootCa(file?: string): string {
   if (file !== undefined) return readCertificate(file);
   const found = rootCertificates.find((pem) => new X509Certificate(pem).fingerprint256 === amazonRootCa1);
   if (found === undefined)
     throw new Error('this Node.js does not ship Amazon Root CA 1; download it and name the file in CVM_ROOT_CA');
-  return `${found.trim()}\n`;
+  return new X509Certificate(found).toString();
 }
 
 function readCertificate(file: string): string {
+  const text = attempt(`${file} cannot be read`, () => readFileSync(file, 'utf8'));
+  const count = text.split('-----BEGIN CERTIFICATE-----').length - 1;
+  if (count === 0) throw new Error(`CVM_ROOT_CA: ${file} holds no certificate in PEM`);
+  // a device gets one; silently taking the first would fail at the device, much later
+  if (count > 1) throw new Error(`CVM_ROOT_CA: ${file} holds ${count} certificates; devices are given one: choose it`);
+  // written anew: whatever else is in the file does not go out to devices
+  return attempt(`${file} is not a valid certificate`, () => new X509Certificate(text).toString());
+}
+
+function attempt<T>(failure: string, act: () => T): T {
   try {
-    return new X509Certificate(readFileSync(file)).toString();
+    return act();
   } catch (error) {
-    throw new Error(
-      `CVM_ROOT_CA: ${file} is not a certificate in PEM: ${error instanceof Error ? error.message : error}`,
-    );
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`CVM_ROOT_CA: ${failure}: ${reason}`, { cause: error });
   }
 }

@@ -2,28 +2,39 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  AttachThingPrincipalCommand,
+  CreateThingCommand,
+  DeletePolicyCommand,
   GetPolicyCommand,
   IoTClient,
   ListAttachedPoliciesCommand,
   ListCertificatesCommand,
   ListPrincipalThingsCommand,
+  UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { pino } from 'pino';
-import { expect, it } from 'vitest';
-import { startAwsLocal } from '../../aws-local/main.ts';
-import { createAwsIssuer } from '../../worker/aws-iot.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type AwsLocalOptions, startAwsLocal } from '../../aws-local/main.ts';
+import { type AwsIssuerOptions, createAwsIssuer } from '../../worker/aws-iot.ts';
 import { ensurePolicy } from '../../worker/aws-setup.ts';
 import { type Inspected, issuerContract, policyName } from './issuer-suite.ts';
 
 const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
 
-async function open() {
+/** Not the usual patience: what is awaited here is settled in a moment, or never. */
+const impatient = { answerMs: 5000, settleMs: 1000, detachMs: 5000 };
+
+async function open(
+  options: { patience?: AwsIssuerOptions['patience']; aws?: Partial<AwsLocalOptions>; region?: string } = {},
+) {
+  const { patience = impatient, region = 'us-east-1' } = options;
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-issuer-'));
-  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4 });
-  const iot = new IoTClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials });
+  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4, ...options.aws });
+  const iot = new IoTClient({ region, endpoint: aws.httpUrl, credentials });
   await ensurePolicy(iot, policyName);
   const issuer = createAwsIssuer({
-    region: 'us-east-1',
+    region,
+    patience,
     endpoint: aws.httpUrl,
     credentials,
     log: pino({ level: 'silent' }),
@@ -32,8 +43,10 @@ async function open() {
     aws,
     iot,
     issuer,
-    fault: (kind: 'throttle' | 'fail-before' | 'act-and-lose-answer') =>
-      aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind, times: 1 }]),
+    fault: (kind: 'throttle' | 'fail-before' | 'act-and-lose-answer', key: 'rsa' | 'csr') =>
+      aws.faults.set([
+        { operation: key === 'rsa' ? 'CreateKeysAndCertificate' : 'CreateCertificateFromCsr', kind, times: 1 },
+      ]),
     async inspect(): Promise<Inspected[]> {
       const { certificates = [] } = await iot.send(new ListCertificatesCommand({ pageSize: 250 }));
       return Promise.all(
@@ -60,41 +73,180 @@ async function open() {
 
 issuerContract('AWS IoT', open);
 
-it('asks for the endpoint once, and again only when that failed', async () => {
-  const { aws, issuer, close } = await open();
-  aws.faults.set([{ operation: 'DescribeEndpoint', kind: 'fail-before', times: 3 }]);
-  await expect(issuer.endpoint()).rejects.toThrow();
-  await issuer.endpoint();
-  aws.faults.set([{ operation: 'DescribeEndpoint', kind: 'fail-before' }]);
-  expect(await issuer.endpoint()).toBe('localhost');
-  await close();
-});
+describe('AWS IoT', () => {
+  let opened: Awaited<ReturnType<typeof open>>;
+  beforeEach(async () => {
+    opened = await open();
+  });
+  afterEach(() => opened.close());
 
-it('makes a policy that says nothing of iot:* and fits into 2048 characters, and leaves one that is there alone', async () => {
-  const { iot, close } = await open();
-  expect(await ensurePolicy(iot, policyName)).toBe('exists');
-  const { policyDocument = '' } = await iot.send(new GetPolicyCommand({ policyName }));
-  expect(policyDocument).not.toContain('"iot:*"');
-  expect(policyDocument).toContain('iot:Connection.Thing.IsAttached');
-  expect(policyDocument.length).toBeLessThan(2048);
-  await close();
-});
+  /** An answer that AWS gives `times` times before it does what it is asked. */
+  const first = (times: number, operation: string, errorName: string, status: number) => ({
+    operation,
+    kind: 'fail-before',
+    errorName,
+    status,
+    times,
+  });
 
-it.each(['LimitExceededException', 'UnauthorizedException', 'MalformedPolicyException'])(
-  'tells the operator the cure of a %s',
-  async (errorName) => {
-    const { aws, issuer, close } = await open();
-    aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', errorName, status: 400 }]);
-    await expect(issuer.ensureThing('T')).rejects.toMatchObject({
-      name: 'IssuerRefused',
-      cure: expect.stringMatching(/.{20,}/),
+  it('asks for the endpoint once, and again only when that failed', async () => {
+    const { aws, issuer } = opened;
+    aws.faults.set([{ operation: 'DescribeEndpoint', kind: 'fail-before', times: 3 }]);
+    await expect(issuer.endpoint()).rejects.toThrow();
+    await issuer.endpoint();
+    aws.faults.set([{ operation: 'DescribeEndpoint', kind: 'fail-before' }]);
+    expect(await issuer.endpoint()).toBe('localhost');
+  });
+
+  it.each(['ensureThing', 'attach', 'activate', 'deactivate', 'withdraw', 'endpoint'] as const)(
+    'says so when %s is throttled for longer than the SDK repeats it',
+    async (name) => {
+      const { aws, issuer } = opened;
+      const { certificateId } = await issuer.issue('rsa');
+      aws.faults.set([{ operation: '*', kind: 'throttle' }]);
+      const calls = {
+        ensureThing: () => issuer.ensureThing('T'),
+        attach: () => issuer.attach({ certificateId, thingName: 'T', policyName }),
+        activate: () => issuer.activate(certificateId),
+        deactivate: () => issuer.deactivate(certificateId),
+        withdraw: () => issuer.withdraw(certificateId),
+        endpoint: () => issuer.endpoint(),
+      };
+      await expect(calls[name]()).rejects.toMatchObject({ name: 'IssuerThrottled' });
+    },
+  );
+
+  it.each(['LimitExceededException', 'UnauthorizedException', 'MalformedPolicyException', 'InvalidRequestException'])(
+    'tells the operator the cure of a %s',
+    async (errorName) => {
+      const { aws, issuer } = opened;
+      aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', errorName, status: 400 }]);
+      await expect(issuer.ensureThing('T')).rejects.toMatchObject({
+        name: 'IssuerRefused',
+        cure: expect.stringMatching(/.{20,}/),
+      });
+    },
+  );
+
+  it('names a thing type that is not there as something to be cured', async () => {
+    await expect(opened.issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'IssuerRefused' });
+  });
+
+  it('takes a thing that somebody made otherwise for there', async () => {
+    const { iot, issuer } = opened;
+    await iot.send(new CreateThingCommand({ thingName: 'T', attributePayload: { attributes: { site: 'north' } } }));
+    await issuer.ensureThing('T');
+  });
+
+  it('attaches what AWS does not know yet, a moment after it was made', async () => {
+    const { aws, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    aws.faults.set([
+      first(2, 'AttachPolicy', 'ResourceNotFoundException', 404),
+      first(1, 'AttachThingPrincipal', 'ResourceNotFoundException', 404),
+    ]);
+    await issuer.attach({ certificateId, thingName: 'T', policyName });
+    expect(await inspect()).toMatchObject([{ things: ['T'], policies: [policyName] }]);
+  });
+
+  it('attaches what another process issued, a moment ago', async () => {
+    const { aws, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    const other = createAwsIssuer({
+      region: 'us-east-1',
+      patience: impatient,
+      endpoint: aws.httpUrl,
+      credentials,
+      log: pino({ level: 'silent' }),
     });
-    await close();
-  },
-);
+    aws.faults.set([first(1, 'DescribeCertificate', 'ResourceNotFoundException', 404)]);
+    await other.attach({ certificateId, thingName: 'T', policyName });
+    other.close();
+    expect(await inspect()).toMatchObject([{ things: ['T'], policies: [policyName] }]);
+  });
 
-it('names a thing type that is not there as something to be cured', async () => {
-  const { issuer, close } = await open();
-  await expect(issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'IssuerRefused' });
+  it('has nothing under way any more when attach has thrown', async () => {
+    const { aws, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    aws.faults.set([
+      first(1, 'AttachPolicy', 'UnauthorizedException', 401),
+      { operation: 'AttachThingPrincipal', kind: 'latency', ms: 300 },
+    ]);
+    await expect(issuer.attach({ certificateId, thingName: 'T', policyName })).rejects.toThrow();
+    expect(await inspect()).toMatchObject([{ things: ['T'] }]);
+  });
+
+  it('withdraws what AWS does not know yet, a moment after it was made', async () => {
+    const { aws, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    aws.faults.set([first(2, 'DescribeCertificate', 'ResourceNotFoundException', 404)]);
+    await issuer.withdraw(certificateId);
+    expect(await inspect()).toEqual([]);
+  });
+
+  it('withdraws what somebody activates and attaches again meanwhile', async () => {
+    const { aws, iot, issuer, inspect } = opened;
+    const { certificateId, certificateArn: principal } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    aws.faults.set([first(3, 'DeleteCertificate', 'DeleteConflictException', 409)]);
+    const withdrawn = issuer.withdraw(certificateId);
+    // the second pass, at the latest, finds it as it was; the fourth deletes
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await iot.send(new AttachThingPrincipalCommand({ thingName: 'T', principal }));
+    await iot.send(new UpdateCertificateCommand({ certificateId, newStatus: 'ACTIVE' }));
+    await withdrawn;
+    expect(await inspect()).toEqual([]);
+  });
+
+  it('leaves a policy that is there alone, however many set it up at once', async () => {
+    const { iot } = opened;
+    expect(await ensurePolicy(iot, policyName)).toBe('exists');
+    await iot.send(new DeletePolicyCommand({ policyName }));
+    const outcomes = await Promise.all([1, 2, 3].map(() => ensurePolicy(iot, policyName)));
+    expect(outcomes.sort()).toEqual(['created', 'exists', 'exists']);
+  });
+
+  it('makes a policy that says nothing of iot:* and fits into 2048 characters', async () => {
+    const { policyDocument = '' } = await opened.iot.send(new GetPolicyCommand({ policyName }));
+    expect(policyDocument).not.toContain('"iot:*"');
+    expect(policyDocument).toContain('iot:Connection.Thing.IsAttached');
+    expect(policyDocument).toContain('"arn:aws:iot:');
+    expect(policyDocument.length).toBeLessThan(2048);
+  });
+});
+
+it('waits until AWS has detached the thing before it deletes', async () => {
+  const { issuer, inspect, close } = await open({ aws: { detachMs: 800 } });
+  const { certificateId } = await issuer.issue('rsa');
+  await issuer.ensureThing('T');
+  await issuer.attach({ certificateId, thingName: 'T', policyName });
+  await issuer.activate(certificateId);
+  await issuer.withdraw(certificateId);
+  expect(await inspect()).toEqual([]);
+  await close();
+});
+
+it('does not wait for an answer for ever, and does not ask for a second certificate either', async () => {
+  const { aws, issuer, inspect, close } = await open({ patience: { ...impatient, answerMs: 300 } });
+  aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'stall', ms: 1000 }]);
+  await expect(issuer.issue('rsa')).rejects.toMatchObject({ name: 'TimeoutError' });
+  await vi.waitFor(async () => expect(await inspect()).toHaveLength(1), 5000);
+  // long enough for a second one, had it been asked for
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect(await inspect()).toHaveLength(1);
+  await close();
+});
+
+it.each([
+  ['cn-north-1', 'arn:aws-cn:iot:'],
+  ['us-gov-west-1', 'arn:aws-us-gov:iot:'],
+])('names the partition of %s in the policy', async (region, arn) => {
+  const { iot, close } = await open({ region });
+  const { policyDocument = '' } = await iot.send(new GetPolicyCommand({ policyName }));
+  expect(policyDocument).toContain(arn);
+  expect(policyDocument).not.toContain('arn:aws:');
   await close();
 });

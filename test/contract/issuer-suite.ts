@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeEcKey } from '../../worker/ec-key.ts';
-import { CsrRefused, type Issuer, IssuerThrottled } from '../../worker/issuer.ts';
+import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 
 export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
 export type IssuerUnderTest = {
   readonly issuer: Issuer;
-  /** what happens to the next `issue` by RSA key */
-  fault(kind: 'throttle' | 'fail-before' | 'act-and-lose-answer'): void;
+  /** what happens to the next `issue`, which will be by this kind of key */
+  fault(kind: 'throttle' | 'fail-before' | 'act-and-lose-answer', key: 'rsa' | 'csr'): void;
   inspect(): Promise<Inspected[]>;
   close(): Promise<void>;
 };
@@ -35,24 +35,43 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(issued).not.toHaveProperty('privateKeyPem');
     });
 
+    it('makes another certificate each time, from the same CSR, too', async () => {
+      const { csrPem } = await makeEcKey('twice');
+      const [one, other] = [await under.issuer.issue({ csrPem }), await under.issuer.issue({ csrPem })];
+      expect(one.certificateId).not.toBe(other.certificateId);
+    });
+
     it('refuses a CSR that is none, and makes nothing', async () => {
       const before = (await under.inspect()).length;
       await expect(under.issuer.issue({ csrPem: 'nonsense' })).rejects.toThrow(CsrRefused);
       expect(await under.inspect()).toHaveLength(before);
     });
 
-    it('makes nothing when it is throttled, and says so', async () => {
-      const before = (await under.inspect()).length;
-      under.fault('throttle');
-      await expect(under.issuer.issue('rsa')).rejects.toThrow(IssuerThrottled);
-      expect(await under.inspect()).toHaveLength(before);
-    });
+    describe.each(['rsa', 'csr'] as const)('by %s', (key) => {
+      const issue = async () => under.issuer.issue(key === 'rsa' ? key : { csrPem: (await makeEcKey('S')).csrPem });
 
-    it('makes exactly one certificate when the answer is lost: it never repeats a create', async () => {
-      const before = (await under.inspect()).length;
-      under.fault('act-and-lose-answer');
-      await expect(under.issuer.issue('rsa')).rejects.toThrow();
-      expect(await under.inspect()).toHaveLength(before + 1);
+      it('makes nothing when it is throttled, and says so', async () => {
+        const before = (await under.inspect()).length;
+        under.fault('throttle', key);
+        await expect(issue()).rejects.toThrow(IssuerThrottled);
+        expect(await under.inspect()).toHaveLength(before);
+      });
+
+      it('makes exactly one certificate when the answer is lost: it never repeats a create', async () => {
+        const before = (await under.inspect()).length;
+        under.fault('act-and-lose-answer', key);
+        await expect(issue()).rejects.toThrow();
+        expect(await under.inspect()).toHaveLength(before + 1);
+      });
+
+      it('throws an outage as it comes, and does not take it for a refusal', async () => {
+        const before = (await under.inspect()).length;
+        under.fault('fail-before', key);
+        const outage = await issue().catch((error: unknown) => error);
+        expect(outage).toBeInstanceOf(Error);
+        for (const kind of [IssuerThrottled, CsrRefused, IssuerRefused]) expect(outage).not.toBeInstanceOf(kind);
+        expect(await under.inspect()).toHaveLength(before);
+      });
     });
 
     it('makes a thing once, however often it is asked', async () => {
@@ -74,6 +93,20 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
         things: ['thing-1'],
         policies: [policyName],
       });
+    });
+
+    it('ties a certificate to one thing only', async () => {
+      const { certificateId } = await under.issuer.issue('rsa');
+      for (const thing of ['thing-3', 'thing-4']) await under.issuer.ensureThing(thing);
+      await under.issuer.attach({ certificateId, thingName: 'thing-3', policyName });
+      await expect(under.issuer.attach({ certificateId, thingName: 'thing-4', policyName })).rejects.toThrow();
+      expect(await find(certificateId)).toMatchObject({ things: ['thing-3'] });
+    });
+
+    it('does not attach to a thing that is not there', async () => {
+      const { certificateId } = await under.issuer.issue('rsa');
+      await expect(under.issuer.attach({ certificateId, thingName: 'no-thing', policyName })).rejects.toThrow();
+      expect(await find(certificateId)).toMatchObject({ active: false, things: [] });
     });
 
     it('deactivates and activates again, twice as well as once', async () => {
@@ -99,6 +132,13 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       const { certificateId } = await under.issuer.issue('rsa');
       await under.issuer.withdraw(certificateId);
       await expect(under.issuer.activate(certificateId)).rejects.toThrow();
+    });
+
+    it('takes a certificate that never was for withdrawn, and for inactive', async () => {
+      const never = '0'.repeat(64);
+      await under.issuer.withdraw(never);
+      await under.issuer.deactivate(never);
+      expect(await find(never)).toBeUndefined();
     });
 
     it('knows the endpoint', async () => {

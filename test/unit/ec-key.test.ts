@@ -1,0 +1,42 @@
+import { spawnSync } from 'node:child_process';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { Pkcs10CertificateRequest } from '@peculiar/x509';
+import { describe, expect, it } from 'vitest';
+import { makeEcKey } from '../../worker/ec-key.ts';
+import { lacks } from '../support/lacks.ts';
+
+const serials = ['AA:BB:CC:DD:EE:FF', 'plain-1', 'under_score', '-', ':', '0', 'a'.repeat(128)];
+
+describe('EC key', () => {
+  it('is P-256 in PKCS#8, and its CSR is for the same key', async () => {
+    const { privateKeyPem, csrPem } = await makeEcKey('S-1');
+    expect(privateKeyPem).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
+    const key = createPrivateKey(privateKeyPem);
+    expect(key.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
+    const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
+    expect(Buffer.from(new Pkcs10CertificateRequest(csrPem).publicKey.rawData)).toEqual(spki);
+  });
+
+  it.each(serials)('has a signed CSR with the serial %s as its one common name, to the letter', async (serial) => {
+    const csr = new Pkcs10CertificateRequest((await makeEcKey(serial)).csrPem);
+    expect(await csr.verify()).toBe(true);
+    expect(csr.subjectName.toJSON()).toEqual([{ CN: [serial] }]);
+  });
+
+  it('is another one each time', async () => {
+    const [one, other] = [await makeEcKey('S'), await makeEcKey('S')];
+    expect(one.privateKeyPem).not.toBe(other.privateKeyPem);
+  });
+
+  it.skipIf(lacks('openssl'))('is read by OpenSSL: CSR and key', async () => {
+    const { privateKeyPem, csrPem } = await makeEcKey('AA:BB');
+    const openssl = (argv: string[], input: string) => {
+      const { stdout, stderr, status } = spawnSync('openssl', argv, { input, encoding: 'utf8' });
+      return { said: stdout + stderr, status };
+    };
+    const request = openssl(['req', '-verify', '-noout', '-subject'], csrPem);
+    expect(request).toMatchObject({ status: 0, said: expect.stringMatching(/verify OK/) });
+    expect(request.said).toMatch(/CN ?= ?AA:BB\s/);
+    expect(openssl(['pkey', '-noout', '-check'], privateKeyPem)).toMatchObject({ status: 0 });
+  });
+});

@@ -1,0 +1,52 @@
+import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { amazonRootCa } from '../../worker/root-ca.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'cvm-root-ca-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, content: string | Buffer): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+describe('root CA', () => {
+  it('is Amazon Root CA 1, without a download', () => {
+    const certificate = new X509Certificate(amazonRootCa());
+    expect(certificate.subject).toContain('CN=Amazon Root CA 1');
+    expect(certificate.ca).toBe(true);
+    expect(createHash('sha256').update(certificate.raw).digest('hex')).toBe(
+      '8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e',
+    );
+  });
+
+  it('is the certificate in a file, when one is named', () => {
+    const path = file('own.pem', `# our own root\r\n${amazonRootCa().replaceAll('\n', '\r\n')}`);
+    expect(amazonRootCa(path)).toBe(amazonRootCa());
+  });
+
+  it('never hands out what else is in the file', () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const key = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+    expect(amazonRootCa(file('with-key.pem', `${key}${amazonRootCa()}`))).toBe(amazonRootCa());
+  });
+
+  it.each([
+    ['a file that is not there', () => join(folder, 'missing.pem'), /missing\.pem cannot be read: ENOENT/],
+    ['an empty file', () => file('empty.pem', ''), /empty\.pem holds no certificate in PEM/],
+    ['DER', () => file('der.crt', new X509Certificate(amazonRootCa()).raw), /der\.crt holds no certificate in PEM/],
+    ['a bundle', () => file('bundle.pem', amazonRootCa().repeat(3)), /bundle\.pem holds 3 certificates/],
+    [
+      'a damaged certificate',
+      () => file('damaged.pem', amazonRootCa().replace('MII', 'AAA')),
+      /damaged\.pem is not a valid certificate/,
+    ],
+  ])('refuses %s, and says why', (_what, path, reason) => {
+    expect(() => amazonRootCa(path())).toThrow(reason);
+    expect(() => amazonRootCa(path())).toThrow(/^CVM_ROOT_CA: /);
+  });
+});
