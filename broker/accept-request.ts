@@ -2,7 +2,7 @@ import { parseAcknowledgement } from '../protocol/acknowledgement.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { parseRequest, type Request } from '../protocol/request.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import type { AskQueue } from '../queue/ask.ts';
+import { type AskQueue, questionOf } from '../queue/ask.ts';
 import { within } from '../runtime/deadline.ts';
 import { checkCsr } from './csr.ts';
 import type { Desk } from './desk.ts';
@@ -65,8 +65,14 @@ async function store(
 ): Promise<Accepted> {
   const { asks, desk, limits } = intake;
   const form = { format: request.format, ...(request.id === undefined ? {} : { id: request.id }) };
-  const fingerprint = JSON.stringify([proof.box, csr?.csrPem ?? request.key]);
-  const same = [...session.asks.values()].find((ask) => ask.fingerprint === fingerprint);
+  const asked = {
+    serial,
+    tokenHash: proof.tokenHash,
+    key: request.key,
+    ...(csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest }),
+  };
+  const question = questionOf(asked);
+  const same = [...session.asks.values()].find((ask) => ask.question === question);
   if (same !== undefined) {
     // stored already, and still to be answered: once is enough
     same.form = form;
@@ -76,19 +82,13 @@ async function store(
     return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
 
   const [askId, receivedAt] = [intake.newId(), intake.now()];
-  const ask = {
-    askId,
-    serial,
-    tokenHash: proof.tokenHash,
-    replyKey: proof.keys.publicKey,
-    key: request.key,
-    receivedAt,
-    ...(csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest }),
-  };
+  const ask = { ...asked, askId, replyKey: proof.keys.publicKey, receivedAt };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
-  desk.open(session, { askId, proof, fingerprint, form, since: receivedAt });
+  const openAsk = { askId, proof, question, form, since: receivedAt };
+  desk.open(session, openAsk);
   try {
-    await within(limits.storeMs, 'storing a request', asks.add(ask));
+    const answeredAs = await within(limits.storeMs, 'storing a request', asks.add(ask));
+    if (answeredAs !== askId) desk.join(session, openAsk, answeredAs);
   } catch (error) {
     desk.withdraw(session, askId);
     throw error;

@@ -25,7 +25,8 @@ export function createDesk(options: {
   maxTokens: number;
 }) {
   const { feed, counters, log, now, maxTokens } = options;
-  const open = new Map<string, { session: Session; ask: OpenAsk }>();
+  /** by askId: who asks the same question on several connections waits for the same answer */
+  const open = new Map<string, Map<Session, OpenAsk>>();
   const byBox = new Map<string, Set<Session>>();
   let looking = false;
   const timer = setInterval(() => void look(lookMs), lookMs);
@@ -48,19 +49,16 @@ export function createDesk(options: {
   }
 
   function deliver(reply: SealedReply): void {
-    const asked = open.get(reply.askId);
-    if (asked !== undefined && asked.ask.proof.box === reply.box) {
-      const answer = openAnswer(asked.ask.proof.keys, reply.box, reply.sealed);
-      withdraw(asked.session, reply.askId);
+    const asked = [...(open.get(reply.askId) ?? [])].filter(([, ask]) => ask.proof.box === reply.box);
+    for (const [session, ask] of asked) {
+      const answer = openAnswer(ask.proof.keys, reply.box, reply.sealed);
+      withdraw(session, reply.askId);
       if (answer === undefined)
-        log.warn(
-          { serial: asked.session.serial, askId: reply.askId },
-          'an answer does not open with the token that asked',
-        );
-      else send(asked.session, answer, asked.ask.form);
+        log.warn({ serial: session.serial, askId: reply.askId }, 'an answer does not open with the token that asked');
+      else send(session, answer, ask.form);
     }
     for (const session of byBox.get(reply.box) ?? [])
-      if (session !== asked?.session && session.subscribed) copy(session, reply);
+      if (session.subscribed && !asked.some(([asker]) => asker === session)) copy(session, reply);
   }
 
   /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */
@@ -78,8 +76,15 @@ export function createDesk(options: {
       .catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
   }
 
+  function awaiting(session: Session, ask: OpenAsk): void {
+    open.set(ask.askId, (open.get(ask.askId) ?? new Map<Session, OpenAsk>()).set(session, ask));
+    session.asks.set(ask.askId, ask);
+  }
+
   function withdraw(session: Session, askId: string): void {
-    open.delete(askId);
+    const waiting = open.get(askId);
+    waiting?.delete(session);
+    if (waiting?.size === 0) open.delete(askId);
     session.asks.delete(askId);
   }
 
@@ -88,7 +93,9 @@ export function createDesk(options: {
     if (looking) return;
     looking = true;
     try {
-      const due = [...open.values()].filter(({ ask }) => now() - ask.since >= olderThanMs).map(({ ask }) => ask.askId);
+      const due = [...open]
+        .filter(([, waiting]) => [...waiting.values()].some(({ since }) => now() - since >= olderThanMs))
+        .map(([askId]) => askId);
       for (let start = 0; start < due.length; start += batch)
         for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
     } catch (err) {
@@ -104,8 +111,12 @@ export function createDesk(options: {
     /** The answer to this question is owed to this connection from now on. */
     open(session: Session, ask: OpenAsk): void {
       present(session, ask.proof);
-      open.set(ask.askId, { session, ask });
-      session.asks.set(ask.askId, ask);
+      awaiting(session, ask);
+    },
+    /** The same question waits already, under another id: its answer is this one's. */
+    join(session: Session, ask: OpenAsk, askId: string): void {
+      withdraw(session, ask.askId);
+      awaiting(session, { ...ask, askId });
     },
     withdraw,
     /** The connection is gone; its questions are answered to whoever asks them again. */

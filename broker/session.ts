@@ -10,8 +10,8 @@ export type Proof = { readonly tokenHash: string; readonly box: string; readonly
 export type OpenAsk = {
   readonly askId: string;
   readonly proof: Proof;
-  /** what makes two requests the same question */
-  readonly fingerprint: string;
+  /** `questionOf` the request */
+  readonly question: string;
   /** how the latest of them wants its answer */
   form: ReplyForm;
   readonly since: number;

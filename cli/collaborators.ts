@@ -6,15 +6,22 @@ import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts'
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
 import { createDynamoRegistry } from '../registry/dynamodb.ts';
 import type { Registry } from '../registry/registry.ts';
+import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease.ts';
 import type { Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import { createAwsIssuer } from '../worker/aws-iot.ts';
+import { makeEcKey, markOf } from '../worker/ec-key.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import type { Cycle } from '../worker/provision.ts';
 import { amazonRootCa } from '../worker/root-ca.ts';
+import { sweep } from '../worker/sweep.ts';
+import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
 import { keepHeartbeat } from './heartbeat.ts';
+
+/** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
+export const sweepCallsPerSecond = 2;
 
 /** How long one attempt at a certificate has before another may take it up, in milliseconds. The fence keeps both safe. */
 const leaseMs = 10_000;
@@ -22,14 +29,18 @@ const leaseMs = 10_000;
 /** The adapters are picked here and nowhere else. What is started is closed by the lifecycle, last first. */
 export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
 
-export function connectRegistry({ settings, lifecycle }: Collaborators): Registry {
+export function connectTable({ settings, lifecycle }: Collaborators): { registry: Registry; lease: SweepLease } {
   const client = new DynamoDBClient({});
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
-  return createDynamoRegistry(client, settings.table);
+  return {
+    registry: createDynamoRegistry(client, settings.table),
+    lease: createDynamoSweepLease(client, settings.table),
+  };
 }
 
-export function connectIssuer({ log, lifecycle }: Collaborators): Issuer {
-  const issuer = createAwsIssuer({ log });
+/** @param callsPerSecond of each operation, for one who shall leave the quotas to others */
+export function connectIssuer({ log, lifecycle }: Collaborators, callsPerSecond?: number): Issuer {
+  const issuer = createAwsIssuer({ log, ...(callsPerSecond === undefined ? {} : { callsPerSecond }) });
   lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
   return issuer;
 }
@@ -65,8 +76,10 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
   warnOfRedis(redisUrl, log);
   const replies = createReplyStore(redisUrl, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const { registry, lease } = connectTable(with_);
+  const mark = markOf(settings.table);
   const cycle: Cycle = {
-    registry: connectRegistry(with_),
+    registry,
     issuer: connectIssuer(with_),
     replies,
     rootCaPem,
@@ -74,8 +87,21 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
     replayWindowMs,
     leaseMs,
     now: Date.now,
+    makeKey: (serial) => makeEcKey(serial, mark),
   };
   const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log }));
+  const issuer = connectIssuer(with_, sweepCallsPerSecond);
+  const { intervalMs, graceMs } = settings.sweep;
+  lifecycle.add(
+    startSweeper({
+      lease,
+      intervalMs,
+      log,
+      now: Date.now,
+      once: (report, stopped) =>
+        sweep({ registry, issuer, mark, graceMs, dryRun: false, now: Date.now, report, stopped }),
+    }),
+  );
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
 }

@@ -6,11 +6,12 @@ import { Command } from 'commander';
 import { hashToken, makeToken } from '../protocol/token.ts';
 import { awsCommand } from './aws.ts';
 import { awsLocalCommand } from './aws-local.ts';
-import { connectIssuer, connectRegistry, needRedis, runBroker, runWorker } from './collaborators.ts';
+import { connectIssuer, connectTable, needRedis, runBroker, runWorker, sweepCallsPerSecond } from './collaborators.ts';
 import { devicesCommand } from './devices.ts';
 import { healthCommand } from './health.ts';
 import { forOneCommand, main, serve } from './program.ts';
 import { simCommand } from './sim.ts';
+import { sweepCommand } from './sweep.ts';
 import { upCommand } from './up.ts';
 
 const packageFile = new URL(
@@ -39,11 +40,23 @@ program
   .action(() => serve((with_) => runWorker(with_, needRedis(with_.settings))));
 program.addCommand(
   devicesCommand({
-    registry: async () => connectRegistry(forOneCommand()),
+    registry: async () => connectTable(forOneCommand()).registry,
     issuer: async () => connectIssuer(forOneCommand()),
     write: print,
     now: Date.now,
   }),
+);
+program.addCommand(
+  sweepCommand(
+    {
+      settings: () => forOneCommand().settings,
+      table: () => connectTable(forOneCommand()),
+      issuer: (callsPerSecond) => connectIssuer(forOneCommand(), callsPerSecond),
+      write: print,
+      now: Date.now,
+    },
+    sweepCallsPerSecond,
+  ),
 );
 program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
 program.addCommand(awsCommand());
@@ -52,7 +65,7 @@ program.addCommand(healthCommand());
 
 /** Fresh devices for the simulator, a bounded number at a time. */
 async function enrol(serials: readonly string[]): Promise<{ serial: string; token: string }[]> {
-  const registry = connectRegistry(forOneCommand());
+  const { registry } = connectTable(forOneCommand());
   const devices = serials.map((serial) => ({ serial, token: makeToken() }));
   for (let start = 0; start < devices.length; start += 50) {
     const batch = devices.slice(start, start + 50);

@@ -6,7 +6,7 @@ import { hashToken, makeToken } from '../protocol/token.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
-import { type Collaborators, connectRegistry } from './collaborators.ts';
+import { type Collaborators, connectTable } from './collaborators.ts';
 import type { LocalAws } from './environment.ts';
 
 export type Demo = {
@@ -33,7 +33,7 @@ const patienceMs = 60_000;
 /** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const registry = connectRegistry(demo.with_);
+  const { registry } = connectTable(demo.with_);
   const earlier = await countDevices(registry);
   say(
     earlier.all === 0

@@ -2,7 +2,9 @@ import { Command, InvalidArgumentError } from 'commander';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { hashToken, makeToken, tokenFault } from '../protocol/token.ts';
 import type { ApplyState, Device, Registry } from '../registry/registry.ts';
+import { block, reissue, remove, unblock } from '../worker/administer.ts';
 import type { Issuer } from '../worker/issuer.ts';
+import { durationMs } from './duration.ts';
 import { type EnrolContext, type EnrolOptions, enrolment } from './enrolment.ts';
 import { importDevices } from './import.ts';
 
@@ -58,19 +60,22 @@ export function devicesCommand(context: DevicesContext): Command {
     .description('a new token for a device; its certificate works until the new one goes live. Prints each token once')
     .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
     .option('--json', 'one JSON object a line')
-    .action((serials: string[], options: { expires?: number; json?: boolean }) => reissue(context, serials, options));
+    .action((serials: string[], options: { expires?: number; json?: boolean }) =>
+      reissueDevices(context, serials, options),
+    );
   devices
     .command('block <serial...>')
     .description('no certificate for the device, and its certificate INACTIVE at once; safe to repeat')
-    .action((serials: string[]) => block(context, serials));
+    .action((serials: string[]) => blockDevices(context, serials));
   devices
     .command('unblock <serial...>')
     .description('undo a block; safe to repeat')
-    .action((serials: string[]) => unblock(context, serials));
+    .action((serials: string[]) => unblockDevices(context, serials));
   devices
     .command('remove <serial...>')
-    .description('withdraw the certificate, then delete the row; safe to repeat')
-    .action((serials: string[]) => remove(context, serials));
+    .description('delete the certificate, the thing and the row; safe to repeat')
+    .option('--keep-thing', 'leave the thing in AWS IoT Core: its attributes, groups and shadow')
+    .action((serials: string[], options: { keepThing?: boolean }) => removeDevices(context, serials, options));
   return devices;
 }
 
@@ -134,54 +139,55 @@ async function forEachDevice(
 
 const changedMeanwhile = (serial: string) => failed(`${serial} changed meanwhile; run the command again`);
 
-function reissue(
+function reissueDevices(
   context: DevicesContext,
   serials: readonly string[],
   { expires, json }: { expires?: number; json?: boolean },
 ): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    if (device.applyState === -2) return failed(`${device.serial} is blocked; unblock it first`);
-    const token = makeToken();
     const { serial } = device;
-    if (
-      !(await registry.reissue(device, hashToken(token), expires === undefined ? undefined : context.now() + expires))
-    )
+    if (device.removal !== undefined) return failed(`${serial} is being removed`);
+    if (device.applyState === -2) return failed(`${serial} is blocked; unblock it first`);
+    const token = makeToken();
+    const expiry = expires === undefined ? {} : { expiresAt: context.now() + expires };
+    if ((await reissue(device, { hash: hashToken(token), ...expiry }, partsOf(context, registry))) === 'changed')
       return changedMeanwhile(serial);
     context.write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
   });
 }
 
-/** The table first: from then on no attempt can finish. Then the certificate, also when the table said so already. */
-function block(context: DevicesContext, serials: readonly string[]): Promise<void> {
+function blockDevices(context: DevicesContext, serials: readonly string[]): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    if (device.applyState !== -2 && !(await registry.block(device))) return changedMeanwhile(device.serial);
-    for (const id of certificatesOf(device)) await (await context.issuer()).deactivate(id);
+    if ((await block(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
     context.write(`${device.serial} blocked`);
   });
 }
 
-function unblock(context: DevicesContext, serials: readonly string[]): Promise<void> {
+function unblockDevices(context: DevicesContext, serials: readonly string[]): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    if (device.applyState === -2 && !(await registry.unblock(device))) return changedMeanwhile(device.serial);
-    // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
-    const live = device.issuedAt === undefined ? device.previousCertificateId : device.certificateId;
-    if (live !== undefined) await (await context.issuer()).activate(live);
+    if (device.removal !== undefined) return failed(`${device.serial} is being removed`);
+    if ((await unblock(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
     context.write(`${device.serial} unblocked`);
   });
 }
 
-function remove(context: DevicesContext, serials: readonly string[]): Promise<void> {
+function removeDevices(
+  context: DevicesContext,
+  serials: readonly string[],
+  { keepThing }: { keepThing?: boolean },
+): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    const ids = certificatesOf(device);
-    for (const id of ids) await (await context.issuer()).withdraw(id);
-    if (!(await registry.remove(device))) return changedMeanwhile(device.serial);
-    context.write(`${device.serial} removed${ids.map((id) => `, certificate ${id} deleted`).join('')}`);
+    const removed = await remove(device, keepThing ? 'keep-thing' : 'with-thing', partsOf(context, registry));
+    if (removed === 'changed') return changedMeanwhile(device.serial);
+    context.write(
+      removed === 'done'
+        ? `${device.serial} removed`
+        : `${device.serial} removed, but for its row: that goes with the sweep that has looked for a certificate whose answer was lost`,
+    );
   });
 }
 
-function certificatesOf(device: Device): string[] {
-  return [device.certificateId, device.previousCertificateId].filter((id) => id !== undefined);
-}
+const partsOf = (context: DevicesContext, registry: Registry) => ({ registry, issuer: () => context.issuer() });
 
 /** What of a row is shown: everything but the token's hash, which is nobody's business. */
 function visible(device: Device): Record<string, unknown> {
@@ -223,14 +229,4 @@ function stateNamed(name: string): ApplyState {
   const found = Object.entries(states).find(([, state]) => state === name);
   if (found === undefined) throw new InvalidArgumentError(`It is one of ${Object.values(states).join(', ')}.`);
   return Number(found[0]) as ApplyState;
-}
-
-const unitMs: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function durationMs(text: string): number {
-  const match = /^(\d+)([mhd])$/.exec(text);
-  const unit = unitMs[match?.[2] ?? ''];
-  if (match === null || unit === undefined)
-    throw new InvalidArgumentError('Write a number and a unit: 30m, 12h or 30d.');
-  return Number(match[1]) * unit;
 }

@@ -29,12 +29,25 @@ export function boxOf(serial: string, tokenHash: string): string {
   return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
 }
 
+/** What makes two requests the same question: whoever asks it again waits for the answer to the first. */
+export function questionOf({
+  serial,
+  tokenHash,
+  csrPem,
+  key,
+}: Pick<Ask, 'serial' | 'tokenHash' | 'csrPem' | 'key'>): string {
+  return createHash('sha256')
+    .update(`${boxOf(serial, tokenHash)}\0${csrPem ?? key}`)
+    .digest('base64url');
+}
+
 /** A device says that it has stored its certificate. */
 export type Ack = { readonly serial: string; readonly tokenHash: string; readonly certificateId: string };
 
-/** Where the broker puts questions. `add` resolves when the question is stored; it rejects when it may not be. */
+/** Where the broker puts questions. Both resolve when it is stored, and reject when it may not be. */
 export interface AskQueue {
-  add(ask: Ask): Promise<void>;
+  /** @returns the askId under which the answer will come: that of the same question, where it waits already */
+  add(ask: Ask): Promise<string>;
   acknowledge(ack: Ack): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,7 +1,7 @@
-import { DelayedError, type Job, Queue, RateLimitError, Worker } from 'bullmq';
+import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import type { Ack, Ask, AskQueue } from './ask.ts';
+import { type Ack, type Ask, type AskQueue, boxOf, questionOf } from './ask.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
 
 const queueName = 'asks';
@@ -14,7 +14,7 @@ const stalledInterval = 2500;
 const maxBackoffMs = 30_000;
 
 /** Kept until it is done, however long AWS is away; nothing is kept of what is done, since answers wait elsewhere, sealed. */
-const lasting = {
+const lasting: JobsOptions = {
   attempts: Number.MAX_SAFE_INTEGER,
   backoff: { type: 'custom' },
   removeOnComplete: true,
@@ -24,14 +24,30 @@ const lasting = {
 /** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
 export function createAskQueue(redisUrl: string, log: Log): AskQueue {
   const connection = connectRedis(redisUrl, 'answer-now', log);
-  const queue = new Queue<Ask | Ack>(queueName, { connection, prefix: keyPrefix, skipVersionCheck: true });
+  const queue = new Queue<Ask | Ack>(queueName, {
+    connection,
+    prefix: keyPrefix,
+    skipVersionCheck: true,
+    // nobody reads them
+    streams: { events: { maxLen: 100 } },
+  });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
   return {
+    // a question waits once, however often it is asked: the line does not grow while AWS is away, and who asks again
+    // keeps its place. BullMQ forgets the id as soon as the question is answered.
     async add(ask) {
-      await queue.add('ask', ask, { jobId: ask.askId, ...lasting });
+      const job = await queue.add('ask', ask, {
+        jobId: ask.askId,
+        deduplication: { id: questionOf(ask) },
+        ...lasting,
+      });
+      return job.id ?? ask.askId;
     },
     async acknowledge(ack) {
-      await queue.add('ack', ack, lasting);
+      await queue.add('ack', ack, {
+        deduplication: { id: `ack-${boxOf(ack.serial, ack.tokenHash)}-${ack.certificateId}` },
+        ...lasting,
+      });
     },
     async close() {
       await closed(connection.status === 'ready', queue.close(), log);

@@ -1,10 +1,10 @@
 import type { Log } from '../runtime/log.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-import type { KeptReply, ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
+import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
 
 const channel = `${keyPrefix}:replies`;
 const answerKey = (askId: string) => `${keyPrefix}:answer:${askId}`;
-const keptKey = (box: string) => `${keyPrefix}:kept:${box}`;
+const keptKey = (box: string, certificateId: string) => `${keyPrefix}:kept:${box}:${certificateId}`;
 
 /** How long the answer to one question waits for a broker that missed its announcement, in milliseconds. */
 const answerMs = 10 * 60_000;
@@ -19,15 +19,14 @@ export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
       await redis.set(answerKey(reply.askId), text, 'PX', answerMs);
       await redis.publish(channel, text);
     },
-    async keep(box, reply, windowMs) {
-      await redis.set(keptKey(box), JSON.stringify(reply), 'PX', Math.max(1, Math.round(windowMs)));
+    async keep(box, certificateId, sealed, windowMs) {
+      await redis.set(keptKey(box, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
     },
-    async kept(box) {
-      const text = await redis.get(keptKey(box));
-      return text === null ? undefined : (JSON.parse(text) as KeptReply);
+    async kept(box, certificateId) {
+      return (await redis.get(keptKey(box, certificateId))) ?? undefined;
     },
-    async erase(box) {
-      await redis.del(keptKey(box));
+    async erase(box, certificateId) {
+      await redis.del(keptKey(box, certificateId));
     },
     close: () => disconnectRedis(redis),
   };

@@ -1,16 +1,18 @@
 /** A sealed answer on its way. `box` says whose it is, `askId` which question it answers. */
 export type SealedReply = { readonly askId: string; readonly box: string; readonly sealed: string };
 
-/** A vend's answer, kept for the replay window so that the same token gets the same certificate again. */
-export type KeptReply = { readonly certificateId: string; readonly sealed: string };
-
-/** The worker's side. Every method resolves when Redis has stored it. */
+/**
+ * The worker's side. Every method resolves when Redis has stored it. A vend's answer is kept for the replay window, so
+ * that the same token gets the same certificate again; it is kept by certificate, since a worker that wakes up late must
+ * not put the answer of an earlier certificate in its place.
+ */
 export interface ReplyStore {
   /** Keeps the answer to a question for a while and announces it to all brokers. */
   deliver(reply: SealedReply): Promise<void>;
-  keep(box: string, reply: KeptReply, windowMs: number): Promise<void>;
-  kept(box: string): Promise<KeptReply | undefined>;
-  erase(box: string): Promise<void>;
+  keep(box: string, certificateId: string, sealed: string, windowMs: number): Promise<void>;
+  /** The sealed answer with this certificate, if it is still there. */
+  kept(box: string, certificateId: string): Promise<string | undefined>;
+  erase(box: string, certificateId: string): Promise<void>;
   close(): Promise<void>;
 }
 

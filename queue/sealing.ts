@@ -11,6 +11,7 @@ import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 export type ReplyKeys = { /** X25519, base64url */ readonly publicKey: string; readonly pair: KeyPair };
 
 const info = Buffer.from('cvm-gateway reply v1');
+const privateKeyInfo = Buffer.from('cvm-gateway private key v1');
 const keyInfo = 'cvm-gateway reply key v1';
 
 /** The key pair of a token; the serial is the salt, so that one token at two devices still means two pairs. */
@@ -19,23 +20,39 @@ export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
   return { publicKey: pair.publicKey.toString('base64url'), pair };
 }
 
-/** Seals an answer to the holder of a token. The box is bound in: a sealed answer cannot be passed off as another's. */
-export function sealAnswer(publicKey: string, box: string, answer: Answer): string {
-  return seal(
-    Buffer.from(publicKey, 'base64url'),
-    info,
-    Buffer.from(box),
-    Buffer.from(JSON.stringify(answer)),
-  ).toString('base64url');
+/**
+ * Seals a private key to the holder of a token, before there is a certificate for it: from then on the gateway itself
+ * cannot read it.
+ */
+export function sealPrivateKey(publicKey: string, box: string, privateKeyPem: string): string {
+  return sealed(publicKey, privateKeyInfo, box, privateKeyPem);
+}
+
+/**
+ * Seals an answer to the holder of a token. The box is bound in: a sealed answer cannot be passed off as another's.
+ * @param sealedKey the private key that goes with it, as `sealPrivateKey` made it
+ */
+export function sealAnswer(publicKey: string, box: string, answer: Answer, sealedKey?: string): string {
+  return sealed(publicKey, info, box, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey }));
 }
 
 /** The answer, or undefined when it was not sealed to these keys and this box. */
-export function openAnswer(keys: ReplyKeys, box: string, sealed: string): Answer | undefined {
+export function openAnswer(keys: ReplyKeys, box: string, text: string): Answer | undefined {
   try {
-    return JSON.parse(
-      open(keys.pair, info, Buffer.from(box), Buffer.from(sealed, 'base64url')).toString('utf8'),
-    ) as Answer;
+    const { sealedKey, ...answer } = JSON.parse(opened(keys, info, box, text)) as Answer & { sealedKey?: string };
+    if (sealedKey === undefined || !('accepted' in answer)) return answer as Answer;
+    const privateKeyPem = opened(keys, privateKeyInfo, box, sealedKey);
+    return { accepted: { ...answer.accepted, privateKeyPem } };
   } catch {
     return undefined;
   }
+}
+
+function sealed(publicKey: string, use: Buffer, box: string, text: string): string {
+  return seal(Buffer.from(publicKey, 'base64url'), use, Buffer.from(box), Buffer.from(text)).toString('base64url');
+}
+
+/** @throws when it was sealed to other keys, for another use or for another box */
+function opened(keys: ReplyKeys, use: Buffer, box: string, text: string): string {
+  return open(keys.pair, use, Buffer.from(box), Buffer.from(text, 'base64url')).toString('utf8');
 }

@@ -10,24 +10,33 @@ import {
   UpdateItemCommand,
   type UpdateItemCommandInput,
 } from '@aws-sdk/client-dynamodb';
+import { isSerial } from '../protocol/serial.ts';
 import { claimVerdict } from './claim-rules.ts';
-import type { ApplyState, Device, Enrolment, Registry } from './registry.ts';
+import { createsLimit, oldestBeyondLimit } from './creates.ts';
+import type { ApplyState, CreateCall, Device, Enrolment, OwnKey, Registry, Removal } from './registry.ts';
 
 type Item = Record<string, AttributeValue>;
+type Change = Pick<
+  UpdateItemCommandInput,
+  'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues' | 'ExpressionAttributeNames'
+>;
 
 const S = (text: string): AttributeValue => ({ S: text });
 const N = (value: number): AttributeValue => ({ N: String(value) });
+const SS = (texts: readonly string[]): AttributeValue => ({ SS: [...texts] });
 
 /** The write of an attempt counts only while that attempt is the latest and the device is applying. */
 const currentAttempt = 'applyState = :applying AND attempt = :attempt';
 
-/** An operator's write counts only while the row is as it was read: every attempt and every such write shows in these three. */
-const asRead = 'accessToken = :readToken AND applyState = :readState AND attempt = :readAttempt';
+/** A decision about a row counts only while the row is as it was read: every other decision shows in these four. */
+const asRead = ({ certificateId }: Device): string =>
+  `accessToken = :readToken AND applyState = :readState AND attempt = :readAttempt AND ${certificateId === undefined ? 'attribute_not_exists(certId)' : 'certId = :readCert'}`;
 
 const read = (device: Device): Item => ({
   ':readToken': S(device.tokenHash),
   ':readState': N(device.applyState),
   ':readAttempt': N(device.attempt),
+  ...(device.certificateId === undefined ? {} : { ':readCert': S(device.certificateId) }),
 });
 
 /** A claim may be taken. Mirrors `claimVerdict`, which names the reason when it may not. */
@@ -47,11 +56,27 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
   }
 
   /** One conditional write. @returns false when the condition did not hold */
-  async function update(
-    serial: string,
-    input: Pick<UpdateItemCommandInput, 'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues'>,
-  ): Promise<boolean> {
+  async function update(serial: string, input: Change): Promise<boolean> {
     return held(client.send(new UpdateItemCommand({ TableName: table, Key: key(serial), ...input })));
+  }
+
+  /** A write about a row as it was read. */
+  function decide(device: Device, { set, remove, condemn, values = {}, names }: Decision): Promise<boolean> {
+    const condemned = (condemn ?? []).filter((id) => id !== undefined);
+    return update(device.serial, {
+      UpdateExpression: updateOf({
+        ...(set === undefined ? {} : { set }),
+        ...(remove === undefined ? {} : { remove }),
+        add: condemned.length === 0 ? [] : ['condemned :condemned'],
+      }),
+      ConditionExpression: asRead(device),
+      ...(names === undefined ? {} : { ExpressionAttributeNames: names }),
+      ExpressionAttributeValues: {
+        ...read(device),
+        ...values,
+        ...(condemned.length === 0 ? {} : { ':condemned': SS(condemned) }),
+      },
+    });
   }
 
   return {
@@ -81,7 +106,8 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             ...(from === undefined ? {} : { ExclusiveStartKey: from }),
           }),
         );
-        for (const item of page.Items ?? []) yield deviceOf(item);
+        // rows that are no devices (`sweep-lease.ts`) have a key that is no serial
+        for (const item of page.Items ?? []) if (isSerial(item.productId?.S ?? '')) yield deviceOf(item);
         from = page.LastEvaluatedKey;
       } while (from !== undefined);
     },
@@ -95,7 +121,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             TableName: table,
             Key: key(request.serial),
             UpdateExpression:
-              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant ADD attempt :one',
+              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) ADD attempt :one',
             ConditionExpression: mayClaim,
             ExpressionAttributeNames: { '#timestamp': 'timestamp' },
             ExpressionAttributeValues: {
@@ -106,6 +132,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
               ':lease': N(request.now + request.leaseMs),
               ':claimant': S(claimant),
               ':one': N(1),
+              ':none': { M: {} },
             },
             ReturnValues: 'ALL_NEW',
             ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
@@ -119,11 +146,40 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       }
     },
 
-    record: (serial, attempt, certificateId, keyDigest) =>
+    async intend(serial, attempt, call, ownKey) {
+      const note = (dropped?: string) =>
+        update(serial, {
+          UpdateExpression: `SET creates.#attempt = :call${ownKey === undefined ? '' : ', ownKey = :ownKey'}${dropped === undefined ? '' : ' REMOVE creates.#dropped'}`,
+          ConditionExpression: `${currentAttempt}${dropped === undefined ? ' AND size(creates) < :limit' : ''}`,
+          ExpressionAttributeNames: {
+            '#attempt': String(attempt),
+            ...(dropped === undefined ? {} : { '#dropped': dropped }),
+          },
+          ExpressionAttributeValues: {
+            ':applying': N(1),
+            ':attempt': N(attempt),
+            ':call': itemOfCall(call),
+            ...(dropped === undefined ? { ':limit': N(createsLimit) } : {}),
+            ...(ownKey === undefined ? {} : { ':ownKey': itemOfOwnKey(ownKey) }),
+          },
+        });
+      if (await note()) return true;
+      const item = await find(serial);
+      const dropped = item && oldestBeyondLimit(deviceOf(item).creates);
+      return dropped === undefined ? false : note(dropped);
+    },
+
+    record: (serial, attempt, { certificateId, keyDigest, createdBy }) =>
       update(serial, {
-        UpdateExpression:
-          keyDigest === undefined ? 'SET certId = :cert REMOVE keyDigest' : 'SET certId = :cert, keyDigest = :key',
-        ConditionExpression: currentAttempt,
+        UpdateExpression: updateOf({
+          set: ['certId = :cert', ...(keyDigest === undefined ? [] : ['keyDigest = :key'])],
+          remove: [
+            ...(keyDigest === undefined ? ['keyDigest'] : []),
+            ...(createdBy === undefined ? [] : ['creates.#by']),
+          ],
+        }),
+        ConditionExpression: `${currentAttempt} AND NOT contains(condemned, :cert)`,
+        ...(createdBy === undefined ? {} : { ExpressionAttributeNames: { '#by': String(createdBy) } }),
         ExpressionAttributeValues: {
           ':applying': N(1),
           ':attempt': N(attempt),
@@ -132,10 +188,23 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         },
       }),
 
+    discard: (serial, attempt, certificateId) =>
+      update(serial, {
+        UpdateExpression: 'REMOVE certId, keyDigest ADD condemned :certs',
+        // repeating it is discarding it: it may be condemned already
+        ConditionExpression: `${currentAttempt} AND (certId = :cert OR contains(condemned, :cert))`,
+        ExpressionAttributeValues: {
+          ':applying': N(1),
+          ':attempt': N(attempt),
+          ':cert': S(certificateId),
+          ':certs': SS([certificateId]),
+        },
+      }),
+
     finish: (serial, attempt, certificateId, now) =>
       update(serial, {
         UpdateExpression:
-          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimant, previousCertId',
+          'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimant, previousCertId, ownKey',
         // repeating it is finishing it: the state may be that of the first time
         ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
         ExpressionAttributeValues: {
@@ -151,22 +220,25 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       const { now, leaseMs } = request;
       const taken = await update(device.serial, {
         UpdateExpression:
-          'SET applyState = :applying, attempt = :next, leaseUntil = :lease, claimant = :claimant REMOVE issuedAt',
+          'SET applyState = :applying, #timestamp = :now, attempt = :next, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE issuedAt',
         ConditionExpression: 'applyState = :registered AND attempt = :attempt AND attribute_not_exists(deliveredAt)',
+        ExpressionAttributeNames: { '#timestamp': 'timestamp' },
         ExpressionAttributeValues: {
           ':applying': N(1),
           ':registered': N(-1),
           ':attempt': N(device.attempt),
           ':next': N(device.attempt + 1),
+          ':now': N(now),
           ':lease': N(now + leaseMs),
           ':claimant': S(request.claimant ?? randomUUID()),
+          ':none': { M: {} },
         },
       });
       if (!taken) return { outcome: 'busy', until: now };
       const { issuedAt: _over, ...rest } = device;
       return {
         outcome: 'claimed',
-        device: { ...rest, applyState: 1, attempt: device.attempt + 1, leaseUntil: now + leaseMs },
+        device: { ...rest, applyState: 1, requestedAt: now, attempt: device.attempt + 1, leaseUntil: now + leaseMs },
       };
     },
 
@@ -182,60 +254,105 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         },
       }),
 
-    release: (serial, attempt) =>
+    release: (serial, attempt, nothingMade = false) =>
       update(serial, {
-        UpdateExpression: 'SET applyState = :may REMOVE leaseUntil, claimant',
+        UpdateExpression: `SET applyState = :may REMOVE leaseUntil, claimant${nothingMade ? ', creates.#attempt' : ''}`,
         ConditionExpression: currentAttempt,
+        ...(nothingMade ? { ExpressionAttributeNames: { '#attempt': String(attempt) } } : {}),
         ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
       }),
 
+    async condemn(serial, certificateId) {
+      const condemned = await update(serial, {
+        UpdateExpression: 'ADD condemned :certs',
+        ConditionExpression:
+          'attribute_exists(productId) AND (attribute_not_exists(certId) OR certId <> :cert) AND (attribute_not_exists(previousCertId) OR previousCertId <> :cert)',
+        ExpressionAttributeValues: { ':cert': S(certificateId), ':certs': SS([certificateId]) },
+      });
+      if (condemned) return 'condemned';
+      return (await find(serial)) === undefined ? 'no-row' : 'in-use';
+    },
+
+    async absolve(serial, certificateId) {
+      await update(serial, {
+        UpdateExpression: 'DELETE condemned :certs',
+        ConditionExpression: 'attribute_exists(productId)',
+        ExpressionAttributeValues: { ':certs': SS([certificateId]) },
+      });
+    },
+
+    async resolve(device, attempts) {
+      if (attempts.length === 0) return true;
+      return decide(device, {
+        remove: attempts.map((_attempt, index) => `creates.#a${index}`),
+        names: Object.fromEntries(attempts.map((attempt, index) => [`#a${index}`, attempt])),
+      });
+    },
+
+    expire: (device) =>
+      decide(device, {
+        set: ['applyState = :state', 'attempt = :next'],
+        remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'ownKey'],
+        condemn: [device.certificateId],
+        values: { ':state': N(device.applyState === -2 ? -2 : 0), ':next': N(device.attempt + 1) },
+      }),
+
     block: (device) =>
-      update(device.serial, {
-        UpdateExpression: 'SET applyState = :blocked, attempt = :next REMOVE leaseUntil, claimant',
-        ConditionExpression: asRead,
-        ExpressionAttributeValues: { ...read(device), ':blocked': N(-2), ':next': N(device.attempt + 1) },
+      decide(device, {
+        set: [
+          'applyState = :blocked',
+          'attempt = :next',
+          // unblocking goes by it, and a row that another tool wrote has none
+          ...(device.issuedAt === undefined ? [] : ['issuedAt = :issued']),
+        ],
+        remove: ['leaseUntil', 'claimant'],
+        values: {
+          ':blocked': N(-2),
+          ':next': N(device.attempt + 1),
+          ...(device.issuedAt === undefined ? {} : { ':issued': N(device.issuedAt) }),
+        },
       }),
 
     async unblock(device) {
-      if (device.applyState !== -2) return false;
-      return update(device.serial, {
-        UpdateExpression: 'SET applyState = :back',
-        ConditionExpression: asRead,
-        ExpressionAttributeValues: { ...read(device), ':back': N(device.issuedAt === undefined ? 0 : -1) },
+      if (device.applyState !== -2 || device.removal !== undefined) return false;
+      return decide(device, {
+        set: ['applyState = :back', 'attempt = :next'],
+        values: { ':back': N(device.issuedAt === undefined ? 0 : -1), ':next': N(device.attempt + 1) },
       });
     },
 
     reissue(device, tokenHash, tokenExpiresAt) {
-      const previous = device.previousCertificateId ?? device.certificateId;
-      const set = [
-        'accessToken = :newToken',
-        'applyState = :may',
-        'attempt = :next',
-        ...(previous === undefined ? [] : ['previousCertId = :previous']),
-        ...(tokenExpiresAt === undefined ? [] : ['tokenExpiresAt = :expiry']),
-      ];
-      const drop = [
-        'certId',
-        'keyDigest',
-        'issuedAt',
-        'deliveredAt',
-        'leaseUntil',
-        'claimant',
-        ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
-      ];
-      return update(device.serial, {
-        UpdateExpression: `SET ${set.join(', ')} REMOVE ${drop.join(', ')}`,
-        ConditionExpression: asRead,
-        ExpressionAttributeValues: {
-          ...read(device),
+      const live = device.issuedAt !== undefined && device.certificateId !== undefined;
+      return decide(device, {
+        set: [
+          'accessToken = :newToken',
+          'applyState = :may',
+          'attempt = :next',
+          ...(live ? ['previousCertId = :previous'] : []),
+          ...(tokenExpiresAt === undefined ? [] : ['tokenExpiresAt = :expiry']),
+        ],
+        remove: [
+          ...['certId', 'keyDigest', 'issuedAt', 'deliveredAt', 'leaseUntil', 'claimant', 'ownKey'],
+          ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
+        ],
+        condemn: [live ? undefined : device.certificateId],
+        values: {
           ':newToken': S(tokenHash),
           ':may': N(0),
           ':next': N(device.attempt + 1),
-          ...(previous === undefined ? {} : { ':previous': S(previous) }),
+          ...(live ? { ':previous': S(device.certificateId) } : {}),
           ...(tokenExpiresAt === undefined ? {} : { ':expiry': N(tokenExpiresAt) }),
         },
       });
     },
+
+    retire: (device, removal) =>
+      decide(device, {
+        set: ['applyState = :blocked', 'attempt = :next', 'removal = :removal'],
+        remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'previousCertId', 'ownKey'],
+        condemn: [device.certificateId, device.previousCertificateId],
+        values: { ':blocked': N(-2), ':next': N(device.attempt + 1), ':removal': S(removal) },
+      }),
 
     remove: (device) =>
       held(
@@ -243,12 +360,36 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           new DeleteItemCommand({
             TableName: table,
             Key: key(device.serial),
-            ConditionExpression: asRead,
-            ExpressionAttributeValues: read(device),
+            ConditionExpression: `${asRead(device)} AND attribute_not_exists(condemned) AND (attribute_not_exists(creates) OR size(creates) = :nothing)`,
+            ExpressionAttributeValues: { ...read(device), ':nothing': N(0) },
           }),
         ),
       ),
   };
+}
+
+type Clauses = {
+  readonly set?: readonly string[];
+  readonly remove?: readonly string[];
+  readonly add?: readonly string[];
+};
+type Decision = Pick<Clauses, 'set' | 'remove'> & {
+  readonly condemn?: readonly (string | undefined)[];
+  readonly values?: Item;
+  readonly names?: Record<string, string>;
+};
+
+/** @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.UpdateExpressions.html */
+function updateOf({ set = [], remove = [], add = [] }: Clauses): string {
+  const clauses: [string, readonly string[]][] = [
+    ['SET', set],
+    ['REMOVE', remove],
+    ['ADD', add],
+  ];
+  return clauses
+    .filter(([, parts]) => parts.length > 0)
+    .map(([verb, parts]) => `${verb} ${parts.join(', ')}`)
+    .join(' ');
 }
 
 /** Whether a conditional write took effect. @throws whatever is not about its condition */
@@ -294,11 +435,38 @@ function deviceOf(item: Item): Device {
     ...text('certId', 'certificateId'),
     ...text('previousCertId', 'previousCertificateId'),
     ...text('keyDigest'),
+    ...(item.applyState?.N === '-1' ? { issuedAt: Number(item.timestamp?.N ?? 0) } : {}),
     ...number('issuedAt'),
     ...number('deliveredAt'),
     ...number('tokenExpiresAt'),
     ...text('policyName'),
     ...text('thingTypeName'),
     ...text('thingGroupName'),
+    ...createsOf(item),
+    ...ownKeyOf(item),
+    ...(item.condemned?.SS === undefined ? {} : { condemned: item.condemned.SS }),
+    ...(item.removal?.S === undefined ? {} : { removal: item.removal.S as Removal }),
   };
+}
+
+function itemOfCall({ at, keyDigest }: CreateCall): AttributeValue {
+  return { M: { at: N(at), ...(keyDigest === undefined ? {} : { key: S(keyDigest) }) } };
+}
+
+function createsOf(item: Item): Pick<Device, 'creates'> {
+  const calls = Object.entries(item.creates?.M ?? {}).map(([attempt, call]): [string, CreateCall] => [
+    attempt,
+    { at: Number(call.M?.at?.N ?? 0), ...(call.M?.key?.S === undefined ? {} : { keyDigest: call.M.key.S }) },
+  ]);
+  return calls.length === 0 ? {} : { creates: Object.fromEntries(calls) };
+}
+
+function itemOfOwnKey({ csrPem, keyDigest, sealedKey }: OwnKey): AttributeValue {
+  return { M: { csr: S(csrPem), key: S(keyDigest), sealed: S(sealedKey) } };
+}
+
+function ownKeyOf(item: Item): Pick<Device, 'ownKey'> {
+  const { csr, key, sealed } = item.ownKey?.M ?? {};
+  if (csr?.S === undefined || key?.S === undefined || sealed?.S === undefined) return {};
+  return { ownKey: { csrPem: csr.S, keyDigest: key.S, sealedKey: sealed.S } };
 }

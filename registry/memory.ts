@@ -1,23 +1,32 @@
 import { claimVerdict } from './claim-rules.ts';
-import type { ApplyState, Device, Registry } from './registry.ts';
+import { oldestBeyondLimit } from './creates.ts';
+import type { ApplyState, Claim, ClaimRequest, CreateCall, Device, Registry } from './registry.ts';
 
 /** The association table in memory: for tests and for trying things out. Atomic because nothing in a method waits. */
-export function createMemoryRegistry(): Registry {
-  const rows = new Map<string, Device>();
-
+export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Registry {
   /** A write of an attempt: it counts only while that attempt is the latest and the device is applying. */
-  function write(serial: string, attempt: number, change: (row: Device) => Device): boolean {
+  function write(serial: string, attempt: number, change: (row: Device) => Device | false): boolean {
     const row = rows.get(serial);
     if (row?.applyState !== 1 || row.attempt !== attempt) return false;
-    rows.set(serial, change(row));
-    return true;
+    return put(change(row));
+  }
+
+  /** A write about a row as it was read. */
+  function decide(read: Device, change: (row: Device) => Device | false): boolean {
+    const row = rows.get(read.serial);
+    if (row === undefined || !sameDecisions(row, read)) return false;
+    return put(change(row));
+  }
+
+  function put(row: Device | false): boolean {
+    if (row !== false) rows.set(row.serial, row);
+    return row !== false;
   }
 
   return {
     async enrol(enrolment) {
       if (rows.has(enrolment.serial)) return false;
-      rows.set(enrolment.serial, { ...enrolment, applyState: 0, requestedAt: 0, attempt: 0 });
-      return true;
+      return put({ ...enrolment, applyState: 0, requestedAt: 0, attempt: 0 });
     },
     async find(serial) {
       return rows.get(serial);
@@ -29,110 +38,161 @@ export function createMemoryRegistry(): Registry {
       const row = rows.get(request.serial);
       const verdict = claimVerdict(row, request);
       if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
-      const { claimant: _earlier, ...rest } = row;
-      const device: Device = {
-        ...rest,
-        applyState: 1,
-        requestedAt: request.now,
-        attempt: row.attempt + 1,
-        leaseUntil: request.now + request.leaseMs,
-        ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
-      };
-      rows.set(request.serial, device);
-      return { outcome: 'claimed', device };
+      return taken(row, request);
     },
-    async record(serial, attempt, certificateId, keyDigest) {
-      return write(serial, attempt, ({ keyDigest: _earlier, ...row }) => ({
-        ...row,
-        certificateId,
-        ...(keyDigest === undefined ? {} : { keyDigest }),
-      }));
+    async intend(serial, attempt, call, ownKey) {
+      return write(serial, attempt, (row) => {
+        const creates = { ...row.creates, [attempt]: call };
+        const dropped = oldestBeyondLimit(row.creates);
+        if (dropped !== undefined) delete (creates as Record<string, CreateCall>)[dropped];
+        return { ...row, creates, ...(ownKey === undefined ? {} : { ownKey }) };
+      });
+    },
+    async record(serial, attempt, { certificateId, keyDigest, createdBy }) {
+      return write(serial, attempt, (row) => {
+        if (row.condemned?.includes(certificateId)) return false;
+        const { keyDigest: _earlier, ...rest } = without(row, createdBy === undefined ? [] : [String(createdBy)]);
+        return { ...rest, certificateId, ...(keyDigest === undefined ? {} : { keyDigest }) };
+      });
+    },
+    async discard(serial, attempt, certificateId) {
+      return write(serial, attempt, (row) => {
+        if (row.certificateId === certificateId) return condemning(row, [certificateId]);
+        return row.condemned?.includes(certificateId) ? row : false;
+      });
     },
     async finish(serial, attempt, certificateId, now) {
       const row = rows.get(serial);
       if (row?.applyState === -1 && row.attempt === attempt && row.certificateId === certificateId) return true;
-      if (row?.certificateId !== certificateId) return false;
-      return write(serial, attempt, (current) => withoutPrevious({ ...withoutLease(current, -1), issuedAt: now }));
+      return write(serial, attempt, (current) => {
+        if (current.certificateId !== certificateId) return false;
+        const { previousCertificateId: _withdrawn, ownKey: _handedOver, ...rest } = withoutLease(current, -1);
+        return { ...rest, issuedAt: now };
+      });
+    },
+    async release(serial, attempt, nothingMade = false) {
+      return write(serial, attempt, (row) => without(withoutLease(row, 0), nothingMade ? [String(attempt)] : []));
     },
     async reopen(device, request) {
       const row = rows.get(device.serial);
       if (row?.applyState !== -1 || row.attempt !== device.attempt || row.deliveredAt !== undefined)
         return { outcome: 'busy', until: request.now };
       const { issuedAt: _over, ...rest } = row;
-      const reopened: Device = {
-        ...rest,
-        applyState: 1,
-        requestedAt: request.now,
-        attempt: row.attempt + 1,
-        leaseUntil: request.now + request.leaseMs,
-        ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
-      };
-      rows.set(device.serial, reopened);
-      return { outcome: 'claimed', device: reopened };
+      return taken(rest, request);
     },
     async acknowledge(serial, tokenHash, certificateId, now) {
       const row = rows.get(serial);
       if (row?.applyState !== -1 || row.tokenHash !== tokenHash || row.certificateId !== certificateId) return false;
-      rows.set(serial, { ...row, deliveredAt: row.deliveredAt ?? now });
-      return true;
+      return put({ ...row, deliveredAt: row.deliveredAt ?? now });
     },
-    async release(serial, attempt) {
-      return write(serial, attempt, (row) => withoutLease(row, 0));
+    async condemn(serial, certificateId) {
+      const row = rows.get(serial);
+      if (row === undefined) return 'no-row';
+      if (row.certificateId === certificateId || row.previousCertificateId === certificateId) return 'in-use';
+      put({ ...row, condemned: [...new Set([...(row.condemned ?? []), certificateId])] });
+      return 'condemned';
+    },
+    async absolve(serial, certificateId) {
+      const { condemned = [], ...row } = rows.get(serial) ?? {};
+      if (!('serial' in row)) return;
+      const left = condemned.filter((id) => id !== certificateId);
+      put({ ...row, ...(left.length === 0 ? {} : { condemned: left }) });
+    },
+    async resolve(device, attempts) {
+      return decide(device, (row) => without(row, attempts));
+    },
+    async expire(device) {
+      return decide(device, (row) => {
+        const { ownKey: _unused, ...rest } = condemning(
+          row,
+          row.certificateId === undefined ? [] : [row.certificateId],
+        );
+        return { ...withoutLease(rest, row.applyState === -2 ? -2 : 0), attempt: row.attempt + 1 };
+      });
     },
     async block(device) {
-      if (!unchanged(rows.get(device.serial), device)) return false;
-      const { leaseUntil: _ended, claimant: _done, ...row } = device;
-      rows.set(device.serial, { ...row, applyState: -2, attempt: device.attempt + 1 });
-      return true;
+      return decide(device, (row) => ({ ...withoutLease(row, -2), attempt: row.attempt + 1 }));
     },
     async unblock(device) {
-      if (!unchanged(rows.get(device.serial), device) || device.applyState !== -2) return false;
-      rows.set(device.serial, { ...device, applyState: device.issuedAt === undefined ? 0 : -1 });
-      return true;
+      return decide(device, (row) => {
+        if (row.applyState !== -2 || row.removal !== undefined) return false;
+        return { ...row, applyState: row.issuedAt === undefined ? 0 : -1, attempt: row.attempt + 1 };
+      });
     },
     async reissue(device, tokenHash, tokenExpiresAt) {
-      if (!unchanged(rows.get(device.serial), device)) return false;
-      const {
-        certificateId,
-        keyDigest: _key,
-        issuedAt: _issued,
-        deliveredAt: _delivered,
-        claimant: _done,
-        leaseUntil: _lease,
-        tokenExpiresAt: _expiry,
-        ...row
-      } = device;
-      const previous = device.previousCertificateId ?? certificateId;
-      rows.set(device.serial, {
-        ...row,
-        tokenHash,
-        applyState: 0,
-        attempt: device.attempt + 1,
-        ...(previous === undefined ? {} : { previousCertificateId: previous }),
-        ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt }),
+      return decide(device, (row) => {
+        const live = row.issuedAt !== undefined;
+        const {
+          certificateId,
+          keyDigest: _key,
+          issuedAt: _issued,
+          deliveredAt: _delivered,
+          tokenExpiresAt: _expiry,
+          ownKey: _sealedToTheOldToken,
+          ...rest
+        } = withoutLease(live || row.certificateId === undefined ? row : condemning(row, [row.certificateId]), 0);
+        const previous = live ? certificateId : row.previousCertificateId;
+        return {
+          ...rest,
+          tokenHash,
+          attempt: row.attempt + 1,
+          ...(previous === undefined ? {} : { previousCertificateId: previous }),
+          ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt }),
+        };
       });
-      return true;
+    },
+    async retire(device, removal) {
+      return decide(device, (row) => {
+        const ids = [row.certificateId, row.previousCertificateId].filter((id) => id !== undefined);
+        const { previousCertificateId: _condemned, ownKey: _unused, ...rest } = withoutLease(condemning(row, ids), -2);
+        return { ...rest, attempt: row.attempt + 1, removal };
+      });
     },
     async remove(device) {
-      if (!unchanged(rows.get(device.serial), device)) return false;
+      const row = rows.get(device.serial);
+      if (row === undefined || !sameDecisions(row, device)) return false;
+      if (row.condemned !== undefined || Object.keys(row.creates ?? {}).length > 0) return false;
       return rows.delete(device.serial);
     },
   };
+
+  function taken(row: Device, request: ClaimRequest): Claim {
+    const { claimant: _earlier, ...rest } = row;
+    const device: Device = {
+      ...rest,
+      applyState: 1,
+      requestedAt: request.now,
+      attempt: row.attempt + 1,
+      leaseUntil: request.now + request.leaseMs,
+      ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
+    };
+    put(device);
+    return { outcome: 'claimed', device };
+  }
 }
 
 function withoutLease({ leaseUntil: _ended, claimant: _done, ...row }: Device, applyState: ApplyState): Device {
   return { ...row, applyState };
 }
 
-function withoutPrevious({ previousCertificateId: _withdrawn, ...row }: Device): Device {
-  return row;
+/** The row without the create calls of these attempts. */
+function without({ creates = {}, ...row }: Device, attempts: readonly string[]): Device {
+  const left = Object.entries(creates).filter(([attempt]) => !attempts.includes(attempt));
+  return left.length === 0 ? row : { ...row, creates: Object.fromEntries(left) };
 }
 
-function unchanged(row: Device | undefined, read: Device): boolean {
+function condemning({ certificateId, keyDigest: _its, ...row }: Device, ids: readonly string[]): Device {
+  const kept = certificateId === undefined || ids.includes(certificateId) ? {} : { certificateId };
+  const condemned = [...new Set([...(row.condemned ?? []), ...ids])];
+  return { ...row, ...kept, ...(condemned.length === 0 ? {} : { condemned }) };
+}
+
+/** Every decision shows in these four. */
+function sameDecisions(row: Device, read: Device): boolean {
   return (
-    row !== undefined &&
     row.tokenHash === read.tokenHash &&
     row.applyState === read.applyState &&
-    row.attempt === read.attempt
+    row.attempt === read.attempt &&
+    row.certificateId === read.certificateId
   );
 }

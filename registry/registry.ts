@@ -3,6 +3,22 @@ import type { Problem } from '../protocol/problems.ts';
 /** `0` may apply · `1` applying · `-1` registered: it holds its certificate · `-2` blocked by an operator */
 export type ApplyState = 0 | 1 | -1 | -2;
 
+/** A call that creates a certificate, written down before it is made. */
+export type CreateCall = {
+  /** epoch milliseconds */
+  readonly at: number;
+  /** hex SHA-256 of the public key (SPKI), where it is known before the certificate is */
+  readonly keyDigest?: string;
+};
+
+/** A key pair that the gateway made for a device, written down before it is certified. */
+export type OwnKey = {
+  readonly csrPem: string;
+  readonly keyDigest: string;
+  /** the private key, sealed to the holder of the token: the gateway cannot read it again */
+  readonly sealedKey: string;
+};
+
 /** One row of the association table. */
 export type Device = {
   readonly serial: string;
@@ -31,7 +47,17 @@ export type Device = {
   readonly policyName?: string;
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
+  /** create calls whose outcome the row does not know, by attempt: under way, or their answer was lost */
+  readonly creates?: Readonly<Record<string, CreateCall>>;
+  /** of the attempt that is under way, or of one that died */
+  readonly ownKey?: OwnKey;
+  /** certificates that are to be deleted: decided, so that no attempt carries on with them. None may be there when another goes live */
+  readonly condemned?: readonly string[];
+  /** an operator removes this device: its certificates go, then (unless it is kept) its thing, then this row */
+  readonly removal?: Removal;
 };
+
+export type Removal = 'with-thing' | 'keep-thing';
 
 export type Enrolment = Pick<Device, 'serial' | 'tokenHash' | 'enrolledAt'> &
   Partial<Pick<Device, 'tokenExpiresAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>>;
@@ -44,6 +70,9 @@ export type ClaimRequest = {
   /** the question: an attempt that was made for it may be taken up again by it, whatever the lease */
   readonly claimant?: string;
 };
+
+/** `createdBy`: the attempt whose create call made it; absent when that is not certain. `keyDigest`: of a device's own key. */
+export type Recorded = { readonly certificateId: string; readonly keyDigest?: string; readonly createdBy?: number };
 
 export type Claim =
   /** this attempt is ours until the lease ends; `device` is the row after the claim, with what earlier attempts recorded */
@@ -59,10 +88,13 @@ export type Claim =
  *
  * - Each method is one atomic write (or read); its answer is the decision. Of two callers that ask at once, one wins.
  * - Reads see every write that was answered before them.
- * - A write of an attempt (`record`, `finish`, `release`) takes effect only while that attempt is the latest and the
- *   device is applying; otherwise it changes nothing and answers false.
- * - Repeating a write that took effect but whose answer was lost answers as the first time (`record`, `finish`); a
- *   repeated `claim` is a new attempt, once the lease is over.
+ * - A write of an attempt (`intend`, `record`, `discard`, `finish`, `release`) takes effect only while that attempt is
+ *   the latest and the device is applying; otherwise it changes nothing and answers false.
+ * - A write about a row as it was read (`reopen`, `resolve`, `expire` and the operator's) takes effect only while nobody
+ *   else has written a decision meanwhile. All of them but `resolve` raise the fence: whatever attempt was under way can
+ *   write no more.
+ * - Repeating a write that took effect but whose answer was lost answers as the first time (`record`, `discard`,
+ *   `finish`, `condemn`); a repeated `claim` is a new attempt.
  * - An outage is an exception; a refusal is a value.
  */
 export interface Registry {
@@ -76,28 +108,45 @@ export interface Registry {
    * anything else: who does not know it learns nothing about the device.
    */
   claim(request: ClaimRequest): Promise<Claim>;
-  /** Notes the certificate of this attempt, replacing that of an earlier, withdrawn one. */
-  record(serial: string, attempt: number, certificateId: string, keyDigest?: string): Promise<boolean>;
+  /** Notes that this attempt is about to create a certificate, and for which key. */
+  intend(serial: string, attempt: number, call: CreateCall, ownKey?: OwnKey): Promise<boolean>;
+  /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is condemned. */
+  record(serial: string, attempt: number, certificate: Recorded): Promise<boolean>;
+  /** Condemns the row's certificate: from now on no attempt carries on with it. */
+  discard(serial: string, attempt: number, certificateId: string): Promise<boolean>;
   /** Ends the attempt: the device holds `certificateId` (applyState -1), issued at `now`. */
   finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
   /**
-   * A new attempt for a registered device whose answer is lost and was never acknowledged: `device` is the row as it was
-   * read, and must be so still. The certificate in it is to be withdrawn before another goes live.
+   * Gives the right back, for an attempt that ended unfinished (applyState 0). A certificate that it recorded stays in
+   * the row: the next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
+   */
+  release(serial: string, attempt: number, nothingMade?: boolean): Promise<boolean>;
+  /**
+   * A new attempt for a registered device whose answer is lost and was never acknowledged. The certificate in the row is
+   * to be discarded before another goes live.
    */
   reopen(device: Device, request: ClaimRequest): Promise<Claim>;
   /** The device has stored this certificate: the token is spent for good. False when it is not the device's certificate or token. */
   acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
   /**
-   * Gives the right back, for an attempt that ended unfinished (applyState 0). A certificate that it recorded stays in
-   * the row: the next claim finds it.
+   * Decides that a certificate that no row names will be deleted; a row that names it keeps it (`in-use`). No attempt of
+   * the device can record it any more.
    */
-  release(serial: string, attempt: number): Promise<boolean>;
-  /** Blocks the device (applyState -2) and ends whatever attempt is under way. False when the row is not as it was read. */
+  condemn(serial: string, certificateId: string): Promise<'condemned' | 'in-use' | 'no-row'>;
+  /** A condemned certificate is deleted. */
+  absolve(serial: string, certificateId: string): Promise<void>;
+  /** Nothing is to be looked for any more that the create calls of these attempts may have left. */
+  resolve(device: Device, attempts: readonly string[]): Promise<boolean>;
+  /** Ends an attempt that nobody carries on with: its certificate is condemned, and the device may apply again. */
+  expire(device: Device): Promise<boolean>;
+  /** Blocks the device (applyState -2) and ends whatever attempt is under way. */
   block(device: Device): Promise<boolean>;
   /** Undoes `block`: registered again when its certificate had gone live, otherwise it may apply. */
   unblock(device: Device): Promise<boolean>;
-  /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live. */
+  /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live; one that had not gone live is condemned. */
   reissue(device: Device, tokenHash: string, tokenExpiresAt?: number): Promise<boolean>;
-  /** Deletes the row, provided that nothing changed since `device` was read. */
+  /** The first step of removing a device: blocks it, and condemns its certificates. */
+  retire(device: Device, removal: Removal): Promise<boolean>;
+  /** Deletes the row, provided that nothing is condemned or intended in it. */
   remove(device: Device): Promise<boolean>;
 }

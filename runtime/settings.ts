@@ -61,6 +61,8 @@ const schema = z.object({
   CVM_POLICY_NAME: policyName.default('cvm-device'),
   CVM_REPLAY_WINDOW: duration.default(units.d),
   CVM_ROOT_CA: z.string().optional(),
+  CVM_SWEEP_GRACE: duration.default(15 * units.m),
+  CVM_SWEEP_INTERVAL: duration.default(units.h),
   CVM_TABLE: tableName.default('cvm-devices'),
   CVM_TLS_CERT: z.string().optional(),
   CVM_TLS_KEY: z.string().optional(),
@@ -94,6 +96,8 @@ export type Settings = {
   replayWindowMs: number;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
   rootCaFile: string | undefined;
+  /** milliseconds: how often the workers reconcile the table with AWS, and how old a thing must be to be judged */
+  sweep: { intervalMs: number; graceMs: number };
   table: string;
   /** the operator's own server certificate, instead of one from the site CA */
   tls: { certFile: string; keyFile: string } | undefined;
@@ -133,6 +137,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     redisUrl: s.REDIS_URL,
     replayWindowMs: s.CVM_REPLAY_WINDOW,
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
+    sweep: { intervalMs: s.CVM_SWEEP_INTERVAL, graceMs: s.CVM_SWEEP_GRACE },
     table: s.CVM_TABLE,
     tls:
       s.CVM_TLS_CERT && s.CVM_TLS_KEY

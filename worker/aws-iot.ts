@@ -1,3 +1,4 @@
+import { createHash, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AddThingToThingGroupCommand,
@@ -7,6 +8,7 @@ import {
   CreateKeysAndCertificateCommand,
   CreateThingCommand,
   DeleteCertificateCommand,
+  DeleteThingCommand,
   DescribeCertificateCommand,
   DescribeEndpointCommand,
   DetachPolicyCommand,
@@ -14,18 +16,24 @@ import {
   IoTClient,
   type IoTClientConfig,
   ListAttachedPoliciesCommand,
+  ListCertificatesCommand,
   ListPrincipalThingsCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import type { Log } from '../runtime/log.ts';
 import {
   type Certificate,
+  type CertificateStatus,
   CsrRefused,
+  clockSkewMs,
   type Identity,
+  type Inspected,
   type Issuer,
   IssuerRefused,
   IssuerThrottled,
+  IssuerUnreachable,
   type KeySource,
+  type Listed,
 } from './issuer.ts';
 
 /** How long to wait, in milliseconds. */
@@ -38,10 +46,12 @@ type Patience = {
   readonly detachMs: number;
 };
 
-export type AwsIssuerOptions = { readonly log: Log; readonly patience?: Partial<Patience> } & Pick<
-  IoTClientConfig,
-  'region' | 'endpoint' | 'credentials'
->;
+export type AwsIssuerOptions = {
+  readonly log: Log;
+  readonly patience?: Partial<Patience>;
+  /** calls a second of each operation, for one who shall leave the quotas to others; unlimited, when absent */
+  readonly callsPerSecond?: number;
+} & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
 const usualPatience: Patience = { answerMs: 20_000, settleMs: 10_000, detachMs: 20_000 };
 
@@ -58,13 +68,19 @@ const transport = (answerMs: number) => ({
  * AWS IoT Core.
  * @see https://docs.aws.amazon.com/iot/latest/apireference/Welcome.html
  */
-export function createAwsIssuer({ log, patience, ...config }: AwsIssuerOptions): Issuer & { close(): void } {
+export function createAwsIssuer({
+  log,
+  patience,
+  callsPerSecond,
+  ...config
+}: AwsIssuerOptions): Issuer & { close(): void } {
   const { answerMs, settleMs, detachMs } = { ...usualPatience, ...patience };
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const common = { ...given, requestHandler: transport(answerMs), retryMode: 'standard' };
   // creating a certificate is not idempotent, and the SDK repeats by itself what it takes for failed: here it must not
   const creator = new IoTClient({ ...common, maxAttempts: 1 });
   const client = new IoTClient({ ...common, maxAttempts: 3 });
+  if (callsPerSecond !== undefined) pace(client, callsPerSecond);
   const arns = new Map<string, string>();
   let endpoint: Promise<string> | undefined;
 
@@ -89,6 +105,46 @@ export function createAwsIssuer({ log, patience, ...config }: AwsIssuerOptions):
         ? undefined
         : settled(() => client.send(new AddThingToThingGroupCommand({ thingName, thingGroupName }))),
     ]);
+  }
+
+  async function* list(): AsyncIterable<Listed> {
+    let marker: string | undefined;
+    do {
+      const page = await translated('ListCertificates', () =>
+        client.send(
+          new ListCertificatesCommand({ pageSize: 250, ascendingOrder: false, ...(marker ? { marker } : {}) }),
+        ),
+      );
+      for (const { certificateId, status, creationDate } of page.certificates ?? [])
+        if (certificateId !== undefined)
+          yield { certificateId, status: statusOf(status), createdAt: creationDate?.getTime() ?? 0 };
+      marker = page.nextMarker;
+    } while (marker !== undefined && marker !== '');
+  }
+
+  async function inspect(certificateId: string): Promise<Inspected | undefined> {
+    const found = await client.send(new DescribeCertificateCommand({ certificateId })).catch(gone);
+    const description = found?.certificateDescription;
+    if (description === undefined) return undefined;
+    arns.set(certificateId, must(description.certificateArn, 'DescribeCertificate'));
+    const certificatePem = must(description.certificatePem, 'DescribeCertificate');
+    return { certificateId, status: statusOf(description.status), certificatePem, ...partsOf(certificatePem) };
+  }
+
+  async function findInactive(
+    keyDigest: string,
+    since: number,
+    except: readonly string[],
+  ): Promise<Certificate | undefined> {
+    for await (const { certificateId, status, createdAt } of list()) {
+      if (createdAt < since - clockSkewMs) return undefined;
+      if (status !== 'inactive' || except.includes(certificateId)) continue;
+      const found = await inspect(certificateId);
+      if (found?.status !== 'inactive' || found.keyDigest !== keyDigest) continue;
+      const certificateArn = must(arns.get(certificateId), 'DescribeCertificate');
+      return { certificateId, certificateArn, certificatePem: found.certificatePem };
+    }
+    return undefined;
   }
 
   async function withdraw(certificateId: string): Promise<void> {
@@ -132,7 +188,22 @@ export function createAwsIssuer({ log, patience, ...config }: AwsIssuerOptions):
       translated('UpdateCertificate', async () => {
         await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' })).catch(gone);
       }),
+    findInactive: (...wanted) => translated('DescribeCertificate', () => findInactive(...wanted)),
+    list,
+    inspect: (certificateId) => translated('DescribeCertificate', () => inspect(certificateId)),
+    isAttached: (certificateId) =>
+      translated('ListAttachedPolicies, ListPrincipalThings', async () => {
+        const arn = arns.get(certificateId) ?? (await describeArn(certificateId).catch(gone));
+        if (arn === undefined) return false;
+        const [policies, things] = await Promise.all([attachedPolicies(client, arn), attachedThings(client, arn)]);
+        return policies.length + things.length > 0;
+      }),
     withdraw: (certificateId) => translated('withdraw', () => withdraw(certificateId)),
+    removeThing: (thingName) =>
+      translated('DeleteThing', async () => {
+        // it still seems to have the certificate that was detached from it a moment ago
+        await repeated(() => client.send(new DeleteThingCommand({ thingName })), ['InvalidRequestException'], detachMs);
+      }),
     endpoint() {
       endpoint ??= translated('DescribeEndpoint', describeEndpoint).catch((error: unknown) => {
         endpoint = undefined;
@@ -145,6 +216,38 @@ export function createAwsIssuer({ log, patience, ...config }: AwsIssuerOptions):
       client.destroy();
     },
   };
+}
+
+function statusOf(status: string | undefined): CertificateStatus {
+  if (status === 'ACTIVE') return 'active';
+  return status === 'INACTIVE' ? 'inactive' : 'other';
+}
+
+/** Lets a client make so many calls a second of each operation, evenly. */
+function pace(client: IoTClient, callsPerSecond: number): void {
+  const nextAt = new Map<string, number>();
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      const operation = context.commandName ?? '';
+      const at = Math.max(Date.now(), nextAt.get(operation) ?? 0);
+      nextAt.set(operation, at + 1000 / callsPerSecond);
+      await sleep(at - Date.now());
+      return next(args);
+    },
+    { step: 'initialize', name: 'pace' },
+  );
+}
+
+function partsOf(certificatePem: string): Pick<Inspected, 'keyDigest' | 'subject'> {
+  const certificate = new X509Certificate(certificatePem);
+  const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
+  const subject = Object.fromEntries(
+    certificate.subject.split('\n').map((line): [string, string] => {
+      const at = line.indexOf('=');
+      return [line.slice(0, at), line.slice(at + 1)];
+    }),
+  );
+  return { keyDigest: createHash('sha256').update(spki).digest('hex'), subject };
 }
 
 async function create(creator: IoTClient, key: KeySource): Promise<Certificate> {
@@ -263,13 +366,16 @@ const cures: Readonly<Record<string, string>> = {
   InvalidSignatureException: "the worker's AWS credentials are not valid, or its clock is wrong",
   ExpiredTokenException: "the worker's AWS credentials have expired; renew them",
   InvalidRequestException:
-    'AWS IoT takes the request for invalid; correct what the message names: a deprecated thing type, say, or a certificate that belongs to another thing',
+    'AWS IoT takes the request for invalid; correct what the message names: a deprecated thing type, say, or a certificate or thing that something else is attached to',
   LimitExceededException: 'a limit of the account is reached; remove what is not needed, or ask AWS to raise it',
   ServiceQuotaExceededException: 'a quota of the account is reached; remove what is not needed, or ask AWS to raise it',
   MalformedPolicyException: 'the IoT policy is not valid; correct it',
   ResourceNotFoundException:
     'the policy, thing type or thing group that the row or CVM_POLICY_NAME names is not there; create it (cvm aws setup makes the policy) or correct the name',
 };
+
+/** No connection was made: what fails later may have arrived. */
+const neverArrived = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
 
 /** The one place where AWS's errors become ours. */
 async function translated<T>(operation: string, call: () => Promise<T>): Promise<T> {
@@ -278,6 +384,8 @@ async function translated<T>(operation: string, call: () => Promise<T>): Promise
   } catch (error) {
     const name = nameOf(error);
     if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(name)) throw new IssuerThrottled(operation);
+    if (error instanceof Error && neverArrived.has(String((error as NodeJS.ErrnoException).code)))
+      throw new IssuerUnreachable(operation, error);
     const cure = cures[name];
     if (cure !== undefined && error instanceof Error) throw new IssuerRefused(operation, error, cure);
     throw error;

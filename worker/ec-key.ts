@@ -1,26 +1,48 @@
 import 'reflect-metadata';
-import { generateKeyPair, webcrypto } from 'node:crypto';
+import { createHash, generateKeyPair, webcrypto } from 'node:crypto';
 import { promisify } from 'node:util';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
-/** A P-256 key pair made at the gateway: the private key (PKCS#8 PEM, which mbedTLS and OpenSSL read) and its CSR. */
-export async function makeEcKey(serial: string): Promise<{ privateKeyPem: string; csrPem: string }> {
+export type EcKey = {
+  /** PKCS#8, which mbedTLS and OpenSSL read */
+  readonly privateKeyPem: string;
+  readonly csrPem: string;
+  /** hex SHA-256 of the public key (SPKI) */
+  readonly keyDigest: string;
+};
+
+/**
+ * The mark in the subject of what the gateway has certified for a key of its own: whoever finds the certificate in an AWS
+ * account that others use, too, can tell whose it is. X.520 allows 64 characters each.
+ */
+export type Mark = { readonly organization: 'cvm-gateway'; readonly unit: string };
+
+/** @param table the association table, which is what distinguishes one gateway's certificates from another's */
+export function markOf(table: string): Mark {
+  const unit = table.length <= 64 ? table : createHash('sha256').update(table).digest('hex');
+  return { organization: 'cvm-gateway', unit };
+}
+
+/** A P-256 key pair made at the gateway, and its CSR. */
+export async function makeEcKey(serial: string, mark: Mark): Promise<EcKey> {
   const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+  const spki = pair.publicKey.export({ format: 'der', type: 'spki' });
   const keys = {
     privateKey: await importKey('pkcs8', pair.privateKey.export({ format: 'der', type: 'pkcs8' }), 'sign'),
-    publicKey: await importKey('spki', pair.publicKey.export({ format: 'der', type: 'spki' }), 'verify'),
+    publicKey: await importKey('spki', spki, 'verify'),
   };
   // as a structure, not as text: a serial may hold what a distinguished name gives a meaning to
   const request = await Pkcs10CertificateRequestGenerator.create({
-    name: [{ CN: [serial] }],
+    name: [{ O: [mark.organization] }, { OU: [mark.unit] }, { CN: [serial] }],
     keys,
     signingAlgorithm: algorithm,
   });
   return {
     privateKeyPem: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
     csrPem: `${request.toString('pem')}\n`,
+    keyDigest: createHash('sha256').update(spki).digest('hex'),
   };
 }
 

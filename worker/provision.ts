@@ -3,11 +3,12 @@ import { problem, problems } from '../protocol/problems.ts';
 import type { Answer, Credentials } from '../protocol/reply.ts';
 import type { Ack, Ask } from '../queue/ask.ts';
 import { boxOf } from '../queue/ask.ts';
-import type { KeptReply, ReplyStore } from '../queue/replies.ts';
-import { sealAnswer } from '../queue/sealing.ts';
-import type { Device, Registry } from '../registry/registry.ts';
-import { makeEcKey } from './ec-key.ts';
-import { type Certificate, CsrRefused, type Issuer, IssuerRefused } from './issuer.ts';
+import type { ReplyStore } from '../queue/replies.ts';
+import { sealAnswer, sealPrivateKey } from '../queue/sealing.ts';
+import type { Device, OwnKey, Registry } from '../registry/registry.ts';
+import type { EcKey } from './ec-key.ts';
+import { type Certificate, CsrRefused, didNothing, type Issuer, IssuerRefused, type KeySource } from './issuer.ts';
+import { abandon, withdrawCondemned } from './withdrawal.ts';
 
 /** Everything that `provision` acts on, and what it must know. */
 export type Cycle = {
@@ -22,6 +23,8 @@ export type Cycle = {
   readonly leaseMs: number;
   /** epoch milliseconds */
   now(): number;
+  /** a key pair for a device that leaves it to the gateway */
+  makeKey(serial: string): Promise<EcKey>;
 };
 
 /** `busy`: another attempt of the same device is under way; ask again later. */
@@ -36,8 +39,8 @@ export type Provisioned =
 
 /**
  * The issuance cycle, the product. The steps are those of docs/architecture.md. What is about to exist is written down
- * before it acts, and the certificate goes live last: whoever takes up an attempt that died finds in the row and in the
- * kept reply how far it came, and carries on or withdraws.
+ * before it does, what is about to be deleted is condemned before it is, and the certificate goes live last: whoever
+ * takes up an attempt that died finds in the row and in the kept reply how far it came, and carries on or withdraws.
  *
  * A refusal is a value; whatever throws is an outage, and the question is asked again.
  */
@@ -64,113 +67,176 @@ async function vendOrRelease(ask: Ask, box: string, device: Device, cycle: Cycle
     return await vend(ask, box, device, cycle);
   } catch (outage) {
     // the next attempt need not wait for the lease; if this write fails as well, it waits
-    await cycle.registry.release(ask.serial, device.attempt).catch(() => false);
+    await cycle.registry.release(ask.serial, device.attempt, didNothing(outage)).catch(() => false);
     if (!(outage instanceof IssuerRefused)) throw outage;
-    // a certificate of an earlier attempt may be what AWS no longer knows: the next attempt begins anew
-    if (device.certificateId !== undefined) await cycle.replies.erase(box);
+    await forgetDeleted(box, device, cycle);
     // asking AWS again changes nothing; the device may, later, when a person has
     return { ...(await reject(ask, box, problems.upstreamRefuses, cycle)), cause: outage };
   }
 }
 
-/** Steps 2 to 8, for the one who holds the claim. */
+/** Steps 2 to 10, for the one who holds the claim. */
 async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Provisioned> {
   const { registry, issuer, replies } = cycle;
 
-  // 2–4 issue, record, seal – or find that an earlier attempt came that far
-  const issued = (await resume(ask, device, box, cycle)) ?? (await issueAndRecord(ask, box, device, cycle));
-  if ('problem' in issued) return reject(ask, box, issued.problem, cycle);
-  if ('lost' in issued) return { outcome: 'busy', untilMs: cycle.now() };
-  const { certificateId, sealed } = issued.reply;
+  // 2–5 intend, issue, record, seal – or find that an earlier attempt came that far
+  const ready = (await resume(ask, device, box, cycle)) ?? (await issueAndRecord(ask, box, device, cycle));
+  if ('problem' in ready) return reject(ask, box, ready.problem, cycle);
+  if ('lost' in ready) return { outcome: 'busy', untilMs: cycle.now() };
+  const { certificateId, sealed } = ready;
 
-  // 5 attach: thing and policy, in parallel
+  // 6 attach: thing and policy, in parallel
   await issuer.attach(identityOf(device, certificateId, cycle.policyName));
 
-  // 6 activate: live last. A certificate that this one replaces goes first: there is never more than one.
-  const previous = device.previousCertificateId;
-  if (previous !== undefined) await issuer.deactivate(previous);
+  // 7 make way: whatever the device had is deleted first. INACTIVE would not do: a worker that was frozen in the middle
+  // of an earlier attempt may still activate what is there, and then there would be two
+  await withdrawCondemned(device, cycle);
+  if (device.previousCertificateId !== undefined) await issuer.withdraw(device.previousCertificateId);
+
+  // 8 activate: live last
   await issuer.activate(certificateId);
-  if (previous !== undefined) await issuer.withdraw(previous);
 
-  // 7 finish: the device is registered
-  if (!(await registry.finish(ask.serial, device.attempt, certificateId, cycle.now())))
-    return overtaken(ask, certificateId, cycle);
+  // 9 finish: the device is registered
+  if (!(await registry.finish(ask.serial, device.attempt, certificateId, cycle.now()))) {
+    // somebody else has had the last word meanwhile: the operator, the sweeper or a later attempt
+    await abandon(ask.serial, certificateId, cycle);
+    return { outcome: 'busy', untilMs: cycle.now() };
+  }
 
-  // 8 hand over
+  // 10 hand over
   await replies.deliver({ askId: ask.askId, box, sealed });
   return { outcome: 'accepted', certificateId, again: false };
 }
 
-/**
- * Somebody else has had the last word while this attempt was under way: the operator, or a later attempt. What is not the
- * device's certificate must not stay live.
- */
-async function overtaken(ask: Ask, certificateId: string, cycle: Cycle): Promise<Provisioned> {
-  const row = await cycle.registry.find(ask.serial);
-  if (row?.certificateId !== certificateId) await cycle.issuer.withdraw(certificateId);
-  else if (row.applyState === -2) await cycle.issuer.deactivate(certificateId);
-  return { outcome: 'busy', untilMs: cycle.now() };
-}
-
-type Issued = { readonly reply: KeptReply } | { readonly problem: Problem } | { readonly lost: true };
+/** A recorded certificate and its sealed answer; or why there is none. `lost`: this attempt is not the latest any more. */
+type Ready =
+  | { readonly certificateId: string; readonly sealed: string }
+  | { readonly problem: Problem }
+  | { readonly lost: true };
 
 /** An earlier attempt's certificate, when its sealed reply is still there; otherwise that certificate is withdrawn. */
-async function resume(ask: Ask, device: Device, box: string, cycle: Cycle): Promise<Issued | undefined> {
-  if (device.certificateId === undefined) return undefined;
-  const kept = await cycle.replies.kept(box);
-  if (kept?.certificateId === device.certificateId && device.keyDigest === ask.keyDigest) {
-    await cycle.issuer.ensureThing(device.serial, device.thingTypeName);
-    return { reply: kept };
+async function resume(ask: Ask, device: Device, box: string, cycle: Cycle): Promise<Ready | undefined> {
+  const { registry, issuer, replies } = cycle;
+  const { certificateId, serial, attempt } = device;
+  if (certificateId === undefined) return undefined;
+  const sealed = await replies.kept(box, certificateId);
+  if (sealed !== undefined && device.keyDigest === ask.keyDigest) {
+    await issuer.ensureThing(serial, device.thingTypeName);
+    return { certificateId, sealed };
   }
-  // nobody holds its private key any more, or the device has another by now: nobody can use it, so nobody shall
-  await cycle.issuer.withdraw(device.certificateId);
+  // nobody holds its private key any more, or the device has another by now. Condemned first: an attempt that finds the
+  // reply after all must not carry on with what is being deleted
+  if (!(await registry.discard(serial, attempt, certificateId))) return { lost: true };
+  await withdrawCondemned({ serial, condemned: [certificateId] }, cycle);
+  await replies.erase(box, certificateId);
   return undefined;
 }
 
-async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Issued> {
+async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Ready> {
   const { registry, issuer, replies } = cycle;
-
-  // 2 issue: the certificate exists, INACTIVE. The thing does not depend on it, and is waited for at the end: a thing
-  // that could not be made must not let a certificate that was made be forgotten
+  const { serial, attempt } = device;
   const endpoint = await issuer.endpoint();
-  const thing = issuer.ensureThing(ask.serial, device.thingTypeName);
+  // the thing does not depend on the certificate, and is waited for at the end: a thing that could not be made must not
+  // let a certificate that was made be forgotten
+  const thing = issuer.ensureThing(serial, device.thingTypeName);
   thing.catch(() => {});
-  const issued = await issue(ask, issuer);
-  if ('problem' in issued) {
-    await registry.release(ask.serial, device.attempt);
-    return issued;
-  }
-  const { certificate } = issued;
 
-  // 3 record: now it can never be forgotten. Who lost the lease meanwhile takes back what it made.
-  if (!(await registry.record(ask.serial, device.attempt, certificate.certificateId, ask.keyDigest))) {
-    await issuer.withdraw(certificate.certificateId);
+  // 2–3 intend, issue – or adopt what an earlier attempt made
+  const issued = await adoptOrIssue(ask, box, device, cycle);
+  if (!('certificate' in issued)) return issued;
+  const { certificate, sealedKey, createdBy } = issued;
+  const { certificateId } = certificate;
+
+  // 4 record: now it can never be forgotten. Who lost the lease meanwhile takes back what it made.
+  const recorded = {
+    certificateId,
+    ...(ask.keyDigest === undefined ? {} : { keyDigest: ask.keyDigest }),
+    ...(createdBy === undefined ? {} : { createdBy }),
+  };
+  if (!(await registry.record(serial, attempt, recorded))) {
+    await abandon(serial, certificateId, cycle);
     return { lost: true };
   }
 
-  // 4 seal: the private key exists nowhere else, so it is safe before the certificate is live
-  const reply = {
-    certificateId: certificate.certificateId,
-    sealed: sealAnswer(ask.replyKey, box, {
-      accepted: credentials(certificate, ask.serial, endpoint, cycle.rootCaPem),
-    }),
-  };
-  await replies.keep(box, reply, cycle.replayWindowMs);
+  // 5 seal: an RSA private key exists nowhere else, so it is safe before the certificate is live
+  const accepted = credentials(certificate, serial, endpoint, cycle.rootCaPem);
+  const sealed = sealAnswer(ask.replyKey, box, { accepted }, sealedKey);
+  await replies.keep(box, certificateId, sealed, cycle.replayWindowMs);
   await thing;
-  return { reply };
+  return { certificateId, sealed };
 }
 
-async function issue(ask: Ask, issuer: Issuer): Promise<{ certificate: Certificate } | { problem: Problem }> {
+type Issued =
+  | { readonly certificate: Certificate; readonly sealedKey?: string; readonly createdBy?: number }
+  | Exclude<Ready, { certificateId: string }>;
+
+/** Steps 2 and 3. With a key that is known before the certificate, an answer that was lost costs no second one. */
+async function adoptOrIssue(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Issued> {
+  const { registry, issuer, now } = cycle;
+  const { serial, attempt } = device;
+  const key = await keyFor(ask, box, device, cycle);
+  const ours = key.sealedKey === undefined ? {} : { sealedKey: key.sealedKey };
+
+  const adopted = await adopt(key.keyDigest, device, issuer);
+  if (adopted !== undefined) return { ...adopted, ...ours };
+
+  // 2 intend: who finds this row after a crash knows what to look for, and when it was made
+  const call = { at: now(), ...(key.keyDigest === undefined ? {} : { keyDigest: key.keyDigest }) };
+  if (!(await registry.intend(serial, attempt, call, key.ownKey))) return { lost: true };
+  // frozen between the two: what is created now would lie outside the time that is written down
+  if (now() > call.at + cycle.leaseMs) throw new Error('woke up too late to create a certificate');
+
+  // 3 issue: the certificate exists, INACTIVE
   try {
-    if (ask.csrPem !== undefined) return { certificate: await issuer.issue({ csrPem: ask.csrPem }) };
-    if (ask.key === 'rsa') return { certificate: await issuer.issue('rsa') };
-    const own = await makeEcKey(ask.serial);
-    return { certificate: { ...(await issuer.issue({ csrPem: own.csrPem })), privateKeyPem: own.privateKeyPem } };
+    return { certificate: await issuer.issue(key.source), createdBy: attempt, ...ours };
   } catch (error) {
-    if (error instanceof CsrRefused && ask.csrPem !== undefined)
-      return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
-    throw error;
+    if (!(error instanceof CsrRefused) || ask.csrPem === undefined) throw error;
+    await registry.release(serial, attempt, true);
+    return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
   }
+}
+
+/** The certificate of a create call whose answer was lost, by its public key. */
+async function adopt(
+  keyDigest: string | undefined,
+  device: Device,
+  issuer: Issuer,
+): Promise<{ certificate: Certificate; createdBy?: number } | undefined> {
+  const lost = Object.entries(device.creates ?? {}).filter(([, call]) => call.keyDigest === keyDigest);
+  if (keyDigest === undefined || lost.length === 0) return undefined;
+  const since = Math.min(...lost.map(([, { at }]) => at));
+  const certificate = await issuer.findInactive(keyDigest, since, device.condemned ?? []);
+  if (certificate === undefined) return undefined;
+  // of several calls, nobody knows which one made it: the sweeper looks whether there is another
+  const [[attempt] = ['']] = lost;
+  return { certificate, ...(lost.length === 1 ? { createdBy: Number(attempt) } : {}) };
+}
+
+type Key = {
+  readonly source: KeySource;
+  readonly keyDigest?: string;
+  readonly sealedKey?: string;
+  /** to be written down, since it is new */
+  readonly ownKey?: OwnKey;
+};
+
+/** The device's key, ours – that of an earlier attempt, where there is one – or one that AWS is to make. */
+async function keyFor(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Key> {
+  if (ask.csrPem !== undefined && ask.keyDigest !== undefined)
+    return { source: { csrPem: ask.csrPem }, keyDigest: ask.keyDigest };
+  if (ask.key === 'rsa') return { source: 'rsa' };
+  const { ownKey: earlier } = device;
+  if (earlier !== undefined) return { source: { csrPem: earlier.csrPem }, ...earlier };
+  const { privateKeyPem, csrPem, keyDigest } = await cycle.makeKey(ask.serial);
+  const sealedKey = sealPrivateKey(ask.replyKey, box, privateKeyPem);
+  return { source: { csrPem }, keyDigest, sealedKey, ownKey: { csrPem, keyDigest, sealedKey } };
+}
+
+/** AWS refuses: perhaps because it no longer knows the certificate of an earlier attempt. Then the next one begins anew. */
+async function forgetDeleted(box: string, device: Device, { issuer, replies }: Cycle): Promise<void> {
+  if (device.certificateId === undefined) return;
+  const found = await issuer.inspect(device.certificateId).catch(() => 'unknown' as const);
+  if (found === undefined) await replies.erase(box, device.certificateId);
 }
 
 /**
@@ -183,16 +249,17 @@ async function repeat(ask: Ask, box: string, device: Device, cycle: Cycle): Prom
   const over =
     device.deliveredAt !== undefined || now >= (device.issuedAt ?? device.requestedAt) + cycle.replayWindowMs;
   if (over) {
-    await replies.erase(box);
+    if (device.certificateId !== undefined) await replies.erase(box, device.certificateId);
     return reject(ask, box, problems.alreadyProvisioned, cycle);
   }
   if (ask.keyDigest !== undefined && ask.keyDigest !== device.keyDigest)
     return reject(ask, box, problems.keyMismatch, cycle);
 
-  const kept = await replies.kept(box);
-  if (kept !== undefined && kept.certificateId === device.certificateId) {
-    await replies.deliver({ askId: ask.askId, box, sealed: kept.sealed });
-    return { outcome: 'accepted', certificateId: kept.certificateId, again: true };
+  const { certificateId } = device;
+  const sealed = certificateId === undefined ? undefined : await replies.kept(box, certificateId);
+  if (certificateId !== undefined && sealed !== undefined) {
+    await replies.deliver({ askId: ask.askId, box, sealed });
+    return { outcome: 'accepted', certificateId, again: true };
   }
   const claim = await registry.reopen(device, {
     serial: ask.serial,
@@ -211,7 +278,7 @@ async function repeat(ask: Ask, box: string, device: Device, cycle: Cycle): Prom
  */
 export async function acknowledge(ack: Ack, cycle: Pick<Cycle, 'registry' | 'replies' | 'now'>): Promise<boolean> {
   const spent = await cycle.registry.acknowledge(ack.serial, ack.tokenHash, ack.certificateId, cycle.now());
-  if (spent) await cycle.replies.erase(boxOf(ack.serial, ack.tokenHash));
+  if (spent) await cycle.replies.erase(boxOf(ack.serial, ack.tokenHash), ack.certificateId);
   return spent;
 }
 

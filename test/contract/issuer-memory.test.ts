@@ -9,8 +9,8 @@ issuerContract('memory', async () => {
 
 it('fails the one call that it is told to, and counts it', async () => {
   const { issuer, fault, calls } = createMemoryIssuer();
-  fault('fail-before', 'ensureThing');
+  fault('fail-before', 'CreateThing');
   await expect(issuer.ensureThing('T')).rejects.toThrow();
   await issuer.ensureThing('T');
-  expect(calls('ensureThing')).toBe(2);
+  expect(calls('CreateThing')).toBe(2);
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeEcKey } from '../../worker/ec-key.ts';
+import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
 import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 
 export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
@@ -12,6 +12,9 @@ export type IssuerUnderTest = {
 };
 
 export const policyName = 'cvm-device';
+
+const mark = markOf('cvm-devices');
+const makeEcKey = (serial: string) => makeMarkedKey(serial, mark);
 
 /** The promises of the port, for every adapter. */
 export function issuerContract(name: string, open: () => Promise<IssuerUnderTest>): void {
@@ -139,6 +142,67 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       await under.issuer.withdraw(never);
       await under.issuer.deactivate(never);
       expect(await find(never)).toBeUndefined();
+    });
+
+    it('finds what a create call left whose answer was lost, by its public key, and nothing else', async () => {
+      const [lost, other] = [await makeEcKey('lost'), await makeEcKey('other')];
+      const since = Date.now();
+      expect(await under.issuer.findInactive(lost.keyDigest, since, [])).toBeUndefined();
+      await under.issuer.issue({ csrPem: other.csrPem });
+      under.fault('act-and-lose-answer', 'csr');
+      await expect(under.issuer.issue({ csrPem: lost.csrPem })).rejects.toThrow();
+      const found = await under.issuer.findInactive(lost.keyDigest, since, []);
+      expect(found?.certificateId).toMatch(/^[0-9a-f]{64}$/);
+      expect(await under.issuer.inspect(found?.certificateId ?? '')).toMatchObject({
+        status: 'inactive',
+        keyDigest: lost.keyDigest,
+        certificatePem: found?.certificatePem,
+      });
+      expect(await under.issuer.findInactive(lost.keyDigest, since + 3_600_000, [])).toBeUndefined();
+      expect(await under.issuer.findInactive(lost.keyDigest, since, [found?.certificateId ?? ''])).toBeUndefined();
+      await under.issuer.activate(found?.certificateId ?? '');
+      expect(await under.issuer.findInactive(lost.keyDigest, since, [])).toBeUndefined();
+    });
+
+    it('shows whose a certificate is: its subject, the mark included', async () => {
+      const { certificateId } = await under.issuer.issue({ csrPem: (await makeEcKey('AA:BB')).csrPem });
+      expect((await under.issuer.inspect(certificateId))?.subject).toMatchObject({
+        O: mark.organization,
+        OU: mark.unit,
+        CN: 'AA:BB',
+      });
+      const byAws = await under.issuer.issue('rsa');
+      expect((await under.issuer.inspect(byAws.certificateId))?.subject).toEqual({ CN: 'AWS IoT Certificate' });
+    });
+
+    it('lists every certificate, with its status', async () => {
+      const made: string[] = [];
+      for (let count = 0; count < 3; count++) made.push((await under.issuer.issue('rsa')).certificateId);
+      await under.issuer.activate(made[0] ?? '');
+      const statuses = new Map<string, string>();
+      for await (const { certificateId, status, createdAt } of under.issuer.list()) {
+        statuses.set(certificateId, status);
+        expect(Math.abs(Date.now() - createdAt)).toBeLessThan(600_000);
+      }
+      expect(made.map((id) => statuses.get(id))).toEqual(['active', 'inactive', 'inactive']);
+      expect(statuses.size).toBe((await under.inspect()).length);
+    });
+
+    it('tells whether a certificate is tied to anything', async () => {
+      const { certificateId } = await under.issuer.issue('rsa');
+      expect(await under.issuer.isAttached(certificateId)).toBe(false);
+      await under.issuer.ensureThing('thing-5');
+      await under.issuer.attach({ certificateId, thingName: 'thing-5', policyName });
+      expect(await under.issuer.isAttached(certificateId)).toBe(true);
+      expect(await under.issuer.isAttached('0'.repeat(64))).toBe(false);
+      expect(await under.issuer.inspect('0'.repeat(64))).toBeUndefined();
+    });
+
+    it('removes a thing that nothing is attached to, twice as well as once', async () => {
+      await under.issuer.ensureThing('thing-6');
+      for (const _twice of [1, 2]) await under.issuer.removeThing('thing-6');
+      const { certificateId } = await under.issuer.issue('rsa');
+      await expect(under.issuer.attach({ certificateId, thingName: 'thing-6', policyName })).rejects.toThrow();
     });
 
     it('knows the endpoint', async () => {

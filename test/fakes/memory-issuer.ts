@@ -1,79 +1,209 @@
+import 'reflect-metadata';
 import { createHash, randomUUID } from 'node:crypto';
-import { CsrRefused, type Issuer, IssuerThrottled } from '../../worker/issuer.ts';
+import { Pkcs10CertificateRequest } from '@peculiar/x509';
+import { CsrRefused, clockSkewMs, type Issuer, IssuerThrottled } from '../../worker/issuer.ts';
 
-type Held = { active: boolean; thingName?: string; policies: Set<string> };
-type Operation = keyof Issuer;
+export type Held = {
+  active: boolean;
+  thingName?: string;
+  policies: Set<string>;
+  readonly keyDigest: string;
+  readonly subject: Readonly<Record<string, string>>;
+  readonly createdAt: number;
+};
+
+/** What the account holds. */
+export type Cloud = { readonly certificates: Map<string, Held>; readonly things: Set<string> };
+
+/** AWS's calls: one step of the fake each, since a crash can fall between any two of them. */
+export type Call =
+  | 'CreateCertificate'
+  | 'ListCertificates'
+  | 'DescribeCertificate'
+  | 'CreateThing'
+  | 'AttachPolicy'
+  | 'AttachThingPrincipal'
+  | 'Activate'
+  | 'Deactivate'
+  | 'Detach'
+  | 'DeleteCertificate'
+  | 'DeleteThing'
+  | 'DescribeEndpoint';
+
 export type IssuerFault = 'throttle' | 'fail-before' | 'act-and-lose-answer';
 
-/** An issuer that behaves: it holds certificates, keeps the rules of the port, and fails where it is told to. */
-export function createMemoryIssuer() {
-  const certificates = new Map<string, Held>();
-  const things = new Set<string>();
-  const counted = new Map<Operation, number>();
-  const faults = new Map<Operation, IssuerFault>();
+/** Whoever runs the steps decides when, and what becomes of their answers. */
+export type RunStep = <T>(call: Call, act: () => T, about: string) => Promise<T>;
 
+/** What the fake takes from outside: ids, keys, time, and who runs its steps. */
+export type CloudOptions = {
+  readonly step?: RunStep;
+  readonly makeId?: () => string;
+  /** the public key's digest and the subject of a CSR @throws when it is none */
+  readonly readCsr?: (csrPem: string) => Pick<Held, 'keyDigest' | 'subject'>;
+  readonly now?: () => number;
+};
+
+const newCloud = (): Cloud => ({ certificates: new Map(), things: new Set() });
+
+/** An issuer that behaves: it keeps the rules of AWS IoT Core, as far as the port shows them. */
+export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Issuer {
+  const { step = async (_call, act) => act(), makeId = randomId, readCsr = parseCsr, now = Date.now } = options;
+  const { certificates, things } = cloud;
   const held = (certificateId: string): Held => {
     const found = certificates.get(certificateId);
     if (found === undefined) throw new Error(`no certificate ${certificateId}`);
     return found;
   };
+  const inspected = (certificateId: string) => {
+    const found = certificates.get(certificateId);
+    if (found === undefined) return undefined;
+    const { active, keyDigest, subject } = found;
+    const status = active ? ('active' as const) : ('inactive' as const);
+    return { certificateId, status, certificatePem: `PEM ${certificateId}`, keyDigest, subject };
+  };
+  const listed = () =>
+    [...certificates].reverse().map(([certificateId, { active, createdAt }]) => ({
+      certificateId,
+      status: active ? ('active' as const) : ('inactive' as const),
+      createdAt,
+    }));
 
-  /** Every call goes through here: it is counted, and its fault happens. */
-  async function call<T>(operation: Operation, act: () => T): Promise<T> {
-    counted.set(operation, (counted.get(operation) ?? 0) + 1);
-    const fault = faults.get(operation);
-    faults.delete(operation);
-    if (fault === 'throttle') throw new IssuerThrottled(operation);
+  return {
+    issue: (key) =>
+      step(
+        'CreateCertificate',
+        () => {
+          const certificateId = makeId();
+          const of =
+            key === 'rsa'
+              ? { keyDigest: `key of ${certificateId}`, subject: { CN: 'AWS IoT Certificate' } }
+              : readCsr(key.csrPem);
+          certificates.set(certificateId, { active: false, policies: new Set(), createdAt: now(), ...of });
+          return {
+            certificateId,
+            certificateArn: `arn:aws:iot:us-east-1:000000000000:cert/${certificateId}`,
+            certificatePem: `PEM ${certificateId}`,
+            ...(key === 'rsa' ? { privateKeyPem: `KEY ${certificateId}` } : {}),
+          };
+        },
+        'a new one',
+      ),
+    async findInactive(keyDigest, since, except) {
+      const candidates = await step('ListCertificates', listed, keyDigest);
+      for (const { certificateId, status, createdAt } of candidates) {
+        if (status !== 'inactive' || createdAt < since - clockSkewMs || except.includes(certificateId)) continue;
+        const found = await step('DescribeCertificate', () => inspected(certificateId), certificateId);
+        if (found?.status === 'inactive' && found.keyDigest === keyDigest)
+          return {
+            certificateId,
+            certificateArn: `arn:aws:iot:us-east-1:000000000000:cert/${certificateId}`,
+            certificatePem: found.certificatePem,
+          };
+      }
+      return undefined;
+    },
+    ensureThing: (name) => step('CreateThing', () => void things.add(name), name),
+    async attach({ certificateId, thingName, policyName }) {
+      await step('AttachPolicy', () => void held(certificateId).policies.add(policyName), certificateId);
+      await step(
+        'AttachThingPrincipal',
+        () => {
+          const certificate = held(certificateId);
+          if (!things.has(thingName)) throw new Error(`no thing ${thingName}`);
+          if ((certificate.thingName ?? thingName) !== thingName) throw new Error('it belongs to another thing');
+          certificate.thingName = thingName;
+        },
+        certificateId,
+      );
+    },
+    activate: (certificateId) =>
+      step(
+        'Activate',
+        () => {
+          held(certificateId).active = true;
+        },
+        certificateId,
+      ),
+    deactivate: (certificateId) => step('Deactivate', () => deactivate(certificateId), certificateId),
+    async withdraw(certificateId) {
+      while (certificates.has(certificateId)) {
+        await step('Deactivate', () => deactivate(certificateId), certificateId);
+        await step('Detach', () => detach(certificateId), certificateId);
+        await step('DeleteCertificate', () => deleteIfFree(certificateId), certificateId);
+      }
+    },
+    removeThing: (name) =>
+      step(
+        'DeleteThing',
+        () => {
+          if ([...certificates.values()].some(({ thingName }) => thingName === name))
+            throw new Error('something is attached to it');
+          things.delete(name);
+        },
+        name,
+      ),
+    async *list() {
+      yield* await step('ListCertificates', listed, 'all');
+    },
+    inspect: (certificateId) => step('DescribeCertificate', () => inspected(certificateId), certificateId),
+    isAttached: (certificateId) =>
+      step(
+        'DescribeCertificate',
+        () => {
+          const found = certificates.get(certificateId);
+          return found !== undefined && (found.thingName !== undefined || found.policies.size > 0);
+        },
+        certificateId,
+      ),
+    endpoint: () => step('DescribeEndpoint', () => 'endpoint.example', 'endpoint'),
+  };
+
+  function deactivate(certificateId: string): void {
+    const found = certificates.get(certificateId);
+    if (found !== undefined) found.active = false;
+  }
+
+  function detach(certificateId: string): void {
+    const found = certificates.get(certificateId);
+    found?.policies.clear();
+    if (found !== undefined) delete found.thingName;
+  }
+
+  /** Conflicts where AWS would; whoever withdraws begins again. */
+  function deleteIfFree(certificateId: string): void {
+    const found = certificates.get(certificateId);
+    if (found !== undefined && !found.active && found.policies.size === 0 && found.thingName === undefined)
+      certificates.delete(certificateId);
+  }
+}
+
+/** The fake for tests that fail one call at a time, and count. */
+export function createMemoryIssuer(options: Omit<CloudOptions, 'step'> = {}) {
+  const cloud = newCloud();
+  const journal: string[] = [];
+  const faults = new Map<Call, IssuerFault>();
+  const step: RunStep = async (call, act, about) => {
+    journal.push(`${call} ${about}`);
+    const fault = faults.get(call);
+    faults.delete(call);
+    if (fault === 'throttle') throw new IssuerThrottled(call);
     if (fault === 'fail-before') throw new Error('failed before acting');
     const answer = act();
     if (fault === 'act-and-lose-answer') throw new Error('the answer was lost');
     return answer;
-  }
-
-  const issuer: Issuer = {
-    issue: (key) =>
-      call('issue', () => {
-        if (key !== 'rsa' && !key.csrPem.includes('CERTIFICATE REQUEST')) throw new CsrRefused('not a CSR');
-        const certificateId = createHash('sha256').update(randomUUID()).digest('hex');
-        certificates.set(certificateId, { active: false, policies: new Set() });
-        return {
-          certificateId,
-          certificateArn: `arn:aws:iot:us-east-1:000000000000:cert/${certificateId}`,
-          certificatePem: `PEM ${certificateId}`,
-          ...(key === 'rsa' ? { privateKeyPem: `KEY ${certificateId}` } : {}),
-        };
-      }),
-    ensureThing: (name) => call('ensureThing', () => void things.add(name)),
-    attach: ({ certificateId, thingName, policyName }) =>
-      call('attach', () => {
-        const certificate = held(certificateId);
-        if (!things.has(thingName)) throw new Error(`no thing ${thingName}`);
-        if ((certificate.thingName ?? thingName) !== thingName) throw new Error('it belongs to another thing');
-        certificate.thingName = thingName;
-        certificate.policies.add(policyName);
-      }),
-    activate: (certificateId) =>
-      call('activate', () => {
-        held(certificateId).active = true;
-      }),
-    deactivate: (certificateId) =>
-      call('deactivate', () => {
-        const found = certificates.get(certificateId);
-        if (found !== undefined) found.active = false;
-      }),
-    withdraw: (certificateId) => call('withdraw', () => void certificates.delete(certificateId)),
-    endpoint: () => call('endpoint', () => 'endpoint.example'),
   };
   return {
-    issuer,
-    /** what happens to the next call of `operation` */
-    fault(kind: IssuerFault, operation: Operation = 'issue') {
-      faults.set(operation, kind);
-    },
-    /** how often `operation` was called, whatever became of it */
-    calls: (operation: Operation): number => counted.get(operation) ?? 0,
+    cloud,
+    issuer: createCloudIssuer(cloud, { ...options, step }),
+    /** what happens to the next such call */
+    fault: (kind: IssuerFault, call: Call = 'CreateCertificate') => void faults.set(call, kind),
+    /** every call, with what it was about, in order */
+    journal,
+    /** how often it was called, whatever became of it */
+    calls: (call: Call): number => journal.filter((line) => line.startsWith(call)).length,
     async inspect() {
-      return [...certificates].map(([certificateId, { active, thingName, policies }]) => ({
+      return [...cloud.certificates].map(([certificateId, { active, thingName, policies }]) => ({
         certificateId,
         active,
         things: thingName === undefined ? [] : [thingName],
@@ -81,5 +211,20 @@ export function createMemoryIssuer() {
       }));
     },
     async close() {},
+  };
+}
+
+const randomId = () => createHash('sha256').update(randomUUID()).digest('hex');
+
+function parseCsr(csrPem: string): Pick<Held, 'keyDigest' | 'subject'> {
+  if (!csrPem.includes('CERTIFICATE REQUEST')) throw new CsrRefused('not a CSR');
+  const csr = new Pkcs10CertificateRequest(csrPem);
+  return {
+    keyDigest: createHash('sha256').update(Buffer.from(csr.publicKey.rawData)).digest('hex'),
+    subject: Object.fromEntries(
+      csr.subjectName
+        .toJSON()
+        .flatMap((part) => Object.entries(part).map(([name, values]) => [name, String(values[0])])),
+    ),
   };
 }

@@ -18,6 +18,7 @@ import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
 import { createAwsIssuer } from '../../worker/aws-iot.ts';
 import { ensurePolicy } from '../../worker/aws-setup.ts';
+import { makeEcKey, markOf } from '../../worker/ec-key.ts';
 import { amazonRootCa } from '../../worker/root-ca.ts';
 import { startWorker } from '../../worker/worker.ts';
 
@@ -65,6 +66,7 @@ export async function startGateway(options: { logLevel?: string; replayWindowMs?
       replayWindowMs: options.replayWindowMs ?? 86_400_000,
       leaseMs: 3000,
       now: Date.now,
+      makeKey: (serial: string) => makeEcKey(serial, markOf(table)),
     };
     const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log });
     return lifecycle.add({

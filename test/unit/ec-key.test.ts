@@ -1,26 +1,33 @@
 import { spawnSync } from 'node:child_process';
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { describe, expect, it } from 'vitest';
-import { makeEcKey } from '../../worker/ec-key.ts';
+import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
 import { lacks } from '../support/lacks.ts';
 
+const makeEcKey = (serial: string) => makeMarkedKey(serial, markOf('cvm-devices'));
 const serials = ['AA:BB:CC:DD:EE:FF', 'plain-1', 'under_score', '-', ':', '0', 'a'.repeat(128)];
 
 describe('EC key', () => {
   it('is P-256 in PKCS#8, and its CSR is for the same key', async () => {
-    const { privateKeyPem, csrPem } = await makeEcKey('S-1');
+    const { privateKeyPem, csrPem, keyDigest } = await makeEcKey('S-1');
     expect(privateKeyPem).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
     const key = createPrivateKey(privateKeyPem);
     expect(key.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
     const spki = createPublicKey(key).export({ format: 'der', type: 'spki' });
     expect(Buffer.from(new Pkcs10CertificateRequest(csrPem).publicKey.rawData)).toEqual(spki);
+    expect(keyDigest).toBe(createHash('sha256').update(spki).digest('hex'));
   });
 
-  it.each(serials)('has a signed CSR with the serial %s as its one common name, to the letter', async (serial) => {
+  it.each(serials)('has a signed CSR with the serial %s and our mark in its subject, to the letter', async (serial) => {
     const csr = new Pkcs10CertificateRequest((await makeEcKey(serial)).csrPem);
     expect(await csr.verify()).toBe(true);
-    expect(csr.subjectName.toJSON()).toEqual([{ CN: [serial] }]);
+    expect(csr.subjectName.toJSON()).toEqual([{ O: ['cvm-gateway'] }, { OU: ['cvm-devices'] }, { CN: [serial] }]);
+  });
+
+  it('bears the mark of its table, however long the name', () => {
+    expect(markOf('t'.repeat(255)).unit).toHaveLength(64);
+    expect(markOf('t'.repeat(254)).unit).not.toBe(markOf('t'.repeat(255)).unit);
   });
 
   it('is another one each time', async () => {

@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import { type Ask, boxOf } from '../../queue/ask.ts';
-import type { KeptReply, ReplyStore, SealedReply } from '../../queue/replies.ts';
+import type { ReplyStore, SealedReply } from '../../queue/replies.ts';
 import { deriveReplyKeys, openAnswer } from '../../queue/sealing.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
-import type { Certificate, Issuer, KeySource } from '../../worker/issuer.ts';
-import { CsrRefused, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
+import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 import { acknowledge, type Cycle, provision } from '../../worker/provision.ts';
+import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const keys = deriveReplyKeys(serial, token);
@@ -21,55 +21,39 @@ const ask: Ask = {
   receivedAt: 0,
 };
 
-/** An issuer that writes down what was done, in order, and fails where it is told to. */
-function journalIssuer() {
+/** A cloud that writes down what was done, in order, and fails where it is told to: before it acts, or with a lost answer. */
+function journalCloud(now: () => number) {
+  const cloud: Cloud = { certificates: new Map(), things: new Set() };
   const journal: string[] = [];
-  const live = new Set<string>();
   const fail = new Map<string, Error>();
+  const lose = new Set<Call>();
   let made = 0;
-  const step = async (name: string) => {
-    const error = fail.get(name);
-    if (error) throw error;
-    journal.push(name);
-  };
-  const issuer: Issuer = {
-    async issue(key: KeySource): Promise<Certificate> {
-      await step('issue');
-      const certificateId = `cert-${++made}`;
-      return {
-        certificateId,
-        certificateArn: `arn:${certificateId}`,
-        certificatePem: 'PEM',
-        ...(key === 'rsa' ? { privateKeyPem: `KEY-${made}` } : {}),
-      };
+  const issuer = createCloudIssuer(cloud, {
+    now,
+    makeId: () => `cert-${++made}`,
+    readCsr: (csrPem) => ({ keyDigest: `digest of ${csrPem}`, subject: {} }),
+    async step(call, act, about) {
+      const error = fail.get(call) ?? fail.get(`${call} ${about}`);
+      if (error) throw error;
+      journal.push(`${call} ${about}`);
+      const answer = act();
+      if (lose.delete(call)) throw new Error('the answer was lost');
+      return answer;
     },
-    ensureThing: () => step('ensureThing'),
-    attach: ({ certificateId }) => step(`attach ${certificateId}`),
-    async activate(certificateId) {
-      await step('activate');
-      live.add(certificateId);
-    },
-    async deactivate(certificateId) {
-      await step(`deactivate ${certificateId}`);
-      live.delete(certificateId);
-    },
-    async withdraw(certificateId) {
-      await step(`withdraw ${certificateId}`);
-      live.delete(certificateId);
-    },
-    endpoint: async () => 'endpoint.example',
-  };
-  return { issuer, journal, live, fail };
+  });
+  const live = () => [...cloud.certificates].filter(([, { active }]) => active).map(([id]) => id);
+  const count = (call: Call) => journal.filter((line) => line.startsWith(call)).length;
+  return { issuer, cloud, journal, live, fail, lose, count };
 }
 
 function memoryReplies() {
-  const kept = new Map<string, KeptReply>();
+  const kept = new Map<string, string>();
   const delivered: SealedReply[] = [];
   const replies: ReplyStore = {
     deliver: async (reply) => void delivered.push(reply),
-    keep: async (key, reply) => void kept.set(key, reply),
-    kept: async (key) => kept.get(key),
-    erase: async (key) => void kept.delete(key),
+    keep: async (key, certificateId, sealed) => void kept.set(`${key} ${certificateId}`, sealed),
+    kept: async (key, certificateId) => kept.get(`${key} ${certificateId}`),
+    erase: async (key, certificateId) => void kept.delete(`${key} ${certificateId}`),
     close: async () => {},
   };
   return { replies, kept, delivered };
@@ -77,8 +61,9 @@ function memoryReplies() {
 
 describe('the issuance cycle', () => {
   let now: number;
+  let madeKeys = 0;
   let registry: Registry;
-  let aws: ReturnType<typeof journalIssuer>;
+  let aws: ReturnType<typeof journalCloud>;
   let mail: ReturnType<typeof memoryReplies>;
   let cycle: Cycle;
   const answer = () => openAnswer(keys, box, mail.delivered.at(-1)?.sealed ?? '');
@@ -86,7 +71,7 @@ describe('the issuance cycle', () => {
   beforeEach(async () => {
     now = 1_000_000;
     registry = createMemoryRegistry();
-    aws = journalIssuer();
+    aws = journalCloud(() => now);
     mail = memoryReplies();
     cycle = {
       registry,
@@ -97,19 +82,27 @@ describe('the issuance cycle', () => {
       replayWindowMs: 86_400_000,
       leaseMs: 10_000,
       now: () => now,
+      makeKey: async () => {
+        const csrPem = `own CSR ${++madeKeys}`;
+        return { privateKeyPem: `PRIVATE KEY ${madeKeys}`, csrPem, keyDigest: `digest of ${csrPem}` };
+      },
     };
     await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: 0 });
   });
 
   it('goes live last: recorded and sealed before it is attached, attached before it is active', async () => {
     expect(await provision(ask, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: false });
-    expect(aws.journal.filter((name) => name !== 'ensureThing')).toEqual(['issue', 'attach cert-1', 'activate']);
+    expect(aws.journal.filter((line) => !/Thing|Endpoint/.test(line))).toEqual([
+      'CreateCertificate a new one',
+      'AttachPolicy cert-1',
+      'Activate cert-1',
+    ]);
     expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
     expect(answer()).toEqual({
       accepted: {
         certificateId: 'cert-1',
-        certificatePem: 'PEM',
-        privateKeyPem: 'KEY-1',
+        certificatePem: 'PEM cert-1',
+        privateKeyPem: 'KEY cert-1',
         thingName: serial,
         endpoint: 'endpoint.example',
         rootCaPem: 'ROOT',
@@ -134,15 +127,17 @@ describe('the issuance cycle', () => {
     now += cycle.replayWindowMs;
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
     expect(mail.kept.size).toBe(0);
-    expect(aws.live).toEqual(new Set(['cert-1']));
+    expect(aws.live()).toEqual(['cert-1']);
   });
 
   it('withdraws the certificate whose reply is lost before another goes live: still one', async () => {
     await provision(ask, cycle);
     mail.kept.clear();
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2', again: false });
-    expect(aws.live).toEqual(new Set(['cert-2']));
-    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('issue'));
+    expect(aws.live()).toEqual(['cert-2']);
+    expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(
+      aws.journal.lastIndexOf('CreateCertificate a new one'),
+    );
     expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-2' });
   });
 
@@ -153,7 +148,7 @@ describe('the issuance cycle', () => {
     expect(mail.kept.size).toBe(0);
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
     expect(await acknowledge(ack, cycle)).toBe(true);
-    expect(aws.live).toEqual(new Set(['cert-1']));
+    expect(aws.live()).toEqual(['cert-1']);
   });
 
   it('is not spent by an acknowledgement of another certificate or token', async () => {
@@ -164,29 +159,29 @@ describe('the issuance cycle', () => {
   });
 
   it('refuses a second question with another key, and keeps the first certificate', async () => {
-    await provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle);
-    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'two' }, cycle)).toMatchObject({
+    await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle);
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, cycle)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'KeyMismatch' },
     });
-    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).toMatchObject({
       outcome: 'accepted',
       certificateId: 'cert-1',
       again: true,
     });
-    expect(aws.live).toEqual(new Set(['cert-1']));
+    expect(aws.live()).toEqual(['cert-1']);
   });
 
   it('certifies the new key of a device that changed it before the first attempt ended', async () => {
-    aws.fail.set('activate', new Error('away'));
-    await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'one' }, cycle)).rejects.toThrow();
+    aws.fail.set('Activate', new Error('away'));
+    await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).rejects.toThrow();
     aws.fail.clear();
-    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'two' }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, cycle)).toMatchObject({
       outcome: 'accepted',
       certificateId: 'cert-2',
     });
-    expect(aws.journal).toContain('withdraw cert-1');
-    expect(aws.live).toEqual(new Set(['cert-2']));
+    expect(aws.journal).toContain('DeleteCertificate cert-1');
+    expect(aws.live()).toEqual(['cert-2']);
   });
 
   it('refuses a wrong token before anything is made', async () => {
@@ -197,27 +192,32 @@ describe('the issuance cycle', () => {
     expect(aws.journal).toEqual([]);
   });
 
-  it.each(['attach cert-1', 'activate'])('carries on with the same certificate after an outage at %s', async (step) => {
-    aws.fail.set(step, new Error('away'));
-    await expect(provision(ask, cycle)).rejects.toThrow('away');
-    aws.fail.clear();
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
-    expect(aws.live).toEqual(new Set(['cert-1']));
-  });
+  it.each(['AttachPolicy cert-1', 'AttachThingPrincipal', 'Activate'])(
+    'carries on with the same certificate after an outage at %s',
+    async (step) => {
+      aws.fail.set(step, new Error('away'));
+      await expect(provision(ask, cycle)).rejects.toThrow('away');
+      aws.fail.clear();
+      expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+      expect(aws.live()).toEqual(['cert-1']);
+    },
+  );
 
   it('withdraws the recorded certificate whose sealed reply is gone before it issues another', async () => {
-    aws.fail.set('attach cert-1', new Error('away'));
+    aws.fail.set('AttachPolicy cert-1', new Error('away'));
     await expect(provision(ask, cycle)).rejects.toThrow('away');
     mail.kept.clear();
     aws.fail.clear();
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-    expect(aws.journal).toContain('withdraw cert-1');
-    expect(aws.journal.indexOf('withdraw cert-1')).toBeLessThan(aws.journal.lastIndexOf('issue'));
-    expect(aws.live).toEqual(new Set(['cert-2']));
+    expect(aws.journal).toContain('DeleteCertificate cert-1');
+    expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(
+      aws.journal.lastIndexOf('CreateCertificate a new one'),
+    );
+    expect(aws.live()).toEqual(['cert-2']);
   });
 
   it('does not wait for its own lease after an outage', async () => {
-    aws.fail.set('issue', new IssuerThrottled('CreateKeysAndCertificate'));
+    aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
     await expect(provision(ask, cycle)).rejects.toThrow(IssuerThrottled);
     aws.fail.clear();
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted' });
@@ -234,7 +234,7 @@ describe('the issuance cycle', () => {
       },
     };
     expect(await provision(ask, { ...cycle, issuer: slow })).toMatchObject({ outcome: 'busy' });
-    expect(aws.journal).toContain('withdraw cert-1');
+    expect(aws.journal).toContain('DeleteCertificate cert-1');
     expect(mail.delivered).toEqual([]);
   });
 
@@ -244,8 +244,8 @@ describe('the issuance cycle', () => {
   });
 
   it('gives the right back when AWS refuses the CSR', async () => {
-    aws.fail.set('issue', new CsrRefused('unsupported key'));
-    expect(await provision({ ...ask, csrPem: 'CSR' }, cycle)).toMatchObject({
+    aws.fail.set('CreateCertificate', new CsrRefused('unsupported key'));
+    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'InvalidCsr' },
     });
@@ -264,18 +264,21 @@ describe('the issuance cycle', () => {
     const newToken = 'another-horse-another-battery';
     await registry.reissue(device, hashToken(newToken));
     const again = { ...ask, tokenHash: hashToken(newToken), replyKey: deriveReplyKeys(serial, newToken).publicKey };
-    aws.fail.set('attach cert-2', new Error('away'));
+    aws.fail.set('AttachPolicy cert-2', new Error('away'));
     await expect(provision(again, cycle)).rejects.toThrow('away');
-    expect(aws.live).toEqual(new Set(['cert-1']));
+    expect(aws.live()).toEqual(['cert-1']);
     aws.fail.clear();
     expect(await provision(again, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-    expect(aws.live).toEqual(new Set(['cert-2']));
-    const order = aws.journal.filter((name) => /cert-1|activate/.test(name)).slice(-3);
-    expect(order).toEqual(['deactivate cert-1', 'activate', 'withdraw cert-1']);
+    expect(aws.live()).toEqual(['cert-2']);
+    const order = aws.journal.filter((line) => /^(DeleteC|Activate)/.test(line)).slice(-2);
+    expect(order).toEqual(['DeleteCertificate cert-1', 'Activate cert-2']);
   });
 
   it('tells the device to come back, and the operator what to change, where AWS refuses for good', async () => {
-    aws.fail.set('attach cert-1', new IssuerRefused('AttachPolicy', new Error('no such policy'), 'create the policy'));
+    aws.fail.set(
+      'AttachPolicy cert-1',
+      new IssuerRefused('AttachPolicy', new Error('no such policy'), 'create the policy'),
+    );
     expect(await provision(ask, cycle)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'UpstreamUnavailable', retryAfterSeconds: 300 },
@@ -286,16 +289,17 @@ describe('the issuance cycle', () => {
   });
 
   it('begins anew when AWS no longer knows the certificate of an earlier attempt', async () => {
-    aws.fail.set('activate', new Error('away'));
+    aws.fail.set('Activate', new Error('away'));
     await expect(provision(ask, cycle)).rejects.toThrow('away');
     aws.fail.clear();
-    aws.fail.set('attach cert-1', new IssuerRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
+    aws.cloud.certificates.delete('cert-1');
+    aws.fail.set('AttachPolicy cert-1', new IssuerRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
     expect(await provision(ask, cycle)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'UpstreamUnavailable' },
     });
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-    expect(aws.live).toEqual(new Set(['cert-2']));
+    expect(aws.live()).toEqual(['cert-2']);
   });
 
   it('leaves nothing live when the operator blocks the device in the middle of an attempt', async () => {
@@ -308,9 +312,91 @@ describe('the issuance cycle', () => {
       },
     };
     expect(await provision(ask, { ...cycle, issuer: blocking })).toMatchObject({ outcome: 'busy' });
-    expect(aws.live).toEqual(new Set());
+    expect(aws.live()).toEqual([]);
     expect(mail.delivered).toEqual([]);
     expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
+  });
+
+  describe.each([
+    ['a CSR', { csrPem: 'CSR', keyDigest: 'digest of CSR' }],
+    ['a key made at the gateway', { key: 'ec' as const }],
+  ])('with %s, when the answer of the create call was lost', (_flow, flow) => {
+    const question = { ...ask, ...flow };
+
+    it('adopts the certificate: no second one is made, and the device gets the key that fits', async () => {
+      aws.lose.add('CreateCertificate');
+      await expect(provision(question, cycle)).rejects.toThrow('lost');
+      expect(await provision(question, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+      expect(aws.count('CreateCertificate')).toBe(1);
+      expect(aws.live()).toEqual(['cert-1']);
+      expect(answer()).toMatchObject({ accepted: { certificateId: 'cert-1' } });
+      expect(await registry.find(serial)).not.toHaveProperty('creates');
+      if ('key' in flow)
+        expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
+    });
+
+    it('makes another for the same key when it cannot be found, and remembers that there may be one', async () => {
+      aws.lose.add('CreateCertificate');
+      await expect(provision(question, cycle)).rejects.toThrow('lost');
+      const found = aws.cloud.certificates.get('cert-1');
+      aws.cloud.certificates.delete('cert-1');
+      expect(await provision(question, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+      expect((await registry.find(serial))?.creates).toEqual({ 1: { at: now, keyDigest: found?.keyDigest } });
+      expect(aws.cloud.certificates.get('cert-2')?.keyDigest).toBe(found?.keyDigest);
+    });
+  });
+
+  it('remembers the time of an RSA create call whose answer was lost', async () => {
+    aws.lose.add('CreateCertificate');
+    await expect(provision(ask, cycle)).rejects.toThrow('lost');
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect((await registry.find(serial))?.creates).toEqual({ 1: { at: now } });
+  });
+
+  it('forgets a create call that AWS throttled', async () => {
+    aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
+    await expect(provision(ask, cycle)).rejects.toThrow(IssuerThrottled);
+    expect(await registry.find(serial)).not.toHaveProperty('creates');
+  });
+
+  it('creates nothing when it was frozen after it wrote down that it would', async () => {
+    const frozen: Registry = {
+      ...registry,
+      async intend(...call) {
+        const noted = await registry.intend(...call);
+        now += cycle.leaseMs + 1;
+        return noted;
+      },
+    };
+    await expect(provision(ask, { ...cycle, registry: frozen })).rejects.toThrow('too late');
+    expect(aws.count('CreateCertificate')).toBe(0);
+  });
+
+  it('leaves alone a certificate that another attempt adopted, when it comes too late to record it', async () => {
+    const question = { ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' };
+    const slow: Issuer = {
+      ...aws.issuer,
+      async issue(key) {
+        const made = await aws.issuer.issue(key);
+        await provision(question, cycle);
+        return made;
+      },
+    };
+    expect(await provision(question, { ...cycle, issuer: slow })).toMatchObject({ outcome: 'busy' });
+    expect(aws.count('CreateCertificate')).toBe(1);
+    expect(aws.live()).toEqual(['cert-1']);
+  });
+
+  it('never carries on with a certificate that was condemned', async () => {
+    aws.fail.set('Activate', new Error('away'));
+    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    aws.fail.clear();
+    now += 1_000_000;
+    const row = await registry.find(serial);
+    if (row) await registry.expire(row);
+    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(aws.cloud.certificates.has('cert-1')).toBe(false);
+    expect(await registry.find(serial)).not.toHaveProperty('condemned');
   });
 
   it('uses policy, thing type and thing group that the row names', async () => {

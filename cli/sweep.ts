@@ -1,0 +1,83 @@
+import { Command, InvalidArgumentError } from 'commander';
+import type { Registry } from '../registry/registry.ts';
+import type { SweepLease } from '../registry/sweep-lease.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { markOf } from '../worker/ec-key.ts';
+import type { Issuer } from '../worker/issuer.ts';
+import { type Finding, type SweepSummary, sweep } from '../worker/sweep.ts';
+import { sweepAlone } from '../worker/sweeper.ts';
+import { durationMs } from './duration.ts';
+
+export type SweepContext = {
+  settings(): Settings;
+  table(): { registry: Registry; lease: SweepLease };
+  issuer(callsPerSecond: number): Issuer;
+  write(line: string): void;
+  now(): number;
+};
+
+type Options = { dryRun?: boolean; json?: boolean; grace?: number; rate: number };
+
+export function sweepCommand(context: SweepContext, defaultRate: number): Command {
+  return new Command('sweep')
+    .description(
+      'compare the table with AWS IoT Core, and put right what a crash or a lost answer left behind. The worker does this by itself, every CVM_SWEEP_INTERVAL',
+    )
+    .option('--dry-run', 'only say what would be done')
+    .option('--grace <duration>', 'leave alone what is younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
+    .option('--rate <n>', 'calls a second of each AWS operation', rate, defaultRate)
+    .option('--json', 'print the outcome as JSON')
+    .action((options: Options) => run(context, options));
+}
+
+async function run(context: SweepContext, options: Options): Promise<void> {
+  const { registry, lease } = context.table();
+  const { table, sweep: set } = context.settings();
+  const dryRun = options.dryRun ?? false;
+  const findings: Finding[] = [];
+  const summary = await sweepAlone(
+    lease,
+    (stopped) =>
+      sweep({
+        registry,
+        issuer: context.issuer(options.rate),
+        mark: markOf(table),
+        graceMs: options.grace ?? set.graceMs,
+        dryRun,
+        now: context.now,
+        report: (finding) => findings.push(finding),
+        stopped,
+      }),
+    { now: context.now },
+  );
+  if (summary === undefined) {
+    console.error('cvm: another sweep is under way; nothing was done');
+    process.exitCode = 1;
+    return;
+  }
+  if (options.json) context.write(JSON.stringify({ ...summary, found: findings }));
+  else
+    for (const line of [...findings.map((finding) => lineOf(finding, dryRun)), closing(summary)]) context.write(line);
+}
+
+function lineOf({ kind, serial, certificateId, action, cure }: Finding, dryRun: boolean): string {
+  const done = action === 'reported' || action === 'left' || !dryRun ? action : `would be ${action}`;
+  return [
+    kind.padEnd(22),
+    serial ?? '-',
+    certificateId ?? '-',
+    done,
+    ...(cure === undefined ? [] : [`→ ${cure}`]),
+  ].join('  ');
+}
+
+function closing({ devices, certificates, findings, ms }: SweepSummary): string {
+  const found = Object.values(findings).reduce((sum, count) => sum + count, 0);
+  return `${devices} devices and ${certificates} certificates compared in ${(ms / 1000).toFixed(1)} s: ${found === 0 ? 'nothing to do' : `${found} findings`}`;
+}
+
+function rate(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('It must be a number above 0.');
+  return value;
+}

@@ -1,0 +1,60 @@
+import type { Device, Registry, Removal } from '../registry/registry.ts';
+import type { Issuer } from './issuer.ts';
+import { withdrawCondemned } from './withdrawal.ts';
+
+/**
+ * What an operator does to one device. Each begins with one conditional write that decides, and from which on no attempt
+ * under way can write any more; what follows may be repeated, and is finished by the sweeper when it is interrupted.
+ * `changed`: the row is not as it was read; nothing was done.
+ */
+type Parts = { readonly registry: Registry; issuer(): Promise<Issuer> };
+
+/** A new token. The certificate in use works until the new one goes live; a half-done one goes now. */
+export async function reissue(
+  device: Device,
+  token: { readonly hash: string; readonly expiresAt?: number },
+  { registry, issuer }: Parts,
+): Promise<'done' | 'changed'> {
+  if (!(await registry.reissue(device, token.hash, token.expiresAt))) return 'changed';
+  const row = await registry.find(device.serial);
+  if (row?.condemned !== undefined) await withdrawCondemned(row, { registry, issuer: await issuer() });
+  return 'done';
+}
+
+/** The table first: from then on no attempt can finish. Then the certificates, also when the table said so already. */
+export async function block(device: Device, { registry, issuer }: Parts): Promise<'done' | 'changed'> {
+  if (device.applyState !== -2 && !(await registry.block(device))) return 'changed';
+  for (const id of [device.certificateId, device.previousCertificateId])
+    if (id !== undefined) await (await issuer()).deactivate(id);
+  return 'done';
+}
+
+export async function unblock(device: Device, { registry, issuer }: Parts): Promise<'done' | 'changed'> {
+  if (device.applyState === -2 && !(await registry.unblock(device))) return 'changed';
+  // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
+  const live = device.issuedAt === undefined ? device.previousCertificateId : device.certificateId;
+  if (live !== undefined) await (await issuer()).activate(live);
+  return 'done';
+}
+
+/** `waits`: everything is gone but the row, which stays until a sweep has looked for what a lost answer may have left. */
+export async function remove(
+  device: Device,
+  removal: Removal,
+  { registry, issuer }: Parts,
+): Promise<'done' | 'changed' | 'waits'> {
+  if (device.removal === undefined && !(await registry.retire(device, removal))) return 'changed';
+  const row = await registry.find(device.serial);
+  if (row?.removal === undefined) return 'done';
+  return finishRemoval(row, { registry, issuer: await issuer() });
+}
+
+/** The rest of a removal that was decided. */
+export async function finishRemoval(
+  device: Device,
+  { registry, issuer }: { readonly registry: Registry; readonly issuer: Issuer },
+): Promise<'done' | 'waits'> {
+  await withdrawCondemned(device, { registry, issuer });
+  if (device.removal === 'with-thing') await issuer.removeThing(device.serial);
+  return (await registry.remove(device)) ? 'done' : 'waits';
+}

@@ -1,0 +1,32 @@
+import type { Device, Registry } from '../registry/registry.ts';
+import type { Issuer } from './issuer.ts';
+
+type Parts = { readonly registry: Registry; readonly issuer: Issuer };
+
+/** Deletes what the row has condemned, and notes that it is gone. Safe to repeat, and for several at once. */
+export async function withdrawCondemned(
+  { serial, condemned = [] }: Pick<Device, 'serial' | 'condemned'>,
+  { registry, issuer }: Parts,
+): Promise<void> {
+  for (const certificateId of condemned) {
+    await issuer.withdraw(certificateId);
+    await registry.absolve(serial, certificateId);
+  }
+}
+
+/**
+ * Takes back a certificate that an attempt made, or made live, and that the row does not name as that attempt's any
+ * more. Condemned first: another attempt may have adopted it, and then it stays.
+ * @returns whether it is deleted
+ */
+export async function abandon(serial: string, certificateId: string, parts: Parts): Promise<boolean> {
+  const verdict = await parts.registry.condemn(serial, certificateId);
+  if (verdict === 'in-use') {
+    const row = await parts.registry.find(serial);
+    if (row?.applyState === -2) await parts.issuer.deactivate(certificateId);
+    return false;
+  }
+  if (verdict === 'condemned') await withdrawCondemned({ serial, condemned: [certificateId] }, parts);
+  else await parts.issuer.withdraw(certificateId);
+  return true;
+}
