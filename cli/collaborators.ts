@@ -4,6 +4,7 @@ import { loadTlsMaterial } from '../broker/tls/site-ca.ts';
 import { createAskQueue } from '../queue/bullmq.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
+import { sealer } from '../queue/sealing.ts';
 import { createDynamoRegistry } from '../registry/dynamodb.ts';
 import type { Registry } from '../registry/registry.ts';
 import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease.ts';
@@ -88,6 +89,7 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
     leaseMs,
     now: Date.now,
     makeKey: (serial) => makeEcKey(serial, mark),
+    seal: sealer,
   };
   const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log }));
   const issuer = connectIssuer(with_, sweepCallsPerSecond);

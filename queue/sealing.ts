@@ -20,21 +20,22 @@ export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
   return { publicKey: pair.publicKey.toString('base64url'), pair };
 }
 
-/**
- * Seals a private key to the holder of a token, before there is a certificate for it: from then on the gateway itself
- * cannot read it.
- */
-export function sealPrivateKey(publicKey: string, box: string, privateKeyPem: string): string {
-  return sealed(publicKey, privateKeyInfo, box, privateKeyPem);
-}
+/** Seals to the holder of a token. The box is bound in: what is sealed cannot be passed off as another's. */
+export type Sealer = {
+  /**
+   * A private key, before there is a certificate for it: from then on the gateway itself cannot read it.
+   * @param publicKey of the token, as in `ReplyKeys`
+   */
+  privateKey(publicKey: string, box: string, privateKeyPem: string): string;
+  /** @param sealedKey the private key that goes with the answer, as `privateKey` sealed it */
+  answer(publicKey: string, box: string, answer: Answer, sealedKey?: string): string;
+};
 
-/**
- * Seals an answer to the holder of a token. The box is bound in: a sealed answer cannot be passed off as another's.
- * @param sealedKey the private key that goes with it, as `sealPrivateKey` made it
- */
-export function sealAnswer(publicKey: string, box: string, answer: Answer, sealedKey?: string): string {
-  return sealed(publicKey, info, box, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey }));
-}
+export const sealer: Sealer = {
+  privateKey: (publicKey, box, privateKeyPem) => sealed(publicKey, privateKeyInfo, box, privateKeyPem),
+  answer: (publicKey, box, answer, sealedKey) =>
+    sealed(publicKey, info, box, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey })),
+};
 
 /** The answer, or undefined when it was not sealed to these keys and this box. */
 export function openAnswer(keys: ReplyKeys, box: string, text: string): Answer | undefined {

@@ -121,7 +121,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             TableName: table,
             Key: key(request.serial),
             UpdateExpression:
-              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) ADD attempt :one',
+              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE deleted ADD attempt :one',
             ConditionExpression: mayClaim,
             ExpressionAttributeNames: { '#timestamp': 'timestamp' },
             ExpressionAttributeValues: {
@@ -178,7 +178,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             ...(createdBy === undefined ? [] : ['creates.#by']),
           ],
         }),
-        ConditionExpression: `${currentAttempt} AND NOT contains(condemned, :cert)`,
+        ConditionExpression: `${currentAttempt} AND NOT contains(condemned, :cert) AND NOT contains(deleted, :cert)`,
         ...(createdBy === undefined ? {} : { ExpressionAttributeNames: { '#by': String(createdBy) } }),
         ExpressionAttributeValues: {
           ':applying': N(1),
@@ -220,7 +220,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       const { now, leaseMs } = request;
       const taken = await update(device.serial, {
         UpdateExpression:
-          'SET applyState = :applying, #timestamp = :now, attempt = :next, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE issuedAt',
+          'SET applyState = :applying, #timestamp = :now, attempt = :next, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE issuedAt, deleted',
         ConditionExpression: 'applyState = :registered AND attempt = :attempt AND attribute_not_exists(deliveredAt)',
         ExpressionAttributeNames: { '#timestamp': 'timestamp' },
         ExpressionAttributeValues: {
@@ -275,7 +275,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
 
     async absolve(serial, certificateId) {
       await update(serial, {
-        UpdateExpression: 'DELETE condemned :certs',
+        UpdateExpression: 'ADD deleted :certs DELETE condemned :certs',
         ConditionExpression: 'attribute_exists(productId)',
         ExpressionAttributeValues: { ':certs': SS([certificateId]) },
       });
@@ -445,6 +445,7 @@ function deviceOf(item: Item): Device {
     ...createsOf(item),
     ...ownKeyOf(item),
     ...(item.condemned?.SS === undefined ? {} : { condemned: item.condemned.SS }),
+    ...(item.deleted?.SS === undefined ? {} : { deleted: item.deleted.SS }),
     ...(item.removal?.S === undefined ? {} : { removal: item.removal.S as Removal }),
   };
 }

@@ -50,7 +50,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     },
     async record(serial, attempt, { certificateId, keyDigest, createdBy }) {
       return write(serial, attempt, (row) => {
-        if (row.condemned?.includes(certificateId)) return false;
+        if ([...(row.condemned ?? []), ...(row.deleted ?? [])].includes(certificateId)) return false;
         const { keyDigest: _earlier, ...rest } = without(row, createdBy === undefined ? [] : [String(createdBy)]);
         return { ...rest, certificateId, ...(keyDigest === undefined ? {} : { keyDigest }) };
       });
@@ -96,7 +96,8 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
       const { condemned = [], ...row } = rows.get(serial) ?? {};
       if (!('serial' in row)) return;
       const left = condemned.filter((id) => id !== certificateId);
-      put({ ...row, ...(left.length === 0 ? {} : { condemned: left }) });
+      const deleted = [...new Set([...(row.deleted ?? []), certificateId])];
+      put({ ...row, ...(left.length === 0 ? {} : { condemned: left }), deleted });
     },
     async resolve(device, attempts) {
       return decide(device, (row) => without(row, attempts));
@@ -157,7 +158,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
   };
 
   function taken(row: Device, request: ClaimRequest): Claim {
-    const { claimant: _earlier, ...rest } = row;
+    const { claimant: _earlier, deleted: _beforeIt, ...rest } = row;
     const device: Device = {
       ...rest,
       applyState: 1,

@@ -53,6 +53,8 @@ export type Device = {
   readonly ownKey?: OwnKey;
   /** certificates that are to be deleted: decided, so that no attempt carries on with them. None may be there when another goes live */
   readonly condemned?: readonly string[];
+  /** certificates that were condemned and deleted while this attempt was under way: it may have found one before */
+  readonly deleted?: readonly string[];
   /** an operator removes this device: its certificates go, then (unless it is kept) its thing, then this row */
   readonly removal?: Removal;
 };
@@ -110,7 +112,7 @@ export interface Registry {
   claim(request: ClaimRequest): Promise<Claim>;
   /** Notes that this attempt is about to create a certificate, and for which key. */
   intend(serial: string, attempt: number, call: CreateCall, ownKey?: OwnKey): Promise<boolean>;
-  /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is condemned. */
+  /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is condemned or deleted. */
   record(serial: string, attempt: number, certificate: Recorded): Promise<boolean>;
   /** Condemns the row's certificate: from now on no attempt carries on with it. */
   discard(serial: string, attempt: number, certificateId: string): Promise<boolean>;
@@ -133,7 +135,7 @@ export interface Registry {
    * the device can record it any more.
    */
   condemn(serial: string, certificateId: string): Promise<'condemned' | 'in-use' | 'no-row'>;
-  /** A condemned certificate is deleted. */
+  /** A condemned certificate is deleted. Until another attempt begins it still cannot be recorded. */
   absolve(serial: string, certificateId: string): Promise<void>;
   /** Nothing is to be looked for any more that the create calls of these attempts may have left. */
   resolve(device: Device, attempts: readonly string[]): Promise<boolean>;

@@ -4,7 +4,7 @@ import type { Answer, Credentials } from '../protocol/reply.ts';
 import type { Ack, Ask } from '../queue/ask.ts';
 import { boxOf } from '../queue/ask.ts';
 import type { ReplyStore } from '../queue/replies.ts';
-import { sealAnswer, sealPrivateKey } from '../queue/sealing.ts';
+import type { Sealer } from '../queue/sealing.ts';
 import type { Device, OwnKey, Registry } from '../registry/registry.ts';
 import type { EcKey } from './ec-key.ts';
 import { type Certificate, CsrRefused, didNothing, type Issuer, IssuerRefused, type KeySource } from './issuer.ts';
@@ -25,6 +25,7 @@ export type Cycle = {
   now(): number;
   /** a key pair for a device that leaves it to the gateway */
   makeKey(serial: string): Promise<EcKey>;
+  readonly seal: Sealer;
 };
 
 /** `busy`: another attempt of the same device is under way; ask again later. */
@@ -160,7 +161,7 @@ async function issueAndRecord(ask: Ask, box: string, device: Device, cycle: Cycl
 
   // 5 seal: an RSA private key exists nowhere else, so it is safe before the certificate is live
   const accepted = credentials(certificate, serial, endpoint, cycle.rootCaPem);
-  const sealed = sealAnswer(ask.replyKey, box, { accepted }, sealedKey);
+  const sealed = cycle.seal.answer(ask.replyKey, box, { accepted }, sealedKey);
   await replies.keep(box, certificateId, sealed, cycle.replayWindowMs);
   await thing;
   return { certificateId, sealed };
@@ -228,7 +229,7 @@ async function keyFor(ask: Ask, box: string, device: Device, cycle: Cycle): Prom
   const { ownKey: earlier } = device;
   if (earlier !== undefined) return { source: { csrPem: earlier.csrPem }, ...earlier };
   const { privateKeyPem, csrPem, keyDigest } = await cycle.makeKey(ask.serial);
-  const sealedKey = sealPrivateKey(ask.replyKey, box, privateKeyPem);
+  const sealedKey = cycle.seal.privateKey(ask.replyKey, box, privateKeyPem);
   return { source: { csrPem }, keyDigest, sealedKey, ownKey: { csrPem, keyDigest, sealedKey } };
 }
 
@@ -289,7 +290,7 @@ async function reject(
   cycle: Cycle,
 ): Promise<Extract<Provisioned, { outcome: 'rejected' }>> {
   const answer: Answer = { rejected: reason };
-  await cycle.replies.deliver({ askId: ask.askId, box, sealed: sealAnswer(ask.replyKey, box, answer) });
+  await cycle.replies.deliver({ askId: ask.askId, box, sealed: cycle.seal.answer(ask.replyKey, box, answer) });
   return { outcome: 'rejected', problem: reason };
 }
 

@@ -320,6 +320,10 @@ export function registryContract(
       expect(await registry.record(serial, 1, { certificateId: 'd' })).toBe(true);
       await registry.absolve(serial, 'c');
       expect(await registry.find(serial)).not.toHaveProperty('condemned');
+      // this attempt may have found it before it was deleted
+      expect(await registry.record(serial, 1, { certificateId: 'c' })).toBe(false);
+      await claim(serial, { now: now + leaseMs });
+      expect(await registry.find(serial)).not.toHaveProperty('deleted');
     });
 
     it('condemns what no row names, and nothing else', async () => {

@@ -10,6 +10,7 @@ import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { createAskQueue } from '../../queue/bullmq.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
+import { sealer } from '../../queue/sealing.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import type { Enrolment } from '../../registry/registry.ts';
 import { ensureTable } from '../../registry/setup.ts';
@@ -67,6 +68,7 @@ export async function startGateway(options: { logLevel?: string; replayWindowMs?
       leaseMs: 3000,
       now: Date.now,
       makeKey: (serial: string) => makeEcKey(serial, markOf(table)),
+      seal: sealer,
     };
     const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log });
     return lifecycle.add({

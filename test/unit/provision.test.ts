@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import { type Ask, boxOf } from '../../queue/ask.ts';
 import type { ReplyStore, SealedReply } from '../../queue/replies.ts';
-import { deriveReplyKeys, openAnswer } from '../../queue/sealing.ts';
+import { deriveReplyKeys, openAnswer, sealer } from '../../queue/sealing.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
@@ -82,6 +82,7 @@ describe('the issuance cycle', () => {
       replayWindowMs: 86_400_000,
       leaseMs: 10_000,
       now: () => now,
+      seal: sealer,
       makeKey: async () => {
         const csrPem = `own CSR ${++madeKeys}`;
         return { privateKeyPem: `PRIVATE KEY ${madeKeys}`, csrPem, keyDigest: `digest of ${csrPem}` };

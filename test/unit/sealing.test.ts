@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { boxOf } from '../../queue/ask.ts';
-import { deriveReplyKeys, openAnswer, sealAnswer } from '../../queue/sealing.ts';
+import { deriveReplyKeys, openAnswer, sealer } from '../../queue/sealing.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const box = boxOf(serial, hashToken(token));
@@ -10,7 +10,7 @@ const answer = { rejected: problems.blocked };
 
 describe('a sealed answer', () => {
   const keys = deriveReplyKeys(serial, token);
-  const sealed = sealAnswer(keys.publicKey, box, answer);
+  const sealed = sealer.answer(keys.publicKey, box, answer);
 
   it('opens again from the token alone, at any broker', () => {
     expect(openAnswer(deriveReplyKeys(serial, token), box, sealed)).toEqual(answer);
@@ -32,7 +32,21 @@ describe('a sealed answer', () => {
     expect(Buffer.from(sealed, 'base64url').includes('blocked')).toBe(false);
   });
 
+  it('carries a private key that was sealed before there was an answer, for the holder of the token alone', () => {
+    const credentials = { certificateId: 'c', certificatePem: 'P', thingName: serial, endpoint: 'e', rootCaPem: 'R' };
+    const sealedKey = sealer.privateKey(keys.publicKey, box, 'PRIVATE');
+    const both = sealer.answer(keys.publicKey, box, { accepted: credentials }, sealedKey);
+    expect(openAnswer(keys, box, both)).toEqual({ accepted: { ...credentials, privateKeyPem: 'PRIVATE' } });
+    expect(openAnswer(deriveReplyKeys(serial, 'x'), box, both)).toBeUndefined();
+    const foreign = sealer.privateKey(keys.publicKey, boxOf('SN-2', hashToken(token)), 'PRIVATE');
+    expect(
+      openAnswer(keys, box, sealer.answer(keys.publicKey, box, { accepted: credentials }, foreign)),
+    ).toBeUndefined();
+    // a sealed key is not an answer
+    expect(openAnswer(keys, box, sealedKey)).toBeUndefined();
+  });
+
   it('is different each time', () => {
-    expect(sealAnswer(keys.publicKey, box, answer)).not.toBe(sealed);
+    expect(sealer.answer(keys.publicKey, box, answer)).not.toBe(sealed);
   });
 });
