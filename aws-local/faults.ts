@@ -21,6 +21,7 @@ export type FaultRule = z.infer<typeof rule>;
 /** What can go wrong with AWS, dialled while it runs. */
 export function createFaults(random: () => number = Math.random) {
   let rules: (FaultRule & { left: number })[] = [];
+  const struck = new Map<string, number>();
 
   function strikes(operation: string): FaultRule[] {
     return rules.filter((candidate) => {
@@ -30,6 +31,8 @@ export function createFaults(random: () => number = Math.random) {
         operation.startsWith(`${candidate.operation}.`);
       if (!meant || candidate.left <= 0 || random() >= (candidate.probability ?? 1)) return false;
       candidate.left--;
+      const counted = `${operation} ${candidate.kind}`;
+      struck.set(counted, (struck.get(counted) ?? 0) + 1);
       return true;
     });
   }
@@ -42,6 +45,8 @@ export function createFaults(random: () => number = Math.random) {
         .parse(next)
         .map((each) => ({ ...each, left: each.times ?? Number.POSITIVE_INFINITY }));
     },
+    /** how often each kind struck each operation: `<operation> <kind>` → times */
+    struck: (): Record<string, number> => Object.fromEntries(struck),
     get: (): FaultRule[] => rules.map(({ left: _left, ...each }) => each),
     /** Lets the faults of a call happen. @returns whether its answer is to be lost @throws what AWS would answer */
     async strike(operation: string): Promise<{ loseAnswer: boolean }> {

@@ -62,8 +62,13 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   async function admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url === '/_local/health') return answer(response, 200, { status: 'ok' });
     if (request.url === '/_local/stats') return answer(response, 200, Object.fromEntries(calls));
+    if (request.url === '/_local/struck') return answer(response, 200, faults.struck());
     if (request.url !== '/_local/faults')
-      throw new ApiError('ResourceNotFoundException', 'There is /_local/health, /_local/stats and /_local/faults', 404);
+      throw new ApiError(
+        'ResourceNotFoundException',
+        'There is /_local/health, /_local/stats, /_local/struck and /_local/faults',
+        404,
+      );
     if (request.method === 'PUT') setFaults(await readJson(request));
     if (request.method === 'DELETE') faults.set([]);
     answer(response, 200, faults.get());

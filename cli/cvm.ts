@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -14,11 +14,13 @@ import { simCommand } from './sim.ts';
 import { sweepCommand } from './sweep.ts';
 import { upCommand } from './up.ts';
 
-const packageFile = new URL(
-  import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json',
-  import.meta.url,
-);
-const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
+// one folder up from the source, two from what is built
+const packageFile = ['../package.json', '../../package.json']
+  .map((path) => new URL(path, import.meta.url))
+  .find((file) => existsSync(file));
+const { version } = JSON.parse(packageFile ? readFileSync(packageFile, 'utf8') : '{"version":"0"}') as {
+  version: string;
+};
 
 const print = (line: string) => console.log(line);
 

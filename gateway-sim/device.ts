@@ -16,58 +16,95 @@ export type Outcome =
   | { readonly kind: 'wrong'; readonly reason: string; readonly attempts: number }
   | { readonly kind: 'timedOut'; readonly attempts: number };
 
+/** What an accepted device stores in its flash. PEM. */
+export type Stored = {
+  readonly serial: string;
+  readonly certificateId: string;
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+};
+
 type Reply = {
   status?: string;
   id?: string;
   errorCode?: string;
+  retryAfter?: number;
   certificateId?: string;
   certificatePem?: string;
   privateKey?: string;
   thingName?: string;
 };
 
-/** How long one connection waits for its answer, and the longest pause before the next, in milliseconds. */
-const patienceMs = 120_000;
-const maxPauseMs = 30_000;
+/** How long one connection waits for its answer, the longest pause before the next, and how often it acknowledges. */
+const [patienceMs, maxPauseMs, maxAcknowledgements] = [120_000, 30_000, 5];
+
+export type DeviceOptions = {
+  /** for all its attempts together, in milliseconds */
+  readonly timeoutMs: number;
+  /** for the answer on one connection, in milliseconds */
+  readonly patienceMs?: number;
+  /** between two attempts, at most, in milliseconds */
+  readonly maxPauseMs?: number;
+  /** before it acknowledges, as firmware writes to flash before it does */
+  readonly store?: (stored: Stored) => void;
+};
 
 /**
- * One device as firmware would be: connect, subscribe, ask, wait; when the connection breaks, try again with full jitter.
+ * One device as firmware would be: connect, subscribe, ask, wait; when the connection breaks, or the answer says when to
+ * come back, try again with full jitter. What it was given it stores, and then acknowledges.
  * Latency runs from the first request to the accepted answer.
  */
 export async function runDevice(
   gateway: Gateway,
-  { serial, token }: Credential,
+  credential: Credential,
   flow: Flow,
-  timeoutMs: number,
+  options: DeviceOptions,
 ): Promise<Outcome> {
+  const { serial, token } = credential;
   const own = flow === 'csr' ? await makeDeviceKey(serial) : undefined;
   const request = { token, ...(own === undefined ? { key: flow } : { csr: own.csrPem }) };
-  const deadline = performance.now() + timeoutMs;
-  let attempts = 0;
+  const deadline = performance.now() + options.timeoutMs;
   let asked: number | undefined;
+  const onAsk = () => {
+    asked ??= performance.now();
+  };
+  let attempts = 0;
   while (performance.now() < deadline) {
     attempts++;
-    try {
-      const id = randomUUID();
-      const reply = await askOnce(
-        gateway,
-        serial,
-        { ...request, id },
-        Math.min(patienceMs, deadline - performance.now()),
-        () => {
-          asked ??= performance.now();
-        },
-      );
-      if (reply.status === 'rejected') return { kind: 'rejected', errorCode: reply.errorCode ?? '', attempts };
+    const id = randomUUID();
+    const waitMs = Math.min(options.patienceMs ?? patienceMs, deadline - performance.now());
+    let outcome: Outcome | undefined;
+    const accept = (reply: Reply): boolean => {
       const reason = fault(reply, serial, id, own?.privateKeyPem);
-      return reason === undefined
-        ? { kind: 'accepted', latencyMs: performance.now() - (asked ?? 0), attempts }
-        : { kind: 'wrong', reason, attempts };
-    } catch {
-      await sleep(Math.random() * Math.min(maxPauseMs, 500 * 2 ** Math.min(attempts, 10)));
+      if (reason === undefined) options.store?.(storedFrom(reply, serial, own?.privateKeyPem));
+      outcome =
+        reason === undefined
+          ? { kind: 'accepted', latencyMs: performance.now() - (asked ?? 0), attempts }
+          : { kind: 'wrong', reason, attempts };
+      return reason === undefined;
+    };
+    const result = await askOnce(gateway, serial, { ...request, id }, waitMs, onAsk, accept).catch(() => undefined);
+    // stored is stored, whatever became of the connection after that
+    if (outcome !== undefined) {
+      const { certificateId } = result?.reply ?? {};
+      if (result?.acknowledged === false && certificateId) await acknowledge(gateway, credential, certificateId);
+      return outcome;
     }
+    if (result !== undefined && result.reply.retryAfter === undefined)
+      return { kind: 'rejected', errorCode: result.reply.errorCode ?? '', attempts };
+    await pause(attempts, options.maxPauseMs ?? maxPauseMs);
   }
   return { kind: 'timedOut', attempts };
+}
+
+function storedFrom(reply: Reply, serial: string, ownKey: string | undefined): Stored {
+  const { certificateId = '', certificatePem = '', privateKey = '' } = reply;
+  return { serial, certificateId, certificatePem, privateKeyPem: ownKey ?? privateKey };
+}
+
+/** Full jitter. */
+function pause(attempts: number, longestMs: number): Promise<void> {
+  return sleep(Math.random() * Math.min(longestMs, 500 * 2 ** Math.min(attempts, 10)));
 }
 
 /** @throws when the connection breaks or no answer comes in time */
@@ -77,7 +114,8 @@ async function askOnce(
   request: object,
   waitMs: number,
   onAsk: () => void,
-): Promise<Reply> {
+  accept: (reply: Reply) => boolean,
+): Promise<{ reply: Reply; acknowledged?: boolean }> {
   const client = await connectOnce({ host, port, ca: caPem, servername: host, clientId: serial });
   try {
     await client.subscribeAsync(replyTopic(serial), { qos: 1 });
@@ -85,13 +123,52 @@ async function askOnce(
     // a connection that breaks during the publish rejects both; one is enough
     reply.catch(() => {});
     onAsk();
-    await client.publishAsync(requestTopic(serial), JSON.stringify(request), { qos: 1 });
+    // the answer may be here before the PUBACK, and counts
+    await Promise.race([publish(client, requestTopic(serial), request), reply]);
     const answer = await reply;
-    if (answer.status === 'accepted')
-      await client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId: answer.certificateId }), { qos: 1 });
-    return answer;
+    if (answer.status !== 'accepted' || !accept(answer)) return { reply: answer };
+    const { certificateId } = answer;
+    const acknowledged = await publish(client, ackTopic(serial), { certificateId })
+      .then(() => true)
+      .catch(() => false);
+    return { reply: answer, acknowledged };
   } finally {
     await client.endAsync(true);
+  }
+}
+
+/** Again, where the connection broke. A few attempts; if all fail, the replay window ends by itself. */
+async function acknowledge(
+  { host, port, caPem }: Gateway,
+  { serial, token }: Credential,
+  certificateId: string,
+): Promise<void> {
+  const connect = { host, port, ca: caPem, servername: host, clientId: serial, username: serial, password: token };
+  for (let attempts = 1; attempts <= maxAcknowledgements; attempts++) {
+    try {
+      const client = await connectOnce(connect);
+      try {
+        return await publish(client, ackTopic(serial), { certificateId });
+      } finally {
+        await client.endAsync(true);
+      }
+    } catch {
+      await pause(attempts, maxPauseMs);
+    }
+  }
+}
+
+/** Resolves with the PUBACK. The library keeps what it could not send for a reconnection, and would wait for ever. */
+async function publish(client: MqttClient, topic: string, message: object): Promise<void> {
+  let onClose = () => {};
+  const closed = new Promise<never>((_resolve, reject) => {
+    onClose = () => reject(new Error('the connection closed'));
+    client.once('close', onClose);
+  });
+  try {
+    await Promise.race([client.publishAsync(topic, JSON.stringify(message), { qos: 1 }), closed]);
+  } finally {
+    client.off('close', onClose);
   }
 }
 

@@ -26,7 +26,7 @@ export async function simulate({
   const waiting = [...devices].reverse();
   const serve = async () => {
     for (let device = waiting.pop(); device !== undefined; device = waiting.pop()) {
-      const outcome = await runDevice(gateway, device, flow, timeoutMs);
+      const outcome = await runDevice(gateway, device, flow, { timeoutMs });
       outcomes.push(outcome);
       onProgress?.(outcomes.length, outcome);
     }

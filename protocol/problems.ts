@@ -37,6 +37,11 @@ export const problems = {
     'the gateway cannot vend certificates at present; its operator has been told why. Ask again later with the same token',
     300,
   ),
+  waitedTooLong: problem(
+    'UpstreamUnavailable',
+    'this request waited for longer than a day, since the gateway could not vend certificates. Ask again with the same token',
+    60,
+  ),
   keyMismatch: problem(
     'KeyMismatch',
     'this token has vended a certificate for another key; ask with the first key, or have the device reissued',

@@ -11,7 +11,7 @@ const lockDuration = 5000;
 const stalledInterval = 2500;
 
 /** Longest wait between two attempts at one question, in milliseconds. */
-const maxBackoffMs = 30_000;
+const usualMaxBackoffMs = 30_000;
 
 /** Kept until it is done, however long AWS is away; nothing is kept of what is done, since answers wait elsewhere, sealed. */
 const lasting: JobsOptions = {
@@ -78,8 +78,11 @@ export function startAskWorker(options: {
   /** it, too, may be called twice */
   acknowledge(ack: Ack): Promise<void>;
   random?: () => number;
+  /** between two attempts at one question, in milliseconds */
+  maxBackoffMs?: number;
 }): AskWorker {
   const { redisUrl, concurrency, log, handle, acknowledge, random = Math.random } = options;
+  const { maxBackoffMs = usualMaxBackoffMs } = options;
   const connection = connectRedis(redisUrl, 'wait', log);
   const worker: Worker<Ask | Ack> = new Worker<Ask | Ack>(queueName, (job, lock) => run(job, lock), {
     connection,

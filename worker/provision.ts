@@ -283,6 +283,11 @@ export async function acknowledge(ack: Ack, cycle: Pick<Cycle, 'registry' | 'rep
   return spent;
 }
 
+/** Answers a question with a refusal, whatever its device is. */
+export async function refuse(ask: Ask, reason: Problem, cycle: Cycle): Promise<void> {
+  await reject(ask, boxOf(ask.serial, ask.tokenHash), reason, cycle);
+}
+
 async function reject(
   ask: Ask,
   box: string,

@@ -1,21 +1,30 @@
+import { problems } from '../protocol/problems.ts';
 import type { Ask } from '../queue/ask.ts';
 import { type AskWorker, type Outcome, startAskWorker } from '../queue/bullmq.ts';
 import type { Log } from '../runtime/log.ts';
 import { IssuerThrottled } from './issuer.ts';
-import { acknowledge, type Cycle, provision } from './provision.ts';
+import { acknowledge, type Cycle, provision, refuse } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
+
+/** A request that is older is told to be asked again: its device asks anew, or is gone. Milliseconds. */
+const interestMs = 24 * 3_600_000;
 
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
 const [minBusyMs, maxBusyMs] = [100, 500];
 
 /** Takes questions from the queue and provisions, until closed. */
-export function startWorker(options: { redisUrl: string; concurrency: number; cycle: Cycle; log: Log }): AskWorker {
-  const { redisUrl, concurrency, cycle, log } = options;
+export function startWorker(options: {
+  redisUrl: string;
+  concurrency: number;
+  cycle: Cycle;
+  log: Log;
+  maxBackoffMs?: number;
+}): AskWorker {
+  const { cycle, log, ...queue } = options;
   return startAskWorker({
-    redisUrl,
-    concurrency,
+    ...queue,
     log,
     handle: (ask) => answer(ask, cycle, log),
     async acknowledge(ack) {
@@ -29,6 +38,14 @@ export function startWorker(options: { redisUrl: string; concurrency: number; cy
 async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
   const about = { serial: ask.serial, askId: ask.askId };
   try {
+    if (cycle.now() - ask.receivedAt > interestMs) {
+      await refuse(ask, problems.waitedTooLong, cycle);
+      log.info(
+        { ...about, receivedAt: ask.receivedAt },
+        'a request waited for so long that nobody waits for it any more',
+      );
+      return 'answered';
+    }
     const result = await provision(ask, cycle);
     if (result.outcome === 'busy')
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };

@@ -1,0 +1,25 @@
+/** A seeded source of randomness (mulberry32), so that a run can be repeated as far as processes and their timing allow. */
+export function seeded(seed: number) {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+  return {
+    next,
+    between: (low: number, high: number): number => low + next() * (high - low),
+    /** one of these, as likely as its weight */
+    pick<T>(weighted: readonly (readonly [weight: number, value: T])[]): T {
+      let left = next() * weighted.reduce((sum, [weight]) => sum + weight, 0);
+      for (const [weight, value] of weighted) {
+        left -= weight;
+        if (left < 0) return value;
+      }
+      throw new Error('nothing to pick from');
+    },
+  };
+}
+
+export type Random = ReturnType<typeof seeded>;

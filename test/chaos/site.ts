@@ -1,0 +1,294 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { IoTClient } from '@aws-sdk/client-iot';
+import type { Credential, Gateway } from '../../gateway-sim/device.ts';
+import { hashToken, makeToken } from '../../protocol/token.ts';
+import { createDynamoRegistry } from '../../registry/dynamodb.ts';
+import { ensureTable } from '../../registry/setup.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { createLog } from '../../runtime/log.ts';
+import { ensurePolicy } from '../../worker/aws-setup.ts';
+
+const built = join(import.meta.dirname, '../..');
+const cvm = join(built, 'cli/cvm.js');
+const [region, table, policyName] = ['us-east-1', 'cvm-devices', 'cvm-device'];
+const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+
+export type PartName = 'redis' | 'aws' | 'broker' | 'worker';
+
+/** One process of a site, that can be killed as a power cut would, and started again on what it left behind. */
+export type Part = {
+  readonly name: PartName;
+  kill(): Promise<void>;
+  start(): Promise<void>;
+};
+
+/** What to start instead of `cvm broker` or `cvm worker`, by path below the build folder. */
+export type Programs = { readonly broker?: string; readonly worker?: string };
+
+/**
+ * A whole site of real processes on this machine: Redis on its append-only file, the AWS stand-in on its journal, a
+ * broker, and workers. Everything is below one folder, which is deleted at the end.
+ */
+export async function startSite(options: {
+  workers: number;
+  quotas?: 'default' | 'off';
+  programs?: Programs;
+  env?: Record<string, string>;
+}) {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-chaos-'));
+  const [redisPort, httpPort, dataPort, brokerPort] = await freePorts(4);
+  const redisPassword = randomBytes(16).toString('hex');
+  const awsUrl = `http://127.0.0.1:${httpPort}`;
+  const env: NodeJS.ProcessEnv = {
+    PATH: process.env.PATH,
+    LOG_LEVEL: 'info',
+    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
+    REDIS_URL: `redis://:${redisPassword}@127.0.0.1:${redisPort}/0`,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    AWS_ENDPOINT_URL_IOT: awsUrl,
+    AWS_ENDPOINT_URL_DYNAMODB: awsUrl,
+    CVM_AWS_LOCAL_HTTP_PORT: String(httpPort),
+    CVM_AWS_LOCAL_MQTT_PORT: String(dataPort),
+    CVM_AWS_LOCAL_QUOTAS: options.quotas ?? 'off',
+    CVM_MQTT_PORT: String(brokerPort),
+    CVM_LISTEN: '127.0.0.1',
+    CVM_HOSTNAMES: 'localhost',
+    CVM_ROOT_CA: join(folder, 'aws', 'aws-local', 'root-ca.pem'),
+    // the sweep at the end is ours to start
+    CVM_SWEEP_INTERVAL: '1d',
+    CHAOS_FOLDER: folder,
+    ...options.env,
+  };
+  const pids = new Set<number>();
+  const said = (name: string) => createWriteStream(join(folder, `${name}.log`), { flags: 'a' });
+
+  const child = (name: PartName, label: string, argv: string[], ready: () => Promise<boolean>): Part => {
+    let running: ChildProcess | undefined;
+    const log = said(label);
+    const dataDir = join(folder, label);
+    mkdirSync(dataDir, { recursive: true });
+    return {
+      name,
+      async start() {
+        const process_ = spawn(process.execPath, argv, {
+          env: { ...env, CVM_DATA_DIR: dataDir },
+          stdio: ['ignore', 'pipe', 'pipe'],
+        });
+        process_.stdout.pipe(log, { end: false });
+        process_.stderr.pipe(log, { end: false });
+        running = process_;
+        pids.add(process_.pid ?? 0);
+        process_.once('exit', () => pids.delete(process_.pid ?? 0));
+        const ended = () => process_.exitCode !== null;
+        await until(async () => ended() || (await ready()), 60_000, `${label} is up`);
+        if (ended())
+          throw new Error(
+            `${label} ended by itself: ${readFileSync(join(folder, `${label}.log`), 'utf8').slice(-2000)}`,
+          );
+      },
+      async kill() {
+        const dying = running;
+        running = undefined;
+        if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
+        const gone = new Promise((resolve) => dying.once('exit', resolve));
+        dying.kill('SIGKILL');
+        await gone;
+      },
+    };
+  };
+
+  // whoever ends this program ends what it started
+  const killAll = () => {
+    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.once('exit', killAll);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
+  const quiet = createLog('silent');
+  let embedded: EmbeddedRedis | undefined;
+  const redis: Part = {
+    name: 'redis',
+    async start() {
+      embedded = await startEmbeddedRedis({
+        dataDir: join(folder, 'redis'),
+        log: quiet,
+        port: redisPort,
+        password: redisPassword,
+      });
+      pids.add(embedded.pid);
+    },
+    async kill() {
+      const pid = embedded?.pid;
+      embedded?.kill();
+      embedded = undefined;
+      if (pid === undefined) return;
+      await until(async () => !isAlive(pid), 10_000, 'Redis is dead');
+      pids.delete(pid);
+    },
+  };
+  const { programs = {} } = options;
+  const aws = child('aws', 'aws', [cvm, 'aws-local'], () => answers(`${awsUrl}/_local/health`));
+  const broker = child(
+    'broker',
+    'broker',
+    programs.broker === undefined ? [cvm, 'broker'] : [join(built, programs.broker)],
+    () => accepts(brokerPort),
+  );
+  const workers = Array.from({ length: options.workers }, (_, index) =>
+    child(
+      'worker',
+      `worker-${index + 1}`,
+      programs.worker === undefined ? [cvm, 'worker'] : [join(built, programs.worker)],
+      async () => true,
+    ),
+  );
+  const parts = [redis, aws, broker, ...workers];
+
+  await Promise.all([redis.start(), aws.start()]);
+  const dynamo = new DynamoDBClient({ region, credentials, endpoint: awsUrl });
+  const iot = new IoTClient({ region, credentials, endpoint: awsUrl });
+  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
+  const registry = createDynamoRegistry(dynamo, table);
+  await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
+  const gateway: Gateway = {
+    host: 'localhost',
+    port: brokerPort,
+    caPem: readFileSync(join(folder, 'broker', 'tls', 'site-ca.crt'), 'utf8'),
+  };
+
+  return {
+    folder,
+    env,
+    awsUrl,
+    dataPort,
+    redisUrl: env.REDIS_URL ?? '',
+    iot,
+    registry,
+    gateway,
+    parts,
+    redis,
+    aws,
+    broker,
+    workers,
+    async enrol(serials: readonly string[]): Promise<Credential[]> {
+      const devices = serials.map((serial) => ({ serial, token: makeToken() }));
+      for (let start = 0; start < devices.length; start += 25)
+        await Promise.all(
+          devices
+            .slice(start, start + 25)
+            .map(({ serial, token }) =>
+              registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() }),
+            ),
+        );
+      return devices;
+    },
+    /** Faults are kept in memory, so a stand-in that was started again has none. */
+    async dial(rules: readonly object[]): Promise<void> {
+      await fetch(`${awsUrl}/_local/faults`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(rules),
+      }).catch(() => {});
+    },
+    /** Calls by operation since the stand-in was started, and faults that struck; nothing while it is away. */
+    async counts(): Promise<{ calls: Record<string, { calls: number }>; struck: Record<string, number> }> {
+      const [calls, struck] = await Promise.all(
+        ['stats', 'struck'].map((name) =>
+          fetch(`${awsUrl}/_local/${name}`)
+            .then((answer) => answer.json())
+            .catch(() => ({})),
+        ),
+      );
+      return { calls, struck } as { calls: Record<string, { calls: number }>; struck: Record<string, number> };
+    },
+    /** `cvm sweep`, as an operator would. @returns what it printed as JSON */
+    sweep: (argv: readonly string[]) =>
+      run([cvm, 'sweep', '--json', ...argv], { ...env, CVM_DATA_DIR: join(folder, 'operator') }),
+    async close(): Promise<void> {
+      for (const part of [...parts].reverse()) await part.kill();
+      process.off('exit', killAll);
+      dynamo.destroy();
+      iot.destroy();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export type Site = Awaited<ReturnType<typeof startSite>>;
+
+/** Resolves when `holds` does. @throws after `forMs` */
+export async function until(holds: () => Promise<boolean>, forMs: number, what: string): Promise<void> {
+  for (const deadline = Date.now() + forMs; !(await holds()); await sleep(20))
+    if (Date.now() > deadline) throw new Error(`not within ${forMs} ms: ${what}`);
+}
+
+async function run(
+  argv: string[],
+  env: NodeJS.ProcessEnv,
+): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  const process_ = spawn(process.execPath, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  process_.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  process_.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const status = await new Promise<number | null>((resolve) => process_.once('close', resolve));
+  return { status, stdout, stderr };
+}
+
+async function freePorts(count: number): Promise<[number, number, number, number]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, '127.0.0.1');
+      await new Promise((resolve) => server.once('listening', resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => {
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  });
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports as [number, number, number, number];
+}
+
+const answers = (url: string) =>
+  fetch(url).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+
+/** Whether something speaks TLS there: a broker that listens is ready. */
+async function accepts(port: number): Promise<boolean> {
+  const { connect } = await import('node:net');
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    // a child that is dead but not yet waited for still takes signals
+    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return false;
+  }
+}
