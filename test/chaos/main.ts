@@ -1,6 +1,11 @@
 import { parseArgs } from 'node:util';
 import { type Figure, printFigures } from './figures.ts';
+import { everyPoint, killPoints } from './kill-points.ts';
+import { lostAnswers } from './lost-answers.ts';
+import { outage } from './outage.ts';
 import { seeded } from './random.ts';
+import { redisKills } from './redis-kills.ts';
+import { resume } from './resume.ts';
 import { storm } from './storm.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -10,15 +15,46 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     devices: { type: 'string', default: '300' },
     kills: { type: 'string', default: '60' },
+    parts: { type: 'string', default: 'storm' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
-
 const seed = Number(values.seed);
 const say = (line: string) => console.error(line);
+
+const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
+  storm: () => storm({ devices: Number(values.devices), kills: Number(values.kills), random: seeded(seed), say }),
+  'kill-points': () => killPoints(everyPoint(), say),
+  resume: () => resume({ trials: 5, killsOfOneJob: 20 }, say),
+  'redis-kills': () => redisKills({ kills: 100, requests: 20_000 }, say),
+  'lost-answers': () => lostAnswers({ devices: 400 }, say),
+  outage: () => outage({ devices: 200 }, say),
+};
+
+if (values.help) {
+  console.log(`npm run chaos -- [--seed N] [--devices N] [--kills N] [--parts NAME,...|all] [--json]
+
+Real processes on this machine, killed with SIGKILL and started again; prints figures, and ends with status 1 when one of
+them does not hold.
+  storm         devices that keep asking while all parts are killed at random and AWS fails (2 minutes)
+  kill-points   a crash of worker, broker or Redis at each boundary of each step (2 minutes)
+  resume        how soon a killed worker's work goes on, and 20 kills of one request (4 minutes)
+  redis-kills   20,000 acknowledged requests over 100 kills of Redis (2 minutes)
+  lost-answers  create calls for each certificate when one answer in twenty is lost (1 minute)
+  outage        an hour without AWS, compressed to a minute (2 minutes)`);
+  process.exit(0);
+}
+
+const names = values.parts === 'all' ? Object.keys(parts) : values.parts.split(',');
+const unknown = names.filter((name) => parts[name] === undefined);
+if (unknown.length > 0) {
+  console.error(`there is no part ${unknown.join(', ')}; there are ${Object.keys(parts).join(', ')}, and all`);
+  process.exit(2);
+}
 const figures: Figure[] = [];
-figures.push(
-  ...(await storm({ devices: Number(values.devices), kills: Number(values.kills), random: seeded(seed), say })),
-);
+for (const name of names) {
+  say(`\n${name}`);
+  figures.push(...((await parts[name]?.()) ?? []));
+}
 printFigures(figures, values.json);

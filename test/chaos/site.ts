@@ -25,6 +25,7 @@ export type PartName = 'redis' | 'aws' | 'broker' | 'worker';
 /** One process of a site, that can be killed as a power cut would, and started again on what it left behind. */
 export type Part = {
   readonly name: PartName;
+  isRunning(): boolean;
   kill(): Promise<void>;
   start(): Promise<void>;
 };
@@ -95,6 +96,7 @@ export async function startSite(options: {
             `${label} ended by itself: ${readFileSync(join(folder, `${label}.log`), 'utf8').slice(-2000)}`,
           );
       },
+      isRunning: () => running !== undefined && running.exitCode === null && running.signalCode === null,
       async kill() {
         const dying = running;
         running = undefined;
@@ -127,6 +129,7 @@ export async function startSite(options: {
       });
       pids.add(embedded.pid);
     },
+    isRunning: () => embedded !== undefined && isAlive(embedded.pid),
     async kill() {
       const pid = embedded?.pid;
       embedded?.kill();

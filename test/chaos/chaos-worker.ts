@@ -1,0 +1,69 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { createReplyStore } from '../../queue/redis-replies.ts';
+import { sealer } from '../../queue/sealing.ts';
+import { createDynamoRegistry } from '../../registry/dynamodb.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { createAwsIssuer } from '../../worker/aws-iot.ts';
+import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { amazonRootCa } from '../../worker/root-ca.ts';
+import { startWorker } from '../../worker/worker.ts';
+import { createCrasher } from './crash-points.ts';
+
+/**
+ * The real worker on real ports, one request at a time, that crashes where the serial says so; `CHAOS_MAX_BACKOFF_MS`
+ * compresses its patience.
+ */
+const settings = loadSettings(process.env);
+const log = createLog(settings.logLevel);
+const redisUrl = settings.redisUrl ?? '';
+const cross = createCrasher('worker', process.env.CHAOS_FOLDER ?? '');
+let serial: string | undefined;
+
+const registry = createDynamoRegistry(new DynamoDBClient({}), settings.table);
+const issuer = createAwsIssuer({ log });
+const replies = createReplyStore(redisUrl, log);
+const maxBackoffMs = process.env.CHAOS_MAX_BACKOFF_MS;
+
+startWorker({
+  redisUrl,
+  concurrency: Number(process.env.CHAOS_CONCURRENCY ?? 1),
+  log,
+  ...(maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) }),
+  cycle: {
+    registry: {
+      ...registry,
+      claim(request) {
+        serial = request.serial;
+        return cross(serial, 'claim', () => registry.claim(request));
+      },
+      intend: (...given) => cross(serial, 'intend', () => registry.intend(...given)),
+      record: (...given) => cross(serial, 'record', () => registry.record(...given)),
+      finish: (...given) => cross(serial, 'finish', () => registry.finish(...given)),
+      acknowledge(...given) {
+        serial = given[0];
+        return cross(serial, 'acknowledge', () => registry.acknowledge(...given));
+      },
+    },
+    issuer: {
+      ...issuer,
+      ensureThing: (...given) => cross(serial, 'ensureThing', () => issuer.ensureThing(...given)),
+      issue: (...given) => cross(serial, 'issue', () => issuer.issue(...given)),
+      attach: (...given) => cross(serial, 'attach', () => issuer.attach(...given)),
+      activate: (...given) => cross(serial, 'activate', () => issuer.activate(...given)),
+    },
+    replies: {
+      ...replies,
+      keep: (...given) => cross(serial, 'keep', () => replies.keep(...given)),
+      deliver: (...given) => cross(serial, 'deliver', () => replies.deliver(...given)),
+      erase: (...given) => cross(serial, 'erase', () => replies.erase(...given)),
+    },
+    rootCaPem: amazonRootCa(settings.rootCaFile),
+    policyName: settings.policyName,
+    replayWindowMs: settings.replayWindowMs,
+    leaseMs: 10_000,
+    now: Date.now,
+    makeKey: (name) => makeEcKey(name, markOf(settings.table)),
+    seal: sealer,
+  },
+});

@@ -1,0 +1,76 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * A device whose serial is a crash point: the chaos worker and the chaos broker crash, once, when they come to it. So a
+ * run needs no other plan than the devices that it enrols.
+ */
+export type CrashPoint = {
+  /** who is killed: the process that makes the call, or Redis */
+  readonly victim: 'self' | 'redis';
+  readonly at: 'worker' | 'broker';
+  readonly step: string;
+  readonly moment: 'before' | 'answer-lost' | 'after';
+  readonly flow: 'rsa' | 'ec' | 'csr';
+};
+
+export const workerSteps = [
+  ...['claim', 'intend', 'record', 'finish', 'acknowledge'],
+  ...['ensureThing', 'issue', 'attach', 'activate'],
+  ...['keep', 'deliver', 'erase'],
+] as const;
+export const brokerSteps = ['add', 'hear', 'acknowledge'] as const;
+export const moments = ['before', 'answer-lost', 'after'] as const;
+
+const prefix = 'crash';
+
+export function serialOf({ victim, at, step, moment, flow }: CrashPoint): string {
+  return [prefix, victim, at, step, moment, flow].join(':');
+}
+
+/** Carries out crash points for one process. `folder` is the site's. */
+export function createCrasher(at: CrashPoint['at'], folder: string) {
+  function due(
+    serial: string | undefined,
+    step: string,
+    moment: CrashPoint['moment'],
+  ): CrashPoint['victim'] | undefined {
+    const [kind, victim, where, atStep, atMoment] = (serial ?? '').split(':');
+    if (kind !== prefix || where !== at || atStep !== step || atMoment !== moment) return undefined;
+    const mark = firedFile(folder, serial ?? '');
+    if (existsSync(mark)) return undefined;
+    writeFileSync(mark, '');
+    return victim as CrashPoint['victim'];
+  }
+
+  function killRedis(): void {
+    process.kill(Number(readFileSync(join(folder, 'redis', 'redis', 'redis.pid'), 'utf8')), 'SIGKILL');
+  }
+
+  const die = () => {
+    process.kill(process.pid, 'SIGKILL');
+    return new Promise<never>(() => {});
+  };
+
+  /** Makes one call, of which a crash may come in the way. */
+  return async function cross<T>(serial: string | undefined, step: string, call: () => Promise<T> | T): Promise<T> {
+    const before = due(serial, step, 'before');
+    if (before === 'self') await die();
+    if (before === 'redis') killRedis();
+    const answer = await call();
+    const lost = due(serial, step, 'answer-lost');
+    if (lost === 'self') await die();
+    if (lost === 'redis') {
+      killRedis();
+      throw new Error('the answer was lost');
+    }
+    const after = due(serial, step, 'after');
+    if (after === 'self') setImmediate(die);
+    if (after === 'redis') killRedis();
+    return answer;
+  };
+}
+
+export function firedFile(folder: string, serial: string): string {
+  return join(folder, `fired-${serial}`);
+}

@@ -1,0 +1,76 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { createAskQueue } from '../../queue/bullmq.ts';
+import { createLog } from '../../runtime/log.ts';
+import type { Figure } from './figures.ts';
+import { startSite, until } from './site.ts';
+
+const producers = 64;
+
+/**
+ * Requests that Redis said it has, while it is killed again and again: the broker's own queue, whose word a PUBACK
+ * follows. Nobody works them off, so each of them must still be there at the end.
+ */
+export async function redisKills(
+  { kills, requests }: { kills: number; requests: number },
+  say: (line: string) => void,
+): Promise<Figure[]> {
+  const site = await startSite({ workers: 0 });
+  const asks = createAskQueue(site.redisUrl, createLog('silent'));
+  const acknowledged: string[] = [];
+  let stopped = false;
+  const produce = async () => {
+    while (!stopped) {
+      const serial = `redis-${randomUUID()}`;
+      const ask = {
+        askId: randomUUID(),
+        serial,
+        tokenHash: `sha256:${serial}`,
+        replyKey: 'k',
+        key: 'ec' as const,
+        receivedAt: Date.now(),
+      };
+      await asks.add(ask).then(
+        (askId) => acknowledged.push(askId),
+        () => sleep(20),
+      );
+    }
+  };
+  try {
+    const producing = Array.from({ length: producers }, produce);
+    const each = Math.ceil(requests / kills);
+    for (let kill = 1; kill <= kills; kill++) {
+      const enough = acknowledged.length + each;
+      await until(async () => acknowledged.length >= enough, 60_000, 'requests are stored');
+      await site.redis.kill();
+      await site.redis.start();
+      if (kill % 20 === 0) say(`${kill} kills of Redis, ${acknowledged.length} requests acknowledged`);
+    }
+    stopped = true;
+    await Promise.all(producing);
+    const lost = await missing(site.redisUrl, acknowledged);
+    return [
+      {
+        name: `acknowledged requests lost over ${kills} kills of Redis`,
+        value: lost,
+        unit: `of ${acknowledged.length}`,
+        goal: `0 of >= ${requests}`,
+        holds: lost === 0 && acknowledged.length >= requests,
+      },
+    ];
+  } finally {
+    stopped = true;
+    await asks.close();
+    await site.close();
+  }
+}
+
+async function missing(redisUrl: string, askIds: readonly string[]): Promise<number> {
+  const redis = new Redis(redisUrl);
+  let found = 0;
+  for (let start = 0; start < askIds.length; start += 1000)
+    found += await redis.exists(...askIds.slice(start, start + 1000).map((askId) => `{cvm}:asks:${askId}`));
+  await redis.quit();
+  return askIds.length - found;
+}

@@ -1,0 +1,77 @@
+import { runDevice } from '../../gateway-sim/device.ts';
+import type { Figure } from './figures.ts';
+import { type Part, type Site, startSite, until } from './site.ts';
+
+const patience = { timeoutMs: 600_000, patienceMs: 300_000 };
+const step = 'AttachPolicy';
+
+/** How soon another worker takes up what a killed one left, and how many kills one request survives. */
+export async function resume(
+  { trials, killsOfOneJob }: { trials: number; killsOfOneJob: number },
+  say: (line: string) => void,
+): Promise<Figure[]> {
+  const site = await startSite({ workers: 2 });
+  const [first, second] = site.workers as [Part, Part];
+  try {
+    let longest = 0;
+    for (let trial = 1; trial <= trials; trial++) {
+      await second.kill();
+      const answered = ask(site, `resume-${trial}`);
+      await untilInTheMiddle(site);
+      await second.start();
+      await first.kill();
+      const killedAt = performance.now();
+      await answered;
+      const seconds = (performance.now() - killedAt) / 1000;
+      say(`trial ${trial}: answered ${seconds.toFixed(1)} s after the kill`);
+      longest = Math.max(longest, seconds);
+      await first.start();
+    }
+
+    await second.kill();
+    const answered = ask(site, 'resume-often');
+    let survived = 0;
+    for (; survived < killsOfOneJob; survived++) {
+      await untilInTheMiddle(site);
+      await first.kill();
+      await first.start();
+    }
+    const outcome = await answered;
+    return [
+      {
+        name: 'worker killed → its work resumed and answered',
+        value: Number(longest.toFixed(1)),
+        unit: 's, longest',
+        goal: '<= 10',
+        holds: longest <= 10,
+      },
+      {
+        name: 'kills that one request survives',
+        value: outcome.kind === 'accepted' ? survived : 0,
+        unit: 'kills',
+        goal: `>= ${killsOfOneJob}`,
+        holds: outcome.kind === 'accepted' && survived >= killsOfOneJob,
+      },
+    ];
+  } finally {
+    await site.close();
+  }
+}
+
+async function ask(site: Site, serial: string) {
+  // one call stalls for as long as the worker lives: time enough to kill it in the middle
+  await site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
+  const [credential] = await site.enrol([serial]);
+  if (credential === undefined) throw new Error('not enrolled');
+  return runDevice(site.gateway, credential, 'ec', patience);
+}
+
+let seen = 0;
+
+/** Resolves when a worker waits for the answer of the call that stalls, and lets the next one stall again. */
+async function untilInTheMiddle(site: Site): Promise<void> {
+  const calls = async () => (await site.counts()).calls[step]?.calls ?? 0;
+  await until(async () => (await calls()) > seen, 60_000, `a worker calls ${step}`);
+  seen = await calls();
+  await site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
+}
