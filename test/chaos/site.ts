@@ -251,20 +251,24 @@ async function run(
   return { status, stdout, stderr };
 }
 
+/**
+ * Ports that nobody listens on. Not of the range that outgoing connections are given: a client that keeps trying to reach
+ * a part that is down would sooner or later hold its port.
+ */
 async function freePorts(count: number): Promise<[number, number, number, number]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await new Promise((resolve) => server.once('listening', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports as [number, number, number, number];
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (free) {
+      await new Promise((resolve) => server.close(resolve));
+      ports.add(port);
+    }
+  }
+  return [...ports] as [number, number, number, number];
 }
 
 const answers = (url: string) =>

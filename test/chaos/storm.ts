@@ -52,15 +52,17 @@ export async function storm({ devices, kills, random, say }: StormOptions): Prom
     say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
     const verdict = await judge(site, serials, stored);
     for (const note of verdict.notes) say(`  ${note}`);
+    // a short run need not meet every part and every kind
+    const many = kills >= 40;
     const seconds = Math.round((Date.now() - startedAt) / 1000);
     return [
       figure('devices', devices, 'devices', '>= 1', devices >= 1),
       ...Object.entries(killed.byPart).map(([part, count]) =>
-        figure(`kills of ${part}`, count, 'kills', '>= 1', count >= 1),
+        figure(`kills of ${part}`, count, 'kills', many ? '>= 1' : 'any', !many || count >= 1),
       ),
       figure('kills', kills, 'kills', `${kills}`, true),
       ...Object.entries(killed.faults).map(([kind, count]) =>
-        figure(`faults: ${kind}`, count, 'calls', '>= 1', count >= 1),
+        figure(`faults: ${kind}`, count, 'calls', many ? '>= 1' : 'any', !many || count >= 1),
       ),
       nothing('lost devices', verdict.lost),
       nothing('duplicates', verdict.duplicates),

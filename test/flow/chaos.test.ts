@@ -1,0 +1,21 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import type { Figure } from '../chaos/figures.ts';
+import { lacks } from '../support/lacks.ts';
+
+const chaos = join(import.meta.dirname, '../../build/test/chaos/main.js');
+
+/** The short run; `npm run chaos` is the long one. */
+describe.skipIf(lacks('redis-server'))('a site whose parts are killed while AWS fails', () => {
+  it('loses nothing, doubles nothing and leaves nothing over', { timeout: 300_000 }, async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      chaos,
+      ...['--seed', '7', '--devices', '24', '--kills', '8', '--json'],
+    ]);
+    const figures = JSON.parse(stdout) as Figure[];
+    expect(figures.filter(({ holds }) => !holds)).toEqual([]);
+    expect(figures.map(({ name }) => name)).toContain('duplicates');
+  });
+});

@@ -1,0 +1,129 @@
+import {
+  CreateCertificateFromCsrCommand,
+  CreateKeysAndCertificateCommand,
+  ListCertificatesCommand,
+} from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sweepCommand } from '../../cli/sweep.ts';
+import { createDynamoSweepLease } from '../../registry/sweep-lease.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { startSweeper } from '../../worker/sweeper.ts';
+import { askOnce } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const table = 'cvm-devices';
+
+describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(async () => {
+    process.exitCode = undefined;
+    await gateway?.close();
+  });
+
+  /** An hour later, by the sweeper's clock. */
+  const later = () => Date.now() + 3_600_000;
+  async function run(...argv: string[]): Promise<string[]> {
+    const lines: string[] = [];
+    const command = sweepCommand(
+      {
+        settings: () => loadSettings({}),
+        table: () => ({ registry: gateway.registry, lease: createDynamoSweepLease(gateway.dynamo, table) }),
+        issuer: () => gateway.issuer,
+        write: (line) => lines.push(line),
+        now: later,
+      },
+      2,
+    );
+    await command.parseAsync(argv, { from: 'user' });
+    return lines;
+  }
+  const certificates = async () =>
+    ((await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates ?? []).map(
+      ({ certificateId = '' }) => certificateId,
+    );
+  const leaveOne = async (serial: string) => {
+    const { csrPem: certificateSigningRequest } = await makeEcKey(serial, markOf(table));
+    const { certificateId = '' } = await gateway.iot.send(
+      new CreateCertificateFromCsrCommand({ certificateSigningRequest }),
+    );
+    return certificateId;
+  };
+
+  it('deletes what a crash left, reports what is not ours, and leaves the devices alone', async () => {
+    const { serial, token } = await gateway.enrol('sweep-1');
+    const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    const ours = await leaveOne('sweep-2');
+    const { certificateId: theirs } = await gateway.iot.send(
+      new CreateKeysAndCertificateCommand({ setAsActive: true }),
+    );
+
+    const planned = await run('--dry-run');
+    expect(planned.join('\n')).toMatch(new RegExp(`certificate-unnamed +sweep-2 +${ours} +would be withdrawn`));
+    expect(await certificates()).toHaveLength(3);
+
+    const [json = ''] = await run('--json');
+    expect(JSON.parse(json)).toMatchObject({
+      dryRun: false,
+      devices: 1,
+      certificates: 3,
+      findings: { 'certificate-unnamed': 1, 'certificate-unknown': 1 },
+      found: expect.arrayContaining([
+        { kind: 'certificate-unnamed', serial: 'sweep-2', certificateId: ours, action: 'withdrawn' },
+        { kind: 'certificate-unknown', certificateId: theirs, action: 'reported' },
+      ]),
+    });
+    expect((await certificates()).sort()).toEqual([certificateId, theirs].sort());
+    expect((await askOnce(gateway.broker, serial, { token })).certificateId).toBe(certificateId);
+  });
+
+  it('finds the RSA certificate of a create call whose answer was lost', async () => {
+    const { serial, token } = await gateway.enrol('sweep-rsa');
+    gateway.aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'act-and-lose-answer', times: 1 }]);
+    const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'rsa' });
+    const [json = ''] = await run('--json');
+    expect(JSON.parse(json)).toMatchObject({ findings: { 'answer-lost': 1 } });
+    expect(await certificates()).toContain(certificateId);
+    expect(await gateway.registry.find(serial)).not.toHaveProperty('creates');
+  });
+
+  it('says so, with status 1, when another sweep is under way', async () => {
+    const lease = createDynamoSweepLease(gateway.dynamo, table);
+    await lease.take('somebody else', later(), 600_000);
+    process.exitCode = undefined;
+    expect(await run()).toEqual([]);
+    expect(process.exitCode).toBe(1);
+    process.exitCode = undefined;
+    await lease.release('somebody else');
+  });
+
+  it('is what one of however many workers does by itself', async () => {
+    let [sweeping, sweeps, together] = [0, 0, 0];
+    const once = async () => {
+      sweeps++;
+      together = Math.max(together, ++sweeping);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      sweeping--;
+      return { dryRun: false, devices: 0, certificates: 0, findings: {}, ms: 0 };
+    };
+    const sweepers = [1, 2, 3].map(() =>
+      startSweeper({
+        lease: createDynamoSweepLease(gateway.dynamo, table),
+        once,
+        intervalMs: 200,
+        log: createLog('silent'),
+        // later than the sweeps of the other tests
+        now: () => later() + 3_600_000,
+        random: () => 0.5,
+      }),
+    );
+    await expect.poll(() => sweeps, { timeout: 20_000 }).toBeGreaterThan(2);
+    await Promise.all(sweepers.map((sweeper) => sweeper.close()));
+    expect(together).toBe(1);
+  });
+});

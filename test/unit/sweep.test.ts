@@ -1,0 +1,222 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createMemoryRegistry } from '../../registry/memory.ts';
+import type { Device, Registry } from '../../registry/registry.ts';
+import { markOf } from '../../worker/ec-key.ts';
+import { type Finding, sweep } from '../../worker/sweep.ts';
+import { createMemoryIssuer, type Held } from '../fakes/memory-issuer.ts';
+
+const [now, graceMs, minute] = [1_000_000_000, 900_000, 60_000];
+const mark = markOf('cvm-devices');
+const ours = (serial: string) => ({ O: mark.organization, OU: mark.unit, CN: serial });
+const byAws = { CN: 'AWS IoT Certificate' };
+
+describe('a sweep', () => {
+  let rows: Map<string, Device>;
+  let registry: Registry;
+  let aws: ReturnType<typeof createMemoryIssuer>;
+  let found: Finding[];
+  beforeEach(() => {
+    rows = new Map();
+    registry = createMemoryRegistry(rows);
+    aws = createMemoryIssuer({ now: () => now });
+    found = [];
+  });
+
+  const long = now - 10 * graceMs;
+  function row(serial: string, change: Partial<Device> = {}): void {
+    const fresh: Device = { serial, tokenHash: 'h', applyState: 0, requestedAt: long, enrolledAt: 0, attempt: 1 };
+    rows.set(serial, { ...fresh, ...change });
+  }
+  function certificate(id: string, change: Partial<Held> = {}): void {
+    aws.cloud.certificates.set(id, {
+      active: false,
+      policies: new Set(),
+      keyDigest: `key of ${id}`,
+      subject: byAws,
+      createdAt: long,
+      ...change,
+    });
+  }
+  const run = (dryRun = false) =>
+    sweep({
+      registry,
+      issuer: aws.issuer,
+      mark,
+      graceMs,
+      dryRun,
+      now: () => now,
+      report: (finding) => found.push(finding),
+    });
+  const left = () => [...aws.cloud.certificates.keys()];
+
+  it('finds nothing to do where table and AWS agree', async () => {
+    row('A', { applyState: -1, certificateId: 'a', issuedAt: long });
+    certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
+    expect(await run()).toMatchObject({ devices: 1, certificates: 1, findings: {} });
+    expect(found).toEqual([]);
+  });
+
+  it('deletes what was condemned, and notes it', async () => {
+    row('A', { condemned: ['a'] });
+    certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
+    await run();
+    expect(found).toEqual([{ kind: 'certificate-condemned', serial: 'A', certificateId: 'a', action: 'withdrawn' }]);
+    expect(left()).toEqual([]);
+    expect(rows.get('A')).not.toHaveProperty('condemned');
+  });
+
+  it('withdraws an attempt that nobody carried on with, and lets the device apply again', async () => {
+    row('A', { applyState: 1, leaseUntil: long, certificateId: 'a' });
+    row('B', { applyState: 0, certificateId: 'b' });
+    row('C', { applyState: 1, leaseUntil: long });
+    for (const id of ['a', 'b']) certificate(id);
+    await run();
+    expect(found.map(({ serial, action }) => [serial, action])).toEqual([
+      ['A', 'withdrawn'],
+      ['B', 'withdrawn'],
+      ['C', 'released'],
+    ]);
+    expect(left()).toEqual([]);
+    for (const serial of ['A', 'B', 'C']) expect(rows.get(serial)).toMatchObject({ applyState: 0, attempt: 2 });
+  });
+
+  it('leaves alone an attempt that somebody may still be at', async () => {
+    row('A', { applyState: 1, leaseUntil: now + 1, requestedAt: long, certificateId: 'a' });
+    row('B', { applyState: 1, leaseUntil: long, requestedAt: now - minute, certificateId: 'b' });
+    for (const id of ['a', 'b']) certificate(id);
+    await run();
+    expect([found, left()]).toEqual([[], ['a', 'b']]);
+  });
+
+  it('never touches a row that another tool wrote', async () => {
+    row('A', { applyState: 0, attempt: 0, certificateId: 'a' });
+    certificate('a');
+    await run();
+    expect([found, left()]).toEqual([[], ['a']]);
+  });
+
+  describe('of a create call whose answer was lost', () => {
+    it('deletes the certificate with the key that was written down, whenever it was made', async () => {
+      row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } } });
+      certificate('a', { createdAt: long + 2 * minute, subject: { CN: 'whatever' } });
+      await run();
+      expect(found).toEqual([{ kind: 'answer-lost', serial: 'A', certificateId: 'a', action: 'withdrawn' }]);
+      expect(left()).toEqual([]);
+      expect(rows.get('A')).not.toHaveProperty('creates');
+    });
+
+    it('deletes the certificate of that time, where AWS made the key', async () => {
+      row('A', { creates: { 1: { at: long } } });
+      certificate('a', { createdAt: long + 1000 });
+      await run();
+      expect(found).toMatchObject([{ kind: 'answer-lost', certificateId: 'a', action: 'withdrawn' }]);
+      expect(left()).toEqual([]);
+    });
+
+    it.each([
+      ['was made at another time', { createdAt: long + 10 * minute }],
+      ['is active', { active: true }],
+      ['is attached to something', { policies: new Set(['theirs']) }],
+      ['was made from a CSR', { subject: { CN: 'another product' } }],
+      ['is of another gateway', { subject: { O: 'cvm-gateway', OU: 'other-table', CN: 'A' } }],
+    ])('reports, and leaves, a certificate that %s', async (_what, change) => {
+      row('A', { creates: { 1: { at: long } } });
+      certificate('a', { createdAt: long, ...change });
+      await run();
+      expect(found).toEqual([{ kind: 'certificate-unknown', certificateId: 'a', action: 'reported' }]);
+      expect(left()).toEqual(['a']);
+    });
+
+    it('leaves all of them where there are more than it has calls without an answer', async () => {
+      row('A', { creates: { 1: { at: long } } });
+      for (const id of ['a', 'b']) certificate(id, { createdAt: long + 1000 });
+      await run();
+      expect(found.map(({ kind }) => kind)).toEqual(['certificate-unknown', 'certificate-unknown']);
+      expect(left()).toEqual(['a', 'b']);
+    });
+
+    it('keeps the note while a certificate may still appear', async () => {
+      const creates = { 1: { at: now - graceMs - 1000 } };
+      row('A', { creates });
+      await run();
+      expect(rows.get('A')).toMatchObject({ creates });
+    });
+
+    it('does not take a certificate that was recorded meanwhile', async () => {
+      row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } }, applyState: -1, issuedAt: long });
+      certificate('a');
+      const inspect = aws.issuer.inspect;
+      aws.issuer.inspect = async (id) => {
+        rows.set('A', { ...(rows.get('A') as Device), certificateId: 'a' });
+        return inspect(id);
+      };
+      await run();
+      expect(found).toMatchObject([{ kind: 'answer-lost', action: 'left' }]);
+      expect(left()).toEqual(['a']);
+    });
+  });
+
+  it('deletes what bears our mark and no row names, once it is old enough', async () => {
+    certificate('old', { subject: ours('GONE') });
+    certificate('young', { subject: ours('NEW'), createdAt: now - minute });
+    await run();
+    expect(found).toEqual([{ kind: 'certificate-unnamed', serial: 'GONE', certificateId: 'old', action: 'withdrawn' }]);
+    expect(left()).toEqual(['young']);
+  });
+
+  it("deactivates a blocked device's certificate", async () => {
+    row('A', { applyState: -2, certificateId: 'a', issuedAt: long });
+    certificate('a', { active: true });
+    await run();
+    expect(found).toMatchObject([{ kind: 'blocked-but-active', action: 'deactivated' }]);
+    expect(aws.cloud.certificates.get('a')?.active).toBe(false);
+  });
+
+  it("reports what is wrong with a registered device's certificate, and the cure", async () => {
+    row('A', { applyState: -1, certificateId: 'gone', issuedAt: long });
+    row('B', { applyState: -1, certificateId: 'b', issuedAt: long });
+    certificate('b');
+    await run();
+    expect(found.map(({ kind, action, cure }) => [kind, action, cure])).toEqual([
+      ['certificate-inactive', 'reported', expect.stringContaining('unblock B')],
+      ['certificate-missing', 'reported', expect.stringContaining('reissue A')],
+    ]);
+  });
+
+  it('finishes a removal that was interrupted', async () => {
+    row('A', { applyState: -2, removal: 'with-thing', condemned: ['a'], creates: { 1: { at: long } } });
+    certificate('a', { thingName: 'A', policies: new Set(['p']) });
+    aws.cloud.things.add('A');
+    await run();
+    expect([left(), rows.size, aws.cloud.things.size]).toEqual([[], 0, 0]);
+  });
+
+  it('changes nothing when it is only to say what it would do', async () => {
+    row('A', { condemned: ['a'], creates: { 1: { at: long, keyDigest: 'key of b' } } });
+    row('C', { applyState: 1, leaseUntil: long, certificateId: 'c' });
+    for (const id of ['a', 'b', 'c']) certificate(id);
+    const before = JSON.stringify([[...rows], left()]);
+    const summary = await run(true);
+    expect(JSON.stringify([[...rows], left()])).toBe(before);
+    expect(summary).toMatchObject({
+      dryRun: true,
+      findings: { 'certificate-condemned': 1, 'answer-lost': 1, 'attempt-expired': 1 },
+    });
+  });
+
+  it('ends early when it is told to, and then resolves nothing', async () => {
+    row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } } });
+    certificate('a');
+    await sweep({
+      registry,
+      issuer: aws.issuer,
+      mark,
+      graceMs,
+      dryRun: false,
+      now: () => now,
+      report: () => {},
+      stopped: () => true,
+    });
+    expect([left(), rows.get('A')?.creates]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
+  });
+});
