@@ -11,8 +11,9 @@ export type EmbeddedRedis = {
   readonly name: 'redis';
   readonly url: string;
   readonly pid: number;
-  close(): Promise<void> /** as a power cut would */;
-  kill(): void;
+  close(): Promise<void>;
+  /** As a power cut would. Resolves when the process is gone. */
+  kill(): Promise<void>;
 };
 
 const startMs = 30_000;
@@ -64,9 +65,10 @@ export async function startEmbeddedRedis(options: {
       await ended;
       rmSync(pidFile, { force: true });
     },
-    kill() {
+    async kill() {
       closing = true;
       child.kill('SIGKILL');
+      await ended;
     },
   };
 }

@@ -131,12 +131,11 @@ export async function startSite(options: {
     },
     isRunning: () => embedded !== undefined && isAlive(embedded.pid),
     async kill() {
-      const pid = embedded?.pid;
-      embedded?.kill();
+      const dying = embedded;
       embedded = undefined;
-      if (pid === undefined) return;
-      await until(async () => !isAlive(pid), 10_000, 'Redis is dead');
-      pids.delete(pid);
+      if (dying === undefined) return;
+      await dying.kill();
+      pids.delete(dying.pid);
     },
   };
   const { programs = {} } = options;

@@ -1,0 +1,75 @@
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hashToken } from '../../protocol/token.ts';
+import { boxOf } from '../../queue/ask.ts';
+import { createAskQueue } from '../../queue/bullmq.ts';
+import { createReplyFeed } from '../../queue/redis-replies.ts';
+import { deriveReplyKeys, openAnswer } from '../../queue/sealing.ts';
+import { createLog } from '../../runtime/log.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('the queue', () => {
+  let gateway: Gateway;
+  let redis: Redis;
+  beforeAll(async () => {
+    gateway = await startGateway();
+    redis = new Redis(gateway.redis.url);
+  });
+  afterAll(async () => {
+    await redis?.quit();
+    await gateway?.close();
+  });
+  const waiting = async () => (await redis.keys('{cvm}:asks:*')).filter((key) => /:[0-9a-f]{8}-[0-9a-f-]+$/.test(key));
+
+  it('holds the same question once, however often and wherever it is asked, and everybody who asked is answered', async () => {
+    await gateway.worker.close();
+    const { serial, token } = await gateway.enrol('queue-same');
+    const other = await gateway.startOneBroker();
+    const devices = await Promise.all([gateway.broker, gateway.broker, other].map((broker) => connectDevice(broker)));
+    for (const { client } of devices)
+      await client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    expect(await waiting()).toHaveLength(1);
+    gateway.startOneWorker();
+    const replies = await Promise.all(devices.map((device) => device.next()));
+    expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
+    expect(replies.map(({ status }) => status)).toEqual(['accepted', 'accepted', 'accepted']);
+    for (const { client } of devices) await client.endAsync(true);
+  });
+
+  it('forgets a question that is answered: the next one with the same words gets an answer of its own', async () => {
+    const { serial, token } = await gateway.enrol('queue-again');
+    const row = await gateway.registry.find(serial);
+    if (row) await gateway.registry.block(row);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ errorCode: 'Forbidden' });
+    const blocked = await gateway.registry.find(serial);
+    if (blocked) await gateway.registry.unblock(blocked);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    await expect.poll(waiting).toEqual([]);
+    expect(await redis.keys('{cvm}:asks:de:*')).toEqual([]);
+  });
+
+  it('tells a request that waited for more than a day to be asked again, and makes nothing for it', async () => {
+    const { serial, token } = await gateway.enrol('queue-old');
+    const log = createLog('silent');
+    const [asks, feed] = [createAskQueue(gateway.redis.url, log), createReplyFeed(gateway.redis.url, log)];
+    const keys = deriveReplyKeys(serial, token);
+    const tokenHash = hashToken(token);
+    const askId = await asks.add({
+      askId: '00000000-0000-4000-8000-000000000000',
+      serial,
+      tokenHash,
+      replyKey: keys.publicKey,
+      key: 'ec',
+      receivedAt: Date.now() - 25 * 3_600_000,
+    });
+    await expect.poll(() => feed.fetch([askId]), { timeout: 10_000 }).toHaveLength(1);
+    const [reply] = await feed.fetch([askId]);
+    expect(openAnswer(keys, boxOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
+      rejected: { code: 'UpstreamUnavailable', retryAfterSeconds: 60 },
+    });
+    expect(await gateway.registry.find(serial)).toMatchObject({ applyState: 0, attempt: 0 });
+    await Promise.all([asks.close(), feed.close()]);
+  });
+});

@@ -1,0 +1,160 @@
+import type { Job, Start } from './world.ts';
+
+/** What is found after a crash: the row, the certificates, how many replies are kept and were delivered. */
+export type Found = {
+  readonly applyState: number | undefined;
+  readonly named: boolean;
+  readonly intended: boolean;
+  readonly condemned: number;
+  /** of each certificate: `inactive`, `inactive, attached`, `active, attached` */
+  readonly certificates: readonly string[];
+  readonly kept: number;
+  readonly delivered: number;
+};
+
+export type CrashRow = {
+  /** as docs/architecture.md says it */
+  readonly after: string;
+  readonly found: string;
+  readonly healedBy: string;
+  /** how it is brought about: the job, and the call after whose effect its process dies */
+  readonly start?: Start;
+  readonly job: Job;
+  readonly call: string;
+  readonly state: Partial<Found>;
+};
+
+const ask = (flow: 'rsa' | 'ec'): Job => ({ ask: '1', flow: { key: flow } });
+
+/**
+ * The crash points of the worker and of the operator's commands: the table of docs/architecture.md, row by row. Those of
+ * the broker and of Redis are in `npm run chaos -- --parts kill-points`, with real processes.
+ */
+export const crashTable: readonly CrashRow[] = [
+  {
+    after: '1 claim',
+    found: 'the row is applying, with a lease; nothing in AWS',
+    healedBy: 'the same question, which claims again at once; another one when the lease is over',
+    job: ask('ec'),
+    call: 'claim',
+    state: { applyState: 1, named: false, intended: false, certificates: [] },
+  },
+  {
+    after: '2 intend',
+    found: 'the row has a create call, its time and its key; nothing in AWS',
+    healedBy:
+      'the next attempt: it looks for a certificate with that key, finds none, and creates one for the same key',
+    job: ask('ec'),
+    call: 'intend',
+    state: { applyState: 1, named: false, intended: true, certificates: [] },
+  },
+  {
+    after: '3 issue, the key known',
+    found: 'an INACTIVE certificate, attached to nothing, with the key that the row has',
+    healedBy: 'the next attempt adopts it',
+    job: ask('ec'),
+    call: 'CreateCertificate',
+    state: { applyState: 1, named: false, intended: true, certificates: ['inactive'] },
+  },
+  {
+    after: '3 issue, the key made by AWS',
+    found: 'an INACTIVE certificate, attached to nothing, whose private key nobody has',
+    healedBy: 'the next attempt creates another; the sweeper deletes this one, by the time that the row has',
+    job: ask('rsa'),
+    call: 'CreateCertificate',
+    state: { applyState: 1, named: false, intended: true, certificates: ['inactive'] },
+  },
+  {
+    after: '4 record',
+    found: 'the row names the INACTIVE certificate; no reply is kept',
+    healedBy: 'the next attempt condemns and deletes it, and begins anew',
+    job: ask('rsa'),
+    call: 'record',
+    state: { applyState: 1, named: true, intended: false, certificates: ['inactive'], kept: 0 },
+  },
+  {
+    after: '5 seal',
+    found: 'the row names the INACTIVE certificate; its reply is kept',
+    healedBy: 'the next attempt carries on at 6',
+    job: ask('rsa'),
+    call: 'keep',
+    state: { applyState: 1, named: true, certificates: ['inactive'], kept: 1 },
+  },
+  {
+    after: '6 attach',
+    found: 'as after 5, and the certificate is attached',
+    healedBy: 'the next attempt carries on at 6; attaching twice changes nothing',
+    job: ask('rsa'),
+    call: 'AttachThingPrincipal',
+    state: { applyState: 1, named: true, certificates: ['inactive, attached'], kept: 1 },
+  },
+  {
+    after: '7 make way',
+    found: 'the certificate of a reissued device is gone, the new one is INACTIVE and attached',
+    healedBy: 'the next attempt carries on at 6; deleting twice changes nothing',
+    start: 'reissued',
+    job: ask('rsa'),
+    call: 'DeleteCertificate',
+    state: { applyState: 1, named: true, certificates: ['inactive, attached'], kept: 1 },
+  },
+  {
+    after: '8 activate',
+    found: 'the certificate is ACTIVE, the row still applying',
+    healedBy: 'the next attempt carries on at 6, and finishes; activating twice changes nothing',
+    job: ask('rsa'),
+    call: 'Activate',
+    state: { applyState: 1, named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+  },
+  {
+    after: '9 finish',
+    found: 'the row is registered, nothing was handed over',
+    healedBy: 'the question, worked on again, is answered from the kept reply',
+    job: ask('rsa'),
+    call: 'finish',
+    state: { applyState: -1, named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+  },
+  {
+    after: '10 hand over',
+    found: 'the sealed reply waits under its question',
+    healedBy: 'the broker, which asks for the replies that it owes; or the device, which asks again',
+    job: ask('rsa'),
+    call: 'deliver',
+    state: { applyState: -1, named: true, certificates: ['active, attached'], kept: 1, delivered: 1 },
+  },
+  {
+    after: 'discarding a certificate whose reply is lost',
+    found: 'the row has condemned the certificate, which is still there',
+    healedBy: 'the next attempt deletes it before another goes live; the sweeper, if none comes',
+    start: 'half-done',
+    job: ask('rsa'),
+    call: 'discard',
+    state: { applyState: 1, named: false, condemned: 1, certificates: ['inactive, attached'] },
+  },
+  {
+    after: 'the first step of devices remove',
+    found: 'the row is blocked, and has condemned the certificate, which is still ACTIVE',
+    healedBy: 'the command, repeated; or the sweeper',
+    start: 'registered',
+    job: { operator: 'remove' },
+    call: 'retire',
+    state: { applyState: -2, named: false, condemned: 1, certificates: ['active, attached'] },
+  },
+  {
+    after: 'the first step of devices block',
+    found: 'the row is blocked, the certificate still ACTIVE',
+    healedBy: 'the command, repeated; or the sweeper',
+    start: 'registered',
+    job: { operator: 'block' },
+    call: 'block',
+    state: { applyState: -2, named: true, certificates: ['active, attached'] },
+  },
+  {
+    after: 'the first step of devices reissue',
+    found: 'the row has another token, and remembers the certificate, which still works',
+    healedBy: 'nothing is to be healed but that nobody has seen the new token: the command, repeated',
+    start: 'registered',
+    job: { operator: 'reissue' },
+    call: 'reissue',
+    state: { applyState: 0, named: false, condemned: 0, certificates: ['active, attached'] },
+  },
+];
