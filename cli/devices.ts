@@ -118,7 +118,7 @@ async function show(context: DevicesContext, serial: string, { json }: { json?: 
   const device = await (await context.registry()).find(serial);
   if (device === undefined) return failed(`${JSON.stringify(serial)} is not enrolled`);
   if (json) return context.write(JSON.stringify(visible(device)));
-  for (const [name, value] of Object.entries(visible(device))) context.write(`${name.padEnd(16)}${value}`);
+  for (const [name, value] of Object.entries(visible(device))) context.write(`${name.padEnd(26)}${value}`);
 }
 
 /** Calls `act` for each serial that is enrolled and not being provisioned at this moment. */
@@ -189,33 +189,29 @@ function removeDevices(
 
 const partsOf = (context: DevicesContext, registry: Registry) => ({ registry, issuer: () => context.issuer() });
 
-/** What of a row is shown: everything but the token's hash, which is nobody's business. */
+/** What of a row is shown: everything but the token's hash and sealed keys, which are nobody's business. */
 function visible(device: Device): Record<string, unknown> {
-  const {
-    serial,
-    applyState,
-    certificateId,
-    enrolledAt,
-    requestedAt,
-    tokenExpiresAt,
-    policyName,
-    thingTypeName,
-    thingGroupName,
-    attempt,
-  } = device;
+  const { serial, applyState, certificateId, previousCertificateId, condemned, creates, removal } = device;
   const time = (ms: number | undefined) => (ms === undefined || ms === 0 ? undefined : new Date(ms).toISOString());
   const all = {
     serial,
-    state: states[applyState],
+    state: removal === undefined ? states[applyState] : 'being-removed',
     applyState,
     certificateId,
-    enrolledAt: time(enrolledAt),
-    requestedAt: time(requestedAt),
-    tokenExpiresAt: time(tokenExpiresAt),
-    policyName,
-    thingTypeName,
-    thingGroupName,
-    attempts: attempt,
+    // the one that works until a reissued device has its new one
+    previousCertificateId,
+    // to be deleted, by the next attempt or the sweeper
+    condemned,
+    createCallsWithoutAnswer: creates === undefined ? undefined : Object.keys(creates).length,
+    enrolledAt: time(device.enrolledAt),
+    requestedAt: time(device.requestedAt),
+    issuedAt: time(device.issuedAt),
+    deliveredAt: time(device.deliveredAt),
+    tokenExpiresAt: time(device.tokenExpiresAt),
+    policyName: device.policyName,
+    thingTypeName: device.thingTypeName,
+    thingGroupName: device.thingGroupName,
+    attempts: device.attempt,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

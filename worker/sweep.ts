@@ -225,6 +225,7 @@ async function judgeUnnamed(unnamed: readonly Listed[], lost: readonly LostCall[
   const { issuer, report, stopped, mark } = run;
   const byKey = new Map(lost.flatMap((call) => (call.keyDigest === undefined ? [] : [[call.keyDigest, call.serial]])));
   const nameless: Listed[] = [];
+  const marked: [serial: string, certificate: Listed][] = [];
   for (const each of unnamed) {
     if (stopped?.()) return;
     const found = await issuer.inspect(each.certificateId);
@@ -232,16 +233,27 @@ async function judgeUnnamed(unnamed: readonly Listed[], lost: readonly LostCall[
     const { O, OU, CN } = found.subject;
     const intendedBy = byKey.get(found.keyDigest);
     if (intendedBy !== undefined) await takeBack('answer-lost', intendedBy, each, run);
-    else if (O === mark.organization && OU === mark.unit && CN !== undefined && isSerial(CN))
-      await takeBack('certificate-unnamed', CN, each, run);
+    else if (O === mark.organization && OU === mark.unit && CN !== undefined && isSerial(CN)) marked.push([CN, each]);
     else if (CN === awsKeySubject) nameless.push(each);
     else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
   }
+  await judgeMarked(marked, run);
   await judgeByTime(
     nameless,
     lost.filter(({ keyDigest }) => keyDigest === undefined),
     run,
   );
+}
+
+async function judgeMarked(marked: readonly [serial: string, certificate: Listed][], run: Run): Promise<void> {
+  const { issuer, report, stopped } = run;
+  for (const [serial, each] of marked) {
+    if (stopped?.()) return;
+    // an attempt attaches only what its row names: this one had a row, and somebody deleted that by hand
+    if (await issuer.isAttached(each.certificateId))
+      report({ kind: 'certificate-unnamed', serial, certificateId: each.certificateId, action: 'reported' });
+    else await takeBack('certificate-unnamed', serial, each, run);
+  }
 }
 
 /**

@@ -54,7 +54,11 @@ async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
       log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
     else if (result.cause !== undefined)
       log.error({ ...about, err: result.cause, cure: result.cause.cure }, 'AWS refuses, and will until somebody acts');
-    else log.info({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
+    else {
+      // another key with the right token: a firmware that makes a new one each time, or somebody else
+      const level = result.problem.code === 'KeyMismatch' ? 'warn' : 'info';
+      log[level]({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
+    }
     return 'answered';
   } catch (error) {
     if (!(error instanceof IssuerThrottled)) throw error;

@@ -1,6 +1,7 @@
-import { DescribeCertificateCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
+import { DescribeCertificateCommand, DescribeThingCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
+import { sweep } from '../../worker/sweep.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -61,6 +62,34 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     await expect(status(first.certificateId)).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
     const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: 'op-reissue' }));
     expect(principals).toEqual([expect.stringContaining(second.certificateId ?? '-')]);
+  });
+
+  it('removes a device with its certificate and its thing, or leaves the thing', async () => {
+    for (const [serial, ...option] of [['op-thing'], ['op-keep', '--keep-thing']] as const) {
+      const token = await enrol(serial);
+      expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+      await devices('remove', serial, ...option);
+      expect(await gateway.registry.find(serial)).toBeUndefined();
+    }
+    await expect(gateway.iot.send(new DescribeThingCommand({ thingName: 'op-thing' }))).rejects.toThrow('op-thing');
+    expect(await gateway.iot.send(new DescribeThingCommand({ thingName: 'op-keep' }))).toMatchObject({
+      thingName: 'op-keep',
+    });
+  });
+
+  it('keeps the row of a removed device until a sweep has looked for what a lost answer may have left', async () => {
+    const token = await enrol('op-lost');
+    gateway.aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'act-and-lose-answer', times: 1 }]);
+    await askOnce(gateway.broker, 'op-lost', { token, key: 'rsa' });
+    expect((await devices('remove', 'op-lost')).join()).toContain('but for its row');
+    expect((await devices('show', 'op-lost', '--json')).join()).toContain('"state":"being-removed"');
+    await devices('unblock', 'op-lost');
+    expect(await gateway.registry.find('op-lost')).toMatchObject({ applyState: -2, removal: 'with-thing' });
+    const hourLater = () => Date.now() + 3_600_000;
+    const mark = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
+    const { registry, issuer } = gateway;
+    await sweep({ registry, issuer, mark, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
+    expect(await gateway.registry.find('op-lost')).toBeUndefined();
   });
 
   it('removes a device with its certificate', async () => {

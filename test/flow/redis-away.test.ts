@@ -15,7 +15,7 @@ describe.skipIf(lacks('redis-server'))('without Redis', () => {
 
   it('there is no PUBACK: the connection closes, and the device may ask again', async () => {
     const { serial, token } = await gateway.enrol('no-puback');
-    gateway.redis.kill();
+    await gateway.redis.kill();
     const device = await connectDevice(gateway.broker);
     let acknowledged = false;
     const closed = new Promise<void>((resolve) => device.client.once('close', () => resolve()));
@@ -31,7 +31,7 @@ describe.skipIf(lacks('redis-server'))('without Redis', () => {
     await gateway.worker.close();
     const device = await connectDevice(gateway.broker);
     await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
-    gateway.redis.kill();
+    await gateway.redis.kill();
     const { port, password } = new URL(gateway.redis.url);
     const again = await startEmbeddedRedis({
       dataDir: gateway.dataDir,

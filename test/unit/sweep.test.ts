@@ -164,6 +164,13 @@ describe('a sweep', () => {
     expect(left()).toEqual(['young']);
   });
 
+  it('reports what bears our mark and is attached: its row was there, and somebody deleted it', async () => {
+    certificate('a', { subject: ours('GONE'), thingName: 'GONE', policies: new Set(['p']) });
+    await run();
+    expect(found).toMatchObject([{ kind: 'certificate-unnamed', serial: 'GONE', action: 'reported' }]);
+    expect(left()).toEqual(['a']);
+  });
+
   it("deactivates a blocked device's certificate", async () => {
     row('A', { applyState: -2, certificateId: 'a', issuedAt: long });
     certificate('a', { active: true });
