@@ -33,6 +33,8 @@ export async function resume(
     let survived = 0;
     for (; survived < killsOfOneJob; survived++) {
       await untilInTheMiddle(site);
+      // all but the last worker stall again
+      if (survived + 1 < killsOfOneJob) await stallOnce(site);
       await first.kill();
       await first.start();
     }
@@ -59,19 +61,22 @@ export async function resume(
 }
 
 async function ask(site: Site, serial: string) {
-  // one call stalls for as long as the worker lives: time enough to kill it in the middle
-  await site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
+  await stallOnce(site);
   const [credential] = await site.enrol([serial]);
   if (credential === undefined) throw new Error('not enrolled');
   return runDevice(site.gateway, credential, 'ec', patience);
 }
 
+/** One call stalls for as long as its worker lives: time enough to kill it in the middle. */
+function stallOnce(site: Site): Promise<void> {
+  return site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
+}
+
 let seen = 0;
 
-/** Resolves when a worker waits for the answer of the call that stalls, and lets the next one stall again. */
+/** Resolves when a worker waits for the answer of the call that stalls. */
 async function untilInTheMiddle(site: Site): Promise<void> {
-  const calls = async () => (await site.counts()).calls[step]?.calls ?? 0;
-  await until(async () => (await calls()) > seen, 60_000, `a worker calls ${step}`);
-  seen = await calls();
-  await site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
+  const stalled = async () => (await site.counts()).struck[`${step} stall`] ?? 0;
+  await until(async () => (await stalled()) > seen, 60_000, `a worker calls ${step}`);
+  seen = await stalled();
 }
