@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['test/{unit,contract,flow,model}/**/*.test.ts'],
+    include: ['test/{unit,contract,flow,model,attack}/**/*.test.ts'],
     globalSetup: ['test/support/system-packages.ts'],
     setupFiles: ['test/support/setup.ts'],
     testTimeout: 60_000,

@@ -1,83 +1,79 @@
 import { Duplex } from 'node:stream';
+import { createPacketRules } from './packet-rules.ts';
 
 /** A connection whose MQTT frames are watched. `remoteAddress` stays readable after the socket has gone. */
 export type GuardedStream = Duplex & { readonly remoteAddress: string | undefined };
 
-/** MQTT control packet types [MQTT 3.1.1, table 2.1]; 0 and 15 are reserved. */
-const connect = 1;
-const reserved = [0, 15];
+export type FrameLimits = {
+  /** of the CONNECT packet: whoever sends it has proved nothing yet */
+  readonly maxConnectBytes: number;
+  readonly maxPacketBytes: number;
+  /** from the first byte of a packet to its last, in milliseconds */
+  readonly packetMs: number;
+};
+
+const nothing = Buffer.alloc(0);
 
 /**
- * Follows the framing of an MQTT byte stream: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
- * bytes that are skipped unread. Returns a function that takes the stream chunk by chunk and answers with the reason
- * for which the connection must end, or undefined. After a reason it must not be called again.
+ * Cuts a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
+ * bytes. Takes the stream chunk by chunk and answers with the packets that are complete by now, as they came; or with the
+ * reason for which the connection must end. After a reason it must not be called again.
  */
-function followFrames(maxPacketBytes: number): (chunk: Uint8Array) => string | undefined {
-  let part: 'header' | 'length' | 'body' = 'header';
-  let first = true;
-  let length = 0;
-  let lengthBytes = 0;
-
-  function header(byte: number): string | undefined {
-    const type = byte >> 4;
-    // [MQTT-3.1.0-1]: the first packet must be CONNECT
-    if (first && type !== connect) return `the first packet has type ${type}, not CONNECT`;
-    if (reserved.includes(type)) return `packet type ${type} is reserved`;
-    first = false;
-    length = 0;
-    lengthBytes = 0;
-    part = 'length';
-    return undefined;
-  }
-
-  function lengthByte(byte: number): string | undefined {
-    length += (byte & 0x7f) * 128 ** lengthBytes;
-    lengthBytes += 1;
-    const more = byte >= 0x80;
-    if (more && lengthBytes === 4) return 'the remaining length is malformed: it has more than 4 bytes';
-    if (more) return undefined;
-    if (length > maxPacketBytes)
-      return `a packet of ${length} bytes was announced; at most ${maxPacketBytes} are taken`;
-    part = length === 0 ? 'header' : 'body';
-    return undefined;
-  }
+function followFrames(
+  limits: FrameLimits,
+): (chunk: Buffer) => { whole: Buffer; partial: boolean } | { reason: string } {
+  const rules = createPacketRules();
+  let rest: Buffer = nothing;
+  let max = limits.maxConnectBytes;
 
   return (chunk) => {
+    const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let at = 0;
-    while (at < chunk.length) {
-      if (part === 'body') {
-        const skipped = Math.min(length, chunk.length - at);
-        length -= skipped;
-        at += skipped;
-        if (length === 0) part = 'header';
-        continue;
-      }
-      const byte = chunk[at] ?? 0;
-      at += 1;
-      const reason = part === 'header' ? header(byte) : lengthByte(byte);
-      if (reason !== undefined) return reason;
+    for (;;) {
+      const unfit = at < data.length ? rules.begins(data[at] ?? 0) : undefined;
+      if (unfit !== undefined) return { reason: unfit };
+      const frame = frameAt(data, at);
+      if (typeof frame === 'string') return { reason: frame };
+      if (frame === undefined) break;
+      if (frame.length > max)
+        return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
+      const end = frame.bodyAt + frame.length;
+      if (end > data.length) break;
+      const reason = rules.whole(data[at] ?? 0, data.subarray(frame.bodyAt, end));
+      if (reason !== undefined) return { reason };
+      max = limits.maxPacketBytes;
+      at = end;
     }
-    return undefined;
+    rest = at === data.length ? nothing : data.subarray(at);
+    return { whole: data.subarray(0, at), partial: rest.length > 0 };
   };
+}
+
+/** Where the body of the packet at `at` begins, and its length; undefined when its header is not complete yet; or what is wrong with it. */
+function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } | string | undefined {
+  let length = 0;
+  for (let count = 0; count < 4; count++) {
+    const byte = data[at + 1 + count];
+    if (byte === undefined) return undefined;
+    length += (byte & 0x7f) * 128 ** count;
+    if (byte < 0x80) return { bodyAt: at + 2 + count, length };
+  }
+  return 'the remaining length is malformed: it has more than 4 bytes';
 }
 
 /**
  * Stands between a (TLS) socket and the broker – `broker.handle(guardFrames(socket, …))` – because aedes 1.x collects a
- * whole packet, up to 256 MiB, before it looks at it, also from peers that have proved nothing. Knows MQTT's framing
- * only; bodies pass through uncopied.
+ * whole packet, up to 256 MiB, before it looks at it, also from peers that have proved nothing, and because its parser
+ * takes much that is not MQTT. Whole packets that keep the rules are passed on, and nothing else.
  *
- * On a remaining length above `limits.maxPacketBytes`, a malformed one, a reserved packet type or a first packet that is
- * not CONNECT, `onViolation` gets the reason (no payload in it; the socket is still open, so its address can be read)
- * and then both sides are destroyed, before the body is read. Errors and ends of the socket come out of the returned
- * stream; destroying either side destroys the other.
+ * On a packet that is too long, too slow or against the rules, `onViolation` gets the reason (no payload in it; the socket
+ * is still open, so its address can be read) and then both sides are destroyed, before the body of what is too long is
+ * read. Errors and ends of the socket come out of the returned stream; destroying either side destroys the other.
  */
-export function guardFrames(
-  socket: Duplex,
-  limits: { readonly maxPacketBytes: number },
-  onViolation: (reason: string) => void,
-): GuardedStream {
-  const violation = followFrames(limits.maxPacketBytes);
+export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
+  const follow = followFrames(limits);
   let ended = false;
+  let slow: NodeJS.Timeout | undefined;
 
   const guard = new Duplex({
     allowHalfOpen: false,
@@ -100,20 +96,29 @@ export function guardFrames(
       else socket.end(() => done());
     },
     destroy(error, done) {
+      clearTimeout(slow);
       socket.destroy();
       done(error);
     },
   });
 
+  function violate(reason: string): void {
+    onViolation(reason);
+    guard.destroy();
+  }
+
   socket.on('data', (chunk: Buffer) => {
     if (guard.destroyed) return;
-    const reason = violation(chunk);
-    if (reason !== undefined) {
-      onViolation(reason);
-      guard.destroy();
-    } else if (!guard.push(chunk)) {
-      socket.pause();
+    const frames = follow(chunk);
+    if ('reason' in frames) return violate(frames.reason);
+    // the time of a packet begins with its first byte, however many follow one by one
+    if (frames.whole.length > 0 || !frames.partial) {
+      clearTimeout(slow);
+      slow = undefined;
     }
+    if (frames.partial)
+      slow ??= setTimeout(() => violate(`a packet took more than ${limits.packetMs} ms`), limits.packetMs);
+    if (frames.whole.length > 0 && !guard.push(frames.whole)) socket.pause();
   });
   socket.on('end', () => {
     ended = true;

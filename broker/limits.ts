@@ -2,8 +2,16 @@
 export const defaultLimits = {
   /** largest packet; aedes has no limit of its own. A request payload above 8 KiB but below this gets its answer */
   maxPacketBytes: 16 * 1024,
-  /** connections in total */
+  /** of the CONNECT packet: a serial, a token and a client id, and whoever sends it has proved nothing yet */
+  maxConnectBytes: 2048,
+  /** from the first byte of a packet to its last */
+  packetMs: 10_000,
+  /** connections in total, and of one address; many devices may share one behind a router */
   maxConnections: 10_000,
+  maxConnectionsPerAddress: 2000,
+  /** connections that have not come to their CONNECT yet; a device needs its place for a moment */
+  maxPending: 1000,
+  maxPendingPerAddress: 500,
   /** questions of one connection that wait for their answer */
   maxAsksPerConnection: 8,
   /** tokens that one connection is remembered to have presented */

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
-import { createServer, type TLSSocket } from 'node:tls';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer as createSecureServer } from 'node:tls';
 import { Aedes } from 'aedes';
 import type { AskQueue } from '../queue/ask.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import type { Log } from '../runtime/log.ts';
+import { createAdmission, type Ticket } from './admission.ts';
 import { createCounters } from './counters.ts';
 import { createDesk } from './desk.ts';
 import { guardFrames } from './frame-guard.ts';
@@ -66,31 +67,51 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   await aedes.listen();
 
-  const sockets = new Set<TLSSocket>();
-  const server = createServer(
+  const admission = createAdmission(limits);
+  const tickets = new WeakMap<object, Ticket>();
+  aedes.on('client', (client) => tickets.get(client.conn)?.connected());
+
+  const sockets = new Set<Socket>();
+  const secured = createSecureServer(
     { ...options.tls, ciphers, minVersion: 'TLSv1.2', handshakeTimeout: limits.handshakeMs },
     (socket) => {
-      sockets.add(socket);
-      counters.counts.connections++;
-      counters.counts.connectionsOpen++;
-      socket.once('close', () => {
-        sockets.delete(socket);
-        counters.counts.connectionsOpen--;
-      });
       socket.setNoDelay(true);
       const { remoteAddress } = socket;
-      aedes.handle(
-        guardFrames(socket, limits, (reason) =>
-          log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
-        ),
+      const stream = guardFrames(socket, limits, (reason) =>
+        log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
       );
+      const ticket = ticketsOfSockets.get(addressOf(socket));
+      if (ticket !== undefined) tickets.set(stream, ticket);
+      aedes.handle(stream);
     },
   );
-  server.maxConnections = limits.maxConnections;
   // Node reports a handshake that failed or took too long, and leaves the socket open
-  server.on('tlsClientError', (err, socket) => {
+  secured.on('tlsClientError', (err, socket) => {
     log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
     socket.destroy();
+  });
+  /** by the two ends of a connection, which TLS and TCP know it by */
+  const ticketsOfSockets = new Map<string, Ticket>();
+  // before the handshake, which costs more than anything that follows
+  const server = createServer({ noDelay: true }, (socket) => {
+    const ticket = admission.admit(socket, socket.remoteAddress);
+    if (ticket === undefined) {
+      log.debug({ remoteAddress: socket.remoteAddress }, 'no place for another connection');
+      socket.destroy();
+      return;
+    }
+    const ends = addressOf(socket);
+    ticketsOfSockets.set(ends, ticket);
+    sockets.add(socket);
+    counters.counts.connections++;
+    counters.counts.connectionsOpen++;
+    socket.once('close', () => {
+      ticketsOfSockets.delete(ends);
+      sockets.delete(socket);
+      counters.counts.connectionsOpen--;
+      ticket.closed();
+    });
+    secured.emit('connection', socket);
   });
   await new Promise<void>((resolve, reject) =>
     server.once('error', reject).listen(options.port, options.listen, resolve),
@@ -109,4 +130,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       await closed;
     },
   };
+}
+
+function addressOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }

@@ -5,6 +5,7 @@ import { Writable } from 'node:stream';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { startAwsLocal } from '../../aws-local/main.ts';
+import type { Limits } from '../../broker/limits.ts';
 import { startBroker } from '../../broker/server.ts';
 import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
@@ -28,7 +29,9 @@ const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 const [table, policyName] = ['cvm-devices', 'cvm-device'];
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
-export async function startGateway(options: { logLevel?: string; replayWindowMs?: number } = {}) {
+export async function startGateway(
+  options: { logLevel?: string; replayWindowMs?: number; limits?: Partial<Limits> } = {},
+) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
   const logLines: string[] = [];
   const sink = new Writable({
@@ -82,7 +85,8 @@ export async function startGateway(options: { logLevel?: string; replayWindowMs?
   const startOneBroker = async () => {
     const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
     const [asks, replies] = [createAskQueue(redis.url, log), createReplyFeed(redis.url, log)];
-    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, asks, replies, log });
+    const { limits = {} } = options;
+    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, asks, replies, log, limits });
     lifecycle.add({
       name: 'broker',
       async close() {

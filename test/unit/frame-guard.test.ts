@@ -11,7 +11,8 @@ function pair(maxPacketBytes = 100) {
   const socket = Duplex.from({ readable: incoming, writable: outgoing });
   socket.on('error', () => {});
   const violations: string[] = [];
-  const guard = guardFrames(socket, { maxPacketBytes }, (reason) => violations.push(reason));
+  const limits = { maxConnectBytes: 50, maxPacketBytes, packetMs: 200 };
+  const guard = guardFrames(socket, limits, (reason) => violations.push(reason));
   guard.on('error', () => {});
   const received: Buffer[] = [];
   guard.on('data', (chunk: Buffer) => received.push(chunk));
@@ -19,7 +20,7 @@ function pair(maxPacketBytes = 100) {
 }
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
-const publish = (size: number) => Buffer.concat([Buffer.from([0x30, size]), Buffer.alloc(size)]);
+const publish = (size: number) => Buffer.concat([Buffer.from([0x30, size, 0, 1, 0x74]), Buffer.alloc(size - 3)]);
 
 describe('the frame guard', () => {
   it('passes packets unchanged, however they are cut', async () => {
@@ -52,6 +53,7 @@ describe('the frame guard', () => {
       /malformed/,
     ],
     ['a reserved type', Buffer.concat([connectPacket, Buffer.from([0xf0, 0])]), /reserved/],
+    ['a CONNECT of more than its own limit', Buffer.from([0x10, 51]), /51 bytes/],
     ['a first packet that is not CONNECT', ping, /CONNECT/],
     ['HTTP', Buffer.from('GET / HTTP/1.1\r\n'), /CONNECT/],
   ])('closes at %s', async (_name, bytes, reason) => {
@@ -60,6 +62,18 @@ describe('the frame guard', () => {
     await settle();
     expect(violations).toEqual([expect.stringMatching(reason)]);
     expect(guard.destroyed).toBe(true);
+  });
+
+  it('closes at a packet that comes byte by byte and too slowly, and leaves alone one that pauses between packets', async () => {
+    const [slow, idle] = [pair(), pair()];
+    for (const { incoming } of [slow, idle]) incoming.write(connectPacket);
+    const bytes = publish(40);
+    for (let at = 0; at < 8; at++) {
+      slow.incoming.write(bytes.subarray(at, at + 1));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(slow.violations).toEqual([expect.stringContaining('200 ms')]);
+    expect([slow.guard.destroyed, idle.guard.destroyed]).toEqual([true, false]);
   });
 
   it('takes a packet of exactly the limit', async () => {
@@ -83,7 +97,7 @@ describe('the frame guard', () => {
         done();
       },
     });
-    const guard = guardFrames(socket, { maxPacketBytes: 100 }, () => {});
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {});
     guard.cork();
     for (const byte of [0x20, 2, 0, 0]) guard.write(Buffer.from([byte]));
     guard.uncork();

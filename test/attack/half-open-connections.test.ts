@@ -1,0 +1,56 @@
+import { connect, type Socket } from 'node:net';
+import { connect as connectSecure } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const limits = { maxPending: 100, maxPendingPerAddress: 100, handshakeMs: 60_000, connectMs: 60_000 };
+
+describe.skipIf(lacks('redis-server'))('connections that only hold their place', () => {
+  let gateway: Gateway;
+  const sockets: Socket[] = [];
+  beforeAll(async () => {
+    gateway = await startGateway({ limits });
+  });
+  afterAll(async () => {
+    for (const socket of sockets) socket.destroy();
+    await gateway?.close();
+  });
+
+  /** Opens connections that go no further than `how` takes them, and counts those that are still there. */
+  async function flood(count: number, how: (port: number) => Socket): Promise<() => number> {
+    const opened = Array.from({ length: count }, () => how(gateway.broker.port));
+    sockets.push(...opened);
+    for (const socket of opened) socket.on('error', () => {});
+    await Promise.all(
+      opened.map((socket) => new Promise((resolve) => socket.once('connect', resolve).once('close', resolve))),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return () => opened.filter((socket) => !socket.destroyed && socket.readyState === 'open').length;
+  }
+
+  it.each<[string, (port: number) => Socket]>([
+    ['say nothing', (port) => connect(port, '127.0.0.1')],
+    [
+      'begin a TLS handshake and stop',
+      (port) => {
+        const socket = connect(port, '127.0.0.1');
+        socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
+        return socket;
+      },
+    ],
+    [
+      'finish the handshake and never send CONNECT',
+      (port) => connectSecure({ port, host: '127.0.0.1', rejectUnauthorized: false }),
+    ],
+  ])('and %s do not keep a device out, and do not touch one that is being served', async (_what, how) => {
+    const served = await connectDevice(gateway.broker);
+    const { serial, token } = await gateway.enrol(`half-open-${sockets.length}`);
+    const left = await flood(1000, how);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    expect(left()).toBeLessThanOrEqual(limits.maxPending);
+    expect(served.client.connected).toBe(true);
+    await served.client.endAsync(true);
+  });
+});

@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest';
+import { createAdmission } from '../../broker/admission.ts';
+
+const limits = { maxConnections: 10, maxConnectionsPerAddress: 4, maxPending: 5, maxPendingPerAddress: 3 };
+const socket = () => {
+  const made = {
+    cut: false,
+    destroy() {
+      made.cut = true;
+    },
+  };
+  return made;
+};
+
+describe('admission', () => {
+  it('cuts the oldest connection of an address that has not come to its CONNECT, when that has too many of them', () => {
+    const admission = createAdmission(limits);
+    const [first, ...rest] = [socket(), socket(), socket(), socket()];
+    for (const each of [first, ...rest]) expect(admission.admit(each as never, '10.0.0.1')).toBeDefined();
+    expect(first?.cut).toBe(true);
+    expect(rest.map(({ cut }) => cut)).toEqual([false, false, false]);
+  });
+
+  it('cuts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
+    const admission = createAdmission(limits);
+    const strangers = Array.from({ length: 5 }, socket);
+    for (const [index, each] of strangers.entries()) admission.admit(each, `10.0.0.${index}`);
+    const device = socket();
+    expect(admission.admit(device, '10.0.1.1')).toBeDefined();
+    expect(strangers.map(({ cut }) => cut)).toEqual([true, false, false, false, false]);
+    expect(admission.counts()).toMatchObject({ pending: 5, evicted: 1 });
+  });
+
+  it('never cuts a connection that came to its CONNECT', () => {
+    const admission = createAdmission(limits);
+    const device = socket();
+    admission.admit(device, '10.0.0.1')?.connected();
+    for (let count = 0; count < 100; count++) admission.admit(socket(), `10.1.0.${count}`)?.closed();
+    for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`);
+    expect(device.cut).toBe(false);
+  });
+
+  it('refuses more than one address may have, and more than there may be; places become free again', () => {
+    const admission = createAdmission(limits);
+    const tickets = Array.from({ length: 4 }, () => admission.admit(socket(), '10.0.0.1'));
+    for (const ticket of tickets) ticket?.connected();
+    expect(admission.admit(socket(), '10.0.0.1')).toBeUndefined();
+    expect(admission.admit(socket(), '10.0.0.2')).toBeDefined();
+    tickets[0]?.closed();
+    tickets[0]?.closed();
+    expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
+    expect(admission.counts()).toMatchObject({ open: 5, refused: 1 });
+    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.connected();
+    expect(admission.counts().open).toBe(10);
+    expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
+  });
+
+  it.each([
+    ['2001:db8:1:2::1', '2001:db8:1:2:ffff::9'],
+    ['::ffff:10.0.0.1', '10.0.0.1'],
+    ['fe80::1', 'fe80:0:0:0:1:2:3:4'],
+  ])('takes %s and %s for one', (one, other) => {
+    const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 1 });
+    expect(admission.admit(socket(), one)).toBeDefined();
+    expect(admission.admit(socket(), other)).toBeUndefined();
+    expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
+  });
+});

@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { createPacketRules } from '../../broker/packet-rules.ts';
+
+const text = (value: string | Buffer) => {
+  const raw = Buffer.from(value);
+  return Buffer.concat([Buffer.from([raw.length >> 8, raw.length & 0xff]), raw]);
+};
+const bytes = (...values: (number | Buffer)[]) =>
+  Buffer.concat(values.map((value) => (typeof value === 'number' ? Buffer.from([value]) : value)));
+const connect = (flags: number, ...payload: Buffer[]) => bytes(text('MQTT'), 4, flags, 0, 60, ...payload);
+const plain = connect(2, text('id'));
+
+/** After a CONNECT that is in order. */
+function connected() {
+  const rules = createPacketRules();
+  expect(rules.whole(0x10, plain)).toBeUndefined();
+  return rules;
+}
+
+describe('the rules of MQTT 3.1.1', () => {
+  it.each<[string, number, Buffer]>([
+    ['PUBLISH with QoS 0', 0x30, bytes(text('t'), Buffer.from('x'))],
+    ['PUBLISH with QoS 1', 0x32, bytes(text('t'), 0, 1)],
+    ['a PUBLISH that is repeated', 0x3a, bytes(text('t'), 0, 1, Buffer.from('x'))],
+    ['PUBACK', 0x40, bytes(0, 1)],
+    ['PUBREL', 0x62, bytes(0, 1)],
+    ['SUBSCRIBE', 0x82, bytes(0, 1, text('a'), 1, text('b'), 0)],
+    ['UNSUBSCRIBE', 0xa2, bytes(0, 1, text('a'))],
+    ['PINGREQ', 0xc0, bytes()],
+    ['DISCONNECT', 0xe0, bytes()],
+    ['a topic with four-byte characters', 0x30, text('𝄞')],
+  ])('take %s', (_what, header, body) => {
+    expect(connected().whole(header, body)).toBeUndefined();
+  });
+
+  it.each<[string, number, Buffer, string]>([
+    ['a second CONNECT', 0x10, plain, 'MQTT-3.1.0-2'],
+    ['CONNACK from a client', 0x20, bytes(0, 0), 'not for clients'],
+    ['SUBACK from a client', 0x90, bytes(0, 1, 0), 'not for clients'],
+    ['type 0', 0x00, bytes(), 'reserved'],
+    ['type 15', 0xf0, bytes(), 'reserved'],
+    ['PUBLISH with QoS 3', 0x36, bytes(text('t'), 0, 1), 'MQTT-3.3.1-4'],
+    ['DUP with QoS 0', 0x38, text('t'), 'MQTT-3.3.1-2'],
+    ['an empty topic', 0x30, text(''), 'MQTT-4.7.3-1'],
+    ['a topic with #', 0x30, text('cvm/#'), 'MQTT-3.3.2-2'],
+    ['a topic with +', 0x30, text('cvm/+/x'), 'MQTT-3.3.2-2'],
+    ['a topic with NUL', 0x30, text('cvm\0x'), 'MQTT-1.5.3-2'],
+    ['a topic with a line end', 0x30, text('cvm\nx'), 'MQTT-1.5.3-2'],
+    ['a topic with DEL', 0x30, text('cvm\x7fx'), 'MQTT-1.5.3-2'],
+    ['a topic with a C1 control', 0x30, text('cvm\u0085x'), 'MQTT-1.5.3-2'],
+    ['an overlong encoding', 0x30, text(Buffer.from([0xc0, 0xaf])), 'MQTT-1.5.3-1'],
+    ['a lone surrogate', 0x30, text(Buffer.from([0xed, 0xa0, 0x80])), 'MQTT-1.5.3-1'],
+    ['a byte that is never UTF-8', 0x30, text(Buffer.from([0xff])), 'MQTT-1.5.3-1'],
+    ['message id 0', 0x32, bytes(text('t'), 0, 0), 'MQTT-2.3.1-1'],
+    ['a message id beyond the end', 0x32, bytes(text('t'), 0), 'middle of a field'],
+    ['a topic beyond the end', 0x30, bytes(0, 9, Buffer.from('x')), 'middle of a field'],
+    ['PUBACK of length 0', 0x40, bytes(), 'middle of a field'],
+    ['PUBACK that is too long', 0x40, bytes(0, 1, 2), 'longer'],
+    ['PUBREL without its flags', 0x60, bytes(0, 1), 'MQTT-2.2.2-2'],
+    ['SUBSCRIBE without its flags', 0x80, bytes(0, 1, text('a'), 1), 'MQTT-2.2.2-2'],
+    ['SUBSCRIBE without a filter', 0x82, bytes(0, 1), 'middle of a field'],
+    ['SUBSCRIBE with an empty filter', 0x82, bytes(0, 1, text(''), 1), 'MQTT-4.7.3-1'],
+    ['SUBSCRIBE with QoS 3', 0x82, bytes(0, 1, text('a'), 3), 'MQTT-3.8.3-4'],
+    ['PINGREQ with a body', 0xc0, bytes(1), 'longer'],
+  ])('refuse %s', (_what, header, body, clause) => {
+    expect(connected().whole(header, body)).toContain(clause);
+  });
+
+  it.each<[string, Buffer, string | undefined]>([
+    ['user name and password', connect(0xc2, text('id'), text('u'), text('p')), undefined],
+    ['a will', connect(0x06, text('id'), text('t'), text('m')), undefined],
+    ['MQTT 3.1', bytes(text('MQIsdp'), 3, 2, 0, 60, text('id')), undefined],
+    // the broker answers it with CONNACK 1
+    ['a version that is not known', bytes(text('MQTT'), 5, 2, 0, 60, 0, text('id')), undefined],
+    ['the reserved flag', connect(3, text('id')), 'MQTT-3.1.2-3'],
+    ['a will QoS without a will', connect(0x0a, text('id')), 'MQTT-3.1.2-11'],
+    ['a will with QoS 3', connect(0x1e, text('id'), text('t'), text('m')), 'MQTT-3.1.2-14'],
+    ['a password without a user name', connect(0x42, text('id'), text('p')), 'MQTT-3.1.2-22'],
+    ['no client id', connect(2), 'middle of a field'],
+    ['a client id with NUL', connect(2, text('i\0d')), 'MQTT-1.5.3-2'],
+    ['a client id that is not UTF-8', connect(2, text(Buffer.from([0xc0, 0xaf]))), 'MQTT-1.5.3-1'],
+    ['something after its end', connect(2, text('id'), text('more')), 'longer'],
+  ])('judge CONNECT with %s', (_what, body, clause) => {
+    const reason = createPacketRules().whole(0x10, body);
+    if (clause === undefined) expect(reason).toBeUndefined();
+    else expect(reason).toContain(clause);
+  });
+
+  it('refuse anything before CONNECT, and anything after DISCONNECT, at the first byte', () => {
+    expect(createPacketRules().begins(0xc0)).toContain('MQTT-3.1.0-1');
+    const rules = connected();
+    rules.whole(0xe0, bytes());
+    expect(rules.begins(0xc0)).toContain('MQTT-3.14.4-2');
+  });
+});
