@@ -58,7 +58,13 @@ export function createDesk(options: {
       else send(session, answer, ask.form);
     }
     for (const session of byBox.get(reply.box) ?? [])
-      if (session.subscribed && !asked.some(([asker]) => asker === session)) copy(session, reply);
+      if (session.subscribed && !asked.some(([asker]) => asker === session) && !waitsFor(session, reply.box))
+        copy(session, reply);
+  }
+
+  /** Who asked with this token himself gets an answer of his own, in the form and with the id that he asked for. */
+  function waitsFor(session: Session, box: string): boolean {
+    return [...session.asks.values()].some((ask) => ask.proof.box === box);
   }
 
   /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */

@@ -13,8 +13,10 @@ import { lacks } from '../support/lacks.ts';
 describe.skipIf(lacks('redis-server'))('the queue', () => {
   let gateway: Gateway;
   let redis: Redis;
+  let worker: Gateway['worker'];
   beforeAll(async () => {
     gateway = await startGateway();
+    worker = gateway.worker;
     redis = new Redis(gateway.redis.url);
   });
   afterAll(async () => {
@@ -24,17 +26,32 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   const waiting = async () => (await redis.keys('{cvm}:asks:*')).filter((key) => /:[0-9a-f]{8}-[0-9a-f-]+$/.test(key));
 
   it('holds the same question once, however often and wherever it is asked, and everybody who asked is answered', async () => {
-    await gateway.worker.close();
+    await worker.close();
     const { serial, token } = await gateway.enrol('queue-same');
     const other = await gateway.startOneBroker();
     const devices = await Promise.all([gateway.broker, gateway.broker, other].map((broker) => connectDevice(broker)));
     for (const { client } of devices)
       await client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
     expect(await waiting()).toHaveLength(1);
-    gateway.startOneWorker();
+    worker = gateway.startOneWorker();
     const replies = await Promise.all(devices.map((device) => device.next()));
     expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
     expect(replies.map(({ status }) => status)).toEqual(['accepted', 'accepted', 'accepted']);
+    for (const { client } of devices) await client.endAsync(true);
+  });
+
+  it('gives who asked an answer of his own, though the answer to another question of the device comes first', async () => {
+    await worker.close();
+    const { serial, token } = await gateway.enrol('queue-ids');
+    const devices = await Promise.all([1, 2].map(() => connectDevice(gateway.broker)));
+    for (const [index, { client }] of devices.entries()) {
+      await client.subscribeAsync(`cvm/reply/${serial}`, { qos: 1 });
+      const request = { token, key: index === 0 ? 'ec' : 'rsa', id: `id-${index}` };
+      await client.publishAsync(`cvm/request/${serial}`, JSON.stringify(request), { qos: 1 });
+    }
+    worker = gateway.startOneWorker();
+    const replies = await Promise.all(devices.map((device) => device.next()));
+    expect(replies.map(({ id }) => id)).toEqual(['id-0', 'id-1']);
     for (const { client } of devices) await client.endAsync(true);
   });
 
@@ -46,7 +63,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const blocked = await gateway.registry.find(serial);
     if (blocked) await gateway.registry.unblock(blocked);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
-    await expect.poll(waiting).toEqual([]);
+    await expect.poll(waiting, { timeout: 10_000 }).toEqual([]);
     expect(await redis.keys('{cvm}:asks:de:*')).toEqual([]);
   });
 
