@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Account, Input } from './account.ts';
 import { ApiError } from './errors.ts';
@@ -21,6 +22,9 @@ const maxBodyBytes = 1024 * 1024;
 export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions) {
   const calls = new Map<string, { calls: number; throttled: number }>();
 
+  /** Who called what, once each: so that a test suite can tell which permissions a product needs. */
+  const record = createCallLog(process.env.STAND_IN_CALL_LOG);
+
   function count(operation: string, what: 'calls' | 'throttled'): void {
     const counted = calls.get(operation) ?? { calls: 0, throttled: 0 };
     counted[what]++;
@@ -30,6 +34,7 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   async function dynamoDb(target: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const operation = `DynamoDB.${target.slice(target.indexOf('.') + 1)}`;
     count(operation, 'calls');
+    record(operation, request);
     const { loseAnswer } = await faults.strike(operation);
     if (loseAnswer) losesItsAnswer(request, response);
     dynamo.emit('request', request, response);
@@ -45,6 +50,7 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
         404,
       );
     count(found.name, 'calls');
+    record(found.name, request);
     // read first: whoever stalls has the question, and acts on it, whether or not the caller still waits
     const body = await readJson(request);
     const { loseAnswer } = await faults.strike(found.name);
@@ -107,6 +113,17 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   // an SDK reuses connections; one that we close while it sends would look like a fault that nobody dialled
   server.keepAliveTimeout = 60_000;
   return server;
+}
+
+function createCallLog(file: string | undefined): (operation: string, request: IncomingMessage) => void {
+  if (file === undefined) return () => {};
+  const seen = new Set<string>();
+  return (operation, { headers }) => {
+    const line = `${operation}\t${headers['user-agent'] ?? ''}\n`;
+    if (seen.has(line)) return;
+    seen.add(line);
+    appendFileSync(file, line);
+  };
 }
 
 /** Lets dynalite do its work, and cuts the connection where it would answer. */

@@ -1,9 +1,11 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { ensureTable } from '../registry/setup.ts';
-import type { Settings } from '../runtime/settings.ts';
-import { ensurePolicy } from '../worker/aws-setup.ts';
+import { loadSettings, type Settings } from '../runtime/settings.ts';
+import { ensurePolicy, partitionOf } from '../worker/aws-setup.ts';
+import { type IamRole, iamPolicy, iamRoles } from '../worker/iam-policy.ts';
+import { customUserAgent } from './collaborators.ts';
 import { forOneCommand } from './program.ts';
 
 export function awsCommand(): Command {
@@ -17,12 +19,32 @@ export function awsCommand(): Command {
       if (options.json) console.log(JSON.stringify(outcome));
       else for (const [name, what] of Object.entries(outcome)) console.log(`${name}: ${what}`);
     });
+  aws
+    .command('policy')
+    .description('print the least-privilege IAM policy: what the product calls, and nothing else')
+    .addOption(
+      new Option('--for <role...>', 'gateway: the worker; operator: cvm devices and sweep; setup: cvm aws setup')
+        .choices(iamRoles)
+        .default(iamRoles, 'all'),
+    )
+    .option('--account <id>', 'the AWS account (default: any)', '*')
+    .action((options: { for: IamRole[]; account: string }) => {
+      const { table, policyName, awsRegion = '*' } = loadSettings(process.env);
+      const scope = {
+        partition: partitionOf(awsRegion),
+        region: awsRegion,
+        account: options.account,
+        table,
+        policyName,
+      };
+      console.log(JSON.stringify(iamPolicy(options.for, scope), null, 2));
+    });
   return aws;
 }
 
 /** Table and policy exist afterwards. @returns what was done, by name */
 export async function setupAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
-  const [dynamo, iot] = [new DynamoDBClient({}), new IoTClient({})];
+  const [dynamo, iot] = [new DynamoDBClient({ customUserAgent }), new IoTClient({ customUserAgent })];
   try {
     const [table, policy] = await Promise.all([
       ensureTable(dynamo, settings.table),

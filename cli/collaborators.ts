@@ -21,6 +21,9 @@ import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
 import { keepHeartbeat } from './heartbeat.ts';
 
+/** Who calls, for CloudTrail. */
+export const customUserAgent = 'cvm-gateway';
+
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;
 
@@ -31,7 +34,7 @@ const leaseMs = 10_000;
 export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
 
 export function connectTable({ settings, lifecycle }: Collaborators): { registry: Registry; lease: SweepLease } {
-  const client = new DynamoDBClient({});
+  const client = new DynamoDBClient({ customUserAgent });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   return {
     registry: createDynamoRegistry(client, settings.table),

@@ -76,7 +76,12 @@ export function createAwsIssuer({
 }: AwsIssuerOptions): Issuer & { close(): void } {
   const { answerMs, settleMs, detachMs } = { ...usualPatience, ...patience };
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
-  const common = { ...given, requestHandler: transport(answerMs), retryMode: 'standard' };
+  const common = {
+    ...given,
+    customUserAgent: 'cvm-gateway',
+    requestHandler: transport(answerMs),
+    retryMode: 'standard',
+  };
   // creating a certificate is not idempotent, and the SDK repeats by itself what it takes for failed: here it must not
   const creator = new IoTClient({ ...common, maxAttempts: 1 });
   const client = new IoTClient({ ...common, maxAttempts: 3 });
