@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import {
   AttachThingPrincipalCommand,
   CreateThingCommand,
+  CreateThingGroupCommand,
   DeletePolicyCommand,
   GetPolicyCommand,
   IoTClient,
   ListAttachedPoliciesCommand,
   ListCertificatesCommand,
   ListPrincipalThingsCommand,
+  ListThingGroupsForThingCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { pino } from 'pino';
@@ -136,6 +138,17 @@ describe('AWS IoT', () => {
     const { iot, issuer } = opened;
     await iot.send(new CreateThingCommand({ thingName: 'T', attributePayload: { attributes: { site: 'north' } } }));
     await issuer.ensureThing('T');
+  });
+
+  it('puts the thing into its group, twice as well as once', async () => {
+    const { iot, issuer } = opened;
+    await iot.send(new CreateThingGroupCommand({ thingGroupName: 'plant' }));
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    const identity = { certificateId, thingName: 'T', policyName, thingGroupName: 'plant' };
+    for (const _twice of [1, 2]) await issuer.attach(identity);
+    const { thingGroups = [] } = await iot.send(new ListThingGroupsForThingCommand({ thingName: 'T' }));
+    expect(thingGroups.map(({ groupName }) => groupName)).toEqual(['plant']);
   });
 
   it('attaches what AWS does not know yet, a moment after it was made', async () => {

@@ -52,7 +52,8 @@ export async function startGateway(
   });
   lifecycle.add({ name: 'aws', close: () => aws.close() });
 
-  const dynamo = new DynamoDBClient({ region, credentials, endpoint: aws.httpUrl });
+  // only the product's adapters use it
+  const dynamo = new DynamoDBClient({ region, credentials, endpoint: aws.httpUrl, customUserAgent: 'cvm-gateway' });
   const iot = new IoTClient({ region, credentials, endpoint: aws.httpUrl });
   await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
   const registry = createDynamoRegistry(dynamo, table);
