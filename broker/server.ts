@@ -29,6 +29,8 @@ export type BrokerOptions = {
 export type Broker = {
   readonly name: 'broker';
   readonly port: number;
+  /** From the next handshake on; connections stay. PEM */
+  useTls(material: { readonly key: string; readonly cert: string }): void;
   counters(): ReturnType<ReturnType<typeof createCounters>['snapshot']>;
   close(): Promise<void>;
 };
@@ -121,6 +123,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return {
     name: 'broker',
     port: (server.address() as AddressInfo).port,
+    useTls: ({ key, cert }) => secured.setSecureContext({ key, cert, ciphers, minVersion: 'TLSv1.2' }),
     counters: counters.snapshot,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));

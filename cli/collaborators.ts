@@ -1,6 +1,7 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { startBroker } from '../broker/server.ts';
-import { loadTlsMaterial } from '../broker/tls/site-ca.ts';
+import { keepTlsFresh } from '../broker/tls/keep-fresh.ts';
+import { loadTlsMaterial, tlsOptions } from '../broker/tls/site-ca.ts';
 import { createAskQueue } from '../queue/bullmq.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
@@ -51,13 +52,8 @@ export function connectIssuer({ log, lifecycle }: Collaborators, callsPerSecond?
 
 export async function runBroker(with_: Collaborators, redisUrl: string) {
   const { settings, log, lifecycle } = with_;
-  const { hostnames, machineName, dataDir } = settings;
-  const tls = await loadTlsMaterial({
-    dataDir,
-    hostnames,
-    machineName,
-    ...(settings.tls === undefined ? {} : { own: settings.tls }),
-  });
+  const loadTls = () => loadTlsMaterial(tlsOptions(settings));
+  const tls = await loadTls();
   warnOfRedis(redisUrl, log);
   const asks = createAskQueue(redisUrl, log);
   lifecycle.add({ name: 'ask queue', close: () => asks.close() });
@@ -66,6 +62,7 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   const broker = lifecycle.add(
     await startBroker({ port: settings.mqttPort, listen: settings.listen, tls, asks, replies, log }),
   );
+  lifecycle.add(keepTlsFresh({ current: tls, load: loadTls, use: (material) => broker.useTls(material), log }));
   log.info(
     { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },
     'broker is listening',

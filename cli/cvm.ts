@@ -12,6 +12,7 @@ import { healthCommand } from './health.ts';
 import { forOneCommand, main, serve } from './program.ts';
 import { simCommand } from './sim.ts';
 import { sweepCommand } from './sweep.ts';
+import { tlsCommand } from './tls.ts';
 import { upCommand } from './up.ts';
 
 // one folder up from the source, two from what is built
@@ -61,6 +62,7 @@ program.addCommand(
   ),
 );
 program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
+program.addCommand(tlsCommand({ settings: () => forOneCommand().settings, write: print }));
 program.addCommand(awsCommand());
 program.addCommand(awsLocalCommand());
 program.addCommand(healthCommand());

@@ -36,6 +36,17 @@ export type TlsOptions = {
   readonly now?: Date;
 };
 
+/** What of a configuration is about TLS. */
+export function tlsOptions(settings: {
+  readonly dataDir: string;
+  readonly hostnames: readonly string[];
+  readonly machineName: string;
+  readonly tls: TlsOptions['own'] | undefined;
+}): TlsOptions {
+  const { dataDir, hostnames, machineName, tls } = settings;
+  return { dataDir, hostnames, machineName, ...(tls === undefined ? {} : { own: tls }) };
+}
+
 export type TlsMaterial = {
   /** PEM */
   readonly key: string;
@@ -60,6 +71,9 @@ const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 /** Lifetimes in days. 825 is the longest that common TLS stacks take from a server. */
 const [caDays, serverDays, renewDays] = [20 * 365, 825, 30];
 
+/** Addresses that change leave their old ones in the certificate; not for ever. */
+const maxNames = 100;
+
 /**
  * The broker's TLS material. At first start a site CA and a server certificate are made (P-256); later they are kept, and
  * the server certificate is made anew from the same key and CA when a name is missing in it or its end is near.
@@ -67,23 +81,43 @@ const [caDays, serverDays, renewDays] = [20 * 365, 825, 30];
  */
 export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
   if (options.own !== undefined) return loadOwn(options.own, options.now ?? new Date());
-  const folder = join(options.dataDir, 'tls');
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const names = serverNames(options);
-  const files = {
+  mkdirSync(join(options.dataDir, 'tls'), { recursive: true, mode: 0o700 });
+  const files = filesIn(options.dataDir);
+  const now = options.now ?? new Date();
+  const made = await ensureCa(files, now);
+  const renewed = await ensureServer(files, serverNames(options), now);
+  return { ...read(files), made: made || renewed ? 'new' : 'kept' };
+}
+
+/** The material as it is, without making or renewing anything. @throws when there is none yet */
+export function readTlsMaterial({ dataDir, own, now = new Date() }: TlsOptions): TlsMaterial {
+  return own === undefined ? read(filesIn(dataDir)) : loadOwn(own, now);
+}
+
+/**
+ * A new server certificate for the same key, though the one that is there still holds; for the names of that one and of
+ * the configuration. @throws when there is none yet
+ */
+export async function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
+  const files = filesIn(options.dataDir);
+  const names = [...new Set([...read(files).names, ...serverNames(options)])];
+  await signServer(files, names, options.now ?? new Date());
+  return { ...read(files), made: 'new' };
+}
+
+function filesIn(dataDir: string): Files {
+  const folder = join(dataDir, 'tls');
+  return {
     caCert: join(folder, 'site-ca.crt'),
     caKey: join(folder, 'site-ca.key'),
     cert: join(folder, 'server.crt'),
     key: join(folder, 'server.key'),
   };
-  const now = options.now ?? new Date();
-  const made = await ensureCa(files, now);
-  const renewed = await ensureServer(files, names, now);
-  const [caPem, cert, key] = [
-    readFileSync(files.caCert, 'utf8'),
-    readFileSync(files.cert, 'utf8'),
-    readFileSync(files.key, 'utf8'),
-  ];
+}
+
+function read(files: Files): TlsMaterial {
+  if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
+  const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
   return {
     ...describe(cert),
     key,
@@ -91,7 +125,7 @@ export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial>
     caFile: files.caCert,
     caPem,
     caFingerprint: new X509Certificate(caPem).fingerprint256,
-    made: made || renewed ? 'new' : 'kept',
+    made: 'kept',
   };
 }
 
@@ -123,7 +157,7 @@ async function ensureCa(files: Files, now: Date): Promise<boolean> {
 }
 
 async function ensureServer(files: Files, names: readonly string[], now: Date): Promise<boolean> {
-  const caKey = readKey(files.caKey);
+  readKey(files.caKey);
   if (existsSync(files.cert) && existsSync(files.key) && stillGood(files, names, now)) return false;
   // the key stays, so that a pin on it goes on to hold
   if (!existsSync(files.key))
@@ -132,6 +166,12 @@ async function ensureServer(files: Files, names: readonly string[], now: Date): 
       await pkcs8((await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify'])).privateKey),
       0o600,
     );
+  await signServer(files, withOthers(files, names, now), now);
+  return true;
+}
+
+async function signServer(files: Files, names: readonly string[], now: Date): Promise<void> {
+  const caKey = readKey(files.caKey);
   const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
   const spki = publicKeyOf(readKey(files.key));
   const certificate = await X509CertificateGenerator.create({
@@ -152,17 +192,29 @@ async function ensureServer(files: Files, names: readonly string[], now: Date): 
     ],
   });
   writeWhole(files.cert, `${certificate.toString('pem')}\n`, 0o644);
-  return true;
 }
 
 function stillGood(files: Files, names: readonly string[], now: Date): boolean {
-  readKey(files.key);
   const certificate = parse(files.cert);
-  const signed = certificate.verify(parse(files.caCert).publicKey);
   const named = names.every(
     (name) => (isIP(name) ? certificate.checkIP(name) : certificate.checkHost(name)) !== undefined,
   );
-  return signed && named && new Date(certificate.validTo).getTime() - now.getTime() > renewDays * day;
+  return named && stillHolds(files, now);
+}
+
+function stillHolds(files: Files, now: Date): boolean {
+  readKey(files.key);
+  const certificate = parse(files.cert);
+  return (
+    certificate.verify(parse(files.caCert).publicKey) &&
+    new Date(certificate.validTo).getTime() - now.getTime() > renewDays * day
+  );
+}
+
+/** Brokers that share a data folder have names of their own: a certificate that only lacks some keeps the others. */
+function withOthers(files: Files, names: readonly string[], now: Date): readonly string[] {
+  if (!existsSync(files.cert) || !stillHolds(files, now)) return names;
+  return [...new Set([...names, ...describe(readFileSync(files.cert, 'utf8')).names])].slice(0, maxNames);
 }
 
 function parse(file: string): X509Certificate {

@@ -70,6 +70,14 @@ describe('the site CA', () => {
     expect(second).toMatchObject({ spkiPin: first.spkiPin, caFingerprint: first.caFingerprint, made: 'new' });
   });
 
+  it('keeps the names of another broker that shares its folder, so that the two do not take turns', async () => {
+    const one = await load({ machineName: 'one' });
+    const two = await load({ machineName: 'two' });
+    expect(two.fingerprint).not.toBe(one.fingerprint);
+    expect(two.names).toEqual(expect.arrayContaining(['one', 'two']));
+    expect((await load({ machineName: 'one' })).fingerprint).toBe(two.fingerprint);
+  });
+
   it('refuses a key that others can read, and says what to do', async () => {
     await load();
     chmodSync(join(dataDir, 'tls', 'site-ca.key'), 0o644);

@@ -1,0 +1,52 @@
+import type { Log } from '../../runtime/log.ts';
+import type { TlsMaterial } from './site-ca.ts';
+
+/** How often the certificate is looked at, in milliseconds: an operator's new one is in use a minute later. */
+const usualEveryMs = 60_000;
+
+/** So long before the end of a certificate that nobody renewed, the operator is told, again and again. Milliseconds. */
+const warnMs = 14 * 86_400_000;
+
+/**
+ * Looks again and again at the server certificate, which `load` renews when its end is near, and hands a changed one to
+ * `use`. One that cannot be loaded is reported, and the old one stays in use.
+ */
+export function keepTlsFresh(options: {
+  current: TlsMaterial;
+  load(): Promise<TlsMaterial>;
+  use(material: TlsMaterial): void;
+  log: Log;
+  now?: () => number;
+  everyMs?: number;
+}) {
+  const { load, use, log, now = Date.now, everyMs = usualEveryMs } = options;
+  let { current } = options;
+  let warnedOn: string | undefined;
+
+  async function look(): Promise<void> {
+    const next = await load();
+    if (next.fingerprint !== current.fingerprint) {
+      use(next);
+      current = next;
+      log.info(
+        { fingerprint: next.fingerprint, spkiPin: next.spkiPin, notAfter: next.notAfter.toISOString() },
+        'the server certificate was renewed; connections stay',
+      );
+    }
+    const today = new Date(now()).toISOString().slice(0, 10);
+    if (current.notAfter.getTime() - now() < warnMs && warnedOn !== today) {
+      warnedOn = today;
+      log.error({ notAfter: current.notAfter.toISOString() }, 'the server certificate ends soon: renew it');
+    }
+  }
+
+  const timer = setInterval(() => {
+    look().catch((err: unknown) => log.error({ err }, 'the server certificate cannot be loaded; the one in use stays'));
+  }, everyMs);
+  return {
+    name: 'tls',
+    async close() {
+      clearInterval(timer);
+    },
+  };
+}

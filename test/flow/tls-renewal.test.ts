@@ -1,0 +1,94 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type PeerCertificate } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Broker, startBroker } from '../../broker/server.ts';
+import { keepTlsFresh } from '../../broker/tls/keep-fresh.ts';
+import { loadTlsMaterial, type TlsMaterial } from '../../broker/tls/site-ca.ts';
+import { tlsCommand } from '../../cli/tls.ts';
+import { createLog } from '../../runtime/log.ts';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+
+const log = createLog('silent');
+const day = 86_400_000;
+
+describe('the server certificate', () => {
+  let dataDir: string;
+  let broker: Broker;
+  let tls: TlsMaterial;
+  const load = (now?: Date) =>
+    loadTlsMaterial({ dataDir, hostnames: [], machineName: 'box', ...(now === undefined ? {} : { now }) });
+  beforeEach(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-tls-'));
+    // made 800 days ago, of 825
+    tls = await load(new Date(Date.now() - 800 * day));
+    broker = await startBroker({
+      port: 0,
+      listen: '127.0.0.1',
+      tls,
+      asks: { add: async ({ askId }) => askId, acknowledge: async () => {}, close: async () => {} },
+      replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
+      log,
+    });
+  });
+  afterEach(async () => {
+    await broker.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  /** What a device that verifies it sees. */
+  async function seen(): Promise<PeerCertificate> {
+    const socket = connect({ port: broker.port, host: '127.0.0.1', servername: 'localhost', ca: tls.caPem ?? '' });
+    socket.on('error', () => {});
+    await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+    const certificate = socket.getPeerCertificate();
+    socket.destroy();
+    return certificate;
+  }
+
+  it('is renewed before it ends, for the same key, and swapped without dropping a connection', async () => {
+    const device = await connectOnce({ host: 'localhost', port: broker.port, ca: tls.caPem ?? '' });
+    const before = await seen();
+    const fresh = keepTlsFresh({
+      current: tls,
+      load: () => load(),
+      use: (next) => broker.useTls(next),
+      log,
+      everyMs: 50,
+    });
+    await expect.poll(async () => (await seen()).fingerprint256, { timeout: 10_000 }).not.toBe(before.fingerprint256);
+    const after = await seen();
+    expect(new Date(after.valid_to).getTime() - Date.now()).toBeGreaterThan(800 * day);
+    expect(after.pubkey).toEqual(before.pubkey);
+    expect(device.connected).toBe(true);
+    await fresh.close();
+    await device.endAsync(true);
+  });
+
+  it('that cannot be loaded is reported, and the one in use stays', async () => {
+    const before = await seen();
+    let asked = 0;
+    const broken = async () => {
+      asked++;
+      throw new Error('damaged');
+    };
+    const fresh = keepTlsFresh({ current: tls, load: broken, use: (next) => broker.useTls(next), log, everyMs: 20 });
+    await expect.poll(() => asked).toBeGreaterThan(2);
+    await fresh.close();
+    expect((await seen()).fingerprint256).toBe(before.fingerprint256);
+  });
+
+  it('is shown, and renewed, by cvm tls', async () => {
+    const lines: string[] = [];
+    const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
+    const command = () => tlsCommand({ settings, write: (line) => lines.push(line) });
+    await command().parseAsync(['renew', '--json'], { from: 'user' });
+    await command().parseAsync(['show', '--json'], { from: 'user' });
+    const [renewed, shown] = lines.map((line) => JSON.parse(line) as { fingerprint: string; spkiPin: string });
+    expect(shown?.fingerprint).toBe(renewed?.fingerprint);
+    expect(renewed?.fingerprint).not.toBe(tls.fingerprint);
+    expect(renewed?.spkiPin).toBe(tls.spkiPin);
+  });
+});
