@@ -37,6 +37,10 @@ export const problems = {
     'the gateway cannot vend certificates at present; its operator has been told why. Ask again later with the same token',
     300,
   ),
+  sharedKey: problem(
+    'InvalidCsr',
+    'this public key is in use by another device: each device must make a key pair of its own',
+  ),
   waitedTooLong: problem(
     'UpstreamUnavailable',
     'this request waited for longer than a day, since the gateway could not vend certificates. Ask again with the same token',

@@ -146,6 +146,21 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       }
     },
 
+    async bindKey(serial, keyDigest) {
+      // a row of its own: no serial has a "#" in it
+      const row = `#key:${keyDigest}`;
+      const bind = (condition: string, values: Item) =>
+        update(row, {
+          UpdateExpression: 'SET holder = :serial',
+          ConditionExpression: condition,
+          ExpressionAttributeValues: { ':serial': S(serial), ...values },
+        });
+      if (await bind('attribute_not_exists(holder) OR holder = :serial', {})) return true;
+      const holder = (await find(row))?.holder?.S ?? '';
+      if ((await find(holder)) !== undefined) return false;
+      return bind('holder = :gone', { ':gone': S(holder) });
+    },
+
     async intend(serial, attempt, call, ownKey) {
       const note = (dropped?: string) =>
         update(serial, {

@@ -4,6 +4,9 @@ import type { ApplyState, Claim, ClaimRequest, CreateCall, Device, Registry } fr
 
 /** The association table in memory: for tests and for trying things out. Atomic because nothing in a method waits. */
 export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Registry {
+  /** by digest: whose public key it is */
+  const keys = new Map<string, string>();
+
   /** A write of an attempt: it counts only while that attempt is the latest and the device is applying. */
   function write(serial: string, attempt: number, change: (row: Device) => Device | false): boolean {
     const row = rows.get(serial);
@@ -39,6 +42,12 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
       const verdict = claimVerdict(row, request);
       if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
       return taken(row, request);
+    },
+    async bindKey(serial, keyDigest) {
+      const holder = keys.get(keyDigest) ?? serial;
+      if (holder !== serial && rows.has(holder)) return false;
+      keys.set(keyDigest, serial);
+      return true;
     },
     async intend(serial, attempt, call, ownKey) {
       return write(serial, attempt, (row) => {

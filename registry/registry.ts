@@ -110,6 +110,11 @@ export interface Registry {
    * anything else: who does not know it learns nothing about the device.
    */
   claim(request: ClaimRequest): Promise<Claim>;
+  /**
+   * A public key belongs to one device: false when another enrolled device has asked with it before. Not undone by
+   * anything but the removal of that device.
+   */
+  bindKey(serial: string, keyDigest: string): Promise<boolean>;
   /** Notes that this attempt is about to create a certificate, and for which key. */
   intend(serial: string, attempt: number, call: CreateCall, ownKey?: OwnKey): Promise<boolean>;
   /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is condemned or deleted. */

@@ -80,6 +80,11 @@ async function vendOrRelease(ask: Ask, box: string, device: Device, cycle: Cycle
 async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promise<Provisioned> {
   const { registry, issuer, replies } = cycle;
 
+  if (await isOfAnother(ask, device, registry)) {
+    await registry.release(ask.serial, device.attempt);
+    return reject(ask, box, problems.sharedKey, cycle);
+  }
+
   // 2–5 intend, issue, record, seal – or find that an earlier attempt came that far
   const ready = (await resume(ask, device, box, cycle)) ?? (await issueAndRecord(ask, box, device, cycle));
   if ('problem' in ready) return reject(ask, box, ready.problem, cycle);
@@ -107,6 +112,12 @@ async function vend(ask: Ask, box: string, device: Device, cycle: Cycle): Promis
   // 10 hand over
   await replies.deliver({ askId: ask.askId, box, sealed });
   return { outcome: 'accepted', certificateId, again: false };
+}
+
+/** Whether the device asks with the key of another one: two certificates for one key are one secret in two places. */
+async function isOfAnother({ serial, keyDigest }: Ask, device: Device, registry: Registry): Promise<boolean> {
+  if (keyDigest === undefined || keyDigest === device.keyDigest) return false;
+  return !(await registry.bindKey(serial, keyDigest));
 }
 
 /** A recorded certificate and its sealed answer; or why there is none. `lost`: this attempt is not the latest any more. */

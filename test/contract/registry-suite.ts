@@ -256,6 +256,19 @@ export function registryContract(
       expect(await registry.reissue(device, 'h')).toBe(false);
     });
 
+    it('gives a public key to one device, until that is removed', async () => {
+      const [one, other] = [await fresh(), await fresh()];
+      const key = `key of ${one}`;
+      const outcomes = await Promise.all([one, one, one].map((serial) => registry.bindKey(serial, key)));
+      expect(outcomes).toEqual([true, true, true]);
+      expect(await registry.bindKey(other, key)).toBe(false);
+      expect(await registry.bindKey(other, `${key}!`)).toBe(true);
+      const row = await registry.find(one);
+      if (row) await registry.remove(row);
+      expect(await registry.bindKey(other, key)).toBe(true);
+      expect(await registry.bindKey(other, key)).toBe(true);
+    });
+
     it('notes what an attempt is about to create, and hands it to the next one until it is recorded', async () => {
       const serial = await fresh();
       await claim(serial);
