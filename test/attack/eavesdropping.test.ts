@@ -1,0 +1,52 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const settle = (ms = 300) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of another device', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it('hears nothing without its token: before, during and after the request', async () => {
+    const { serial, token } = await gateway.enrol('victim');
+    const eavesdrop = async (options: { username?: string; password?: string } = {}) => {
+      const eavesdropper = await connectDevice(gateway.broker, options);
+      await eavesdropper.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+      return eavesdropper;
+    };
+    const guess = { username: serial, password: 'a-wrong-guess-of-the-token-000' };
+    const ears = [await eavesdrop(), await eavesdrop(guess)];
+    const device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    ears.push(await eavesdrop(), await eavesdrop(guess));
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    ears.push(await eavesdrop(), await eavesdrop(guess));
+    // a second answer, with everybody listening
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    await settle();
+    expect(ears.flatMap(({ heard }) => heard)).toEqual([]);
+    for (const { client } of [...ears, device]) await client.endAsync(true);
+  });
+
+  it('hears only what became of his own guess when he asks with a wrong token', async () => {
+    const { serial, token } = await gateway.enrol('victim-2');
+    const guesser = await connectDevice(gateway.broker);
+    await guesser.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    const device = await connectDevice(gateway.broker);
+    const wrong = JSON.stringify({ token: 'a-wrong-guess-of-the-token-000' });
+    await guesser.client.publishAsync(requestTopic(serial), wrong, { qos: 1 });
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    expect(await guesser.next()).toMatchObject({ errorCode: 'InvalidToken' });
+    await settle();
+    expect([guesser.heard, device.heard]).toEqual([[], []]);
+    for (const { client } of [guesser, device]) await client.endAsync(true);
+  });
+});

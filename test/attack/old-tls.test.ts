@@ -1,0 +1,24 @@
+import { connect } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('a TLS client', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it.each<[string, object]>([
+    ['of TLS 1.1', { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }],
+    ['without forward secrecy', { maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' }],
+    ['with CBC', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA' }],
+  ])('%s is refused', async (_what, weak) => {
+    const { port, caPem: ca } = gateway.broker;
+    const socket = connect({ host: '127.0.0.1', port, servername: 'localhost', ca, ...weak });
+    await expect(
+      new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject)),
+    ).rejects.toThrow();
+  });
+});
