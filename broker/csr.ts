@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { type Problem, problem } from '../protocol/problems.ts';
+import { rsaWeakness } from './rsa-weakness.ts';
 import { Pkcs10CertificateRequest } from './tls/x509.ts';
 
 export type CheckedCsr =
@@ -20,7 +21,7 @@ const pemBlock =
 /**
  * Checks a certificate request before it is queued, so that a device hears at once what AWS would refuse minutes later.
  * Takes PEM or base64 DER (RFC 2986) as sent by a device; answers with one PEM block, "CERTIFICATE REQUEST", 64 columns.
- * Accepted: RSA 2048–4096 with e = 65537, P-256, P-384; signed by the very key, with SHA-256, SHA-384 or SHA-512.
+ * Accepted: RSA 2048–4096 with e = 65537 and no known weakness, P-256, P-384; signed by the very key, with SHA-256, SHA-384 or SHA-512.
  * Everything else is an `InvalidCsr` problem. Never throws or rejects, whatever the input.
  */
 export async function checkCsr(text: string): Promise<CheckedCsr> {
@@ -94,7 +95,8 @@ function keyReason(spki: Buffer): string | undefined {
     if (modulusLength === undefined || modulusLength < 2048 || modulusLength > 4096)
       return `the RSA key of the CSR has ${modulusLength} bits; use 2048 to 4096`;
     if (publicExponent !== 65537n) return 'the RSA key of the CSR must have the public exponent 65537';
-    return undefined;
+    const weakness = rsaWeakness(modulusOf(key));
+    return weakness === undefined ? undefined : `the RSA key of the CSR can be factored: ${weakness}; make another one`;
   }
   if (key.asymmetricKeyType !== 'ec')
     return `a key of type "${key.asymmetricKeyType}" cannot be certified; use RSA 2048–4096, P-256 or P-384`;
@@ -104,6 +106,11 @@ function keyReason(spki: Buffer): string | undefined {
   if (!canonicalSpki(key).equals(spki))
     return 'the EC public key must be an uncompressed point on a named curve (RFC 5480)';
   return undefined;
+}
+
+function modulusOf(key: KeyObject): bigint {
+  const { n = '' } = key.export({ format: 'jwk' });
+  return BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`);
 }
 
 function readKey(spki: Buffer): KeyObject | undefined {
