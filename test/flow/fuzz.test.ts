@@ -1,0 +1,17 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+import type { Figure } from '../chaos/figures.ts';
+
+const fuzz = join(import.meta.dirname, '../../build/test/fuzz/main.js');
+
+/** The short run; `npm run fuzz -- --cases 1000000` is the long one. */
+it('a broker that is sent 20,000 spoilt packets, requests and CSRs goes on serving', { timeout: 300_000 }, async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--expose-gc',
+    fuzz,
+    ...['--seed', '1', '--cases', '20000', '--json'],
+  ]);
+  expect((JSON.parse(stdout) as Figure[]).filter(({ holds }) => !holds)).toEqual([]);
+});

@@ -1,0 +1,103 @@
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import type { Random } from '../chaos/random.ts';
+
+const text = (value: string) => {
+  const raw = Buffer.from(value);
+  return Buffer.concat([Buffer.from([raw.length >> 8, raw.length & 0xff]), raw]);
+};
+
+/** An MQTT control packet [MQTT 3.1.1, 2.2]. */
+export function packet(header: number, ...parts: Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const length: number[] = [];
+  let left = body.length;
+  do {
+    length.push((left & 127) | (left > 127 ? 128 : 0));
+    left >>= 7;
+  } while (left > 0);
+  return Buffer.concat([Buffer.from([header, ...length]), body]);
+}
+
+export const connectPacket = packet(0x10, text('MQTT'), Buffer.from([4, 2, 0, 60]), text('fuzz'));
+
+export function publishPacket(topic: string, payload: Buffer, id: number): Buffer {
+  return packet(0x32, text(topic), Buffer.from([id >> 8, id & 0xff]), payload);
+}
+
+/** Good conversations and payloads, to be spoilt. */
+export async function createCorpus() {
+  const { csrPem } = await makeDeviceKey('FUZZ-1');
+  const token = 'correct-horse-battery-staple';
+  const payloads = [
+    { token },
+    { token, key: 'ec', id: 'one', format: 'der' },
+    { token, csr: csrPem },
+    { token, csr: csrPem.replace(/-----[^-]+-----|\s/g, ''), id: 'two' },
+    { certificateId: '0'.repeat(64) },
+  ].map((payload) => Buffer.from(JSON.stringify(payload)));
+  const [request = Buffer.alloc(0)] = payloads;
+  const streams = [
+    Buffer.concat([
+      connectPacket,
+      packet(0x82, Buffer.from([0, 1]), text('cvm/reply/FUZZ-1'), Buffer.from([1])),
+      publishPacket('cvm/request/FUZZ-1', request, 2),
+      packet(0xc0),
+      packet(0xe0),
+    ]),
+    packet(0x10, text('MQTT'), Buffer.from([4, 0xc2, 0, 60]), text('id'), text('FUZZ-1'), text(token)),
+    packet(0x10, text('MQTT'), Buffer.from([4, 0xee, 0, 60]), text('id'), text('t'), text('m'), text('u'), text('p')),
+    packet(0x10, text('MQIsdp'), Buffer.from([3, 2, 0, 60]), text('id')),
+    Buffer.concat([
+      connectPacket,
+      packet(0xa2, Buffer.from([0, 3]), text('cvm/reply/FUZZ-1')),
+      packet(0x40, Buffer.from([0, 1])),
+    ]),
+  ];
+  return { payloads, streams };
+}
+
+const spice = [
+  '__proto__',
+  'constructor',
+  '\0',
+  '\ud800',
+  '1e999',
+  '[[[[[[',
+  '-----BEGIN',
+  '#',
+  '+',
+  '$share/',
+  '{"token":',
+];
+
+/** Spoils bytes in one to eight places: flips, cuts, doubles, inserts, and what has broken parsers before. */
+export function mutate(original: Buffer, random: Random): Buffer {
+  let bytes: Buffer = Buffer.from(original);
+  const times = 1 + Math.floor(random.next() * 8);
+  for (let count = 0; count < times; count++) {
+    const at = Math.floor(random.next() * (bytes.length + 1));
+    const length = Math.floor(random.next() * 16);
+    const [head, tail] = [bytes.subarray(0, at), bytes.subarray(at)];
+    bytes = random.pick<() => Buffer>([
+      [4, () => flip(bytes, at, random)],
+      [2, () => Buffer.concat([head, tail.subarray(length)])],
+      [2, () => Buffer.concat([head, tail.subarray(0, length), tail])],
+      [1, () => Buffer.concat([head, Buffer.from(Array.from({ length }, () => random.next() * 256)), tail])],
+      [1, () => Buffer.concat([head, Buffer.from(spice[Math.floor(random.next() * spice.length)] ?? ''), tail])],
+      [1, () => head],
+    ])();
+  }
+  return bytes.subarray(0, 20_000);
+}
+
+function flip(bytes: Buffer, at: number, random: Random): Buffer {
+  const changed = Buffer.from(bytes);
+  if (at < changed.length)
+    changed[at] = random.pick<number>([
+      [2, (changed[at] ?? 0) ^ (1 << Math.floor(random.next() * 8))],
+      [1, 0],
+      [1, 255],
+      [1, Math.floor(random.next() * 256)],
+    ]);
+  return changed;
+}
