@@ -82,7 +82,7 @@ export function createDesk(options: {
       .catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
   }
 
-  function awaiting(session: Session, ask: OpenAsk): void {
+  function enlist(session: Session, ask: OpenAsk): void {
     open.set(ask.askId, (open.get(ask.askId) ?? new Map<Session, OpenAsk>()).set(session, ask));
     session.asks.set(ask.askId, ask);
   }
@@ -117,12 +117,12 @@ export function createDesk(options: {
     /** The answer to this question is owed to this connection from now on. */
     open(session: Session, ask: OpenAsk): void {
       present(session, ask.proof);
-      awaiting(session, ask);
+      enlist(session, ask);
     },
     /** The same question waits already, under another id: its answer is this one's. */
     join(session: Session, ask: OpenAsk, askId: string): void {
       withdraw(session, ask.askId);
-      awaiting(session, { ...ask, askId });
+      enlist(session, { ...ask, askId });
     },
     withdraw,
     /** The connection is gone; its questions are answered to whoever asks them again. */

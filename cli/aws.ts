@@ -3,9 +3,9 @@ import { IoTClient } from '@aws-sdk/client-iot';
 import { Command, Option } from 'commander';
 import { ensureTable } from '../registry/setup.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
+import { customUserAgent } from '../worker/aws-iot.ts';
 import { ensurePolicy, partitionOf } from '../worker/aws-setup.ts';
 import { type IamRole, iamPolicy, iamRoles } from '../worker/iam-policy.ts';
-import { customUserAgent } from './collaborators.ts';
 import { forOneCommand } from './program.ts';
 
 export function awsCommand(): Command {

@@ -12,7 +12,7 @@ import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease
 import type { Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
-import { createAwsIssuer } from '../worker/aws-iot.ts';
+import { createAwsIssuer, customUserAgent } from '../worker/aws-iot.ts';
 import { makeEcKey, markOf } from '../worker/ec-key.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import type { Cycle } from '../worker/provision.ts';
@@ -21,9 +21,6 @@ import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
 import { keepHeartbeat } from './heartbeat.ts';
-
-/** Who calls, for CloudTrail. */
-export const customUserAgent = 'cvm-gateway';
 
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import {
-  type AttributeValue,
   ConditionalCheckFailedException,
   DeleteItemCommand,
   type DynamoDBClient,
@@ -12,18 +11,15 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { isSerial } from '../protocol/serial.ts';
 import { claimVerdict } from './claim-rules.ts';
+import { held } from './conditional-write.ts';
 import { createsLimit, oldestBeyondLimit } from './creates.ts';
-import type { ApplyState, CreateCall, Device, Enrolment, OwnKey, Registry, Removal } from './registry.ts';
+import { deviceOf, type Item, itemOf, itemOfCall, itemOfOwnKey, N, S, SS } from './dynamodb-item.ts';
+import type { Device, Registry } from './registry.ts';
 
-type Item = Record<string, AttributeValue>;
 type Change = Pick<
   UpdateItemCommandInput,
   'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues' | 'ExpressionAttributeNames'
 >;
-
-const S = (text: string): AttributeValue => ({ S: text });
-const N = (value: number): AttributeValue => ({ N: String(value) });
-const SS = (texts: readonly string[]): AttributeValue => ({ SS: [...texts] });
 
 /** The write of an attempt counts only while that attempt is the latest and the device is applying. */
 const currentAttempt = 'applyState = :applying AND attempt = :attempt';
@@ -405,84 +401,4 @@ function updateOf({ set = [], remove = [], add = [] }: Clauses): string {
     .filter(([, parts]) => parts.length > 0)
     .map(([verb, parts]) => `${verb} ${parts.join(', ')}`)
     .join(' ');
-}
-
-/** Whether a conditional write took effect. @throws whatever is not about its condition */
-async function held(write: Promise<unknown>): Promise<boolean> {
-  try {
-    await write;
-    return true;
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false;
-    throw error;
-  }
-}
-
-function itemOf(enrolment: Enrolment): Item {
-  const { serial, tokenHash, enrolledAt, tokenExpiresAt, policyName, thingTypeName, thingGroupName } = enrolment;
-  return {
-    productId: S(serial),
-    accessToken: S(tokenHash),
-    timestamp: N(0),
-    applyState: N(0),
-    attempt: N(0),
-    enrolledAt: N(enrolledAt),
-    ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt: N(tokenExpiresAt) }),
-    ...(policyName === undefined ? {} : { policyName: S(policyName) }),
-    ...(thingTypeName === undefined ? {} : { thingTypeName: S(thingTypeName) }),
-    ...(thingGroupName === undefined ? {} : { thingGroupName: S(thingGroupName) }),
-  };
-}
-
-/** Rows that the reference design's own tools wrote have the five fields only. */
-function deviceOf(item: Item): Device {
-  const text = (name: string, as: string = name) => (item[name]?.S === undefined ? {} : { [as]: item[name].S });
-  const number = (name: string) => (item[name]?.N === undefined ? {} : { [name]: Number(item[name].N) });
-  return {
-    serial: item.productId?.S ?? '',
-    tokenHash: item.accessToken?.S ?? '',
-    applyState: Number(item.applyState?.N ?? 0) as ApplyState,
-    requestedAt: Number(item.timestamp?.N ?? 0),
-    enrolledAt: Number(item.enrolledAt?.N ?? 0),
-    attempt: Number(item.attempt?.N ?? 0),
-    ...number('leaseUntil'),
-    ...text('claimant'),
-    ...text('certId', 'certificateId'),
-    ...text('previousCertId', 'previousCertificateId'),
-    ...text('keyDigest'),
-    ...(item.applyState?.N === '-1' ? { issuedAt: Number(item.timestamp?.N ?? 0) } : {}),
-    ...number('issuedAt'),
-    ...number('deliveredAt'),
-    ...number('tokenExpiresAt'),
-    ...text('policyName'),
-    ...text('thingTypeName'),
-    ...text('thingGroupName'),
-    ...createsOf(item),
-    ...ownKeyOf(item),
-    ...(item.condemned?.SS === undefined ? {} : { condemned: item.condemned.SS }),
-    ...(item.deleted?.SS === undefined ? {} : { deleted: item.deleted.SS }),
-    ...(item.removal?.S === undefined ? {} : { removal: item.removal.S as Removal }),
-  };
-}
-
-function itemOfCall({ at, keyDigest }: CreateCall): AttributeValue {
-  return { M: { at: N(at), ...(keyDigest === undefined ? {} : { key: S(keyDigest) }) } };
-}
-
-function createsOf(item: Item): Pick<Device, 'creates'> {
-  const calls = Object.entries(item.creates?.M ?? {}).map(([attempt, call]): [string, CreateCall] => [
-    attempt,
-    { at: Number(call.M?.at?.N ?? 0), ...(call.M?.key?.S === undefined ? {} : { keyDigest: call.M.key.S }) },
-  ]);
-  return calls.length === 0 ? {} : { creates: Object.fromEntries(calls) };
-}
-
-function itemOfOwnKey({ csrPem, keyDigest, sealedKey }: OwnKey): AttributeValue {
-  return { M: { csr: S(csrPem), key: S(keyDigest), sealed: S(sealedKey) } };
-}
-
-function ownKeyOf(item: Item): Pick<Device, 'ownKey'> {
-  const { csr, key, sealed } = item.ownKey?.M ?? {};
-  if (csr?.S === undefined || key?.S === undefined || sealed?.S === undefined) return {};
-  return { ownKey: { csrPem: csr.S, keyDigest: key.S, sealedKey: sealed.S } };
 }

@@ -1,4 +1,5 @@
-import { ConditionalCheckFailedException, type DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { type DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { held } from './conditional-write.ts';
 
 /**
  * One sweeper at a time, across all workers and gateways that share a table. Losing it in the middle of a sweep breaks
@@ -32,14 +33,6 @@ export function createDynamoSweepLease(client: DynamoDBClient, table: string): S
           ]),
         ),
       }),
-    );
-  const held = (write: Promise<unknown>) =>
-    write.then(
-      () => true,
-      (error: unknown) => {
-        if (error instanceof ConditionalCheckFailedException) return false;
-        throw error;
-      },
     );
   return {
     async take(holder, now, leaseMs, everyMs = 0) {

@@ -21,6 +21,7 @@ import {
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import type { Log } from '../runtime/log.ts';
+import { gone, nameOf, translated, unless } from './aws-errors.ts';
 import {
   type Certificate,
   type CertificateStatus,
@@ -29,9 +30,6 @@ import {
   type Identity,
   type Inspected,
   type Issuer,
-  IssuerRefused,
-  IssuerThrottled,
-  IssuerUnreachable,
   type KeySource,
   type Listed,
 } from './issuer.ts';
@@ -45,6 +43,9 @@ type Patience = {
   /** for what was detached to be seen as detached: "several seconds", says DetachThingPrincipal */
   readonly detachMs: number;
 };
+
+/** Who calls, for CloudTrail. */
+export const customUserAgent = 'cvm-gateway';
 
 export type AwsIssuerOptions = {
   readonly log: Log;
@@ -343,58 +344,6 @@ async function repeated<T>(call: () => Promise<T>, passing: readonly string[], f
 async function together(calls: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   const failed = (await Promise.allSettled(calls)).find((outcome) => outcome.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
-}
-
-/** Errors are told apart by name, never by their text. */
-function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name : '';
-}
-
-function unless(expected: string) {
-  return (error: unknown): undefined => {
-    if (nameOf(error) !== expected) throw error;
-  };
-}
-
-function gone(error: unknown): undefined {
-  return unless('ResourceNotFoundException')(error);
-}
-
-/**
- * What a person must change, by the error's name.
- * @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html
- */
-const cures: Readonly<Record<string, string>> = {
-  AccessDeniedException: "give the worker's IAM identity the permission that the message names",
-  UnauthorizedException: "give the worker's IAM identity the permission that the message names",
-  UnrecognizedClientException: "the worker's AWS credentials are not valid; renew them",
-  InvalidSignatureException: "the worker's AWS credentials are not valid, or its clock is wrong",
-  ExpiredTokenException: "the worker's AWS credentials have expired; renew them",
-  InvalidRequestException:
-    'AWS IoT takes the request for invalid; correct what the message names: a deprecated thing type, say, or a certificate or thing that something else is attached to',
-  LimitExceededException: 'a limit of the account is reached; remove what is not needed, or ask AWS to raise it',
-  ServiceQuotaExceededException: 'a quota of the account is reached; remove what is not needed, or ask AWS to raise it',
-  MalformedPolicyException: 'the IoT policy is not valid; correct it',
-  ResourceNotFoundException:
-    'the policy, thing type or thing group that the row or CVM_POLICY_NAME names is not there; create it (cvm aws setup makes the policy) or correct the name',
-};
-
-/** No connection was made: what fails later may have arrived. */
-const neverArrived = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
-
-/** The one place where AWS's errors become ours. */
-async function translated<T>(operation: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    const name = nameOf(error);
-    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(name)) throw new IssuerThrottled(operation);
-    if (error instanceof Error && neverArrived.has(String((error as NodeJS.ErrnoException).code)))
-      throw new IssuerUnreachable(operation, error);
-    const cure = cures[name];
-    if (cure !== undefined && error instanceof Error) throw new IssuerRefused(operation, error, cure);
-    throw error;
-  }
 }
 
 /** ARNs of certificates under way; bounded, since one that never goes live would stay for ever. */

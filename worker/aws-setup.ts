@@ -1,4 +1,5 @@
 import { CreatePolicyCommand, GetPolicyCommand, type IoTClient } from '@aws-sdk/client-iot';
+import { unless } from './aws-errors.ts';
 
 const thing = '${iot:Connection.Thing.ThingName}';
 
@@ -48,10 +49,4 @@ export async function ensurePolicy(client: IoTClient, policyName: string): Promi
 export function partitionOf(region: string): string {
   if (region.startsWith('cn-')) return 'aws-cn';
   return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
-}
-
-function unless(expected: string) {
-  return (error: unknown): undefined => {
-    if (!(error instanceof Error) || error.name !== expected) throw error;
-  };
 }

@@ -17,7 +17,6 @@ const actions = {
       'UpdateCertificate',
     ],
     thing: ['AddThingToThingGroup', 'CreateThing', 'DeleteThing'],
-    thinggroup: ['AddThingToThingGroup'],
     any: [
       'AttachThingPrincipal',
       'CreateCertificateFromCsr',
@@ -34,7 +33,6 @@ const actions = {
   operator: {
     cert: ['DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'ListAttachedPolicies', 'UpdateCertificate'],
     thing: ['DeleteThing'],
-    thinggroup: [],
     any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings'],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
@@ -43,7 +41,6 @@ const actions = {
   setup: {
     cert: [],
     thing: [],
-    thinggroup: [],
     any: [],
     policy: ['CreatePolicy', 'GetPolicy'],
     table: ['CreateTable', 'DescribeTable'],
@@ -65,15 +62,9 @@ export function iamPolicy(
 ): { Version: string; Statement: Statement[] } {
   const { partition, region, account, table, policyName } = scope;
   const iot = (resource: string) => `arn:${partition}:iot:${region}:${account}:${resource}`;
-  const kinds = {
-    cert: ['cert/*'],
-    thing: ['thing/*'],
-    thinggroup: ['thinggroup/*'],
-    // the shared one, and those that rows name are attached to certificates, which is what AttachPolicy asks for
-    policy: [`policy/${policyName}`],
-  } as const;
   const of = (kind: keyof (typeof actions)['gateway']) =>
     [...new Set(roles.flatMap((role): readonly string[] => actions[role][kind]))].sort();
+  const things = of('thing');
   const statement = (sid: string, service: string, names: readonly string[], resources: string[]): Statement[] =>
     names.length === 0
       ? []
@@ -81,15 +72,13 @@ export function iamPolicy(
   return {
     Version: '2012-10-17',
     Statement: [
-      ...statement('Certificates', 'iot', of('cert'), kinds.cert.map(iot)),
-      // adding a thing to a group needs both
-      ...statement(
-        'Things',
-        'iot',
-        of('thing'),
-        [...kinds.thing, ...(of('thinggroup').length > 0 ? kinds.thinggroup : [])].map(iot),
-      ),
-      ...statement('Policy', 'iot', of('policy'), kinds.policy.map(iot)),
+      ...statement('Certificates', 'iot', of('cert'), [iot('cert/*')]),
+      ...statement('Things', 'iot', things, [
+        iot('thing/*'),
+        // adding a thing to a group needs both
+        ...(things.includes('AddThingToThingGroup') ? [iot('thinggroup/*')] : []),
+      ]),
+      ...statement('Policy', 'iot', of('policy'), [iot(`policy/${policyName}`)]),
       ...statement('WithoutResource', 'iot', of('any'), ['*']),
       ...statement('Table', 'dynamodb', of('table'), [`arn:${partition}:dynamodb:${region}:${account}:table/${table}`]),
     ],

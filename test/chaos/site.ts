@@ -17,7 +17,10 @@ import { ensurePolicy } from '../../worker/aws-setup.ts';
 
 const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');
-const [region, table, policyName] = ['us-east-1', 'cvm-devices', 'cvm-device'];
+const [region, table] = ['us-east-1', 'cvm-devices'];
+
+/** The IoT policy that a site's devices share. */
+export const policyName = 'cvm-device';
 const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
 
 export type PartName = 'redis' | 'aws' | 'broker' | 'worker';

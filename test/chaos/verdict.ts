@@ -8,8 +8,7 @@ import {
 import { Redis } from 'ioredis';
 import type { Stored } from '../../gateway-sim/device.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
-import { policyName } from './names.ts';
-import type { Site } from './site.ts';
+import { policyName, type Site } from './site.ts';
 
 /** What is wrong at the end, by kind: nothing may be. */
 export type Verdict = {
@@ -49,7 +48,7 @@ export async function judge(
     const held = stored.get(serial);
     if (held === undefined) {
       lost++;
-      notes.push(`${serial} was not served: ${JSON.stringify(rows.get(serial))}`);
+      notes.push(`${serial} was not served; its row has applyState ${rows.get(serial)?.applyState}`);
       continue;
     }
     const fault = await faultOf(site, serial, held, rows.get(serial));

@@ -1,2 +1,0 @@
-/** The IoT policy that a site's devices share. */
-export const policyName = 'cvm-device';
