@@ -7,6 +7,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY protocol protocol
 COPY runtime runtime
 COPY registry registry
+COPY sealing sealing
 COPY queue queue
 COPY broker broker
 COPY worker worker

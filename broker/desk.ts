@@ -1,8 +1,8 @@
 import { type Answer, encodeReply, type ReplyForm } from '../protocol/reply.ts';
 import { replyTopic } from '../protocol/topics.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
-import { openAnswer } from '../queue/sealing.ts';
 import type { Log } from '../runtime/log.ts';
+import { openAnswer } from '../sealing/replies.ts';
 import type { Counters } from './counters.ts';
 import type { OpenAsk, Proof, Session } from './session.ts';
 

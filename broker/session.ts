@@ -1,7 +1,7 @@
 import type { ReplyForm } from '../protocol/reply.ts';
 import { hashToken } from '../protocol/token.ts';
 import { boxOf } from '../queue/ask.ts';
-import { deriveReplyKeys, type ReplyKeys } from '../queue/sealing.ts';
+import { deriveReplyKeys, type ReplyKeys } from '../sealing/replies.ts';
 
 /** A token as a connection presented it: its hash and what opens the answers sealed to it. The token itself is not kept. */
 export type Proof = { readonly tokenHash: string; readonly box: string; readonly keys: ReplyKeys };

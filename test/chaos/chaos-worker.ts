@@ -1,9 +1,9 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createReplyStore } from '../../queue/redis-replies.ts';
-import { sealer } from '../../queue/sealing.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { sealer } from '../../sealing/replies.ts';
 import { createAwsIssuer } from '../../worker/aws-iot.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
 import { amazonRootCa } from '../../worker/root-ca.ts';

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { deriveKeyPair, open, seal } from '../../queue/hpke.ts';
+import { deriveKeyPair, open, seal } from '../../sealing/hpke.ts';
 
 /** RFC 9180, appendix A.1.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-128-GCM, base mode, sequence number 0 */
 const vector = {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { boxOf } from '../../queue/ask.ts';
-import { deriveReplyKeys, openAnswer, sealer } from '../../queue/sealing.ts';
+import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const box = boxOf(serial, hashToken(token));
