@@ -8,7 +8,8 @@ import type { Log } from '../runtime/log.ts';
 import { acceptAcknowledgement, acceptRequest, type Intake } from './accept-request.ts';
 import { judgePublish, judgeSubscribe } from './access.ts';
 import type { Counters } from './counters.ts';
-import { createSession, prove, type Session } from './session.ts';
+import { createSession, proofOf, prove, type Session } from './session.ts';
+import type { PskProof } from './tls/psk.ts';
 
 type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
 type Hooks = Required<
@@ -22,8 +23,14 @@ const badUserName = 4;
  * What aedes asks us. Each hook is wrapped, since one that throws ends the process, and has a deadline, since one that
  * never calls back holds its connection for ever.
  */
-export function createHooks(options: { intake: Intake; counters: Counters; log: Log }): Hooks {
-  const { intake, counters, log } = options;
+export function createHooks(options: {
+  intake: Intake;
+  /** what the TLS handshake of this stream has proven */
+  provenBy(stream: object): PskProof | undefined;
+  counters: Counters;
+  log: Log;
+}): Hooks {
+  const { intake, provenBy, counters, log } = options;
   const sessions = new WeakMap<Client, Session>();
   const hookMs = intake.limits.storeMs + 1000;
 
@@ -45,6 +52,12 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
     const { remoteAddress } = client.conn as { remoteAddress?: string };
     const session = createSession(remoteAddress, (topic, payload) => writeTo(client, topic, payload));
     sessions.set(client, session);
+    const proven = provenBy(client.conn);
+    if (proven !== undefined) {
+      session.serial = proven.serial;
+      session.proof = proofOf(proven);
+      intake.desk.present(session, session.proof);
+    }
     client.conn.once('close', () => intake.desk.leave(session));
     return session;
   }
@@ -108,6 +121,13 @@ export function createHooks(options: { intake: Intake; counters: Counters; log: 
               null,
             );
           const session = sessionOf(client);
+          if (session.serial !== undefined && session.serial !== username)
+            return done(
+              Object.assign(new Error('the user name is not the serial that the pre-shared key belongs to'), {
+                returnCode: badUserName,
+              }) as AuthenticateError,
+              null,
+            );
           session.serial = username;
           session.proof = prove(session, username, password.toString());
           intake.desk.present(session, session.proof);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { createServer as createSecureServer } from 'node:tls';
+import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import { Aedes } from 'aedes';
 import type { AskQueue } from '../queue/ask.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
@@ -11,6 +11,9 @@ import { createDesk } from './desk.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHooks } from './hooks.ts';
 import { defaultLimits, type Limits } from './limits.ts';
+import { noRoster, type Roster } from './roster.ts';
+import { createPskDoor, type PskProof } from './tls/psk.ts';
+import { contextOptions, type TlsSuites } from './tls/suites.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */
@@ -20,6 +23,9 @@ export type BrokerOptions = {
   readonly tls: { readonly key: string; readonly cert: string };
   readonly asks: AskQueue;
   readonly replies: ReplyFeed;
+  /** the devices that this site knows; without it no device can use a pre-shared key */
+  readonly roster?: Roster;
+  readonly suites?: TlsSuites;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -35,28 +41,17 @@ export type Broker = {
   close(): Promise<void>;
 };
 
-/** Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else. */
-const ciphers = [
-  'TLS_AES_128_GCM_SHA256',
-  'TLS_AES_256_GCM_SHA384',
-  'TLS_CHACHA20_POLY1305_SHA256',
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'ECDHE-ECDSA-CHACHA20-POLY1305',
-  'ECDHE-RSA-CHACHA20-POLY1305',
-  'ECDHE-ECDSA-AES128-CCM8',
-  'ECDHE-ECDSA-AES128-CCM',
-].join(':');
-
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { asks, replies, log, now = Date.now, newId = randomUUID } = options;
+  const { asks, replies, roster = noRoster, log, now = Date.now, newId = randomUUID } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const counters = createCounters();
   const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
-  const hooks = createHooks({ intake: { asks, desk, limits, now, newId }, counters, log });
+  const psk = createPskDoor(roster);
+  /** by the stream that aedes sees */
+  const proofs = new WeakMap<object, PskProof>();
+  const provenBy = (stream: object) => proofs.get(stream);
+  const hooks = createHooks({ intake: { asks, desk, limits, now, newId }, provenBy, counters, log });
   const aedes = new Aedes({
     ...hooks,
     connectTimeout: limits.connectMs,
@@ -74,9 +69,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   aedes.on('client', (client) => tickets.get(client.conn)?.connected());
 
   const sockets = new Set<Socket>();
+  const context = contextOptions(options.suites ?? 'modern');
   const secured = createSecureServer(
-    { ...options.tls, ciphers, minVersion: 'TLSv1.2', handshakeTimeout: limits.handshakeMs },
-    (socket) => {
+    { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
+    (socket: TLSSocket) => {
       socket.setNoDelay(true);
       const { remoteAddress } = socket;
       const stream = guardFrames(socket, limits, (reason) =>
@@ -84,6 +80,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       );
       const ticket = ticketsOfSockets.get(addressOf(socket));
       if (ticket !== undefined) tickets.set(stream, ticket);
+      const proof = psk.provenBy(socket);
+      if (proof !== undefined) proofs.set(stream, proof);
       aedes.handle(stream);
     },
   );
@@ -123,7 +121,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return {
     name: 'broker',
     port: (server.address() as AddressInfo).port,
-    useTls: ({ key, cert }) => secured.setSecureContext({ key, cert, ciphers, minVersion: 'TLSv1.2' }),
+    useTls: ({ key, cert }) => secured.setSecureContext({ key, cert, ...context }),
     counters: counters.snapshot,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));

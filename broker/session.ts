@@ -1,7 +1,8 @@
 import type { ReplyForm } from '../protocol/reply.ts';
 import { hashToken } from '../protocol/token.ts';
 import { boxOf } from '../queue/ask.ts';
-import { deriveReplyKeys, type ReplyKeys } from '../sealing/replies.ts';
+import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
+import type { PskProof } from './tls/psk.ts';
 
 /** A token as a connection presented it: its hash and what opens the answers sealed to it. The token itself is not kept. */
 export type Proof = { readonly tokenHash: string; readonly box: string; readonly keys: ReplyKeys };
@@ -23,7 +24,7 @@ export type Session = {
   readonly remoteAddress: string | undefined;
   /** the one serial that this connection speaks for: the first that it named */
   serial: string | undefined;
-  /** from the CONNECT password */
+  /** from the TLS handshake or the CONNECT password */
   proof: Proof | undefined;
   subscribed: boolean;
   readonly asks: Map<string, OpenAsk>;
@@ -60,4 +61,9 @@ export function prove(session: Session, serial: string, token: string): Proof {
   const tokenHash = hashToken(token);
   const box = boxOf(serial, tokenHash);
   return session.presented.get(box) ?? { tokenHash, box, keys: deriveReplyKeys(serial, token) };
+}
+
+/** What a TLS handshake by pre-shared key has proven: the token is known to be right, without having been seen. */
+export function proofOf({ serial, tokenHash, keys }: PskProof): Proof {
+  return { tokenHash, box: boxOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
 }

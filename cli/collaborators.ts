@@ -1,11 +1,16 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { openRoster } from '../broker/roster.ts';
 import { startBroker } from '../broker/server.ts';
+import { loadGatewayKey } from '../broker/tls/gateway-key.ts';
 import { keepTlsFresh } from '../broker/tls/keep-fresh.ts';
 import { loadTlsMaterial, tlsOptions } from '../broker/tls/site-ca.ts';
 import { createAskQueue } from '../queue/bullmq.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
+import { createRosterFeed, createRosterStore } from '../queue/redis-roster.ts';
+import { type Changes, createDynamoChanges } from '../registry/changes.ts';
 import { createDynamoRegistry } from '../registry/dynamodb.ts';
+import { createDynamoGateways, type Gateways } from '../registry/gateways.ts';
 import type { Registry } from '../registry/registry.ts';
 import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease.ts';
 import type { Lifecycle } from '../runtime/lifecycle.ts';
@@ -17,6 +22,7 @@ import { makeEcKey, markOf } from '../worker/ec-key.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import type { Cycle } from '../worker/provision.ts';
 import { amazonRootCa } from '../worker/root-ca.ts';
+import { startRosterKeeper } from '../worker/roster-keeper.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
@@ -31,12 +37,16 @@ const leaseMs = 10_000;
 /** The adapters are picked here and nowhere else. What is started is closed by the lifecycle, last first. */
 export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
 
-export function connectTable({ settings, lifecycle }: Collaborators): { registry: Registry; lease: SweepLease } {
+export type Table = { registry: Registry; lease: SweepLease; gateways: Gateways; changes: Changes };
+
+export function connectTable({ settings, lifecycle }: Collaborators): Table {
   const client = new DynamoDBClient({ customUserAgent });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   return {
     registry: createDynamoRegistry(client, settings.table),
     lease: createDynamoSweepLease(client, settings.table),
+    gateways: createDynamoGateways(client, settings.table),
+    changes: createDynamoChanges(client, settings.table),
   };
 }
 
@@ -56,9 +66,11 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   lifecycle.add({ name: 'ask queue', close: () => asks.close() });
   const replies = createReplyFeed(redisUrl, log);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
-  const broker = lifecycle.add(
-    await startBroker({ port: settings.mqttPort, listen: settings.listen, tls, asks, replies, log }),
-  );
+  const rosterFeed = createRosterFeed(redisUrl, log);
+  lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
+  const roster = await openRoster(rosterFeed, loadGatewayKey(settings.dataDir), log);
+  const { mqttPort: port, listen, tlsSuites: suites } = settings;
+  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, asks, replies, roster, log }));
   lifecycle.add(keepTlsFresh({ current: tls, load: loadTls, use: (material) => broker.useTls(material), log }));
   log.info(
     { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },
@@ -74,7 +86,7 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
   warnOfRedis(redisUrl, log);
   const replies = createReplyStore(redisUrl, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
-  const { registry, lease } = connectTable(with_);
+  const { registry, lease, gateways, changes } = connectTable(with_);
   const mark = markOf(settings.table);
   const cycle: Cycle = {
     registry,
@@ -101,6 +113,9 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
         sweep({ registry, issuer, mark, graceMs, dryRun: false, now: Date.now, report, stopped }),
     }),
   );
+  const roster = createRosterStore(redisUrl, log);
+  lifecycle.add({ name: 'roster store', close: () => roster.close() });
+  lifecycle.add(startRosterKeeper({ registry, changes, gateways, roster, log, now: Date.now }));
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
 }

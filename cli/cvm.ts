@@ -3,11 +3,20 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { hashToken, makeToken } from '../protocol/token.ts';
+import { makeToken } from '../protocol/token.ts';
 import { awsCommand } from './aws.ts';
 import { awsLocalCommand } from './aws-local.ts';
-import { connectIssuer, connectTable, needRedis, runBroker, runWorker, sweepCallsPerSecond } from './collaborators.ts';
+import {
+  connectIssuer,
+  connectTable,
+  needRedis,
+  runBroker,
+  runWorker,
+  sweepCallsPerSecond,
+  type Table,
+} from './collaborators.ts';
 import { devicesCommand } from './devices.ts';
+import { enrolment } from './enrolment.ts';
 import { healthCommand } from './health.ts';
 import { forOneCommand, main, serve } from './program.ts';
 import { simCommand } from './sim.ts';
@@ -24,6 +33,12 @@ const { version } = JSON.parse(packageFile ? readFileSync(packageFile, 'utf8') :
 };
 
 const print = (line: string) => console.log(line);
+
+let connected: Table | undefined;
+const table = (): Table => {
+  connected ??= connectTable(forOneCommand());
+  return connected;
+};
 
 const program = new Command('cvm')
   .description(
@@ -43,7 +58,9 @@ program
   .action(() => serve((with_) => runWorker(with_, needRedis(with_.settings))));
 program.addCommand(
   devicesCommand({
-    registry: async () => connectTable(forOneCommand()).registry,
+    registry: async () => table().registry,
+    gateways: () => table().gateways.known(Date.now()),
+    announce: (serials) => table().changes.announce(serials),
     issuer: async () => connectIssuer(forOneCommand()),
     write: print,
     now: Date.now,
@@ -53,7 +70,7 @@ program.addCommand(
   sweepCommand(
     {
       settings: () => forOneCommand().settings,
-      table: () => connectTable(forOneCommand()),
+      table,
       issuer: (callsPerSecond) => connectIssuer(forOneCommand(), callsPerSecond),
       write: print,
       now: Date.now,
@@ -69,14 +86,14 @@ program.addCommand(healthCommand());
 
 /** Fresh devices for the simulator, a bounded number at a time. */
 async function enrol(serials: readonly string[]): Promise<{ serial: string; token: string }[]> {
-  const { registry } = connectTable(forOneCommand());
+  const { registry, gateways, changes } = table();
+  const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
   const devices = serials.map((serial) => ({ serial, token: makeToken() }));
   for (let start = 0; start < devices.length; start += 50) {
     const batch = devices.slice(start, start + 50);
-    await Promise.all(
-      batch.map(({ serial, token }) => registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })),
-    );
+    await Promise.all(batch.map(({ serial, token }) => registry.enrol(enrolment(serial, token, {}, known))));
   }
+  await changes.announce(serials);
   return devices;
 }
 

@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import type { TlsMaterial } from '../broker/tls/site-ca.ts';
-import { hashToken, makeToken } from '../protocol/token.ts';
+import { makeToken } from '../protocol/token.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
-import { type Collaborators, connectTable } from './collaborators.ts';
+import { type Collaborators, connectTable, type Table } from './collaborators.ts';
+import { enrolment } from './enrolment.ts';
 import type { LocalAws } from './environment.ts';
 
 export type Demo = {
@@ -33,7 +34,8 @@ const patienceMs = 60_000;
 /** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const { registry } = connectTable(demo.with_);
+  const table = connectTable(demo.with_);
+  const { registry } = table;
   const earlier = await countDevices(registry);
   say(
     earlier.all === 0
@@ -41,7 +43,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
       : `\nFound again from earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
   );
 
-  const device = await enrol(demo, registry);
+  const device = await enrol(demo, table);
   say(`  1 enrol     The fleet owner enrols serial ${device.serial}.`);
   say('              Its one-time token is made and shown once; the table keeps only the SHA-256.');
   const credentials = await ask(demo, device);
@@ -50,7 +52,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const row = await registry.find(device.serial);
   say(`\nThe table says: ${device.serial} applyState ${row?.applyState}, certId ${row?.certificateId}.`);
   if (once) return;
-  const second = await enrol(demo, registry);
+  const second = await enrol(demo, table);
   say(await invitation(demo, second));
 }
 
@@ -63,10 +65,12 @@ async function countDevices(registry: Registry) {
   return count;
 }
 
-async function enrol({ with_ }: Demo, registry: Registry) {
+async function enrol({ with_ }: Demo, { registry, gateways, changes }: Table) {
   const [serial, token] = [`demo-${randomBytes(3).toString('hex')}`, makeToken()];
-  if (!(await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() })))
+  const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
+  if (!(await registry.enrol(enrolment(serial, token, {}, known))))
     throw new Error(`serial ${serial} is enrolled already`);
+  await changes.announce([serial]);
   with_.log.info({ serial }, 'enrolled');
   return { serial, token };
 }

@@ -1,11 +1,11 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { hashToken, makeToken, tokenFault } from '../protocol/token.ts';
+import { makeToken, tokenFault } from '../protocol/token.ts';
 import type { ApplyState, Device, Registry } from '../registry/registry.ts';
 import { block, reissue, remove, unblock } from '../worker/administer.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import { durationMs } from './duration.ts';
-import { type EnrolContext, type EnrolOptions, enrolment } from './enrolment.ts';
+import { announce, type EnrolContext, type EnrolOptions, enrolment, newToken, withoutGateways } from './enrolment.ts';
 import { importDevices } from './import.ts';
 
 export type DevicesContext = EnrolContext & { issuer(): Promise<Issuer> };
@@ -84,20 +84,22 @@ async function add(
   serials: readonly string[],
   options: EnrolOptions & { token?: string; json?: boolean },
 ): Promise<void> {
-  const registry = await context.registry();
-  let added = 0;
+  const [registry, gateways] = [await context.registry(), await context.gateways()];
+  const added: string[] = [];
   for (const serial of serials) {
     const token = options.token ?? makeToken();
     const fault = isSerial(serial) ? tokenFault(token) : serialRule;
     if (fault !== undefined) failed(`${JSON.stringify(serial)}: ${fault}`);
-    else if (!(await registry.enrol(enrolment(serial, token, options, context.now()))))
+    else if (!(await registry.enrol(enrolment(serial, token, options, { now: context.now(), gateways }))))
       failed(`${serial} is enrolled already; nothing was changed`);
     else {
-      added++;
+      added.push(serial);
       context.write(options.json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
     }
   }
-  if (added > 0 && !options.json)
+  await announce(context, added);
+  if (added.length > 0 && gateways.length === 0) console.error(withoutGateways);
+  if (added.length > 0 && !options.json)
     console.error('Write the tokens down: they are stored nowhere and will not be shown again.');
 }
 
@@ -139,19 +141,20 @@ async function forEachDevice(
 
 const changedMeanwhile = (serial: string) => failed(`${serial} changed meanwhile; run the command again`);
 
-function reissueDevices(
+async function reissueDevices(
   context: DevicesContext,
   serials: readonly string[],
   { expires, json }: { expires?: number; json?: boolean },
 ): Promise<void> {
+  const gateways = await context.gateways();
   return forEachDevice(context, serials, async (device, registry) => {
     const { serial } = device;
     if (device.removal !== undefined) return failed(`${serial} is being removed`);
     if (device.applyState === -2) return failed(`${serial} is blocked; unblock it first`);
     const token = makeToken();
-    const expiry = expires === undefined ? {} : { expiresAt: context.now() + expires };
-    if ((await reissue(device, { hash: hashToken(token), ...expiry }, partsOf(context, registry))) === 'changed')
-      return changedMeanwhile(serial);
+    const fresh = newToken(serial, token, gateways, expires === undefined ? undefined : context.now() + expires);
+    if ((await reissue(device, fresh, partsOf(context, registry))) === 'changed') return changedMeanwhile(serial);
+    await announce(context, [serial]);
     context.write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
   });
 }
@@ -179,6 +182,7 @@ function removeDevices(
   return forEachDevice(context, serials, async (device, registry) => {
     const removed = await remove(device, keepThing ? 'keep-thing' : 'with-thing', partsOf(context, registry));
     if (removed === 'changed') return changedMeanwhile(device.serial);
+    await announce(context, [device.serial]);
     context.write(
       removed === 'done'
         ? `${device.serial} removed`
@@ -211,6 +215,8 @@ function visible(device: Device): Record<string, unknown> {
     policyName: device.policyName,
     thingTypeName: device.thingTypeName,
     thingGroupName: device.thingGroupName,
+    // where the device can use its token as a TLS pre-shared key
+    pskGateways: device.sealedKeys && Object.keys(device.sealedKeys),
     attempts: device.attempt,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));

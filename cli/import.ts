@@ -3,13 +3,15 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { parse } from 'csv-parse';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { makeToken, tokenFault } from '../protocol/token.ts';
-import { type EnrolContext, type EnrolOptions, enrolment } from './enrolment.ts';
+import { announce, type EnrolContext, type EnrolOptions, enrolment, withoutGateways } from './enrolment.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
 export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };
 
 /** Rows on their way to the table at the same time; so many, and no more, are in memory. */
 const inFlight = 64;
+/** Gateways are told of so many devices at a time. */
+const announced = 500;
 const columns = ['serial', 'token', 'policy', 'thing_type', 'thing_group'] as const;
 
 type Row = { line: number; fields: Partial<Record<(typeof columns)[number], string>>; fault?: string };
@@ -24,7 +26,8 @@ export async function importDevices(
   file: string,
   options: ImportOptions,
 ): Promise<ImportSummary> {
-  const registry = await context.registry();
+  const [registry, gateways] = [await context.registry(), await context.gateways()];
+  const enrolled: string[] = [];
   const tokens = tokenFile(options.out ?? `${file}.tokens.csv`, context);
   const summary: ImportSummary = { rows: 0, enrolled: 0, bad: 0, tokensMade: 0 };
   const progress = showProgress(summary);
@@ -64,8 +67,11 @@ export async function importDevices(
       ...(thing_type ? { thingType: thing_type } : {}),
       ...(thing_group ? { thingGroup: thing_group } : {}),
     };
-    if (await registry.enrol(enrolment(serial, token, extra, context.now()))) summary.enrolled++;
-    else bad(line, `${serial} is enrolled already; nothing was changed`);
+    if (await registry.enrol(enrolment(serial, token, extra, { now: context.now(), gateways }))) {
+      summary.enrolled++;
+      enrolled.push(serial);
+      if (enrolled.length >= announced) await announce(context, enrolled.splice(0));
+    } else bad(line, `${serial} is enrolled already; nothing was changed`);
   }
 
   try {
@@ -80,10 +86,12 @@ export async function importDevices(
       }
     });
   } finally {
+    await announce(context, enrolled);
     progress.end();
     const name = await tokens.close();
     if (name !== undefined) summary.tokenFile = name;
   }
+  if (summary.enrolled > 0 && gateways.length === 0) console.error(withoutGateways);
   report(context, summary, options.json ?? false);
   return summary;
 }

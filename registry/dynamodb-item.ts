@@ -9,7 +9,8 @@ export const N = (value: number): AttributeValue => ({ N: String(value) });
 export const SS = (texts: readonly string[]): AttributeValue => ({ SS: [...texts] });
 
 export function itemOf(enrolment: Enrolment): Item {
-  const { serial, tokenHash, enrolledAt, tokenExpiresAt, policyName, thingTypeName, thingGroupName } = enrolment;
+  const { serial, tokenHash, enrolledAt, tokenExpiresAt, sealedKeys, policyName, thingTypeName, thingGroupName } =
+    enrolment;
   return {
     productId: S(serial),
     accessToken: S(tokenHash),
@@ -18,6 +19,7 @@ export function itemOf(enrolment: Enrolment): Item {
     attempt: N(0),
     enrolledAt: N(enrolledAt),
     ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt: N(tokenExpiresAt) }),
+    ...(sealedKeys === undefined ? {} : { sealedKeys: itemOfSealedKeys(sealedKeys) }),
     ...(policyName === undefined ? {} : { policyName: S(policyName) }),
     ...(thingTypeName === undefined ? {} : { thingTypeName: S(thingTypeName) }),
     ...(thingGroupName === undefined ? {} : { thingGroupName: S(thingGroupName) }),
@@ -44,6 +46,7 @@ export function deviceOf(item: Item): Device {
     ...number('issuedAt'),
     ...number('deliveredAt'),
     ...number('tokenExpiresAt'),
+    ...sealedKeysOf(item),
     ...text('policyName'),
     ...text('thingTypeName'),
     ...text('thingGroupName'),
@@ -75,4 +78,14 @@ function ownKeyOf(item: Item): Pick<Device, 'ownKey'> {
   const { csr, key, sealed } = item.ownKey?.M ?? {};
   if (csr?.S === undefined || key?.S === undefined || sealed?.S === undefined) return {};
   return { ownKey: { csrPem: csr.S, keyDigest: key.S, sealedKey: sealed.S } };
+}
+
+export function itemOfSealedKeys(sealedKeys: Readonly<Record<string, string>>): AttributeValue {
+  return { M: Object.fromEntries(Object.entries(sealedKeys).map(([gateway, sealed]) => [gateway, S(sealed)])) };
+}
+
+function sealedKeysOf(item: Item): Pick<Device, 'sealedKeys'> {
+  if (item.sealedKeys?.M === undefined) return {};
+  const sealed = Object.entries(item.sealedKeys.M).map(([gateway, { S: text = '' }]) => [gateway, text]);
+  return { sealedKeys: Object.fromEntries(sealed) };
 }

@@ -13,7 +13,7 @@ import { isSerial } from '../protocol/serial.ts';
 import { claimVerdict } from './claim-rules.ts';
 import { held } from './conditional-write.ts';
 import { createsLimit, oldestBeyondLimit } from './creates.ts';
-import { deviceOf, type Item, itemOf, itemOfCall, itemOfOwnKey, N, S, SS } from './dynamodb-item.ts';
+import { deviceOf, type Item, itemOf, itemOfCall, itemOfOwnKey, itemOfSealedKeys, N, S, SS } from './dynamodb-item.ts';
 import type { Device, Registry } from './registry.ts';
 
 type Change = Pick<
@@ -332,7 +332,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       });
     },
 
-    reissue(device, tokenHash, tokenExpiresAt) {
+    reissue(device, { tokenHash, tokenExpiresAt, sealedKeys }) {
       const live = device.issuedAt !== undefined && device.certificateId !== undefined;
       return decide(device, {
         set: [
@@ -341,10 +341,12 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           'attempt = :next',
           ...(live ? ['previousCertId = :previous'] : []),
           ...(tokenExpiresAt === undefined ? [] : ['tokenExpiresAt = :expiry']),
+          ...(sealedKeys === undefined ? [] : ['sealedKeys = :keys']),
         ],
         remove: [
           ...['certId', 'keyDigest', 'issuedAt', 'deliveredAt', 'leaseUntil', 'claimant', 'ownKey'],
           ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
+          ...(sealedKeys === undefined ? ['sealedKeys'] : []),
         ],
         condemn: [live ? undefined : device.certificateId],
         values: {
@@ -353,6 +355,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           ':next': N(device.attempt + 1),
           ...(live ? { ':previous': S(device.certificateId) } : {}),
           ...(tokenExpiresAt === undefined ? {} : { ':expiry': N(tokenExpiresAt) }),
+          ...(sealedKeys === undefined ? {} : { ':keys': itemOfSealedKeys(sealedKeys) }),
         },
       });
     },

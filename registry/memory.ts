@@ -129,7 +129,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
         return { ...row, applyState: row.issuedAt === undefined ? 0 : -1, attempt: row.attempt + 1 };
       });
     },
-    async reissue(device, tokenHash, tokenExpiresAt) {
+    async reissue(device, token) {
       return decide(device, (row) => {
         const live = row.issuedAt !== undefined;
         const {
@@ -138,16 +138,16 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
           issuedAt: _issued,
           deliveredAt: _delivered,
           tokenExpiresAt: _expiry,
+          sealedKeys: _ofTheOldToken,
           ownKey: _sealedToTheOldToken,
           ...rest
         } = withoutLease(live || row.certificateId === undefined ? row : condemning(row, [row.certificateId]), 0);
         const previous = live ? certificateId : row.previousCertificateId;
         return {
           ...rest,
-          tokenHash,
+          ...token,
           attempt: row.attempt + 1,
           ...(previous === undefined ? {} : { previousCertificateId: previous }),
-          ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt }),
         };
       });
     },

@@ -44,6 +44,8 @@ export type Device = {
   /** epoch milliseconds at which the device said that it has stored its certificate; the token is spent for good */
   readonly deliveredAt?: number;
   readonly tokenExpiresAt?: number;
+  /** the device's TLS and reply keys, sealed to each gateway that was known when the token was made; by gateway id */
+  readonly sealedKeys?: Readonly<Record<string, string>>;
   readonly policyName?: string;
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
@@ -61,8 +63,11 @@ export type Device = {
 
 export type Removal = 'with-thing' | 'keep-thing';
 
-export type Enrolment = Pick<Device, 'serial' | 'tokenHash' | 'enrolledAt'> &
-  Partial<Pick<Device, 'tokenExpiresAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>>;
+/** What of a device goes with its token, and is replaced with it. */
+export type NewToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
+
+export type Enrolment = NewToken &
+  Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;
 
 export type ClaimRequest = {
   readonly serial: string;
@@ -151,7 +156,7 @@ export interface Registry {
   /** Undoes `block`: registered again when its certificate had gone live, otherwise it may apply. */
   unblock(device: Device): Promise<boolean>;
   /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live; one that had not gone live is condemned. */
-  reissue(device: Device, tokenHash: string, tokenExpiresAt?: number): Promise<boolean>;
+  reissue(device: Device, token: NewToken): Promise<boolean>;
   /** The first step of removing a device: blocks it, and condemns its certificates. */
   retire(device: Device, removal: Removal): Promise<boolean>;
   /** Deletes the row, provided that nothing is condemned or intended in it. */

@@ -66,6 +66,7 @@ const schema = z.object({
   CVM_TABLE: tableName.default('cvm-devices'),
   CVM_TLS_CERT: z.string().optional(),
   CVM_TLS_KEY: z.string().optional(),
+  CVM_TLS_SUITES: z.enum(['modern', 'old'], 'must be "modern" or "old"').default('modern'),
   CVM_WORKER_CONCURRENCY: whole(1, 256).default(Math.max(16, availableParallelism() * 4)),
   LOG_LEVEL: z
     .enum(
@@ -101,6 +102,8 @@ export type Settings = {
   table: string;
   /** the operator's own server certificate, instead of one from the site CA */
   tls: { certFile: string; keyFile: string } | undefined;
+  /** `old`: CBC suites as well, for firmware that has nothing better */
+  tlsSuites: 'modern' | 'old';
   workerConcurrency: number;
 };
 
@@ -143,6 +146,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       s.CVM_TLS_CERT && s.CVM_TLS_KEY
         ? { certFile: resolve(s.CVM_TLS_CERT), keyFile: resolve(s.CVM_TLS_KEY) }
         : undefined,
+    tlsSuites: s.CVM_TLS_SUITES,
     workerConcurrency: s.CVM_WORKER_CONCURRENCY,
   };
 }

@@ -56,7 +56,7 @@ export function deriveKeyPair(ikm: Buffer): KeyPair {
   return pairOf(labeledExpand(kemSuite, prk, 'sk', none, 32));
 }
 
-function newKeyPair(): KeyPair {
+export function newKeyPair(): KeyPair {
   return pairFrom(generateKeyPairSync('x25519').privateKey);
 }
 
@@ -64,7 +64,8 @@ function pairOf(rawPrivate: Buffer): KeyPair {
   return pairFrom(createPrivateKey({ key: Buffer.concat([pkcs8Prefix, rawPrivate]), format: 'der', type: 'pkcs8' }));
 }
 
-function pairFrom(privateKey: KeyObject): KeyPair {
+/** @param privateKey X25519 */
+export function pairFrom(privateKey: KeyObject): KeyPair {
   const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
   return { privateKey, publicKey: spki.subarray(-Npk) };
 }

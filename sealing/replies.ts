@@ -14,9 +14,18 @@ const info = Buffer.from('cvm-gateway reply v1');
 const privateKeyInfo = Buffer.from('cvm-gateway private key v1');
 const keyInfo = 'cvm-gateway reply key v1';
 
-/** The key pair of a token; the serial is the salt, so that one token at two devices still means two pairs. */
+/** The key pair of a token. */
 export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
-  const pair = deriveKeyPair(Buffer.from(hkdfSync('sha256', token, serial, keyInfo, 32)));
+  return replyKeysOf(deriveReplySeed(serial, token));
+}
+
+/** 32 bytes that only the token yields; the serial is the salt, so that one token at two devices still means two seeds. */
+export function deriveReplySeed(serial: string, token: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', token, serial, keyInfo, 32));
+}
+
+export function replyKeysOf(seed: Buffer): ReplyKeys {
+  const pair = deriveKeyPair(seed);
   return { publicKey: pair.publicKey.toString('base64url'), pair };
 }
 

@@ -1,4 +1,4 @@
-import type { Device, Registry, Removal } from '../registry/registry.ts';
+import type { Device, NewToken, Registry, Removal } from '../registry/registry.ts';
 import type { Issuer } from './issuer.ts';
 import { withdrawCondemned } from './withdrawal.ts';
 
@@ -12,10 +12,10 @@ type Parts = { readonly registry: Registry; issuer(): Promise<Issuer> };
 /** A new token. The certificate in use works until the new one goes live; a half-done one goes now. */
 export async function reissue(
   device: Device,
-  token: { readonly hash: string; readonly expiresAt?: number },
+  token: NewToken,
   { registry, issuer }: Parts,
 ): Promise<'done' | 'changed'> {
-  if (!(await registry.reissue(device, token.hash, token.expiresAt))) return 'changed';
+  if (!(await registry.reissue(device, token))) return 'changed';
   const row = await registry.find(device.serial);
   if (row?.condemned !== undefined) await withdrawCondemned(row, { registry, issuer: await issuer() });
   return 'done';

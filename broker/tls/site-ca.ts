@@ -1,18 +1,9 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { readKey, writeWhole } from './key-file.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -227,20 +218,6 @@ function parse(file: string): X509Certificate {
   }
 }
 
-/** Reads a private key that nobody else may read. */
-function readKey(file: string): string {
-  const mode = statSync(file).mode & 0o777;
-  if ((mode & 0o077) !== 0)
-    throw new Error(`${file} can be read by others (mode ${mode.toString(8)}); run: chmod 600 ${file}`);
-  const pem = readFileSync(file, 'utf8');
-  try {
-    createPrivateKey(pem);
-  } catch {
-    throw new Error(`${file} is not a private key in PEM; bring it back from a backup`);
-  }
-  return pem;
-}
-
 function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: string }, now: Date): TlsMaterial {
   const problems: string[] = [];
   const attempt = <T>(what: string, read: () => T): T | undefined => {
@@ -315,14 +292,4 @@ async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
   })
     .export({ format: 'pem', type: 'pkcs8' })
     .toString();
-}
-
-/** The file is there whole or not at all, whatever happens meanwhile. */
-function writeWhole(file: string, content: string, mode: number): void {
-  const part = `${file}.new`;
-  const descriptor = openSync(part, 'w', mode);
-  writeSync(descriptor, content);
-  fsyncSync(descriptor);
-  closeSync(descriptor);
-  renameSync(part, file);
 }

@@ -42,7 +42,8 @@ export function registryContract(
     });
 
     it('keeps everything that a device was enrolled with', async () => {
-      const extra = { tokenExpiresAt: now + 5, policyName: 'p', thingTypeName: 't', thingGroupName: 'g' };
+      const sealedKeys = { '0123456789abcdef': 'sealed', fedcba9876543210: 'sealed too' };
+      const extra = { tokenExpiresAt: now + 5, sealedKeys, policyName: 'p', thingTypeName: 't', thingGroupName: 'g' };
       expect(await registry.find(await fresh(extra))).toMatchObject(extra);
     });
 
@@ -234,7 +235,9 @@ export function registryContract(
     it('reissues: the new token may apply, the old one is nobody, the certificate in use is remembered until another is finished', async () => {
       const device = await registered();
       const newHash = hashToken('the-new-token-of-the-device');
-      expect(await registry.reissue(device, newHash, now + 5)).toBe(true);
+      const sealedKeys = { gateway: 'new' };
+      expect(await registry.reissue(device, { tokenHash: newHash, tokenExpiresAt: now + 5, sealedKeys })).toBe(true);
+      expect(await registry.find(device.serial)).toMatchObject({ sealedKeys });
       expect(await claim(device.serial)).toEqual({ outcome: 'refused', problem: problems.invalidToken });
       const claimed = await claim(device.serial, { tokenHash: newHash });
       expect(claimed).toMatchObject({
@@ -253,7 +256,7 @@ export function registryContract(
     it('reissues only when nothing changed since the row was read', async () => {
       const device = await registered();
       await registry.block(device);
-      expect(await registry.reissue(device, 'h')).toBe(false);
+      expect(await registry.reissue(device, { tokenHash: 'h' })).toBe(false);
     });
 
     it('gives a public key to one device, until that is removed', async () => {
@@ -346,7 +349,7 @@ export function registryContract(
       expect(await registry.find('SN:unknown')).toBeUndefined();
       for (const id of ['x', 'x', 'y']) expect(await registry.condemn(device.serial, id)).toBe('condemned');
       expect([...((await registry.find(device.serial))?.condemned ?? [])].sort()).toEqual(['x', 'y']);
-      await registry.reissue(device, 'h');
+      await registry.reissue(device, { tokenHash: 'h' });
       expect(await registry.condemn(device.serial, 'c')).toBe('in-use');
       await registry.absolve('SN:unknown', 'x');
       expect(await registry.find('SN:unknown')).toBeUndefined();
@@ -373,18 +376,18 @@ export function registryContract(
       await registry.record(serial, 1, { certificateId: 'c' });
       expect(await registry.retire(read, 'with-thing')).toBe(false);
       expect(await registry.block(read)).toBe(false);
-      expect(await registry.reissue(read, 'h')).toBe(false);
+      expect(await registry.reissue(read, { tokenHash: 'h' })).toBe(false);
       expect(await registry.expire(read)).toBe(false);
     });
 
     it('reissues in the middle of an attempt: its certificate is condemned, the one that works keeps working', async () => {
       const device = await registered();
-      await registry.reissue(device, hashToken('second'));
+      await registry.reissue(device, { tokenHash: hashToken('second') });
       const claimed = await claim(device.serial, { tokenHash: hashToken('second') });
       if (claimed.outcome !== 'claimed') throw new Error('not claimed');
       await registry.record(device.serial, claimed.device.attempt, { certificateId: 'd' });
       const half = await registry.find(device.serial);
-      expect(half && (await registry.reissue(half, hashToken('third')))).toBe(true);
+      expect(half && (await registry.reissue(half, { tokenHash: hashToken('third') }))).toBe(true);
       const row = await registry.find(device.serial);
       expect(row).toMatchObject({ previousCertificateId: 'c', condemned: ['d'], applyState: 0 });
       expect(row).not.toHaveProperty('certificateId');
@@ -392,7 +395,7 @@ export function registryContract(
 
     it('retires a device with all its certificates; the row goes when they have gone', async () => {
       const device = await registered();
-      await registry.reissue(device, hashToken('second'));
+      await registry.reissue(device, { tokenHash: hashToken('second') });
       const reissued = await registry.find(device.serial);
       expect(reissued && (await registry.retire(reissued, 'keep-thing'))).toBe(true);
       const retired = await registry.find(device.serial);

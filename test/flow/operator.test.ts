@@ -24,6 +24,8 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const { registry, issuer } = gateway;
     const command = devicesCommand({
       registry: async () => registry,
+      gateways: async () => [],
+      announce: async () => {},
       issuer: async () => issuer,
       write: (line) => lines.push(line),
       now: Date.now,

@@ -129,7 +129,7 @@ async function work(job: Job, process: string, shared: Shared): Promise<unknown>
   if (job.operator === 'block') return block(device, parts);
   if (job.operator === 'unblock') return unblock(device, parts);
   if (job.operator === 'remove') return remove(device, 'with-thing', parts);
-  return reissue(device, { hash: hashToken(secondToken) }, parts);
+  return reissue(device, { tokenHash: hashToken(secondToken) }, parts);
 }
 
 function sweepOf(shared: Shared, { registry, issuer }: Pick<Cycle, 'registry' | 'issuer'>): SweepOptions {

@@ -1,4 +1,4 @@
-import type { MqttClient } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import { replyTopic, requestTopic } from '../../protocol/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 
@@ -20,9 +20,10 @@ export type Reply = {
 /** A device as firmware would be: connects once, never reconnects by itself, and keeps what it hears. */
 export async function connectDevice(
   broker: { port: number; caPem: string },
-  options: { username?: string; password?: string; clientId?: string } = {},
+  options: IClientOptions & { pskCallback?: () => { psk: Buffer; identity: string } } = {},
 ) {
-  const client = await connectOnce({ host: 'localhost', port: broker.port, ca: broker.caPem, ...options });
+  const ca = broker.caPem === '' ? {} : { ca: broker.caPem };
+  const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options });
   const heard: { topic: string; reply: Reply }[] = [];
   const waiting: (() => void)[] = [];
   client.on('message', (topic, payload) => {

@@ -6,12 +6,18 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { startAwsLocal } from '../../aws-local/main.ts';
 import type { Limits } from '../../broker/limits.ts';
+import { openRoster } from '../../broker/roster.ts';
 import { startBroker } from '../../broker/server.ts';
+import { loadGatewayKey } from '../../broker/tls/gateway-key.ts';
 import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
-import { hashToken, makeToken } from '../../protocol/token.ts';
+import { enrolment, newToken } from '../../cli/enrolment.ts';
+import { makeToken } from '../../protocol/token.ts';
 import { createAskQueue } from '../../queue/bullmq.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
+import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
+import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
+import { createDynamoGateways } from '../../registry/gateways.ts';
 import type { Enrolment } from '../../registry/registry.ts';
 import { ensureTable } from '../../registry/setup.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
@@ -22,6 +28,7 @@ import { createAwsIssuer } from '../../worker/aws-iot.ts';
 import { ensurePolicy } from '../../worker/aws-setup.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
 import { amazonRootCa } from '../../worker/root-ca.ts';
+import { startRosterKeeper } from '../../worker/roster-keeper.ts';
 import { startWorker } from '../../worker/worker.ts';
 
 const region = 'us-east-1';
@@ -30,7 +37,7 @@ const [table, policyName] = ['cvm-devices', 'cvm-device'];
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
 export async function startGateway(
-  options: { logLevel?: string; replayWindowMs?: number; limits?: Partial<Limits> } = {},
+  options: { logLevel?: string; replayWindowMs?: number; limits?: Partial<Limits>; suites?: 'modern' | 'old' } = {},
 ) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
   const logLines: string[] = [];
@@ -60,6 +67,12 @@ export async function startGateway(
   const issuer = createAwsIssuer({ region, credentials, endpoint: aws.httpUrl, log });
   lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
 
+  const [gateways, changes] = [createDynamoGateways(dynamo, table), createDynamoChanges(dynamo, table)];
+  const rosterStore = createRosterStore(redis.url, log);
+  lifecycle.add({ name: 'roster store', close: () => rosterStore.close() });
+  const times = { pollMs: 100 };
+  lifecycle.add(startRosterKeeper({ registry, changes, gateways, roster: rosterStore, log, now: Date.now, times }));
+
   const startOneWorker = () => {
     const replies = createReplyStore(redis.url, log);
     const cycle = {
@@ -86,16 +99,24 @@ export async function startGateway(
   const startOneBroker = async () => {
     const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
     const [asks, replies] = [createAskQueue(redis.url, log), createReplyFeed(redis.url, log)];
-    const { limits = {} } = options;
-    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, asks, replies, log, limits });
+    const { limits = {}, suites = 'modern' } = options;
+    const feed = createRosterFeed(redis.url, log);
+    const roster = await openRoster(feed, loadGatewayKey(dataDir), log);
+    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, asks, replies, roster, log, limits });
     lifecycle.add({
       name: 'broker',
       async close() {
         await broker.close();
-        await Promise.all([asks.close(), replies.close()]);
+        await Promise.all([asks.close(), replies.close(), feed.close()]);
       },
     });
-    return { port: broker.port, counters: () => broker.counters(), caPem: tls.caPem ?? '', caFile: tls.caFile ?? '' };
+    return {
+      port: broker.port,
+      roster,
+      counters: () => broker.counters(),
+      caPem: tls.caPem ?? '',
+      caFile: tls.caFile ?? '',
+    };
   };
   const worker = startOneWorker();
   const broker = await startOneBroker();
@@ -116,8 +137,30 @@ export async function startGateway(
     /** Enrols a device with a fresh token. */
     async enrol(serial: string, extra: Partial<Enrolment> = {}) {
       const token = makeToken();
-      await registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now(), ...extra });
+      const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
+      await registry.enrol({ ...enrolment(serial, token, {}, known), ...extra });
       return { serial, token };
+    },
+    /** Enrols a device as `cvm devices add` does, and waits until the broker knows it. */
+    async enrolForPsk(serial: string) {
+      await until(async () => (await gateways.known(Date.now())).length > 0);
+      const device = await this.enrol(serial);
+      await changes.announce([serial]);
+      await until(async () => broker.roster.keysOf(serial) !== undefined);
+      return device;
+    },
+    /** A new token for a device, as `cvm devices reissue` makes it. */
+    async reissueForPsk(serial: string) {
+      const [device, token] = [await registry.find(serial), makeToken()];
+      if (device === undefined) throw new Error(`${serial} is not enrolled`);
+      await registry.reissue(device, newToken(serial, token, await gateways.known(Date.now())));
+      await changes.announce([serial]);
+      return token;
+    },
+    async removeAndAnnounce(serial: string) {
+      const device = await registry.find(serial);
+      if (device !== undefined) await registry.remove(device);
+      await changes.announce([serial]);
     },
     async close() {
       await lifecycle.close();
@@ -126,6 +169,14 @@ export async function startGateway(
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 400; tries++) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error('waited for 10 s in vain');
 }
 
 export type Gateway = Awaited<ReturnType<typeof startGateway>>;

@@ -6,6 +6,11 @@ import { importDevices } from '../../cli/import.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
+import { gatewayIdOf } from '../../sealing/device-keys.ts';
+import { newKeyPair } from '../../sealing/hpke.ts';
+
+const { publicKey } = newKeyPair();
+const gateway = { id: gatewayIdOf(publicKey), publicKey: publicKey.toString('base64url') };
 
 describe('devices import', () => {
   let folder: string;
@@ -30,7 +35,13 @@ describe('devices import', () => {
   };
   const run = (content: string, over: Partial<Registry> = {}) =>
     importDevices(
-      { registry: async () => ({ ...registry, ...over }), write: () => {}, now: () => 1000 },
+      {
+        registry: async () => ({ ...registry, ...over }),
+        gateways: async () => [gateway],
+        announce: async () => {},
+        write: () => {},
+        now: () => 1000,
+      },
       file(content),
       {},
     );

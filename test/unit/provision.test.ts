@@ -263,7 +263,7 @@ describe('the issuance cycle', () => {
     const device = await registry.find(serial);
     if (device === undefined) throw new Error('not found');
     const newToken = 'another-horse-another-battery';
-    await registry.reissue(device, hashToken(newToken));
+    await registry.reissue(device, { tokenHash: hashToken(newToken) });
     const again = { ...ask, tokenHash: hashToken(newToken), replyKey: deriveReplyKeys(serial, newToken).publicKey };
     aws.fail.set('AttachPolicy cert-2', new Error('away'));
     await expect(provision(again, cycle)).rejects.toThrow('away');

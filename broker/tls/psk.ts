@@ -1,0 +1,46 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { isSerial } from '../../protocol/serial.ts';
+import type { DeviceKeys } from '../../sealing/device-keys.ts';
+import type { Roster } from '../roster.ts';
+
+/** A device that proved its token in the handshake. */
+export type PskProof = { readonly serial: string; readonly tokenHash: string; readonly keys: DeviceKeys };
+
+/**
+ * TLS with a pre-shared key (RFC 4279, RFC 8446 §4.2.11): the identity is the serial. A serial that has no key gets one
+ * that nobody knows, so that its handshake fails as one with a wrong key does, after the same work: no oracle.
+ */
+export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
+  const decoySecret = randomBytes(32);
+  /** what each handshake was given last: of several identities, OpenSSL stops at the first that gets a key */
+  const given = new WeakMap<TLSSocket, PskProof>();
+
+  return {
+    /** Node's `pskCallback`. What is no serial gets no key: with TLS 1.3 such an identity is a session ticket. */
+    callback(socket: TLSSocket, identity: string): Buffer | null {
+      given.delete(socket);
+      if (!isSerial(identity)) return null;
+      const found = roster.keysOf(identity);
+      if (found === undefined) return createHmac('sha256', decoySecret).update(identity).digest();
+      given.set(socket, { serial: identity, tokenHash: found.tokenHash, keys: found.keys });
+      // Node wipes what it is given
+      return Buffer.from(found.keys.psk);
+    },
+    /** What the finished handshake of this socket has proven; undefined when it went by certificate. */
+    provenBy(socket: TLSSocket): PskProof | undefined {
+      const proof = given.get(socket);
+      given.delete(socket);
+      return proof !== undefined && usedPsk(socket) ? proof : undefined;
+    },
+  };
+}
+
+/**
+ * That a key was asked for does not mean that it was used: a TLS 1.3 client that names a victim and offers suites that do
+ * not fit the key goes on by certificate, and finishes. With tickets off, a session that counts as resumed is one by
+ * pre-shared key; in TLS 1.2 the suite says it.
+ */
+function usedPsk(socket: TLSSocket): boolean {
+  return socket.getProtocol() === 'TLSv1.3' ? socket.isSessionReused() : /(^|-)PSK-/.test(socket.getCipher().name);
+}

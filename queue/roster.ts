@@ -1,0 +1,41 @@
+import type { GatewayKey } from '../sealing/device-keys.ts';
+
+/** What of a device's row the brokers of a site know: nothing in it is of use without the token or a gateway's key. */
+export type RosterEntry = {
+  readonly serial: string;
+  /** `sha256:<hex>` */
+  readonly tokenHash: string;
+  /** by gateway id, see `sealDeviceKeys` */
+  readonly sealedKeys?: Readonly<Record<string, string>>;
+};
+
+/**
+ * The site's copy of who is enrolled. The worker keeps it in line with the association table; brokers read it, since they
+ * must know a device's key before its TLS handshake ends, and do not talk to AWS.
+ */
+export interface RosterStore {
+  /** The brokers of this site. */
+  gateways(): Promise<GatewayKey[]>;
+  /** True for one keeper at a time; asked again within `leaseMs`, the same one keeps it. */
+  lead(keeper: string, leaseMs: number): Promise<boolean>;
+  /** The last announcement of the table that this copy has taken in; undefined when it was never whole. */
+  position(): Promise<{ readonly change: number; readonly wholeAt: number } | undefined>;
+  setPosition(position: { readonly change: number; readonly wholeAt: number }): Promise<void>;
+  /** Everybody on the roster, in no order, page by page; some perhaps twice. */
+  pages(): AsyncIterable<RosterEntry[]>;
+  /** Writes entries, deletes others, and tells the brokers. */
+  write(entries: readonly RosterEntry[], gone: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The broker's side. What it is told is that entries have changed, so what it missed it finds by reading all again. */
+export interface RosterFeed {
+  /** Makes this broker's key known, so that devices are enrolled for it. */
+  introduce(key: GatewayKey): Promise<void>;
+  /** Calls `onChange` for entries that were written or are gone, and `onResume` whenever that may have been missed. */
+  listen(onChange: (serials: readonly string[]) => void, onResume: () => void): Promise<void>;
+  pages(): AsyncIterable<RosterEntry[]>;
+  /** Of these serials, those that are on the roster. */
+  read(serials: readonly string[]): Promise<RosterEntry[]>;
+  close(): Promise<void>;
+}

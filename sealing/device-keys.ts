@@ -1,0 +1,67 @@
+import { createHash } from 'node:crypto';
+import { derivePsk } from '../protocol/psk.ts';
+import { hashToken } from '../protocol/token.ts';
+import { type KeyPair, open, seal } from './hpke.ts';
+import { deriveReplySeed } from './replies.ts';
+
+/**
+ * What a gateway must know of a device before the device has said its token: with TLS-PSK it never does. Whoever enrols
+ * the device seals both to each gateway's own key, so that no table, queue or backup can be read for them.
+ */
+export type DeviceKeys = {
+  /** 32 bytes, see `derivePsk` */
+  readonly psk: Buffer;
+  /** 32 bytes, see `replyKeysOf` */
+  readonly replySeed: Buffer;
+};
+
+/** A gateway, as those who enrol devices know it. */
+export type GatewayKey = {
+  /** names the key; `gatewayIdOf` it */
+  readonly id: string;
+  /** X25519, base64url */
+  readonly publicKey: string;
+};
+
+const info = Buffer.from('cvm-gateway device keys v1');
+
+/** 16 hex digits of the SHA-256 of the raw public key. */
+export function gatewayIdOf(publicKey: Buffer): string {
+  return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
+}
+
+/** Seals a device's keys to each of these gateways: by gateway id, base64url. */
+export function sealDeviceKeys(
+  serial: string,
+  token: string,
+  gateways: readonly GatewayKey[],
+): Readonly<Record<string, string>> {
+  const plain = Buffer.concat([derivePsk(serial, token), deriveReplySeed(serial, token)]);
+  const aad = boundTo(serial, hashToken(token));
+  const sealed = gateways.map(({ id, publicKey }) => [
+    id,
+    seal(Buffer.from(publicKey, 'base64url'), info, aad, plain).toString('base64url'),
+  ]);
+  plain.fill(0);
+  return Object.fromEntries(sealed);
+}
+
+/** A device's keys; undefined when they were not sealed to this gateway, for this serial and this token. */
+export function openDeviceKeys(
+  pair: KeyPair,
+  serial: string,
+  tokenHash: string,
+  sealed: Buffer,
+): DeviceKeys | undefined {
+  try {
+    const plain = open(pair, info, boundTo(serial, tokenHash), sealed);
+    return { psk: plain.subarray(0, 32), replySeed: plain.subarray(32, 64) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** What was sealed for one device cannot be put into another's row, nor outlive its token. */
+function boundTo(serial: string, tokenHash: string): Buffer {
+  return Buffer.from(`${serial}\0${tokenHash}`);
+}

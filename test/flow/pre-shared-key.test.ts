@@ -1,0 +1,100 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { derivePsk } from '../../protocol/psk.ts';
+import { ackTopic, replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
+import { connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const run = promisify(execFile);
+
+describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pre-shared key', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  const withKey = (serial: string, psk: Buffer, tls: object) => ({
+    pskCallback: () => ({ psk, identity: serial }),
+    checkServerIdentity: () => undefined,
+    ...tls,
+  });
+
+  const ways: [string, object][] = [
+    ['TLS 1.3', { minVersion: 'TLSv1.3', ciphers: 'TLS_AES_128_GCM_SHA256' }],
+    ['TLS 1.3, with suites that do not fit the key as well', { minVersion: 'TLSv1.3' }],
+    ['TLS 1.2, forward secrecy', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-PSK-CHACHA20-POLY1305' }],
+    ['TLS 1.2, AES-128-CCM-8 as in RFC 7925', { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-CCM8' }],
+  ];
+
+  it.each(ways)('gets its certificate without saying the token, and acknowledges it: %s', async (_way, tls) => {
+    const { serial, token } = await gateway.enrolForPsk(`psk-${ways.findIndex(([, given]) => given === tls)}`);
+    // no CA, no name: the key authenticates both
+    const device = await connectDevice(
+      { ...gateway.broker, caPem: '' },
+      withKey(serial, derivePsk(serial, token), tls),
+    );
+    await device.client.publishAsync(requestTopic(serial), '{"key":"ec","id":"1"}', { qos: 1 });
+    const reply = await device.next();
+    expect(reply).toMatchObject({ status: 'accepted', id: '1', thingName: serial });
+    expect(reply.privateKey).toContain('PRIVATE KEY');
+    await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId: reply.certificateId }), {
+      qos: 1,
+    });
+    await device.client.endAsync(true);
+    await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeGreaterThan(0);
+  });
+
+  it('speaks for its own serial only, in CONNECT, SUBSCRIBE and PUBLISH', async () => {
+    const { serial, token } = await gateway.enrolForPsk('psk-own');
+    const options = withKey(serial, derivePsk(serial, token), {});
+    await expect(connectDevice(gateway.broker, { ...options, username: 'psk-other', password: 'x' })).rejects.toThrow();
+    const device = await connectDevice(gateway.broker, options);
+    await expect(device.client.subscribeAsync(replyTopic('psk-other'), { qos: 1 })).rejects.toThrow();
+    await device.client.publishAsync(requestTopic('psk-other'), '{}', { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'rejected', errorCode: 'Forbidden' });
+    await device.client.endAsync(true);
+  });
+
+  it('is not let in with a wrong key, and a serial that has none fails in the same way', async () => {
+    const { serial } = await gateway.enrolForPsk('psk-wrong');
+    await gateway.enrol('psk-none');
+    for (const tls of [{ minVersion: 'TLSv1.3' }, { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-GCM-SHA256' }]) {
+      const failures = [];
+      for (const identity of [serial, 'psk-none', 'psk-unknown']) {
+        const connecting = connectOnce({
+          host: 'localhost',
+          port: gateway.broker.port,
+          ca: gateway.broker.caPem,
+          ...(withKey(identity, Buffer.alloc(32, 1), tls) as object),
+        });
+        failures.push(await connecting.then(() => 'connected').catch((error: { code?: string }) => error.code));
+      }
+      expect(new Set(failures).size).toBe(1);
+      expect(failures[0]).not.toBe('connected');
+    }
+  });
+
+  it('has a new key after a reissue, and none once it is removed', async () => {
+    const { serial, token } = await gateway.enrolForPsk('psk-again');
+    expect(gateway.broker.roster.keysOf(serial)?.keys.psk).toEqual(derivePsk(serial, token));
+    const renewed = await gateway.reissueForPsk(serial);
+    await expect
+      .poll(() => gateway.broker.roster.keysOf(serial)?.keys.psk.toString('hex'))
+      .toBe(derivePsk(serial, renewed).toString('hex'));
+    await gateway.removeAndAnnounce(serial);
+    await expect.poll(() => gateway.broker.roster.keysOf(serial)).toBeUndefined();
+  });
+
+  it.skipIf(lacks('mosquitto_rr'))('may be mosquitto, with --psk', async () => {
+    const { serial, token } = await gateway.enrolForPsk('psk-mosquitto');
+    const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1'];
+    const psk = ['--psk', derivePsk(serial, token).toString('hex'), '--psk-identity', serial];
+    const topics = ['-t', requestTopic(serial), '-e', replyTopic(serial), '-m', '{"key":"ec"}'];
+    const { stdout } = await run('mosquitto_rr', [...args, ...psk, ...topics], { timeout: 20_000 });
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'accepted', thingName: serial });
+  });
+});

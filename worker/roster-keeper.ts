@@ -1,0 +1,137 @@
+import { randomUUID } from 'node:crypto';
+import type { RosterEntry, RosterStore } from '../queue/roster.ts';
+import type { Changes } from '../registry/changes.ts';
+import type { Gateways } from '../registry/gateways.ts';
+import type { Device, Registry } from '../registry/registry.ts';
+import type { Log } from '../runtime/log.ts';
+
+/** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */
+const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000, introduceMs: 86_400_000 };
+
+/** An announcement whose second write does not come is given up after so many polls: its writer has died. */
+const patience = 5;
+
+type Parts = {
+  readonly registry: Pick<Registry, 'find' | 'list'>;
+  readonly changes: Changes;
+  readonly gateways: Gateways;
+  readonly roster: RosterStore;
+};
+
+/**
+ * Keeps the site's roster in line with the table: what is announced within seconds, everything else within the hour.
+ * Also makes the keys of the site's brokers known in the table. One worker of a site does it at a time; two at once
+ * would write the same.
+ */
+export function startRosterKeeper(
+  options: Parts & { log: Log; now(): number; times?: Partial<typeof usualTimes>; keeper?: string },
+) {
+  const { changes, gateways, roster, log, now, keeper = randomUUID() } = options;
+  const times = { ...usualTimes, ...options.times };
+  const introduced = new Map<string, number>();
+  let waited = 0;
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+
+  async function introduce(): Promise<void> {
+    for (const key of await roster.gateways()) {
+      if (now() - (introduced.get(key.id) ?? Number.NEGATIVE_INFINITY) < times.introduceMs) continue;
+      await gateways.announce(key, now());
+      introduced.set(key.id, now());
+    }
+  }
+
+  async function follow(): Promise<void> {
+    await introduce();
+    if (!(await roster.lead(keeper, times.leaseMs))) return;
+    const position = await roster.position();
+    const latest = await changes.latest();
+    const lost = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
+    if (lost) return takeAll(latest);
+    for (let number = position.change + 1; number <= latest; number++) {
+      const announced = await changes.read(number);
+      if (announced === 'not-yet' && waited++ < patience) return;
+      if (typeof announced === 'string') return takeAll(latest);
+      waited = 0;
+      await takeSome(announced, options);
+      await roster.setPosition({ change: number, wholeAt: position.wholeAt });
+    }
+  }
+
+  async function takeAll(latest: number): Promise<void> {
+    waited = 0;
+    const started = now();
+    const { size, changed, gone } = await reconcile(options, () => roster.lead(keeper, times.leaseMs));
+    await roster.setPosition({ change: latest, wholeAt: started });
+    log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
+  }
+
+  let running: Promise<void> = Promise.resolve();
+  function plan(ms: number): void {
+    if (closed) return;
+    timer = setTimeout(() => {
+      running = follow()
+        .catch((err: unknown) => log.debug({ err }, 'the roster could not be brought up to date; trying again'))
+        .then(() => plan(times.pollMs));
+    }, ms);
+  }
+  plan(0);
+  return {
+    name: 'roster keeper',
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}
+
+async function takeSome(serials: readonly string[], { registry, roster }: Parts): Promise<void> {
+  const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);
+  const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [entryOf(device)]));
+  await roster.write(
+    entries,
+    rows.filter(([, device]) => device === undefined).map(([serial]) => serial),
+  );
+}
+
+/** Reads both sides as a whole and writes what differs. */
+async function reconcile({ registry, roster }: Parts, goOn: () => Promise<boolean>) {
+  const old = new Map<string, string>();
+  for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
+  let [size, changed] = [0, 0];
+  let batch: RosterEntry[] = [];
+  const flush = async () => {
+    await roster.write(batch, []);
+    batch = [];
+    await goOn();
+  };
+  for await (const device of registry.list()) {
+    const entry = entryOf(device);
+    size++;
+    const known = old.get(entry.serial);
+    old.delete(entry.serial);
+    if (known === fingerprint(entry)) continue;
+    changed++;
+    if (batch.push(entry) >= 500) await flush();
+  }
+  await flush();
+  await roster.write([], [...old.keys()]);
+  return { size, changed, gone: old.size };
+}
+
+/** A token has one set of sealed keys, so its hash and theirs say everything. */
+function fingerprint({ tokenHash, sealedKeys = {} }: RosterEntry): string {
+  return `${tokenHash} ${Object.keys(sealedKeys).sort().join(' ')}`;
+}
+
+function entryOf({ serial, tokenHash, sealedKeys }: Device): RosterEntry {
+  return { serial, tokenHash, ...(sealedKeys === undefined ? {} : { sealedKeys }) };
+}
+
+async function inBatches<T, U>(items: readonly T[], size: number, act: (item: T) => Promise<U>): Promise<U[]> {
+  const done: U[] = [];
+  for (let start = 0; start < items.length; start += size)
+    done.push(...(await Promise.all(items.slice(start, start + size).map(act))));
+  return done;
+}
