@@ -3,16 +3,23 @@ import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { parseRequest, type Request } from '../protocol/request.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { type AskQueue, questionOf } from '../queue/ask.ts';
+import type { GuessBook } from '../queue/guesses.ts';
 import { within } from '../runtime/deadline.ts';
+import type { Log } from '../runtime/log.ts';
+import { groupOf } from './admission.ts';
 import { checkCsr } from './csr.ts';
 import type { Desk } from './desk.ts';
 import type { Limits } from './limits.ts';
-import { type Proof, prove, type Session } from './session.ts';
+import type { Roster } from './roster.ts';
+import { type OpenAsk, type Proof, prove, type Session } from './session.ts';
 
 export type Intake = {
   readonly asks: AskQueue;
   readonly desk: Desk;
+  readonly roster: Pick<Roster, 'fits'>;
+  readonly guesses: GuessBook;
   readonly limits: Limits;
+  readonly log: Log;
   now(): number;
   newId(): string;
 };
@@ -81,10 +88,12 @@ async function store(
   if (session.asks.size >= limits.maxAsksPerConnection)
     return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
 
+  const guess = await vouch(session, serial, proof, intake);
+  if ('problem' in guess) return refuse(guess.problem, request.id);
   const [askId, receivedAt] = [intake.newId(), intake.now()];
   const ask = { ...asked, askId, replyKey: proof.keys.publicKey, receivedAt };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
-  const openAsk = { askId, proof, question, form, since: receivedAt };
+  const openAsk = { askId, proof, question, form, since: receivedAt, ...guess };
   desk.open(session, openAsk);
   try {
     const answeredAs = await within(limits.storeMs, 'storing a request', asks.add(ask));
@@ -94,6 +103,34 @@ async function store(
     throw error;
   }
   return { outcome: 'stored' };
+}
+
+/** Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. */
+function isVouchedFor(session: Session, serial: string, proof: Proof, { roster }: Intake): boolean {
+  return session.vouchedFor.has(proof.box) || roster.fits(serial, proof.tokenHash);
+}
+
+/**
+ * A token that nobody vouches for is a guess, of which there may be few. A refusal says the same whether the serial is
+ * enrolled or not.
+ */
+async function vouch(
+  session: Session,
+  serial: string,
+  proof: Proof,
+  intake: Intake,
+): Promise<{ problem: Problem } | Pick<OpenAsk, 'settle'>> {
+  if (isVouchedFor(session, serial, proof, intake)) return {};
+  const { guesses, limits, log } = intake;
+  const address = groupOf(session.remoteAddress);
+  const guess = await within(limits.storeMs, 'counting a guess', guesses.begin(serial, proof.tokenHash, address));
+  if (guess.verdict === 'wrong') return { problem: problems.invalidToken };
+  if (guess.verdict === 'wait')
+    return { problem: problem('Throttled', problems.tooManyGuesses.message, guess.seconds) };
+  return {
+    settle: (outcome) =>
+      void guess.settle(outcome).catch((err: unknown) => log.debug({ err }, 'a guess could not be settled')),
+  };
 }
 
 /**
@@ -118,6 +155,7 @@ export async function acceptAcknowledgement(
   const proof = [...session.presented.values()].at(-1);
   if (proof === undefined)
     return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
+  if (!isVouchedFor(session, named, proof, intake)) return refuse(problems.acknowledgeLater);
   await within(
     intake.limits.storeMs,
     'storing an acknowledgement',

@@ -83,7 +83,7 @@ export function createAdmission(limits: AdmissionLimits) {
 }
 
 /** An IPv4 address, or the /64 that one IPv6 subscriber has to himself (RFC 6177). */
-function groupOf(address = ''): string {
+export function groupOf(address = ''): string {
   if (!isIPv6(address)) return address;
   if (address.startsWith('::ffff:')) return address.slice('::ffff:'.length);
   const [head = '', tail] = address.split('::');

@@ -43,6 +43,7 @@ export function createDesk(options: {
 
   function forget(session: Session, box: string): void {
     session.presented.delete(box);
+    session.vouchedFor.delete(box);
     const sessions = byBox.get(box);
     sessions?.delete(session);
     if (sessions?.size === 0) byBox.delete(box);
@@ -53,6 +54,7 @@ export function createDesk(options: {
     for (const [session, ask] of asked) {
       const answer = openAnswer(ask.proof.keys, reply.box, reply.sealed);
       withdraw(session, reply.askId);
+      if (answer !== undefined) judged(session, ask, answer);
       if (answer === undefined)
         log.warn({ serial: session.serial, askId: reply.askId }, 'an answer does not open with the token that asked');
       else send(session, answer, ask.form);
@@ -60,6 +62,13 @@ export function createDesk(options: {
     for (const session of byBox.get(reply.box) ?? [])
       if (session.subscribed && !asked.some(([asker]) => asker === session) && !waitsFor(session, reply.box))
         copy(session, reply);
+  }
+
+  /** Any answer but one says that the token is right. */
+  function judged(session: Session, ask: OpenAsk, answer: Answer): void {
+    const wrong = 'rejected' in answer && answer.rejected.code === 'InvalidToken';
+    if (!wrong) session.vouchedFor.add(ask.proof.box);
+    ask.settle?.(wrong ? 'wrong' : 'right');
   }
 
   /** Who asked with this token himself gets an answer of his own, in the form and with the id that he asked for. */
@@ -127,7 +136,10 @@ export function createDesk(options: {
     withdraw,
     /** The connection is gone; its questions are answered to whoever asks them again. */
     leave(session: Session): void {
-      for (const askId of [...session.asks.keys()]) withdraw(session, askId);
+      for (const [askId, ask] of [...session.asks]) {
+        ask.settle?.('unknown');
+        withdraw(session, askId);
+      }
       for (const box of [...session.presented.keys()]) forget(session, box);
     },
     close(): void {

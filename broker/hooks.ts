@@ -56,6 +56,7 @@ export function createHooks(options: {
     if (proven !== undefined) {
       session.serial = proven.serial;
       session.proof = proofOf(proven);
+      session.vouchedFor.add(session.proof.box);
       intake.desk.present(session, session.proof);
     }
     client.conn.once('close', () => intake.desk.leave(session));

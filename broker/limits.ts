@@ -16,6 +16,9 @@ export const defaultLimits = {
   maxAsksPerConnection: 8,
   /** tokens that one connection is remembered to have presented */
   maxTokensPerConnection: 8,
+  /** TLS handshakes that are computed at the same time; one that waits for the other side leaves its place after `handshakeTurnMs` */
+  maxHandshakes: 32,
+  handshakeTurnMs: 250,
   handshakeMs: 10_000,
   connectMs: 5000,
   /** a reader that takes nothing for so long is cut */

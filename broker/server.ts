@@ -3,9 +3,10 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import { Aedes } from 'aedes';
 import type { AskQueue } from '../queue/ask.ts';
+import { type GuessBook, noGuessBook } from '../queue/guesses.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import type { Log } from '../runtime/log.ts';
-import { createAdmission, type Ticket } from './admission.ts';
+import { createAdmission, groupOf, type Ticket } from './admission.ts';
 import { createCounters } from './counters.ts';
 import { createDesk } from './desk.ts';
 import { guardFrames } from './frame-guard.ts';
@@ -14,6 +15,7 @@ import { defaultLimits, type Limits } from './limits.ts';
 import { noRoster, type Roster } from './roster.ts';
 import { createPskDoor, type PskProof } from './tls/psk.ts';
 import { contextOptions, type TlsSuites } from './tls/suites.ts';
+import { createTurnstile } from './turnstile.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */
@@ -26,6 +28,8 @@ export type BrokerOptions = {
   /** the devices that this site knows; without it no device can use a pre-shared key */
   readonly roster?: Roster;
   readonly suites?: TlsSuites;
+  /** bounds what is tried at tokens that the roster does not know */
+  readonly guesses?: GuessBook;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -43,7 +47,7 @@ export type Broker = {
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { asks, replies, roster = noRoster, log, now = Date.now, newId = randomUUID } = options;
+  const { asks, replies, roster = noRoster, guesses = noGuessBook, log, now = Date.now, newId = randomUUID } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const counters = createCounters();
   const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
@@ -51,7 +55,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   /** by the stream that aedes sees */
   const proofs = new WeakMap<object, PskProof>();
   const provenBy = (stream: object) => proofs.get(stream);
-  const hooks = createHooks({ intake: { asks, desk, limits, now, newId }, provenBy, counters, log });
+  const hooks = createHooks({
+    intake: { asks, desk, roster, guesses, limits, log, now, newId },
+    provenBy,
+    counters,
+    log,
+  });
   const aedes = new Aedes({
     ...hooks,
     connectTimeout: limits.connectMs,
@@ -74,6 +83,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
     (socket: TLSSocket) => {
       socket.setNoDelay(true);
+      leavesOf.get(addressOf(socket))?.();
       const { remoteAddress } = socket;
       const stream = guardFrames(socket, limits, (reason) =>
         log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
@@ -92,6 +102,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   });
   /** by the two ends of a connection, which TLS and TCP know it by */
   const ticketsOfSockets = new Map<string, Ticket>();
+  const leavesOf = new Map<string, () => void>();
+  const turnstile = createTurnstile(limits.maxHandshakes);
   // before the handshake, which costs more than anything that follows
   const server = createServer({ noDelay: true }, (socket) => {
     const ticket = admission.admit(socket, socket.remoteAddress);
@@ -107,11 +119,18 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     counters.counts.connectionsOpen++;
     socket.once('close', () => {
       ticketsOfSockets.delete(ends);
+      leavesOf.delete(ends);
       sockets.delete(socket);
       counters.counts.connectionsOpen--;
       ticket.closed();
     });
-    secured.emit('connection', socket);
+    const leave = turnstile.enter(groupOf(socket.remoteAddress), () => {
+      if (socket.destroyed) return leave();
+      setTimeout(() => leave(), limits.handshakeTurnMs).unref();
+      secured.emit('connection', socket);
+    });
+    leavesOf.set(ends, leave);
+    socket.once('close', () => leave());
   });
   await new Promise<void>((resolve, reject) =>
     server.once('error', reject).listen(options.port, options.listen, resolve),

@@ -16,6 +16,8 @@ export type OpenAsk = {
   /** how the latest of them wants its answer */
   form: ReplyForm;
   readonly since: number;
+  /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer */
+  settle?(outcome: 'right' | 'wrong' | 'unknown'): void;
 };
 
 /** What the broker knows of one connection. */
@@ -30,6 +32,8 @@ export type Session = {
   readonly asks: Map<string, OpenAsk>;
   /** what this connection presented so far, by box, oldest first */
   readonly presented: Map<string, Proof>;
+  /** the boxes of those that are known to be right */
+  readonly vouchedFor: Set<string>;
   /** payloads that we are sending to it: nothing else may be forwarded */
   readonly sending: WeakSet<object>;
   /** sends a reply to this connection alone; resolves when it is written */
@@ -48,6 +52,7 @@ export function createSession(
     subscribed: false,
     asks: new Map(),
     presented: new Map(),
+    vouchedFor: new Set(),
     sending,
     send(topic, payload) {
       sending.add(payload);

@@ -6,6 +6,7 @@ import { keepTlsFresh } from '../broker/tls/keep-fresh.ts';
 import { loadTlsMaterial, tlsOptions } from '../broker/tls/site-ca.ts';
 import { createAskQueue } from '../queue/bullmq.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
+import { createGuessBook } from '../queue/redis-guesses.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../queue/redis-roster.ts';
 import { type Changes, createDynamoChanges } from '../registry/changes.ts';
@@ -69,8 +70,10 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   const rosterFeed = createRosterFeed(redisUrl, log);
   lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
   const roster = await openRoster(rosterFeed, loadGatewayKey(settings.dataDir), log);
+  const guesses = createGuessBook(redisUrl, log);
+  lifecycle.add({ name: 'guess book', close: () => guesses.close() });
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
-  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, asks, replies, roster, log }));
+  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, asks, replies, roster, guesses, log }));
   lifecycle.add(keepTlsFresh({ current: tls, load: loadTls, use: (material) => broker.useTls(material), log }));
   log.info(
     { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },

@@ -50,5 +50,15 @@ export const problems = {
     'KeyMismatch',
     'this token has vended a certificate for another key; ask with the first key, or have the device reissued',
   ),
+  tooManyGuesses: problem(
+    'Throttled',
+    'too many tokens that do not fit were tried for this serial or from this address; the right token is taken at any time',
+    60,
+  ),
+  acknowledgeLater: problem(
+    'Throttled',
+    'acknowledge on the connection that got the certificate, or again in a moment',
+    5,
+  ),
   otherDevice: problem('Forbidden', 'this connection speaks for another serial; use one connection per device'),
 } as const;

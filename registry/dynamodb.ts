@@ -131,13 +131,13 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
               ':none': { M: {} },
             },
             ReturnValues: 'ALL_NEW',
-            ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
           }),
         );
         return { outcome: 'claimed', device: deviceOf(Attributes ?? {}) };
       } catch (error) {
         if (!(error instanceof ConditionalCheckFailedException)) throw error;
-        const item = error.Item ?? (await find(request.serial));
+        // read in any case: the item comes with the error only where there is one, and time would tell which serials exist
+        const item = await find(request.serial);
         return claimVerdict(item && deviceOf(item), request) ?? { outcome: 'busy', until: request.now };
       }
     },

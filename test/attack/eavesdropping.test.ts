@@ -14,7 +14,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
   afterAll(() => gateway?.close());
 
   it('hears nothing without its token: before, during and after the request', async () => {
-    const { serial, token } = await gateway.enrol('victim');
+    const { serial, token } = await gateway.enrolOnRoster('victim');
     const eavesdrop = async (options: { username?: string; password?: string } = {}) => {
       const eavesdropper = await connectDevice(gateway.broker, options);
       await eavesdropper.client.subscribeAsync(replyTopic(serial), { qos: 1 });
@@ -36,7 +36,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
   });
 
   it('hears only what became of his own guess when he asks with a wrong token', async () => {
-    const { serial, token } = await gateway.enrol('victim-2');
+    const { serial, token } = await gateway.enrolOnRoster('victim-2');
     const guesser = await connectDevice(gateway.broker);
     await guesser.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     const device = await connectDevice(gateway.broker);

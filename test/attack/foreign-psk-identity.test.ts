@@ -19,7 +19,7 @@ describe.skipIf(lacks('redis-server'))("naming a victim's serial as the pre-shar
   });
 
   it('and suites that do not fit the key ends in a handshake by certificate, which proves nothing', async () => {
-    const victim = await gateway.enrolForPsk('victim-suites');
+    const victim = await gateway.enrolOnRoster('victim-suites');
     const attacker = await connectDevice(gateway.broker, {
       ...wrongKey(victim.serial),
       ...({ minVersion: 'TLSv1.3', ciphers: 'TLS_AES_256_GCM_SHA384' } as object),
@@ -31,8 +31,8 @@ describe.skipIf(lacks('redis-server'))("naming a victim's serial as the pre-shar
   });
 
   it("and a session of the attacker's own does not resume as the victim's", async () => {
-    const victim = await gateway.enrolForPsk('victim-session');
-    const own = await gateway.enrolForPsk('attacker-session');
+    const victim = await gateway.enrolOnRoster('victim-session');
+    const own = await gateway.enrolOnRoster('attacker-session');
     const tickets: Buffer[] = [];
     const base = { port: gateway.broker.port, host: 'localhost', ca: gateway.broker.caPem, rejectUnauthorized: false };
     for (const psk of [{}, { ...wrongKey(own.serial), pskCallback: () => pskOf(own) }]) {

@@ -9,6 +9,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
+import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { ensureTable } from '../../registry/setup.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
@@ -164,6 +165,7 @@ export async function startSite(options: {
   const iot = new IoTClient({ region, credentials, endpoint: awsUrl });
   await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
   const registry = createDynamoRegistry(dynamo, table);
+  const changes = createDynamoChanges(dynamo, table);
   await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
   const gateway: Gateway = {
     host: 'localhost',
@@ -195,6 +197,7 @@ export async function startSite(options: {
               registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() }),
             ),
         );
+      await changes.announce(serials);
       return devices;
     },
     /** Faults are kept in memory, so a stand-in that was started again has none. */

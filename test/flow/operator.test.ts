@@ -9,7 +9,7 @@ import { lacks } from '../support/lacks.ts';
 describe.skipIf(lacks('redis-server'))('the operator', () => {
   let gateway: Gateway;
   beforeAll(async () => {
-    gateway = await startGateway();
+    gateway = await startGateway({ guesses: { pauseSeconds: 0 } });
     vi.spyOn(console, 'error').mockImplementation(() => {});
   });
   afterAll(async () => {

@@ -31,7 +31,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
   ];
 
   it.each(ways)('gets its certificate without saying the token, and acknowledges it: %s', async (_way, tls) => {
-    const { serial, token } = await gateway.enrolForPsk(`psk-${ways.findIndex(([, given]) => given === tls)}`);
+    const { serial, token } = await gateway.enrolOnRoster(`psk-${ways.findIndex(([, given]) => given === tls)}`);
     // no CA, no name: the key authenticates both
     const device = await connectDevice(
       { ...gateway.broker, caPem: '' },
@@ -49,7 +49,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
   });
 
   it('speaks for its own serial only, in CONNECT, SUBSCRIBE and PUBLISH', async () => {
-    const { serial, token } = await gateway.enrolForPsk('psk-own');
+    const { serial, token } = await gateway.enrolOnRoster('psk-own');
     const options = withKey(serial, derivePsk(serial, token), {});
     await expect(connectDevice(gateway.broker, { ...options, username: 'psk-other', password: 'x' })).rejects.toThrow();
     const device = await connectDevice(gateway.broker, options);
@@ -60,7 +60,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
   });
 
   it('is not let in with a wrong key, and a serial that has none fails in the same way', async () => {
-    const { serial } = await gateway.enrolForPsk('psk-wrong');
+    const { serial } = await gateway.enrolOnRoster('psk-wrong');
     await gateway.enrol('psk-none');
     for (const tls of [{ minVersion: 'TLSv1.3' }, { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-GCM-SHA256' }]) {
       const failures = [];
@@ -79,9 +79,9 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
   });
 
   it('has a new key after a reissue, and none once it is removed', async () => {
-    const { serial, token } = await gateway.enrolForPsk('psk-again');
+    const { serial, token } = await gateway.enrolOnRoster('psk-again');
     expect(gateway.broker.roster.keysOf(serial)?.keys.psk).toEqual(derivePsk(serial, token));
-    const renewed = await gateway.reissueForPsk(serial);
+    const renewed = await gateway.reissueOnRoster(serial);
     await expect
       .poll(() => gateway.broker.roster.keysOf(serial)?.keys.psk.toString('hex'))
       .toBe(derivePsk(serial, renewed).toString('hex'));
@@ -90,7 +90,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
   });
 
   it.skipIf(lacks('mosquitto_rr'))('may be mosquitto, with --psk', async () => {
-    const { serial, token } = await gateway.enrolForPsk('psk-mosquitto');
+    const { serial, token } = await gateway.enrolOnRoster('psk-mosquitto');
     const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1'];
     const psk = ['--psk', derivePsk(serial, token).toString('hex'), '--psk-identity', serial];
     const topics = ['-t', requestTopic(serial), '-e', replyTopic(serial), '-m', '{"key":"ec"}'];

@@ -13,6 +13,8 @@ import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 import { enrolment, newToken } from '../../cli/enrolment.ts';
 import { makeToken } from '../../protocol/token.ts';
 import { createAskQueue } from '../../queue/bullmq.ts';
+import type { GuessLimits } from '../../queue/guesses.ts';
+import { createGuessBook } from '../../queue/redis-guesses.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import { createDynamoChanges } from '../../registry/changes.ts';
@@ -37,7 +39,13 @@ const [table, policyName] = ['cvm-devices', 'cvm-device'];
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
 export async function startGateway(
-  options: { logLevel?: string; replayWindowMs?: number; limits?: Partial<Limits>; suites?: 'modern' | 'old' } = {},
+  options: {
+    logLevel?: string;
+    replayWindowMs?: number;
+    limits?: Partial<Limits>;
+    suites?: 'modern' | 'old';
+    guesses?: Partial<GuessLimits>;
+  } = {},
 ) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
   const logLines: string[] = [];
@@ -102,12 +110,14 @@ export async function startGateway(
     const { limits = {}, suites = 'modern' } = options;
     const feed = createRosterFeed(redis.url, log);
     const roster = await openRoster(feed, loadGatewayKey(dataDir), log);
-    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, asks, replies, roster, log, limits });
+    const guesses = createGuessBook(redis.url, log, options.guesses);
+    const parts = { asks, replies, roster, guesses, log, limits };
+    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });
     lifecycle.add({
       name: 'broker',
       async close() {
         await broker.close();
-        await Promise.all([asks.close(), replies.close(), feed.close()]);
+        await Promise.all([asks.close(), replies.close(), feed.close(), guesses.close()]);
       },
     });
     return {
@@ -142,7 +152,7 @@ export async function startGateway(
       return { serial, token };
     },
     /** Enrols a device as `cvm devices add` does, and waits until the broker knows it. */
-    async enrolForPsk(serial: string) {
+    async enrolOnRoster(serial: string) {
       await until(async () => (await gateways.known(Date.now())).length > 0);
       const device = await this.enrol(serial);
       await changes.announce([serial]);
@@ -150,7 +160,7 @@ export async function startGateway(
       return device;
     },
     /** A new token for a device, as `cvm devices reissue` makes it. */
-    async reissueForPsk(serial: string) {
+    async reissueOnRoster(serial: string) {
       const [device, token] = [await registry.find(serial), makeToken()];
       if (device === undefined) throw new Error(`${serial} is not enrolled`);
       await registry.reissue(device, newToken(serial, token, await gateways.known(Date.now())));

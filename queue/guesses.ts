@@ -1,0 +1,42 @@
+/**
+ * Bounds what can be tried at tokens, across all brokers of a site and whatever connections it takes. Only tokens that the
+ * broker does not know to be right come here, so that a device with the right one is never held up by those who guess.
+ */
+export interface GuessBook {
+  /**
+   * A token that nobody vouches for is about to be evaluated.
+   * - `go`: evaluate it, and say what came of it
+   * - `wrong`: it was evaluated a short while ago, and was wrong
+   * - `wait`: too many guesses for this serial or from this address
+   * @param address as limits go: an IPv4 address or an IPv6 /64
+   * @throws when Redis is away
+   */
+  begin(serial: string, tokenHash: string, address: string): Promise<Guess>;
+  close(): Promise<void>;
+}
+
+export type Guess =
+  | { readonly verdict: 'go'; settle(outcome: 'right' | 'wrong' | 'unknown'): Promise<void> }
+  | { readonly verdict: 'wrong' }
+  | { readonly verdict: 'wait'; readonly seconds: number };
+
+export const defaultGuessLimits = {
+  /** different tokens evaluated for one serial until it has been quiet for `serialSeconds` */
+  perSerial: 5,
+  serialSeconds: 900,
+  /** after the nth guess at a serial the next waits 2ⁿ⁻¹ times so long */
+  pauseSeconds: 1,
+  /** wrong tokens from one address a minute; who exceeds it waits a minute, then two, then four … */
+  wrongPerAddress: 20,
+  maxAddressPauseSeconds: 3600,
+  /** guesses evaluated each second, of all serials and addresses, at one broker */
+  perSecond: 100,
+};
+
+export type GuessLimits = typeof defaultGuessLimits;
+
+/** Lets everything be evaluated. */
+export const noGuessBook: GuessBook = {
+  begin: async () => ({ verdict: 'go', settle: async () => {} }),
+  close: async () => {},
+};

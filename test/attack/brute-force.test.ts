@@ -1,0 +1,53 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/topics.ts';
+import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const [guesses, connections, serial] = [100_000, 20, 'victim'];
+
+describe.skipIf(lacks('redis-server'))('guessing a token', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ logLevel: 'warn' });
+  });
+  afterAll(() => gateway?.close());
+
+  /** Guesses as fast as the broker takes them, eight at a time. @returns how often which answer came */
+  async function guess(device: TestDevice, count: number): Promise<Record<string, number>> {
+    const codes: Record<string, number> = {};
+    for (let done = 0; done < count; done += 8) {
+      const batch = Array.from({ length: Math.min(8, count - done) }, () =>
+        device.client.publishAsync(
+          requestTopic(serial),
+          JSON.stringify({ token: randomBytes(20).toString('base64url') }),
+          { qos: 1 },
+        ),
+      );
+      await Promise.all(batch);
+      for (const _ of batch) {
+        const { errorCode = 'none' } = await device.next();
+        codes[errorCode] = (codes[errorCode] ?? 0) + 1;
+      }
+    }
+    return codes;
+  }
+
+  it(`${guesses} times on ${connections} connections evaluates five, and the device is served meanwhile`, async () => {
+    const { token } = await gateway.enrolOnRoster(serial);
+    const devices = await Promise.all(Array.from({ length: connections }, () => connectDevice(gateway.broker)));
+    const started = (await gateway.registry.find(serial))?.attempt;
+    const guessing = Promise.all(devices.map((device) => guess(device, guesses / connections)));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    const codes = (await guessing).reduce((sum, some) => {
+      for (const [code, count] of Object.entries(some)) sum[code] = (sum[code] ?? 0) + count;
+      return sum;
+    }, {});
+    expect(codes.InvalidToken).toBeLessThanOrEqual(5);
+    expect((codes.InvalidToken ?? 0) + (codes.Throttled ?? 0)).toBe(guesses);
+    expect((await gateway.registry.find(serial))?.attempt).toBe((started ?? 0) + 1);
+    await Promise.all(devices.map((device) => device.client.endAsync(true)));
+  }, 600_000);
+});

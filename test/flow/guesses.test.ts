@@ -1,0 +1,127 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { hashToken } from '../../protocol/token.ts';
+import type { GuessBook } from '../../queue/guesses.ts';
+import { createGuessBook } from '../../queue/redis-guesses.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { createLog } from '../../runtime/log.ts';
+import { lacks } from '../support/lacks.ts';
+
+const log = createLog('silent');
+
+describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-guesses-'));
+  let redis: EmbeddedRedis;
+  let keys: Redis;
+  const books: GuessBook[] = [];
+  beforeAll(async () => {
+    redis = await startEmbeddedRedis({ dataDir, log });
+    keys = new Redis(redis.url);
+  });
+  beforeEach(() => keys.flushall());
+  afterAll(async () => {
+    for (const book of books) await book.close();
+    keys.disconnect();
+    await redis.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+  /** A broker's; pauses as short as they can be unless they are what is looked at. */
+  const open = (limits = {}) => {
+    const book = createGuessBook(redis.url, log, { pauseSeconds: 0, wrongPerAddress: 1000, ...limits });
+    books.push(book);
+    return book;
+  };
+  const ready = async (limits = {}) => {
+    const book = open(limits);
+    await expect
+      .poll(() =>
+        book.begin('warm-up', hashToken('x'), 'w').then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    return book;
+  };
+  let tried = 0;
+  const guess = async (book: GuessBook, serial = 'SN', address = '10.0.0.1') => {
+    const found = await book.begin(serial, hashToken(`guess ${tried++}`), address);
+    if (found.verdict === 'go') await found.settle('wrong');
+    return found.verdict;
+  };
+
+  it('are evaluated five times for a serial, whatever the number of brokers, addresses and attempts', async () => {
+    const two = [await ready(), await ready()];
+    const verdicts = await Promise.all(
+      Array.from({ length: 400 }, (_, index) => guess(two[index % 2] as GuessBook, 'SN', `10.0.0.${index}`)),
+    );
+    expect(verdicts.filter((verdict) => verdict === 'go')).toHaveLength(5);
+    expect(verdicts.filter((verdict) => verdict === 'wait')).toHaveLength(395);
+    expect(await guess(two[0] as GuessBook, 'another')).toBe('go');
+  });
+
+  it('wait until the serial was quiet for the whole time: no stretch of it has more than five', async () => {
+    const book = await ready({ serialSeconds: 2 });
+    const at: number[] = [];
+    const end = Date.now() + 7000;
+    while (Date.now() < end) {
+      if ((await guess(book)) === 'go') at.push(Date.now());
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    expect(at.length).toBeGreaterThan(5);
+    for (const start of at)
+      expect(at.filter((time) => time >= start && time < start + 1900).length).toBeLessThanOrEqual(5);
+  }, 20_000);
+
+  it('of one serial wait twice as long after each', async () => {
+    const book = await ready({ pauseSeconds: 1 });
+    const waits: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      expect(await guess(book)).toBe('go');
+      const found = await book.begin('SN', hashToken('next'), '10.0.0.2');
+      waits.push(found.verdict === 'wait' ? found.seconds : 0);
+      await keys.del('{cvm}:guess:pause:serial SN');
+    }
+    expect(waits).toEqual([1, 2, 4]);
+  });
+
+  it('with the same token are one guess, and its outcome is remembered', async () => {
+    const book = await ready();
+    const first = await book.begin('SN', hashToken('same'), 'a');
+    expect((await book.begin('SN', hashToken('same'), 'b')).verdict).toBe('go');
+    if (first.verdict === 'go') await first.settle('wrong');
+    expect((await book.begin('SN', hashToken('same'), 'c')).verdict).toBe('wrong');
+    expect(await keys.get('{cvm}:guess:serial:SN')).toBe('1');
+  });
+
+  it('that turn out to be right cost nothing', async () => {
+    const book = await ready({ perSerial: 1 });
+    const found = await book.begin('SN', hashToken('right'), 'a');
+    if (found.verdict === 'go') await found.settle('right');
+    expect(await guess(book)).toBe('go');
+    expect(await guess(book)).toBe('wait');
+    expect((await book.begin('SN', hashToken('right'), 'a')).verdict).toBe('go');
+  });
+
+  it('from one address lead to pauses that double, and other addresses go on', async () => {
+    const book = await ready({ wrongPerAddress: 3 });
+    const pauses: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      for (let index = 0; index < 4; index++) expect(await guess(book, `SN-${round}-${index}`)).toBe('go');
+      const found = await book.begin('fresh', hashToken('t'), '10.0.0.1');
+      pauses.push(found.verdict === 'wait' ? found.seconds : 0);
+      expect(await guess(book, `other-${round}`, '10.0.0.9')).toBe('go');
+      await keys.del('{cvm}:guess:pause:address 10.0.0.1', '{cvm}:guess:address:10.0.0.1');
+    }
+    expect(pauses).toEqual([60, 120, 240]);
+  });
+
+  it('leave nothing in Redis that does not end by itself', async () => {
+    const book = await ready({ pauseSeconds: 1 });
+    for (let index = 0; index < 30; index++) await guess(book, `SN-${index % 7}`);
+    for (const key of await keys.keys('{cvm}:guess:*')) expect(await keys.pttl(key)).toBeGreaterThan(0);
+  });
+});
