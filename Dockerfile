@@ -26,8 +26,8 @@ ENV NODE_ENV=production CVM_DATA_DIR=/data
 COPY package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-# both folders are mounted; they belong to the user that runs, or a new volume would belong to root
-RUN mkdir /data /aws-local && chown node:node /data /aws-local
+# these folders are mounted; they belong to the user that runs, or a new volume would belong to root
+RUN mkdir /data /audit /aws-local && chown node:node /data /audit /aws-local
 USER node
 VOLUME /data
 EXPOSE 8883

@@ -8,6 +8,7 @@ import type { Log } from '../runtime/log.ts';
 import { acceptAcknowledgement, acceptRequest, type Intake } from './accept-request.ts';
 import { judgePublish, judgeSubscribe } from './access.ts';
 import type { Counters } from './counters.ts';
+import type { RefusalRecord } from './refusal-record.ts';
 import { createSession, proofOf, prove, type Session } from './session.ts';
 import type { PskProof } from './tls/psk.ts';
 
@@ -27,10 +28,11 @@ export function createHooks(options: {
   intake: Intake;
   /** what the TLS handshake of this stream has proven */
   provenBy(stream: object): PskProof | undefined;
+  refusals: RefusalRecord;
   counters: Counters;
   log: Log;
 }): Hooks {
-  const { intake, provenBy, counters, log } = options;
+  const { intake, provenBy, refusals, counters, log } = options;
   const sessions = new WeakMap<Client, Session>();
   const hookMs = intake.limits.storeMs + 1000;
 
@@ -81,6 +83,7 @@ export function createHooks(options: {
       return;
     }
     counters.refused(accepted.problem.code);
+    refusals.refused(publication.serial, session.remoteAddress, accepted.problem);
     log.info(
       {
         serial: publication.serial,

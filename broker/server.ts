@@ -5,6 +5,7 @@ import { Aedes } from 'aedes';
 import type { AskQueue } from '../queue/ask.ts';
 import { type GuessBook, noGuessBook } from '../queue/guesses.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
+import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
 import { createAdmission, groupOf, type Ticket } from './admission.ts';
 import { createCounters } from './counters.ts';
@@ -12,6 +13,7 @@ import { createDesk } from './desk.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHooks } from './hooks.ts';
 import { defaultLimits, type Limits } from './limits.ts';
+import { createRefusalRecord } from './refusal-record.ts';
 import { noRoster, type Roster } from './roster.ts';
 import { createPskDoor, type PskProof } from './tls/psk.ts';
 import { contextOptions, type TlsSuites } from './tls/suites.ts';
@@ -30,6 +32,7 @@ export type BrokerOptions = {
   readonly suites?: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
   readonly guesses?: GuessBook;
+  readonly audit?: Audit;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -47,7 +50,16 @@ export type Broker = {
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { asks, replies, roster = noRoster, guesses = noGuessBook, log, now = Date.now, newId = randomUUID } = options;
+  const {
+    asks,
+    replies,
+    roster = noRoster,
+    guesses = noGuessBook,
+    audit = noAudit,
+    log,
+    now = Date.now,
+    newId = randomUUID,
+  } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const counters = createCounters();
   const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
@@ -55,9 +67,11 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   /** by the stream that aedes sees */
   const proofs = new WeakMap<object, PskProof>();
   const provenBy = (stream: object) => proofs.get(stream);
+  const refusals = createRefusalRecord(audit, now);
   const hooks = createHooks({
     intake: { asks, desk, roster, guesses, limits, log, now, newId },
     provenBy,
+    refusals,
     counters,
     log,
   });
@@ -145,6 +159,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       desk.close();
+      refusals.close();
       await new Promise<void>((resolve) => aedes.close(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;

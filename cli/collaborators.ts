@@ -14,6 +14,7 @@ import { createDynamoRegistry } from '../registry/dynamodb.ts';
 import { createDynamoGateways, type Gateways } from '../registry/gateways.ts';
 import type { Registry } from '../registry/registry.ts';
 import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease.ts';
+import { type Audit, openAudit } from '../runtime/audit.ts';
 import type { Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
@@ -37,6 +38,12 @@ const leaseMs = 10_000;
 
 /** The adapters are picked here and nowhere else. What is started is closed by the lifecycle, last first. */
 export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
+
+export function keepAudit({ settings, log, lifecycle }: Collaborators, part: string): Audit {
+  const audit = openAudit({ folder: settings.auditDir, part, log });
+  lifecycle.add({ name: 'audit', close: () => audit.close() });
+  return audit;
+}
 
 export type Table = { registry: Registry; lease: SweepLease; gateways: Gateways; changes: Changes };
 
@@ -72,8 +79,9 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   const roster = await openRoster(rosterFeed, loadGatewayKey(settings.dataDir), log);
   const guesses = createGuessBook(redisUrl, log);
   lifecycle.add({ name: 'guess book', close: () => guesses.close() });
+  const parts = { asks, replies, roster, guesses, audit: keepAudit(with_, 'broker'), log };
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
-  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, asks, replies, roster, guesses, log }));
+  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, ...parts }));
   lifecycle.add(keepTlsFresh({ current: tls, load: loadTls, use: (material) => broker.useTls(material), log }));
   log.info(
     { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },
@@ -103,7 +111,8 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
     makeKey: (serial) => makeEcKey(serial, mark),
     seal: sealer,
   };
-  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log }));
+  const audit = keepAudit(with_, 'worker');
+  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log, audit }));
   const issuer = connectIssuer(with_, sweepCallsPerSecond);
   const { intervalMs, graceMs } = settings.sweep;
   lifecycle.add(
@@ -111,6 +120,7 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
       lease,
       intervalMs,
       log,
+      audit,
       now: Date.now,
       once: (report, stopped) =>
         sweep({ registry, issuer, mark, graceMs, dryRun: false, now: Date.now, report, stopped }),

@@ -4,11 +4,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { makeToken } from '../protocol/token.ts';
+import type { Audit } from '../runtime/audit.ts';
+import { auditCommand } from './audit.ts';
 import { awsCommand } from './aws.ts';
 import { awsLocalCommand } from './aws-local.ts';
 import {
   connectIssuer,
   connectTable,
+  keepAudit,
   needRedis,
   runBroker,
   runWorker,
@@ -40,6 +43,12 @@ const table = (): Table => {
   return connected;
 };
 
+let trail: Audit | undefined;
+const audit = (): Audit => {
+  trail ??= keepAudit(forOneCommand(), 'cvm');
+  return trail;
+};
+
 const program = new Command('cvm')
   .description(
     'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
@@ -61,6 +70,7 @@ program.addCommand(
     registry: async () => table().registry,
     gateways: () => table().gateways.known(Date.now()),
     announce: (serials) => table().changes.announce(serials),
+    audit,
     issuer: async () => connectIssuer(forOneCommand()),
     write: print,
     now: Date.now,
@@ -71,6 +81,7 @@ program.addCommand(
     {
       settings: () => forOneCommand().settings,
       table,
+      audit,
       issuer: (callsPerSecond) => connectIssuer(forOneCommand(), callsPerSecond),
       write: print,
       now: Date.now,
@@ -80,6 +91,7 @@ program.addCommand(
 );
 program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
 program.addCommand(tlsCommand({ settings: () => forOneCommand().settings, write: print }));
+program.addCommand(auditCommand({ settings: () => forOneCommand().settings, write: print }));
 program.addCommand(awsCommand());
 program.addCommand(awsLocalCommand());
 program.addCommand(healthCommand());
@@ -92,6 +104,7 @@ async function enrol(serials: readonly string[]): Promise<{ serial: string; toke
   for (let start = 0; start < devices.length; start += 50) {
     const batch = devices.slice(start, start + 50);
     await Promise.all(batch.map(({ serial, token }) => registry.enrol(enrolment(serial, token, {}, known))));
+    for (const { serial } of batch) audit().record('enrolled', { serial });
   }
   await changes.announce(serials);
   return devices;

@@ -6,7 +6,7 @@ import { makeToken } from '../protocol/token.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
-import { type Collaborators, connectTable, type Table } from './collaborators.ts';
+import { type Collaborators, connectTable, keepAudit, type Table } from './collaborators.ts';
 import { enrolment } from './enrolment.ts';
 import type { LocalAws } from './environment.ts';
 
@@ -71,6 +71,8 @@ async function enrol({ with_ }: Demo, { registry, gateways, changes }: Table) {
   if (!(await registry.enrol(enrolment(serial, token, {}, known))))
     throw new Error(`serial ${serial} is enrolled already`);
   await changes.announce([serial]);
+  const trail = keepAudit(with_, 'cvm');
+  trail.record('enrolled', { serial });
   with_.log.info({ serial }, 'enrolled');
   return { serial, token };
 }

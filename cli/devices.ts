@@ -94,6 +94,7 @@ async function add(
       failed(`${serial} is enrolled already; nothing was changed`);
     else {
       added.push(serial);
+      context.audit().record('enrolled', { serial });
       context.write(options.json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
     }
   }
@@ -154,6 +155,7 @@ async function reissueDevices(
     const token = makeToken();
     const fresh = newToken(serial, token, gateways, expires === undefined ? undefined : context.now() + expires);
     if ((await reissue(device, fresh, partsOf(context, registry))) === 'changed') return changedMeanwhile(serial);
+    context.audit().record('reissued', { serial });
     await announce(context, [serial]);
     context.write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
   });
@@ -162,6 +164,7 @@ async function reissueDevices(
 function blockDevices(context: DevicesContext, serials: readonly string[]): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
     if ((await block(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
+    context.audit().record('blocked', { serial: device.serial });
     context.write(`${device.serial} blocked`);
   });
 }
@@ -170,6 +173,7 @@ function unblockDevices(context: DevicesContext, serials: readonly string[]): Pr
   return forEachDevice(context, serials, async (device, registry) => {
     if (device.removal !== undefined) return failed(`${device.serial} is being removed`);
     if ((await unblock(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
+    context.audit().record('unblocked', { serial: device.serial });
     context.write(`${device.serial} unblocked`);
   });
 }
@@ -182,6 +186,7 @@ function removeDevices(
   return forEachDevice(context, serials, async (device, registry) => {
     const removed = await remove(device, keepThing ? 'keep-thing' : 'with-thing', partsOf(context, registry));
     if (removed === 'changed') return changedMeanwhile(device.serial);
+    context.audit().record('removed', { serial: device.serial });
     await announce(context, [device.serial]);
     context.write(
       removed === 'done'

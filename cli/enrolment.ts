@@ -1,5 +1,6 @@
 import { hashToken } from '../protocol/token.ts';
 import type { Enrolment, NewToken, Registry } from '../registry/registry.ts';
+import type { Audit } from '../runtime/audit.ts';
 import { type GatewayKey, sealDeviceKeys } from '../sealing/device-keys.ts';
 
 /** What enrolling works with. */
@@ -9,6 +10,7 @@ export type EnrolContext = {
   gateways(): Promise<readonly GatewayKey[]>;
   /** tells the gateways, which otherwise find out within the hour */
   announce(serials: readonly string[]): Promise<void>;
+  audit(): Audit;
   write(line: string): void;
   now(): number;
 };

@@ -70,6 +70,7 @@ export async function importDevices(
     if (await registry.enrol(enrolment(serial, token, extra, { now: context.now(), gateways }))) {
       summary.enrolled++;
       enrolled.push(serial);
+      context.audit().record('enrolled', { serial });
       if (enrolled.length >= announced) await announce(context, enrolled.splice(0));
     } else bad(line, `${serial} is enrolled already; nothing was changed`);
   }

@@ -1,17 +1,19 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Registry } from '../registry/registry.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
+import type { Audit } from '../runtime/audit.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { markOf } from '../worker/ec-key.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import { type Finding, type SweepSummary, sweep } from '../worker/sweep.ts';
-import { sweepAlone } from '../worker/sweeper.ts';
+import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
 
 export type SweepContext = {
   settings(): Settings;
   table(): { registry: Registry; lease: SweepLease };
   issuer(callsPerSecond: number): Issuer;
+  audit(): Audit;
   write(line: string): void;
   now(): number;
 };
@@ -45,7 +47,10 @@ async function run(context: SweepContext, options: Options): Promise<void> {
         graceMs: options.grace ?? set.graceMs,
         dryRun,
         now: context.now,
-        report: (finding) => findings.push(finding),
+        report(finding) {
+          findings.push(finding);
+          if (!dryRun) recordFinding(context.audit(), finding);
+        },
         stopped,
       }),
     { now: context.now },
@@ -55,6 +60,7 @@ async function run(context: SweepContext, options: Options): Promise<void> {
     process.exitCode = 1;
     return;
   }
+  if (!dryRun) context.audit().record('swept', summary);
   if (options.json) context.write(JSON.stringify({ ...summary, found: findings }));
   else
     for (const line of [...findings.map((finding) => lineOf(finding, dryRun)), closing(summary)]) context.write(line);

@@ -1,5 +1,13 @@
 import { Command } from 'commander';
-import { readTlsMaterial, renewTlsMaterial, type TlsMaterial, tlsOptions } from '../broker/tls/site-ca.ts';
+import {
+  beginRotation,
+  cancelRotation,
+  finishRotation,
+  readTlsMaterial,
+  renewTlsMaterial,
+  type TlsMaterial,
+  tlsOptions,
+} from '../broker/tls/site-ca.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { UsageError } from './program.ts';
 
@@ -28,14 +36,43 @@ export function tlsCommand(context: TlsContext): Command {
         );
       print(context, await renewTlsMaterial(options), json);
     });
+  tls
+    .command('rotate-ca')
+    .description(
+      'replace the site CA: first publish the next one beside it, give both to the devices, then change over with --finish',
+    )
+    .option('--finish', 'the next CA takes over; devices that know only the old one no longer trust the gateway')
+    .option('--cancel', 'forget the next CA')
+    .option('--json', 'as JSON')
+    .action(async ({ finish, cancel, json }: { finish?: boolean; cancel?: boolean; json?: boolean }) => {
+      const options = tlsOptions(context.settings());
+      if (finish && cancel) throw new UsageError('--finish and --cancel exclude each other');
+      if (options.own !== undefined)
+        throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
+      if (finish) print(context, await finishRotation(options), json);
+      else if (cancel) print(context, cancelRotation(options), json);
+      else {
+        const material = await beginRotation(options);
+        print(context, material, json);
+        console.error(`Give ${material.caFile} to the devices: both CAs are in it. Then: cvm tls rotate-ca --finish`);
+      }
+    });
   return tls;
 }
 
 function print({ write }: TlsContext, material: TlsMaterial, json = false): void {
-  const { fingerprint, spkiPin, names, notAfter, caFile, caFingerprint } = material;
-  const shown = { names, notAfter: notAfter.toISOString(), fingerprint, spkiPin, caFile, caFingerprint };
+  const { fingerprint, spkiPin, names, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
+  const shown = {
+    names,
+    notAfter: notAfter.toISOString(),
+    fingerprint,
+    spkiPin,
+    caFile,
+    caFingerprint,
+    nextCaFingerprint,
+  };
   if (json) write(JSON.stringify(shown));
   else
     for (const [name, value] of Object.entries(shown))
-      if (value !== undefined) write(`${name.padEnd(15)}${Array.isArray(value) ? value.join(' ') : value}`);
+      if (value !== undefined) write(`${name.padEnd(19)}${Array.isArray(value) ? value.join(' ') : value}`);
 }

@@ -1,5 +1,5 @@
 import { availableParallelism, hostname } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 
 /** Thrown when the configuration has problems; `problems` has all of them, one sentence each. */
@@ -50,6 +50,7 @@ const tableName = z
 /** Every setting: its environment variable, default and meaning. The one place; `.env.example` is checked against it. */
 const schema = z.object({
   AWS_REGION: z.string().optional(),
+  CVM_AUDIT_DIR: z.string().optional(),
   CVM_AWS_LOCAL_HTTP_PORT: port.default(4566),
   CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
@@ -80,6 +81,8 @@ const schema = z.object({
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
 export type Settings = {
+  /** absolute path of the audit trail */
+  auditDir: string;
   awsRegion: string | undefined;
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
   /** absolute path; everything that must survive a restart is below it */
@@ -123,6 +126,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   if (!parsed.success || problems.length > 0) throw new SettingsError(problems.sort());
   const s = parsed.data;
   return {
+    auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
     awsRegion: s.AWS_REGION,
     awsLocal: {
       httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { SweepLease } from '../registry/sweep-lease.ts';
+import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Finding, SweepSummary } from './sweep.ts';
 
@@ -42,22 +43,25 @@ export function startSweeper(options: {
   once: SweepOnce;
   intervalMs: number;
   log: Log;
+  audit?: Audit;
   now(): number;
   random?: () => number;
 }) {
-  const { lease, once, intervalMs, log, now, random = Math.random } = options;
+  const { lease, once, intervalMs, log, audit = noAudit, now, random = Math.random } = options;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();
 
   async function run(): Promise<void> {
     try {
-      const summary = await sweepAlone(lease, (stopped) => once((finding) => say(finding, log), stopped), {
+      const summary = await sweepAlone(lease, (stopped) => once((finding) => say(finding, log, audit), stopped), {
         now,
         everyMs: intervalMs,
         stopped: () => closed,
       });
-      if (summary !== undefined) log.info(summary, 'swept');
+      if (summary === undefined) return plan(intervalMs);
+      log.info(summary, 'swept');
+      audit.record('swept', summary);
     } catch (err) {
       log.warn({ err }, 'the sweep was not finished; the next one goes on');
     }
@@ -86,8 +90,15 @@ export function startSweeper(options: {
   };
 }
 
+/** What a sweep did. What it only reports is in the log, again and again. */
+export function recordFinding(audit: Audit, finding: Finding): void {
+  const { action, cure: _forThePerson, ...rest } = finding;
+  if (action !== 'reported' && action !== 'left') audit.record('swept-up', { action, ...rest });
+}
+
 /** What nobody need do anything about is said quietly: an account may hold many certificates of others. */
-function say(finding: Finding, log: Log): void {
+function say(finding: Finding, log: Log, audit: Audit): void {
+  recordFinding(audit, finding);
   if (finding.kind === 'certificate-unknown') log.debug(finding, 'swept');
   else if (finding.action === 'reported') log.warn(finding, 'swept: this is yours to decide');
   else log.info(finding, 'swept');

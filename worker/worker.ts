@@ -1,9 +1,10 @@
 import { problems } from '../protocol/problems.ts';
 import type { Ask } from '../queue/ask.ts';
 import { type AskWorker, type Outcome, startAskWorker } from '../queue/bullmq.ts';
+import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
 import { IssuerThrottled } from './issuer.ts';
-import { acknowledge, type Cycle, provision, refuse } from './provision.ts';
+import { acknowledge, type Cycle, type Provisioned, provision, refuse } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -20,26 +21,30 @@ export function startWorker(options: {
   concurrency: number;
   cycle: Cycle;
   log: Log;
+  audit?: Audit;
   maxBackoffMs?: number;
 }): AskWorker {
-  const { cycle, log, ...queue } = options;
+  const { cycle, log, audit = noAudit, ...queue } = options;
   return startAskWorker({
     ...queue,
     log,
-    handle: (ask) => answer(ask, cycle, log),
+    handle: (ask) => answer(ask, cycle, { log, audit }),
     async acknowledge(ack) {
       const { serial, certificateId } = ack;
-      if (await acknowledge(ack, cycle)) log.info({ serial, certificateId }, 'delivered');
-      else log.warn({ serial, certificateId }, 'an acknowledgement does not fit the device; nothing was changed');
+      if (await acknowledge(ack, cycle)) {
+        log.info({ serial, certificateId }, 'delivered');
+        audit.record('delivered', { serial, certificateId });
+      } else log.warn({ serial, certificateId }, 'an acknowledgement does not fit the device; nothing was changed');
     },
   });
 }
 
-async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
+async function answer(ask: Ask, cycle: Cycle, { log, audit }: { log: Log; audit: Audit }): Promise<Outcome> {
   const about = { serial: ask.serial, askId: ask.askId };
   try {
     if (cycle.now() - ask.receivedAt > interestMs) {
       await refuse(ask, problems.waitedTooLong, cycle);
+      audit.record('refused', { ...about, errorCode: problems.waitedTooLong.code });
       log.info(
         { ...about, receivedAt: ask.receivedAt },
         'a request waited for so long that nobody waits for it any more',
@@ -49,6 +54,7 @@ async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
     const result = await provision(ask, cycle);
     if (result.outcome === 'busy')
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };
+    record(audit, about, result);
     const waited = { ms: cycle.now() - ask.receivedAt };
     if (result.outcome === 'accepted')
       log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
@@ -65,4 +71,15 @@ async function answer(ask: Ask, cycle: Cycle, log: Log): Promise<Outcome> {
     log.debug({ ...about, err: error }, 'AWS says too fast; the line waits');
     return { slowDown: slowDownMs };
   }
+}
+
+/** What was decided. A question whose worker dies right here is decided, and recorded, again. */
+function record(
+  audit: Audit,
+  about: { serial: string; askId: string },
+  result: Exclude<Provisioned, { outcome: 'busy' }>,
+): void {
+  if (result.outcome === 'accepted')
+    audit.record(result.again ? 'repeated' : 'vended', { ...about, certificateId: result.certificateId });
+  else audit.record('refused', { ...about, errorCode: result.problem.code });
 }

@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -43,12 +43,14 @@ export type TlsMaterial = {
   readonly key: string;
   /** PEM: the server certificate, then its CA */
   readonly cert: string;
-  /** what devices trust; absent with a certificate of the operator's own */
+  /** what devices trust, two CAs while one follows the other; absent with a certificate of the operator's own */
   readonly caFile?: string;
   readonly caPem?: string;
   /** SHA-256 of the server certificate's DER, hex with colons */
   readonly fingerprint: string;
   readonly caFingerprint?: string;
+  /** of the CA that follows, while both are published */
+  readonly nextCaFingerprint?: string;
   /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it: it outlives a renewed certificate */
   readonly spkiPin: string;
   readonly names: readonly string[];
@@ -103,6 +105,8 @@ function filesIn(dataDir: string): Files {
     caKey: join(folder, 'site-ca.key'),
     cert: join(folder, 'server.crt'),
     key: join(folder, 'server.key'),
+    nextCert: join(folder, 'next-ca.crt'),
+    nextKey: join(folder, 'next-ca.key'),
   };
 }
 
@@ -112,15 +116,16 @@ function read(files: Files): TlsMaterial {
   return {
     ...describe(cert),
     key,
-    cert: cert + caPem,
+    cert: cert + firstOf(caPem),
     caFile: files.caCert,
     caPem,
     caFingerprint: new X509Certificate(caPem).fingerprint256,
+    ...(existsSync(files.nextCert) ? { nextCaFingerprint: parse(files.nextCert).fingerprint256 } : {}),
     made: 'kept',
   };
 }
 
-type Files = { caCert: string; caKey: string; cert: string; key: string };
+type Files = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
 
 async function ensureCa(files: Files, now: Date): Promise<boolean> {
   const present = [files.caCert, files.caKey].filter(existsSync);
@@ -128,7 +133,15 @@ async function ensureCa(files: Files, now: Date): Promise<boolean> {
     throw new Error(
       `${present[0]} is there without its other half; bring back the missing file from a backup, or remove the folder to make a new site CA (devices must then be given the new one)`,
     );
-  if (present.length === 2) return false;
+  if (present.length === 2) {
+    if (existsSync(files.nextKey) && readKey(files.nextKey) === readKey(files.caKey)) changeOver(files);
+    return false;
+  }
+  await makeCa(files.caCert, files.caKey, now);
+  return true;
+}
+
+async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
   const keys = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
@@ -142,9 +155,55 @@ async function ensureCa(files: Files, now: Date): Promise<boolean> {
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  writeWhole(files.caKey, await pkcs8(keys.privateKey), 0o600);
-  writeWhole(files.caCert, `${certificate.toString('pem')}\n`, 0o644);
-  return true;
+  writeWhole(keyFile, await pkcs8(keys.privateKey), 0o600);
+  writeWhole(certFile, `${certificate.toString('pem')}\n`, 0o644);
+}
+
+/**
+ * Begins to replace the site CA: the next one is made and published beside the one in use, which goes on signing. Devices
+ * that are given both trust the gateway before and after `finishRotation`. Repeating it changes nothing.
+ * @throws when there is no CA yet
+ */
+export async function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
+  const files = filesIn(options.dataDir);
+  const { caPem = '' } = read(files);
+  if (!existsSync(files.nextCert)) await makeCa(files.nextCert, files.nextKey, options.now ?? new Date());
+  writeWhole(files.caCert, firstOf(caPem) + readFileSync(files.nextCert, 'utf8'), 0o644);
+  return read(files);
+}
+
+/** The next CA takes over: it signs the server certificate, and is the only one published. @throws when none was made */
+export async function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
+  const files = filesIn(options.dataDir);
+  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
+  const { names } = read(files);
+  // what a crash interrupts from here on is completed at the next start, which finds the same key twice
+  writeWhole(files.caKey, readKey(files.nextKey), 0o600);
+  changeOver(files);
+  await signServer(files, names, options.now ?? new Date());
+  return { ...read(files), made: 'new' };
+}
+
+/** Forgets the next CA. @throws when none was made */
+export function cancelRotation(options: TlsOptions): TlsMaterial {
+  const files = filesIn(options.dataDir);
+  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
+  writeWhole(files.caCert, firstOf(readFileSync(files.caCert, 'utf8')), 0o644);
+  rmSync(files.nextCert);
+  rmSync(files.nextKey);
+  return read(files);
+}
+
+function changeOver(files: Files): void {
+  writeWhole(files.caCert, readFileSync(files.nextCert, 'utf8'), 0o644);
+  // the key last: as long as it is there, this is not finished
+  rmSync(files.nextCert);
+  rmSync(files.nextKey);
+}
+
+/** The first certificate of a PEM file: the CA in use, where another follows. */
+function firstOf(pem: string): string {
+  return `${new X509Certificate(pem).toString().trim()}\n`;
 }
 
 async function ensureServer(files: Files, names: readonly string[], now: Date): Promise<boolean> {

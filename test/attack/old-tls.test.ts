@@ -1,4 +1,4 @@
-import { connect } from 'node:tls';
+import { type ConnectionOptions, connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -21,4 +21,27 @@ describe.skipIf(lacks('redis-server'))('a TLS client', () => {
       new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject)),
     ).rejects.toThrow();
   });
+
+  it('of old firmware gets in where the operator allows its suites, and then the others still do; TLS 1.1 never', async () => {
+    const lenient = await startGateway({ suites: 'old' });
+    const { port, caPem: ca } = lenient.broker;
+    const base = { host: '127.0.0.1', port, servername: 'localhost', ca };
+    const old = { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256' } as const;
+    expect(await suiteOf({ ...base, ...old })).toBe('ECDHE-ECDSA-AES128-SHA256');
+    expect(await suiteOf(base)).toMatch(/^TLS_/);
+    await expect(
+      suiteOf({ ...base, minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }),
+    ).rejects.toThrow();
+    await lenient.close();
+  });
 });
+
+function suiteOf(options: ConnectionOptions): Promise<string> {
+  const socket = connect(options);
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject).once('secureConnect', () => {
+      resolve(socket.getCipher().name);
+      socket.destroy();
+    });
+  });
+}

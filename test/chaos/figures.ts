@@ -1,8 +1,8 @@
 /** What a proof measured, and whether it is what was asked for. */
 export type Figure = {
   readonly name: string;
-  readonly value: number;
-  readonly unit: string;
+  readonly value: number | string;
+  readonly unit?: string;
   readonly goal: string;
   readonly holds: boolean;
 };
@@ -11,7 +11,7 @@ export type Figure = {
 export function printFigures(figures: readonly Figure[], json: boolean): void {
   if (json) console.log(JSON.stringify(figures));
   else
-    for (const { name, value, unit, goal, holds } of figures)
-      console.log(`${holds ? 'holds' : 'FAILS'}  ${name.padEnd(60)} ${value} ${unit} (goal: ${goal})`);
+    for (const { name, value, unit = '', goal, holds } of figures)
+      console.log(`${holds ? 'holds' : 'FAILS'}  ${name.padEnd(60)} ${`${value} ${unit}`.trim()} (goal: ${goal})`);
   if (figures.some(({ holds }) => !holds)) process.exitCode = 1;
 }

@@ -30,6 +30,8 @@ export type PartName = 'redis' | 'aws' | 'broker' | 'worker';
 export type Part = {
   readonly name: PartName;
   isRunning(): boolean;
+  /** of the process, while it runs */
+  pid(): number | undefined;
   kill(): Promise<void>;
   start(): Promise<void>;
 };
@@ -100,6 +102,7 @@ export async function startSite(options: {
             `${label} ended by itself: ${readFileSync(join(folder, `${label}.log`), 'utf8').slice(-2000)}`,
           );
       },
+      pid: () => running?.pid,
       isRunning: () => running !== undefined && running.exitCode === null && running.signalCode === null,
       async kill() {
         const dying = running;
@@ -133,6 +136,7 @@ export async function startSite(options: {
       });
       pids.add(embedded.pid);
     },
+    pid: () => embedded?.pid,
     isRunning: () => embedded !== undefined && isAlive(embedded.pid),
     async kill() {
       const dying = embedded;

@@ -1,6 +1,7 @@
 import { DescribeCertificateCommand, DescribeThingCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { sweep } from '../../worker/sweep.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -26,6 +27,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
       registry: async () => registry,
       gateways: async () => [],
       announce: async () => {},
+      audit: () => noAudit,
       issuer: async () => issuer,
       write: (line) => lines.push(line),
       now: Date.now,

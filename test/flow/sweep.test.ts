@@ -6,6 +6,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sweepCommand } from '../../cli/sweep.ts';
 import { createDynamoSweepLease } from '../../registry/sweep-lease.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
@@ -33,6 +34,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     const command = sweepCommand(
       {
         settings: () => loadSettings({}),
+        audit: () => noAudit,
         table: () => ({ registry: gateway.registry, lease: createDynamoSweepLease(gateway.dynamo, table) }),
         issuer: () => gateway.issuer,
         write: (line) => lines.push(line),

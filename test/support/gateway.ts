@@ -22,6 +22,7 @@ import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createDynamoGateways } from '../../registry/gateways.ts';
 import type { Enrolment } from '../../registry/registry.ts';
 import { ensureTable } from '../../registry/setup.ts';
+import { openAudit } from '../../runtime/audit.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -57,6 +58,9 @@ export async function startGateway(
   });
   const log = createLog(options.logLevel ?? 'debug', sink);
   const lifecycle = createLifecycle(log);
+  const auditDir = join(dataDir, 'audit');
+  const audit = openAudit({ folder: auditDir, part: 'test', log });
+  lifecycle.add({ name: 'audit', close: () => audit.close() });
   const redis = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
   const aws = await startAwsLocal({
     dataDir: join(dataDir, 'aws-local'),
@@ -95,7 +99,7 @@ export async function startGateway(
       makeKey: (serial: string) => makeEcKey(serial, markOf(table)),
       seal: sealer,
     };
-    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log });
+    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log, audit });
     return lifecycle.add({
       name: 'worker',
       async close() {
@@ -111,7 +115,7 @@ export async function startGateway(
     const feed = createRosterFeed(redis.url, log);
     const roster = await openRoster(feed, loadGatewayKey(dataDir), log);
     const guesses = createGuessBook(redis.url, log, options.guesses);
-    const parts = { asks, replies, roster, guesses, log, limits };
+    const parts = { asks, replies, roster, guesses, audit, log, limits };
     const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });
     lifecycle.add({
       name: 'broker',
@@ -133,6 +137,8 @@ export async function startGateway(
 
   return {
     dataDir,
+    audit,
+    auditDir,
     redis,
     aws,
     iot,

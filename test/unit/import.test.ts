@@ -6,6 +6,7 @@ import { importDevices } from '../../cli/import.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { gatewayIdOf } from '../../sealing/device-keys.ts';
 import { newKeyPair } from '../../sealing/hpke.ts';
 
@@ -39,6 +40,7 @@ describe('devices import', () => {
         registry: async () => ({ ...registry, ...over }),
         gateways: async () => [gateway],
         announce: async () => {},
+        audit: () => noAudit,
         write: () => {},
         now: () => 1000,
       },

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { beginRotation, cancelRotation, finishRotation, loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 
 describe('the site CA', () => {
   let dataDir: string;
@@ -100,5 +100,56 @@ describe('the site CA', () => {
     await expect(load({ own: { certFile: join(folder, 'junk'), keyFile: join(folder, 'nowhere') } })).rejects.toThrow(
       /(?=.*CVM_TLS_CERT)(?=.*CVM_TLS_KEY)/,
     );
+  });
+
+  describe('when it is rotated', () => {
+    const options = () => ({ dataDir, hostnames: ['gateway.example'], machineName: 'box' });
+    /** Whether a device that was given this CA file trusts the server certificate as it is now. */
+    const trusted = (caPem = ''): boolean => {
+      const [ca, server] = [join(dataDir, 'given.pem'), join(dataDir, 'tls', 'server.crt')];
+      writeFileSync(ca, caPem);
+      try {
+        return execFileSync('openssl', ['verify', '-x509_strict', '-CAfile', ca, server], { stdio: 'pipe' })
+          .toString()
+          .includes('OK');
+      } catch {
+        return false;
+      }
+    };
+
+    it('publishes both CAs until it is finished; who has both trusts the gateway before and after', async () => {
+      const before = await load();
+      const during = await beginRotation(options());
+      expect(during).toMatchObject({ fingerprint: before.fingerprint, caFingerprint: before.caFingerprint });
+      expect(during.caPem?.match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
+      expect([trusted(before.caPem), trusted(during.caPem)]).toEqual([true, true]);
+      const after = await finishRotation(options());
+      expect(after).toMatchObject({ caFingerprint: during.nextCaFingerprint, spkiPin: before.spkiPin });
+      expect(after.nextCaFingerprint).toBeUndefined();
+      expect(after.names).toEqual(expect.arrayContaining([...before.names]));
+      expect([trusted(before.caPem), trusted(during.caPem), trusted(after.caPem)]).toEqual([false, true, true]);
+      expect(await load()).toMatchObject({ made: 'kept', fingerprint: after.fingerprint });
+      expect(statSync(join(dataDir, 'tls', 'site-ca.key')).mode & 0o777).toBe(0o600);
+    });
+
+    it('may be begun twice, renewed meanwhile, and cancelled', async () => {
+      const before = await load();
+      const begun = await beginRotation(options());
+      expect((await beginRotation(options())).nextCaFingerprint).toBe(begun.nextCaFingerprint);
+      expect((await load({ now: new Date(Date.now() + 800 * 86_400_000) })).caFingerprint).toBe(before.caFingerprint);
+      expect(cancelRotation(options())).toMatchObject({ caFingerprint: before.caFingerprint, caPem: before.caPem });
+      expect(() => cancelRotation(options())).toThrow(/no rotation/);
+      await expect(finishRotation(options())).rejects.toThrow(/no rotation/);
+    });
+
+    it('is completed at the next start when a crash interrupted the change-over', async () => {
+      await load();
+      const { nextCaFingerprint } = await beginRotation(options());
+      const folder = join(dataDir, 'tls');
+      writeFileSync(join(folder, 'site-ca.key'), readFileSync(join(folder, 'next-ca.key')), { mode: 0o600 });
+      const after = await load();
+      expect(after.caFingerprint).toBe(nextCaFingerprint);
+      expect(trusted(after.caPem)).toBe(true);
+    });
   });
 });

@@ -1,0 +1,76 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { devicesCommand } from '../../cli/devices.ts';
+import { ackTopic, requestTopic } from '../../protocol/topics.ts';
+import { verifyAudit } from '../../runtime/audit.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('the life of a device', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ guesses: { pauseSeconds: 0 } });
+  });
+  afterAll(() => gateway?.close());
+
+  const records = () =>
+    readdirSync(gateway.auditDir).flatMap((name) =>
+      readFileSync(join(gateway.auditDir, name), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { event: string; serial: string; errorCode?: string }),
+    );
+
+  async function cvm(...args: string[]): Promise<string> {
+    const said: string[] = [];
+    const command = devicesCommand({
+      registry: async () => gateway.registry,
+      issuer: async () => gateway.issuer,
+      gateways: async () => [],
+      announce: async () => {},
+      audit: () => gateway.audit,
+      write: (line) => said.push(line),
+      now: Date.now,
+    });
+    await new Command('cvm').addCommand(command).parseAsync(['devices', ...args], { from: 'user' });
+    return said.join('\n');
+  }
+
+  it('is on the audit trail step by step, and no token is', async () => {
+    const serial = 'audited';
+    const { token } = JSON.parse(await cvm('add', serial, '--json')) as { token: string };
+    expect(await askOnce(gateway.broker, serial, { token: 'wrong-token-0123456789abcdef' })).toMatchObject({
+      status: 'rejected',
+    });
+    expect(await askOnce(gateway.broker, serial, {})).toMatchObject({ status: 'rejected' });
+    const device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    const { certificateId } = await device.next();
+    await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
+    await device.client.endAsync(true);
+    await expect.poll(() => records().map(({ event }) => event)).toContain('delivered');
+    await cvm('block', serial);
+    await cvm('unblock', serial);
+    const again = JSON.parse(await cvm('reissue', serial, '--json')) as { token: string };
+    await cvm('remove', serial);
+    expect(records().map(({ event, errorCode }) => errorCode ?? event)).toEqual([
+      ...['enrolled', 'InvalidToken', 'InvalidToken', 'vended', 'delivered'],
+      ...['blocked', 'unblocked', 'reissued', 'removed'],
+    ]);
+    expect(new Set(records().map(({ serial: named }) => named))).toEqual(new Set([serial]));
+    expect(JSON.stringify(records())).not.toMatch(new RegExp(`${token}|${again.token}|PRIVATE`));
+    expect(verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
+  });
+
+  it('of which a flood of refusals is recorded by its size', async () => {
+    const before = records().length;
+    const device = await connectDevice(gateway.broker);
+    for (let index = 0; index < 200; index++)
+      await device.client.publishAsync(requestTopic('flooded'), 'no JSON', { qos: 1 });
+    await device.client.endAsync(true);
+    expect(records().length - before).toBeLessThan(60);
+  });
+});

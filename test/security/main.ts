@@ -1,0 +1,60 @@
+import { parseArgs } from 'node:util';
+import { type Figure, printFigures } from '../chaos/figures.ts';
+import { seeded } from '../chaos/random.ts';
+import { guesses } from './guesses.ts';
+import { mob } from './mob.ts';
+import { roster } from './roster.ts';
+import { soak } from './soak.ts';
+import { timing } from './timing.ts';
+
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    parts: { type: 'string', default: 'all' },
+    samples: { type: 'string', default: '20000' },
+    devices: { type: 'string', default: '100000' },
+    guesses: { type: 'string', default: '20000' },
+    attackers: { type: 'string', default: '500' },
+    seconds: { type: 'string', default: '300' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) {
+  console.log(`npm run security -- [--parts NAME,...|all] [--json] [--seed N] …
+
+Figures of what docs/security.md promises; ends with status 1 when one of them does not hold.
+  timing    can an unknown serial be told from a wrong token? --samples N (20000)
+  guesses   how many guesses at one serial are evaluated; --guesses N (20000)
+  roster    what pre-shared keys cost a broker; --devices N (100000)
+  soak      connects, requests and refusals for --seconds N (300), then all is as it was
+  mob       --attackers N (500) of all kinds for --seconds N (300), while honest devices ask`);
+  process.exit(0);
+}
+
+const random = seeded(Number(values.seed));
+const seconds = Number(values.seconds);
+const say = (line: string) => console.error(line);
+const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
+  roster: () => roster({ devices: Number(values.devices) }, say),
+  timing: () => timing({ samples: Number(values.samples), random }, say),
+  guesses: () => guesses({ count: Number(values.guesses) }),
+  soak: () => soak({ seconds, random }, say),
+  mob: () => mob({ attackers: Number(values.attackers), seconds, random }, say),
+};
+const names = values.parts === 'all' ? Object.keys(parts) : values.parts.split(',');
+const unknown = names.filter((name) => parts[name] === undefined);
+if (unknown.length > 0) {
+  console.error(`there is no part ${unknown.join(', ')}; there are ${Object.keys(parts).join(', ')}, and all`);
+  process.exit(2);
+}
+const figures: Figure[] = [];
+for (const name of names) {
+  say(`\n${name}`);
+  figures.push(...((await parts[name]?.()) ?? []));
+}
+printFigures(figures, values.json);
+// what a part left open must not keep this up
+process.exit();

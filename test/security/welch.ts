@@ -1,0 +1,21 @@
+export type Summary = { readonly count: number; readonly mean: number; readonly variance: number };
+
+export function summarize(samples: readonly number[]): Summary {
+  const mean = samples.reduce((sum, value) => sum + value, 0) / samples.length;
+  const variance = samples.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (samples.length - 1);
+  return { count: samples.length, mean, variance };
+}
+
+/**
+ * Welch's t: by how many standard errors two means differ. Above 4.5 in either direction two kinds of measurements are
+ * taken to be told apart (the threshold of ISO/IEC 17825 for side channels).
+ */
+export function welchT(a: Summary, b: Summary): number {
+  return (a.mean - b.mean) / Math.sqrt(a.variance / a.count + b.variance / b.count);
+}
+
+/** @param share 0.99 for p99. Leaves the samples as they are. */
+export function percentile(samples: readonly number[], share: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+}
