@@ -6,7 +6,7 @@ import { replyTopic } from '../protocol/topics.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { acceptAcknowledgement, acceptRequest, type Intake } from './accept-request.ts';
-import { judgePublish, judgeSubscribe } from './access.ts';
+import { judgePublish, judgeSubscribe, type Publication } from './access.ts';
 import type { Counters } from './counters.ts';
 import type { RefusalRecord } from './refusal-record.ts';
 import { createSession, proofOf, prove, type Session } from './session.ts';
@@ -59,6 +59,8 @@ export function createHooks(options: {
       session.serial = proven.serial;
       session.proof = proofOf(proven);
       session.vouchedFor.add(session.proof.box);
+      proven.keys.psk.fill(0);
+      proven.keys.replySeed.fill(0);
       intake.desk.present(session, session.proof);
     }
     client.conn.once('close', () => intake.desk.leave(session));
@@ -68,11 +70,23 @@ export function createHooks(options: {
   async function publish(session: Session, packet: Publish): Promise<void> {
     const publication = judgePublish(packet.topic, packet.qos);
     if (publication.kind === 'forbidden') throw new Error(publication.reason);
-    const payload = Buffer.from(packet.payload);
+    const payload = packet.payload as Buffer;
     const { retain } = packet;
     // neither token nor retained message goes any further inside the broker
     packet.payload = Buffer.alloc(0);
     packet.retain = false;
+    try {
+      await take(session, publication, { payload, retain });
+    } finally {
+      payload.fill(0);
+    }
+  }
+
+  async function take(
+    session: Session,
+    publication: Exclude<Publication, { kind: 'forbidden' }>,
+    { payload, retain }: { payload: Buffer; retain: boolean },
+  ): Promise<void> {
     counters.counts.requests++;
     const accepted =
       publication.kind === 'ack'
@@ -134,6 +148,7 @@ export function createHooks(options: {
             );
           session.serial = username;
           session.proof = prove(session, username, password.toString());
+          password.fill(0);
           intake.desk.present(session, session.proof);
           done(null, true);
         },

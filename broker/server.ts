@@ -97,13 +97,13 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
     (socket: TLSSocket) => {
       socket.setNoDelay(true);
-      leavesOf.get(addressOf(socket))?.();
+      const arrival = arrivals.get(addressOf(socket));
+      arrival?.leaveTurnstile();
       const { remoteAddress } = socket;
       const stream = guardFrames(socket, limits, (reason) =>
         log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
       );
-      const ticket = ticketsOfSockets.get(addressOf(socket));
-      if (ticket !== undefined) tickets.set(stream, ticket);
+      if (arrival !== undefined) tickets.set(stream, arrival.ticket);
       const proof = psk.provenBy(socket);
       if (proof !== undefined) proofs.set(stream, proof);
       aedes.handle(stream);
@@ -115,8 +115,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     socket.destroy();
   });
   /** by the two ends of a connection, which TLS and TCP know it by */
-  const ticketsOfSockets = new Map<string, Ticket>();
-  const leavesOf = new Map<string, () => void>();
+  const arrivals = new Map<string, { readonly ticket: Ticket; leaveTurnstile(): void }>();
   const turnstile = createTurnstile(limits.maxHandshakes);
   // before the handshake, which costs more than anything that follows
   const server = createServer({ noDelay: true }, (socket) => {
@@ -127,24 +126,23 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       return;
     }
     const ends = addressOf(socket);
-    ticketsOfSockets.set(ends, ticket);
     sockets.add(socket);
     counters.counts.connections++;
     counters.counts.connectionsOpen++;
+    const leaveTurnstile = turnstile.enter(groupOf(socket.remoteAddress), () => {
+      // who is gone leaves by its close
+      if (socket.destroyed) return;
+      setTimeout(() => leaveTurnstile(), limits.handshakeTurnMs).unref();
+      secured.emit('connection', socket);
+    });
+    arrivals.set(ends, { ticket, leaveTurnstile });
     socket.once('close', () => {
-      ticketsOfSockets.delete(ends);
-      leavesOf.delete(ends);
+      leaveTurnstile();
+      arrivals.delete(ends);
       sockets.delete(socket);
       counters.counts.connectionsOpen--;
       ticket.closed();
     });
-    const leave = turnstile.enter(groupOf(socket.remoteAddress), () => {
-      if (socket.destroyed) return leave();
-      setTimeout(() => leave(), limits.handshakeTurnMs).unref();
-      secured.emit('connection', socket);
-    });
-    leavesOf.set(ends, leave);
-    socket.once('close', () => leave());
   });
   await new Promise<void>((resolve, reject) =>
     server.once('error', reject).listen(options.port, options.listen, resolve),

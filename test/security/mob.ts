@@ -23,7 +23,8 @@ export async function mob(
   { attackers, seconds, random }: { attackers: number; seconds: number; random: Random },
   say: (line: string) => void,
 ): Promise<Figure[]> {
-  const site = await startSite({ workers: 1, env: { LOG_LEVEL: 'error' } });
+  // as in the image: glibc's arenas, one for each thread, would keep what a flood once took
+  const site = await startSite({ workers: 1, env: { LOG_LEVEL: 'error', MALLOC_ARENA_MAX: '2' } });
   try {
     const target = { port: site.gateway.port, ca: site.gateway.caPem };
     const devices = await site.enrol(Array.from({ length: honestDevices }, (_, index) => `honest-${index}`));

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { requestTopic } from '../../protocol/topics.ts';
+import { within } from '../../runtime/deadline.ts';
 import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
@@ -30,7 +31,7 @@ export async function soak(
     const workers = Array.from({ length: 16 }, async () => {
       while (Date.now() < end) {
         acts++;
-        await act().catch(() => failed++);
+        await within(10_000, 'a connection', act()).catch(() => failed++);
       }
     });
     await Promise.all(workers);
@@ -77,7 +78,7 @@ async function one(
   else {
     const device = await connectDevice(gateway.broker);
     if (dice < 0.8) await device.client.subscribeAsync('#', { qos: 1 }).catch(() => {});
-    else if (dice < 0.9) await device.client.publishAsync('cvm/elsewhere', 'x', { qos: 1 }).catch(() => {});
+    else if (dice < 0.9) device.client.publish('cvm/elsewhere', 'x', { qos: 1 });
     // gone before its answer
     else device.client.publish(requestTopic(serial), JSON.stringify({ token }), { qos: 1 });
     device.client.end(true);

@@ -1,0 +1,126 @@
+import { createSign, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/topics.ts';
+import { makeEcKey } from '../../worker/ec-key.ts';
+import { connectDevice, type TestDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+/** A DER element (X.690 §8.1). */
+function der(tag: number, ...content: Buffer[]): Buffer {
+  const body = Buffer.concat(content);
+  const { length } = body;
+  const size = length < 128 ? [length] : length < 256 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...size]), body]);
+}
+const oid = (hex: string) => der(6, Buffer.from(hex, 'hex'));
+const nothing = der(5);
+const [rsaSha256, rsaSha1, ecSha256] = ['2a864886f70d01010b', '2a864886f70d010105', '2a8648ce3d040302'];
+const name = (text: Buffer, tag = 0x0c) => der(0x30, der(0x31, der(0x30, oid('550403'), der(tag, text))));
+
+type Parts = { subject?: Buffer; spki: Buffer; attributes?: Buffer; version?: number };
+
+/** A certification request (RFC 2986 §4.2), signed by whatever `by` does, well-formed or not. */
+function csr(parts: Parts, algorithm: string, by: (info: Buffer) => Buffer): string {
+  const { subject = name(Buffer.from('x')), spki, attributes = der(0xa0), version = 0 } = parts;
+  const info = der(0x30, der(2, Buffer.from([version])), subject, spki, attributes);
+  const parameters = algorithm === ecSha256 ? [] : [nothing];
+  return der(0x30, info, der(0x30, oid(algorithm), ...parameters), der(3, Buffer.from([0]), by(info))).toString(
+    'base64',
+  );
+}
+
+const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const ecSpki = ec.publicKey.export({ format: 'der', type: 'spki' });
+const byEc = (info: Buffer) => sign('sha256', info, ec.privateKey);
+const rsaOf = (modulusLength: number, publicExponent = 65537) => {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength, publicExponent });
+  return {
+    spki: publicKey.export({ format: 'der', type: 'spki' }),
+    by: (hash: string) => (info: Buffer) => createSign(hash).update(info).sign(privateKey),
+  };
+};
+const [rsa1024, rsa3] = [rsaOf(1024), rsaOf(2048, 3)];
+const rsa2048 = rsaOf(2048);
+const ed = generateKeyPairSync('ed25519');
+const k1 = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+const otherKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const spkiOf = (key: typeof ec.publicKey) => key.export({ format: 'der', type: 'spki' });
+/** A point that is not on the curve. */
+const offCurve = Buffer.concat([ecSpki.subarray(0, -64), Buffer.alloc(64, 1)]);
+const deep = (() => {
+  let nested = der(4, Buffer.from('x'));
+  while (nested.length < 3000) nested = der(0x30, nested);
+  return nested;
+})();
+
+const hostile: [string, string][] = [
+  ['an RSA key of 1024 bits', csr({ spki: rsa1024.spki }, rsaSha256, rsa1024.by('sha256'))],
+  ['the exponent 3', csr({ spki: rsa3.spki }, rsaSha256, rsa3.by('sha256'))],
+  ['a SHA-1 signature', csr({ spki: rsa2048.spki }, rsaSha1, rsa2048.by('sha1'))],
+  ['the signature of another key', csr({ spki: spkiOf(otherKey.publicKey) }, ecSha256, byEc)],
+  ['a signature of noise', csr({ spki: ecSpki }, ecSha256, () => randomBytes(70))],
+  ['a signature algorithm that is not its own', csr({ spki: ecSpki }, rsaSha256, byEc)],
+  [
+    'a curve that AWS does not know',
+    csr({ spki: spkiOf(k1.publicKey) }, ecSha256, (info) => sign('sha256', info, k1.privateKey)),
+  ],
+  ['an Ed25519 key', csr({ spki: spkiOf(ed.publicKey) }, '2b6570', (info) => sign(null, info, ed.privateKey))],
+  ['a point that is not on the curve', csr({ spki: offCurve }, ecSha256, byEc)],
+  ['a public key that is none', csr({ spki: der(0x30, nothing) }, ecSha256, byEc)],
+  ['thousands of nested elements', csr({ spki: ecSpki, attributes: der(0xa0, deep) }, ecSha256, byEc)],
+  ['a length that is longer than it is', Buffer.from('3082ffff02010030', 'hex').toString('base64')],
+  ['an indefinite length', Buffer.from('30800201000000', 'hex').toString('base64')],
+  ['a certificate request cut in the middle', csr({ spki: ecSpki }, ecSha256, byEc).slice(0, 100)],
+  ['PEM of something else', '-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----'],
+  ['a private key', ec.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()],
+];
+
+describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
+  let gateway: Gateway;
+  let device: TestDevice;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+  const ask = async (serial: string, request: object) => {
+    device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify(request), { qos: 1 });
+    const reply = await device.next();
+    await device.client.endAsync(true);
+    return reply;
+  };
+
+  it.each(hostile)('with %s never reaches AWS', async (_what, text) => {
+    const { serial, token } = await gateway.enrol(`csr-${hostile.findIndex(([, given]) => given === text)}`);
+    expect(await ask(serial, { token, csr: text })).toMatchObject({ status: 'rejected', errorCode: 'InvalidCsr' });
+    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, applyState: 0 });
+  });
+
+  it.each([
+    ['the name of another thing, of a policy, of all topics', name(Buffer.from('${iot:ClientId}/#+*"}]'))],
+    ['control characters and line breaks', name(Buffer.from('a\u0000b\r\nforged log line'))],
+    ['text that is not UTF-8', name(Buffer.from('ff00fe', 'hex'))],
+  ])('whose subject is %s gives a certificate for the serial, and nothing of it elsewhere', async (_what, subject) => {
+    const own = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const { serial, token } = await gateway.enrol(`subject-${randomBytes(4).toString('hex')}`);
+    const text = csr({ subject, spki: spkiOf(own.publicKey) }, ecSha256, (info) =>
+      sign('sha256', info, own.privateKey),
+    );
+    const reply = await ask(serial, { token, csr: text });
+    if (reply.status === 'accepted') expect(reply.thingName).toBe(serial);
+    else expect(reply.errorCode).toBe('InvalidCsr');
+    expect(gateway.logText()).not.toContain('forged log line');
+    expect(gateway.logText()).not.toContain('iot:ClientId');
+  });
+
+  it('that is well-formed is taken, so that the refusals above are about what they say', async () => {
+    const { serial, token } = await gateway.enrol('csr-good');
+    expect(await ask(serial, { token, csr: csr({ spki: ecSpki }, ecSha256, byEc) })).toMatchObject({
+      status: 'accepted',
+    });
+    const made = await makeEcKey('csr-good-2', { organization: 'x', unit: 'y' } as never);
+    const second = await gateway.enrol('csr-good-2');
+    expect(await ask('csr-good-2', { token: second.token, csr: made.csrPem })).toMatchObject({ status: 'accepted' });
+  });
+});

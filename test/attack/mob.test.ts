@@ -1,0 +1,22 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+import type { Figure } from '../chaos/figures.ts';
+import { lacks } from '../support/lacks.ts';
+
+const security = join(import.meta.dirname, '../../build/test/security/main.js');
+
+/** The short run; `npm run security -- --parts mob` is the long one, and judges the time that honest devices wait, too. */
+it.skipIf(lacks('redis-server'))(
+  '500 attackers of all kinds at once end neither the broker nor the service of honest devices, nor fill its memory',
+  { timeout: 300_000 },
+  async () => {
+    const args = ['--expose-gc', security, '--parts', 'mob', '--seconds', '15', '--json'];
+    const { stdout } = await promisify(execFile)(process.execPath, args).catch((error: { stdout: string }) => error);
+    const figures = JSON.parse(stdout) as Figure[];
+    const failed = figures.filter(({ name, holds }) => !holds && !name.startsWith('p99'));
+    expect(figures.length).toBeGreaterThan(3);
+    expect(failed).toEqual([]);
+  },
+);
