@@ -18,6 +18,7 @@ import { type Audit, openAudit } from '../runtime/audit.ts';
 import type { Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
+import { keepHeapSmall } from '../runtime/small-heap.ts';
 import { sealer } from '../sealing/replies.ts';
 import { createAwsIssuer, customUserAgent } from '../worker/aws-iot.ts';
 import { makeEcKey, markOf } from '../worker/ec-key.ts';
@@ -67,6 +68,7 @@ export function connectIssuer({ log, lifecycle }: Collaborators, callsPerSecond?
 
 export async function runBroker(with_: Collaborators, redisUrl: string) {
   const { settings, log, lifecycle } = with_;
+  keepHeapSmall();
   const loadTls = () => loadTlsMaterial(tlsOptions(settings));
   const tls = await loadTls();
   warnOfRedis(redisUrl, log);

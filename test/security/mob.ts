@@ -51,16 +51,16 @@ export async function mob(
       return { took, failed };
     };
 
-    const calm = await honest(Math.min(30, seconds) * 1000);
-    const calmRss = rss(site.broker.pid());
+    // peak against peak, both after a while: V8 takes its time to find how much heap the usual traffic needs
+    const watched = watch(() => rss(site.broker.pid()));
+    const calm = await honest(Math.min(120, seconds) * 1000);
+    const calmRss = watched();
     say(
       `calm: p99 ${percentile(calm.took, 0.99).toFixed(0)} ms of ${calm.took.length} questions, ${(calmRss / mib).toFixed(0)} MiB`,
     );
 
-    let [over, acts, peak] = [false, 0, calmRss];
-    const watch = setInterval(() => {
-      peak = Math.max(peak, rss(site.broker.pid()));
-    }, 200);
+    let [over, acts] = [false, 0];
+    const peakOf = watch(() => rss(site.broker.pid()));
     const mobbing = Array.from({ length: attackers }, async (_, index) => {
       const from = `127.0.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
       const attack = attacks[index % attacks.length] as Attack;
@@ -74,7 +74,7 @@ export async function mob(
     await sleep(2000);
     const attacked = await honest(seconds * 1000);
     over = true;
-    clearInterval(watch);
+    const peak = peakOf();
     await Promise.all(mobbing);
     const [before, during] = [percentile(calm.took, 0.99), percentile(attacked.took, 0.99)];
     say(`${acts} attempts of ${attackers} attackers`);
@@ -107,6 +107,18 @@ export async function mob(
   } finally {
     await site.close();
   }
+}
+
+/** Looks every now and then. @returns who is asked for the highest that was seen, and ends it */
+function watch(look: () => number): () => number {
+  let peak = look();
+  const timer = setInterval(() => {
+    peak = Math.max(peak, look());
+  }, 200);
+  return () => {
+    clearInterval(timer);
+    return Math.max(peak, look());
+  };
 }
 
 function rss(pid: number | undefined): number {

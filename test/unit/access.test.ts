@@ -54,3 +54,8 @@ describe('what a device may subscribe to', () => {
     expect(judgeSubscribe('cvm/reply/#', undefined)).toBeUndefined();
   });
 });
+
+it('says why', () => {
+  expect(judgePublish('cvm/request/S', 2)).toMatchObject({ reason: expect.stringContaining('QoS 2') });
+  expect(judgePublish('x', 0)).toMatchObject({ reason: expect.stringContaining('cvm/request/<serial>') });
+});

@@ -115,4 +115,102 @@ describe('the frame guard', () => {
     await settle();
     expect(two.socket.destroyed).toBe(true);
   });
+
+  it('passes on what was sent before an orderly end, and closes when that is read', async () => {
+    const { incoming, guard, received, violations } = pair();
+    incoming.end(Buffer.concat([connectPacket, ping]));
+    await settle();
+    expect(received()).toEqual(Buffer.concat([connectPacket, ping]));
+    expect(violations).toEqual([]);
+    expect(guard.destroyed).toBe(true);
+  });
+
+  it('keeps what was sent before the end for a reader that is busy, though the socket has closed', async () => {
+    const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
+    const socket = Duplex.from({ readable: incoming, writable: outgoing });
+    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
+    const guard = guardFrames(socket, limits, () => {});
+    incoming.end(connectPacket);
+    await settle();
+    socket.destroy();
+    await settle();
+    expect(guard.destroyed).toBe(false);
+    const read: Buffer[] = [];
+    guard.on('data', (chunk: Buffer) => read.push(chunk));
+    await settle();
+    expect(Buffer.concat(read)).toEqual(connectPacket);
+  });
+
+  it('hands on the error of the socket', async () => {
+    const { guard, socket } = pair();
+    const errors: unknown[] = [];
+    guard.on('error', (error) => errors.push(error));
+    socket.destroy(new Error('reset'));
+    await settle();
+    expect(errors).toEqual([expect.objectContaining({ message: 'reset' })]);
+  });
+
+  it('of a socket that is gone already is gone, too', async () => {
+    const socket = new PassThrough();
+    socket.destroy();
+    await settle();
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {});
+    expect(guard.destroyed).toBe(true);
+  });
+
+  it('knows the address of its socket afterwards', () => {
+    const socket = Object.assign(new PassThrough(), { remoteAddress: '10.0.0.7' });
+    expect(
+      guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {}).remoteAddress,
+    ).toBe('10.0.0.7');
+  });
+
+  it('writes to the socket, and ends it when it is ended', async () => {
+    const { guard, outgoing } = pair();
+    const written: Buffer[] = [];
+    outgoing.on('data', (chunk: Buffer) => written.push(chunk));
+    await new Promise<void>((resolve, reject) => guard.write(ping, (error) => (error ? reject(error) : resolve())));
+    const ended = new Promise((resolve) => outgoing.once('end', resolve));
+    await new Promise<void>((resolve) => guard.end(resolve));
+    await ended;
+    expect(Buffer.concat(written)).toEqual(ping);
+  });
+
+  it('reads no more from the socket than its own reader takes', async () => {
+    const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
+    const socket = Duplex.from({ readable: incoming, writable: outgoing });
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 }, () => {});
+    incoming.write(connectPacket);
+    const big = Buffer.concat([Buffer.from([0x30, 0xa0, 0x9c, 0x01, 0, 1, 0x74]), Buffer.alloc(20_000 - 3)]);
+    for (let sent = 0; sent < 30; sent++) incoming.write(big);
+    await settle();
+    expect(guard.readableLength).toBeLessThan(200_000);
+    expect(socket.isPaused()).toBe(true);
+    let read = 0;
+    guard.on('data', (chunk: Buffer) => {
+      read += chunk.length;
+    });
+    await expect.poll(() => read).toBe(connectPacket.length + 30 * big.length);
+  });
+
+  it('gives each packet its own time, however many come one after the other', async () => {
+    const { incoming, violations } = pair();
+    incoming.write(connectPacket);
+    const bytes = publish(10);
+    incoming.write(bytes.subarray(0, 5));
+    for (let sent = 0; sent < 4; sent++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      incoming.write(Buffer.concat([bytes.subarray(5), bytes.subarray(0, 5)]));
+    }
+    expect(violations).toEqual([]);
+  });
+
+  it('takes a length of two bytes', async () => {
+    const { incoming, received, violations } = pair(300);
+    const bytes = Buffer.concat([Buffer.from([0x30, 0x80, 0x01, 0, 1, 0x74]), Buffer.alloc(125)]);
+    incoming.write(Buffer.concat([connectPacket, bytes, ping]));
+    await settle();
+    expect(violations).toEqual([]);
+    expect(received()).toHaveLength(connectPacket.length + bytes.length + 2);
+  });
 });

@@ -93,3 +93,43 @@ describe('the rules of MQTT 3.1.1', () => {
     expect(rules.begins(0xc0)).toContain('MQTT-3.14.4-2');
   });
 });
+
+it.each<[string, Buffer, number]>([
+  ['another protocol at level 4', text('HTTP'), 4],
+  ['another protocol at level 3', text('HTTP'), 3],
+  ['no protocol', text(''), 3],
+  ['MQTT at the level of the other name', text('MQTT'), 3],
+  ['MQIsdp at the level of the other name', text('MQIsdp'), 4],
+])('what follows %s in a CONNECT is not ours to understand', (_what, name, level) => {
+  expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toBeUndefined();
+});
+
+it.each<[string, Buffer, number]>([
+  ['MQTT 3.1.1', text('MQTT'), 4],
+  ['MQTT 3.1', text('MQIsdp'), 3],
+  ['MQTT 3.1.1 of a bridge', text('MQTT'), 0x84],
+])('what follows %s is', (_what, name, level) => {
+  expect(createPacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))).toContain('MQTT-3.1.2-3');
+});
+
+it('takes SUBSCRIBE with QoS 2, a space in a topic, and U+00A0, which is no control character', () => {
+  expect(connected().whole(0x82, bytes(0, 1, text('a'), 2))).toBeUndefined();
+  expect(connected().whole(0x30, text('a b'))).toBeUndefined();
+  expect(connected().whole(0x30, text('a\u00a0b'))).toBeUndefined();
+});
+
+it('names the text that is not in order', () => {
+  const bad = text('a\u0000');
+  const will = bytes(text('MQTT'), 4, 6, 0, 60, text('id'), bad, 0, 0);
+  const user = bytes(text('MQTT'), 4, 0x82, 0, 60, text('id'), bad);
+  const client = bytes(text('MQTT'), 4, 2, 0, 60, bad);
+  const cases: [string, number, Buffer][] = [
+    ['the protocol name', 0x10, bad],
+    ['the client id', 0x10, client],
+    ['the will topic', 0x10, will],
+    ['the user name', 0x10, user],
+  ];
+  for (const [named, header, body] of cases) expect(createPacketRules().whole(header, body)).toContain(named);
+  expect(connected().whole(0x30, bad)).toContain('the topic has');
+  expect(connected().whole(0x82, bytes(0, 1, bad, 0))).toContain('the topic filter has');
+});

@@ -1,8 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
+import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { boxOf } from '../../queue/ask.ts';
-import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
+import { gatewayIdOf, openDeviceKeys } from '../../sealing/device-keys.ts';
+import { deriveKeyPair } from '../../sealing/hpke.ts';
+import { deriveReplyKeys, openAnswer, replyKeysOf, sealer } from '../../sealing/replies.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const box = boxOf(serial, hashToken(token));
@@ -48,5 +51,40 @@ describe('a sealed answer', () => {
 
   it('is different each time', () => {
     expect(sealer.answer(keys.publicKey, box, answer)).not.toBe(sealed);
+  });
+});
+
+/** Made by version 0.1.0, for the token above; the gateway's key is `deriveKeyPair` of 32 bytes of 3. */
+const earlier = {
+  publicKey: '6M3nt8f6cVE5XezmBBWFt9NVQd4zIC2nTm4MmDp1XCk',
+  answer:
+    'us2otDqYPbfv3G9oDuRYdvt2sH-3JPu8gbdIXxGoN0VZQoYGvCDNpuLGvM4LKoqzKj3g362XCtzX3nG036BrF_azfKVUODJpaDjb5AOk3plAe098rqBsM1JhJj8g3SoP4_g2KpTmzfGKxP7tJHIvLxG075Bk-i06e7nFFeKqIhd8-TavTXKEYSNujjdiUaop1hshLgtBdJXqJ3QZxWVxMZfupMWeTt5ZBiuueN-LBET6uLIDRppkPpi4WQCdF2CSe7J56NSyhCNuiBDT5EB9BH3oVEtx-UVXVc5Pzce8nhgXXrZk5-0eH2xDcergwSLVxLk',
+  gateway: '77b54bd53e9da7c2',
+  deviceKeys:
+    '4sPC9MPHwrEIGEsHrNYxJk3SO_IH12NGYeihexwGaR1E8qNROQFxcn7aEU5YaLKfOmnkbiZxGNVsMcLLSHOLz-NhrD5UqePgkM9yZL8c0rI43rGVeJWPZzksVW-OnOXj9nsZUVZEDmx9UKz-PT9I8w',
+};
+
+describe('what an earlier version sealed', () => {
+  it('opens: a reply that waits, with its private key', () => {
+    const keys = deriveReplyKeys(serial, token);
+    expect(keys.publicKey).toBe(earlier.publicKey);
+    expect(openAnswer(keys, box, earlier.answer)).toMatchObject({
+      accepted: { thingName: serial, privateKeyPem: 'PRIVATE' },
+    });
+  });
+
+  it("opens: a device's keys in the table", () => {
+    const pair = deriveKeyPair(Buffer.alloc(32, 3));
+    expect(gatewayIdOf(pair.publicKey)).toBe(earlier.gateway);
+    const keys = openDeviceKeys(pair, serial, hashToken(token), Buffer.from(earlier.deviceKeys, 'base64url'));
+    expect(keys?.psk).toEqual(derivePsk(serial, token));
+    expect(keys && replyKeysOf(keys.replySeed).publicKey).toBe(earlier.publicKey);
+  });
+
+  it('is text of the alphabet for URLs, and a rejection has no private key', () => {
+    const keys = deriveReplyKeys(serial, token);
+    expect(sealer.answer(keys.publicKey, box, answer)).toMatch(/^[\w-]{60,}$/);
+    const withKey = sealer.answer(keys.publicKey, box, answer, sealer.privateKey(keys.publicKey, box, 'P'));
+    expect(openAnswer(keys, box, withKey)).toEqual(answer);
   });
 });

@@ -22,6 +22,24 @@ describe('a token', () => {
     expect(tokenFault(token)).not.toContain(token);
   });
 
+  it.each([
+    ['abcdefghijklmnopqrstu', /21 characters; at least 22/],
+    [`${'abcdef'.repeat(85)}abc`, /513 characters; at most 512/],
+    ['abcdefghijkl mnopqrstuvw', /printable ASCII/],
+    ['ababababababababababcde', /not random/],
+  ])('that is weak is refused for a reason: %s', (token, reason) => {
+    expect(tokenFault(token)).toMatch(reason);
+  });
+
+  it.each([
+    'abcdefghijklmnopqrstuv',
+    `${'abcdef'.repeat(85)}ab`,
+    'abcdefabcdefabcdefabcdef',
+    '!~!~abcdefghijklmnopqrst',
+  ])('may be %s', (token) => {
+    expect(tokenFault(token)).toBeUndefined();
+  });
+
   it('is kept as its SHA-256', () => {
     expect(hashToken('abc')).toBe('sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
     expect(sameHash(hashToken('a'), hashToken('a'))).toBe(true);
