@@ -19,10 +19,9 @@ async function freePort(): Promise<number> {
 
 describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-rediss-'));
-  const children: ChildProcess[] = [];
+  const children: { child: ChildProcess; gone: Promise<unknown> }[] = [];
   afterEach(async () => {
-    for (const child of children.splice(0)) {
-      const gone = new Promise((resolve) => child.once('close', resolve));
+    for (const { child, gone } of children.splice(0)) {
       child.kill('SIGKILL');
       await gone;
     }
@@ -32,7 +31,8 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
     const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    children.push(child);
+    // some end by themselves
+    children.push({ child, gone: new Promise((resolve) => child.once('close', resolve)) });
     return () => said;
   };
 
