@@ -129,7 +129,9 @@ async function vouch(
     return { problem: problem('Throttled', problems.tooManyGuesses.message, guess.seconds) };
   return {
     settle: (outcome) =>
-      void guess.settle(outcome).catch((err: unknown) => log.debug({ err }, 'a guess could not be settled')),
+      within(limits.storeMs, 'settling a guess', guess.settle(outcome)).catch((err: unknown) =>
+        log.debug({ err }, 'a guess could not be settled'),
+      ),
   };
 }
 

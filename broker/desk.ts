@@ -50,28 +50,34 @@ export function createDesk(options: {
   }
 
   function deliver(reply: SealedReply): void {
-    const asked = [...(open.get(reply.askId) ?? [])].filter(([, ask]) => ask.proof.box === reply.box);
-    for (const [session, ask] of asked) {
-      const answer = openAnswer(ask.proof.keys, reply.box, reply.sealed);
-      withdraw(session, reply.askId);
-      if (answer !== undefined) judged(session, ask, answer);
-      if (answer === undefined)
-        log.warn({ serial: session.serial, askId: reply.askId }, 'an answer does not open with the token that asked');
-      else send(session, answer, ask.form);
-    }
-    for (const session of byBox.get(reply.box) ?? [])
-      if (session.subscribed && !asked.some(([asker]) => asker === session) && !waitsFor(session, reply.box))
-        copy(session, reply);
+    // who asked with this token himself gets an answer of his own, in the form and with the id that he asked for
+    const listening = [...(byBox.get(reply.box) ?? [])].filter(
+      (session) => session.subscribed && session.lastHeard !== reply.askId && !waitsFor(session, reply.box),
+    );
+    for (const session of listening) copy(session, reply);
+    for (const [session, ask] of open.get(reply.askId) ?? [])
+      if (ask.proof.box === reply.box && !ask.answered) void answerAsker(session, ask, reply);
   }
 
-  /** Any answer but one says that the token is right. */
-  function judged(session: Session, ask: OpenAsk, answer: Answer): void {
+  async function answerAsker(session: Session, ask: OpenAsk, reply: SealedReply): Promise<void> {
+    const answer = openAnswer(ask.proof.keys, reply.box, reply.sealed);
+    if (answer === undefined) {
+      log.warn({ serial: session.serial, askId: ask.askId }, 'an answer does not open with the token that asked');
+      withdraw(session, ask.askId);
+      return;
+    }
+    ask.answered = true;
     const wrong = 'rejected' in answer && answer.rejected.code === 'InvalidToken';
     if (!wrong) session.vouchedFor.add(ask.proof.box);
-    ask.settle?.(wrong ? 'wrong' : 'right');
+    // what a guess costs is booked before its outcome is heard: neither a device that turned out to be right, nor who
+    // guesses again at once, is treated by what was so before
+    await ask.settle?.(wrong ? 'wrong' : 'right');
+    if (session.asks.get(ask.askId) !== ask) return;
+    withdraw(session, ask.askId);
+    session.lastHeard = ask.askId;
+    send(session, answer, ask.form);
   }
 
-  /** Who asked with this token himself gets an answer of his own, in the form and with the id that he asked for. */
   function waitsFor(session: Session, box: string): boolean {
     return [...session.asks.values()].some((ask) => ask.proof.box === box);
   }
@@ -80,7 +86,9 @@ export function createDesk(options: {
   function copy(session: Session, reply: SealedReply): void {
     const proof = session.presented.get(reply.box);
     const answer = proof && openAnswer(proof.keys, reply.box, reply.sealed);
-    if (answer !== undefined && 'accepted' in answer) send(session, answer, plainForm);
+    if (answer === undefined || !('accepted' in answer)) return;
+    session.lastHeard = reply.askId;
+    send(session, answer, plainForm);
   }
 
   function send(session: Session, answer: Answer, form: ReplyForm): void {
@@ -137,7 +145,7 @@ export function createDesk(options: {
     /** The connection is gone; its questions are answered to whoever asks them again. */
     leave(session: Session): void {
       for (const [askId, ask] of [...session.asks]) {
-        ask.settle?.('unknown');
+        if (!ask.answered) void ask.settle?.('unknown');
         withdraw(session, askId);
       }
       for (const box of [...session.presented.keys()]) forget(session, box);

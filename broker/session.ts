@@ -16,8 +16,10 @@ export type OpenAsk = {
   /** how the latest of them wants its answer */
   form: ReplyForm;
   readonly since: number;
-  /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer */
-  settle?(outcome: 'right' | 'wrong' | 'unknown'): void;
+  /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer. Never rejects */
+  settle?(outcome: 'right' | 'wrong' | 'unknown'): Promise<void>;
+  /** its answer is here, and about to be sent; an answer may be announced twice */
+  answered?: boolean;
 };
 
 /** What the broker knows of one connection. */
@@ -34,6 +36,8 @@ export type Session = {
   readonly presented: Map<string, Proof>;
   /** the boxes of those that are known to be right */
   readonly vouchedFor: Set<string>;
+  /** the askId of the latest answer that was sent to it, whoever asked */
+  lastHeard: string | undefined;
   /** payloads that we are sending to it: nothing else may be forwarded */
   readonly sending: WeakSet<object>;
   /** sends a reply to this connection alone; resolves when it is written */
@@ -53,6 +57,7 @@ export function createSession(
     asks: new Map(),
     presented: new Map(),
     vouchedFor: new Set(),
+    lastHeard: undefined,
     sending,
     send(topic, payload) {
       sending.add(payload);

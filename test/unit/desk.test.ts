@@ -1,0 +1,100 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { createCounters } from '../../broker/counters.ts';
+import { createDesk } from '../../broker/desk.ts';
+import { createSession, type OpenAsk, prove } from '../../broker/session.ts';
+import { problems } from '../../protocol/problems.ts';
+import type { Answer } from '../../protocol/reply.ts';
+import type { SealedReply } from '../../queue/replies.ts';
+import { createLog } from '../../runtime/log.ts';
+import { sealer } from '../../sealing/replies.ts';
+
+const log = createLog('silent');
+const accepted: Answer = {
+  accepted: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
+};
+const later = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
+
+describe('the answer to a token that nobody vouched for', () => {
+  const desks: { close(): void }[] = [];
+  afterEach(() => {
+    for (const desk of desks.splice(0)) desk.close();
+  });
+
+  /** One question of a connection that subscribed waits; `announce` brings its answer, `settle` is the guess book's. */
+  async function waiting(settle: NonNullable<OpenAsk['settle']>, answer: Answer = accepted) {
+    let announce: (reply: SealedReply) => void = () => {};
+    const feed = {
+      listen: async (listener: typeof announce) => {
+        announce = listener;
+      },
+      fetch: async () => [],
+      close: async () => {},
+    };
+    const desk = createDesk({ feed, counters: createCounters(), log, now: Date.now, maxTokens: 4 });
+    desks.push(desk);
+    await desk.start();
+    const heard: { id?: string }[] = [];
+    const session = createSession(
+      undefined,
+      async (_topic, payload) => void heard.push(JSON.parse(payload.toString())),
+    );
+    session.serial = 'SN';
+    session.subscribed = true;
+    const proof = prove(session, 'SN', 'a token of the device');
+    const form = { format: 'pem' as const, id: 'mine' };
+    desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
+    const sealed = sealer.answer(proof.keys.publicKey, proof.box, answer);
+    return {
+      heard,
+      announce: () => announce({ askId: 'ask', box: proof.box, sealed }),
+      leave: () => desk.leave(session),
+    };
+  }
+
+  it('is heard only when what the guess costs is booked', async () => {
+    let booked = () => {};
+    const outcomes: string[] = [];
+    const ask = await waiting(
+      (outcome) => {
+        outcomes.push(outcome);
+        return new Promise((resolve) => {
+          booked = resolve;
+        });
+      },
+      { rejected: problems.invalidToken },
+    );
+    ask.announce();
+    await later();
+    expect([outcomes, ask.heard.length]).toEqual([['wrong'], 0]);
+    booked();
+    await expect.poll(() => ask.heard.length).toBe(1);
+  });
+
+  it('is heard once, with the id that was asked with, however often it is announced', async () => {
+    const outcomes: string[] = [];
+    const ask = await waiting((outcome) => {
+      outcomes.push(outcome);
+      return later();
+    });
+    ask.announce();
+    ask.announce();
+    await expect.poll(() => ask.heard).toMatchObject([{ status: 'accepted', id: 'mine' }]);
+    ask.announce();
+    await later();
+    expect(ask.heard).toHaveLength(1);
+    expect(outcomes).toEqual(['right']);
+  });
+
+  it('says what came of the guess, though the connection leaves before it is heard', async () => {
+    const outcomes: string[] = [];
+    const ask = await waiting((outcome) => {
+      outcomes.push(outcome);
+      return later();
+    });
+    ask.announce();
+    ask.leave();
+    await later();
+    await later();
+    expect([outcomes, ask.heard]).toEqual([['right'], []]);
+  });
+});
