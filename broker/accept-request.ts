@@ -71,7 +71,8 @@ async function store(
   intake: Intake,
 ): Promise<Accepted> {
   const { asks, desk, limits } = intake;
-  const form = { format: request.format, ...(request.id === undefined ? {} : { id: request.id }) };
+  const { format, encoding } = request;
+  const form = { format, encoding, ...(request.id === undefined ? {} : { id: request.id }) };
   const asked = {
     serial,
     tokenHash: proof.tokenHash,

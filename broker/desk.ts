@@ -10,9 +10,6 @@ import type { OpenAsk, Proof, Session } from './session.ts';
 const lookMs = 2000;
 const batch = 500;
 
-/** The form in which a connection that did not ask hears an answer. */
-const plainForm: ReplyForm = { format: 'pem' };
-
 /**
  * Where questions wait for their answers. It knows which connection asked what, and who presented which token; an answer
  * goes to the asker, and, when it is a certificate, to the others that presented the same token and subscribed.
@@ -88,7 +85,7 @@ export function createDesk(options: {
     const answer = proof && openAnswer(proof.keys, reply.box, reply.sealed);
     if (answer === undefined || !('accepted' in answer)) return;
     session.lastHeard = reply.askId;
-    send(session, answer, plainForm);
+    send(session, answer, { format: 'pem', encoding: session.encoding });
   }
 
   function send(session: Session, answer: Answer, form: ReplyForm): void {

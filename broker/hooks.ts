@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AedesOptions, AedesPublishPacket, AuthenticateError, Client, ConnectPacket } from 'aedes';
+import { encodingOf } from '../protocol/encoding.ts';
 import { encodeReply } from '../protocol/reply.ts';
 import { isSerial } from '../protocol/serial.ts';
 import { replyTopic } from '../protocol/topics.ts';
@@ -88,6 +89,8 @@ export function createHooks(options: {
     { payload, retain }: { payload: Buffer; retain: boolean },
   ): Promise<void> {
     counters.counts.requests++;
+    const encoding = encodingOf(payload);
+    session.encoding = encoding;
     const accepted =
       publication.kind === 'ack'
         ? await acceptAcknowledgement(session, publication.serial, payload, intake)
@@ -107,7 +110,7 @@ export function createHooks(options: {
       },
       'refused',
     );
-    const form = { format: 'pem' as const, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
+    const form = { format: 'pem' as const, encoding, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
     // where the device listens: the reply topic of the serial that it named. It goes to this connection only.
     await session.send(replyTopic(publication.serial), encodeReply({ rejected: accepted.problem }, form, intake.now()));
   }

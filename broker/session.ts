@@ -1,3 +1,4 @@
+import type { Encoding } from '../protocol/encoding.ts';
 import type { ReplyForm } from '../protocol/reply.ts';
 import { hashToken } from '../protocol/token.ts';
 import { boxOf } from '../queue/ask.ts';
@@ -36,6 +37,8 @@ export type Session = {
   readonly presented: Map<string, Proof>;
   /** the boxes of those that are known to be right */
   readonly vouchedFor: Set<string>;
+  /** of what it published last: an answer that belongs to no question of its own is written like that */
+  encoding: Encoding;
   /** the askId of the latest answer that was sent to it, whoever asked */
   lastHeard: string | undefined;
   /** payloads that we are sending to it: nothing else may be forwarded */
@@ -57,6 +60,7 @@ export function createSession(
     asks: new Map(),
     presented: new Map(),
     vouchedFor: new Set(),
+    encoding: 'json',
     lastHeard: undefined,
     sending,
     send(topic, payload) {

@@ -1,3 +1,4 @@
+import { writePayload } from './encoding.ts';
 import { type Problem, statusCodes } from './problems.ts';
 import type { Request } from './request.ts';
 
@@ -15,10 +16,10 @@ export type Credentials = {
 export type Answer = { readonly accepted: Credentials } | { readonly rejected: Problem };
 
 /** What of a request shapes the form of its reply. */
-export type ReplyForm = Pick<Request, 'id' | 'format'>;
+export type ReplyForm = Pick<Request, 'id' | 'format' | 'encoding'>;
 
 /**
- * The payload of a reply message, JSON. A rejection always has statusCode, errorCode and errorMessage, as in AWS IoT
+ * The payload of a reply message, in the encoding of its question. A rejection always has statusCode, errorCode and errorMessage, as in AWS IoT
  * Fleet Provisioning, so that one parser serves both.
  * @param now epoch milliseconds; sent as `time` (epoch seconds), for devices without a clock
  */
@@ -28,11 +29,11 @@ export function encodeReply(answer: Answer, form: ReplyForm, now: number): Buffe
     'accepted' in answer
       ? { status: 'accepted', ...id, ...accepted(answer.accepted, form), time: Math.floor(now / 1000) }
       : { status: 'rejected', ...id, ...rejected(answer.rejected) };
-  return Buffer.from(JSON.stringify(body));
+  return writePayload(body, form.encoding);
 }
 
 function accepted(credentials: Credentials, form: ReplyForm) {
-  const write = form.format === 'der' ? base64Der : (pem: string) => pem;
+  const write = writerOf(form);
   const { certificateId, certificatePem, privateKeyPem, thingName, endpoint, rootCaPem } = credentials;
   return {
     certificateId,
@@ -47,6 +48,11 @@ function accepted(credentials: Credentials, form: ReplyForm) {
 function rejected(reason: Problem) {
   const retry = reason.retryAfterSeconds === undefined ? {} : { retryAfter: reason.retryAfterSeconds };
   return { statusCode: statusCodes[reason.code], errorCode: reason.code, errorMessage: reason.message, ...retry };
+}
+
+function writerOf({ format, encoding }: ReplyForm): (pem: string) => string | Uint8Array {
+  if (format === 'pem') return (pem) => pem;
+  return encoding === 'json' ? base64Der : (pem) => Buffer.from(base64Der(pem), 'base64');
 }
 
 /** A PEM block without its armour (RFC 7468): base64 of the DER. */

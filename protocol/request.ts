@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type Encoding, encodingOf, readPayload } from './encoding.ts';
 import { type Problem, problem } from './problems.ts';
 
 /** Largest request payload, in bytes. */
@@ -10,10 +11,11 @@ export type KeyKind = 'rsa' | 'ec';
 export type Request = {
   readonly id?: string;
   readonly token?: string;
-  /** PEM or base64 DER as the device sent it, not yet verified */
+  /** PEM or base64 DER, not yet verified */
   readonly csr?: string;
   readonly key: KeyKind;
   readonly format: 'pem' | 'der';
+  readonly encoding: Encoding;
 };
 
 export type Parsed =
@@ -26,15 +28,17 @@ const text = (name: string) => z.string(`"${name}" must be a string`);
 const shape = z.object({
   id: text('id').max(36, '"id" has at most 36 characters').optional(),
   token: text('token').min(1, '"token" is empty').max(512, '"token" has at most 512 characters').optional(),
-  csr: text('csr').min(1, '"csr" is empty').optional(),
+  csr: z
+    .union([text('csr'), z.instanceof(Uint8Array)], '"csr" must be a string, or bytes in CBOR')
+    .transform((csr) => (typeof csr === 'string' ? csr : Buffer.from(csr).toString('base64')))
+    .pipe(z.string().min(1, '"csr" is empty'))
+    .optional(),
   key: z.enum(['rsa', 'ec'], '"key" must be "rsa" or "ec"').default('rsa'),
   format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
 });
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-
 /**
- * Reads a request payload. A refusal says what is wrong with it and carries the device's `id` where one could be read.
+ * Reads a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` where one could be read.
  * Error texts never quote the payload: it may hold a token.
  */
 export function parseRequest(payload: Uint8Array): Parsed {
@@ -42,12 +46,13 @@ export function parseRequest(payload: Uint8Array): Parsed {
     return refuse(
       problem('PayloadTooLarge', `the request has ${payload.byteLength} bytes; at most ${maxRequestBytes} are taken`),
     );
-  const value = decode(payload);
-  if (value === undefined) return refuse(problem('InvalidRequest', 'the payload is not valid JSON in UTF-8'));
+  const value = readPayload(payload);
+  if (value === undefined)
+    return refuse(problem('InvalidRequest', 'the payload is neither a JSON object in UTF-8 nor a CBOR map'));
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return refuse(problem('InvalidRequest', 'the payload must be a JSON object'));
+    return refuse(problem('InvalidRequest', 'the payload must be a JSON object or a CBOR map'));
   const result = shape.safeParse(value);
-  if (result.success) return { ok: true, request: withoutUndefined(result.data) };
+  if (result.success) return { ok: true, request: withoutUndefined(result.data, encodingOf(payload)) };
   const reasons = [...new Set(result.error.issues.map((issue) => issue.message))].join('; ');
   return refuse(problem('InvalidRequest', reasons), readId(value));
 }
@@ -56,20 +61,12 @@ function refuse(reason: Problem, id?: string): Parsed {
   return id === undefined ? { ok: false, problem: reason } : { ok: false, problem: reason, id };
 }
 
-function decode(payload: Uint8Array): unknown {
-  try {
-    return JSON.parse(utf8.decode(payload));
-  } catch {
-    return undefined;
-  }
-}
-
 function readId(value: object): string | undefined {
   const id = (value as { id?: unknown }).id;
   return typeof id === 'string' && id.length <= 36 ? id : undefined;
 }
 
-function withoutUndefined(data: z.infer<typeof shape>): Request {
+function withoutUndefined(data: z.infer<typeof shape>, encoding: Encoding): Request {
   const { id, token, csr, key, format } = data;
   return {
     ...(id === undefined ? {} : { id }),
@@ -77,5 +74,6 @@ function withoutUndefined(data: z.infer<typeof shape>): Request {
     ...(csr === undefined ? {} : { csr }),
     key,
     format,
+    encoding,
   };
 }

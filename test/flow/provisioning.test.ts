@@ -1,6 +1,8 @@
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { DescribeThingCommand, ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
+import { encode } from 'cborg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -47,6 +49,20 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     const { serial, token } = await gateway.enrol('unsubscribed');
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' }, { subscribe: false })).toMatchObject({
       status: 'accepted',
+    });
+  });
+
+  it('asks in CBOR, with its CSR as bytes, and hears CBOR, with certificates as bytes', async () => {
+    const { serial, token } = await gateway.enrol('speaks-cbor');
+    const { csrPem } = await makeDeviceKey(serial);
+    const csr = Buffer.from(csrPem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+    const request = Buffer.from(encode({ token, csr, id: 'c', format: 'der' }));
+    const reply = await askOnce(gateway.broker, serial, request);
+    expect(reply).toMatchObject({ status: 'accepted', id: 'c', thingName: serial });
+    const der = Buffer.from(reply.certificatePem as unknown as Uint8Array);
+    expect(createHash('sha256').update(der).digest('hex')).toBe(reply.certificateId);
+    expect(await askOnce(gateway.broker, serial, Buffer.from(encode({ token: 1 })))).toMatchObject({
+      errorCode: 'InvalidRequest',
     });
   });
 

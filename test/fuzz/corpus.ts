@@ -1,3 +1,4 @@
+import { encode } from 'cborg';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import type { Random } from '../chaos/random.ts';
 
@@ -28,13 +29,17 @@ export function publishPacket(topic: string, payload: Buffer, id: number): Buffe
 export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
-  const payloads = [
+  const messages = [
     { token },
     { token, key: 'ec', id: 'one', format: 'der' },
     { token, csr: csrPem },
-    { token, csr: csrPem.replace(/-----[^-]+-----|\s/g, ''), id: 'two' },
+    { token, csr: derOf(csrPem).toString('base64'), id: 'two' },
     { certificateId: '0'.repeat(64) },
-  ].map((payload) => Buffer.from(JSON.stringify(payload)));
+  ];
+  const payloads = [
+    ...messages.map((message) => Buffer.from(JSON.stringify(message))),
+    ...[...messages, { token, csr: derOf(csrPem), format: 'der' }].map((message) => Buffer.from(encode(message))),
+  ];
   const [request = Buffer.alloc(0)] = payloads;
   const streams = [
     Buffer.concat([
@@ -56,6 +61,10 @@ export async function createCorpus() {
   return { payloads, streams };
 }
 
+function derOf(pem: string): Buffer {
+  return Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+}
+
 const spice = [
   '__proto__',
   'constructor',
@@ -68,6 +77,7 @@ const spice = [
   '+',
   '$share/',
   '{"token":',
+  '\xbf\x9f',
 ];
 
 /** Spoils bytes in one to eight places: flips, cuts, doubles, inserts, and what has broken parsers before. */

@@ -1,4 +1,5 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
+import { readPayload } from '../../protocol/encoding.ts';
 import { replyTopic, requestTopic } from '../../protocol/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 
@@ -27,7 +28,7 @@ export async function connectDevice(
   const heard: { topic: string; reply: Reply }[] = [];
   const waiting: (() => void)[] = [];
   client.on('message', (topic, payload) => {
-    heard.push({ topic, reply: JSON.parse(payload.toString()) as Reply });
+    heard.push({ topic, reply: readPayload(payload) as Reply });
     for (const wake of waiting.splice(0)) wake();
   });
   return { client, heard, next: () => nextReply(client, heard, waiting) };

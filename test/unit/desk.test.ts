@@ -41,7 +41,7 @@ describe('the answer to a token that nobody vouched for', () => {
     session.serial = 'SN';
     session.subscribed = true;
     const proof = prove(session, 'SN', 'a token of the device');
-    const form = { format: 'pem' as const, id: 'mine' };
+    const form = { format: 'pem' as const, encoding: 'json' as const, id: 'mine' };
     desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
     const sealed = sealer.answer(proof.keys.publicKey, proof.box, answer);
     return {

@@ -1,15 +1,17 @@
+import { decode as decodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
 import { problem, statusCodes } from '../../protocol/problems.ts';
 import { encodeReply } from '../../protocol/reply.ts';
 
 const pem = '-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n';
 const credentials = { certificateId: 'id', certificatePem: pem, thingName: 'SN', endpoint: 'e', rootCaPem: pem };
+const json = { format: 'pem', encoding: 'json' } as const;
 const decode = (buffer: Buffer) => JSON.parse(buffer.toString()) as Record<string, unknown>;
 
 describe('a reply', () => {
   it('carries the credentials, the id of the request and the time in seconds', () => {
     expect(
-      decode(encodeReply({ accepted: { ...credentials, privateKeyPem: pem } }, { id: 'r', format: 'pem' }, 1500)),
+      decode(encodeReply({ accepted: { ...credentials, privateKeyPem: pem } }, { ...json, id: 'r' }, 1500)),
     ).toEqual({
       status: 'accepted',
       id: 'r',
@@ -24,20 +26,28 @@ describe('a reply', () => {
   });
 
   it('has no private key where the device made it', () => {
-    expect(decode(encodeReply({ accepted: credentials }, { format: 'pem' }, 0))).not.toHaveProperty('privateKey');
+    expect(decode(encodeReply({ accepted: credentials }, json, 0))).not.toHaveProperty('privateKey');
   });
 
   it('writes certificates as base64 of the DER where the device asked for it', () => {
-    expect(decode(encodeReply({ accepted: credentials }, { format: 'der' }, 0))).toMatchObject({
+    expect(decode(encodeReply({ accepted: credentials }, { ...json, format: 'der' }, 0))).toMatchObject({
       certificatePem: 'AAECAwQF',
       rootCa: 'AAECAwQF',
     });
   });
 
+  it('says the same in CBOR, and DER as bytes there, where the device asked in CBOR', () => {
+    const cbor = { ...json, encoding: 'cbor' } as const;
+    const plain = encodeReply({ accepted: credentials }, json, 0);
+    expect(decodeCbor(encodeReply({ accepted: credentials }, cbor, 0))).toEqual(decode(plain));
+    expect(decodeCbor(encodeReply({ accepted: credentials }, { ...cbor, format: 'der' }, 0))).toMatchObject({
+      certificatePem: new Uint8Array([0, 1, 2, 3, 4, 5]),
+      rootCa: new Uint8Array([0, 1, 2, 3, 4, 5]),
+    });
+  });
+
   it.each(Object.entries(statusCodes))('always has all three error fields: %s %i', (code, statusCode) => {
-    const reply = decode(
-      encodeReply({ rejected: problem(code as keyof typeof statusCodes, 'why') }, { format: 'pem' }, 0),
-    );
+    const reply = decode(encodeReply({ rejected: problem(code as keyof typeof statusCodes, 'why') }, json, 0));
     expect(reply).toEqual({ status: 'rejected', statusCode, errorCode: code, errorMessage: 'why' });
   });
 });

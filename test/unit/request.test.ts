@@ -1,3 +1,4 @@
+import { encode } from 'cborg';
 import { describe, expect, it } from 'vitest';
 import { maxRequestBytes, parseRequest } from '../../protocol/request.ts';
 
@@ -6,11 +7,14 @@ const secret = 'a-token-that-must-not-be-quoted';
 
 describe('a request', () => {
   it('needs a token only, and has defaults for the rest', () => {
-    expect(parse(`{"token":"${secret}"}`)).toEqual({ ok: true, request: { token: secret, key: 'rsa', format: 'pem' } });
+    expect(parse(`{"token":"${secret}"}`)).toEqual({
+      ok: true,
+      request: { token: secret, key: 'rsa', format: 'pem', encoding: 'json' },
+    });
   });
 
   it('may be empty of a token, which CONNECT may have carried', () => {
-    expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem' } });
+    expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem', encoding: 'json' } });
   });
 
   it('may have keys that nobody knows yet', () => {
@@ -54,5 +58,51 @@ describe('a request', () => {
 
   it('gets its id back in a refusal, where one could be read', () => {
     expect(parse('{"id":"r-1","token":5}')).toMatchObject({ ok: false, id: 'r-1' });
+  });
+});
+
+describe('a request in CBOR', () => {
+  it('is a map with the same keys, and may have its CSR as bytes', () => {
+    const [token, csr] = [secret, new Uint8Array([0x30, 0x01])];
+    expect(parseRequest(encode({ token, id: 'r', key: 'ec', format: 'der', later: [1], csr }))).toEqual({
+      ok: true,
+      request: { token, id: 'r', key: 'ec', format: 'der', csr: 'MAE=', encoding: 'cbor' },
+    });
+  });
+
+  it('may be of indefinite length', () => {
+    const map = Buffer.concat([Buffer.from([0xbf]), encode('token'), encode(secret), Buffer.from([0xff])]);
+    expect(parseRequest(map)).toMatchObject({ ok: true, request: { token: secret } });
+  });
+
+  it('takes no key for another: bytes, numbers and lists that read like one are unknown keys', () => {
+    const map = new Map<unknown, unknown>([
+      [Buffer.from('token'), secret],
+      [['token'], secret],
+      [7, secret],
+    ]);
+    expect(parseRequest(encode(map))).toEqual({
+      ok: true,
+      request: { key: 'rsa', format: 'pem', encoding: 'cbor' },
+    });
+  });
+
+  it('gets its id back in a refusal', () => {
+    expect(parseRequest(encode({ id: 'r-1', token: 5 }))).toMatchObject({ ok: false, id: 'r-1' });
+  });
+
+  it.each([
+    ['half a map', encode({ token: secret }).subarray(0, 12)],
+    ['two maps', Buffer.concat([encode({ token: secret }), encode({})])],
+    ['a map with a key twice', Buffer.concat([Buffer.from([0xa2]), ...Array(4).fill(encode('token'))])],
+    ['a map that announces more than there is', Buffer.from([0xbb, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff])],
+    ['a map in a tag', Buffer.from([0xa1, 0x61, 0x61, 0xc1, 0x01])],
+    ['bytes as token', encode({ token: Buffer.from(secret) })],
+    ['a number as CSR', encode({ token: secret, csr: 1 })],
+    ['text that is not UTF-8', Buffer.from([0xa1, 0x62, 0xc0, 0xaf, 0x01])],
+  ])('is refused when it is %s, without quoting it', (_name, payload) => {
+    const parsed = parseRequest(payload);
+    expect(parsed).toMatchObject({ ok: false, problem: { code: 'InvalidRequest' } });
+    expect(JSON.stringify(parsed)).not.toContain(secret);
   });
 });

@@ -3,14 +3,18 @@ import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-describe.skipIf(lacks('redis-server'))('a request whose JSON is hostile', () => {
+/** A CBOR map of one or more pairs, written by hand: no encoder writes what is below. */
+const map = (pairs: number, ...parts: number[][]) => Buffer.from([0xa0 + pairs, ...parts.flat()]);
+const text = (value: string) => [0x60 + value.length, ...Buffer.from(value)];
+
+describe.skipIf(lacks('redis-server'))('a request whose payload is hostile', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
   });
   afterAll(() => gateway?.close());
 
-  it.each<[string, string]>([
+  it.each<[string, string | Buffer]>([
     [
       'has prototype pollution keys',
       '{"__proto__":{"key":"ec","polluted":1},"constructor":{"prototype":{"polluted":1}},"token":1}',
@@ -20,6 +24,26 @@ describe.skipIf(lacks('redis-server'))('a request whose JSON is hostile', () => 
     ['has a key twice', '{"token":"a","token":{"x":1}}'],
     ['is a number with a million digits of exponent', '{"token":1e999999}'],
     ['has a lone surrogate', '{"token":"\\ud800"}'],
+    [
+      'has prototype pollution keys in CBOR',
+      map(
+        3,
+        text('__proto__'),
+        [...map(1, text('polluted'), [1])],
+        text('constructor'),
+        [...map(1, text('polluted'), [1])],
+        text('token'),
+        [1],
+      ),
+    ],
+    ['is nested eight thousand deep in CBOR', map(1, text('token'), Array(8000).fill(0x81), [1])],
+    [
+      'is nested eight thousand maps deep in CBOR',
+      map(1, text('token'), Array(2600).fill([0xa1, 0x61, 0x61]).flat(), [1]),
+    ],
+    ['announces a text of 4 GiB in CBOR', map(1, text('token'), [0x7a, 0xff, 0xff, 0xff, 0xff])],
+    ['announces a list of 2⁶⁴ entries in CBOR', map(1, text('token'), [0x9b, ...Array(8).fill(0xff)])],
+    ['has a key twice in CBOR', map(2, text('token'), text('a'), text('token'), [1])],
   ])('is refused, and changes nothing, when it %s', async (_what, request) => {
     const reply = await askOnce(gateway.broker, 'hostile', request);
     expect(reply).toMatchObject({ status: 'rejected', errorCode: expect.stringMatching(/^Invalid(Request|Token)$/) });
