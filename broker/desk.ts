@@ -1,5 +1,6 @@
 import { type Answer, encodeReply, type ReplyForm } from '../protocol/reply.ts';
 import { replyTopic } from '../protocol/topics.ts';
+import type { GuessOutcome } from '../queue/guesses.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
@@ -64,11 +65,11 @@ export function createDesk(options: {
       return;
     }
     ask.answered = true;
-    const wrong = 'rejected' in answer && answer.rejected.code === 'InvalidToken';
-    if (!wrong) session.vouchedFor.add(ask.proof.box);
+    const outcome = outcomeOf(answer);
+    if (outcome === 'right') session.vouchedFor.add(ask.proof.box);
     // what a guess costs is booked before its outcome is heard: neither a device that turned out to be right, nor who
     // guesses again at once, is treated by what was so before
-    await ask.settle?.(wrong ? 'wrong' : 'right');
+    await ask.settle?.(outcome);
     if (session.asks.get(ask.askId) !== ask) return;
     withdraw(session, ask.askId);
     session.lastHeard = ask.askId;
@@ -151,6 +152,14 @@ export function createDesk(options: {
       clearInterval(timer);
     },
   };
+}
+
+/** What an answer says of the token. Where AWS is away, it may not have been looked at. */
+function outcomeOf(answer: Answer): GuessOutcome {
+  if ('accepted' in answer) return 'right';
+  const { code } = answer.rejected;
+  if (code === 'InvalidToken') return 'wrong';
+  return code === 'UpstreamUnavailable' ? 'unknown' : 'right';
 }
 
 export type Desk = ReturnType<typeof createDesk>;

@@ -2,6 +2,7 @@ import type { Encoding } from '../protocol/encoding.ts';
 import type { ReplyForm } from '../protocol/reply.ts';
 import { hashToken } from '../protocol/token.ts';
 import { boxOf } from '../queue/ask.ts';
+import type { GuessOutcome } from '../queue/guesses.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
 import type { PskProof } from './tls/psk.ts';
 
@@ -18,7 +19,7 @@ export type OpenAsk = {
   form: ReplyForm;
   readonly since: number;
   /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer. Never rejects */
-  settle?(outcome: 'right' | 'wrong' | 'unknown'): Promise<void>;
+  settle?(outcome: GuessOutcome): Promise<void>;
   /** its answer is here, and about to be sent; an answer may be announced twice */
   answered?: boolean;
 };

@@ -15,8 +15,11 @@ export interface GuessBook {
   close(): Promise<void>;
 }
 
+/** What came of a guess; `unknown` when nobody waited for the answer, or it does not say. */
+export type GuessOutcome = 'right' | 'wrong' | 'unknown';
+
 export type Guess =
-  | { readonly verdict: 'go'; settle(outcome: 'right' | 'wrong' | 'unknown'): Promise<void> }
+  | { readonly verdict: 'go'; settle(outcome: GuessOutcome): Promise<void> }
   | { readonly verdict: 'wrong' }
   | { readonly verdict: 'wait'; readonly seconds: number };
 

@@ -14,6 +14,12 @@ if consumed < 0 then redis.call('set', KEYS[1], 0); consumed = 0 end
 if consumed <= tonumber(ARGV[3]) then redis.call('expire', KEYS[1], ARGV[2]) end
 return {consumed, redis.call('pttl', KEYS[1])}`;
 
+/** How long a broker may take to find out whether a token may be tried, in seconds; longer only if it dies meanwhile. */
+const askingSeconds = 10;
+
+/** What is known of a token. `asking`: it is not decided yet whether it may be tried at all. */
+type Known = 'asking' | 'open' | 'wrong' | 'right';
+
 /** The guess book in Redis. Every key ends by itself. */
 export function createGuessBook(redisUrl: string, log: Log, limits: Partial<GuessLimits> = {}): GuessBook {
   const { perSerial, serialSeconds, pauseSeconds, wrongPerAddress, maxAddressPauseSeconds, perSecond } = {
@@ -67,6 +73,12 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
     return undefined;
   }
 
+  /** A token that was tried before is no new guess, but still work, until it is known to be right. */
+  async function mayRepeat(known: Known | null, address: string): Promise<{ waitMs: number } | undefined> {
+    const waitMs = known === 'right' ? 0 : await pausedMs(`address ${address}`);
+    return waitMs > 0 ? { waitMs } : undefined;
+  }
+
   async function punish(address: string): Promise<void> {
     if ('taken' in (await take(addresses, address))) return;
     // the guesses that were under way when the limit was reached are one transgression
@@ -78,18 +90,22 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
   return {
     async begin(serial, tokenHash, address): Promise<Guess> {
       // one token, however often and wherever it is tried, is one guess
-      const seen = `${keyPrefix}:guess:seen:${boxOf(serial, tokenHash)}`;
-      const first = (await redis.set(seen, 'open', 'EX', serialSeconds, 'NX')) === 'OK';
-      if (!first && (await redis.get(seen)) === 'wrong') return { verdict: 'wrong' };
-      const wait = first ? await mayTry(serial, address) : undefined;
-      if (wait !== undefined) {
-        await redis.del(seen);
-        return { verdict: 'wait', seconds: Math.ceil(wait.waitMs / 1000) };
-      }
+      const key = `${keyPrefix}:guess:seen:${boxOf(serial, tokenHash)}`;
+      const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
+      const first = (await redis.set(key, 'asking' satisfies Known, 'EX', askingSeconds, 'NX')) === 'OK';
+      const known = first ? 'asking' : ((await redis.get(key)) as Known | null);
+      if (known === 'wrong') return { verdict: 'wrong' };
+      // nobody follows through a door that is not open yet
+      if (!first && (known === 'asking' || known === null)) return { verdict: 'wait', seconds: 1 };
+
+      const wait = first ? await mayTry(serial, address) : await mayRepeat(known, address);
+      if (first && wait === undefined) await remember('open');
+      if (first && wait !== undefined) await redis.del(key);
+      if (wait !== undefined) return { verdict: 'wait', seconds: Math.ceil(wait.waitMs / 1000) };
       return {
         verdict: 'go',
         async settle(outcome) {
-          if (outcome === 'wrong') await redis.set(seen, 'wrong', 'EX', serialSeconds);
+          if (outcome !== 'unknown') await remember(outcome);
           if (outcome === 'right' && first) {
             await serials.reward(serial);
             await pauses.delete(`serial ${serial}`);

@@ -97,6 +97,30 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(await keys.get('{cvm}:guess:serial:SN')).toBe('1');
   });
 
+  it('are not evaluated before it is decided that they may be, however many ask at once', async () => {
+    const two = [await ready({ pauseSeconds: 1 }), await ready({ pauseSeconds: 1 })];
+    const verdicts = await Promise.all(
+      Array.from({ length: 200 }, async (_, index) => {
+        const token = hashToken(`one of many ${index}`);
+        const twice = await Promise.all(two.map((book) => book.begin('SN', token, '10.0.0.1')));
+        return twice.some(({ verdict }) => verdict === 'go');
+      }),
+    );
+    expect(verdicts.filter((evaluated) => evaluated).length).toBeLessThanOrEqual(5);
+  });
+
+  it('with a token that is still open wait where their address must; with one that is known to be right they do not', async () => {
+    const book = await ready({ wrongPerAddress: 1 });
+    const [open, right] = [hashToken('open'), hashToken('right')];
+    await book.begin('one', open, 'a');
+    const found = await book.begin('two', right, 'a');
+    if (found.verdict === 'go') await found.settle('right');
+    for (const serial of ['three', 'four']) await guess(book, serial, 'a');
+    expect((await book.begin('one', open, 'a')).verdict).toBe('wait');
+    expect((await book.begin('one', open, 'b')).verdict).toBe('go');
+    expect((await book.begin('two', right, 'a')).verdict).toBe('go');
+  });
+
   it('that turn out to be right cost nothing', async () => {
     const book = await ready({ perSerial: 1 });
     const found = await book.begin('SN', hashToken('right'), 'a');
