@@ -11,7 +11,7 @@ import { checkCsr } from './csr.ts';
 import type { Desk } from './desk.ts';
 import type { Limits } from './limits.ts';
 import type { Roster } from './roster.ts';
-import { type OpenAsk, type Proof, prove, type Session } from './session.ts';
+import { type OpenAsk, type Proof, prove, type Session, vouchFor } from './session.ts';
 
 export type Intake = {
   readonly asks: AskQueue;
@@ -34,6 +34,18 @@ const noToken = problem(
   'the request has no token: put it into the payload as "token", or into CONNECT as the password with the serial as user name',
 );
 
+type Message = { readonly payload: Uint8Array; readonly retain: boolean };
+
+/** A connection speaks for the first serial that it names. @returns why this message is not for it to send */
+function bind(session: Session, named: string, { retain }: Message): Problem | undefined {
+  if (!isSerial(named)) return problem('InvalidRequest', serialRule);
+  if (session.serial !== undefined && session.serial !== named) return problems.otherDevice;
+  session.serial = named;
+  return retain
+    ? problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off')
+    : undefined;
+}
+
 /**
  * Takes one request in: parse, check the CSR, hash the token, store. It resolves only when the request is stored or
  * refused, since the PUBACK that follows is a promise.
@@ -43,15 +55,11 @@ const noToken = problem(
 export async function acceptRequest(
   session: Session,
   named: string,
-  message: { payload: Uint8Array; retain: boolean },
+  message: Message,
   intake: Intake,
 ): Promise<Accepted> {
-  if (!isSerial(named)) return refuse(problem('InvalidRequest', serialRule));
-  if (session.serial !== undefined && session.serial !== named) return refuse(problems.otherDevice);
-  session.serial = named;
-  if (message.retain)
-    return refuse(problem('InvalidRequest', 'a request must not be retained: publish it with the retain flag off'));
-
+  const unfit = bind(session, named, message);
+  if (unfit !== undefined) return refuse(unfit);
   const parsed = parseRequest(message.payload);
   if (!parsed.ok) return refuse(parsed.problem, parsed.id);
   const { request } = parsed;
@@ -107,8 +115,15 @@ async function store(
 }
 
 /** Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. */
-function isVouchedFor(session: Session, serial: string, proof: Proof, { roster }: Intake): boolean {
-  return session.vouchedFor.has(proof.box) || roster.fits(serial, proof.tokenHash);
+export function isVouchedFor(
+  session: Session,
+  serial: string,
+  proof: Proof,
+  { roster }: Pick<Intake, 'roster'>,
+): boolean {
+  if (!session.vouchedFor.has(proof.box) && !roster.fits(serial, proof.tokenHash)) return false;
+  vouchFor(session, proof.box);
+  return true;
 }
 
 /**
@@ -143,11 +158,12 @@ async function vouch(
 export async function acceptAcknowledgement(
   session: Session,
   named: string,
-  payload: Uint8Array,
+  message: Message,
   intake: Intake,
 ): Promise<Accepted> {
-  if (session.serial !== named) return refuse(problems.otherDevice);
-  const certificateId = parseAcknowledgement(payload);
+  const unfit = bind(session, named, message);
+  if (unfit !== undefined) return refuse(unfit);
+  const certificateId = parseAcknowledgement(message.payload);
   if (certificateId === undefined)
     return refuse(
       problem(

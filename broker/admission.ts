@@ -13,72 +13,95 @@ export type AdmissionLimits = {
   readonly maxPendingPerAddress: number;
 };
 
-/** The connection of one socket, from its first packet to its end. */
+/** The place of one connection, from its first packet to its end. Each step may be repeated, and none goes back. */
 export type Ticket = {
-  /** It has come as far as its CONNECT: no longer one that only holds a place. */
+  /** It has come as far as its CONNECT. */
   connected(): void;
+  /** It has proved the token of a device of this site: from now on it is not cut for the sake of another. */
+  proven(): void;
   closed(): void;
 };
 
+type Place = { readonly socket: Admitted; readonly of: Address };
+type Address = { readonly name: string; all: number; pending: number };
+
 /**
- * Who may connect. Connections that have said nothing cost an attacker nothing, so they are few, and when there is no
- * place left the oldest of them goes: an honest device needs its place for a moment, one that is slow on purpose for as
- * long as it can. Devices that are being served are not touched.
+ * Who may connect. Connections that have said nothing cost an attacker nothing, so they are few. When there is no place
+ * left, the oldest of those goes that has come the least far: before its CONNECT, then without having proved a token. An
+ * honest device needs such a place for a moment, one that is slow on purpose for as long as it can. Devices that have
+ * proved their token are not touched.
  */
 export function createAdmission(limits: AdmissionLimits) {
-  /** in the order in which they came */
-  const pending = new Map<Admitted, string>();
-  const open = new Map<string, { all: number; pending: number }>();
-  let all = 0;
+  /** those that may have to go, in the order in which they came that far */
+  const [pending, unproven] = [new Set<Place>(), new Set<Place>()];
+  const addresses = new Map<string, Address>();
+  const open = new Set<Place>();
   const counts = { refused: 0, evicted: 0 };
 
-  function leavePending(socket: Admitted, group: string): void {
-    if (!pending.delete(socket)) return;
-    const of = open.get(group);
-    if (of !== undefined) of.pending--;
+  function leavePending(place: Place): void {
+    if (pending.delete(place)) place.of.pending--;
   }
 
-  function evict(group?: string): void {
-    for (const [socket, of] of pending) {
-      if (group !== undefined && of !== group) continue;
-      counts.evicted++;
-      leavePending(socket, of);
-      socket.destroy();
-      return;
-    }
+  function close(place: Place): void {
+    leavePending(place);
+    unproven.delete(place);
+    if (!open.delete(place)) return;
+    place.of.all--;
+    if (place.of.all === 0) addresses.delete(place.of.name);
+  }
+
+  /** Makes a place free, of one address or of anybody. @returns whether there was one */
+  function evict(from: readonly Set<Place>[], of?: Address): boolean {
+    for (const places of from)
+      for (const place of places) {
+        if (of !== undefined && place.of !== of) continue;
+        counts.evicted++;
+        close(place);
+        place.socket.destroy();
+        return true;
+      }
+    return false;
+  }
+
+  /** @returns false when nobody may have to go for it */
+  function makeRoom(of: Address): boolean {
+    const mayGo = [pending, unproven];
+    if (of.all >= limits.maxConnectionsPerAddress && !evict(mayGo, of)) return false;
+    if (open.size >= limits.maxConnections && !evict(mayGo)) return false;
+    if (of.pending >= limits.maxPendingPerAddress) evict([pending], of);
+    else if (pending.size >= limits.maxPending) evict([pending]);
+    return true;
   }
 
   return {
     /** @returns undefined when there is no place for it; whoever asked cuts it then */
-    admit(socket: Admitted, address: string | undefined): Ticket | undefined {
-      const group = groupOf(address);
-      const of = open.get(group) ?? { all: 0, pending: 0 };
-      if (all >= limits.maxConnections || of.all >= limits.maxConnectionsPerAddress) {
+    admit(socket: Admitted, remoteAddress: string | undefined): Ticket | undefined {
+      const name = groupOf(remoteAddress);
+      const of = addresses.get(name) ?? { name, all: 0, pending: 0 };
+      if (!makeRoom(of)) {
         counts.refused++;
         return undefined;
       }
-      if (of.pending >= limits.maxPendingPerAddress) evict(group);
-      else if (pending.size >= limits.maxPending) evict();
-      all++;
+      const place = { socket, of };
       of.all++;
       of.pending++;
-      open.set(group, of);
-      pending.set(socket, group);
-      let ended = false;
+      addresses.set(name, of);
+      open.add(place);
+      pending.add(place);
       return {
-        connected: () => leavePending(socket, group),
-        closed() {
-          if (ended) return;
-          ended = true;
-          leavePending(socket, group);
-          all--;
-          of.all--;
-          if (of.all === 0) open.delete(group);
+        connected() {
+          if (pending.has(place)) unproven.add(place);
+          leavePending(place);
         },
+        proven() {
+          leavePending(place);
+          unproven.delete(place);
+        },
+        closed: () => close(place),
       };
     },
-    /** how many are open, wait for their CONNECT, were refused a place, and lost theirs */
-    counts: () => ({ open: all, pending: pending.size, ...counts }),
+    /** how many are open, wait for their CONNECT, have proved nothing after it, were refused a place, and lost theirs */
+    counts: () => ({ open: open.size, pending: pending.size, unproven: unproven.size, ...counts }),
   };
 }
 

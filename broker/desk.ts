@@ -5,7 +5,7 @@ import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Counters } from './counters.ts';
-import type { OpenAsk, Proof, Session } from './session.ts';
+import { type OpenAsk, type Proof, type Session, vouchFor } from './session.ts';
 
 /** How often the answers that are still owed are looked for, and for how long one waits for its announcement, in ms. */
 const lookMs = 2000;
@@ -66,7 +66,7 @@ export function createDesk(options: {
     }
     ask.answered = true;
     const outcome = outcomeOf(answer);
-    if (outcome === 'right') session.vouchedFor.add(ask.proof.box);
+    if (outcome === 'right') vouchFor(session, ask.proof.box);
     // what a guess costs is booked before its outcome is heard: neither a device that turned out to be right, nor who
     // guesses again at once, is treated by what was so before
     await ask.settle?.(outcome);

@@ -6,11 +6,11 @@ import { isSerial } from '../protocol/serial.ts';
 import { replyTopic } from '../protocol/topics.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { acceptAcknowledgement, acceptRequest, type Intake } from './accept-request.ts';
+import { acceptAcknowledgement, acceptRequest, type Intake, isVouchedFor } from './accept-request.ts';
 import { judgePublish, judgeSubscribe, type Publication } from './access.ts';
 import type { Counters } from './counters.ts';
 import type { RefusalRecord } from './refusal-record.ts';
-import { createSession, proofOf, prove, type Session } from './session.ts';
+import { createSession, proofOf, prove, type Session, vouchFor } from './session.ts';
 import type { PskProof } from './tls/psk.ts';
 
 type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
@@ -29,11 +29,13 @@ export function createHooks(options: {
   intake: Intake;
   /** what the TLS handshake of this stream has proven */
   provenBy(stream: object): PskProof | undefined;
+  /** this stream's connection has proved a token */
+  onProven(stream: object): void;
   refusals: RefusalRecord;
   counters: Counters;
   log: Log;
 }): Hooks {
-  const { intake, provenBy, refusals, counters, log } = options;
+  const { intake, provenBy, onProven, refusals, counters, log } = options;
   const sessions = new WeakMap<Client, Session>();
   const hookMs = intake.limits.storeMs + 1000;
 
@@ -53,13 +55,17 @@ export function createHooks(options: {
 
   function begin(client: Client): Session {
     const { remoteAddress } = client.conn as { remoteAddress?: string };
-    const session = createSession(remoteAddress, (topic, payload) => writeTo(client, topic, payload));
+    const session = createSession(
+      remoteAddress,
+      (topic, payload) => writeTo(client, topic, payload),
+      () => onProven(client.conn),
+    );
     sessions.set(client, session);
     const proven = provenBy(client.conn);
     if (proven !== undefined) {
       session.serial = proven.serial;
       session.proof = proofOf(proven);
-      session.vouchedFor.add(session.proof.box);
+      vouchFor(session, session.proof.box);
       proven.keys.psk.fill(0);
       proven.keys.replySeed.fill(0);
       intake.desk.present(session, session.proof);
@@ -93,7 +99,7 @@ export function createHooks(options: {
     session.encoding = encoding;
     const accepted =
       publication.kind === 'ack'
-        ? await acceptAcknowledgement(session, publication.serial, payload, intake)
+        ? await acceptAcknowledgement(session, publication.serial, { payload, retain }, intake)
         : await acceptRequest(session, publication.serial, { payload, retain }, intake);
     if (accepted.outcome === 'stored') {
       counters.counts.stored++;
@@ -153,6 +159,8 @@ export function createHooks(options: {
           session.proof = prove(session, username, password.toString());
           password.fill(0);
           intake.desk.present(session, session.proof);
+          // who is on the roster has its place from here on
+          isVouchedFor(session, username, session.proof, intake);
           done(null, true);
         },
       );

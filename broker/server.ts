@@ -67,10 +67,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   /** by the stream that aedes sees */
   const proofs = new WeakMap<object, PskProof>();
   const provenBy = (stream: object) => proofs.get(stream);
+  const tickets = new WeakMap<object, Ticket>();
   const refusals = createRefusalRecord(audit, now);
   const hooks = createHooks({
     intake: { asks, desk, roster, guesses, limits, log, now, newId },
     provenBy,
+    onProven: (stream) => tickets.get(stream)?.proven(),
     refusals,
     counters,
     log,
@@ -88,7 +90,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   await aedes.listen();
 
   const admission = createAdmission(limits);
-  const tickets = new WeakMap<object, Ticket>();
   aedes.on('client', (client) => tickets.get(client.conn)?.connected());
 
   const sockets = new Set<Socket>();

@@ -36,8 +36,10 @@ export type Session = {
   readonly asks: Map<string, OpenAsk>;
   /** what this connection presented so far, by box, oldest first */
   readonly presented: Map<string, Proof>;
-  /** the boxes of those that are known to be right */
+  /** the boxes of those that are known to be right; `vouchFor` adds to them */
   readonly vouchedFor: Set<string>;
+  /** says that this connection has proved a token */
+  proven(): void;
   /** of what it published last: an answer that belongs to no question of its own is written like that */
   encoding: Encoding;
   /** the askId of the latest answer that was sent to it, whoever asked */
@@ -51,6 +53,7 @@ export type Session = {
 export function createSession(
   remoteAddress: string | undefined,
   write: (topic: string, payload: Buffer) => Promise<void>,
+  proven: () => void = () => {},
 ): Session {
   const sending = new WeakSet<object>();
   return {
@@ -61,6 +64,7 @@ export function createSession(
     asks: new Map(),
     presented: new Map(),
     vouchedFor: new Set(),
+    proven,
     encoding: 'json',
     lastHeard: undefined,
     sending,
@@ -76,6 +80,12 @@ export function prove(session: Session, serial: string, token: string): Proof {
   const tokenHash = hashToken(token);
   const box = boxOf(serial, tokenHash);
   return session.presented.get(box) ?? { tokenHash, box, keys: deriveReplyKeys(serial, token) };
+}
+
+/** This token is known to be right: whoever presented it is a device of this site. */
+export function vouchFor(session: Session, box: string): void {
+  session.vouchedFor.add(box);
+  session.proven();
 }
 
 /** What a TLS handshake by pre-shared key has proven: the token is known to be right, without having been seen. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
 import { boxOf } from './ask.ts';
@@ -73,8 +74,19 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
     return undefined;
   }
 
+  /** Nobody follows through a door that is not open yet: who comes second waits for what is decided of the first. */
+  async function ask(key: string): Promise<Known | 'new'> {
+    for (let patience = 20; patience > 0; patience--) {
+      if ((await redis.set(key, 'asking' satisfies Known, 'EX', askingSeconds, 'NX')) === 'OK') return 'new';
+      const known = (await redis.get(key)) as Known | null;
+      if (known !== null && known !== 'asking') return known;
+      await sleep(50);
+    }
+    return 'asking';
+  }
+
   /** A token that was tried before is no new guess, but still work, until it is known to be right. */
-  async function mayRepeat(known: Known | null, address: string): Promise<{ waitMs: number } | undefined> {
+  async function mayRepeat(known: Known, address: string): Promise<{ waitMs: number } | undefined> {
     const waitMs = known === 'right' ? 0 : await pausedMs(`address ${address}`);
     return waitMs > 0 ? { waitMs } : undefined;
   }
@@ -92,12 +104,11 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
       // one token, however often and wherever it is tried, is one guess
       const key = `${keyPrefix}:guess:seen:${boxOf(serial, tokenHash)}`;
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
-      const first = (await redis.set(key, 'asking' satisfies Known, 'EX', askingSeconds, 'NX')) === 'OK';
-      const known = first ? 'asking' : ((await redis.get(key)) as Known | null);
+      const known = await ask(key);
       if (known === 'wrong') return { verdict: 'wrong' };
-      // nobody follows through a door that is not open yet
-      if (!first && (known === 'asking' || known === null)) return { verdict: 'wait', seconds: 1 };
+      if (known === 'asking') return { verdict: 'wait', seconds: 1 };
 
+      const first = known === 'new';
       const wait = first ? await mayTry(serial, address) : await mayRepeat(known, address);
       if (first && wait === undefined) await remember('open');
       if (first && wait !== undefined) await redis.del(key);

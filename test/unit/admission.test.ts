@@ -31,28 +31,71 @@ describe('admission', () => {
     expect(admission.counts()).toMatchObject({ pending: 5, evicted: 1 });
   });
 
-  it('never cuts a connection that came to its CONNECT', () => {
+  it('cuts the oldest that has proved nothing after its CONNECT, when no other place is left', () => {
+    const admission = createAdmission(limits);
+    const idle = Array.from({ length: 10 }, socket);
+    for (const [index, each] of idle.entries()) admission.admit(each, `10.0.0.${index}`)?.connected();
+    const silent = socket();
+    admission.admit(silent, '10.0.1.1');
+    expect(idle.map(({ cut }) => cut)).toEqual([true, ...Array(9).fill(false)]);
+    // who has not even come to its CONNECT goes first
+    expect(admission.admit(socket(), '10.0.1.2')).toBeDefined();
+    expect(silent.cut).toBe(true);
+    expect(idle.filter(({ cut }) => cut)).toHaveLength(1);
+    expect(admission.counts()).toMatchObject({ open: 10, evicted: 2, refused: 0 });
+  });
+
+  it('makes an address that has all its places give one of its own', () => {
+    const admission = createAdmission(limits);
+    const [stranger, ...own] = [socket(), socket(), socket(), socket(), socket()];
+    admission.admit(stranger as never, '10.0.9.9')?.connected();
+    for (const each of own) admission.admit(each, '10.0.0.1')?.connected();
+    expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
+    expect([stranger?.cut, ...own.map(({ cut }) => cut)]).toEqual([false, true, false, false, false]);
+  });
+
+  it('never cuts a connection that has proved its token', () => {
     const admission = createAdmission(limits);
     const device = socket();
-    admission.admit(device, '10.0.0.1')?.connected();
+    const ticket = admission.admit(device, '10.0.0.1');
+    ticket?.connected();
+    ticket?.proven();
+    ticket?.connected();
     for (let count = 0; count < 100; count++) admission.admit(socket(), `10.1.0.${count}`)?.closed();
-    for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`);
+    for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`)?.connected();
+    for (let count = 0; count < 20; count++) admission.admit(socket(), '10.0.0.1')?.connected();
     expect(device.cut).toBe(false);
   });
 
   it('refuses more than one address may have, and more than there may be; places become free again', () => {
     const admission = createAdmission(limits);
-    const tickets = Array.from({ length: 4 }, () => admission.admit(socket(), '10.0.0.1'));
-    for (const ticket of tickets) ticket?.connected();
+    const enter = () => {
+      const ticket = admission.admit(socket(), '10.0.0.1');
+      ticket?.proven();
+      return ticket;
+    };
+    const tickets = Array.from({ length: 4 }, enter);
     expect(admission.admit(socket(), '10.0.0.1')).toBeUndefined();
     expect(admission.admit(socket(), '10.0.0.2')).toBeDefined();
     tickets[0]?.closed();
     tickets[0]?.closed();
     expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
     expect(admission.counts()).toMatchObject({ open: 5, refused: 1 });
-    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.connected();
-    expect(admission.counts().open).toBe(10);
+    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.proven();
+    expect(admission.counts()).toMatchObject({ open: 10, pending: 0, unproven: 0 });
     expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
+  });
+
+  it('forgets a connection that was cut, and takes its end for nothing', () => {
+    const admission = createAdmission({ ...limits, maxConnections: 1 });
+    const first = admission.admit(socket(), '10.0.0.1');
+    const second = admission.admit(socket(), '10.0.0.2');
+    first?.closed();
+    first?.connected();
+    first?.proven();
+    expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unproven: 0 });
+    second?.closed();
+    expect(admission.counts()).toMatchObject({ open: 0, pending: 0 });
   });
 
   it.each([
@@ -61,7 +104,7 @@ describe('admission', () => {
     ['fe80::1', 'fe80:0:0:0:1:2:3:4'],
   ])('takes %s and %s for one', (one, other) => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 1 });
-    expect(admission.admit(socket(), one)).toBeDefined();
+    admission.admit(socket(), one)?.proven();
     expect(admission.admit(socket(), other)).toBeUndefined();
     expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
   });
