@@ -31,7 +31,7 @@ export type Accepted =
 
 const noToken = problem(
   'InvalidToken',
-  'the request has no token: put it into the payload as "token", or into CONNECT as the password with the serial as user name',
+  'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
 );
 
 type Message = { readonly payload: Uint8Array; readonly retain: boolean };

@@ -52,7 +52,7 @@ export const problems = {
   ),
   tooManyGuesses: problem(
     'Throttled',
-    'too many tokens that do not fit were tried for this serial or from this address; the right token is taken at any time',
+    'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,
   ),
   acknowledgeLater: problem(

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { DescribeThingCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { requestTopic } from '../../protocol/topics.ts';
+import { ackTopic, requestTopic } from '../../protocol/topics.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -85,6 +85,25 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
       errorMessage: expect.stringContaining('retain'),
     });
     await device.client.endAsync(true);
+  });
+
+  it('an acknowledgement on a connection that presented nothing, or a retained one, says what is wrong with it', async () => {
+    const acknowledge = async (retain: boolean) => {
+      const device = await connectDevice(gateway.broker);
+      const payload = JSON.stringify({ certificateId: '0'.repeat(64) });
+      await device.client.publishAsync(ackTopic('acknowledged'), payload, { qos: 1, retain });
+      const reply = await device.next();
+      await device.client.endAsync(true);
+      return reply;
+    };
+    expect(await acknowledge(false)).toMatchObject({
+      errorCode: 'InvalidToken',
+      errorMessage: expect.stringContaining('presented the token'),
+    });
+    expect(await acknowledge(true)).toMatchObject({
+      errorCode: 'InvalidRequest',
+      errorMessage: expect.stringContaining('retain'),
+    });
   });
 
   it('a blocked device is rejected as Forbidden, but only with its right token', async () => {
