@@ -41,9 +41,11 @@ async function nextReply(client: MqttClient, heard: { reply: Reply }[], waiting:
   if (seen > 0) return (heard.shift() as { reply: Reply }).reply;
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('no reply within 30 s')), 30_000);
-    client.once('close', () => reject(new Error('the connection closed before the reply')));
+    const onClose = () => reject(new Error('the connection closed before the reply'));
+    client.once('close', onClose);
     waiting.push(() => {
       clearTimeout(timer);
+      client.off('close', onClose);
       resolve();
     });
   });
