@@ -193,6 +193,8 @@ const attacks: readonly Attack[] = [
     }
     socket.destroy();
   },
+  // sends its CONNECT, and nothing more
+  saying(() => [], 20_000),
   // announces 256 MiB
   async (target, from) => {
     const socket = await secure(target, from);
