@@ -10,6 +10,7 @@ import { groupOf } from './admission.ts';
 import { checkCsr } from './csr.ts';
 import type { Desk } from './desk.ts';
 import type { Limits } from './limits.ts';
+import type { Pace } from './pace.ts';
 import type { Roster } from './roster.ts';
 import { type OpenAsk, type Proof, prove, type Session, vouchFor } from './session.ts';
 
@@ -18,6 +19,7 @@ export type Intake = {
   readonly desk: Desk;
   readonly roster: Pick<Roster, 'fits'>;
   readonly guesses: GuessBook;
+  readonly pace: Pace;
   readonly limits: Limits;
   readonly log: Log;
   now(): number;
@@ -47,8 +49,8 @@ function bind(session: Session, named: string, { retain }: Message): Problem | u
 }
 
 /**
- * Takes one request in: parse, check the CSR, hash the token, store. It resolves only when the request is stored or
- * refused, since the PUBACK that follows is a promise.
+ * Takes one request in: parse, judge whether its token may be tried, check the CSR, store. It resolves only when the request
+ * is stored or refused, since the PUBACK that follows is a promise.
  * @param named the serial as the topic names it
  * @throws when the request could not be stored; then there must be no PUBACK
  */
@@ -65,20 +67,53 @@ export async function acceptRequest(
   const { request } = parsed;
   const proof = request.token === undefined ? session.proof : prove(session, named, request.token);
   if (proof === undefined) return refuse(noToken, request.id);
-  const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
-  if (csr?.ok === false) return refuse(csr.problem, request.id);
-  return store(session, named, request, proof, csr, intake);
+
+  const leave = enter(session, intake);
+  if (leave === undefined) return refuse(problems.tooManyWaiting, request.id);
+  try {
+    const guess = await vouch(session, named, proof, request.csr ?? request.key, intake);
+    if ('problem' in guess) return refuse(guess.problem, request.id);
+    const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
+    if (csr?.ok === false) {
+      void guess.settle?.('unknown');
+      return refuse(csr.problem, request.id);
+    }
+    return await store(session, named, { request, proof, csr, guess, leave }, intake);
+  } finally {
+    leave();
+  }
 }
+
+/**
+ * One connection may have few messages under way: being taken in, or waiting for their answer. Counted before anything is
+ * waited for, since a hundred of them come in one TLS record.
+ * @returns who is called when it is no longer being taken in; undefined when there are too many
+ */
+function enter(session: Session, { limits }: Intake): (() => void) | undefined {
+  if (session.underWay + session.asks.size >= limits.maxAsksPerConnection) return undefined;
+  session.underWay++;
+  let inside = true;
+  return () => {
+    if (inside) session.underWay--;
+    inside = false;
+  };
+}
+
+type Judged = {
+  readonly request: Request;
+  readonly proof: Proof;
+  readonly csr: { readonly csrPem: string; readonly keyDigest: string } | undefined;
+  readonly guess: Pick<OpenAsk, 'settle'>;
+  /** it waits for its answer from now on */
+  leave(): void;
+};
 
 async function store(
   session: Session,
   serial: string,
-  request: Request,
-  proof: Proof,
-  csr: { csrPem: string; keyDigest: string } | undefined,
-  intake: Intake,
+  { request, proof, csr, guess, leave }: Judged,
+  { asks, desk, limits, newId, now }: Intake,
 ): Promise<Accepted> {
-  const { asks, desk, limits } = intake;
   const { format, encoding } = request;
   const form = { format, encoding, ...(request.id === undefined ? {} : { id: request.id }) };
   const asked = {
@@ -94,15 +129,12 @@ async function store(
     same.form = form;
     return { outcome: 'stored' };
   }
-  if (session.asks.size >= limits.maxAsksPerConnection)
-    return refuse(problem('Throttled', 'too many requests of this connection wait for their answer', 5), request.id);
 
-  const guess = await vouch(session, serial, proof, intake);
-  if ('problem' in guess) return refuse(guess.problem, request.id);
-  const [askId, receivedAt] = [intake.newId(), intake.now()];
+  const [askId, receivedAt] = [newId(), now()];
   const ask = { ...asked, askId, replyKey: proof.keys.publicKey, receivedAt };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
   const openAsk = { askId, proof, question, form, since: receivedAt, ...guess };
+  leave();
   desk.open(session, openAsk);
   try {
     const answeredAs = await within(limits.storeMs, 'storing a request', asks.add(ask));
@@ -127,19 +159,22 @@ export function isVouchedFor(
 }
 
 /**
- * A token that nobody vouches for is a guess, of which there may be few. A refusal says the same whether the serial is
- * enrolled or not.
+ * A token that nobody vouches for is a guess, of which there may be few; and of a device with the right one there is a
+ * bound to what it may ask. A refusal says the same whether the serial is enrolled or not.
+ * @param what is asked for with it
  */
 async function vouch(
   session: Session,
   serial: string,
   proof: Proof,
+  what: string,
   intake: Intake,
 ): Promise<{ problem: Problem } | Pick<OpenAsk, 'settle'>> {
-  if (isVouchedFor(session, serial, proof, intake)) return {};
+  if (isVouchedFor(session, serial, proof, intake)) return (await isTooFast(serial, intake)) ?? {};
   const { guesses, limits, log } = intake;
   const address = groupOf(session.remoteAddress);
-  const guess = await within(limits.storeMs, 'counting a guess', guesses.begin(serial, proof.tokenHash, address));
+  const begun = guesses.begin({ serial, tokenHash: proof.tokenHash, address, what });
+  const guess = await within(limits.storeMs, 'counting a guess', begun);
   if (guess.verdict === 'wrong') return { problem: problems.invalidToken };
   if (guess.verdict === 'wait')
     return { problem: problem('Throttled', problems.tooManyGuesses.message, guess.seconds) };
@@ -149,6 +184,14 @@ async function vouch(
         log.debug({ err }, 'a guess could not be settled'),
       ),
   };
+}
+
+/** What each device may store here: who has one device's token must not fill the line for all others. */
+async function isTooFast(serial: string, { pace }: Intake): Promise<{ problem: Problem } | undefined> {
+  const seconds = await pace.take(serial);
+  return seconds === undefined
+    ? undefined
+    : { problem: problem('Throttled', problems.tooManyMessages.message, seconds) };
 }
 
 /**
@@ -175,6 +218,8 @@ export async function acceptAcknowledgement(
   if (proof === undefined)
     return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
   if (!isVouchedFor(session, named, proof, intake)) return refuse(problems.acknowledgeLater);
+  const tooFast = await isTooFast(named, intake);
+  if (tooFast !== undefined) return refuse(tooFast.problem);
   await within(
     intake.limits.storeMs,
     'storing an acknowledgement',

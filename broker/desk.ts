@@ -30,6 +30,7 @@ export function createDesk(options: {
   const timer = setInterval(() => void look(lookMs), lookMs);
 
   function present(session: Session, proof: Proof): void {
+    if (session.left) return;
     // the latest last: an acknowledgement is meant for it
     session.presented.delete(proof.box);
     session.presented.set(proof.box, proof);
@@ -98,6 +99,10 @@ export function createDesk(options: {
   }
 
   function enlist(session: Session, ask: OpenAsk): void {
+    if (session.left) {
+      void ask.settle?.('unknown');
+      return;
+    }
     open.set(ask.askId, (open.get(ask.askId) ?? new Map<Session, OpenAsk>()).set(session, ask));
     session.asks.set(ask.askId, ask);
   }
@@ -142,6 +147,7 @@ export function createDesk(options: {
     withdraw,
     /** The connection is gone; its questions are answered to whoever asks them again. */
     leave(session: Session): void {
+      session.left = true;
       for (const [askId, ask] of [...session.asks]) {
         if (!ask.answered) void ask.settle?.('unknown');
         withdraw(session, askId);

@@ -37,7 +37,8 @@ export function createHooks(options: {
 }): Hooks {
   const { intake, provenBy, onProven, refusals, counters, log } = options;
   const sessions = new WeakMap<Client, Session>();
-  const hookMs = intake.limits.storeMs + 1000;
+  // a guess is counted, then the question is stored
+  const hookMs = 2 * intake.limits.storeMs + 1000;
 
   /** Runs an asynchronous hook: its outcome, or its failure, reaches `done` exactly once. */
   function answer<T>(name: string, work: () => Promise<T>, done: (error: Error | null, outcome?: T) => void): void {

@@ -87,15 +87,20 @@ function judge(type: number, flags: number, body: Reader): void {
   if (body.left() > 0) throw new Malformed(`packet type ${type} is longer than what it holds`);
 }
 
+/** The versions that are understood, by protocol level: the parser goes by that alone. */
+const nameOfLevel: Readonly<Record<number, string>> = { 3: 'MQIsdp', 4: 'MQTT' };
+
 /** [MQTT-3.1] */
 function judgeConnect(body: Reader): void {
   const [name, level] = [body.text('protocol name'), body.byte()];
-  const known = (name === 'MQTT' && (level & 0x7f) === 4) || (name === 'MQIsdp' && (level & 0x7f) === 3);
+  const version = nameOfLevel[level & 0x7f];
   // the parser answers an unknown level properly (CONNACK 1); what follows the level is then not ours to understand
-  if (!known) {
+  if (version === undefined) {
     body.skip();
     return;
   }
+  if (name !== version)
+    throw new Malformed(`protocol level ${level} does not go with this protocol name [MQTT-3.1.2-1]`);
   const flags = body.byte();
   const [userName, password, will] = [flags & 0x80, flags & 0x40, flags & 0x04];
   if ((flags & 1) !== 0) throw new Malformed('the reserved CONNECT flag is set [MQTT-3.1.2-3]');

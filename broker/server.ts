@@ -1,30 +1,26 @@
 import { randomUUID } from 'node:crypto';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
+import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
 import type { AskQueue } from '../queue/ask.ts';
 import { type GuessBook, noGuessBook } from '../queue/guesses.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
-import { createAdmission, groupOf, type Ticket } from './admission.ts';
 import { createCounters } from './counters.ts';
 import { createDesk } from './desk.ts';
-import { guardFrames } from './frame-guard.ts';
+import { type Arrival, createDoor, type ServerTls } from './door.ts';
 import { createHooks } from './hooks.ts';
 import { defaultLimits, type Limits } from './limits.ts';
+import { createPace } from './pace.ts';
 import { createRefusalRecord } from './refusal-record.ts';
 import { noRoster, type Roster } from './roster.ts';
-import { createPskDoor, type PskProof } from './tls/psk.ts';
-import { contextOptions, type TlsSuites } from './tls/suites.ts';
-import { createTurnstile } from './turnstile.ts';
+import type { TlsSuites } from './tls/suites.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */
   readonly port: number;
   readonly listen: string;
-  /** PEM */
-  readonly tls: { readonly key: string; readonly cert: string };
+  readonly tls: ServerTls;
   readonly asks: AskQueue;
   readonly replies: ReplyFeed;
   /** the devices that this site knows; without it no device can use a pre-shared key */
@@ -42,8 +38,8 @@ export type BrokerOptions = {
 export type Broker = {
   readonly name: 'broker';
   readonly port: number;
-  /** From the next handshake on; connections stay. PEM */
-  useTls(material: { readonly key: string; readonly cert: string }): void;
+  /** From the next handshake on; connections stay. */
+  useTls(material: ServerTls): void;
   counters(): ReturnType<ReturnType<typeof createCounters>['snapshot']>;
   close(): Promise<void>;
 };
@@ -63,16 +59,13 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const counters = createCounters();
   const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
-  const psk = createPskDoor(roster);
   /** by the stream that aedes sees */
-  const proofs = new WeakMap<object, PskProof>();
-  const provenBy = (stream: object) => proofs.get(stream);
-  const tickets = new WeakMap<object, Ticket>();
+  const arrivals = new WeakMap<object, Arrival>();
   const refusals = createRefusalRecord(audit, now);
   const hooks = createHooks({
-    intake: { asks, desk, roster, guesses, limits, log, now, newId },
-    provenBy,
-    onProven: (stream) => tickets.get(stream)?.proven(),
+    intake: { asks, desk, roster, guesses, pace: createPace(limits), limits, log, now, newId },
+    provenBy: (stream) => arrivals.get(stream)?.proof,
+    onProven: (stream) => arrivals.get(stream)?.ticket.proven(),
     refusals,
     counters,
     log,
@@ -87,85 +80,36 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   });
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
+  (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
+  aedes.on('client', (client) => arrivals.get(client.conn)?.ticket.connected());
   await aedes.listen();
 
-  const admission = createAdmission(limits);
-  aedes.on('client', (client) => tickets.get(client.conn)?.connected());
-
-  const sockets = new Set<Socket>();
-  const context = contextOptions(options.suites ?? 'modern');
-  const secured = createSecureServer(
-    { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
-    (socket: TLSSocket) => {
-      socket.setNoDelay(true);
-      const arrival = arrivals.get(addressOf(socket));
-      arrival?.leaveTurnstile();
-      const { remoteAddress } = socket;
-      const stream = guardFrames(socket, limits, (reason) =>
-        log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
-      );
-      if (arrival !== undefined) tickets.set(stream, arrival.ticket);
-      const proof = psk.provenBy(socket);
-      if (proof !== undefined) proofs.set(stream, proof);
-      aedes.handle(stream);
+  const door = createDoor({
+    tls: options.tls,
+    suites: options.suites ?? 'modern',
+    limits,
+    roster,
+    counts: counters.counts,
+    log,
+    enter(arrival) {
+      arrivals.set(arrival.stream, arrival);
+      aedes.handle(arrival.stream);
     },
-  );
-  // Node reports a handshake that failed or took too long, and leaves the socket open
-  secured.on('tlsClientError', (err, socket) => {
-    log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
-    socket.destroy();
   });
-  /** by the two ends of a connection, which TLS and TCP know it by */
-  const arrivals = new Map<string, { readonly ticket: Ticket; leaveTurnstile(): void }>();
-  const turnstile = createTurnstile(limits.maxHandshakes);
-  // before the handshake, which costs more than anything that follows
-  const server = createServer({ noDelay: true }, (socket) => {
-    const ticket = admission.admit(socket, socket.remoteAddress);
-    if (ticket === undefined) {
-      log.debug({ remoteAddress: socket.remoteAddress }, 'no place for another connection');
-      socket.destroy();
-      return;
-    }
-    const ends = addressOf(socket);
-    sockets.add(socket);
-    counters.counts.connections++;
-    counters.counts.connectionsOpen++;
-    const leaveTurnstile = turnstile.enter(groupOf(socket.remoteAddress), () => {
-      // who is gone leaves by its close
-      if (socket.destroyed) return;
-      setTimeout(() => leaveTurnstile(), limits.handshakeTurnMs).unref();
-      secured.emit('connection', socket);
-    });
-    arrivals.set(ends, { ticket, leaveTurnstile });
-    socket.once('close', () => {
-      leaveTurnstile();
-      arrivals.delete(ends);
-      sockets.delete(socket);
-      counters.counts.connectionsOpen--;
-      ticket.closed();
-    });
-  });
-  await new Promise<void>((resolve, reject) =>
-    server.once('error', reject).listen(options.port, options.listen, resolve),
-  );
+  const port = await door.listen(options.port, options.listen);
   await desk.start();
 
   return {
     name: 'broker',
-    port: (server.address() as AddressInfo).port,
-    useTls: ({ key, cert }) => secured.setSecureContext({ key, cert, ...context }),
+    port,
+    useTls: door.useTls,
     counters: counters.snapshot,
     async close() {
-      const closed = new Promise((resolve) => server.close(resolve));
+      const closing = door.close();
       desk.close();
       refusals.close();
       await new Promise<void>((resolve) => aedes.close(resolve));
-      for (const socket of sockets) socket.destroy();
-      await closed;
+      await closing.cut();
     },
   };
-}
-
-function addressOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`;
 }

@@ -33,6 +33,10 @@ export type Session = {
   /** from the TLS handshake or the CONNECT password */
   proof: Proof | undefined;
   subscribed: boolean;
+  /** its connection is gone: nothing is owed to it, and nothing may hold it */
+  left: boolean;
+  /** messages that are being taken in */
+  underWay: number;
   readonly asks: Map<string, OpenAsk>;
   /** what this connection presented so far, by box, oldest first */
   readonly presented: Map<string, Proof>;
@@ -61,6 +65,8 @@ export function createSession(
     serial: undefined,
     proof: undefined,
     subscribed: false,
+    left: false,
+    underWay: 0,
     asks: new Map(),
     presented: new Map(),
     vouchedFor: new Set(),

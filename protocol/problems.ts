@@ -55,6 +55,8 @@ export const problems = {
     'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,
   ),
+  tooManyWaiting: problem('Throttled', 'too many requests of this connection wait for their answer', 5),
+  tooManyMessages: problem('Throttled', 'this device asks too fast; wait for an answer before asking again', 10),
   acknowledgeLater: problem(
     'Throttled',
     'acknowledge on the connection that got the certificate, or again in a moment',

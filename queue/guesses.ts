@@ -8,12 +8,22 @@ export interface GuessBook {
    * - `go`: evaluate it, and say what came of it
    * - `wrong`: it was evaluated a short while ago, and was wrong
    * - `wait`: too many guesses for this serial or from this address
-   * @param address as limits go: an IPv4 address or an IPv6 /64
+   *
+   * The same token again, for the same thing, is the same guess; for something else it is work, and counts as another.
    * @throws when Redis is away
    */
-  begin(serial: string, tokenHash: string, address: string): Promise<Guess>;
+  begin(guess: Guessed): Promise<Guess>;
   close(): Promise<void>;
 }
+
+export type Guessed = {
+  readonly serial: string;
+  readonly tokenHash: string;
+  /** as limits go: an IPv4 address or an IPv6 /64 */
+  readonly address: string;
+  /** what is asked for with the token: the kind of key, or a CSR */
+  readonly what: string;
+};
 
 /** What came of a guess; `unknown` when nobody waited for the answer, or it does not say. */
 export type GuessOutcome = 'right' | 'wrong' | 'unknown';

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
@@ -18,8 +19,9 @@ return {consumed, redis.call('pttl', KEYS[1])}`;
 /** How long a broker may take to find out whether a token may be tried, in seconds; longer only if it dies meanwhile. */
 const askingSeconds = 10;
 
-/** What is known of a token. `asking`: it is not decided yet whether it may be tried at all. */
-type Known = 'asking' | 'open' | 'wrong' | 'right';
+/** What is known of a token: what came of it, or for what it is being tried, which `open` begins. */
+type Known = 'wrong' | 'right' | `open ${string}`;
+const asking = 'asking';
 
 /** The guess book in Redis. Every key ends by itself. */
 export function createGuessBook(redisUrl: string, log: Log, limits: Partial<GuessLimits> = {}): GuessBook {
@@ -44,12 +46,15 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
   const all = new RateLimiterMemory({ points: perSecond, duration: 1 });
 
   /** Takes a point, or says for how many milliseconds there is none. */
-  async function take(from: RateLimiterRedis | RateLimiterMemory, key: string) {
+  async function take(
+    from: RateLimiterRedis | RateLimiterMemory,
+    key: string,
+  ): Promise<{ taken: number; waitMs?: never } | { waitMs: number }> {
     try {
       return { taken: (await from.consume(key)).consumedPoints };
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
-      return { waitMs: refusal.msBeforeNext };
+      return { waitMs: Math.max(1, refusal.msBeforeNext) };
     }
   }
 
@@ -58,41 +63,44 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
     return Math.max(0, ...found.map((pause) => pause?.msBeforeNext ?? 0));
   }
 
-  async function mayTry(serial: string, address: string): Promise<{ waitMs: number } | undefined> {
-    const waitMs = await pausedMs(`serial ${serial}`, `address ${address}`);
-    if (waitMs > 0) return { waitMs };
+  /** For how many milliseconds this may not be tried, as a guess that counts; none when it was counted. */
+  async function tryAsNew(serial: string, address: string): Promise<number> {
+    const pausedFor = await pausedMs(`serial ${serial}`, `address ${address}`);
+    if (pausedFor > 0) return pausedFor;
     const one = await take(serials, serial);
-    if ('waitMs' in one) return { waitMs: one.waitMs ?? 1000 };
+    if (one.waitMs !== undefined) return one.waitMs;
     // last: what is refused for its serial must not use up what others have
     const some = await take(all, 'all');
-    if ('waitMs' in some) {
+    if (some.waitMs !== undefined) {
       await serials.reward(serial);
-      return { waitMs: some.waitMs ?? 1000 };
+      return some.waitMs;
     }
     // zero would be for ever
     if (pauseSeconds > 0) await pauses.block(`serial ${serial}`, pauseSeconds * 2 ** (one.taken - 1));
-    return undefined;
+    return 0;
   }
 
-  /** Nobody follows through a door that is not open yet: who comes second waits for what is decided of the first. */
-  async function ask(key: string): Promise<Known | 'new'> {
+  /** The same, for what is tried already: no new guess, but work, until the token is known to be right. */
+  async function tryAgain(known: Known, address: string): Promise<number> {
+    return known === 'right' ? 0 : pausedMs(`address ${address}`);
+  }
+
+  /**
+   * Nobody follows through a door that is not open yet: who comes second waits for what is decided of the first.
+   * @returns undefined to the one who decides
+   */
+  async function lookUp(key: string): Promise<Known | typeof asking | undefined> {
     for (let patience = 20; patience > 0; patience--) {
-      if ((await redis.set(key, 'asking' satisfies Known, 'EX', askingSeconds, 'NX')) === 'OK') return 'new';
-      const known = (await redis.get(key)) as Known | null;
-      if (known !== null && known !== 'asking') return known;
+      if ((await redis.set(key, asking, 'EX', askingSeconds, 'NX')) === 'OK') return undefined;
+      const known = (await redis.get(key)) as Known | typeof asking | null;
+      if (known !== null && known !== asking) return known;
       await sleep(50);
     }
-    return 'asking';
-  }
-
-  /** A token that was tried before is no new guess, but still work, until it is known to be right. */
-  async function mayRepeat(known: Known, address: string): Promise<{ waitMs: number } | undefined> {
-    const waitMs = known === 'right' ? 0 : await pausedMs(`address ${address}`);
-    return waitMs > 0 ? { waitMs } : undefined;
+    return asking;
   }
 
   async function punish(address: string): Promise<void> {
-    if ('taken' in (await take(addresses, address))) return;
+    if ((await take(addresses, address)).waitMs === undefined) return;
     // the guesses that were under way when the limit was reached are one transgression
     if ((await pausedMs(`address ${address}`)) > 0) return;
     const { consumedPoints } = await strikes.consume(address);
@@ -100,24 +108,25 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
   }
 
   return {
-    async begin(serial, tokenHash, address): Promise<Guess> {
+    async begin({ serial, tokenHash, address, what }): Promise<Guess> {
       // one token, however often and wherever it is tried, is one guess
       const key = `${keyPrefix}:guess:seen:${boxOf(serial, tokenHash)}`;
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
-      const known = await ask(key);
+      const open: Known = `open ${createHash('sha256').update(what).digest('base64url')}`;
+      const known = await lookUp(key);
       if (known === 'wrong') return { verdict: 'wrong' };
-      if (known === 'asking') return { verdict: 'wait', seconds: 1 };
+      if (known === asking) return { verdict: 'wait', seconds: 1 };
 
-      const first = known === 'new';
-      const wait = first ? await mayTry(serial, address) : await mayRepeat(known, address);
-      if (first && wait === undefined) await remember('open');
-      if (first && wait !== undefined) await redis.del(key);
-      if (wait !== undefined) return { verdict: 'wait', seconds: Math.ceil(wait.waitMs / 1000) };
+      const counts = known === undefined || (known !== open && known !== 'right');
+      const waitMs = counts ? await tryAsNew(serial, address) : await tryAgain(known, address);
+      if (known === undefined && waitMs > 0) await redis.del(key);
+      if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000) };
+      if (counts) await remember(open);
       return {
         verdict: 'go',
         async settle(outcome) {
           if (outcome !== 'unknown') await remember(outcome);
-          if (outcome === 'right' && first) {
+          if (outcome === 'right' && counts) {
             await serials.reward(serial);
             await pauses.delete(`serial ${serial}`);
           }

@@ -4,6 +4,12 @@ import { isSerial } from '../../protocol/serial.ts';
 import type { DeviceKeys } from '../../sealing/device-keys.ts';
 import type { Roster } from '../roster.ts';
 
+/**
+ * A device names its serial, and once more after a HelloRetryRequest. A ClientHello has room for thousands, and OpenSSL asks
+ * for each in turn as long as none has a key whose hash fits the suites that were offered.
+ */
+const maxNamed = 2;
+
 /** A device that proved its token in the handshake. */
 export type PskProof = { readonly serial: string; readonly tokenHash: string; readonly keys: DeviceKeys };
 
@@ -13,14 +19,18 @@ export type PskProof = { readonly serial: string; readonly tokenHash: string; re
  */
 export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
   const decoySecret = randomBytes(32);
-  /** what each handshake was given last: of several identities, OpenSSL stops at the first that gets a key */
+  /** what each handshake was given last: of several keys, OpenSSL uses the last that it was given */
   const given = new WeakMap<TLSSocket, PskProof | undefined>();
+  /** how many serials a handshake has named; opening the keys of one costs more than all the rest */
+  const named = new WeakMap<TLSSocket, number>();
 
   return {
     /** Node's `pskCallback`. What is no serial gets no key: with TLS 1.3 such an identity is a session ticket. */
     callback(socket: TLSSocket, identity: string): Buffer | null {
       given.delete(socket);
-      if (!isSerial(identity)) return null;
+      const count = named.get(socket) ?? 0;
+      if (!isSerial(identity) || count >= maxNamed) return null;
+      named.set(socket, count + 1);
       const found = roster.keysOf(identity);
       // all of it in any case: time must not tell who has a key
       const decoy = createHmac('sha256', decoySecret).update(identity).digest();

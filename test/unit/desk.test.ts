@@ -12,6 +12,7 @@ const log = createLog('silent');
 const accepted: Answer = {
   accepted: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
 };
+const form = { format: 'pem', encoding: 'json', id: 'mine' } as const;
 const later = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
 
 describe('the answer to a token that nobody vouched for', () => {
@@ -41,11 +42,13 @@ describe('the answer to a token that nobody vouched for', () => {
     session.serial = 'SN';
     session.subscribed = true;
     const proof = prove(session, 'SN', 'a token of the device');
-    const form = { format: 'pem' as const, encoding: 'json' as const, id: 'mine' };
     desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
     const sealed = sealer.answer(proof.keys.publicKey, proof.box, answer);
     return {
       heard,
+      desk,
+      session,
+      proof,
       announce: () => announce({ askId: 'ask', box: proof.box, sealed }),
       leave: () => desk.leave(session),
     };
@@ -96,5 +99,17 @@ describe('the answer to a token that nobody vouched for', () => {
     await later();
     await later();
     expect([outcomes, ask.heard]).toEqual([['right'], []]);
+  });
+
+  it('is owed to nobody who left while his question was being taken in', async () => {
+    const outcomes: string[] = [];
+    const settle = async (outcome: string) => void outcomes.push(outcome);
+    const { desk, session, proof, heard, announce, leave } = await waiting(settle);
+    leave();
+    desk.present(session, proof);
+    desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
+    announce();
+    await later();
+    expect([outcomes, heard, session.presented.size, session.asks.size]).toEqual([['unknown', 'unknown'], [], 0, 0]);
   });
 });

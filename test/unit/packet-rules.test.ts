@@ -95,13 +95,23 @@ describe('the rules of MQTT 3.1.1', () => {
 });
 
 it.each<[string, Buffer, number]>([
+  ['MQTT at a level that nobody knows', text('MQTT'), 6],
+  ['MQIsdp at that of MQTT 5', text('MQIsdp'), 5],
+  ['another protocol at another level', text('HTTP'), 2],
+  ['no protocol at none', text(''), 0],
+])('what follows %s in a CONNECT is not ours to understand', (_what, name, level) => {
+  expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toBeUndefined();
+});
+
+it.each<[string, Buffer, number]>([
   ['another protocol at level 4', text('HTTP'), 4],
   ['another protocol at level 3', text('HTTP'), 3],
   ['no protocol', text(''), 3],
   ['MQTT at the level of the other name', text('MQTT'), 3],
   ['MQIsdp at the level of the other name', text('MQIsdp'), 4],
-])('what follows %s in a CONNECT is not ours to understand', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toBeUndefined();
+  ['MQIsdp of a bridge at the level of the other name', text('MQIsdp'), 0x84],
+])('%s is refused: the parser goes by the level alone', (_what, name, level) => {
+  expect(createPacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))).toContain('MQTT-3.1.2-1');
 });
 
 it.each<[string, Buffer, number]>([

@@ -28,6 +28,27 @@ describe('the door for pre-shared keys', () => {
     expect(door.provenBy(device)).toBeUndefined();
   });
 
+  it('opens the keys of two serials at most for one handshake, however many it names', () => {
+    const opened: string[] = [];
+    const door = createPskDoor({
+      keysOf(serial) {
+        opened.push(serial);
+        return undefined;
+      },
+    });
+    const flood = byKey13();
+    const given = Array.from({ length: 9000 }, (_, index) => door.callback(flood, `SN-${index}`));
+    expect(opened).toEqual(['SN-0', 'SN-1']);
+    expect(given.filter((key) => key !== null)).toHaveLength(2);
+    // a HelloRetryRequest asks again, and another handshake begins anew
+    const retried = byKey13();
+    const twice = createPskDoor(roster);
+    twice.callback(retried, 'SN-1');
+    expect(twice.callback(retried, 'SN-1')).toEqual(psk);
+    expect(twice.provenBy(retried)?.serial).toBe('SN-1');
+    expect(twice.callback(byKey13(), 'SN-1')).toEqual(psk);
+  });
+
   it.each(['ECDHE-PSK-CHACHA20-POLY1305', 'PSK-AES128-CCM8', 'DHE-PSK-AES128-GCM-SHA256'])(
     'knows a TLS 1.2 handshake by key from its suite: %s',
     (suite) => {

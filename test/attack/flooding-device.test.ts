@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import { ackTopic, requestTopic } from '../../protocol/topics.ts';
+import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const limits = { messagesPerDevice: 20, paceSeconds: 600 };
+
+describe.skipIf(lacks('redis-server'))('who has the token of one device', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ limits });
+  });
+  afterAll(() => gateway?.close());
+
+  /** All of them in as few writes as the client makes. @returns the codes of the answers that came at once */
+  async function pipeline(device: TestDevice, topic: string, payloads: readonly object[]): Promise<string[]> {
+    const sent = payloads.map((payload) => device.client.publishAsync(topic, JSON.stringify(payload), { qos: 1 }));
+    await Promise.all(sent);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return device.heard.splice(0).map(({ reply }) => reply.errorCode ?? reply.status);
+  }
+
+  it('has eight questions waiting on one connection, however many it sends at once', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('asks-much');
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 3000, times: 1 }]);
+    const keys = await Promise.all(Array.from({ length: 40 }, () => makeDeviceKey(serial)));
+    const device = await connectDevice(gateway.broker);
+    const codes = await pipeline(
+      device,
+      requestTopic(serial),
+      keys.map(({ csrPem }) => ({ token, csr: csrPem })),
+    );
+    expect(codes.filter((code) => code === 'Throttled').length).toBeGreaterThanOrEqual(32);
+    await device.client.endAsync(true);
+  });
+
+  it('fills the line neither with questions nor with acknowledgements on many connections, and others are served', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('floods');
+    const before = gateway.broker.counters().stored;
+    const devices = await Promise.all(
+      Array.from({ length: 10 }, () => connectDevice(gateway.broker, { username: serial, password: token })),
+    );
+    const ids = Array.from({ length: 300 }, (_, index) => index.toString(16).padStart(64, '0'));
+    const codes = await Promise.all(
+      devices.map((device, at) =>
+        pipeline(
+          device,
+          ackTopic(serial),
+          ids.slice(at * 30, at * 30 + 30).map((certificateId) => ({ certificateId })),
+        ),
+      ),
+    );
+    expect(codes.flat().filter((code) => code === 'Throttled')).toHaveLength(280);
+    expect(gateway.broker.counters().stored - before).toBe(20);
+    const other = await gateway.enrol('another');
+    expect(await askOnce(gateway.broker, other.serial, { token: other.token, key: 'ec' })).toMatchObject({
+      status: 'accepted',
+    });
+    await Promise.all(devices.map(({ client }) => client.endAsync(true)));
+  });
+});
