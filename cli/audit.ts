@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { verifyAudit } from '../runtime/audit.ts';
+import { verifyAudit } from '../runtime/audit-verify.ts';
 import type { Settings } from '../runtime/settings.ts';
 
 export type AuditContext = { settings(): Settings; write(line: string): void };
@@ -10,17 +10,20 @@ export function auditCommand(context: AuditContext): Command {
   );
   audit
     .command('verify')
-    .description('check that no record was changed, moved or removed')
+    .description('check that no record was changed, moved, removed or put in')
     .option('--dir <folder>', 'where the records are (default: CVM_AUDIT_DIR)')
-    .option('--expect <hash>', 'a head that was noted earlier, elsewhere: shows that nothing up to it was cut off')
+    .option(
+      '--expect <hash>',
+      'a head that was noted earlier, elsewhere: shows that nothing up to it was cut off or written anew',
+    )
     .option('--json', 'as JSON')
-    .action(({ dir, expect, json }: { dir?: string; expect?: string; json?: boolean }) => {
-      const { records, head, faults } = verifyAudit(dir ?? context.settings().auditDir, expect);
+    .action(async ({ dir, expect, json }: { dir?: string; expect?: string; json?: boolean }) => {
+      const { records, head, faults } = await verifyAudit(dir ?? context.settings().auditDir, expect);
       if (json) context.write(JSON.stringify({ records, head, faults }));
       else {
         for (const fault of faults) console.error(`cvm: ${fault}`);
         context.write(
-          `${records} records, ${faults.length === 0 ? 'all as they were written' : `${faults.length} faults`}`,
+          `${records} records, ${faults.length === 0 ? 'all as they were written' : `faults: ${faults.length}`}`,
         );
         if (head !== undefined) context.write(`head ${head}`);
       }

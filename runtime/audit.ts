@@ -1,18 +1,17 @@
-import { createHash, randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fdatasync,
-  fdatasyncSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  writeSync,
-} from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  fileOf,
+  filesIn,
+  type Links,
+  linksOf,
+  type Place,
+  referenceTo,
+  referred,
+  sealRecord,
+  writersAtOnce,
+} from './audit-format.ts';
 import type { Log } from './log.ts';
 
 /** What happened, to be proven later. Ids only: whatever is recorded stays. */
@@ -24,168 +23,137 @@ export type Audit = {
 /** For those who keep no records. */
 export const noAudit: Audit = { record() {}, async close() {} };
 
-/** Where a record stands: its file, and its hash. */
-type Place = { readonly name: string; readonly hash: string };
+/** How much of the end is searched for records that none names yet: room for one record of each who may write at once. */
+const tailBytes = writersAtOnce * 1024;
 
-/** A record of another month is named with its month, so that it is known to be put away with it. */
-function referenceTo({ name, hash }: Place, current: string): string {
-  return name === current ? hash : `${name.slice(0, 7)} ${hash}`;
-}
-
-const monthly = /^\d{4}-\d{2}\.jsonl$/;
-const [hashLength, tailBytes] = [64, 16_384];
+/** Milliseconds. */
+const [syncMs, headMs] = [1000, 3_600_000];
 
 /**
  * Appends records to one file a month, `YYYY-MM.jsonl`, which any number of processes may share: each record is one write
  * to a file opened for appending. A record has the SHA-256 of itself, and names (`after`) the record that its writer wrote
- * before and the one that stood last in the file: change or remove one, and what follows no longer fits.
+ * before and every one at the end of the trail that none names yet: change, remove or put in one, and what follows no
+ * longer fits (`audit-verify.ts`).
  *
- * Writing that fails is logged and does not stop the gateway. A power cut may cost the last second.
+ * Writing that fails is logged, with what was to be recorded, and does not stop the gateway. A power cut may cost the last
+ * second.
  */
 export function openAudit(options: { folder: string; part: string; log: Log; now?: () => number }): Audit {
   const { folder, part, log, now = Date.now } = options;
   const writer = randomBytes(4).toString('hex');
-  let file: { name: string; descriptor: number } | undefined;
+  let file: { readonly name: string; readonly descriptor: number } | undefined;
   let own: Place | undefined;
+  /** how far each file was read when `own` was written, which names what stood there */
+  let readTo: ReadonlyMap<string, number> = new Map();
   let dirty = false;
 
-  function fileOf(time: Date): number {
-    const name = `${time.toISOString().slice(0, 7)}.jsonl`;
-    if (file?.name === name) return file.descriptor;
+  function open(name: string, there: readonly string[]): number {
+    // one that was taken away under our hands is begun anew: what it lacks is named, and so is seen
+    if (file?.name === name && there.includes(name)) return file.descriptor;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const descriptor = openSync(join(folder, name), 'a+', 0o600);
-    if (file !== undefined) closeSync(file.descriptor);
+    putAway();
     file = { name, descriptor };
     return descriptor;
   }
 
+  function putAway(): void {
+    if (file === undefined) return;
+    const { descriptor } = file;
+    file = undefined;
+    try {
+      fdatasyncSync(descriptor);
+    } catch (err) {
+      log.error({ err }, 'the audit trail could not be written to disk');
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
   function append(event: string, fields: Readonly<Record<string, unknown>>): void {
-    const time = new Date(now());
-    const descriptor = fileOf(time);
-    const { last, torn } = endOf(descriptor);
-    const name = file?.name ?? '';
-    const stoodLast = last === undefined ? lastOfEarlier(folder, name) : { name, hash: last };
-    const after = [...new Set([own, stoodLast].map((place) => place && referenceTo(place, name)))].filter(Boolean);
-    const body = JSON.stringify({ time: time.toISOString(), writer, part, event, ...fields, after });
-    const hash = hashOf(body);
-    own = { name, hash };
+    const time = new Date(now()).toISOString();
+    // never back to an earlier file, whatever the clock says: a record there would not come after those that it names
+    const there = filesIn(folder);
+    const name = [...there, fileOf(time)].sort().at(-1) ?? '';
+    const descriptor = open(name, there);
+    const { loose, torn, ends } = endOf(folder, [...new Set([...there, name])], readTo);
+    const before = own === undefined ? loose : [own, ...loose];
+    const after = [...new Set(before.map((place) => referenceTo(place, name)))];
+    const { line, hash } = sealRecord({ time, writer, part, event, ...fields, after });
     // what a crash left half written stays as it is, on a line of its own
-    writeSync(descriptor, `${torn ? '\n' : ''}${body.slice(0, -1)},"hash":"${hash}"}\n`);
+    appendWhole(descriptor, `${torn ? '\n' : ''}${line}\n`);
+    own = { name, hash };
+    readTo = ends;
     dirty = true;
   }
 
-  const timer = setInterval(() => {
+  function sync(): void {
     if (!dirty || file === undefined) return;
     dirty = false;
     fdatasync(file.descriptor, (err) => err && log.error({ err }, 'the audit trail could not be written to disk'));
-  }, 1000);
-  timer.unref();
+  }
+
+  /** A copy of this, kept elsewhere, shows later that nothing before it was cut off or written anew. */
+  function sayHead(): void {
+    if (own !== undefined) log.info({ part, head: own.hash }, 'head of the audit trail');
+  }
+
+  const timers = [setInterval(sync, syncMs), setInterval(sayHead, headMs)];
+  for (const timer of timers) timer.unref();
 
   return {
     record(event, fields = {}) {
       try {
         append(event, fields);
       } catch (err) {
-        log.error({ err, event }, 'the audit trail could not be written');
+        log.error({ ...fields, event, err }, 'the audit trail could not be written');
       }
     },
     async close() {
-      clearInterval(timer);
-      if (file === undefined) return;
-      fdatasyncSync(file.descriptor);
-      closeSync(file.descriptor);
-      // a copy of this, kept elsewhere, shows later that nothing before it was cut off
-      log.info({ head: own?.hash }, 'the audit trail ends here for now');
-      file = undefined;
+      for (const timer of timers) clearInterval(timer);
+      putAway();
+      sayHead();
     },
   };
 }
 
-export type AuditVerdict = {
-  readonly records: number;
-  /** hash of the last record */
-  readonly head?: string;
-  /** what does not fit, with file and line */
-  readonly faults: readonly string[];
-};
+/** One write, or an error: a rest that was written later could stand behind the record of somebody else. */
+function appendWhole(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text);
+  const written = writeSync(descriptor, bytes);
+  if (written < bytes.length) throw new Error(`only ${written} of ${bytes.length} bytes could be written`);
+}
 
 /**
- * Checks every record of a folder: unchanged, in order, none missing between two others. What nobody can see from the
- * records alone is that the last ones were cut off: compare a head that was noted elsewhere, with `expect`.
- * Files of earlier months may have been put away.
+ * The records at the end of the trail that none names yet, whether something unfinished stands in its last file, and how
+ * far that is. The file before is read as well: who began to write at the end of a month may have written to it last.
  */
-export function verifyAudit(folder: string, expect?: string): AuditVerdict {
-  const seen = new Set<string>();
-  const faults: string[] = [];
-  let head: string | undefined;
-  const names = existsSync(folder)
-    ? readdirSync(folder)
-        .filter((name) => monthly.test(name))
-        .sort()
-    : [];
-  const [oldest = ''] = names;
-  for (const name of names) {
-    const lines = readFileSync(join(folder, name), 'utf8').split('\n');
-    const atEnd = lines.pop();
-    if (atEnd !== '') faults.push(`${name}: the last record is cut off`);
-    for (const [number, line] of lines.entries()) {
-      const where = `${name}:${number + 1}`;
-      const record = parseRecord(line);
-      if (typeof record === 'string') {
-        faults.push(`${where}: ${record}`);
-        continue;
-      }
-      const { hash, after } = record;
-      if (seen.has(hash)) faults.push(`${where}: stands here a second time`);
-      for (const reference of after) {
-        const [earlier = '', month] = reference.split(' ').reverse();
-        const putAway = month !== undefined && month < oldest.slice(0, 7);
-        if (!putAway && !seen.has(earlier))
-          faults.push(`${where}: a record that came before it is missing or was changed`);
-      }
-      seen.add(hash);
-      head = hash;
+function endOf(folder: string, names: readonly string[], readTo: ReadonlyMap<string, number>) {
+  const found: (Place & Links)[] = [];
+  const ends = new Map<string, number>();
+  let torn = false;
+  for (const name of names.slice(-2)) {
+    const { text, end } = readFrom(join(folder, name), readTo.get(name) ?? 0);
+    ends.set(name, end);
+    torn = text !== '' && !text.endsWith('\n');
+    for (const line of text.split('\n')) {
+      const links = linksOf(line);
+      if (links !== undefined) found.push({ name, ...links });
     }
   }
-  if (expect !== undefined && !seen.has(expect)) faults.push(`the record ${expect} is not there`);
-  return { records: seen.size, ...(head === undefined ? {} : { head }), faults };
+  const named = new Set(found.flatMap(({ after }) => after.map((reference) => referred(reference).hash)));
+  return { loose: found.filter(({ hash }) => !named.has(hash)), torn, ends };
 }
 
-function parseRecord(line: string): { hash: string; after: string[] } | string {
-  const match = /^(.*),"hash":"([0-9a-f]{64})"\}$/.exec(line);
-  const [, body = '', hash = ''] = match ?? [];
-  if (match === null) return 'is not a whole record (a crash while it was written, or a change)';
-  if (hashOf(`${body}}`) !== hash) return 'was changed';
-  const { after = [] } = JSON.parse(`${body}}`) as { after?: string[] };
-  return { hash, after };
-}
-
-function hashOf(body: string): string {
-  return createHash('sha256').update(body).digest('hex');
-}
-
-/** The hash of the last whole line of a file, and whether something unfinished stands after it. */
-function endOf(descriptor: number): { last?: string; torn: boolean } {
-  const { size } = fstatSync(descriptor);
-  const tail = Buffer.alloc(Math.min(size, tailBytes));
-  readSync(descriptor, tail, 0, tail.length, size - tail.length);
-  const text = tail.toString('utf8');
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1);
-  const lines = whole.split('\n').filter((line) => /"hash":"[0-9a-f]{64}"\}$/.test(line));
-  const last = lines.at(-1)?.slice(-hashLength - 2, -2);
-  return { ...(last === undefined ? {} : { last }), torn: size > 0 && !text.endsWith('\n') };
-}
-
-function lastOfEarlier(folder: string, current: string): Place | undefined {
-  const name = readdirSync(folder)
-    .filter((file) => monthly.test(file) && file < current)
-    .sort()
-    .at(-1);
-  if (name === undefined) return undefined;
-  const descriptor = openSync(join(folder, name), 'r');
+/** What stands in a file from a place on, but no more than its tail; and where its last line ends. */
+function readFrom(path: string, from: number): { text: string; end: number } {
+  const descriptor = openSync(path, 'r');
   try {
-    const { last } = endOf(descriptor);
-    return last === undefined ? undefined : { name, hash: last };
+    const { size } = fstatSync(descriptor);
+    const start = Math.max(from <= size ? from : 0, size - tailBytes);
+    const bytes = Buffer.alloc(size - start);
+    readSync(descriptor, bytes, 0, bytes.length, start);
+    return { text: bytes.toString('utf8'), end: start + bytes.lastIndexOf('\n') + 1 };
   } finally {
     closeSync(descriptor);
   }

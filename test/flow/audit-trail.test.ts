@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import { ackTopic, requestTopic } from '../../protocol/topics.ts';
-import { verifyAudit } from '../../runtime/audit.ts';
+import { verifyAudit } from '../../runtime/audit-verify.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -62,7 +62,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     ]);
     expect(new Set(records().map(({ serial: named }) => named))).toEqual(new Set([serial]));
     expect(JSON.stringify(records())).not.toMatch(new RegExp(`${token}|${again.token}|PRIVATE`));
-    expect(verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
+    expect(await verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
   });
 
   it('of which a flood of refusals is recorded by its size', async () => {

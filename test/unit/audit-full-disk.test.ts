@@ -1,0 +1,64 @@
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { openAudit } from '../../runtime/audit.ts';
+import { verifyAudit } from '../../runtime/audit-verify.ts';
+import { createLog } from '../../runtime/log.ts';
+
+vi.mock('node:fs', async (original) => {
+  const real = await original<typeof fs>();
+  return { ...real, writeSync: vi.fn(real.writeSync), fdatasyncSync: vi.fn(real.fdatasyncSync) };
+});
+
+describe('on a full disk, the audit trail', () => {
+  let folder: string;
+  let said: string[];
+  beforeEach(() => {
+    folder = fs.mkdtempSync(join(tmpdir(), 'cvm-audit-'));
+    said = [];
+  });
+  afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+  const open = () =>
+    openAudit({ folder, part: 'worker', log: createLog('error', { write: (line) => void said.push(line) }) });
+  const full = () => {
+    throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  };
+
+  it('lacks what could not be written, which is in the log, and fits together', async () => {
+    const audit = open();
+    audit.record('vended', { serial: 'SN-1' });
+    vi.mocked(fs.writeSync).mockImplementationOnce(full);
+    audit.record('vended', { serial: 'SN-2' });
+    audit.record('vended', { serial: 'SN-3' });
+    await audit.close();
+    expect(await verifyAudit(folder)).toMatchObject({ records: 2, faults: [] });
+    expect(said.map((line) => JSON.parse(line))).toEqual([
+      expect.objectContaining({ event: 'vended', serial: 'SN-2', err: expect.objectContaining({ code: 'ENOSPC' }) }),
+    ]);
+  });
+
+  it('has a record that was written in part on a line of its own, and nothing else that does not fit', async () => {
+    const audit = open();
+    audit.record('vended', { serial: 'SN-1' });
+    const { writeSync } = await vi.importActual<typeof fs>('node:fs');
+    vi.mocked(fs.writeSync).mockImplementationOnce(((descriptor: number, bytes: Buffer) =>
+      writeSync(descriptor, bytes, 0, 20)) as typeof fs.writeSync);
+    audit.record('vended', { serial: 'SN-2' });
+    for (const serial of ['SN-3', 'SN-4']) audit.record('vended', { serial });
+    await audit.close();
+    const { records, faults } = await verifyAudit(folder);
+    expect(records).toBe(3);
+    expect(faults).toEqual([expect.stringMatching(/:2: is not a whole record \(a crash or a full disk/)]);
+    expect(said.join()).toContain('"serial":"SN-2"');
+  });
+
+  it('ends without keeping anybody from ending', async () => {
+    const audit = open();
+    audit.record('vended');
+    vi.mocked(fs.fdatasyncSync).mockImplementationOnce(full);
+    await audit.close();
+    expect(said.join()).toContain('ENOSPC');
+  });
+});
