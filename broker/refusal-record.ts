@@ -1,14 +1,17 @@
 import type { Problem } from '../protocol/problems.ts';
+import { isSerial } from '../protocol/serial.ts';
 import type { Audit } from '../runtime/audit.ts';
 
-/** So many refusals a second are recorded one by one; a flood is recorded by its size, so that it cannot fill the disk. */
-const perSecond = 10;
-const summaryMs = 10_000;
+/**
+ * So many refusals are recorded one by one; those beyond are recorded by their number, every minute that has any. A flood
+ * without end writes less than 3 MB a day.
+ */
+const [perSecond, perDay, summaryMs] = [10, 5000, 60_000];
 
 /** Records what the broker itself refuses. */
 export function createRefusalRecord(audit: Audit, now: () => number) {
-  let second = 0;
-  let inSecond = 0;
+  const inSecond = createBudget(perSecond, 1000);
+  const inDay = createBudget(perDay, 86_400_000);
   let beyond: Partial<Record<string, number>> = {};
   const timer = setInterval(flush, summaryMs);
   timer.unref();
@@ -21,9 +24,8 @@ export function createRefusalRecord(audit: Audit, now: () => number) {
 
   return {
     refused(serial: string, remoteAddress: string | undefined, { code }: Problem): void {
-      const current = Math.floor(now() / 1000);
-      if (current !== second) [second, inSecond] = [current, 0];
-      if (inSecond++ < perSecond) audit.record('refused', { serial: named(serial), remoteAddress, errorCode: code });
+      const time = now();
+      if (inSecond(time) && inDay(time)) audit.record('refused', { ...named(serial), remoteAddress, errorCode: code });
       else beyond[code] = (beyond[code] ?? 0) + 1;
     },
     close(): void {
@@ -35,7 +37,17 @@ export function createRefusalRecord(audit: Audit, now: () => number) {
 
 export type RefusalRecord = ReturnType<typeof createRefusalRecord>;
 
-/** What is no serial may be anything, of any length. */
-function named(serial: string): string {
-  return serial.slice(0, 128);
+/** Answers whether one more fits into the present stretch of `ms`. */
+function createBudget(most: number, ms: number): (time: number) => boolean {
+  let [stretch, used] = [0, 0];
+  return (time) => {
+    const present = Math.floor(time / ms);
+    if (present !== stretch) [stretch, used] = [present, 0];
+    return used++ < most;
+  };
+}
+
+/** What is no serial may be anything, and is nothing that could be looked for. */
+function named(serial: string): { serial?: string } {
+  return isSerial(serial) ? { serial } : {};
 }

@@ -65,6 +65,20 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect(await verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
   });
 
+  it('is not spoilt by who names what is no serial', async () => {
+    const device = await connectDevice(gateway.broker);
+    for (const serial of ['a\u2028b', 'after'])
+      await device.client.publishAsync(requestTopic(serial), 'no JSON', { qos: 1 });
+    expect(await device.next()).toMatchObject({ errorCode: 'InvalidRequest' });
+    await device.client.endAsync(true);
+    const last = records()
+      .filter(({ event }) => event === 'refused')
+      .at(-1);
+    expect(last).toHaveProperty('errorCode', 'InvalidRequest');
+    expect(JSON.stringify(records())).not.toContain('a\u2028b');
+    expect((await verifyAudit(gateway.auditDir)).faults).toEqual([]);
+  });
+
   it('of which a flood of refusals is recorded by its size', async () => {
     const before = records().length;
     const device = await connectDevice(gateway.broker);
