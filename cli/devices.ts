@@ -154,8 +154,8 @@ async function reissueDevices(
     if (device.applyState === -2) return failed(`${serial} is blocked; unblock it first`);
     const token = makeToken();
     const fresh = newToken(serial, token, gateways, expires === undefined ? undefined : context.now() + expires);
-    if ((await reissue(device, fresh, partsOf(context, registry))) === 'changed') return changedMeanwhile(serial);
-    context.audit().record('reissued', { serial });
+    if ((await reissue(device, fresh, recording('reissued', device, context, registry))) === 'changed')
+      return changedMeanwhile(serial);
     await announce(context, [serial]);
     context.write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
   });
@@ -163,8 +163,8 @@ async function reissueDevices(
 
 function blockDevices(context: DevicesContext, serials: readonly string[]): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    if ((await block(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
-    context.audit().record('blocked', { serial: device.serial });
+    if ((await block(device, recording('blocked', device, context, registry))) === 'changed')
+      return changedMeanwhile(device.serial);
     context.write(`${device.serial} blocked`);
   });
 }
@@ -172,8 +172,8 @@ function blockDevices(context: DevicesContext, serials: readonly string[]): Prom
 function unblockDevices(context: DevicesContext, serials: readonly string[]): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
     if (device.removal !== undefined) return failed(`${device.serial} is being removed`);
-    if ((await unblock(device, partsOf(context, registry))) === 'changed') return changedMeanwhile(device.serial);
-    context.audit().record('unblocked', { serial: device.serial });
+    if ((await unblock(device, recording('unblocked', device, context, registry))) === 'changed')
+      return changedMeanwhile(device.serial);
     context.write(`${device.serial} unblocked`);
   });
 }
@@ -184,9 +184,9 @@ function removeDevices(
   { keepThing }: { keepThing?: boolean },
 ): Promise<void> {
   return forEachDevice(context, serials, async (device, registry) => {
-    const removed = await remove(device, keepThing ? 'keep-thing' : 'with-thing', partsOf(context, registry));
+    const parts = recording('removed', device, context, registry);
+    const removed = await remove(device, keepThing ? 'keep-thing' : 'with-thing', parts);
     if (removed === 'changed') return changedMeanwhile(device.serial);
-    context.audit().record('removed', { serial: device.serial });
     await announce(context, [device.serial]);
     context.write(
       removed === 'done'
@@ -196,7 +196,12 @@ function removeDevices(
   });
 }
 
-const partsOf = (context: DevicesContext, registry: Registry) => ({ registry, issuer: () => context.issuer() });
+/** What a decision about a device works with, and its record. */
+const recording = (event: string, { serial }: Device, context: DevicesContext, registry: Registry) => ({
+  registry,
+  issuer: () => context.issuer(),
+  decided: () => context.audit().record(event, { serial }),
+});
 
 /** What of a row is shown: everything but the token's hash and sealed keys, which are nobody's business. */
 function visible(device: Device): Record<string, unknown> {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import { ackTopic, requestTopic } from '../../protocol/topics.ts';
 import { verifyAudit } from '../../runtime/audit-verify.ts';
+import type { Issuer } from '../../worker/issuer.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -25,10 +26,14 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     );
 
   async function cvm(...args: string[]): Promise<string> {
+    return cvmWith(gateway.issuer, ...args);
+  }
+
+  async function cvmWith(issuer: Issuer, ...args: string[]): Promise<string> {
     const said: string[] = [];
     const command = devicesCommand({
       registry: async () => gateway.registry,
-      issuer: async () => gateway.issuer,
+      issuer: async () => issuer,
       gateways: async () => [],
       announce: async () => {},
       audit: () => gateway.audit,
@@ -63,6 +68,23 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect(new Set(records().map(({ serial: named }) => named))).toEqual(new Set([serial]));
     expect(JSON.stringify(records())).not.toMatch(new RegExp(`${token}|${again.token}|PRIVATE`));
     expect(await verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
+  });
+
+  it('has on record what was decided, also when AWS fails right after it', async () => {
+    const fails = async () => {
+      throw new Error('no connection');
+    };
+    const broken = { ...gateway.issuer, deactivate: fails, activate: fails, withdraw: fails };
+    const { serial, token } = await gateway.enrol('half-done');
+    await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    const recorded = () => records().flatMap((record) => (record.serial === serial ? [record.event] : []));
+    expect(recorded()).toEqual(['vended']);
+    for (const what of ['block', 'unblock', 'reissue', 'remove']) {
+      // a certificate that a reissue would delete
+      if (what === 'reissue') await gateway.registry.condemn(serial, 'f'.repeat(64));
+      await expect(cvmWith(broken, what, serial)).rejects.toThrow('no connection');
+    }
+    expect(recorded()).toEqual(['vended', 'blocked', 'unblocked', 'reissued', 'removed']);
   });
 
   it('is not spoilt by who names what is no serial', async () => {

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   CreateCertificateFromCsrCommand,
   CreateKeysAndCertificateCommand,
@@ -6,7 +8,6 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sweepCommand } from '../../cli/sweep.ts';
 import { createDynamoSweepLease } from '../../registry/sweep-lease.ts';
-import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
@@ -34,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     const command = sweepCommand(
       {
         settings: () => loadSettings({}),
-        audit: () => noAudit,
+        audit: () => gateway.audit,
         table: () => ({ registry: gateway.registry, lease: createDynamoSweepLease(gateway.dynamo, table) }),
         issuer: () => gateway.issuer,
         write: (line) => lines.push(line),
@@ -45,6 +46,14 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     await command.parseAsync(argv, { from: 'user' });
     return lines;
   }
+  const recorded = () =>
+    readdirSync(gateway.auditDir).flatMap((name) =>
+      readFileSync(join(gateway.auditDir, name), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { event: string })
+        .filter(({ event }) => event.startsWith('swept')),
+    );
   const certificates = async () =>
     ((await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates ?? []).map(
       ({ certificateId = '' }) => certificateId,
@@ -57,7 +66,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     return certificateId;
   };
 
-  it('deletes what a crash left, reports what is not ours, and leaves the devices alone', async () => {
+  it('deletes what a crash left, which is on the audit trail, reports what is not ours, and leaves the devices alone', async () => {
     const { serial, token } = await gateway.enrol('sweep-1');
     const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const ours = await leaveOne('sweep-2');
@@ -68,6 +77,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     const planned = await run('--dry-run');
     expect(planned.join('\n')).toMatch(new RegExp(`certificate-unnamed +sweep-2 +${ours} +would be withdrawn`));
     expect(await certificates()).toHaveLength(3);
+    expect(recorded()).toEqual([]);
 
     const [json = ''] = await run('--json');
     expect(JSON.parse(json)).toMatchObject({
@@ -80,6 +90,16 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
         { kind: 'certificate-unknown', certificateId: theirs, action: 'reported' },
       ]),
     });
+    // what it did; not what it only reports
+    expect(recorded()).toEqual([
+      expect.objectContaining({
+        event: 'swept-up',
+        certificateId: ours,
+        kind: 'certificate-unnamed',
+        action: 'withdrawn',
+      }),
+      expect.objectContaining({ event: 'swept', devices: 1, certificates: 3 }),
+    ]);
     expect((await certificates()).sort()).toEqual([certificateId, theirs].sort());
     expect((await askOnce(gateway.broker, serial, { token })).certificateId).toBe(certificateId);
   });
@@ -105,6 +125,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
   });
 
   it('is what one of however many workers does by itself', async () => {
+    const before = recorded().length;
     let [sweeping, sweeps, together] = [0, 0, 0];
     const once = async () => {
       sweeps++;
@@ -119,6 +140,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
         once,
         intervalMs: 200,
         log: createLog('silent'),
+        audit: gateway.audit,
         // later than the sweeps of the other tests
         now: () => later() + 3_600_000,
         random: () => 0.5,
@@ -127,5 +149,6 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     await expect.poll(() => sweeps, { timeout: 20_000 }).toBeGreaterThan(2);
     await Promise.all(sweepers.map((sweeper) => sweeper.close()));
     expect(together).toBe(1);
+    expect(recorded().length - before).toBe(sweeps);
   });
 });
