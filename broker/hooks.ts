@@ -107,16 +107,12 @@ export function createHooks(options: {
       return;
     }
     counters.refused(accepted.problem.code);
-    refusals.refused(publication.serial, session.remoteAddress, accepted.problem);
-    log.info(
-      {
-        serial: publication.serial,
-        remoteAddress: session.remoteAddress,
-        errorCode: accepted.problem.code,
-        reason: accepted.problem.message,
-      },
-      'refused',
-    );
+    const { code, message } = accepted.problem;
+    const { remoteAddress } = session;
+    const alone = refusals.refused(publication.serial, remoteAddress, accepted.problem);
+    // a serial that is none may have kilobytes, and a flood of refusals thousands of lines
+    const serial = publication.serial.slice(0, 128);
+    log[alone ? 'info' : 'debug']({ serial, remoteAddress, errorCode: code, reason: message }, 'refused');
     const form = { format: 'pem' as const, encoding, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
     // where the device listens: the reply topic of the serial that it named. It goes to this connection only.
     await session.send(replyTopic(publication.serial), encodeReply({ rejected: accepted.problem }, form, intake.now()));

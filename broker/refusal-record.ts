@@ -23,10 +23,15 @@ export function createRefusalRecord(audit: Audit, now: () => number) {
   }
 
   return {
-    refused(serial: string, remoteAddress: string | undefined, { code }: Problem): void {
+    /** @returns whether it was recorded by itself; the log need say no more than the record does */
+    refused(serial: string, remoteAddress: string | undefined, { code }: Problem): boolean {
       const time = now();
-      if (inSecond(time) && inDay(time)) audit.record('refused', { ...named(serial), remoteAddress, errorCode: code });
-      else beyond[code] = (beyond[code] ?? 0) + 1;
+      if (inSecond(time) && inDay(time)) {
+        audit.record('refused', { ...named(serial), remoteAddress, errorCode: code });
+        return true;
+      }
+      beyond[code] = (beyond[code] ?? 0) + 1;
+      return false;
     },
     close(): void {
       clearInterval(timer);
