@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
-import type { TlsMaterial } from '../broker/tls/site-ca.ts';
+import type { TlsMaterial } from '../broker/tls/material.ts';
 import { makeToken } from '../protocol/token.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';

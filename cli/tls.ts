@@ -1,13 +1,7 @@
 import { Command } from 'commander';
-import {
-  beginRotation,
-  cancelRotation,
-  finishRotation,
-  readTlsMaterial,
-  renewTlsMaterial,
-  type TlsMaterial,
-  tlsOptions,
-} from '../broker/tls/site-ca.ts';
+import { type TlsMaterial, tlsOptions } from '../broker/tls/material.ts';
+import { beginRotation, cancelRotation, finishRotation } from '../broker/tls/rotation.ts';
+import { readTlsMaterial, renewTlsMaterial } from '../broker/tls/site-ca.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { UsageError } from './program.ts';
 

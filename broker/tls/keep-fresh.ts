@@ -1,5 +1,5 @@
 import type { Log } from '../../runtime/log.ts';
-import type { TlsMaterial } from './site-ca.ts';
+import type { TlsMaterial } from './material.ts';
 
 /** How often the certificate is looked at, in milliseconds: an operator's new one is in use a minute later. */
 const usualEveryMs = 60_000;

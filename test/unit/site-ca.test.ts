@@ -4,7 +4,8 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { beginRotation, cancelRotation, finishRotation, loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { beginRotation, cancelRotation, finishRotation } from '../../broker/tls/rotation.ts';
+import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 
 describe('the site CA', () => {
   let dataDir: string;

@@ -1,0 +1,102 @@
+import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { readKey, writeWhole } from './key-file.ts';
+import type { Files } from './material.ts';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  X509Certificate as Certificate,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+} from './x509.ts';
+
+const day = 86_400_000;
+const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+
+/** Lifetimes in days. 825 is the longest that common TLS stacks take from a server. */
+const [caDays, serverDays] = [20 * 365, 825];
+
+/** A private key (P-256, PKCS #8 in PEM). */
+export async function newKey(): Promise<string> {
+  return pkcs8((await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify'])).privateKey);
+}
+
+/** Makes a CA: its key, then its certificate. */
+export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
+  const keys = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    name: `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`,
+    ...validity(now, caDays),
+    keys,
+    signingAlgorithm: ecdsa,
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  writeWhole(keyFile, await pkcs8(keys.privateKey), 0o600);
+  writeWhole(certFile, `${certificate.toString('pem')}\n`, 0o644);
+}
+
+/** Signs a certificate for the server's key with the CA in use. */
+export async function signServer(files: Files, names: readonly string[], now: Date): Promise<void> {
+  const caKey = readKey(files.caKey);
+  const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
+  const spki = publicKeyOf(readKey(files.key));
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: [{ CN: [names[0] ?? 'cvm-gateway'] }],
+    issuer: ca.subjectName,
+    ...validity(now, serverDays),
+    publicKey: spki,
+    signingKey: await webcrypto.subtle.importKey('pkcs8', derOf(caKey), ecdsa, false, ['sign']),
+    signingAlgorithm: ecdsa,
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      new SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value }))),
+      await AuthorityKeyIdentifierExtension.create(ca),
+      await SubjectKeyIdentifierExtension.create(spki),
+    ],
+  });
+  writeWhole(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+}
+
+/** A day back, for devices whose clock runs behind. */
+function validity(now: Date, days: number) {
+  return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + days * day) };
+}
+
+/** Positive and at most 20 bytes (RFC 5280 §4.1.2.2). */
+function serialNumber(): string {
+  const bytes = randomBytes(16);
+  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
+  return bytes.toString('hex');
+}
+
+function publicKeyOf(pem: string): Buffer {
+  return createPublicKey(pem).export({ format: 'der', type: 'spki' });
+}
+
+function derOf(pem: string): Buffer {
+  return createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
+}
+
+async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
+  return createPrivateKey({
+    key: Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)),
+    format: 'der',
+    type: 'pkcs8',
+  })
+    .export({ format: 'pem', type: 'pkcs8' })
+    .toString();
+}

@@ -1,0 +1,102 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readKey } from './key-file.ts';
+
+export type TlsOptions = {
+  readonly dataDir: string;
+  /** names and addresses that devices use, beyond the machine's own */
+  readonly hostnames: readonly string[];
+  readonly machineName: string;
+  /** the operator's own certificate, instead of one from the site CA */
+  readonly own?: { readonly certFile: string; readonly keyFile: string };
+  readonly now?: Date;
+};
+
+/** What of a configuration is about TLS. */
+export function tlsOptions(settings: {
+  readonly dataDir: string;
+  readonly hostnames: readonly string[];
+  readonly machineName: string;
+  readonly tls: TlsOptions['own'] | undefined;
+}): TlsOptions {
+  const { dataDir, hostnames, machineName, tls } = settings;
+  return { dataDir, hostnames, machineName, ...(tls === undefined ? {} : { own: tls }) };
+}
+
+export type TlsMaterial = {
+  /** PEM */
+  readonly key: string;
+  /** PEM: the server certificate, then its CA */
+  readonly cert: string;
+  /** what devices trust, two CAs while one follows the other; absent with a certificate of the operator's own */
+  readonly caFile?: string;
+  readonly caPem?: string;
+  /** SHA-256 of the server certificate's DER, hex with colons */
+  readonly fingerprint: string;
+  readonly caFingerprint?: string;
+  /** of the CA that follows, while both are published */
+  readonly nextCaFingerprint?: string;
+  /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it: it outlives a renewed certificate */
+  readonly spkiPin: string;
+  readonly names: readonly string[];
+  readonly notAfter: Date;
+  readonly made: 'new' | 'kept' | 'own';
+};
+
+export type Files = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
+
+export function filesIn(dataDir: string): Files {
+  const folder = join(dataDir, 'tls');
+  return {
+    caCert: join(folder, 'site-ca.crt'),
+    caKey: join(folder, 'site-ca.key'),
+    cert: join(folder, 'server.crt'),
+    key: join(folder, 'server.key'),
+    nextCert: join(folder, 'next-ca.crt'),
+    nextKey: join(folder, 'next-ca.key'),
+  };
+}
+
+/** The material as it is in the folder. @throws when there is none yet */
+export function read(files: Files): TlsMaterial {
+  if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
+  const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
+  return {
+    ...describe(cert),
+    key,
+    cert: cert + firstOf(caPem),
+    caFile: files.caCert,
+    caPem,
+    caFingerprint: new X509Certificate(caPem).fingerprint256,
+    ...(existsSync(files.nextCert) ? { nextCaFingerprint: parse(files.nextCert).fingerprint256 } : {}),
+    made: 'kept',
+  };
+}
+
+export function describe(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
+  const certificate = new X509Certificate(cert);
+  const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
+  const names = (certificate.subjectAltName ?? '').split(', ').map((name) => name.replace(/^(DNS|IP Address):/, ''));
+  return {
+    fingerprint: certificate.fingerprint256,
+    spkiPin: `sha256//${createHash('sha256').update(spki).digest('base64')}`,
+    names,
+    notAfter: new Date(certificate.validTo),
+  };
+}
+
+export function parse(file: string): X509Certificate {
+  try {
+    return new X509Certificate(readFileSync(file));
+  } catch (error) {
+    throw new Error(
+      `${file} is not a certificate: ${error instanceof Error ? error.message : error}; bring it back from a backup`,
+    );
+  }
+}
+
+/** The first certificate of a PEM file: the CA in use, where another follows. */
+export function firstOf(pem: string): string {
+  return `${new X509Certificate(pem).toString().trim()}\n`;
+}

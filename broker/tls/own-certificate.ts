@@ -1,0 +1,28 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { describe, type TlsMaterial } from './material.ts';
+
+/** The operator's own certificate. @throws with all that is wrong with it */
+export function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: string }, now: Date): TlsMaterial {
+  const problems: string[] = [];
+  const attempt = <T>(what: string, read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(`${what}: ${error instanceof Error ? error.message : error}`);
+      return undefined;
+    }
+  };
+  const cert = attempt(`CVM_TLS_CERT ${certFile}`, () => readFileSync(certFile, 'utf8'));
+  const key = attempt(`CVM_TLS_KEY ${keyFile}`, () => readFileSync(keyFile, 'utf8'));
+  const certificate =
+    cert === undefined ? undefined : attempt(`CVM_TLS_CERT ${certFile}`, () => new X509Certificate(cert));
+  const privateKey = key === undefined ? undefined : attempt(`CVM_TLS_KEY ${keyFile}`, () => createPrivateKey(key));
+  if (certificate !== undefined && privateKey !== undefined && !certificate.checkPrivateKey(privateKey))
+    problems.push('CVM_TLS_KEY does not belong to CVM_TLS_CERT');
+  if (certificate !== undefined && new Date(certificate.validTo) <= now)
+    problems.push(`CVM_TLS_CERT ended on ${certificate.validTo}`);
+  if (problems.length > 0 || cert === undefined || key === undefined)
+    throw new Error(`the TLS certificate cannot be used: ${problems.join('; ')}`);
+  return { ...describe(cert), key, cert, made: 'own' };
+}
