@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Lock, LockHeld, takeLock } from '../../runtime/lock.ts';
+import { isAlive, ownMark } from '../../runtime/process-mark.ts';
+
+describe('a lock', () => {
+  let folder: string;
+  let file: string;
+  const held: Lock[] = [];
+  const take = async (patienceMs = 0) => {
+    const lock = await takeLock(file, patienceMs);
+    held.push(lock);
+    return lock;
+  };
+  /** As a holder leaves it who had no time to let go. */
+  const leave = (mark: object | string, number = 1) =>
+    writeFileSync(`${file}.${number}`, typeof mark === 'string' ? mark : JSON.stringify(mark));
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'cvm-lock-'));
+    file = join(folder, 'lock');
+  });
+  afterEach(() => {
+    for (const lock of held.splice(0)) lock.release();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('is held by one at a time, however many want it, and leaves one file behind', async () => {
+    let [inside, most, done] = [0, 0, 0];
+    await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const lock = await take(30_000);
+        most = Math.max(most, ++inside);
+        await sleep(5);
+        inside--;
+        done++;
+        lock.release();
+      }),
+    );
+    expect([most, done]).toEqual([1, 12]);
+    expect(readdirSync(folder)).toHaveLength(1);
+  });
+
+  it('names the process that holds it, at once where nobody is to wait', async () => {
+    await take();
+    const began = Date.now();
+    await expect(take()).rejects.toThrow(new RegExp(`held by process ${process.pid}`));
+    expect(Date.now() - began).toBeLessThan(2000);
+  });
+
+  it('of a process that was killed is free', async () => {
+    const other = spawn('sleep', ['60']);
+    const mark = { ...ownMark(), pid: other.pid ?? 0 };
+    other.kill('SIGKILL');
+    await new Promise((resolve) => other.once('exit', resolve));
+    leave(mark);
+    await take();
+  });
+
+  it.skipIf(process.platform !== 'linux')('of a process whose pid another one has by now is free', async () => {
+    leave({ ...ownMark(), began: '1' });
+    await take();
+  });
+
+  it('of another container is free when its holder has shown no life for a while', async () => {
+    leave({ ...ownMark(), where: 'elsewhere' });
+    expect(isAlive({ ...ownMark(), where: 'elsewhere' })).toBeUndefined();
+    setTimeout(() => utimesSync(`${file}.1`, 0, 0), 100);
+    await take();
+    expect(readdirSync(folder)).toEqual(['lock.2']);
+  });
+
+  it('of another container that lives is waited for, and not taken', async () => {
+    leave({ ...ownMark(), where: 'elsewhere' });
+    const living = setInterval(() => utimesSync(`${file}.1`, new Date(), new Date()), 500);
+    await expect(take()).rejects.toBeInstanceOf(LockHeld);
+    clearInterval(living);
+  });
+
+  it('that was let go twice, or was taken from a frozen holder, is not let go for the next one', async () => {
+    const first = await take();
+    first.release();
+    await take();
+    first.release();
+    await expect(take()).rejects.toBeInstanceOf(LockHeld);
+    expect(readdirSync(folder)).toEqual(['lock.2']);
+  });
+});
