@@ -79,7 +79,7 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
   const rosterFeed = createRosterFeed(redisUrl, log);
   lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
-  const roster = await openRoster(rosterFeed, loadGatewayKey(settings.dataDir), log);
+  const roster = await openRoster(rosterFeed, await loadGatewayKey(settings.dataDir), log);
   const guesses = createGuessBook(redisUrl, log);
   lifecycle.add({ name: 'guess book', close: () => guesses.close() });
   const parts = { asks, replies, roster, guesses, audit: keepAudit(with_, 'broker'), log };

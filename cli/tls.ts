@@ -44,7 +44,7 @@ export function tlsCommand(context: TlsContext): Command {
       if (options.own !== undefined)
         throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
       if (finish) print(context, await finishRotation(options), json);
-      else if (cancel) print(context, cancelRotation(options), json);
+      else if (cancel) print(context, await cancelRotation(options), json);
       else {
         const material = await beginRotation(options);
         print(context, material, json);

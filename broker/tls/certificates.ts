@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { readKey, writeWhole } from './key-file.ts';
-import type { Files } from './material.ts';
+import { type Files, requirePair } from './material.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -24,12 +24,18 @@ const [caDays, serverDays] = [20 * 365, 825];
 
 /** A private key (P-256, PKCS #8 in PEM). */
 export async function newKey(): Promise<string> {
-  return pkcs8((await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify'])).privateKey);
+  const { privateKey } = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey));
+  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+    .export({ format: 'pem', type: 'pkcs8' })
+    .toString();
 }
 
-/** Makes a CA: its key, then its certificate. */
+/** Makes a CA: its key, unless there is one, then its certificate. */
 export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
-  const keys = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
+  if (!existsSync(keyFile)) writeWhole(keyFile, await newKey(), 0o600);
+  const pem = readKey(keyFile);
+  const keys = { privateKey: await signingKey(pem), publicKey: await verifyingKey(pem) };
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name: `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`,
@@ -42,13 +48,12 @@ export async function makeCa(certFile: string, keyFile: string, now: Date): Prom
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  writeWhole(keyFile, await pkcs8(keys.privateKey), 0o600);
   writeWhole(certFile, `${certificate.toString('pem')}\n`, 0o644);
 }
 
 /** Signs a certificate for the server's key with the CA in use. */
 export async function signServer(files: Files, names: readonly string[], now: Date): Promise<void> {
-  const caKey = readKey(files.caKey);
+  requirePair(files.caCert, files.caKey);
   const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
   const spki = publicKeyOf(readKey(files.key));
   const certificate = await X509CertificateGenerator.create({
@@ -57,7 +62,7 @@ export async function signServer(files: Files, names: readonly string[], now: Da
     issuer: ca.subjectName,
     ...validity(now, serverDays),
     publicKey: spki,
-    signingKey: await webcrypto.subtle.importKey('pkcs8', derOf(caKey), ecdsa, false, ['sign']),
+    signingKey: await signingKey(readKey(files.caKey)),
     signingAlgorithm: ecdsa,
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
@@ -87,16 +92,11 @@ function publicKeyOf(pem: string): Buffer {
   return createPublicKey(pem).export({ format: 'der', type: 'spki' });
 }
 
-function derOf(pem: string): Buffer {
-  return createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
+function signingKey(pem: string): Promise<webcrypto.CryptoKey> {
+  const der = createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
+  return webcrypto.subtle.importKey('pkcs8', der, ecdsa, false, ['sign']);
 }
 
-async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
-  return createPrivateKey({
-    key: Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)),
-    format: 'der',
-    type: 'pkcs8',
-  })
-    .export({ format: 'pem', type: 'pkcs8' })
-    .toString();
+function verifyingKey(pem: string): Promise<webcrypto.CryptoKey> {
+  return webcrypto.subtle.importKey('spki', publicKeyOf(pem), ecdsa, true, ['verify']);
 }

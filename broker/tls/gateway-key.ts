@@ -1,23 +1,26 @@
 import { createPrivateKey } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type KeyPair, newKeyPair, pairFrom } from '../../sealing/hpke.ts';
-import { readKey, writeWhole } from './key-file.ts';
+import { alone, readKey, writeWhole } from './key-file.ts';
 
 /**
  * This gateway's own key pair (X25519), to which devices' keys are sealed when they are enrolled. Made at the first start;
  * lost, the devices enrolled for it cannot use TLS-PSK here until they are reissued.
  */
-export function loadGatewayKey(dataDir: string): KeyPair {
-  const file = join(dataDir, 'tls', 'gateway.key');
-  if (existsSync(file)) {
-    const key = createPrivateKey(readKey(file));
-    if (key.asymmetricKeyType !== 'x25519')
-      throw new Error(`${file} is not an X25519 key; bring it back from a backup, or remove it to make a new one`);
-    return pairFrom(key);
-  }
-  mkdirSync(join(dataDir, 'tls'), { recursive: true, mode: 0o700 });
-  const pair = newKeyPair();
-  writeWhole(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
-  return pair;
+export async function loadGatewayKey(dataDir: string): Promise<KeyPair> {
+  const folder = join(dataDir, 'tls');
+  const file = join(folder, 'gateway.key');
+  return alone(folder, () => {
+    if (existsSync(file)) return read(file);
+    const pair = newKeyPair();
+    writeWhole(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
+    return pair;
+  });
+}
+
+function read(file: string): KeyPair {
+  const key = createPrivateKey(readKey(file));
+  if (key.asymmetricKeyType === 'x25519') return pairFrom(key);
+  throw new Error(`${file} is not an X25519 key; bring it back from a backup, or remove it to make a new one`);
 }

@@ -1,7 +1,8 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey } from './key-file.ts';
+import { distinct } from './server-names.ts';
 
 export type TlsOptions = {
   readonly dataDir: string;
@@ -61,11 +62,13 @@ export function filesIn(dataDir: string): Files {
 /** The material as it is in the folder. @throws when there is none yet */
 export function read(files: Files): TlsMaterial {
   if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
+  // not needed here; but who looks should be told that others can
+  for (const file of [files.caKey, files.nextKey]) if (existsSync(file)) readKey(file);
   const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
   return {
     ...describe(cert),
     key,
-    cert: cert + firstOf(caPem),
+    cert: cert + firstOf(files.caCert),
     caFile: files.caCert,
     caPem,
     caFingerprint: new X509Certificate(caPem).fingerprint256,
@@ -77,7 +80,8 @@ export function read(files: Files): TlsMaterial {
 export function describe(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
   const certificate = new X509Certificate(cert);
   const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
-  const names = (certificate.subjectAltName ?? '').split(', ').map((name) => name.replace(/^(DNS|IP Address):/, ''));
+  const alternatives = (certificate.subjectAltName ?? '').split(', ');
+  const names = distinct(alternatives.map((name) => name.replace(/^(DNS|IP Address):/, '')));
   return {
     fingerprint: certificate.fingerprint256,
     spkiPin: `sha256//${createHash('sha256').update(spki).digest('base64')}`,
@@ -97,6 +101,24 @@ export function parse(file: string): X509Certificate {
 }
 
 /** The first certificate of a PEM file: the CA in use, where another follows. */
-export function firstOf(pem: string): string {
-  return `${new X509Certificate(pem).toString().trim()}\n`;
+export function firstOf(file: string): string {
+  return `${parse(file).toString().trim()}\n`;
+}
+
+/** Whether devices that have the CA in use trust the server certificate, its end apart. */
+export function isSignedByCa(files: Files): boolean {
+  const [certificate, ca] = [parse(files.cert), parse(files.caCert)];
+  return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
+}
+
+export function isPair(certFile: string, keyFile: string): boolean {
+  return parse(certFile).checkPrivateKey(createPrivateKey(readKey(keyFile)));
+}
+
+/** @throws when that is not the certificate's key, with what to do, and what else */
+export function requirePair(certFile: string, keyFile: string, orElse = ''): void {
+  if (isPair(certFile, keyFile)) return;
+  throw new Error(
+    `${keyFile} is not the key of ${certFile}; bring back the two that belong together from a backup${orElse}`,
+  );
 }

@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { operators, readKey } from './key-file.ts';
 import { describe, type TlsMaterial } from './material.ts';
 
 /** The operator's own certificate. @throws with all that is wrong with it */
@@ -14,10 +15,10 @@ export function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: stri
     }
   };
   const cert = attempt(`CVM_TLS_CERT ${certFile}`, () => readFileSync(certFile, 'utf8'));
-  const key = attempt(`CVM_TLS_KEY ${keyFile}`, () => readFileSync(keyFile, 'utf8'));
+  const key = attempt('CVM_TLS_KEY', () => readKey(keyFile, operators));
   const certificate =
     cert === undefined ? undefined : attempt(`CVM_TLS_CERT ${certFile}`, () => new X509Certificate(cert));
-  const privateKey = key === undefined ? undefined : attempt(`CVM_TLS_KEY ${keyFile}`, () => createPrivateKey(key));
+  const privateKey = key === undefined ? undefined : createPrivateKey(key);
   if (certificate !== undefined && privateKey !== undefined && !certificate.checkPrivateKey(privateKey))
     problems.push('CVM_TLS_KEY does not belong to CVM_TLS_CERT');
   if (certificate !== undefined && new Date(certificate.validTo) <= now)

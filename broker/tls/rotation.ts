@@ -1,46 +1,141 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { makeCa, signServer } from './certificates.ts';
-import { readKey, writeWhole } from './key-file.ts';
-import { type Files, filesIn, firstOf, read, type TlsMaterial, type TlsOptions } from './material.ts';
+import { alone, readKey, remove, writeWhole } from './key-file.ts';
+import {
+  describe,
+  type Files,
+  filesIn,
+  firstOf,
+  isSignedByCa,
+  read,
+  requirePair,
+  type TlsMaterial,
+  type TlsOptions,
+} from './material.ts';
 
 /**
  * Begins to replace the site CA: the next one is made and published beside the one in use, which goes on signing. Devices
  * that are given both trust the gateway before and after `finishRotation`. Repeating it changes nothing.
  * @throws when there is no CA yet
  */
-export async function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
-  const files = filesIn(options.dataDir);
-  const { caPem = '' } = read(files);
-  if (!existsSync(files.nextCert)) await makeCa(files.nextCert, files.nextKey, options.now ?? new Date());
-  writeWhole(files.caCert, firstOf(caPem) + readFileSync(files.nextCert, 'utf8'), 0o644);
-  return read(files);
+export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
+  return whenSettled(options, async (files, now) => {
+    if (existsSync(files.nextCert)) requireNext(files);
+    else await makeCa(files.nextCert, files.nextKey, now);
+    await settle(files, now);
+    return read(files);
+  });
 }
 
 /** The next CA takes over: it signs the server certificate, and is the only one published. @throws when none was made */
-export async function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
-  const files = filesIn(options.dataDir);
-  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
-  const { names } = read(files);
-  // what a crash interrupts from here on is completed at the next start, which finds the same key twice
-  writeWhole(files.caKey, readKey(files.nextKey), 0o600);
-  changeOver(files);
-  await signServer(files, names, options.now ?? new Date());
-  return { ...read(files), made: 'new' };
+export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
+  return whenSettled(options, async (files, now, settled) => {
+    if (settled !== 'taken over') {
+      requireNext(files);
+      writeWhole(files.caKey, readKey(files.nextKey), 0o600);
+      await settle(files, now);
+    }
+    return { ...read(files), made: 'new' };
+  });
 }
 
-/** Forgets the next CA. @throws when none was made */
-export function cancelRotation(options: TlsOptions): TlsMaterial {
-  const files = filesIn(options.dataDir);
-  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
-  writeWhole(files.caCert, firstOf(readFileSync(files.caCert, 'utf8')), 0o644);
-  rmSync(files.nextCert);
-  rmSync(files.nextKey);
-  return read(files);
+/** Forgets the next CA. @throws when none was made, and when it has taken over */
+export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
+  return whenSettled(options, (files, _now, settled) => {
+    if (settled === 'taken over') throw new Error('the next CA has taken over already: too late to cancel');
+    if (settled !== 'forgotten') {
+      requireBegun(files);
+      remove(files.nextCert);
+      forgetNext(files);
+    }
+    return read(files);
+  });
 }
 
-export function changeOver(files: Files): void {
-  writeWhole(files.caCert, readFileSync(files.nextCert, 'utf8'), 0o644);
-  // the key last: as long as it is there, this is not finished
-  rmSync(files.nextCert);
-  rmSync(files.nextKey);
+type Settled = 'taken over' | 'forgotten' | undefined;
+
+/** Alone at the folder, and after what a killed process left undone. @throws when the broker has not started there yet */
+export async function whenSettled<T>(
+  options: TlsOptions,
+  act: (files: Files, now: Date, settled: Settled) => T | Promise<T>,
+): Promise<T> {
+  const [files, now] = [filesIn(options.dataDir), options.now ?? new Date()];
+  // a mistaken folder is told before a lock is put into it
+  if (!existsSync(files.cert)) read(files);
+  return alone(dirname(files.cert), async () => act(files, now, await settle(files, now)));
+}
+
+/**
+ * Completes what a killed process left undone. One write has decided:
+ * - the next CA has a certificate: a rotation was begun, and both CAs are published;
+ * - the CA in use has the next one's key: that one has taken over, and what is of the old one goes;
+ * - the next CA has a key and no certificate: it is not to be, or no more, and what is left of it goes.
+ *
+ * The next CA's key goes last, since it says that there is something to do. Doing it twice changes nothing.
+ * @throws when key and certificate of the CA do not belong together
+ */
+export async function settle(files: Files, now: Date): Promise<Settled> {
+  requireBoth(files);
+  const settled = existsSync(files.nextKey) ? await settleNext(files, now) : undefined;
+  requirePair(files.caCert, files.caKey, newCa(`${files.caCert} and ${files.caKey}`));
+  return settled;
+}
+
+async function settleNext(files: Files, now: Date): Promise<Settled> {
+  if (readKey(files.nextKey) === readKey(files.caKey)) {
+    await takeOver(files, now);
+    return 'taken over';
+  }
+  if (!existsSync(files.nextCert)) {
+    forgetNext(files);
+    return 'forgotten';
+  }
+  publish(files, firstOf(files.caCert) + firstOf(files.nextCert));
+  return undefined;
+}
+
+async function takeOver(files: Files, now: Date): Promise<void> {
+  if (existsSync(files.nextCert)) {
+    requirePair(files.nextCert, files.nextKey);
+    publish(files, firstOf(files.nextCert));
+  }
+  if (existsSync(files.cert) && existsSync(files.key) && !isSignedByCa(files))
+    await signServer(files, describe(readFileSync(files.cert, 'utf8')).names, now);
+  remove(files.nextCert);
+  remove(files.nextKey);
+}
+
+function forgetNext(files: Files): void {
+  publish(files, firstOf(files.caCert));
+  remove(files.nextKey);
+}
+
+function publish({ caCert }: Files, pem: string): void {
+  if (readFileSync(caCert, 'utf8') !== pem) writeWhole(caCert, pem, 0o644);
+}
+
+function requireBegun(files: Files): void {
+  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
+}
+
+function requireNext(files: Files): void {
+  requireBegun(files);
+  const cure = ', or begin again after: cvm tls rotate-ca --cancel';
+  if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; bring it back from a backup${cure}`);
+  requirePair(files.nextCert, files.nextKey, cure);
+}
+
+function requireBoth({ caCert, caKey }: Files): void {
+  const present = [caCert, caKey].filter(existsSync);
+  const missing = present[0] === caCert ? caKey : caCert;
+  if (present.length === 1)
+    throw new Error(
+      `${present[0]} is there without its other half; bring back ${missing} from a backup${newCa(`${present[0]}`)}`,
+    );
+}
+
+/** What is left without a backup. Only these files: the others in the folder, `gateway.key` above all, are still good. */
+function newCa(these: string): string {
+  return `, or remove ${these} to make a new site CA (devices must then be given the new one)`;
 }

@@ -1,12 +1,22 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import { makeCa, newKey, signServer } from './certificates.ts';
-import { readKey, writeWhole } from './key-file.ts';
-import { describe, type Files, filesIn, parse, read, type TlsMaterial, type TlsOptions } from './material.ts';
+import { alone, writeWhole } from './key-file.ts';
+import {
+  describe,
+  type Files,
+  filesIn,
+  isPair,
+  isSignedByCa,
+  parse,
+  read,
+  type TlsMaterial,
+  type TlsOptions,
+} from './material.ts';
 import { loadOwn } from './own-certificate.ts';
-import { changeOver } from './rotation.ts';
-import { serverNames } from './server-names.ts';
+import { settle, whenSettled } from './rotation.ts';
+import { distinct, serverNames } from './server-names.ts';
 
 const day = 86_400_000;
 
@@ -18,17 +28,19 @@ const maxNames = 100;
 
 /**
  * The broker's TLS material. At first start a site CA and a server certificate are made (P-256); later they are kept, and
- * the server certificate is made anew from the same key and CA when a name is missing in it or its end is near.
+ * the server certificate is made anew from the same key and CA when a name is missing in it or its end is near. Brokers
+ * that share the folder take turns, and what one was killed over the next one completes.
  * @throws with what to do when files are missing, damaged, or readable by others
  */
 export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
   if (options.own !== undefined) return loadOwn(options.own, options.now ?? new Date());
-  mkdirSync(join(options.dataDir, 'tls'), { recursive: true, mode: 0o700 });
   const files = filesIn(options.dataDir);
   const now = options.now ?? new Date();
-  const made = await ensureCa(files, now);
-  const renewed = await ensureServer(files, serverNames(options), now);
-  return { ...read(files), made: made || renewed ? 'new' : 'kept' };
+  return alone(dirname(files.cert), async () => {
+    const made = await ensureCa(files, now);
+    const renewed = await ensureServer(files, serverNames(options), now);
+    return { ...read(files), made: made || renewed ? 'new' : 'kept' };
+  });
 }
 
 /** The material as it is, without making or renewing anything. @throws when there is none yet */
@@ -40,29 +52,22 @@ export function readTlsMaterial({ dataDir, own, now = new Date() }: TlsOptions):
  * A new server certificate for the same key, though the one that is there still holds; for the names of that one and of
  * the configuration. @throws when there is none yet
  */
-export async function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
-  const files = filesIn(options.dataDir);
-  const names = [...new Set([...read(files).names, ...serverNames(options)])];
-  await signServer(files, names, options.now ?? new Date());
-  return { ...read(files), made: 'new' };
+export function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
+  return whenSettled(options, async (files, now) => {
+    await signServer(files, distinct([...read(files).names, ...serverNames(options)]), now);
+    return { ...read(files), made: 'new' };
+  });
 }
 
 async function ensureCa(files: Files, now: Date): Promise<boolean> {
-  const present = [files.caCert, files.caKey].filter(existsSync);
-  if (present.length === 1)
-    throw new Error(
-      `${present[0]} is there without its other half; bring back the missing file from a backup, or remove the folder to make a new site CA (devices must then be given the new one)`,
-    );
-  if (present.length === 2) {
-    if (existsSync(files.nextKey) && readKey(files.nextKey) === readKey(files.caKey)) changeOver(files);
-    return false;
-  }
-  await makeCa(files.caCert, files.caKey, now);
-  return true;
+  // a key alone that has signed nothing is that of a first start that was killed
+  const make = !existsSync(files.caCert) && !(existsSync(files.caKey) && existsSync(files.cert));
+  if (make) await makeCa(files.caCert, files.caKey, now);
+  await settle(files, now);
+  return make;
 }
 
 async function ensureServer(files: Files, names: readonly string[], now: Date): Promise<boolean> {
-  readKey(files.caKey);
   if (existsSync(files.cert) && existsSync(files.key) && stillGood(files, names, now)) return false;
   // the key stays, so that a pin on it goes on to hold
   if (!existsSync(files.key)) writeWhole(files.key, await newKey(), 0o600);
@@ -79,16 +84,12 @@ function stillGood(files: Files, names: readonly string[], now: Date): boolean {
 }
 
 function stillHolds(files: Files, now: Date): boolean {
-  readKey(files.key);
-  const certificate = parse(files.cert);
-  return (
-    certificate.verify(parse(files.caCert).publicKey) &&
-    new Date(certificate.validTo).getTime() - now.getTime() > renewDays * day
-  );
+  const end = new Date(parse(files.cert).validTo).getTime();
+  return isPair(files.cert, files.key) && isSignedByCa(files) && end - now.getTime() > renewDays * day;
 }
 
 /** Brokers that share a data folder have names of their own: a certificate that only lacks some keeps the others. */
 function withOthers(files: Files, names: readonly string[], now: Date): readonly string[] {
   if (!existsSync(files.cert) || !stillHolds(files, now)) return names;
-  return [...new Set([...names, ...describe(readFileSync(files.cert, 'utf8')).names])].slice(0, maxNames);
+  return distinct([...names, ...describe(readFileSync(files.cert, 'utf8')).names]).slice(0, maxNames);
 }

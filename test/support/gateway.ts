@@ -113,7 +113,7 @@ export async function startGateway(
     const [asks, replies] = [createAskQueue(redis.url, log), createReplyFeed(redis.url, log)];
     const { limits = {}, suites = 'modern' } = options;
     const feed = createRosterFeed(redis.url, log);
-    const roster = await openRoster(feed, loadGatewayKey(dataDir), log);
+    const roster = await openRoster(feed, await loadGatewayKey(dataDir), log);
     const guesses = createGuessBook(redis.url, log, options.guesses);
     const parts = { asks, replies, roster, guesses, audit, log, limits };
     const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadGatewayKey } from '../../broker/tls/gateway-key.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../../broker/tls/rotation.ts';
-import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../broker/tls/site-ca.ts';
 
 describe('the site CA', () => {
   let dataDir: string;
@@ -83,12 +84,82 @@ describe('the site CA', () => {
     await load();
     chmodSync(join(dataDir, 'tls', 'site-ca.key'), 0o644);
     await expect(load()).rejects.toThrow(/chmod 600/);
+    const options = { dataDir, hostnames: [], machineName: 'box' };
+    expect(() => readTlsMaterial(options)).toThrow(/chmod 600/);
+    await expect(beginRotation(options)).rejects.toThrow(/chmod 600/);
+  });
+
+  it("refuses the operator's own key when all can read it; a group may, as container platforms have it", async () => {
+    const folder = join((await load()).caFile ?? '', '..');
+    const own = { certFile: join(folder, 'server.crt'), keyFile: join(folder, 'server.key') };
+    for (const mode of [0o644, 0o604, 0o660]) {
+      chmodSync(own.keyFile, mode);
+      await expect(load({ own })).rejects.toThrow(/CVM_TLS_KEY: .*chmod 640/);
+    }
+    for (const mode of [0o640, 0o440, 0o600]) {
+      chmodSync(own.keyFile, mode);
+      expect(await load({ own })).toMatchObject({ made: 'own' });
+    }
   });
 
   it('refuses half a CA instead of silently making another', async () => {
     await load();
     rmSync(join(dataDir, 'tls', 'site-ca.key'));
     await expect(load()).rejects.toThrow(/other half/);
+  });
+
+  it('refuses a CA of two halves that do not belong together, and what is signed by it, and says which files to remove', async () => {
+    const folder = join(dataDir, 'tls');
+    await load();
+    const options = { dataDir, hostnames: [], machineName: 'box' };
+    await beginRotation(options);
+    const nextKey = readFileSync(join(folder, 'next-ca.key'));
+    await cancelRotation(options);
+    writeFileSync(join(folder, 'site-ca.key'), nextKey, { mode: 0o600 });
+    for (const act of [load, () => renewTlsMaterial(options), () => beginRotation(options)])
+      await expect(act()).rejects.toThrow(
+        /site-ca.key is not the key of .*, or remove .*site-ca.crt and .*site-ca.key/,
+      );
+    const { spkiPin } = readTlsMaterial(options);
+    for (const half of ['site-ca.crt', 'site-ca.key']) rmSync(join(folder, half));
+    expect(await load()).toMatchObject({ made: 'new', spkiPin });
+  });
+
+  it.each(['site-ca.crt', 'site-ca.key'])(
+    'is made anew when %s is lost and its other half was removed, as advised; the keys of server and gateway stay',
+    async (lost) => {
+      const { spkiPin, caFingerprint } = await load();
+      const { publicKey } = await loadGatewayKey(dataDir);
+      rmSync(join(dataDir, 'tls', lost));
+      const advice = await load().catch(({ message }: Error) => message);
+      const [, file = ''] = /or remove (\S+) to make a new site CA/.exec(String(advice)) ?? [];
+      rmSync(file);
+      const after = await load();
+      expect(after).toMatchObject({ made: 'new', spkiPin });
+      expect(after.caFingerprint).not.toBe(caFingerprint);
+      expect((await loadGatewayKey(dataDir)).publicKey).toEqual(publicKey);
+    },
+  );
+
+  it('signs anew when the key of the server is another', async () => {
+    const first = await load();
+    rmSync(join(dataDir, 'tls', 'server.key'));
+    writeFileSync(join(dataDir, 'tls', 'server.key'), readFileSync(join(dataDir, 'tls', 'site-ca.key')), {
+      mode: 0o600,
+    });
+    expect((await load()).spkiPin).not.toBe(first.spkiPin);
+  });
+
+  it('has each IPv6 address once, in one form, however often it is renewed', async () => {
+    const options = { dataDir, hostnames: ['FD00:0:0:0:0:0:0:7', 'fd00::7', 'fe80::1%eth0'], machineName: 'box' };
+    await loadTlsMaterial(options);
+    await renewTlsMaterial(options);
+    const { names, cert } = await renewTlsMaterial(options);
+    expect(names.filter((name) => name.includes(':'))).toEqual(expect.arrayContaining(['::1', 'fd00::7', 'fe80::1']));
+    expect(names.filter((name) => name.includes(':') && /^0|[A-Z]|:0:/.test(name))).toEqual([]);
+    const said = new X509Certificate(cert).subjectAltName ?? '';
+    expect(said.match(/Address:0:0:0:0:0:0:0:1/g)).toHaveLength(1);
+    expect(said.match(/FD00:0:0:0:0:0:0:7/g)).toHaveLength(1);
   });
 
   it("takes the operator's own certificate, and refuses one whose key is another's", async () => {
@@ -138,9 +209,25 @@ describe('the site CA', () => {
       const begun = await beginRotation(options());
       expect((await beginRotation(options())).nextCaFingerprint).toBe(begun.nextCaFingerprint);
       expect((await load({ now: new Date(Date.now() + 800 * 86_400_000) })).caFingerprint).toBe(before.caFingerprint);
-      expect(cancelRotation(options())).toMatchObject({ caFingerprint: before.caFingerprint, caPem: before.caPem });
-      expect(() => cancelRotation(options())).toThrow(/no rotation/);
+      expect(await cancelRotation(options())).toMatchObject({
+        caFingerprint: before.caFingerprint,
+        caPem: before.caPem,
+      });
+      await expect(cancelRotation(options())).rejects.toThrow(/no rotation/);
       await expect(finishRotation(options())).rejects.toThrow(/no rotation/);
+    });
+
+    it('is not begun where no broker has started, and nothing is left there', async () => {
+      await expect(beginRotation(options())).rejects.toThrow(/at its first start/);
+      expect(readdirSync(dataDir)).toEqual([]);
+    });
+
+    it('that has lost the key of the next CA is not finished, and can be cancelled', async () => {
+      const before = await load();
+      await beginRotation(options());
+      rmSync(join(dataDir, 'tls', 'next-ca.key'));
+      await expect(finishRotation(options())).rejects.toThrow(/next-ca.key is missing.*--cancel/);
+      expect(await cancelRotation(options())).toMatchObject({ caPem: before.caPem });
     });
 
     it('is completed at the next start when a crash interrupted the change-over', async () => {

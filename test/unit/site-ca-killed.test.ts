@@ -1,0 +1,168 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { beginRotation, cancelRotation, finishRotation } from '../../broker/tls/rotation.ts';
+import { loadTlsMaterial, renewTlsMaterial } from '../../broker/tls/site-ca.ts';
+
+/** The operations of a process that is killed before one of them: that one and all that would follow do not happen. */
+const files = vi.hoisted(() => {
+  let [done, killedAt] = [0, Number.POSITIVE_INFINITY];
+  return {
+    arm(at: number) {
+      [done, killedAt] = [0, at];
+    },
+    disarm() {
+      killedAt = Number.POSITIVE_INFINITY;
+      return done;
+    },
+    mortal:
+      <A extends unknown[], T>(operation: (...args: A) => T) =>
+      (...args: A): T => {
+        if (++done >= killedAt) throw new Error('killed');
+        return operation(...args);
+      },
+  };
+});
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof import('node:fs')>();
+  // those that change what is in the folder
+  const { openSync, writeSync, renameSync, rmSync, writeFileSync } = fs;
+  const changing = { writeSync, renameSync, rmSync, writeFileSync };
+  const mortal: [string, unknown][] = Object.entries(changing).map(([name, operation]) => [
+    name,
+    files.mortal(operation as () => void),
+  ]);
+  const creating = files.mortal(openSync);
+  mortal.push(['openSync', (...args: Parameters<typeof openSync>) => (args[1] === 'r' ? openSync : creating)(...args)]);
+  // killing is no power cut
+  return { ...fs, ...Object.fromEntries(mortal), fsyncSync: () => {} };
+});
+
+const root = mkdtempSync(join(tmpdir(), 'cvm-killed-'));
+let folders = 0;
+
+const operations = {
+  load: loadTlsMaterial,
+  renew: renewTlsMaterial,
+  begin: beginRotation,
+  finish: finishRotation,
+  cancel: cancelRotation,
+};
+type Operation = keyof typeof operations;
+const run = (operation: Operation, dataDir: string) =>
+  operations[operation]({ dataDir, hostnames: [], machineName: 'box' });
+
+const read = (dataDir: string, name: string) => readFileSync(join(dataDir, 'tls', name), 'utf8');
+const caOf = (dataDir: string) => new X509Certificate(read(dataDir, 'site-ca.crt')).fingerprint256;
+
+/** What must hold of a folder once somebody was there who lived. */
+function whole(dataDir: string): void {
+  const folder = join(dataDir, 'tls');
+  const [ca, server] = ['site-ca.crt', 'server.crt'].map((name) => new X509Certificate(read(dataDir, name)));
+  if (ca === undefined || server === undefined) throw new Error('no certificates');
+  expect(server.verify(ca.publicKey)).toBe(true);
+  expect(server.checkIssued(ca)).toBe(true);
+  expect(ca.checkPrivateKey(createPrivateKey(read(dataDir, 'site-ca.key')))).toBe(true);
+  expect(server.checkPrivateKey(createPrivateKey(read(dataDir, 'server.key')))).toBe(true);
+  const names = readdirSync(folder).filter((name) => !name.startsWith('lock.'));
+  expect(names.filter((name) => !/^(site-ca|server|next-ca)\.(crt|key)$/.test(name))).toEqual([]);
+  expect(names.includes('next-ca.key')).toBe(names.includes('next-ca.crt'));
+  expect(read(dataDir, 'site-ca.crt').match(/BEGIN/g)).toHaveLength(names.includes('next-ca.crt') ? 2 : 1);
+  for (const name of names.filter((file) => file.endsWith('.key')))
+    expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
+}
+
+async function prepared(...before: Operation[]): Promise<string> {
+  const dataDir = join(root, `${folders++}`);
+  for (const operation of before) await run(operation, dataDir);
+  return dataDir;
+}
+
+/** A copy of that folder as it is when somebody was killed before the operation of this number. */
+async function killedIn(operation: Operation, from: string, at: number): Promise<string> {
+  const dataDir = join(root, `${folders++}`);
+  if (existsSync(from)) cpSync(from, dataDir, { recursive: true });
+  files.arm(at);
+  // the last ones let go of the lock, which fails silently
+  await run(operation, dataDir).catch((error: Error) => expect(error.message).toBe('killed'));
+  files.disarm();
+  // what the dead hold is nobody's: lock.test.ts; here they are ourselves
+  const folder = join(dataDir, 'tls');
+  if (existsSync(folder))
+    for (const name of readdirSync(folder)) if (name.startsWith('lock.')) rmSync(join(folder, name));
+  return dataDir;
+}
+
+async function operationsOf(operation: Operation, from: string): Promise<number> {
+  const dataDir = join(root, `${folders++}`);
+  if (existsSync(from)) cpSync(from, dataDir, { recursive: true });
+  files.arm(Number.POSITIVE_INFINITY);
+  await run(operation, dataDir);
+  return files.disarm();
+}
+
+/** What an operation may say that finds nothing to do. Anything else is a folder that somebody has to repair by hand. */
+const refusal = /no rotation of the site CA was begun|too late to cancel|makes it at its first start/;
+
+const noRotation = 'Error: no rotation of the site CA was begun';
+
+describe('the folder of the site CA, whenever a process at it is killed', () => {
+  afterEach(() => {
+    files.disarm();
+  });
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+  const killings: [string, Operation, Operation[]][] = [
+    ['a first start', 'load', []],
+    ['a renewal', 'renew', ['load']],
+    ['the begin of a rotation', 'begin', ['load']],
+    ['its end', 'finish', ['load', 'begin']],
+    ['its cancelling', 'cancel', ['load', 'begin']],
+  ];
+
+  it.each(killings)(
+    'in %s, is whole after whatever is done next; that may be repeated',
+    async (_what, operation, before) => {
+      const from = await prepared(...before);
+      const old = before.length > 0 ? caOf(from) : undefined;
+      const count = await operationsOf(operation, from);
+      expect(count).toBeGreaterThan(5);
+      for (let at = 1; at <= count; at++) {
+        for (const next of Object.keys(operations) as Operation[]) {
+          const dataDir = await killedIn(operation, from, at);
+          const has = (name: string) => existsSync(join(dataDir, 'tls', name));
+          const [started, rotating] = [has('server.crt'), has('next-ca.key')];
+          const said = await run(next, dataDir).then(() => '', String);
+          if (said !== '') expect(said, `${operation} killed at ${at}, then ${next}`).toMatch(refusal);
+          // what was not done is done when it is repeated; with the last of its files gone, it was
+          if (next === operation) expect(said).toBe(before.includes('begin') && !rotating ? noRotation : '');
+          if (started && said === '') whole(dataDir);
+          await run('load', dataDir);
+          whole(dataDir);
+          if (next === operation) expect(has('next-ca.crt')).toBe(operation === 'begin');
+          // who was not asked to change over trusts the gateway still
+          if (old !== undefined && operation !== 'finish' && next !== 'finish') expect(caOf(dataDir)).toBe(old);
+          rmSync(dataDir, { recursive: true });
+        }
+      }
+    },
+  );
+
+  it('and again while that is put right, comes out of it all the same', async () => {
+    const from = await prepared('load', 'begin');
+    const count = await operationsOf('finish', from);
+    for (let at = 1; at <= count; at += 3) {
+      const first = await killedIn('finish', from, at);
+      const left = await operationsOf('load', first);
+      for (let again = 1; again <= left; again++) {
+        const dataDir = await killedIn('load', first, again);
+        await run('load', dataDir);
+        whole(dataDir);
+        rmSync(dataDir, { recursive: true });
+      }
+    }
+  });
+});
