@@ -23,6 +23,9 @@ export type Roster = {
 /** Knows nobody. */
 export const noRoster: Roster = { fits: () => false, keysOf: () => undefined, size: () => 0, close() {} };
 
+/** How often a broker introduces itself again, in milliseconds: who does not is taken for gone, see `introducedMs`. */
+const usualAgainMs = 3_600_000;
+
 const hashBytes = 32;
 const hashPrefix = 'sha256:';
 const decoySerial = 'decoy';
@@ -31,7 +34,12 @@ const decoySerial = 'decoy';
  * Holds the roster in memory: for each serial the hash of its token and its keys, still sealed, as one string of bytes;
  * 100,000 devices take 30 MB. Resolves when it has read the roster once, which takes a second; it follows from then on.
  */
-export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Promise<Roster> {
+export async function openRoster(
+  feed: RosterFeed,
+  pair: KeyPair,
+  log: Log,
+  { now = Date.now, againMs = usualAgainMs }: { now?: () => number; againMs?: number } = {},
+): Promise<Roster> {
   const gateway: GatewayKey = {
     id: gatewayIdOf(pair.publicKey),
     publicKey: pair.publicKey.toString('base64url'),
@@ -40,6 +48,12 @@ export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Pro
   let [listening, reading, again] = [false, false, false];
   let changedMeanwhile: Set<string> | undefined;
   let closed = false;
+
+  const introduce = () => feed.introduce({ ...gateway, at: now() });
+  const introduceAgain = () =>
+    void introduce().catch((err: unknown) =>
+      log.warn({ err }, 'this gateway could not introduce itself; it tries again'),
+    );
 
   async function readAll(): Promise<void> {
     changedMeanwhile = new Set();
@@ -93,14 +107,16 @@ export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Pro
     },
     () => {
       if (closed || !listening) return;
-      feed.introduce(gateway).catch(() => {});
+      introduceAgain();
       readAlone().catch((err: unknown) =>
         log.warn({ err }, 'the roster could not be read; it is read again when Redis is back'),
       );
     },
   );
   listening = true;
-  await feed.introduce(gateway);
+  await introduce();
+  const timer = setInterval(introduceAgain, againMs);
+  timer.unref();
   await readAlone();
   log.info({ devices: entries.size, gateway: gateway.id }, 'the roster is read');
 
@@ -126,6 +142,7 @@ export async function openRoster(feed: RosterFeed, pair: KeyPair, log: Log): Pro
     size: () => entries.size,
     close() {
       closed = true;
+      clearInterval(timer);
     },
   };
 }

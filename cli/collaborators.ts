@@ -80,6 +80,7 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   const rosterFeed = createRosterFeed(redisUrl, log);
   lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
   const roster = await openRoster(rosterFeed, await loadGatewayKey(settings.dataDir), log);
+  lifecycle.add({ name: 'roster', close: async () => roster.close() });
   const guesses = createGuessBook(redisUrl, log);
   lifecycle.add({ name: 'guess book', close: () => guesses.close() });
   const parts = { asks, replies, roster, guesses, audit: keepAudit(with_, 'broker'), log };

@@ -90,7 +90,15 @@ program.addCommand(
   ),
 );
 program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
-program.addCommand(tlsCommand({ settings: () => forOneCommand().settings, write: print }));
+program.addCommand(
+  tlsCommand({
+    settings: () => forOneCommand().settings,
+    gateways: () => table().gateways,
+    audit,
+    write: print,
+    now: Date.now,
+  }),
+);
 program.addCommand(auditCommand({ settings: () => forOneCommand().settings, write: print }));
 program.addCommand(awsCommand());
 program.addCommand(awsLocalCommand());

@@ -1,17 +1,21 @@
 import { Command } from 'commander';
+import { gatewayIdIn } from '../broker/tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../broker/tls/material.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../broker/tls/rotation.ts';
 import { readTlsMaterial, renewTlsMaterial } from '../broker/tls/site-ca.ts';
 import type { Settings } from '../runtime/settings.ts';
+import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
 import { UsageError } from './program.ts';
 
-export type TlsContext = { settings(): Settings; write(line: string): void };
+export type TlsContext = GatewaysContext & { settings(): Settings };
 
 export function tlsCommand(context: TlsContext): Command {
-  const tls = new Command('tls').description("the broker's server certificate, in the data folder of this machine");
+  const tls = new Command('tls').description(
+    "the broker's keys: its server certificate, and that by which devices are enrolled for it",
+  );
   tls
     .command('show')
-    .description('what devices verify: CA, names, fingerprint, pin, and when it ends')
+    .description('what devices verify: CA, names, fingerprint, pin, and when it ends; and the id of this gateway')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
       print(context, readTlsMaterial(tlsOptions(context.settings())), json),
@@ -51,10 +55,11 @@ export function tlsCommand(context: TlsContext): Command {
         console.error(`Give ${material.caFile} to the devices: both CAs are in it. Then: cvm tls rotate-ca --finish`);
       }
     });
+  addGatewayCommands(tls, context);
   return tls;
 }
 
-function print({ write }: TlsContext, material: TlsMaterial, json = false): void {
+function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): void {
   const { fingerprint, spkiPin, names, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
   const shown = {
     names,
@@ -64,6 +69,7 @@ function print({ write }: TlsContext, material: TlsMaterial, json = false): void
     caFile,
     caFingerprint,
     nextCaFingerprint,
+    gateway: gatewayIdIn(settings().dataDir),
   };
   if (json) write(JSON.stringify(shown));
   else

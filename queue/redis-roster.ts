@@ -1,10 +1,10 @@
-import type { Redis } from 'ioredis';
+import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-import type { RosterEntry, RosterFeed, RosterStore } from './roster.ts';
+import { type Introduction, introducedMs, type RosterEntry, type RosterFeed, type RosterStore } from './roster.ts';
 
 const rosterKey = `${keyPrefix}:roster`;
-const gatewaysKey = `${keyPrefix}:roster:gateways`;
+const brokersKey = `${keyPrefix}:roster:brokers`;
 const positionKey = `${keyPrefix}:roster:position`;
 const leaderKey = `${keyPrefix}:roster:leader`;
 const channel = `${keyPrefix}:roster:changed`;
@@ -14,8 +14,11 @@ const batch = 500;
 export function createRosterStore(redisUrl: string, log: Log): RosterStore {
   const redis = connectRedis(redisUrl, 'answer-now', log);
   return {
-    async gateways() {
-      return Object.entries(await redis.hgetall(gatewaysKey)).map(([id, publicKey]) => ({ id, publicKey }));
+    async gateways(now) {
+      const all = Object.values(await redis.hgetall(brokersKey)).map((text) => JSON.parse(text) as Introduction);
+      const gone = all.filter(({ at }) => at <= now - introducedMs);
+      if (gone.length > 0) await redis.hdel(brokersKey, ...gone.map(({ id }) => id));
+      return all.filter((introduction) => !gone.includes(introduction));
     },
     async lead(keeper, leaseMs) {
       if ((await redis.set(leaderKey, keeper, 'PX', leaseMs, 'NX')) === 'OK') return true;
@@ -33,16 +36,15 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
-        await redis.hset(
-          rosterKey,
-          some.flatMap(({ serial, ...entry }) => [serial, JSON.stringify(entry)]),
+        const written = some.flatMap(({ serial, ...entry }) => [serial, JSON.stringify(entry)]);
+        await announced(
+          redis.multi().hset(rosterKey, written),
+          some.map(({ serial }) => serial),
         );
-        await redis.publish(channel, JSON.stringify(some.map(({ serial }) => serial)));
       }
       for (let start = 0; start < gone.length; start += batch) {
         const some = gone.slice(start, start + batch);
-        await redis.hdel(rosterKey, ...some);
-        await redis.publish(channel, JSON.stringify(some));
+        await announced(redis.multi().hdel(rosterKey, ...some), some);
       }
     },
     close: () => disconnectRedis(redis),
@@ -54,8 +56,12 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
   const subscriber = connectRedis(redisUrl, 'wait', log);
   const reader = connectRedis(redisUrl, 'wait', log);
   return {
-    async introduce({ id, publicKey }) {
-      await reader.hset(gatewaysKey, id, publicKey);
+    async introduce(introduction) {
+      await reader
+        .multi()
+        .hset(brokersKey, introduction.id, JSON.stringify(introduction))
+        .pexpire(brokersKey, introducedMs)
+        .exec();
     },
     async listen(onChange, onResume) {
       subscriber.on('message', (_channel, text) => onChange(JSON.parse(text) as string[]));
@@ -75,6 +81,12 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);
     },
   };
+}
+
+/** A change that brokers are not told of would stay unknown to them: the table and the roster would agree. */
+async function announced(change: ChainableCommander, serials: readonly string[]): Promise<void> {
+  const outcomes = await change.publish(channel, JSON.stringify(serials)).exec();
+  for (const [error] of outcomes ?? []) if (error) throw error;
 }
 
 async function* pagesOf(redis: Redis): AsyncIterable<RosterEntry[]> {

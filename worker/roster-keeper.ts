@@ -6,7 +6,7 @@ import type { Device, Registry } from '../registry/registry.ts';
 import type { Log } from '../runtime/log.ts';
 
 /** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */
-const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000, introduceMs: 86_400_000 };
+const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
 
 /** An announcement whose second write does not come is given up after so many polls: its writer has died. */
 const patience = 5;
@@ -14,7 +14,7 @@ const patience = 5;
 type Parts = {
   readonly registry: Pick<Registry, 'find' | 'list'>;
   readonly changes: Changes;
-  readonly gateways: Gateways;
+  readonly gateways: Pick<Gateways, 'announce'>;
   readonly roster: RosterStore;
 };
 
@@ -34,10 +34,10 @@ export function startRosterKeeper(
   let timer: NodeJS.Timeout | undefined;
 
   async function introduce(): Promise<void> {
-    for (const key of await roster.gateways()) {
-      if (now() - (introduced.get(key.id) ?? Number.NEGATIVE_INFINITY) < times.introduceMs) continue;
-      await gateways.announce(key, now());
-      introduced.set(key.id, now());
+    for (const { at, ...key } of await roster.gateways(now())) {
+      if (introduced.get(key.id) === at) continue;
+      await gateways.announce(key, at);
+      introduced.set(key.id, at);
     }
   }
 

@@ -1,6 +1,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { gatewayIdOf } from '../../sealing/device-keys.ts';
 import { type KeyPair, newKeyPair, pairFrom } from '../../sealing/hpke.ts';
 import { alone, readKey, writeWhole } from './key-file.ts';
 
@@ -17,6 +18,12 @@ export async function loadGatewayKey(dataDir: string): Promise<KeyPair> {
     writeWhole(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
     return pair;
   });
+}
+
+/** The id of the key that is there, under which others know this gateway; undefined before the first start. */
+export function gatewayIdIn(dataDir: string): string | undefined {
+  const file = join(dataDir, 'tls', 'gateway.key');
+  return existsSync(file) ? gatewayIdOf(read(file).publicKey) : undefined;
 }
 
 function read(file: string): KeyPair {

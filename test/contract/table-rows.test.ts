@@ -34,10 +34,28 @@ describe('rows of the table that are no devices', () => {
     await gateways.announce({ id: 'b', publicKey: 'B' }, 20 * day);
     await gateways.announce({ id: 'b', publicKey: 'B' }, 21 * day);
     expect(await gateways.known(22 * day)).toEqual([
-      { id: 'a', publicKey: 'A' },
-      { id: 'b', publicKey: 'B' },
+      { id: 'a', publicKey: 'A', seenAt: day },
+      { id: 'b', publicKey: 'B', seenAt: 21 * day },
     ]);
-    expect(await gateways.known(31 * day)).toEqual([{ id: 'b', publicKey: 'B' }]);
+    expect(await gateways.known(31 * day)).toEqual([{ id: 'b', publicKey: 'B', seenAt: 21 * day }]);
+  });
+
+  it('a gateway that was forgotten is not brought back by what it said before, but by what it says later', async () => {
+    const gateways = createDynamoGateways(client, table);
+    const stolen = { id: 'stolen', publicKey: 'S' };
+    const ids = async () => (await gateways.known(26 * day)).map(({ id }) => id);
+    expect(await gateways.forget('nobody', 25 * day)).toBe(false);
+    await gateways.announce(stolen, 25 * day);
+    expect(await gateways.forget('stolen', 25 * day + 1)).toBe(true);
+    expect(await gateways.forget('stolen', 25 * day + 1)).toBe(false);
+    await gateways.announce(stolen, 25 * day);
+    expect(await ids()).toEqual(['a', 'b']);
+    await gateways.announce(stolen, 25 * day + 2);
+    expect(await ids()).toEqual(['a', 'b', 'stolen']);
+    // the clock of a gateway may be ahead of the operator's
+    expect(await gateways.forget('stolen', 24 * day)).toBe(true);
+    await gateways.announce(stolen, 25 * day + 2);
+    expect(await ids()).toEqual(['a', 'b']);
   });
 
   it('announcements are numbered without a gap, whoever makes them, and name each serial once', async () => {

@@ -1,7 +1,10 @@
 import { DescribeCertificateCommand, DescribeThingCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
+import { tlsCommand } from '../../cli/tls.ts';
 import { noAudit } from '../../runtime/audit.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { newKeyPair } from '../../sealing/hpke.ts';
 import { sweep } from '../../worker/sweep.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -111,6 +114,33 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(shown).toContain('"state":"may-apply"');
     expect(shown).not.toContain(token);
     expect(shown).not.toContain('sha256:');
+  });
+
+  it('forgets a gateway whose key was stolen: devices are enrolled for it no more; and sees which there are', async () => {
+    const { gateways } = gateway;
+    const tls = async (...argv: string[]) => {
+      const lines: string[] = [];
+      const events: unknown[] = [];
+      const audit = { ...noAudit, record: (...event: unknown[]) => void events.push(event) };
+      const settings = () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
+      const write = (line: string) => lines.push(line);
+      const command = tlsCommand({ settings, gateways: () => gateways, audit: () => audit, write, now: Date.now });
+      await command.parseAsync(argv, { from: 'user' });
+      return { lines, events };
+    };
+    const listed = async () => (await tls('gateways', '--json')).lines.map((line) => JSON.parse(line).id);
+    const stolen = { id: 'stolen', publicKey: newKeyPair().publicKey.toString('base64url') };
+    await gateways.announce(stolen, Date.now());
+    await expect.poll(listed).toHaveLength(2);
+    expect((await tls('gateways')).lines.join()).toContain('stolen  seen ');
+    expect(await tls('forget-gateway', 'stolen', '--json')).toEqual({
+      lines: ['{"forgotten":"stolen"}'],
+      events: [['gateway-forgotten', { gateway: 'stolen' }]],
+    });
+    expect(await listed()).toHaveLength(1);
+    const { serial } = await gateway.enrol('op-gateway');
+    expect(Object.keys((await gateway.registry.find(serial))?.sealedKeys ?? {})).toEqual(await listed());
+    await expect(tls('forget-gateway', 'stolen')).rejects.toThrow('no gateway stolen is known');
   });
 
   it('is told what cannot be done, and the status is 1', async () => {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openRoster, type Roster } from '../../broker/roster.ts';
 import { hashToken } from '../../protocol/token.ts';
@@ -10,7 +11,7 @@ import type { Changes } from '../../registry/changes.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { type GatewayKey, sealDeviceKeys } from '../../sealing/device-keys.ts';
+import { type GatewayKey, gatewayIdOf, sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair } from '../../sealing/hpke.ts';
 import { startRosterKeeper } from '../../worker/roster-keeper.ts';
 import { lacks } from '../support/lacks.ts';
@@ -38,12 +39,13 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   let changes: ReturnType<typeof memoryChanges>;
   let registry: ReturnType<typeof createMemoryRegistry>;
   let known: GatewayKey[];
+  let seen: { id: string; seenAt: number }[];
   const pair = newKeyPair();
 
   beforeEach(async () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
     redis = await startEmbeddedRedis({ dataDir, log });
-    [changes, registry, known] = [memoryChanges(), createMemoryRegistry(), []];
+    [changes, registry, known, seen] = [memoryChanges(), createMemoryRegistry(), [], []];
     store = createRosterStore(redis.url, log);
     feed = createRosterFeed(redis.url, log);
     roster = await openRoster(feed, pair, log);
@@ -59,12 +61,14 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     for (const close of closing.splice(0).reverse()) await close();
   });
 
-  const keep = (times = {}) => {
+  const keep = (times = {}, now = Date.now) => {
     const gateways = {
-      announce: async (key: GatewayKey) => void known.push(key),
-      known: async () => known,
+      async announce(key: GatewayKey, seenAt: number) {
+        known = [...known.filter(({ id }) => id !== key.id), key];
+        seen.push({ id: key.id, seenAt });
+      },
     };
-    const parts = { registry, changes, gateways, roster: store, log, now: Date.now };
+    const parts = { registry, changes, gateways, roster: store, log, now };
     const keeper = startRosterKeeper({ ...parts, times: { pollMs: 20, ...times } });
     closing.push(() => keeper.close());
     return keeper;
@@ -138,6 +142,41 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const stranger = await openRoster(other, newKeyPair(), log);
     expect(stranger.keysOf('SN-1')).toBeUndefined();
     expect(stranger.fits('SN-1', hashToken('token of SN-1'))).toBe(true);
+  });
+
+  it('passes on when each broker introduced itself, again and again, and never one that no longer does', async () => {
+    const day = 86_400_000;
+    const old = { id: 'replaced', publicKey: 'R', at: Date.now() - 3_600_000 };
+    await feed.introduce(old);
+    const again = createRosterFeed(redis.url, log);
+    closing.push(() => again.close());
+    const living = newKeyPair();
+    const second = await openRoster(again, living, log, { againMs: 50 });
+    closing.push(() => second.close());
+    const keeper = keep();
+    const times = (id: string) => seen.filter((other) => other.id === id).map(({ seenAt }) => seenAt);
+    await expect.poll(() => new Set(times(gatewayIdOf(living.publicKey))).size).toBeGreaterThan(2);
+    expect(times('replaced')).toEqual([old.at]);
+    await keeper.close();
+    second.close();
+    seen.length = 0;
+    keep({}, () => old.at + 2 * day);
+    await expect.poll(() => seen.length).toBeGreaterThan(0);
+    expect(times('replaced')).toEqual([]);
+    expect((await store.gateways(old.at)).map(({ id }) => id)).not.toContain('replaced');
+  });
+
+  it('is not changed without the brokers being told, wherever a worker dies', async () => {
+    const admin = new Redis(redis.url);
+    closing.push(() => admin.quit());
+    await store.write([{ serial: 'there', tokenHash: hashToken('token of there') }], []);
+    await expect.poll(() => fits('there')).toBe(true);
+    // telling fails now, as it does for a worker that is gone by then
+    await admin.call('ACL', 'SETUSER', 'default', 'resetchannels');
+    const entry = { serial: 'SN-1', tokenHash: hashToken('token of SN-1') };
+    await expect(store.write([entry], [])).rejects.toThrow();
+    await expect(store.write([], ['there'])).rejects.toThrow();
+    expect((await feed.read(['SN-1', 'there'])).map(({ serial }) => serial)).toEqual(['there']);
   });
 
   it('is kept by one worker at a time, and by another when that one is gone', async () => {

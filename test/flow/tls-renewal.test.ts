@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Broker, startBroker } from '../../broker/server.ts';
+import { loadGatewayKey } from '../../broker/tls/gateway-key.ts';
 import { keepTlsFresh } from '../../broker/tls/keep-fresh.ts';
 import type { TlsMaterial } from '../../broker/tls/material.ts';
 import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
 import { tlsCommand } from '../../cli/tls.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { gatewayIdOf } from '../../sealing/device-keys.ts';
 
 const log = createLog('silent');
 const day = 86_400_000;
@@ -84,11 +87,23 @@ describe('the server certificate', () => {
   it('is shown, and renewed, by cvm tls', async () => {
     const lines: string[] = [];
     const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
-    const command = () => tlsCommand({ settings, write: (line) => lines.push(line) });
+    const none = { known: async () => [], forget: async () => false };
+    const command = () =>
+      tlsCommand({
+        settings,
+        gateways: () => none,
+        audit: () => noAudit,
+        write: (line) => lines.push(line),
+        now: Date.now,
+      });
+    const { publicKey } = await loadGatewayKey(dataDir);
     await command().parseAsync(['renew', '--json'], { from: 'user' });
     await command().parseAsync(['show', '--json'], { from: 'user' });
-    const [renewed, shown] = lines.map((line) => JSON.parse(line) as { fingerprint: string; spkiPin: string });
+    const [renewed, shown] = lines.map(
+      (line) => JSON.parse(line) as { fingerprint: string; spkiPin: string; gateway: string },
+    );
     expect(shown?.fingerprint).toBe(renewed?.fingerprint);
+    expect(shown?.gateway).toBe(gatewayIdOf(publicKey));
     expect(renewed?.fingerprint).not.toBe(tls.fingerprint);
     expect(renewed?.spkiPin).toBe(tls.spkiPin);
   });

@@ -144,6 +144,7 @@ export async function startGateway(
     iot,
     dynamo,
     registry,
+    gateways,
     issuer,
     broker,
     worker,
