@@ -55,8 +55,7 @@ export function forOneCommand(): Collaborators {
 
 /** Exit statuses: 0 done, 1 failed, 2 wrong use or wrong configuration. */
 export async function main(program: Command, argv: readonly string[]): Promise<void> {
-  program.exitOverride();
-  for (const command of everyCommand(program)) command.exitOverride();
+  prepare(program);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
@@ -68,11 +67,24 @@ export async function main(program: Command, argv: readonly string[]): Promise<v
   }
 }
 
+/** Commands that were made by themselves inherit nothing of the program's. */
+export function prepare(program: Command): Command {
+  for (const command of everyCommand(program))
+    command.exitOverride().configureOutput({ outputError: (text, write) => write(withoutValues(text)) });
+  return program;
+}
+
+/**
+ * Commander quotes an option that it does not know as it was given, `--token=SECRET` with its value. A terminal's output
+ * is kept in more places than its input.
+ */
+function withoutValues(text: string): string {
+  return text.replace(/unknown option '(--[^=']*=|-[^-']).+'/s, "unknown option '$1…'");
+}
+
 function* everyCommand(command: Command): Iterable<Command> {
-  for (const child of command.commands) {
-    yield child;
-    yield* everyCommand(child);
-  }
+  yield command;
+  for (const child of command.commands) yield* everyCommand(child);
 }
 
 function statusOf(error: unknown): number {
