@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { type Lock, LockHeld, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
 
 export type EmbeddedRedis = {
@@ -18,20 +19,39 @@ export type EmbeddedRedis = {
 
 const startMs = 30_000;
 
+type Options = { dataDir: string; log: Log; port?: number; password?: string };
+
 /**
  * Starts `redis-server` as a child on a free port of 127.0.0.1, its data below `<dataDir>/redis`. Its password is made
  * anew at each start and travels through standard input, so that it stands in no file and no process list.
- * @throws with code ENOENT when there is no redis-server on PATH
+ * @throws with code ENOENT when there is no redis-server on PATH; when another gateway runs on this data folder
  */
-export async function startEmbeddedRedis(options: {
-  dataDir: string;
-  log: Log;
-  port?: number;
-  password?: string;
-}): Promise<EmbeddedRedis> {
-  const { dataDir, log } = options;
-  const folder = join(dataDir, 'redis');
+export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedis> {
+  const folder = join(options.dataDir, 'redis');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const owner = await ownFolder(folder, options.dataDir);
+  try {
+    return await startServer(folder, owner, options);
+  } catch (error) {
+    owner.release();
+    throw error;
+  }
+}
+
+/** Held for as long as Redis runs here: a server whose gateway lives is nobody's to end. */
+async function ownFolder(folder: string, dataDir: string): Promise<Lock> {
+  try {
+    return await takeLock(join(folder, 'owner'), 0);
+  } catch (error) {
+    if (!(error instanceof LockHeld)) throw error;
+    throw new Error(
+      `a gateway is running on the data folder ${dataDir} already (${error.holder}); stop it first, or give this one a CVM_DATA_DIR of its own`,
+    );
+  }
+}
+
+async function startServer(folder: string, owner: Lock, options: Options): Promise<EmbeddedRedis> {
+  const { log } = options;
   const pidFile = join(folder, 'redis.pid');
   await endOrphan(pidFile, folder, log);
 
@@ -63,12 +83,14 @@ export async function startEmbeddedRedis(options: {
       closing = true;
       child.kill('SIGTERM');
       await ended;
-      rmSync(pidFile, { force: true });
+      if (orphanIn(pidFile, folder) === undefined) rmSync(pidFile, { force: true });
+      owner.release();
     },
     async kill() {
       closing = true;
       child.kill('SIGKILL');
       await ended;
+      owner.release();
     },
   };
 }
@@ -105,7 +127,7 @@ async function untilReady(url: string, child: ChildProcess, said: () => string):
   );
 }
 
-/** Two servers on one append-only file destroy it: whoever was left behind by a gateway that was killed is ended first. */
+/** Two servers on one append-only file destroy it: what a gateway left behind that was killed is ended first. */
 async function endOrphan(pidFile: string, folder: string, log: Log): Promise<void> {
   const pid = orphanIn(pidFile, folder);
   if (pid === undefined) return;
