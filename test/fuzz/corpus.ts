@@ -1,23 +1,7 @@
 import { encode } from 'cborg';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import type { Random } from '../chaos/random.ts';
-
-const text = (value: string) => {
-  const raw = Buffer.from(value);
-  return Buffer.concat([Buffer.from([raw.length >> 8, raw.length & 0xff]), raw]);
-};
-
-/** An MQTT control packet [MQTT 3.1.1, 2.2]. */
-export function packet(header: number, ...parts: Buffer[]): Buffer {
-  const body = Buffer.concat(parts);
-  const length: number[] = [];
-  let left = body.length;
-  do {
-    length.push((left & 127) | (left > 127 ? 128 : 0));
-    left >>= 7;
-  } while (left > 0);
-  return Buffer.concat([Buffer.from([header, ...length]), body]);
-}
+import { packet, text } from '../support/raw-mqtt.ts';
 
 export const connectPacket = packet(0x10, text('MQTT'), Buffer.from([4, 2, 0, 60]), text('fuzz'));
 

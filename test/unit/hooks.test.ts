@@ -1,0 +1,371 @@
+import { EventEmitter } from 'node:events';
+import { duplexPair } from 'node:stream';
+import { Aedes, type AedesPublishPacket, type Client, type ConnectPacket } from 'aedes';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Intake } from '../../broker/accept-request.ts';
+import { createCounters } from '../../broker/counters.ts';
+import { createDesk } from '../../broker/desk.ts';
+import { createHooks } from '../../broker/hooks.ts';
+import { defaultLimits } from '../../broker/limits.ts';
+import type { PskProof } from '../../broker/tls/psk.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { type AskQueue, boxOf } from '../../queue/ask.ts';
+import { noGuessBook } from '../../queue/guesses.ts';
+import type { SealedReply } from '../../queue/replies.ts';
+import { createLog } from '../../runtime/log.ts';
+import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
+import { connectWith, packetReader, publishOf, type RawPacket, subscribeTo } from '../support/raw-mqtt.ts';
+
+const log = createLog('silent');
+const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const token = 'the-token-of-this-very-device';
+const undo: (() => void)[] = [];
+const unhandled: unknown[] = [];
+const note = (reason: unknown) => unhandled.push(reason);
+beforeEach(() => void process.on('unhandledRejection', note));
+afterEach(async () => {
+  await later();
+  process.off('unhandledRejection', note);
+  for (const each of undo.splice(0)) each();
+  expect(unhandled.splice(0)).toEqual([]);
+});
+
+/** The hooks, with a queue and a desk of which each part may be replaced. */
+function hooksOf({
+  asks = {},
+  desk: spoilt = {},
+  psk,
+}: {
+  asks?: Partial<AskQueue>;
+  desk?: Partial<Intake['desk']>;
+  psk?: PskProof;
+} = {}) {
+  const counters = createCounters();
+  let announce: (reply: SealedReply) => void = () => {};
+  const feed = {
+    listen: async (listener: typeof announce) => {
+      announce = listener;
+    },
+    fetch: async () => [],
+    close: async () => {},
+  };
+  const desk = { ...createDesk({ feed, counters, log, now: Date.now, maxTokens: 8 }), ...spoilt };
+  undo.push(() => desk.close());
+  void desk.start();
+  const intake: Intake = {
+    asks: { add: async ({ askId }) => askId, acknowledge: async () => {}, close: async () => {}, ...asks },
+    desk,
+    roster: { fits: () => true },
+    guesses: noGuessBook,
+    limits: { ...defaultLimits, storeMs: 100 },
+    log,
+    now: Date.now,
+    newId: () => 'ask',
+  };
+  const refusals = { refused: () => {}, close: () => {} };
+  const hooks = createHooks({ intake, provenBy: () => psk, refusals, counters, log });
+  return { hooks, announce: (reply: SealedReply) => announce(reply) };
+}
+
+type Hooks = ReturnType<typeof hooksOf>['hooks'];
+const noWrite = (_packet: unknown, done: (error?: Error) => void) => done();
+
+function clientOf(publish: (packet: AedesPublishPacket, done: (error?: Error) => void) => void = noWrite): Client {
+  const conn = Object.assign(new EventEmitter(), { remoteAddress: '127.0.0.1' });
+  return { conn, closed: false, publish } as unknown as Client;
+}
+
+/** What a hook says, each time that it says anything. */
+type Said = { readonly said: unknown[][]; readonly ms: number };
+
+/** Calls a hook and waits for what it says, and then whether it says any more. */
+async function ask(call: (done: (...outcome: unknown[]) => void) => void): Promise<Said> {
+  const [said, started]: [unknown[][], number] = [[], performance.now()];
+  call((...outcome) => said.push(outcome));
+  await expect.poll(() => said.length, { timeout: 5000, interval: 5 }).toBeGreaterThan(0);
+  const ms = performance.now() - started;
+  await later(50);
+  return { said, ms };
+}
+
+const connectOf = (extra: object = {}) =>
+  ({ clientId: 'its own', clean: false, keepalive: 60, ...extra }) as ConnectPacket;
+const connected = async (hooks: Hooks, client = clientOf()) => {
+  expect((await ask((done) => hooks.preConnect(client, connectOf(), done))).said).toEqual([[null, true]]);
+  return client;
+};
+const publication = (extra: object = {}) =>
+  ({
+    cmd: 'publish',
+    topic: requestTopic('SN'),
+    payload: Buffer.from(JSON.stringify({ token })),
+    qos: 1,
+    retain: false,
+    dup: false,
+    ...extra,
+  }) as AedesPublishPacket & { payload: Buffer };
+
+describe('a hook, whatever happens behind it', () => {
+  const throws = () => {
+    throw new Error('no');
+  };
+  it.each<[string, Parameters<typeof hooksOf>[0]]>([
+    ['the queue throws', { asks: { add: throws } }],
+    ['the queue rejects', { asks: { add: async () => throws() } }],
+    ['the queue rejects with what is no error', { asks: { add: () => Promise.reject('no') } }],
+    ['the queue never settles', { asks: { add: () => new Promise<never>(() => {}) } }],
+    ['the desk throws when a question is opened', { desk: { open: throws } }],
+    [
+      'the desk throws when a question is joined to another',
+      { asks: { add: async () => 'x' }, desk: { join: throws } },
+    ],
+  ])('answers a PUBLISH once, with an error, so that there is no PUBACK: %s', async (_what, parts) => {
+    const { hooks } = hooksOf(parts);
+    const client = await connected(hooks);
+    const { said, ms } = await ask((done) => hooks.authorizePublish(client, publication(), done));
+    expect(said).toEqual([[expect.any(Error)]]);
+    expect(ms).toBeLessThan(1100);
+  });
+
+  it('answers a PUBLISH once, within its deadline, when a refusal cannot be written', async () => {
+    const { hooks } = hooksOf();
+    const client = await connected(
+      hooks,
+      clientOf(() => {}),
+    );
+    const { said, ms } = await ask((done) =>
+      hooks.authorizePublish(client, publication({ payload: Buffer.from('{}') }), done),
+    );
+    expect(said).toEqual([[expect.objectContaining({ message: expect.stringContaining('1100 ms') })]]);
+    expect(ms).toBeLessThan(3000);
+  });
+
+  it('answers a PUBLISH once when the connection closes before the refusal is written', async () => {
+    const { hooks } = hooksOf();
+    const client = await connected(hooks);
+    Object.assign(client, { closed: true });
+    const { said } = await ask((done) =>
+      hooks.authorizePublish(client, publication({ payload: Buffer.from('{}') }), done),
+    );
+    expect(said).toEqual([[expect.any(Error)]]);
+  });
+
+  it('answers once, with an error, when the desk throws at a password or at a pre-shared key', async () => {
+    const { hooks } = hooksOf({ desk: { present: throws } });
+    const client = await connected(hooks);
+    const byPassword = await ask((done) => hooks.authenticate(client, 'SN', Buffer.from(token), done));
+    expect(byPassword.said).toEqual([[expect.any(Error), null]]);
+    const psk = {
+      serial: 'SN',
+      tokenHash: 'sha256:aa',
+      keys: { psk: Buffer.alloc(32), replySeed: Buffer.alloc(32, 1) },
+    };
+    const byKey = hooksOf({ desk: { present: throws }, psk }).hooks;
+    const proven = await ask((done) => byKey.preConnect(clientOf(), connectOf(), done));
+    expect(proven.said).toEqual([[expect.any(Error), false]]);
+  });
+
+  it('answers once, and with no, for a connection that it does not know: a will has none', async () => {
+    const { hooks } = hooksOf();
+    for (const client of [null, clientOf()]) {
+      const published = await ask((done) => hooks.authorizePublish(client, publication(), done));
+      expect(published.said).toEqual([[expect.any(Error)]]);
+      const subscription = { topic: replyTopic('SN'), qos: 1 as const };
+      const subscribed = await ask((done) => hooks.authorizeSubscribe(client as Client, subscription, done));
+      expect(subscribed.said).toEqual([[null, null]]);
+      const authenticated = await ask((done) => hooks.authenticate(client as Client, 'SN', Buffer.from(token), done));
+      expect(authenticated.said).toEqual([[expect.any(Error), null]]);
+    }
+  });
+});
+
+describe('a CONNECT', () => {
+  it('gets a client id of ours and a clean session, whatever it asks for', async () => {
+    const { hooks } = hooksOf();
+    const [one, two] = [connectOf(), connectOf()];
+    for (const packet of [one, two]) await ask((done) => hooks.preConnect(clientOf(), packet, done));
+    expect([one.clean, two.clean]).toEqual([true, true]);
+    expect(new Set([one.clientId, two.clientId, 'its own']).size).toBe(3);
+    // as MQTT 3.1 allows
+    expect(one.clientId).toMatch(/^[\w-]{1,23}$/);
+  });
+
+  it.each([
+    [0, 600],
+    [65_535, 600],
+    [601, 600],
+    [600, 600],
+    [30, 30],
+  ])('with a keep-alive of %i s is held to %i s', async (wanted, given) => {
+    const packet = connectOf({ keepalive: wanted });
+    await ask((done) => hooksOf().hooks.preConnect(clientOf(), packet, done));
+    expect(packet.keepalive).toBe(given);
+  });
+
+  it.each([
+    ['a bridge', { bridgeMode: true }],
+    ['one that leaves a will', { will: { topic: replyTopic('SN'), payload: Buffer.from('x'), qos: 1, retain: false } }],
+  ])('of %s is refused', async (_what, extra) => {
+    const { said } = await ask((done) => hooksOf().hooks.preConnect(clientOf(), connectOf(extra), done));
+    expect(said).toEqual([[expect.any(Error), false]]);
+  });
+});
+
+describe('what is secret', () => {
+  it.each([
+    ['a request', requestTopic('SN'), JSON.stringify({ token })],
+    ['a request that is refused', requestTopic('SN'), JSON.stringify({ token, key: 'dsa' })],
+    ['a retained request', requestTopic('SN'), JSON.stringify({ token }), true],
+    ['an acknowledgement', 'cvm/ack/SN', '{"certificateId":"x"}'],
+  ])(
+    'is wiped from %s once it is taken in, and goes no further inside the broker',
+    async (_what, topic, text, retain = false) => {
+      const { hooks } = hooksOf();
+      const client = await connected(hooks);
+      const payload = Buffer.from(text);
+      const packet = publication({ topic, payload, retain });
+      expect((await ask((done) => hooks.authorizePublish(client, packet, done))).said).toEqual([[null]]);
+      expect(payload).toEqual(Buffer.alloc(text.length));
+      expect([packet.payload.length, packet.retain]).toEqual([0, false]);
+    },
+  );
+
+  it('is wiped from a request that could not be stored', async () => {
+    const { hooks } = hooksOf({ asks: { add: () => Promise.reject(new Error('Redis is away')) } });
+    const client = await connected(hooks);
+    const packet = publication();
+    const { payload } = packet;
+    await ask((done) => hooks.authorizePublish(client, packet, done));
+    expect(payload.every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('is wiped from a password', async () => {
+    const { hooks } = hooksOf();
+    const password = Buffer.from(token);
+    const client = await connected(hooks);
+    expect((await ask((done) => hooks.authenticate(client, 'SN', password, done))).said).toEqual([[null, true]]);
+    expect(password.every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('is wiped from the keys of a handshake, once the connection has what opens its answers', async () => {
+    const keys = { psk: Buffer.alloc(32, 1), replySeed: Buffer.alloc(32, 2) };
+    const { hooks } = hooksOf({ psk: { serial: 'SN', tokenHash: 'sha256:aa', keys } });
+    await connected(hooks);
+    expect([...keys.psk, ...keys.replySeed].every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+describe('a delivery', () => {
+  it('leaves only when it is what is being sent to this very connection', async () => {
+    const sent: AedesPublishPacket[] = [];
+    const { hooks } = hooksOf();
+    const write = (packet: AedesPublishPacket, done: (error?: Error) => void) => {
+      sent.push(packet);
+      done();
+    };
+    const [device, other] = [await connected(hooks, clientOf(write)), await connected(hooks, clientOf(write))];
+    await ask((done) => hooks.authorizePublish(device, publication({ payload: Buffer.from('{}') }), done));
+    const [ours] = sent as [AedesPublishPacket];
+    expect(hooks.authorizeForward(device, ours)).toBe(ours);
+    expect(hooks.authorizeForward(other, ours)).toBeNull();
+    expect(hooks.authorizeForward(clientOf(), ours)).toBeNull();
+    expect(hooks.authorizeForward(device, { ...ours, payload: Buffer.from(ours.payload) })).toBeNull();
+    expect(hooks.authorizeForward(device, { ...ours, payload: 'text' })).toBeNull();
+  });
+});
+
+/** What aedes keeps; its types do not say so. */
+type Inside = {
+  readonly clients: Readonly<Record<string, unknown>>;
+  readonly persistence: {
+    outgoingStream(client: { id: string }): AsyncIterable<unknown>;
+    createRetainedStream(pattern: string): AsyncIterable<{ topic: string }>;
+    countOffline(): Promise<{ subsCount: number; clientsCount: number }>;
+  };
+};
+
+describe('inside the broker', () => {
+  /** aedes with our hooks, and nothing of ours around it. */
+  async function brokerOf(parts: Parameters<typeof hooksOf>[0] = {}) {
+    const { hooks, announce } = hooksOf(parts);
+    const aedes = new Aedes(hooks) as Aedes & Inside;
+    await aedes.listen();
+    undo.push(() => aedes.close());
+    const connect = async (clientId: string, flags: number) => {
+      const [near, far] = duplexPair();
+      const heard: RawPacket[] = [];
+      near.on(
+        'data',
+        packetReader((each) => heard.push(each)),
+      );
+      aedes.handle(far);
+      near.write(connectWith(clientId, { flags }));
+      const count = (type: number) => heard.filter((each) => each.type === type).length;
+      await expect.poll(() => count(2)).toBe(1);
+      return {
+        heard,
+        leave: () => far.destroy(),
+        async exchange(what: Buffer, answer: number) {
+          const before = count(answer);
+          near.write(what);
+          await expect.poll(() => count(answer)).toBe(before + 1);
+        },
+      };
+    };
+    return { aedes, announce, connect };
+  }
+  const [connack, publish, puback, suback] = [2, 3, 4, 9];
+  const keys = deriveReplyKeys('SN', token);
+
+  it('nothing is kept for a connection that wants its session kept: no subscription, no reply', async () => {
+    const { aedes, announce, connect } = await brokerOf();
+    const device = await connect('its own', 0);
+    expect(device.heard.find(({ type }) => type === connack)?.body).toEqual(Buffer.from([0, 0]));
+    await device.exchange(subscribeTo(replyTopic('SN')), suback);
+    await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token })), puback);
+    const box = boxOf('SN', hashToken(token));
+    const answer = {
+      accepted: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
+    };
+    announce({ askId: 'ask', box, sealed: sealer.answer(keys.publicKey, box, answer) });
+    // it takes the reply, and does not say so
+    await expect.poll(() => device.heard.filter(({ type }) => type === publish)).toHaveLength(1);
+    const ids = Object.keys(aedes.clients);
+    expect(ids).toHaveLength(1);
+    device.leave();
+    await expect.poll(() => aedes.connectedClients).toBe(0);
+    const kept = [];
+    for (const id of ['its own', ...ids])
+      for await (const each of aedes.persistence.outgoingStream({ id })) kept.push(each);
+    expect(kept).toEqual([]);
+    expect(await aedes.persistence.countOffline()).toEqual({ subsCount: 0, clientsCount: 0 });
+    const again = await connect('its own', 0);
+    await later(100);
+    expect(again.heard.map(({ type, body }) => [type, ...body])).toEqual([[connack, 0, 0]]);
+  });
+
+  it('what is published by other means than ours reaches nobody', async () => {
+    const { aedes, connect } = await brokerOf();
+    const device = await connect('its own', 2);
+    await device.exchange(subscribeTo(replyTopic('SN')), suback);
+    for (const qos of [0, 1] as const)
+      await new Promise<void>((resolve, reject) =>
+        aedes.publish(
+          { cmd: 'publish', topic: replyTopic('SN'), payload: Buffer.from('x'), qos, retain: false, dup: false },
+          (error) => (error ? reject(error) : resolve()),
+        ),
+      );
+    await later(100);
+    expect(device.heard.filter(({ type }) => type === publish)).toEqual([]);
+  });
+
+  it('nothing is retained', async () => {
+    const { aedes, connect } = await brokerOf();
+    const device = await connect('its own', 2);
+    await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token }), { retain: true }), puback);
+    const kept = [];
+    for await (const each of aedes.persistence.createRetainedStream('#')) kept.push(each.topic);
+    expect(kept).toEqual([]);
+  });
+});
