@@ -49,4 +49,29 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
     expect([guesser.heard, device.heard]).toEqual([[], []]);
     for (const { client } of [guesser, device]) await client.endAsync(true);
   });
+
+  it('hears nothing at another broker either, while who has the token does', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('victim-3');
+    const other = await gateway.startOneBroker();
+    const listen = async (options: { username?: string; password?: string } = {}) => {
+      const listener = await connectDevice(other, options);
+      await listener.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+      return listener;
+    };
+    const ears = [await listen(), await listen({ username: serial, password: 'a-wrong-guess-of-the-token-000' })];
+    const proven = await listen({ username: serial, password: token });
+    const device = await connectDevice(gateway.broker);
+    for (const id of ['first', 'again']) {
+      await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec', id }), { qos: 1 });
+      expect(await device.next()).toMatchObject({ status: 'accepted', id });
+      expect(await proven.next()).toMatchObject({ status: 'accepted' });
+    }
+    // his own question at his broker brings him its own answer, and not the one that he waits for
+    const [, guesser] = ears;
+    await guesser?.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+    expect(await guesser?.next()).toMatchObject({ errorCode: 'InvalidToken' });
+    await settle();
+    expect(ears.flatMap(({ heard }) => heard)).toEqual([]);
+    for (const { client } of [...ears, proven, device]) await client.endAsync(true);
+  });
 });

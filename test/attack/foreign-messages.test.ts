@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connectOnce } from '../../runtime/mqtt-connect.ts';
+import { replyTopic, requestTopic } from '../../protocol/topics.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { connectRaw, connectWith, text } from '../support/raw-mqtt.ts';
+
+const settle = (ms = 300) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const closed = (client: { once(event: 'close', listener: () => void): unknown }) =>
   new Promise<void>((resolve) => client.once('close', () => resolve()));
@@ -28,15 +31,58 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     },
   );
 
-  it('cannot be left as a will', async () => {
-    await expect(
-      connectOnce({
-        host: 'localhost',
-        port: gateway.broker.port,
-        ca: gateway.broker.caPem,
-        will: { topic: 'cvm/reply/victim', payload: Buffer.from('x'), qos: 1, retain: true },
-      }),
-    ).rejects.toThrow();
+  it('cannot be left as a will, not even on a topic of its own: the CONNECT is not answered, and nobody hears it', async () => {
+    const { serial, token } = await gateway.enrol('victim');
+    const ears = [
+      await connectDevice(gateway.broker),
+      await connectDevice(gateway.broker, { username: serial, password: token }),
+    ];
+    for (const { client } of ears) await client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    // a will with QoS 0 or 1, retained or not [MQTT-3.1.2]
+    for (const topic of [replyTopic(serial), requestTopic(serial), 'elsewhere'])
+      for (const flags of [0x06, 0x0e, 0x2e]) {
+        const device = await connectRaw(gateway.broker);
+        device.send(connectWith('leaves-a-will', { flags, payload: [text(topic), text('{"status":"accepted"}')] }));
+        await device.closed;
+        expect(device.heard).toEqual([]);
+      }
+    await settle();
+    expect(ears.flatMap(({ heard }) => heard)).toEqual([]);
+    for (const { client } of ears) await client.endAsync(true);
+  });
+
+  it('is not kept by publishing it retained on a topic of its own: that is refused, and no later subscriber hears it', async () => {
+    const { serial, token } = await gateway.enrol('retains');
+    const device = await connectDevice(gateway.broker);
+    const request = JSON.stringify({ token, key: 'ec', id: 'retained' });
+    await device.client.publishAsync(requestTopic(serial), request, { qos: 1, retain: true });
+    expect(await device.next()).toMatchObject({ status: 'rejected', errorCode: 'InvalidRequest' });
+    // nothing came of it
+    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, applyState: 0 });
+    for (const credentials of [{}, { username: serial, password: token }]) {
+      const subscriber = await connectDevice(gateway.broker, credentials);
+      await subscriber.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+      await expect(subscriber.client.subscribeAsync(requestTopic(serial), { qos: 1 })).rejects.toThrow();
+      await settle();
+      expect(subscriber.heard).toEqual([]);
+      await subscriber.client.endAsync(true);
+    }
+    await device.client.endAsync(true);
+  });
+
+  it('is not kept by publishing it retained where the reply of a victim would be, for who subscribes afterwards', async () => {
+    const { serial, token } = await gateway.enrol('victim-2');
+    for (const qos of [0, 1] as const) {
+      const device = await connectDevice(gateway.broker);
+      const ended = closed(device.client);
+      device.client.publish(replyTopic(serial), '{"status":"accepted"}', { qos, retain: true }, () => {});
+      await ended;
+    }
+    const victim = await connectDevice(gateway.broker, { username: serial, password: token });
+    await victim.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    await settle();
+    expect(victim.heard).toEqual([]);
+    await victim.client.endAsync(true);
   });
 
   it('is not said by one connection for two devices: it speaks for the first that it names', async () => {

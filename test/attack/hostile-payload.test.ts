@@ -50,4 +50,46 @@ describe.skipIf(lacks('redis-server'))('a request whose payload is hostile', () 
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
     expect(await gateway.registry.find('hostile')).toBeUndefined();
   });
+
+  const nests = (depth: number): [string, string][] => [
+    ['lists', `${'['.repeat(depth)}${']'.repeat(depth)}`],
+    ['objects', `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`],
+  ];
+  const cborNests: [string, number[]][] = [
+    ['lists in CBOR', [...Array(7900).fill(0x81), 1]],
+    ['maps in CBOR', [...Array(2600).fill([0xa1, 0x61, 0x61]).flat(), 1]],
+    ['tags in CBOR', [...Array(7900).fill(0xc6), 1]],
+  ];
+  const deepest = [...nests(3900).slice(0, 1), ...nests(1300).slice(1)];
+
+  it.each<[string, string | Buffer]>([
+    ...deepest.map(([what, nest]): [string, string] => [what, `{"token":${nest}}`]),
+    ...cborNests.map(([what, nest]): [string, Buffer] => [what, map(1, text('token'), nest)]),
+  ])('is refused, not guessed at, when its token is thousands of %s deep', async (_what, request) => {
+    expect(await askOnce(gateway.broker, 'deep-token', request)).toMatchObject({ errorCode: 'InvalidRequest' });
+  });
+
+  it.each(deepest)(
+    'is taken for what it otherwise says when what it does not know is thousands of %s deep',
+    async (what, nest) => {
+      const { serial, token } = await gateway.enrol(`deep-${what}`);
+      const hostile = `{"extra":${nest},"token":${JSON.stringify(token)},"key":"dsa"}`;
+      expect(await askOnce(gateway.broker, serial, hostile)).toMatchObject({
+        errorCode: 'InvalidRequest',
+        errorMessage: expect.stringContaining('"key"'),
+      });
+      const request = `{"extra":${nest},"token":${JSON.stringify(token)},"key":"ec"}`;
+      expect(await askOnce(gateway.broker, serial, request)).toMatchObject({ status: 'accepted', thingName: serial });
+    },
+  );
+
+  it.each(cborNests)(
+    'is answered when what it does not know is thousands of %s deep, and the next is served',
+    async (what, nest) => {
+      const { serial, token } = await gateway.enrol(`deep-${what.replaceAll(' ', '-')}`);
+      const [reply] = [await askOnce(gateway.broker, serial, map(2, text('extra'), nest, text('token'), [1]))];
+      expect(reply).toMatchObject({ status: 'rejected', errorCode: 'InvalidRequest' });
+      expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    },
+  );
 });

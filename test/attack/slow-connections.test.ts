@@ -1,10 +1,14 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectSecure, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { within } from '../../runtime/deadline.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { connectRaw, connectWith, packet, publishOf } from '../support/raw-mqtt.ts';
 
 const limits = { handshakeMs: 300, connectMs: 300, packetMs: 300 };
+/** Node's handshake timeout is two minutes by default, aedes' for a CONNECT 30 s and for a reader 60 s: ours are the limits above. */
+const soonMs = 10_000;
 const connectPacket = Buffer.from('100e00044d5154540402003c00026964', 'hex');
 
 describe.skipIf(lacks('redis-server'))('a connection that is slow on purpose', () => {
@@ -17,7 +21,7 @@ describe.skipIf(lacks('redis-server'))('a connection that is slow on purpose', (
   const closed = (socket: Socket) => {
     socket.on('error', () => {});
     socket.resume();
-    return new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    return within(soonMs, 'cutting', new Promise<void>((resolve) => socket.once('close', () => resolve())));
   };
 
   async function secure(): Promise<TLSSocket> {
@@ -46,5 +50,52 @@ describe.skipIf(lacks('redis-server'))('a connection that is slow on purpose', (
     await ended;
     clearInterval(drip);
     expect(gateway.logText()).toContain('a packet took more than 300 ms');
+  });
+});
+
+describe.skipIf(lacks('redis-server'))('a connection that takes nothing of what it is sent', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    // neither a packet that is not read to its end for lack of room, nor a refusal that cannot be written, ends it first
+    gateway = await startGateway({ limits: { drainMs: 300, packetMs: 60_000, storeMs: 60_000 } });
+  });
+  afterAll(() => gateway?.close());
+
+  it('is cut', async () => {
+    const reader = await connectRaw(gateway.broker);
+    reader.send(connectWith('id', { keepalive: 0 }));
+    await reader.next(2);
+    reader.socket.pause();
+    // each is answered by a PUBACK and a refusal, which fill what the kernel keeps for who does not read
+    const requests = Buffer.concat(Array.from({ length: 500 }, () => publishOf('cvm/request/slow-reader', '{}')));
+    const flood = setInterval(() => reader.socket.writableLength < 1_000_000 && reader.socket.write(requests), 10);
+    await expect.poll(() => gateway.broker.counters().connectionsOpen, { timeout: 2 * soonMs }).toBe(0);
+    clearInterval(flood);
+    reader.socket.destroy();
+  });
+});
+
+describe.skipIf(lacks('redis-server'))('a connection that was accepted', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ limits: { keepaliveSeconds: 1 } });
+  });
+  afterAll(() => gateway?.close());
+
+  it.each([0, 65_535])('and says nothing is cut, though it asked for a keep-alive of %i s', async (keepalive) => {
+    const silent = await connectRaw(gateway.broker);
+    silent.send(connectWith('id', { keepalive }));
+    await silent.next(2);
+    await within(soonMs, 'cutting', silent.closed);
+  });
+
+  it('and says that it is there stays', async () => {
+    const device = await connectRaw(gateway.broker);
+    device.send(connectWith('id', { keepalive: 0 }));
+    const pings = setInterval(() => device.send(packet(0xc0)), 300);
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    clearInterval(pings);
+    expect(device.socket.closed).toBe(false);
+    device.socket.destroy();
   });
 });
