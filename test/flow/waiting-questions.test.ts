@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { defaultLimits } from '../../broker/limits.ts';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import { requestTopic } from '../../protocol/topics.ts';
+import { connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('a connection whose questions wait for their answer', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it('may have eight of them: the ninth is Throttled, and neither they nor the questions of others are', async () => {
+    expect(defaultLimits.maxAsksPerConnection).toBe(8);
+    const { serial, token } = await gateway.enrolOnRoster('asks-a-lot');
+    const other = await gateway.enrolOnRoster('asks-once');
+    // nobody answers for a while
+    await gateway.worker.close();
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    const ask = async (id: string, csr: string) =>
+      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, csr }), { qos: 1 });
+    const csrs = await Promise.all(Array.from({ length: 9 }, async () => (await makeDeviceKey(serial)).csrPem));
+    const [first = '', ninth = ''] = [csrs[0], csrs[8]];
+    for (const [index, csr] of csrs.slice(0, 8).entries()) await ask(`${index + 1}`, csr);
+    // each has its PUBACK by now
+    expect(device.heard).toEqual([]);
+    await ask('9', ninth);
+    expect(await device.next()).toMatchObject({
+      id: '9',
+      statusCode: 429,
+      errorCode: 'Throttled',
+      retryAfter: expect.any(Number),
+    });
+    // one that waits already is not another one
+    await ask('1', first);
+    const stranger = await connectDevice(gateway.broker);
+    await stranger.client.publishAsync(requestTopic('asks-once'), JSON.stringify({ token: other.token, key: 'ec' }), {
+      qos: 1,
+    });
+    expect([device.heard, stranger.heard]).toEqual([[], []]);
+
+    gateway.startOneWorker();
+    expect(await stranger.next()).toMatchObject({ status: 'accepted' });
+    const replies = [];
+    while (replies.length < 8) replies.push(await device.next());
+    // one key gets the certificate, whichever came first; the others hear that it is not theirs
+    expect(replies.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5', '6', '7', '8']);
+    expect(replies.map(({ status, errorCode }) => errorCode ?? status).sort()).toEqual([
+      ...Array(7).fill('KeyMismatch'),
+      'accepted',
+    ]);
+    // there is room again
+    await ask('10', ninth);
+    expect(await device.next()).toMatchObject({ id: '10', errorCode: 'KeyMismatch' });
+    for (const { client } of [device, stranger]) await client.endAsync(true);
+  });
+});
