@@ -1,7 +1,14 @@
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { within } from '../../runtime/deadline.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+
+const settle = (ms = 300) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe.skipIf(lacks('redis-server'))('a request that somebody captured', () => {
   let gateway: Gateway;
@@ -30,5 +37,97 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     expect(await askOnce(gateway.broker, 'replayed-other', { token, key: 'ec' })).toMatchObject({
       errorCode: 'InvalidToken',
     });
+  });
+
+  it('is worth nothing as it went over the wire: another handshake has other keys', async () => {
+    const { serial, token } = await gateway.enrol('replayed-bytes');
+    const captured: Buffer[] = [];
+    const wire = createServer((device) => {
+      const broker = connect(gateway.broker.port, '127.0.0.1');
+      device.on('data', (chunk) => captured.push(chunk)).pipe(broker);
+      broker.pipe(device);
+      for (const socket of [device, broker]) socket.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => wire.listen(0, '127.0.0.1', resolve));
+    const { port } = wire.address() as AddressInfo;
+    const broker = { ...gateway.broker, port };
+    expect(await askOnce(broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    wire.close();
+    const { requests } = gateway.broker.counters();
+
+    // while the window is open, all at once and as it came
+    for (const pieces of [[Buffer.concat(captured)], captured]) {
+      const replayer = connect(gateway.broker.port, '127.0.0.1');
+      replayer.on('error', () => {});
+      const heard: Buffer[] = [];
+      replayer.on('data', (chunk: Buffer) => heard.push(chunk));
+      const ended = new Promise<void>((resolve) => replayer.once('close', () => resolve()));
+      for (const piece of pieces) {
+        replayer.write(piece);
+        await settle(20);
+      }
+      await within(10_000, 'cutting', ended);
+      // TLS records: of the handshake (22), an alert (21), or what is encrypted to keys that only the device had
+      expect(Buffer.concat(heard).includes(Buffer.from('PRIVATE KEY'))).toBe(false);
+    }
+    expect(gateway.broker.counters().requests).toBe(requests);
+  });
+
+  it('is not answered to a connection of another serial, and its device hears nothing of it', async () => {
+    const { serial, token } = await gateway.enrol('replayed-mine');
+    const other = await gateway.enrol('replayed-theirs');
+    const request = JSON.stringify({ token, key: 'ec' });
+    const device = await connectDevice(gateway.broker);
+    await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    await device.client.publishAsync(requestTopic(serial), request, { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    const replayer = await connectDevice(gateway.broker, { username: other.serial, password: other.token });
+    await replayer.client.publishAsync(requestTopic(serial), request, { qos: 1 });
+    const answer = await replayer.next();
+    expect(answer).toMatchObject({ status: 'rejected', errorCode: 'Forbidden' });
+    expect(answer).not.toHaveProperty('certificatePem');
+    await settle();
+    expect([replayer.heard, device.heard]).toEqual([[], []]);
+    for (const { client } of [replayer, device]) await client.endAsync(true);
+  });
+
+  it('that has the token is the device until it acknowledges: the same certificate at any broker, never another one', async () => {
+    const { serial, token } = await gateway.enrol('replayed-elsewhere');
+    const request = JSON.stringify({ token, key: 'ec' });
+    const device = await connectDevice(gateway.broker);
+    await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    await device.client.publishAsync(requestTopic(serial), request, { qos: 1 });
+    const first = await device.next();
+    const stranger = await connectDevice(gateway.broker);
+    await stranger.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+
+    const second = await askOnce(await gateway.startOneBroker(), serial, request);
+    expect(second).toMatchObject({
+      status: 'accepted',
+      certificateId: first.certificateId,
+      privateKey: first.privateKey,
+    });
+    // who proved the token and listens learns that somebody asks with it; who only listens does not
+    expect(await device.next()).toMatchObject({ certificateId: first.certificateId });
+    await settle();
+    expect([device.heard, stranger.heard]).toEqual([[], []]);
+    const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+    expect(principals).toHaveLength(1);
+    for (const { client } of [device, stranger]) await client.endAsync(true);
+  });
+
+  it('with a CSR brings a certificate without its key, and no certificate for a key of his own', async () => {
+    const { serial, token } = await gateway.enrol('replayed-csr');
+    const [{ csrPem: csr }, own] = [await makeDeviceKey(serial), await makeDeviceKey(serial)];
+    const first = await askOnce(gateway.broker, serial, { token, csr });
+    const replayed = await askOnce(gateway.broker, serial, { token, csr });
+    expect(replayed).toMatchObject({ status: 'accepted', certificateId: first.certificateId });
+    expect(replayed).not.toHaveProperty('privateKey');
+    expect(await askOnce(gateway.broker, serial, { token, csr: own.csrPem })).toMatchObject({
+      errorCode: 'KeyMismatch',
+    });
+    const without = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    expect(without).toMatchObject({ status: 'accepted', certificateId: first.certificateId });
+    expect(without).not.toHaveProperty('privateKey');
   });
 });
