@@ -1,7 +1,25 @@
-import { createSign, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { createSign, generateKeyPairSync, randomBytes, sign, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  DescribeCertificateCommand,
+  DescribeThingCommand,
+  GetPolicyCommand,
+  ListAttachedPoliciesCommand,
+  ListThingPrincipalsCommand,
+} from '@aws-sdk/client-iot';
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  X509Certificate as ParsedCertificate,
+  Pkcs10CertificateRequestGenerator,
+  SubjectAlternativeNameExtension,
+} from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { requestTopic } from '../../protocol/topics.ts';
-import { makeEcKey } from '../../worker/ec-key.ts';
+import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { sweep } from '../../worker/sweep.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -108,10 +126,87 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
       sign('sha256', info, own.privateKey),
     );
     const reply = await ask(serial, { token, csr: text });
-    if (reply.status === 'accepted') expect(reply.thingName).toBe(serial);
-    else expect(reply.errorCode).toBe('InvalidCsr');
+    expect(reply).toMatchObject({ status: 'accepted', thingName: serial });
     expect(gateway.logText()).not.toContain('forged log line');
     expect(gateway.logText()).not.toContain('iot:ClientId');
+  });
+
+  it('that asks to be a CA, to sign, and for the names of others gets a certificate that has none of it', async () => {
+    const { serial, token } = await gateway.enrol('csr-wants-more');
+    const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+    const request = await Pkcs10CertificateRequestGenerator.create({
+      name: 'CN=*,O=evil-organization',
+      keys,
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+      extensions: [
+        new BasicConstraintsExtension(true, 7, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        new SubjectAlternativeNameExtension([{ type: 'dns', value: 'evil-name.example' }]),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+      ],
+    });
+    const csrPem = request.toString('pem');
+    // the request does ask for it
+    for (const wanted of ['evil-organization', 'evil-name.example'])
+      expect(Buffer.from(request.rawData).includes(wanted)).toBe(true);
+    const policyBefore = await gateway.iot.send(new GetPolicyCommand({ policyName: 'cvm-device' }));
+    const reply = await ask(serial, { token, csr: csrPem });
+    expect(reply).toMatchObject({ status: 'accepted', thingName: serial });
+
+    const certificate = new X509Certificate(reply.certificatePem ?? '');
+    expect([certificate.ca, certificate.subjectAltName, certificate.keyUsage]).toEqual([false, undefined, undefined]);
+    const { extensions } = new ParsedCertificate(certificate.raw);
+    const usage = extensions.find((each) => each instanceof KeyUsagesExtension)?.usages ?? 0;
+    expect(usage & (KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign)).toBe(0);
+    expect(certificate.raw.includes('evil-name')).toBe(false);
+    // what AWS does take over is the key, and the subject, by which nobody may be known
+    const spki = Buffer.from(request.publicKey.rawData);
+    expect(certificate.publicKey.export({ format: 'der', type: 'spki' }).equals(spki)).toBe(true);
+
+    const { principals = [] } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
+    expect(principals).toEqual([expect.stringContaining(reply.certificateId ?? '-')]);
+    const { attributes } = await gateway.iot.send(new DescribeThingCommand({ thingName: serial }));
+    expect(attributes).toEqual({});
+    const { policies } = await gateway.iot.send(new ListAttachedPoliciesCommand({ target: principals[0] }));
+    expect(policies?.map(({ policyName }) => policyName)).toEqual(['cvm-device']);
+    expect(await gateway.iot.send(new GetPolicyCommand({ policyName: 'cvm-device' }))).toMatchObject({
+      policyDocument: policyBefore.policyDocument,
+    });
+    const row = JSON.stringify(await gateway.registry.find(serial));
+    const body = Buffer.from(request.rawData).toString('base64');
+    for (const place of [gateway.logText(), row])
+      for (const trace of ['evil', body.slice(0, 60), body.slice(60, 120)]) expect(place).not.toContain(trace);
+  });
+
+  it.each([
+    [
+      'the mark of the gateway and the serial of another',
+      [{ O: ['cvm-gateway'] }, { OU: ['cvm-devices'] }, { CN: ['csr-good'] }],
+    ],
+    ['the subject of what AWS makes', [{ CN: ['AWS IoT Certificate'] }]],
+  ])('whose subject is %s is not taken for that by the sweeper', async (_what, subject) => {
+    const { serial, token } = await gateway.enrol(`csr-disguised-${randomBytes(4).toString('hex')}`);
+    const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+    const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
+    const request = await Pkcs10CertificateRequestGenerator.create({ name: subject, keys, signingAlgorithm });
+    const { certificateId } = await ask(serial, { token, csr: request.toString('pem') });
+    const { registry, issuer } = gateway;
+    const findings: unknown[] = [];
+    await sweep({
+      registry,
+      issuer,
+      mark: markOf('cvm-devices'),
+      graceMs: 900_000,
+      dryRun: false,
+      now: () => Date.now() + 3_600_000,
+      report: (finding) => findings.push(finding),
+    });
+    expect(findings).not.toContainEqual(expect.objectContaining({ certificateId }));
+    const { certificateDescription } = await gateway.iot.send(
+      new DescribeCertificateCommand({ certificateId: certificateId ?? '' }),
+    );
+    expect(certificateDescription?.status).toBe('ACTIVE');
+    expect(await registry.find(serial)).toMatchObject({ certificateId, applyState: -1 });
   });
 
   it('that is well-formed is taken, so that the refusals above are about what they say', async () => {
