@@ -1,20 +1,27 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { askOnce, type Reply } from '../support/device.ts';
+import { devicesCommand } from '../../cli/devices.ts';
+import { derivePsk } from '../../protocol/psk.ts';
+import { requestTopic } from '../../protocol/topics.ts';
+import { deriveReplySeed } from '../../sealing/replies.ts';
+import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-/** What a secret could look like where it must not be: as it is, in base64, in hex, escaped in JSON. */
-function disguises(secret: string): string[] {
+/** What a secret could look like where it must not be: as it is, in base64, in hex, as JSON would write it. */
+function disguises(secret: string | Buffer): (string | Buffer)[] {
   const bytes = Buffer.from(secret);
   return [
-    secret,
+    bytes,
     bytes.toString('base64').replace(/=+$/, ''),
     bytes.toString('base64url'),
     bytes.toString('hex'),
-    JSON.stringify(secret).slice(1, -1),
+    bytes.toString('hex').toUpperCase(),
+    JSON.stringify([...bytes]).slice(1, -1),
+    ...(typeof secret === 'string' ? [JSON.stringify(secret).slice(1, -1)] : []),
   ];
 }
 
@@ -61,7 +68,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
   afterAll(() => gateway?.close());
 
   it('not in logs at trace, not in Redis or its append-only file, not in the table, not in the data folder', async () => {
-    const secrets: string[] = [];
+    const secrets: (string | Buffer)[] = [];
     const use = async (serial: string, request: object, connect: { username?: string; password?: string } = {}) => {
       const { token } = await gateway.enrol(serial);
       const password = connect.username === undefined ? {} : { username: serial, password: token };
@@ -85,15 +92,129 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(await use('leak-after-failure', { key: 'ec' })).toMatchObject({ status: 'accepted' });
 
     expect(secrets.length).toBeGreaterThan(30);
+    expect(await leaksOf(secrets)).toEqual([]);
+  });
+
+  it('not the keys that are derived from a token, not where a device uses them, nor a token that was made anew', async () => {
+    await expect.poll(gateway.gatewayKeys, { timeout: 10_000 }).not.toEqual([]);
+    const [line = ''] = await devices('add', 'leak-psk', '--json');
+    const first = tokenOf(line);
+    const [again = ''] = await devices('reissue', 'leak-psk', '--json');
+    const token = tokenOf(again);
+    const secrets = [first, token].flatMap((each) => [
+      ...disguises(each),
+      ...disguises(derivePsk('leak-psk', each)),
+      ...disguises(deriveReplySeed('leak-psk', each)),
+    ]);
+    await expect
+      .poll(() => gateway.broker.roster.keysOf('leak-psk')?.keys.psk.equals(derivePsk('leak-psk', token)))
+      .toBe(true);
+    const connectWithKey = (psk: Buffer) =>
+      connectDevice(
+        { ...gateway.broker, caPem: '' },
+        { pskCallback: () => ({ psk, identity: 'leak-psk' }), ...({ checkServerIdentity: () => undefined } as object) },
+      );
+    const device = await connectWithKey(derivePsk('leak-psk', token));
+    await device.client.publishAsync(requestTopic('leak-psk'), '{"key":"ec"}', { qos: 1 });
+    const reply = await device.next();
+    expect(reply).toMatchObject({ status: 'accepted' });
+    secrets.push(...keyForms(reply.privateKey ?? ''));
+    await device.client.endAsync(true);
+    // of the token before
+    await expect(connectWithKey(derivePsk('leak-psk', first))).rejects.toThrow();
+    expect(await leaksOf(secrets)).toEqual([]);
+  });
+
+  it('not in what the operator is shown: a token once, where it is made, and never again', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-leaks-'));
+    const file = join(folder, 'devices.csv');
+    const given = 'a-token-that-the-device-has-already';
+    writeFileSync(file, `serial,token\nleak-import-1,\nleak-import-2,${given}\n`);
+    const added = await devices('add', 'leak-add', '--json');
+    const reissued = await devices('reissue', 'leak-add', '--json');
+    const imported = await devices('import', file, '--json');
+    const made = readFileSync(`${file}.tokens.csv`, 'utf8');
+    rmSync(folder, { recursive: true });
+    const importedToken = /^leak-import-1,(\S+)$/m.exec(made)?.[1] ?? '';
+    const tokens = [tokenOf(added.join()), tokenOf(reissued.join()), importedToken, given];
+    expect(tokens.every((token) => token.length > 20)).toBe(true);
+    const serials = ['leak-add', 'leak-add', 'leak-import-1', 'leak-import-2'];
+    const secrets = tokens.flatMap((token, index) => [
+      ...disguises(token),
+      ...disguises(derivePsk(serials[index] ?? '', token)),
+      ...disguises(deriveReplySeed(serials[index] ?? '', token)),
+    ]);
+    expect(await askOnce(gateway.broker, 'leak-add', { token: tokens[1], key: 'ec' })).toMatchObject({
+      status: 'accepted',
+    });
+    const shown = [...imported, ...(await devices('list')), ...(await devices('list', '--json'))];
+    for (const serial of new Set(serials))
+      shown.push(...(await devices('show', serial)), ...(await devices('show', serial, '--json')));
+    for (const command of ['block', 'unblock']) shown.push(...(await devices(command, 'leak-add')));
+    expect(shown.length).toBeGreaterThan(20);
+    expect(shown.filter((each) => secrets.some((secret) => each.includes(String(secret))))).toEqual([]);
+    // neither what they are checked by nor what is sealed
+    expect(shown.join()).not.toMatch(/sha256:|sealed/i);
+    expect(await leaksOf(secrets)).toEqual([]);
+  });
+
+  it('not in a job that failed: not in its data, its reason or its stack trace', async () => {
+    const { token } = await gateway.enrol('leak-job');
+    gateway.aws.faults.set([
+      { operation: 'CreateCertificateFromCsr', kind: 'fail-before' },
+      { operation: 'CreateKeysAndCertificate', kind: 'fail-before' },
+    ]);
+    const asking = askOnce(gateway.broker, 'leak-job', { token, key: 'ec' });
+    // an answer may come from a reply that is never read
+    asking.catch(() => {});
+    const job = async () =>
+      (await everythingInRedis(gateway.redis.url))
+        .map(String)
+        .find((each) => each.includes('leak-job') && each.includes('stacktrace')) ?? '';
+    await expect.poll(job, { timeout: 20_000 }).toContain('failedReason');
+    expect(JSON.parse(await job())).toMatchObject({
+      data: expect.stringContaining('leak-job'),
+      failedReason: expect.stringMatching(/./),
+      stacktrace: expect.stringContaining('at '),
+    });
+    expect(await leaksOf(disguises(token))).toEqual([]);
+    gateway.aws.faults.set([]);
+    const reply = await asking;
+    expect(reply).toMatchObject({ status: 'accepted' });
+    expect(await leaksOf([...disguises(token), ...keyForms(reply.privateKey ?? '')])).toEqual([]);
+  });
+
+  const tokenOf = (line: string) => (JSON.parse(line) as { token: string }).token;
+
+  /** `cvm devices …`; answers with what it printed. */
+  async function devices(...argv: string[]): Promise<string[]> {
+    const lines: string[] = [];
+    const { registry, issuer, audit, announce } = gateway;
+    const command = devicesCommand({
+      registry: async () => registry,
+      gateways: gateway.gatewayKeys,
+      announce,
+      audit: () => audit,
+      issuer: async () => issuer,
+      write: (line) => lines.push(line),
+      now: Date.now,
+    });
+    await command.parseAsync(argv, { from: 'user' });
+    return lines;
+  }
+
+  /** Where any of these is found: in the log, in Redis, in the counters, below the data folder, where table, audit trail and Redis' files are. */
+  async function leaksOf(secrets: readonly (string | Buffer)[]): Promise<string[]> {
     const places: [string, Buffer][] = [
       ['log', Buffer.from(gateway.logText())],
+      ['counters', Buffer.from(JSON.stringify(gateway.broker.counters()))],
       ...(await everythingInRedis(gateway.redis.url)).map((content): [string, Buffer] => ['Redis', content]),
     ];
     for (const file of filesBelow(gateway.dataDir)) places.push([file, readFileSync(file)]);
     expect(places.length).toBeGreaterThan(20);
-    const leaks = places
-      .filter(([, content]) => secrets.some((secret) => content.includes(secret)))
-      .map(([place]) => place);
-    expect(leaks).toEqual([]);
-  });
+    const files = places.map(([place]) => relative(gateway.dataDir, place));
+    for (const needed of [/^audit\//, /^aws-local\//, /appendonly/])
+      expect(files).toContainEqual(expect.stringMatching(needed));
+    return places.filter(([, content]) => secrets.some((secret) => content.includes(secret))).map(([place]) => place);
+  }
 });

@@ -151,6 +151,10 @@ export async function startGateway(
     startOneBroker,
     startOneWorker,
     logText: () => logLines.join(''),
+    /** To whom the keys of new tokens are sealed. */
+    gatewayKeys: () => gateways.known(Date.now()),
+    /** Tells the brokers of what became of these devices in the table. */
+    announce: (serials: readonly string[]) => changes.announce(serials),
     /** Enrols a device with a fresh token. */
     async enrol(serial: string, extra: Partial<Enrolment> = {}) {
       const token = makeToken();
