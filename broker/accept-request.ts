@@ -85,12 +85,12 @@ export async function acceptRequest(
 }
 
 /**
- * One connection may have few messages under way: being taken in, or waiting for their answer. Counted before anything is
- * waited for, since a hundred of them come in one TLS record.
+ * Few requests of a connection are taken in at a time. Counted before anything is waited for, since a hundred of them come
+ * in one TLS record.
  * @returns who is called when it is no longer being taken in; undefined when there are too many
  */
 function enter(session: Session, { limits }: Intake): (() => void) | undefined {
-  if (session.underWay + session.asks.size >= limits.maxAsksPerConnection) return undefined;
+  if (session.underWay >= limits.maxAsksPerConnection) return undefined;
   session.underWay++;
   let inside = true;
   return () => {
@@ -129,12 +129,16 @@ async function store(
     same.form = form;
     return { outcome: 'stored' };
   }
+  leave();
+  if (session.asks.size + session.underWay >= limits.maxAsksPerConnection) {
+    void guess.settle?.('unknown');
+    return refuse(problems.tooManyWaiting, request.id);
+  }
 
   const [askId, receivedAt] = [newId(), now()];
   const ask = { ...asked, askId, replyKey: proof.keys.publicKey, receivedAt };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
   const openAsk = { askId, proof, question, form, since: receivedAt, ...guess };
-  leave();
   desk.open(session, openAsk);
   try {
     const answeredAs = await within(limits.storeMs, 'storing a request', asks.add(ask));

@@ -7,6 +7,7 @@ import { createCounters } from '../../broker/counters.ts';
 import { createDesk } from '../../broker/desk.ts';
 import { createHooks } from '../../broker/hooks.ts';
 import { defaultLimits } from '../../broker/limits.ts';
+import { createPace } from '../../broker/pace.ts';
 import type { PskProof } from '../../broker/tls/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { replyTopic, requestTopic } from '../../protocol/topics.ts';
@@ -58,13 +59,14 @@ function hooksOf({
     desk,
     roster: { fits: () => true },
     guesses: noGuessBook,
+    pace: createPace(defaultLimits),
     limits: { ...defaultLimits, storeMs: 100 },
     log,
     now: Date.now,
     newId: () => 'ask',
   };
-  const refusals = { refused: () => {}, close: () => {} };
-  const hooks = createHooks({ intake, provenBy: () => psk, refusals, counters, log });
+  const refusals = { refused: () => true, close: () => {} };
+  const hooks = createHooks({ intake, provenBy: () => psk, onProven: () => {}, refusals, counters, log });
   return { hooks, announce: (reply: SealedReply) => announce(reply) };
 }
 
@@ -137,7 +139,7 @@ describe('a hook, whatever happens behind it', () => {
     const { said, ms } = await ask((done) =>
       hooks.authorizePublish(client, publication({ payload: Buffer.from('{}') }), done),
     );
-    expect(said).toEqual([[expect.objectContaining({ message: expect.stringContaining('1100 ms') })]]);
+    expect(said).toEqual([[expect.objectContaining({ message: expect.stringContaining('1200 ms') })]]);
     expect(ms).toBeLessThan(3000);
   });
 
