@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { gatewayIdOf, openDeviceKeys, sealDeviceKeys } from '../../sealing/device-keys.ts';
@@ -36,5 +36,17 @@ describe("a device's keys", () => {
     expect(derivePsk(serial, token)).not.toEqual(deriveReplyKeys(serial, token).publicKey);
     expect(sealedTo(0).includes(derivePsk(serial, token))).toBe(false);
     expect(sealedTo(0)).toHaveLength(112);
+  });
+
+  it('do not stay in the buffer that they were sealed from', () => {
+    const joined = vi.spyOn(Buffer, 'concat');
+    try {
+      sealDeviceKeys(serial, token, gateways);
+      // psk and seed, before they are sealed
+      const [plain] = joined.mock.results.map(({ value }) => value as Buffer).filter(({ length }) => length === 64);
+      expect(plain).toEqual(Buffer.alloc(64));
+    } finally {
+      joined.mockRestore();
+    }
   });
 });
