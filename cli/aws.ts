@@ -3,7 +3,7 @@ import { IoTClient } from '@aws-sdk/client-iot';
 import { Command, Option } from 'commander';
 import { ensureTable } from '../registry/setup.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
-import { customUserAgent } from '../worker/aws-iot.ts';
+import { userAgentOf } from '../worker/aws-iot.ts';
 import { ensurePolicy, partitionOf } from '../worker/aws-setup.ts';
 import { type IamRole, iamPolicy, iamRoles } from '../worker/iam-policy.ts';
 import { forOneCommand } from './program.ts';
@@ -44,6 +44,7 @@ export function awsCommand(): Command {
 
 /** Table and policy exist afterwards. @returns what was done, by name */
 export async function setupAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
+  const customUserAgent = userAgentOf('setup');
   const [dynamo, iot] = [new DynamoDBClient({ customUserAgent }), new IoTClient({ customUserAgent })];
   try {
     const [table, policy] = await Promise.all([

@@ -21,8 +21,9 @@ import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
 import { sealer } from '../sealing/replies.ts';
-import { createAwsIssuer, customUserAgent } from '../worker/aws-iot.ts';
+import { createAwsIssuer, userAgentOf } from '../worker/aws-iot.ts';
 import { makeEcKey, markOf } from '../worker/ec-key.ts';
+import type { IamRole } from '../worker/iam-policy.ts';
 import type { Issuer } from '../worker/issuer.ts';
 import type { Cycle } from '../worker/provision.ts';
 import { amazonRootCa } from '../worker/root-ca.ts';
@@ -49,8 +50,8 @@ export function keepAudit({ settings, log, lifecycle }: Collaborators, part: str
 
 export type Table = { registry: Registry; lease: SweepLease; gateways: Gateways; changes: Changes };
 
-export function connectTable({ settings, lifecycle }: Collaborators): Table {
-  const client = new DynamoDBClient({ customUserAgent });
+export function connectTable({ settings, lifecycle }: Collaborators, role: IamRole): Table {
+  const client = new DynamoDBClient({ customUserAgent: userAgentOf(role) });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   return {
     registry: createDynamoRegistry(client, settings.table),
@@ -61,8 +62,8 @@ export function connectTable({ settings, lifecycle }: Collaborators): Table {
 }
 
 /** @param callsPerSecond of each operation, for one who shall leave the quotas to others */
-export function connectIssuer({ log, lifecycle }: Collaborators, callsPerSecond?: number): Issuer {
-  const issuer = createAwsIssuer({ log, ...(callsPerSecond === undefined ? {} : { callsPerSecond }) });
+export function connectIssuer({ log, lifecycle }: Collaborators, role: IamRole, callsPerSecond?: number): Issuer {
+  const issuer = createAwsIssuer({ log, role, ...(callsPerSecond === undefined ? {} : { callsPerSecond }) });
   lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
   return issuer;
 }
@@ -101,11 +102,11 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
   warnOfRedis(redisUrl, log);
   const replies = createReplyStore(redisUrl, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
-  const { registry, lease, gateways, changes } = connectTable(with_);
+  const { registry, lease, gateways, changes } = connectTable(with_, 'gateway');
   const mark = markOf(settings.table);
   const cycle: Cycle = {
     registry,
-    issuer: connectIssuer(with_),
+    issuer: connectIssuer(with_, 'gateway'),
     replies,
     rootCaPem,
     policyName,
@@ -117,7 +118,7 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
   };
   const audit = keepAudit(with_, 'worker');
   const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log, audit }));
-  const issuer = connectIssuer(with_, sweepCallsPerSecond);
+  const issuer = connectIssuer(with_, 'gateway', sweepCallsPerSecond);
   const { intervalMs, graceMs } = settings.sweep;
   lifecycle.add(
     startSweeper({

@@ -39,7 +39,7 @@ const print = (line: string) => console.log(line);
 
 let connected: Table | undefined;
 const table = (): Table => {
-  connected ??= connectTable(forOneCommand());
+  connected ??= connectTable(forOneCommand(), 'operator');
   return connected;
 };
 
@@ -71,7 +71,7 @@ program.addCommand(
     gateways: () => table().gateways.known(Date.now()),
     announce: (serials) => table().changes.announce(serials),
     audit,
-    issuer: async () => connectIssuer(forOneCommand()),
+    issuer: async () => connectIssuer(forOneCommand(), 'operator'),
     write: print,
     now: Date.now,
   }),
@@ -82,7 +82,7 @@ program.addCommand(
       settings: () => forOneCommand().settings,
       table,
       audit,
-      issuer: (callsPerSecond) => connectIssuer(forOneCommand(), callsPerSecond),
+      issuer: (callsPerSecond) => connectIssuer(forOneCommand(), 'operator', callsPerSecond),
       write: print,
       now: Date.now,
     },

@@ -34,7 +34,7 @@ const patienceMs = 60_000;
 /** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const table = connectTable(demo.with_);
+  const table = connectTable(demo.with_, 'operator');
   const { registry } = table;
   const earlier = await countDevices(registry);
   say(

@@ -22,6 +22,7 @@ import {
 } from '@aws-sdk/client-iot';
 import type { Log } from '../runtime/log.ts';
 import { gone, nameOf, translated, unless } from './aws-errors.ts';
+import type { IamRole } from './iam-policy.ts';
 import {
   type Certificate,
   type CertificateStatus,
@@ -44,11 +45,12 @@ type Patience = {
   readonly detachMs: number;
 };
 
-/** Who calls, for CloudTrail. */
-export const customUserAgent = 'cvm-gateway';
+/** Who calls, and as what, for CloudTrail: `cvm-gateway/operator`. */
+export const userAgentOf = (role?: IamRole): [string, string?][] => [role ? ['cvm-gateway', role] : ['cvm-gateway']];
 
 export type AwsIssuerOptions = {
   readonly log: Log;
+  readonly role?: IamRole;
   readonly patience?: Partial<Patience>;
   /** calls a second of each operation, for one who shall leave the quotas to others; unlimited, when absent */
   readonly callsPerSecond?: number;
@@ -71,6 +73,7 @@ const transport = (answerMs: number) => ({
  */
 export function createAwsIssuer({
   log,
+  role,
   patience,
   callsPerSecond,
   ...config
@@ -79,7 +82,7 @@ export function createAwsIssuer({
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const common = {
     ...given,
-    customUserAgent: 'cvm-gateway',
+    customUserAgent: userAgentOf(role),
     requestHandler: transport(answerMs),
     retryMode: 'standard',
   };

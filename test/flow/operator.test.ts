@@ -94,7 +94,8 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(await gateway.registry.find('op-lost')).toMatchObject({ applyState: -2, removal: 'with-thing' });
     const hourLater = () => Date.now() + 3_600_000;
     const mark = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
-    const { registry, issuer } = gateway;
+    // the worker's, which comes by itself, and has the rights of the worker
+    const { registry, issuer } = gateway.asWorker;
     await sweep({ registry, issuer, mark, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
     expect(await gateway.registry.find('op-lost')).toBeUndefined();
   });

@@ -1,5 +1,11 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { DescribeThingCommand, ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
+import {
+  CreateThingGroupCommand,
+  DescribeThingCommand,
+  ListCertificatesCommand,
+  ListThingGroupsForThingCommand,
+  ListThingPrincipalsCommand,
+} from '@aws-sdk/client-iot';
 import { encode } from 'cborg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
@@ -43,6 +49,14 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(await gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).toMatchObject({
       thingName: serial,
     });
+  });
+
+  it('joins the thing group that it was enrolled for', async () => {
+    await gateway.iot.send(new CreateThingGroupCommand({ thingGroupName: 'floor-1' }));
+    const { serial, token } = await gateway.enrol('in-a-group', { thingGroupName: 'floor-1' });
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    const { thingGroups } = await gateway.iot.send(new ListThingGroupsForThingCommand({ thingName: serial }));
+    expect(thingGroups?.map(({ groupName }) => groupName)).toEqual(['floor-1']);
   });
 
   it('gets the answer on the asking connection without having subscribed', async () => {

@@ -27,9 +27,10 @@ import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
-import { createAwsIssuer } from '../../worker/aws-iot.ts';
+import { createAwsIssuer, userAgentOf } from '../../worker/aws-iot.ts';
 import { ensurePolicy } from '../../worker/aws-setup.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import type { IamRole } from '../../worker/iam-policy.ts';
 import { amazonRootCa } from '../../worker/root-ca.ts';
 import { startRosterKeeper } from '../../worker/roster-keeper.ts';
 import { startWorker } from '../../worker/worker.ts';
@@ -71,25 +72,30 @@ export async function startGateway(
   });
   lifecycle.add({ name: 'aws', close: () => aws.close() });
 
-  // only the product's adapters use it
-  const dynamo = new DynamoDBClient({ region, credentials, endpoint: aws.httpUrl, customUserAgent: 'cvm-gateway' });
-  const iot = new IoTClient({ region, credentials, endpoint: aws.httpUrl });
-  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
-  const registry = createDynamoRegistry(dynamo, table);
-  const issuer = createAwsIssuer({ region, credentials, endpoint: aws.httpUrl, log });
-  lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
-
-  const [gateways, changes] = [createDynamoGateways(dynamo, table), createDynamoChanges(dynamo, table)];
+  // only the product's adapters use those with a role: each calls as who does the same in the product
+  const common = { region, credentials, endpoint: aws.httpUrl };
+  const connectAws = (role: IamRole) => {
+    const dynamo = new DynamoDBClient({ ...common, customUserAgent: userAgentOf(role) });
+    lifecycle.add({ name: 'dynamodb', close: async () => dynamo.destroy() });
+    const issuer = createAwsIssuer({ ...common, role, log });
+    lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
+    const [gateways, changes] = [createDynamoGateways(dynamo, table), createDynamoChanges(dynamo, table)];
+    return { dynamo, issuer, registry: createDynamoRegistry(dynamo, table), gateways, changes };
+  };
+  const [asWorker, asOperator] = [connectAws('gateway'), connectAws('operator')];
+  const { dynamo, registry, issuer, gateways, changes } = asOperator;
+  const iot = new IoTClient(common);
+  await setUp(common);
   const rosterStore = createRosterStore(redis.url, log);
   lifecycle.add({ name: 'roster store', close: () => rosterStore.close() });
   const times = { pollMs: 100 };
-  lifecycle.add(startRosterKeeper({ registry, changes, gateways, roster: rosterStore, log, now: Date.now, times }));
+  lifecycle.add(startRosterKeeper({ ...asWorker, roster: rosterStore, log, now: Date.now, times }));
 
   const startOneWorker = () => {
     const replies = createReplyStore(redis.url, log);
     const cycle = {
-      registry,
-      issuer,
+      registry: asWorker.registry,
+      issuer: asWorker.issuer,
       replies,
       rootCaPem: amazonRootCa(aws.rootCaFile),
       policyName,
@@ -146,6 +152,8 @@ export async function startGateway(
     registry,
     gateways,
     issuer,
+    /** the same with the rights of the worker */
+    asWorker,
     broker,
     worker,
     startOneBroker,
@@ -185,11 +193,22 @@ export async function startGateway(
     },
     async close() {
       await lifecycle.close();
-      dynamo.destroy();
       iot.destroy();
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/** What `cvm aws setup` does. */
+async function setUp(common: { region: string; credentials: typeof credentials; endpoint: string }): Promise<void> {
+  const customUserAgent = userAgentOf('setup');
+  const [dynamo, iot] = [
+    new DynamoDBClient({ ...common, customUserAgent }),
+    new IoTClient({ ...common, customUserAgent }),
+  ];
+  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
+  dynamo.destroy();
+  iot.destroy();
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
