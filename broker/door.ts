@@ -51,6 +51,7 @@ export function createDoor(options: {
   // Node reports a handshake that failed or took too long, and leaves the socket open
   secured.on('tlsClientError', (err, socket) => {
     log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
+    psk.forget(socket);
     socket.destroy();
   });
   // before the handshake, which costs more than anything that follows

@@ -40,12 +40,47 @@ export function createHooks(options: {
   // a guess is counted, then the question is stored
   const hookMs = 2 * intake.limits.storeMs + 1000;
 
-  /** Runs an asynchronous hook: its outcome, or its failure, reaches `done` exactly once. */
-  function answer<T>(name: string, work: () => Promise<T>, done: (error: Error | null, outcome?: T) => void): void {
-    within(hookMs, name, Promise.resolve().then(work)).then(
-      (outcome) => done(null, outcome),
-      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+  /**
+   * Runs a hook to its end, and says once what came of it. What aedes does then is aedes' own: if that throws, it ends this
+   * connection, and neither the process nor the hook a second time.
+   */
+  async function answer<T>(
+    client: Client | null,
+    name: string,
+    work: () => T | Promise<T>,
+    done: (error: Error | undefined, outcome?: T) => void,
+  ): Promise<void> {
+    const ended = await within(hookMs, name, Promise.resolve().then(work)).then(
+      (outcome) => () => done(undefined, outcome),
+      (error: unknown) => () => done(errorOf(error)),
     );
+    tell(client, name, ended);
+  }
+
+  /** The same, for a hook that waits for nothing. */
+  function answerNow<T>(
+    client: Client,
+    name: string,
+    work: () => T,
+    done: (error: Error | undefined, outcome?: T) => void,
+  ): void {
+    let ended: () => void;
+    try {
+      const outcome = work();
+      ended = () => done(undefined, outcome);
+    } catch (error) {
+      ended = () => done(errorOf(error));
+    }
+    tell(client, name, ended);
+  }
+
+  function tell(client: Client | null, hook: string, ended: () => void): void {
+    try {
+      ended();
+    } catch (err) {
+      log.error({ err, hook }, 'the MQTT broker threw; its connection is closed');
+      (client?.conn as { destroy?(): void } | undefined)?.destroy?.();
+    }
   }
 
   function sessionOf(client: Client | null): Session {
@@ -71,19 +106,31 @@ export function createHooks(options: {
       proven.keys.replySeed.fill(0);
       intake.desk.present(session, session.proof);
     }
-    client.conn.once('close', () => intake.desk.leave(session));
+    client.conn.once('close', () => tell(null, 'close', () => intake.desk.leave(session)));
     return session;
   }
 
+  /** Who is who he says: the serial as user name, its token as password. @throws with a return code for CONNACK */
+  function identify(session: Session, username: string, password: Buffer): void {
+    if (!isSerial(username)) throw refusedUserName('the user name is not a serial');
+    if (session.serial !== undefined && session.serial !== username)
+      throw refusedUserName('the user name is not the serial that the pre-shared key belongs to');
+    session.serial = username;
+    session.proof = prove(session, username, password.toString());
+    intake.desk.present(session, session.proof);
+    // who is on the roster has its place from here on
+    isVouchedFor(session, username, session.proof, intake);
+  }
+
   async function publish(session: Session, packet: Publish): Promise<void> {
-    const publication = judgePublish(packet.topic, packet.qos);
-    if (publication.kind === 'forbidden') throw new Error(publication.reason);
     const payload = packet.payload as Buffer;
     const { retain } = packet;
     // neither token nor retained message goes any further inside the broker
     packet.payload = Buffer.alloc(0);
     packet.retain = false;
     try {
+      const publication = judgePublish(packet.topic, packet.qos);
+      if (publication.kind === 'forbidden') throw new Error(publication.reason);
       await take(session, publication, { payload, retain });
     } finally {
       payload.fill(0);
@@ -120,50 +167,31 @@ export function createHooks(options: {
 
   return {
     preConnect(client, packet, done) {
-      guarded(
-        (error) => done(error, false),
-        () => {
-          const reason = connectFault(packet);
-          if (reason !== undefined) throw new Error(reason);
-          anonymize(packet, intake.limits.keepaliveSeconds);
-          begin(client);
-          done(null, true);
-        },
-      );
+      const work = () => {
+        const reason = connectFault(packet);
+        if (reason !== undefined) throw new Error(reason);
+        anonymize(packet, intake.limits.keepaliveSeconds);
+        begin(client);
+      };
+      answerNow(client, 'preConnect', work, (error) => done(error ?? null, error === undefined));
     },
     authenticate(client, username, password, done) {
-      guarded(
-        (error) => done(error as AuthenticateError, null),
-        () => {
-          // without a password a user name proves nothing: AWS's own clients send a line of metrics there
-          if (username === undefined || password === undefined || password.length === 0) return done(null, true);
-          if (!isSerial(username))
-            return done(
-              Object.assign(new Error('the user name is not a serial'), {
-                returnCode: badUserName,
-              }) as AuthenticateError,
-              null,
-            );
-          const session = sessionOf(client);
-          if (session.serial !== undefined && session.serial !== username)
-            return done(
-              Object.assign(new Error('the user name is not the serial that the pre-shared key belongs to'), {
-                returnCode: badUserName,
-              }) as AuthenticateError,
-              null,
-            );
-          session.serial = username;
-          session.proof = prove(session, username, password.toString());
+      const work = () => {
+        // without a password a user name proves nothing: AWS's own clients send a line of metrics there
+        if (username === undefined || password === undefined || password.length === 0) return;
+        try {
+          identify(sessionOf(client), username, password);
+        } finally {
           password.fill(0);
-          intake.desk.present(session, session.proof);
-          // who is on the roster has its place from here on
-          isVouchedFor(session, username, session.proof, intake);
-          done(null, true);
-        },
+        }
+      };
+      answerNow(client, 'authenticate', work, (error) =>
+        done((error as AuthenticateError) ?? null, error === undefined ? true : null),
       );
     },
     authorizePublish(client, packet, done) {
-      answer(
+      void answer(
+        client,
         'authorizePublish',
         () => publish(sessionOf(client), packet),
         (error) => {
@@ -172,22 +200,20 @@ export function createHooks(options: {
               { topic: packet.topic, err: { name: error.name, message: error.message } },
               'closing a connection without an acknowledgement',
             );
-          done(error);
+          done(error ?? null);
         },
       );
     },
     authorizeSubscribe(client, subscription, done) {
-      guarded(
-        () => done(null, null),
-        () => {
-          const session = sessionOf(client);
-          const serial = judgeSubscribe(subscription.topic, session.serial);
-          if (serial === undefined) return done(null, null);
-          session.serial = serial;
-          session.subscribed = true;
-          done(null, subscription);
-        },
-      );
+      const work = () => {
+        const session = sessionOf(client);
+        const serial = judgeSubscribe(subscription.topic, session.serial);
+        if (serial === undefined) return null;
+        session.serial = serial;
+        session.subscribed = true;
+        return subscription;
+      };
+      answerNow(client, 'authorizeSubscribe', work, (_error, granted) => done(null, granted ?? null));
     },
     /** Last line of defence: only what we are sending to this very connection leaves. */
     authorizeForward(client, packet) {
@@ -198,13 +224,12 @@ export function createHooks(options: {
   };
 }
 
-/** Runs a synchronous hook; what it throws becomes its answer. */
-function guarded(fail: (error: Error) => void, work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    fail(error instanceof Error ? error : new Error(String(error)));
-  }
+function refusedUserName(reason: string): Error {
+  return Object.assign(new Error(reason), { returnCode: badUserName });
+}
+
+function errorOf(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function connectFault(packet: ConnectPacket): string | undefined {

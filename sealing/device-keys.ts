@@ -36,13 +36,14 @@ export function sealDeviceKeys(
   token: string,
   gateways: readonly GatewayKey[],
 ): Readonly<Record<string, string>> {
-  const plain = Buffer.concat([derivePsk(serial, token), deriveReplySeed(serial, token)]);
+  const keys = [derivePsk(serial, token), deriveReplySeed(serial, token)];
+  const plain = Buffer.concat(keys);
   const aad = boundTo(serial, hashToken(token));
   const sealed = gateways.map(({ id, publicKey }) => [
     id,
     seal(Buffer.from(publicKey, 'base64url'), info, aad, plain).toString('base64url'),
   ]);
-  plain.fill(0);
+  for (const secret of [...keys, plain]) secret.fill(0);
   return Object.fromEntries(sealed);
 }
 

@@ -16,7 +16,12 @@ const keyInfo = 'cvm-gateway reply key v1';
 
 /** The key pair of a token. */
 export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
-  return replyKeysOf(deriveReplySeed(serial, token));
+  const seed = deriveReplySeed(serial, token);
+  try {
+    return replyKeysOf(seed);
+  } finally {
+    seed.fill(0);
+  }
 }
 
 /** 32 bytes that only the token yields; the serial is the salt, so that one token at two devices still means two seeds. */

@@ -24,10 +24,19 @@ export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
   /** how many serials a handshake has named; opening the keys of one costs more than all the rest */
   const named = new WeakMap<TLSSocket, number>();
 
+  function forget(socket: TLSSocket): void {
+    const unused = given.get(socket);
+    unused?.keys.psk.fill(0);
+    unused?.keys.replySeed.fill(0);
+    given.delete(socket);
+  }
+
   return {
+    /** The handshake of this socket failed. */
+    forget,
     /** Node's `pskCallback`. What is no serial gets no key: with TLS 1.3 such an identity is a session ticket. */
     callback(socket: TLSSocket, identity: string): Buffer | null {
-      given.delete(socket);
+      forget(socket);
       const count = named.get(socket) ?? 0;
       if (!isSerial(identity) || count >= maxNamed) return null;
       named.set(socket, count + 1);
@@ -46,8 +55,12 @@ export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
     /** What the finished handshake of this socket has proven; undefined when it went by certificate. */
     provenBy(socket: TLSSocket): PskProof | undefined {
       const proof = given.get(socket);
+      if (proof === undefined || !usedPsk(socket)) {
+        forget(socket);
+        return undefined;
+      }
       given.delete(socket);
-      return proof !== undefined && usedPsk(socket) ? proof : undefined;
+      return proof;
     },
   };
 }

@@ -168,6 +168,24 @@ describe('a hook, whatever happens behind it', () => {
     expect(proven.said).toEqual([[expect.any(Error), false]]);
   });
 
+  it('answers once, and closes the connection, when aedes throws at the answer', async () => {
+    const { hooks } = hooksOf();
+    const client = await connected(hooks);
+    let closed = 0;
+    Object.assign(client.conn, { destroy: () => closed++ });
+    const calls: unknown[][] = [];
+    const done = (...outcome: unknown[]) => {
+      calls.push(outcome);
+      throw new Error('aedes has a defect');
+    };
+    hooks.authenticate(client, undefined, undefined, done);
+    hooks.authorizeSubscribe(client, { topic: 'cvm/reply/SN', qos: 1 } as never, done);
+    hooks.authorizePublish(client, publication(), done);
+    await expect.poll(() => calls.length).toBe(3);
+    await later(50);
+    expect([calls.length, closed]).toEqual([3, 3]);
+  });
+
   it('answers once, and with no, for a connection that it does not know: a will has none', async () => {
     const { hooks } = hooksOf();
     for (const client of [null, clientOf()]) {
@@ -248,6 +266,19 @@ describe('what is secret', () => {
     const client = await connected(hooks);
     expect((await ask((done) => hooks.authenticate(client, 'SN', password, done))).said).toEqual([[null, true]]);
     expect(password.every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('is wiped from what is refused: a message to a topic that is not its own, a password with a user name that does not fit', async () => {
+    const { hooks } = hooksOf();
+    const client = await connected(hooks);
+    const packet = publication({ topic: 'cvm/requests/SN' });
+    const { payload } = packet;
+    await ask((done) => hooks.authorizePublish(client, packet, done));
+    const passwords = ['not a serial', 'SN', 'another'].map((username) => ({ username, password: Buffer.from(token) }));
+    for (const { username, password } of passwords)
+      await ask((done) => hooks.authenticate(client, username, password, done));
+    for (const secret of [payload, ...passwords.map(({ password }) => password)])
+      expect(secret.every((byte) => byte === 0)).toBe(true);
   });
 
   it('is wiped from the keys of a handshake, once the connection has what opens its answers', async () => {

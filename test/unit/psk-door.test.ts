@@ -28,6 +28,27 @@ describe('the door for pre-shared keys', () => {
     expect(door.provenBy(device)).toBeUndefined();
   });
 
+  it('wipes keys that a handshake did not use: it failed, it went by certificate, or another serial was named', () => {
+    const opened: { psk: Buffer; replySeed: Buffer }[] = [];
+    const door = createPskDoor({
+      keysOf() {
+        const keys = { psk: Buffer.alloc(32, 7), replySeed: Buffer.alloc(32, 8) };
+        opened.push(keys);
+        return { tokenHash: 'sha256:aa', keys };
+      },
+    });
+    const [failed, byCertificate, renamed] = [byKey13(), socket('TLSv1.2', { suite: 'ECDHE-RSA' }), byKey13()];
+    door.callback(failed, 'SN-1');
+    door.forget(failed);
+    door.callback(byCertificate, 'SN-1');
+    expect(door.provenBy(byCertificate)).toBeUndefined();
+    door.callback(renamed, 'SN-1');
+    door.callback(renamed, 'SN-2');
+    expect(door.provenBy(renamed)?.keys.psk[0]).toBe(7);
+    const wiped = opened.map((keys) => [...keys.psk, ...keys.replySeed].every((byte) => byte === 0));
+    expect(wiped).toEqual([true, true, true, false]);
+  });
+
   it('opens the keys of two serials at most for one handshake, however many it names', () => {
     const opened: string[] = [];
     const door = createPskDoor({
