@@ -17,7 +17,7 @@ import { type OpenAsk, type Proof, prove, type Session, vouchFor } from './sessi
 export type Intake = {
   readonly asks: AskQueue;
   readonly desk: Desk;
-  readonly roster: Pick<Roster, 'fits'>;
+  readonly roster: Pick<Roster, 'fits' | 'inquire'>;
   readonly guesses: GuessBook;
   readonly pace: Pace;
   readonly limits: Limits;
@@ -35,6 +35,9 @@ const noToken = problem(
   'InvalidToken',
   'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
 );
+
+/** The longest that a guesser is told to wait: until then the roster may know his token. */
+const maxPauseSeconds = 60;
 
 type Message = { readonly payload: Uint8Array; readonly retain: boolean };
 
@@ -180,8 +183,12 @@ async function vouch(
   const begun = guesses.begin({ serial, tokenHash: proof.tokenHash, address, what });
   const guess = await within(limits.storeMs, 'counting a guess', begun);
   if (guess.verdict === 'wrong') return { problem: problems.invalidToken };
-  if (guess.verdict === 'wait')
-    return { problem: problem('Throttled', problems.tooManyGuesses.message, guess.seconds) };
+  if (guess.verdict === 'wait') {
+    // others' guesses must not hold up for long who has the right token, and is not on the roster yet
+    intake.roster.inquire(serial);
+    const seconds = Math.min(guess.seconds, maxPauseSeconds);
+    return { problem: problem('Throttled', problems.tooManyGuesses.message, seconds) };
+  }
   return {
     settle: (outcome) =>
       within(limits.storeMs, 'settling a guess', guess.settle(outcome)).catch((err: unknown) =>

@@ -16,18 +16,22 @@ export type Roster = {
   fits(serial: string, tokenHash: string): boolean;
   /** The device's keys, where they were sealed to this gateway. Costs 0.1 ms, whether there are any or not. */
   keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined;
+  /** Somebody guesses at this serial, or has the right token and is not known yet: sees to it that he is, some seconds later. */
+  inquire(serial: string): void;
   size(): number;
   close(): void;
 };
 
 /** Knows nobody. */
-export const noRoster: Roster = { fits: () => false, keysOf: () => undefined, size: () => 0, close() {} };
+export const noRoster: Roster = { fits: () => false, keysOf: () => undefined, inquire() {}, size: () => 0, close() {} };
 
 /** How often a broker introduces itself again, in milliseconds: who does not is taken for gone, see `introducedMs`. */
 const usualAgainMs = 3_600_000;
 
 const hashBytes = 32;
 const hashPrefix = 'sha256:';
+/** The shortest time between two inquiries: a flood of guesses must not become a flood of them. Milliseconds. */
+const inquiryMs = 100;
 const decoySerial = 'decoy';
 
 /**
@@ -48,6 +52,7 @@ export async function openRoster(
   let [listening, reading, again] = [false, false, false];
   let changedMeanwhile: Set<string> | undefined;
   let closed = false;
+  let inquiredAt = 0;
 
   const introduce = () => feed.introduce({ ...gateway, at: now() });
   const introduceAgain = () =>
@@ -138,6 +143,12 @@ export async function openRoster(
       const tokenHash = `${hashPrefix}${hashOf(text)}`;
       const keys = openDeviceKeys(pair, name, tokenHash, Buffer.from(text.slice(hashBytes), 'latin1'));
       return has && keys !== undefined ? { tokenHash, keys } : undefined;
+    },
+    inquire(serial) {
+      const now = Date.now();
+      if (now - inquiredAt < inquiryMs) return;
+      inquiredAt = now;
+      feed.inquire(serial).catch((err: unknown) => log.debug({ err, serial }, 'could not inquire after a serial'));
     },
     size: () => entries.size,
     close() {

@@ -8,7 +8,11 @@ const brokersKey = `${keyPrefix}:roster:brokers`;
 const positionKey = `${keyPrefix}:roster:position`;
 const leaderKey = `${keyPrefix}:roster:leader`;
 const channel = `${keyPrefix}:roster:changed`;
+const inquiriesKey = `${keyPrefix}:roster:inquiries`;
 const batch = 500;
+
+/** Inquiries that wait at most, so many answered at a time, and seconds until all are forgotten: strangers can make them. */
+const [maxInquiries, inquiriesAtATime, inquirySeconds] = [1000, 20, 60];
 
 /** The worker's side of the roster, in Redis: a hash, from serial to entry. */
 export function createRosterStore(redisUrl: string, log: Log): RosterStore {
@@ -32,6 +36,7 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
     async setPosition(position) {
       await redis.set(positionKey, JSON.stringify(position));
     },
+    inquiries: () => redis.spop(inquiriesKey, inquiriesAtATime),
     pages: () => pagesOf(redis),
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
@@ -76,6 +81,10 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
         const text = texts[index];
         return text ? [entryOf(serial, text)] : [];
       });
+    },
+    async inquire(serial) {
+      if ((await reader.scard(inquiriesKey)) >= maxInquiries) return;
+      await reader.multi().sadd(inquiriesKey, serial).expire(inquiriesKey, inquirySeconds).exec();
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);

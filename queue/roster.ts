@@ -27,6 +27,8 @@ export interface RosterStore {
   /** The last announcement of the table that this copy has taken in; undefined when it was never whole. */
   position(): Promise<{ readonly change: number; readonly wholeAt: number } | undefined>;
   setPosition(position: { readonly change: number; readonly wholeAt: number }): Promise<void>;
+  /** Some of the serials that brokers have inquired after; they are inquired after no more. */
+  inquiries(): Promise<string[]>;
   /** Everybody on the roster, in no order, page by page; some perhaps twice. */
   pages(): AsyncIterable<RosterEntry[]>;
   /** Writes entries, deletes others, and tells the brokers: each batch with what tells of it, or not at all. */
@@ -43,5 +45,7 @@ export interface RosterFeed {
   pages(): AsyncIterable<RosterEntry[]>;
   /** Of these serials, those that are on the roster. */
   read(serials: readonly string[]): Promise<RosterEntry[]>;
+  /** Wants this serial looked up in the table soon, in case the roster does not know of it yet. Too many are forgotten. */
+  inquire(serial: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -44,6 +44,7 @@ export function startRosterKeeper(
   async function follow(): Promise<void> {
     await introduce();
     if (!(await roster.lead(keeper, times.leaseMs))) return;
+    await takeSome(await roster.inquiries(), options);
     const position = await roster.position();
     const latest = await changes.latest();
     const lost = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;

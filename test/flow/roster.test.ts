@@ -79,6 +79,23 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   };
   const fits = (serial: string) => roster.fits(serial, hashToken(`token of ${serial}`));
 
+  it('takes in a device that nobody announced, when somebody guesses at its serial', async () => {
+    keep();
+    await enrol('known');
+    await changes.announce(['known']);
+    await expect.poll(() => fits('known')).toBe(true);
+    await enrol('unannounced');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(fits('unannounced')).toBe(false);
+    roster.inquire('unannounced');
+    await expect.poll(() => fits('unannounced')).toBe(true);
+    expect(fits('known')).toBe(true);
+    // strangers' guesses inquire after anything, and leave nothing behind
+    for (let index = 0; index < 1100; index++) await feed.inquire(`stranger-${index}`);
+    await expect.poll(() => store.inquiries(), { timeout: 20_000 }).toEqual([]);
+    expect(roster.size()).toBe(2);
+  });
+
   it("makes the broker's key known, and takes in who was enrolled before there was a gateway", async () => {
     await enrol('early', false);
     keep();

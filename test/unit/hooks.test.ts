@@ -57,7 +57,7 @@ function hooksOf({
   const intake: Intake = {
     asks: { add: async ({ askId }) => askId, acknowledge: async () => {}, close: async () => {}, ...asks },
     desk,
-    roster: { fits: () => true },
+    roster: { fits: () => true, inquire() {} },
     guesses: noGuessBook,
     pace: createPace(defaultLimits),
     limits: { ...defaultLimits, storeMs: 100 },
