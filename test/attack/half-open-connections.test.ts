@@ -63,7 +63,7 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their place',
       1000,
       (port) => {
         const localAddress = `127.0.0.${1 + (sockets.length % 200)}`;
-        const plain = connect({ port, host: '127.0.0.1', localAddress });
+        const plain = connect({ port, host: '127.0.0.1', localAddress }).on('error', () => {});
         const socket = connectSecure({ socket: plain, rejectUnauthorized: false });
         socket.once('secureConnect', () => socket.write(connectPacket));
         return socket;

@@ -12,6 +12,7 @@ it('a broker that is sent 20,000 spoilt packets, requests and CSRs goes on servi
     '--expose-gc',
     fuzz,
     ...['--seed', '1', '--cases', '20000', '--json'],
-  ]);
+    // with status 1, the figures say why
+  ]).catch((failed: { stdout: string }) => failed);
   expect((JSON.parse(stdout) as Figure[]).filter(({ holds }) => !holds)).toEqual([]);
 });

@@ -13,18 +13,16 @@ export function publishPacket(topic: string, payload: Buffer, id: number): Buffe
 export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
-  const messages = [
-    { token },
-    { token, key: 'ec', id: 'one', format: 'der' },
+  const messages = [{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }];
+  const requests = [
     { token, csr: csrPem },
     { token, csr: derOf(csrPem).toString('base64'), id: 'two' },
-    { certificateId: '0'.repeat(64) },
   ];
-  const payloads = [
-    ...messages.map((message) => Buffer.from(JSON.stringify(message))),
-    ...[...messages, { token, csr: derOf(csrPem), format: 'der' }].map((message) => Buffer.from(encode(message))),
-  ];
-  const [request = Buffer.alloc(0)] = payloads;
+  const json = (message: object) => Buffer.from(JSON.stringify(message));
+  const cbor = (message: object) => Buffer.from(encode(message));
+  const plain = [...messages.map(json), ...messages.map(cbor)];
+  const withCsr = [...requests.map(json), ...[...requests, { token, csr: derOf(csrPem), format: 'der' }].map(cbor)];
+  const [request = Buffer.alloc(0)] = plain;
   const streams = [
     Buffer.concat([
       connectPacket,
@@ -42,7 +40,7 @@ export async function createCorpus() {
       packet(0x40, Buffer.from([0, 1])),
     ]),
   ];
-  return { payloads, streams };
+  return { plain, withCsr, streams };
 }
 
 function derOf(pem: string): Buffer {

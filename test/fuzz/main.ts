@@ -77,7 +77,7 @@ const broker = await startBroker({
   },
 });
 const corpus = await createCorpus();
-const payloads = [...corpus.payloads, ...generatePayloads(Number(values.seed), 500)];
+const generated = generatePayloads(Number(values.seed), 500);
 const choose = <T>(from: readonly T[]): T => from[Math.floor(random.next() * from.length)] as T;
 
 /** Verifying the server for each of many thousand connections would find nothing. */
@@ -108,10 +108,16 @@ async function spoiltPayloads(): Promise<number> {
   const closed = new Promise<void>((resolve) => socket.once('close', resolve));
   socket.write(connectPacket);
   let sent = 0;
-  while (sent < 50 && !socket.destroyed) {
+  while (sent < 100 && !socket.destroyed) {
     const some = Array.from({ length: 10 }, () => {
       const topic = random.next() < 0.2 ? 'cvm/ack/FUZZ-1' : 'cvm/request/FUZZ-1';
-      const from = choose(random.next() < 0.5 ? corpus.payloads : payloads);
+      const from = choose(
+        random.pick([
+          [3, corpus.plain],
+          [1, corpus.withCsr],
+          [3, generated],
+        ]),
+      );
       return publishPacket(topic, random.next() < 0.1 ? from : mutate(from, random), ++sent);
     });
     const all = acknowledged(socket, sent);
@@ -139,6 +145,9 @@ function acknowledged(socket: TLSSocket, id: number): Promise<void> {
   });
 }
 
+/** A device may ask ten times a second; this one does not ask faster than it may. */
+const healthyMs = 150;
+
 /** The device that goes on asking, how often it was answered, and the longest that one answer took, in milliseconds. */
 async function serveHealthy(running: () => boolean) {
   const device = { port: broker.port, caPem: tls.caPem ?? '' };
@@ -152,7 +161,7 @@ async function serveHealthy(running: () => boolean) {
     const { status } = await next();
     if (status === 'accepted') accepted++;
     longest = Math.max(longest, performance.now() - from);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, healthyMs));
   }
   await client.endAsync(true);
   return { asked, accepted, longest };
@@ -165,11 +174,18 @@ function heapMb(): number {
 
 let done = 0;
 let calmMb = 0;
+let told = 0;
 const healthy = serveHealthy(() => done < cases);
-const lanes = Array.from({ length: 16 }, async () => {
+const lanes = Array.from({ length: 32 }, async () => {
   while (done < cases) {
-    done += random.next() < 0.4 ? await spoiltStream() : await spoiltPayloads();
+    // not `done += await`, which adds to what it was before all others added
+    const some = random.next() < 0.4 ? await spoiltStream() : await spoiltPayloads();
+    done += some;
     if (calmMb === 0 && done > cases / 4) calmMb = heapMb();
+    if (!values.json && done >= told + cases / 10) {
+      told = done;
+      console.error(`${done} of ${cases} cases`);
+    }
   }
 });
 await Promise.all(lanes);
