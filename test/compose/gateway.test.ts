@@ -72,13 +72,18 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     expect(replies.filter((reply) => reply.status === 'accepted')).toHaveLength(20);
   });
 
-  it.each(['broker', 'worker', 'aws-local'])('runs %s as an ordinary user on a read-only root', async (service) => {
+  it.each([
+    ['broker', 'node'],
+    ['worker', 'node'],
+    ['aws-local', 'node'],
+    ['redis', 'redis'],
+  ])('runs %s as the ordinary user %s on a read-only root', async (service, user) => {
     const [id = ''] = await stack.containers(service);
     const [about] = JSON.parse(await stack.docker('inspect', id)) as {
       Config: { User: string };
       HostConfig: { ReadonlyRootfs: boolean; CapDrop: string[] };
     }[];
-    expect(about?.Config.User).toBe('node');
+    expect(about?.Config.User).toBe(user);
     expect(about?.HostConfig).toMatchObject({ ReadonlyRootfs: true, CapDrop: ['ALL'] });
   });
 
