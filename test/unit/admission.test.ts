@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createAdmission } from '../../broker/admission.ts';
+import { createAdmission, groupOf } from '../../broker/admission.ts';
 
 const limits = { maxConnections: 10, maxConnectionsPerAddress: 4, maxPending: 5, maxPendingPerAddress: 3 };
 const socket = () => {
@@ -86,6 +86,28 @@ describe('admission', () => {
     expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
   });
 
+  it('counts those of an address that have not come to their CONNECT, and no others', () => {
+    const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 10 });
+    const sockets = Array.from({ length: 6 }, socket);
+    for (const each of sockets) admission.admit(each, '10.0.0.1')?.connected();
+    for (const each of Array.from({ length: 3 }, socket)) admission.admit(each, '10.0.0.1');
+    expect(sockets.some(({ cut }) => cut)).toBe(false);
+    expect(admission.counts()).toMatchObject({ open: 9, pending: 3, evicted: 0 });
+  });
+
+  it('knows how many an address has left when some of them end', () => {
+    const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 2 });
+    const enter = () => {
+      const ticket = admission.admit(socket(), '10.0.0.1');
+      ticket?.proven();
+      return ticket;
+    };
+    const first = enter();
+    expect([enter(), enter()].map((ticket) => ticket !== undefined)).toEqual([true, false]);
+    first?.closed();
+    expect([enter(), enter()].map((ticket) => ticket !== undefined)).toEqual([true, false]);
+  });
+
   it('forgets a connection that was cut, and takes its end for nothing', () => {
     const admission = createAdmission({ ...limits, maxConnections: 1 });
     const first = admission.admit(socket(), '10.0.0.1');
@@ -108,4 +130,20 @@ describe('admission', () => {
     expect(admission.admit(socket(), other)).toBeUndefined();
     expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
   });
+});
+
+it.each([
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2'],
+  ['2001:db8:1::1', '2001:db8:1:0'],
+  ['2001:db8::1:2:3:4:5', '2001:db8:0:1'],
+  ['1:2:3:4:5::', '1:2:3:4'],
+  ['1::', '1:0:0:0'],
+  ['::1', '0:0:0:0'],
+  ['::', '0:0:0:0'],
+  ['::2:3:4:5:6:7:8', '0:2:3:4'],
+  ['::ffff:10.0.0.1', '10.0.0.1'],
+  ['10.0.0.1', '10.0.0.1'],
+  [undefined, ''],
+])('the group of %s is %s', (address, group) => {
+  expect(groupOf(address)).toBe(group);
 });
