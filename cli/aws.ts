@@ -1,6 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { ensureTable } from '../registry/setup.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
 import { userAgentOf } from '../worker/aws-iot.ts';
@@ -27,7 +27,7 @@ export function awsCommand(): Command {
         .choices(iamRoles)
         .default(iamRoles, 'all'),
     )
-    .option('--account <id>', 'the AWS account (default: any)', '*')
+    .option('--account <id>', 'the AWS account (default: any)', accountId, '*')
     .action((options: { for: IamRole[]; account: string }) => {
       const { table, policyName, awsRegion = '*' } = loadSettings(process.env);
       const scope = {
@@ -40,6 +40,11 @@ export function awsCommand(): Command {
       console.log(JSON.stringify(iamPolicy(options.for, scope), null, 2));
     });
   return aws;
+}
+
+function accountId(text: string): string {
+  if (!/^\d{12}$/.test(text)) throw new InvalidArgumentError('An AWS account has 12 digits.');
+  return text;
 }
 
 /** Table and policy exist afterwards. @returns what was done, by name */

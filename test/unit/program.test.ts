@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { awsCommand } from '../../cli/aws.ts';
 import { prepare } from '../../cli/program.ts';
 
 describe('what is said of a command line that is wrong', () => {
@@ -17,7 +18,7 @@ describe('what is said of a command line that is wrong', () => {
       .argument('<serial>')
       .option('-x, --expires <duration>')
       .action(() => {});
-    const program = prepare(new Command('cvm').addCommand(new Command('devices').addCommand(reissue)));
+    const program = prepare(new Command('cvm').addCommand(new Command('devices').addCommand(reissue)).addCommand(awsCommand()));
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });
     return text;
@@ -31,6 +32,10 @@ describe('what is said of a command line that is wrong', () => {
       expect(text).not.toMatch(/SEC|RET/);
     },
   );
+
+  it('names an AWS account that is none', async () => {
+    expect(await said('aws', 'policy', '--account', '12345')).toContain('An AWS account has 12 digits.');
+  });
 
   it('is whole otherwise', async () => {
     expect(await said('devices', 'reissue')).toContain("missing required argument 'serial'");
