@@ -153,13 +153,11 @@ async function store(
   return { outcome: 'stored' };
 }
 
-/** Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. */
-export function isVouchedFor(
-  session: Session,
-  serial: string,
-  proof: Proof,
-  { roster }: Pick<Intake, 'roster'>,
-): boolean {
+/**
+ * Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. Who presented one
+ * is known for a device from then on.
+ */
+export function recognize(session: Session, serial: string, proof: Proof, { roster }: Pick<Intake, 'roster'>): boolean {
   if (!session.vouchedFor.has(proof.box) && !roster.fits(serial, proof.tokenHash)) return false;
   vouchFor(session, proof.box);
   return true;
@@ -177,7 +175,7 @@ async function vouch(
   what: string,
   intake: Intake,
 ): Promise<{ problem: Problem } | Pick<OpenAsk, 'settle'>> {
-  if (isVouchedFor(session, serial, proof, intake)) return (await isTooFast(serial, intake)) ?? {};
+  if (recognize(session, serial, proof, intake)) return (await isTooFast(serial, intake)) ?? {};
   const { guesses, limits, log } = intake;
   const address = groupOf(session.remoteAddress);
   const begun = guesses.begin({ serial, tokenHash: proof.tokenHash, address, what });
@@ -228,7 +226,7 @@ export async function acceptAcknowledgement(
   const proof = [...session.presented.values()].at(-1);
   if (proof === undefined)
     return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
-  if (!isVouchedFor(session, named, proof, intake)) return refuse(problems.acknowledgeLater);
+  if (!recognize(session, named, proof, intake)) return refuse(problems.acknowledgeLater);
   const tooFast = await isTooFast(named, intake);
   if (tooFast !== undefined) return refuse(tooFast.problem);
   await within(

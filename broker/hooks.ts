@@ -6,7 +6,7 @@ import { isSerial } from '../protocol/serial.ts';
 import { replyTopic } from '../protocol/topics.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { acceptAcknowledgement, acceptRequest, type Intake, isVouchedFor } from './accept-request.ts';
+import { acceptAcknowledgement, acceptRequest, type Intake, recognize } from './accept-request.ts';
 import { judgePublish, judgeSubscribe, type Publication } from './access.ts';
 import type { Counters } from './counters.ts';
 import type { RefusalRecord } from './refusal-record.ts';
@@ -119,7 +119,7 @@ export function createHooks(options: {
     session.proof = prove(session, username, password.toString());
     intake.desk.present(session, session.proof);
     // who is on the roster has its place from here on
-    isVouchedFor(session, username, session.proof, intake);
+    recognize(session, username, session.proof, intake);
   }
 
   async function publish(session: Session, packet: Publish): Promise<void> {

@@ -18,7 +18,9 @@ describe('what is said of a command line that is wrong', () => {
       .argument('<serial>')
       .option('-x, --expires <duration>')
       .action(() => {});
-    const program = prepare(new Command('cvm').addCommand(new Command('devices').addCommand(reissue)).addCommand(awsCommand()));
+    const program = prepare(
+      new Command('cvm').addCommand(new Command('devices').addCommand(reissue)).addCommand(awsCommand()),
+    );
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });
     return text;
