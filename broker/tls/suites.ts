@@ -41,10 +41,30 @@ const old = [
   'AES128-SHA',
 ];
 
+/**
+ * OpenSSL's security levels know no exception: from 3.2 on, its level 1 forbids CCM-8 for its 64-bit tag, which is what devices
+ * of RFC 7925 have. So there is no level, and what a level would keep out is kept out by name: suites above, and here SHA-1
+ * signatures. Short curves are not among OpenSSL's own choice.
+ */
+const noLevel = '@SECLEVEL=0';
+const signatures = [
+  'ecdsa_secp256r1_sha256',
+  'ecdsa_secp384r1_sha384',
+  'ecdsa_secp521r1_sha512',
+  'ed25519',
+  'rsa_pss_rsae_sha256',
+  'rsa_pss_rsae_sha384',
+  'rsa_pss_rsae_sha512',
+  'rsa_pkcs1_sha256',
+  'rsa_pkcs1_sha384',
+  'rsa_pkcs1_sha512',
+];
+
 /** What goes into every TLS context of the broker. */
 export function contextOptions(suites: TlsSuites) {
   return {
-    ciphers: [...modern, ...(suites === 'old' ? old : [])].join(':'),
+    ciphers: [...modern, ...(suites === 'old' ? old : []), noLevel].join(':'),
+    sigalgs: signatures.join(':'),
     minVersion: 'TLSv1.2' as const,
     // a device provisions once: resumption saves it nothing, and would let a session outlive its token
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,

@@ -28,6 +28,7 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their place',
   /** Opens connections that go no further than `how` takes them, and counts those that are still there. */
   async function flood(count: number, how: (port: number) => Socket): Promise<() => number> {
     const opened: Socket[] = [];
+    const before = gateway.broker.counters().connections;
     // as many at a time as the kernel keeps for a listener
     for (let start = 0; start < count; start += 400) {
       const some = Array.from({ length: Math.min(400, count - start) }, () => how(gateway.broker.port));
@@ -38,6 +39,8 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their place',
       opened.push(...some);
     }
     sockets.push(...opened);
+    // the kernel takes connections that the broker has not seen yet
+    await expect.poll(() => gateway.broker.counters().connections, { timeout: 60_000 }).toBe(before + count);
     await new Promise((resolve) => setTimeout(resolve, 300));
     return () => opened.filter((socket) => !socket.destroyed && socket.readyState === 'open').length;
   }

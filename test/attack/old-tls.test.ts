@@ -13,6 +13,14 @@ describe.skipIf(lacks('redis-server'))('a TLS client', () => {
   it.each<[string, object]>([
     ['of TLS 1.1', { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }],
     ['without forward secrecy', { maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' }],
+    [
+      'that takes signatures with SHA-1 only',
+      { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=0', sigalgs: 'ECDSA+SHA1:RSA+SHA1' },
+    ],
+    [
+      'that knows short curves only',
+      { maxVersion: 'TLSv1.2', ecdhCurve: 'P-192:secp224r1', ciphers: 'DEFAULT@SECLEVEL=0' },
+    ],
     ['with CBC', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA' }],
   ])('%s is refused', async (_what, weak) => {
     const { port, caPem: ca } = gateway.broker;
