@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import { connect as connectPlain, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, type TLSSocket } from 'node:tls';
+import { parentPort, workerData } from 'node:worker_threads';
+import { requestTopic } from '../../protocol/topics.ts';
+import { seeded } from '../chaos/random.ts';
+import { connectPacket, publishPacket } from '../fuzz/corpus.ts';
+
+/**
+ * The attackers, on a thread of their own: on that of the honest devices, these would be measured waiting for what the
+ * attackers compute.
+ */
+export type Mob = {
+  readonly target: Target;
+  readonly attackers: number;
+  readonly seed: number;
+  /** serials */
+  readonly victims: readonly string[];
+};
+
+type Target = { readonly port: number; readonly ca: string };
+/** One attempt of an attacker; ends when it is cut, or has had enough. */
+type Attack = (target: Target, from: string, victim: string) => Promise<void>;
+
+/** Waits until the other side has cut it, at most so long. */
+async function untilCut(socket: Socket, ms: number): Promise<void> {
+  await Promise.race([new Promise((resolve) => socket.once('close', resolve)), sleep(ms)]);
+  socket.destroy();
+}
+
+function plain({ port }: Target, from: string): Socket {
+  const socket = connectPlain({ port, host: '127.0.0.1', localAddress: from });
+  socket.on('error', () => {}).resume();
+  return socket;
+}
+
+async function secure(target: Target, from: string, tls: object = {}): Promise<TLSSocket> {
+  const socket = connect({ socket: plain(target, from), ca: target.ca, servername: 'localhost', ...tls });
+  socket.on('error', () => {}).resume();
+  await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve));
+  return socket;
+}
+
+/** Connected over MQTT, and something said. */
+const saying =
+  (packets: (victim: string) => Buffer[], ms = 3000): Attack =>
+  async (target, from, victim) => {
+    const socket = await secure(target, from);
+    socket.write(connectPacket);
+    for (const packet of packets(victim)) socket.write(packet);
+    await untilCut(socket, ms);
+  };
+
+const subscribe = (filter: string): Buffer => {
+  const body = Buffer.concat([Buffer.from([0, 1, 0, filter.length]), Buffer.from(filter), Buffer.from([1])]);
+  return Buffer.concat([Buffer.from([0x82, body.length]), body]);
+};
+const guess = (victim: string, id: number): Buffer =>
+  publishPacket(
+    requestTopic(victim),
+    Buffer.from(JSON.stringify({ token: randomBytes(20).toString('base64url') })),
+    id,
+  );
+
+const attacks: readonly Attack[] = [
+  // says nothing
+  (target, from) => untilCut(plain(target, from), 5000),
+  // begins a handshake and stops
+  async (target, from) => {
+    const socket = plain(target, from);
+    socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
+    await untilCut(socket, 5000);
+  },
+  // no TLS at all
+  async (target, from) => {
+    const socket = plain(target, from);
+    socket.write(randomBytes(512));
+    await untilCut(socket, 2000);
+  },
+  // never sends its CONNECT
+  async (target, from) => untilCut(await secure(target, from), 6000),
+  // sends its CONNECT byte by byte
+  async (target, from) => {
+    const socket = await secure(target, from);
+    for (const byte of connectPacket) {
+      if (socket.destroyed) return;
+      socket.write(Buffer.from([byte]));
+      await sleep(400);
+    }
+    socket.destroy();
+  },
+  // sends its CONNECT, and nothing more
+  saying(() => [], 20_000),
+  // announces 256 MiB
+  async (target, from) => {
+    const socket = await secure(target, from);
+    socket.write(Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), randomBytes(16_000)]));
+    await untilCut(socket, 2000);
+  },
+  // is not MQTT
+  async (target, from) => {
+    const socket = await secure(target, from);
+    socket.write(randomBytes(200));
+    await untilCut(socket, 2000);
+  },
+  // wants to hear everything
+  saying((victim) => [subscribe('#'), subscribe(`cvm/reply/${victim}`), subscribe('$SYS/#')]),
+  // guesses
+  saying((victim) => Array.from({ length: 8 }, (_, index) => guess(victim, index + 1))),
+  // hostile JSON
+  saying((victim) => [
+    publishPacket(requestTopic(victim), Buffer.from(`{"__proto__":{"token":"x"},"a":${'['.repeat(3000)}`), 1),
+  ]),
+  // speaks as the gateway
+  saying((victim) => [publishPacket(`cvm/reply/${victim}`, Buffer.from('{"status":"accepted"}'), 1)]),
+  // names the victim in the handshake
+  async (target, from, victim) => {
+    const psk = {
+      pskCallback: () => ({ psk: Buffer.alloc(32), identity: victim }),
+      checkServerIdentity: () => undefined,
+    };
+    await untilCut(await secure(target, from, psk), 1000);
+  },
+];
+
+export const kindsOfAttackers = attacks.length;
+
+/** Attacks until it is told to stop; then says how often. */
+async function run({ target, attackers, seed, victims }: Mob): Promise<number> {
+  const random = seeded(seed);
+  let [over, acts] = [false, 0];
+  parentPort?.once('message', () => {
+    over = true;
+  });
+  const mobbing = Array.from({ length: attackers }, async (_, index) => {
+    const from = `127.0.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
+    const attack = attacks[index % attacks.length] as Attack;
+    await sleep(random.next() * 1000);
+    while (!over) {
+      acts++;
+      await attack(target, from, victims[index % victims.length] ?? '').catch(() => {});
+      await sleep(500 + random.next() * 1000);
+    }
+  });
+  await Promise.all(mobbing);
+  return acts;
+}
+
+if (parentPort !== null) parentPort.postMessage(await run(workerData as Mob));
