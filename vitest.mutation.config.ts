@@ -4,9 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: [
-      'test/unit/{access,admission,device-keys,frame-guard,hpke,packet-rules,psk,psk-door,reply,request}.test.ts',
-      'test/unit/{sealing,token,turnstile,words}.test.ts',
+      'test/unit/{access,admission,device-keys,frame-guard,hpke,listener-psk,packet-rules,psk,reply,request}.test.ts',
+      'test/unit/{sealing,token,handshake-limiter,words}.test.ts',
     ],
-    setupFiles: ['test/support/setup.ts'],
   },
 });

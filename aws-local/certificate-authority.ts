@@ -2,7 +2,6 @@ import { createHash, createPublicKey, X509Certificate as NodeCertificate, random
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { refuse } from './errors.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -18,7 +17,8 @@ import {
   SubjectKeyIdentifierExtension,
   X509Certificate,
   X509CertificateGenerator,
-} from './x509.ts';
+} from '../runtime/x509.ts';
+import { refuse } from './errors.ts';
 
 const rsa = {
   name: 'RSASSA-PKCS1-v1_5',

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import type { Account } from './account.ts';
-import type { Logger } from './main.ts';
+import type { Logger } from './logger.ts';
 import { policyDocuments } from './policies.ts';
 import { allows } from './policy-document.ts';
 

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Account, Input } from './account.ts';
 import { ApiError } from './errors.ts';
 import { type Faults, throttled } from './faults.ts';
-import type { Logger } from './main.ts';
+import type { Logger } from './logger.ts';
 import type { createQuotas } from './quotas.ts';
 import { route } from './routes.ts';
 

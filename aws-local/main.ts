@@ -7,16 +7,9 @@ import { startDataPlane } from './data-plane.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createHttp } from './http.ts';
 import { createKeyPool } from './key-pool.ts';
+import { type Logger, silentLogger } from './logger.ts';
 import { createQuotas, type Quotas } from './quotas.ts';
 import { openStore } from './store.ts';
-
-type LogLine = (about: object, message: string) => void;
-export type Logger = {
-  readonly info: LogLine;
-  readonly warn: LogLine;
-  readonly error: LogLine;
-  readonly debug: LogLine;
-};
 
 export type AwsLocalOptions = {
   readonly dataDir: string;
@@ -45,8 +38,6 @@ export type AwsLocal = {
   close(): Promise<void>;
 };
 
-const silent: Logger = { info() {}, warn() {}, error() {}, debug() {} };
-
 /** Starts the stand-in for AWS IoT Core and DynamoDB. Its state is below `dataDir`. @throws when a port is taken */
 export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal> {
   const {
@@ -55,7 +46,7 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     endpointAddress = 'localhost',
     account: accountId = '000000000000',
     region = 'us-east-1',
-    log = silent,
+    log = silentLogger,
   } = options;
   const authority = await openAuthority(dataDir);
   const store = openStore(join(dataDir, 'iot'));

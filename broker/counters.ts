@@ -1,5 +1,5 @@
+import type { Answer } from '../protocol/cvm/reply.ts';
 import type { ErrorCode } from '../protocol/problems.ts';
-import type { Answer } from '../protocol/reply.ts';
 
 /** What happened since the start. No serials: counters may be shown to anybody who may see the console. */
 export function createCounters() {

@@ -1,7 +1,7 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { type Problem, problem } from '../protocol/problems.ts';
+import { Pkcs10CertificateRequest } from '../runtime/x509.ts';
 import { rsaWeakness } from './rsa-weakness.ts';
-import { Pkcs10CertificateRequest } from './tls/x509.ts';
 
 export type CheckedCsr =
   | {

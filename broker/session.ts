@@ -1,10 +1,10 @@
+import type { ReplyForm } from '../protocol/cvm/reply.ts';
 import type { Encoding } from '../protocol/encoding.ts';
-import type { ReplyForm } from '../protocol/reply.ts';
 import { hashToken } from '../protocol/token.ts';
-import { boxOf } from '../queue/ask.ts';
-import type { GuessOutcome } from '../queue/guesses.ts';
+import { boxOf } from '../queue/provisioning-request.ts';
+import type { GuessOutcome } from '../queue/token-attempts.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
-import type { PskProof } from './tls/psk.ts';
+import type { PskProof } from './listener/psk.ts';
 
 /** A token as a connection presented it: its hash and what opens the answers sealed to it. The token itself is not kept. */
 export type Proof = { readonly tokenHash: string; readonly box: string; readonly keys: ReplyKeys };

@@ -1,8 +1,8 @@
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import type { Collaborators } from '../app/app.ts';
 import { startAwsLocal } from '../aws-local/main.ts';
-import type { Collaborators } from './collaborators.ts';
 import { localAwsFile } from './environment.ts';
 import { serve } from './program.ts';
 

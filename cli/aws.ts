@@ -1,11 +1,11 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { userAgentOf } from '../issuer/aws-iot.ts';
+import { type IamRole, iamPolicy, iamRoles } from '../issuer/iam-policy.ts';
+import { ensurePolicy, partitionOf } from '../issuer/setup.ts';
 import { ensureTable } from '../registry/setup.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
-import { userAgentOf } from '../worker/aws-iot.ts';
-import { ensurePolicy, partitionOf } from '../worker/aws-setup.ts';
-import { type IamRole, iamPolicy, iamRoles } from '../worker/iam-policy.ts';
 import { forOneCommand } from './program.ts';
 
 export function awsCommand(): Command {

@@ -3,11 +3,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { makeToken } from '../protocol/token.ts';
-import type { Audit } from '../runtime/audit.ts';
-import { auditCommand } from './audit.ts';
-import { awsCommand } from './aws.ts';
-import { awsLocalCommand } from './aws-local.ts';
 import {
   connectIssuer,
   connectTable,
@@ -17,9 +12,14 @@ import {
   runWorker,
   sweepCallsPerSecond,
   type Table,
-} from './collaborators.ts';
+} from '../app/app.ts';
+import { enrolment } from '../operator/enrolment.ts';
+import { makeToken } from '../protocol/token.ts';
+import type { Audit } from '../runtime/audit.ts';
+import { auditCommand } from './audit.ts';
+import { awsCommand } from './aws.ts';
+import { awsLocalCommand } from './aws-local.ts';
 import { devicesCommand } from './devices.ts';
-import { enrolment } from './enrolment.ts';
 import { healthCommand } from './health.ts';
 import { forOneCommand, main, serve } from './program.ts';
 import { simCommand } from './sim.ts';

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
-import type { TlsMaterial } from '../broker/tls/material.ts';
+import { type Collaborators, connectTable, keepAudit, type Table } from '../app/app.ts';
+import { enrolment } from '../operator/enrolment.ts';
+import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { makeToken } from '../protocol/token.ts';
-import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
-import { type Collaborators, connectTable, keepAudit, type Table } from './collaborators.ts';
-import { enrolment } from './enrolment.ts';
+import type { TlsMaterial } from '../site-tls/material.ts';
 import type { LocalAws } from './environment.ts';
 
 export type Demo = {

@@ -1,11 +1,18 @@
 import { Command, InvalidArgumentError } from 'commander';
+import type { Issuer } from '../issuer/issuer.ts';
+import { block, reissue, remove, unblock } from '../operator/decisions.ts';
+import {
+  announce,
+  type EnrolContext,
+  type EnrolOptions,
+  enrolment,
+  newToken,
+  withoutGateways,
+} from '../operator/enrolment.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { makeToken, tokenFault } from '../protocol/token.ts';
 import type { ApplyState, Device, Registry } from '../registry/registry.ts';
-import { block, reissue, remove, unblock } from '../worker/administer.ts';
-import type { Issuer } from '../worker/issuer.ts';
 import { durationMs } from './duration.ts';
-import { announce, type EnrolContext, type EnrolOptions, enrolment, newToken, withoutGateways } from './enrolment.ts';
 import { importDevices } from './import.ts';
 
 export type DevicesContext = EnrolContext & { issuer(): Promise<Issuer> };

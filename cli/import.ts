@@ -1,9 +1,9 @@
 import { createReadStream, type WriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { parse } from 'csv-parse';
+import { announce, type EnrolContext, type EnrolOptions, enrolment, withoutGateways } from '../operator/enrolment.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { makeToken, tokenFault } from '../protocol/token.ts';
-import { announce, type EnrolContext, type EnrolOptions, enrolment, withoutGateways } from './enrolment.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
 export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };

@@ -1,8 +1,8 @@
 import { type Command, CommanderError } from 'commander';
+import type { Collaborators } from '../app/app.ts';
 import { createLifecycle } from '../runtime/lifecycle.ts';
 import { createLog, type Log } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
-import type { Collaborators } from './collaborators.ts';
 import { awsIsConfigured, findLocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
 
 /** Wrong use of the program: exit status 2, message only. */

@@ -1,10 +1,10 @@
 import { Command, InvalidArgumentError } from 'commander';
+import type { Issuer } from '../issuer/issuer.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Audit } from '../runtime/audit.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { markOf } from '../worker/ec-key.ts';
-import type { Issuer } from '../worker/issuer.ts';
 import { type Finding, type SweepSummary, sweep } from '../worker/sweep.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
-import { gatewayIdIn } from '../broker/tls/gateway-key.ts';
-import { type TlsMaterial, tlsOptions } from '../broker/tls/material.ts';
-import { beginRotation, cancelRotation, finishRotation } from '../broker/tls/rotation.ts';
-import { readTlsMaterial, renewTlsMaterial } from '../broker/tls/site-ca.ts';
 import type { Settings } from '../runtime/settings.ts';
+import { gatewayIdIn } from '../site-tls/gateway-key.ts';
+import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
+import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotation.ts';
+import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
 import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
 import { UsageError } from './program.ts';
 

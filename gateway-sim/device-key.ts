@@ -1,6 +1,5 @@
-import 'reflect-metadata';
 import { createPrivateKey, webcrypto } from 'node:crypto';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
+import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 

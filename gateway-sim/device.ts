@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
-import { ackTopic, replyTopic, requestTopic } from '../protocol/topics.ts';
+import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import { makeDeviceKey } from './device-key.ts';
 

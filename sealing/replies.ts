@@ -1,5 +1,5 @@
 import { hkdfSync } from 'node:crypto';
-import type { Answer } from '../protocol/reply.ts';
+import type { Answer } from '../protocol/cvm/reply.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**

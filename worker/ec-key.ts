@@ -1,7 +1,6 @@
-import 'reflect-metadata';
 import { createHash, generateKeyPair, webcrypto } from 'node:crypto';
 import { promisify } from 'node:util';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
+import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 

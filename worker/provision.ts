@@ -1,14 +1,21 @@
+import {
+  type Certificate,
+  CsrRefused,
+  didNothing,
+  type Issuer,
+  IssuerRefused,
+  type KeySource,
+} from '../issuer/issuer.ts';
+import { abandon, withdrawCondemned } from '../issuer/withdrawal.ts';
+import type { Answer, Credentials } from '../protocol/cvm/reply.ts';
 import type { Problem } from '../protocol/problems.ts';
 import { problem, problems } from '../protocol/problems.ts';
-import type { Answer, Credentials } from '../protocol/reply.ts';
-import type { Ack, Ask } from '../queue/ask.ts';
-import { boxOf } from '../queue/ask.ts';
+import type { Ack, Ask } from '../queue/provisioning-request.ts';
+import { boxOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { Device, OwnKey, Registry } from '../registry/registry.ts';
 import type { Sealer } from '../sealing/replies.ts';
 import type { EcKey } from './ec-key.ts';
-import { type Certificate, CsrRefused, didNothing, type Issuer, IssuerRefused, type KeySource } from './issuer.ts';
-import { abandon, withdrawCondemned } from './withdrawal.ts';
 
 /** Everything that `provision` acts on, and what it must know. */
 export type Cycle = {

@@ -1,9 +1,8 @@
+import { clockSkewMs, type Issuer, type Listed } from '../issuer/issuer.ts';
+import { abandon, finishRemoval, withdrawCondemned } from '../issuer/withdrawal.ts';
 import { isSerial } from '../protocol/serial.ts';
 import type { Device, Registry } from '../registry/registry.ts';
-import { finishRemoval } from './administer.ts';
 import type { Mark } from './ec-key.ts';
-import { clockSkewMs, type Issuer, type Listed } from './issuer.ts';
-import { abandon, withdrawCondemned } from './withdrawal.ts';
 
 export type SweepOptions = {
   readonly registry: Registry;

@@ -1,9 +1,9 @@
+import { IssuerThrottled } from '../issuer/issuer.ts';
 import { problems } from '../protocol/problems.ts';
-import type { Ask } from '../queue/ask.ts';
-import { type AskWorker, type Outcome, startAskWorker } from '../queue/bullmq.ts';
+import type { Ask } from '../queue/provisioning-request.ts';
+import { type AskWorker, type Outcome, startAskWorker } from '../queue/request-queue.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
-import { IssuerThrottled } from './issuer.ts';
 import { acknowledge, type Cycle, type Provisioned, provision, refuse } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { requestTopic } from '../../protocol/topics.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

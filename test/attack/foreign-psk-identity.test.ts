@@ -1,7 +1,7 @@
 import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
-import { requestTopic } from '../../protocol/topics.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

@@ -6,6 +6,8 @@ import {
   ListAttachedPoliciesCommand,
   ListThingPrincipalsCommand,
 } from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,
@@ -15,9 +17,7 @@ import {
   X509Certificate as ParsedCertificate,
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
-} from '@peculiar/x509';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { requestTopic } from '../../protocol/topics.ts';
+} from '../../runtime/x509.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
 import { sweep } from '../../worker/sweep.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';

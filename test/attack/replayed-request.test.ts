@@ -2,7 +2,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
-import { replyTopic, requestTopic } from '../../protocol/topics.ts';
+import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { within } from '../../runtime/deadline.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';

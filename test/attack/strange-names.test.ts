@@ -1,6 +1,6 @@
 import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ackTopic, requestTopic } from '../../protocol/topics.ts';
+import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

@@ -1,10 +1,10 @@
-import { startBroker } from '../../broker/server.ts';
-import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
-import { boxOf } from '../../queue/ask.ts';
-import { createAskQueue } from '../../queue/bullmq.ts';
+import { startBroker } from '../../broker/broker.ts';
+import { boxOf } from '../../queue/provisioning-request.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
+import { createAskQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createCrasher } from './crash-points.ts';
 
 /** The real broker on real ports, that crashes where the serial of the device that it serves says so. */

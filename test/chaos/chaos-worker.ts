@@ -1,12 +1,12 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { createAwsIssuer } from '../../issuer/aws-iot.ts';
+import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { createReplyStore } from '../../queue/redis-replies.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
-import { createAwsIssuer } from '../../worker/aws-iot.ts';
 import { makeEcKey, markOf } from '../../worker/ec-key.ts';
-import { amazonRootCa } from '../../worker/root-ca.ts';
 import { startWorker } from '../../worker/worker.ts';
 import { createCrasher } from './crash-points.ts';
 

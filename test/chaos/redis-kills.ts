@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { createAskQueue } from '../../queue/bullmq.ts';
+import { createAskQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import type { Figure } from './figures.ts';
 import { startSite, until } from './site.ts';

@@ -8,13 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
+import { ensurePolicy } from '../../issuer/setup.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { ensureTable } from '../../registry/setup.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { ensurePolicy } from '../../worker/aws-setup.ts';
 
 const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');

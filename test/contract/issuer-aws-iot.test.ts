@@ -17,8 +17,8 @@ import {
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AwsLocalOptions, startAwsLocal } from '../../aws-local/main.ts';
-import { type AwsIssuerOptions, createAwsIssuer } from '../../worker/aws-iot.ts';
-import { ensurePolicy } from '../../worker/aws-setup.ts';
+import { type AwsIssuerOptions, createAwsIssuer } from '../../issuer/aws-iot.ts';
+import { ensurePolicy } from '../../issuer/setup.ts';
 import { type Inspected, issuerContract, policyName } from './issuer-suite.ts';
 
 const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
 import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
-import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 
 export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
 export type IssuerUnderTest = {

@@ -1,7 +1,6 @@
-import 'reflect-metadata';
 import { createHash, randomUUID } from 'node:crypto';
-import { Pkcs10CertificateRequest } from '@peculiar/x509';
-import { CsrRefused, clockSkewMs, type Issuer, IssuerThrottled } from '../../worker/issuer.ts';
+import { CsrRefused, clockSkewMs, type Issuer, IssuerThrottled } from '../../issuer/issuer.ts';
+import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
 
 export type Held = {
   active: boolean;

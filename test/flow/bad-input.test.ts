@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { DescribeThingCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ackTopic, requestTopic } from '../../protocol/topics.ts';
+import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
-import { ackTopic, replyTopic, requestTopic } from '../../protocol/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';

@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
-import { boxOf } from '../../queue/ask.ts';
-import { createAskQueue } from '../../queue/bullmq.ts';
+import { boxOf } from '../../queue/provisioning-request.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
+import { createAskQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
 import { askOnce, connectDevice } from '../support/device.ts';

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { loadTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { lacks } from '../support/lacks.ts';
 
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');

@@ -13,7 +13,7 @@ import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-r
 import { createLog } from '../../runtime/log.ts';
 import { type GatewayKey, gatewayIdOf, sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair } from '../../sealing/hpke.ts';
-import { startRosterKeeper } from '../../worker/roster-keeper.ts';
+import { startRosterKeeper } from '../../worker/roster-sync.ts';
 import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');

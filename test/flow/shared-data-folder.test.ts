@@ -12,8 +12,8 @@ const built = join(import.meta.dirname, '../../dist');
 /** What `cvm broker` does first; it takes the data folder and a name of its own. */
 const start = `
   const [dataDir, machineName] = process.argv.slice(1);
-  const { loadTlsMaterial } = await import('${built}/broker/tls/site-ca.js');
-  const { loadGatewayKey } = await import('${built}/broker/tls/gateway-key.js');
+  const { loadTlsMaterial } = await import('${built}/site-tls/site-ca.js');
+  const { loadGatewayKey } = await import('${built}/site-tls/gateway-key.js');
   const { caFingerprint, spkiPin } = await loadTlsMaterial({ dataDir, hostnames: [], machineName });
   const { publicKey } = await loadGatewayKey(dataDir);
   console.log(JSON.stringify({ caFingerprint, spkiPin, gateway: publicKey.toString('hex') }));

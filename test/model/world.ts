@@ -1,12 +1,12 @@
-import type { Answer } from '../../protocol/reply.ts';
+import type { Issuer } from '../../issuer/issuer.ts';
+import { block, reissue, remove, unblock } from '../../operator/decisions.ts';
+import type { Answer } from '../../protocol/cvm/reply.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type Ask, boxOf } from '../../queue/ask.ts';
+import { type Ask, boxOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Device, Registry } from '../../registry/registry.ts';
 import type { Sealer } from '../../sealing/replies.ts';
-import { block, reissue, remove, unblock } from '../../worker/administer.ts';
-import type { Issuer } from '../../worker/issuer.ts';
 import { type Cycle, provision } from '../../worker/provision.ts';
 import { type Finding, type SweepOptions, sweep } from '../../worker/sweep.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';

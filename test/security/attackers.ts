@@ -3,7 +3,7 @@ import { connect as connectPlain, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
-import { requestTopic } from '../../protocol/topics.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { seeded } from '../chaos/random.ts';
 import { connectPacket, publishPacket } from '../fuzz/corpus.ts';
 

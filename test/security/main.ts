@@ -1,11 +1,11 @@
 import { parseArgs } from 'node:util';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
-import { guesses } from './guesses.ts';
 import { mob } from './mob.ts';
 import { roster } from './roster.ts';
 import { soak } from './soak.ts';
 import { timing } from './timing.ts';
+import { guesses } from './token-attempts.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { requestTopic } from '../../protocol/topics.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { within } from '../../runtime/deadline.ts';
 import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:tls';
-import { requestTopic } from '../../protocol/topics.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';
 import { connectDevice } from '../support/device.ts';

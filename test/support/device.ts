@@ -1,6 +1,6 @@
 import type { IClientOptions, MqttClient } from 'mqtt';
+import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { readPayload } from '../../protocol/encoding.ts';
-import { replyTopic, requestTopic } from '../../protocol/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 
 export type Reply = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { judgePublish, judgeSubscribe } from '../../broker/access.ts';
+import { judgePublish, judgeSubscribe } from '../../broker/mqtt/access.ts';
 
 describe('what a device may publish', () => {
   it('requests and acknowledgements', () => {

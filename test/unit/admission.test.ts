@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createAdmission, groupOf } from '../../broker/admission.ts';
+import { createAdmission, groupOf } from '../../broker/listener/admission.ts';
 
 const limits = { maxConnections: 10, maxConnectionsPerAddress: 4, maxPending: 5, maxPendingPerAddress: 3 };
 const socket = () => {

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
-import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { describe, expect, it } from 'vitest';
+import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
 import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
 import { lacks } from '../support/lacks.ts';
 

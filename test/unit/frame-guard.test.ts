@@ -1,6 +1,6 @@
 import { Duplex, PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { guardFrames } from '../../broker/frame-guard.ts';
+import { guardFrames } from '../../broker/listener/frame-guard.ts';
 
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
 const ping = Buffer.from([0xc0, 0]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createPacketRules } from '../../broker/packet-rules.ts';
+import { createPacketRules } from '../../broker/listener/packet-rules.ts';
 
 const text = (value: string | Buffer) => {
   const raw = Buffer.from(value);

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type Ask, boxOf } from '../../queue/ask.ts';
+import { type Ask, boxOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore, SealedReply } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
-import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../worker/issuer.ts';
 import { acknowledge, type Cycle, provision } from '../../worker/provision.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 

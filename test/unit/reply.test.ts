@@ -1,7 +1,7 @@
 import { decode as decodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
+import { encodeReply } from '../../protocol/cvm/reply.ts';
 import { problem, statusCodes } from '../../protocol/problems.ts';
-import { encodeReply } from '../../protocol/reply.ts';
 
 const pem = '-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n';
 const credentials = { certificateId: 'id', certificatePem: pem, thingName: 'SN', endpoint: 'e', rootCaPem: pem };

@@ -1,6 +1,6 @@
 import { encode } from 'cborg';
 import { describe, expect, it } from 'vitest';
-import { maxRequestBytes, parseRequest } from '../../protocol/request.ts';
+import { maxRequestBytes, parseRequest } from '../../protocol/cvm/request.ts';
 
 const parse = (text: string) => parseRequest(Buffer.from(text));
 const secret = 'a-token-that-must-not-be-quoted';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { amazonRootCa } from '../../worker/root-ca.ts';
+import { amazonRootCa } from '../../issuer/root-ca.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'cvm-root-ca-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

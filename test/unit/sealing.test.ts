@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { boxOf } from '../../queue/ask.ts';
+import { boxOf } from '../../queue/provisioning-request.ts';
 import { gatewayIdOf, openDeviceKeys } from '../../sealing/device-keys.ts';
 import { deriveKeyPair } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, openAnswer, replyKeysOf, sealer } from '../../sealing/replies.ts';

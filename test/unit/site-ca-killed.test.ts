@@ -3,8 +3,8 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, sta
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { beginRotation, cancelRotation, finishRotation } from '../../broker/tls/rotation.ts';
-import { loadTlsMaterial, renewTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
+import { loadTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
 
 /** The operations of a process that is killed before one of them: that one and all that would follow do not happen. */
 const files = vi.hoisted(() => {

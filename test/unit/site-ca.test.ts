@@ -4,9 +4,9 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadGatewayKey } from '../../broker/tls/gateway-key.ts';
-import { beginRotation, cancelRotation, finishRotation } from '../../broker/tls/rotation.ts';
-import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../broker/tls/site-ca.ts';
+import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
+import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
+import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
 
 describe('the site CA', () => {
   let dataDir: string;

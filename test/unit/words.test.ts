@@ -1,5 +1,4 @@
 import { expect, it } from 'vitest';
-import { isSerial, serialRule } from '../../protocol/serial.ts';
 import {
   ackTopic,
   replyTopic,
@@ -7,7 +6,8 @@ import {
   serialOfAck,
   serialOfReply,
   serialOfRequest,
-} from '../../protocol/topics.ts';
+} from '../../protocol/cvm/topics.ts';
+import { isSerial, serialRule } from '../../protocol/serial.ts';
 
 it.each(['a', 'AA:BB:CC:00:11:22', 'x'.repeat(128), '_-_', '0'])('%s is a serial', (serial) => {
   expect(isSerial(serial)).toBe(true);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { ackTopic, requestTopic } from '../../protocol/topics.ts';
+import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import type { Figure } from '../chaos/figures.ts';
 import { connectDevice } from '../support/device.ts';
 import { startGateway } from '../support/gateway.ts';

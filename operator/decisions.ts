@@ -1,6 +1,6 @@
+import type { Issuer } from '../issuer/issuer.ts';
+import { finishRemoval, withdrawCondemned } from '../issuer/withdrawal.ts';
 import type { Device, NewToken, Registry, Removal } from '../registry/registry.ts';
-import type { Issuer } from './issuer.ts';
-import { withdrawCondemned } from './withdrawal.ts';
 
 /**
  * What an operator does to one device. Each begins with one conditional write that decides, and from which on no attempt
@@ -56,14 +56,4 @@ export async function remove(
   const row = await registry.find(device.serial);
   if (row?.removal === undefined) return 'done';
   return finishRemoval(row, { registry, issuer: await issuer() });
-}
-
-/** The rest of a removal that was decided. */
-export async function finishRemoval(
-  device: Device,
-  { registry, issuer }: { readonly registry: Registry; readonly issuer: Issuer },
-): Promise<'done' | 'waits'> {
-  await withdrawCondemned(device, { registry, issuer });
-  if (device.removal === 'with-thing') await issuer.removeThing(device.serial);
-  return (await registry.remove(device)) ? 'done' : 'waits';
 }

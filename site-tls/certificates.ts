@@ -1,8 +1,6 @@
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { readKey, writeWhole } from './key-file.ts';
-import { type Files, requirePair } from './material.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -14,7 +12,9 @@ import {
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
-} from './x509.ts';
+} from '../runtime/x509.ts';
+import { readKey, writeWhole } from './key-file.ts';
+import { type Files, requirePair } from './material.ts';
 
 const day = 86_400_000;
 const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };

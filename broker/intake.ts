@@ -1,16 +1,16 @@
-import { parseAcknowledgement } from '../protocol/acknowledgement.ts';
+import { parseAcknowledgement } from '../protocol/cvm/acknowledgement.ts';
+import { parseRequest, type Request } from '../protocol/cvm/request.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
-import { parseRequest, type Request } from '../protocol/request.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { type AskQueue, questionOf } from '../queue/ask.ts';
-import type { GuessBook } from '../queue/guesses.ts';
+import { type AskQueue, questionOf } from '../queue/provisioning-request.ts';
+import type { GuessBook } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { groupOf } from './admission.ts';
 import { checkCsr } from './csr.ts';
-import type { Desk } from './desk.ts';
+import type { Pace } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
-import type { Pace } from './pace.ts';
+import { groupOf } from './listener/admission.ts';
+import type { Desk } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
 import { type OpenAsk, type Proof, prove, type Session, vouchFor } from './session.ts';
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createTurnstile } from '../../broker/turnstile.ts';
+import { createTurnstile } from '../../broker/listener/handshake-limiter.ts';
 
 it('lets so many in at a time, and the next when one leaves, which it may do twice', () => {
   const turnstile = createTurnstile(2);

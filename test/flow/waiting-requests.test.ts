@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
-import { requestTopic } from '../../protocol/topics.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';

@@ -1,20 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
-import type { AskQueue } from '../queue/ask.ts';
-import { type GuessBook, noGuessBook } from '../queue/guesses.ts';
+import type { AskQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
+import { type GuessBook, noGuessBook } from '../queue/token-attempts.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
 import { createCounters } from './counters.ts';
-import { createDesk } from './desk.ts';
-import { type Arrival, createDoor, type ServerTls } from './door.ts';
-import { createHooks } from './hooks.ts';
+import { createPace } from './device-rate-limit.ts';
 import { defaultLimits, type Limits } from './limits.ts';
-import { createPace } from './pace.ts';
+import type { TlsSuites } from './listener/cipher-suites.ts';
+import { type Arrival, createDoor, type ServerTls } from './listener/listener.ts';
+import { createHooks } from './mqtt/hooks.ts';
+import { createDesk } from './pending-replies.ts';
 import { createRefusalRecord } from './refusal-record.ts';
 import { noRoster, type Roster } from './roster.ts';
-import type { TlsSuites } from './tls/suites.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */

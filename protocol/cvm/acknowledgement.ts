@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { readPayload } from './encoding.ts';
+import { readPayload } from '../encoding.ts';
 
 /** lower-case hex SHA-256, as AWS names certificates */
 const shape = z.object({ certificateId: z.string().regex(/^[0-9a-f]{64}$/) });

@@ -1,4 +1,4 @@
-import type { Log } from '../../runtime/log.ts';
+import type { Log } from '../runtime/log.ts';
 import type { TlsMaterial } from './material.ts';
 
 /** How often the certificate is looked at, in milliseconds: an operator's new one is in use a minute later. */

@@ -30,3 +30,10 @@ export async function abandon(serial: string, certificateId: string, parts: Part
   else await parts.issuer.withdraw(certificateId);
   return true;
 }
+
+/** The rest of a removal that was decided. */
+export async function finishRemoval(device: Device, { registry, issuer }: Parts): Promise<'done' | 'waits'> {
+  await withdrawCondemned(device, { registry, issuer });
+  if (device.removal === 'with-thing') await issuer.removeThing(device.serial);
+  return (await registry.remove(device)) ? 'done' : 'waits';
+}

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { takeLock } from '../../runtime/lock.ts';
+import { takeLock } from '../runtime/lock.ts';
 
 /** What others may not do with a private key of ours: anything. */
 const ours = { forbidden: 0o077, cure: 'chmod 600' };

@@ -1,7 +1,7 @@
-import { type Answer, encodeReply, type ReplyForm } from '../protocol/reply.ts';
-import { replyTopic } from '../protocol/topics.ts';
-import type { GuessOutcome } from '../queue/guesses.ts';
+import { type Answer, encodeReply, type ReplyForm } from '../protocol/cvm/reply.ts';
+import { replyTopic } from '../protocol/cvm/topics.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
+import type { GuessOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Counters } from './counters.ts';

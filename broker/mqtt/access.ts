@@ -1,5 +1,5 @@
-import { isSerial } from '../protocol/serial.ts';
-import { serialOfAck, serialOfReply, serialOfRequest } from '../protocol/topics.ts';
+import { serialOfAck, serialOfReply, serialOfRequest } from '../../protocol/cvm/topics.ts';
+import { isSerial } from '../../protocol/serial.ts';
 
 /** What a PUBLISH is, by topic and QoS alone. `serial` is as the topic names it, unchecked. */
 export type Publication =

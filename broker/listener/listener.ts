@@ -1,13 +1,13 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
-import type { Log } from '../runtime/log.ts';
+import type { Log } from '../../runtime/log.ts';
+import type { Limits } from '../limits.ts';
+import type { Roster } from '../roster.ts';
 import { createAdmission, groupOf, type Ticket } from './admission.ts';
+import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { type GuardedStream, guardFrames } from './frame-guard.ts';
-import type { Limits } from './limits.ts';
-import type { Roster } from './roster.ts';
-import { createPskDoor, type PskProof } from './tls/psk.ts';
-import { contextOptions, type TlsSuites } from './tls/suites.ts';
-import { createTurnstile } from './turnstile.ts';
+import { createTurnstile } from './handshake-limiter.ts';
+import { createPskDoor, type PskProof } from './psk.ts';
 
 /** Who came in: its MQTT packets, its place, and what its TLS handshake has proven. */
 export type Arrival = {

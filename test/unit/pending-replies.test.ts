@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCounters } from '../../broker/counters.ts';
-import { createDesk } from '../../broker/desk.ts';
+import { createDesk } from '../../broker/pending-replies.ts';
 import { createSession, type OpenAsk, prove } from '../../broker/session.ts';
+import type { Answer } from '../../protocol/cvm/reply.ts';
 import { problems } from '../../protocol/problems.ts';
-import type { Answer } from '../../protocol/reply.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';

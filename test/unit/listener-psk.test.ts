@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
+import { createPskDoor } from '../../broker/listener/psk.ts';
 import type { Roster } from '../../broker/roster.ts';
-import { createPskDoor } from '../../broker/tls/psk.ts';
 
 const psk = Buffer.alloc(32, 7);
 const known = { tokenHash: 'sha256:aa', keys: { psk, replySeed: Buffer.alloc(32, 8) } };

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
-import { boxOf } from './ask.ts';
-import { defaultGuessLimits, type Guess, type GuessBook, type GuessLimits } from './guesses.ts';
+import { boxOf } from './provisioning-request.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
+import { defaultGuessLimits, type Guess, type GuessBook, type GuessLimits } from './token-attempts.ts';
 
 /**
  * Unlike the library's own, a window that ends when nothing was granted for its length: in no stretch of that length are

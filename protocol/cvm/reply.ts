@@ -1,5 +1,5 @@
-import { writePayload } from './encoding.ts';
-import { type Problem, statusCodes } from './problems.ts';
+import { writePayload } from '../encoding.ts';
+import { type Problem, statusCodes } from '../problems.ts';
 import type { Request } from './request.ts';
 
 /** What a vend hands to a device. `privateKeyPem` is there when AWS or the gateway made the key. */

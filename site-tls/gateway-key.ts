@@ -1,8 +1,8 @@
 import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { gatewayIdOf } from '../../sealing/device-keys.ts';
-import { type KeyPair, newKeyPair, pairFrom } from '../../sealing/hpke.ts';
+import { gatewayIdOf } from '../sealing/device-keys.ts';
+import { type KeyPair, newKeyPair, pairFrom } from '../sealing/hpke.ts';
 import { alone, readKey, writeWhole } from './key-file.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { type Encoding, encodingOf, readPayload } from './encoding.ts';
-import { type Problem, problem } from './problems.ts';
+import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
+import { type Problem, problem } from '../problems.ts';
 
 /** Largest request payload, in bytes. */
 export const maxRequestBytes = 8 * 1024;

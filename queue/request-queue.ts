@@ -1,7 +1,7 @@
 import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { type Ack, type Ask, type AskQueue, boxOf, questionOf } from './ask.ts';
+import { type Ack, type Ask, type AskQueue, boxOf, questionOf } from './provisioning-request.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
 
 const queueName = 'asks';

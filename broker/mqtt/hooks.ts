@@ -1,17 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import type { AedesOptions, AedesPublishPacket, AuthenticateError, Client, ConnectPacket } from 'aedes';
-import { encodingOf } from '../protocol/encoding.ts';
-import { encodeReply } from '../protocol/reply.ts';
-import { isSerial } from '../protocol/serial.ts';
-import { replyTopic } from '../protocol/topics.ts';
-import { within } from '../runtime/deadline.ts';
-import type { Log } from '../runtime/log.ts';
-import { acceptAcknowledgement, acceptRequest, type Intake, recognize } from './accept-request.ts';
+import { encodeReply } from '../../protocol/cvm/reply.ts';
+import { replyTopic } from '../../protocol/cvm/topics.ts';
+import { encodingOf } from '../../protocol/encoding.ts';
+import { isSerial } from '../../protocol/serial.ts';
+import { within } from '../../runtime/deadline.ts';
+import type { Log } from '../../runtime/log.ts';
+import type { Counters } from '../counters.ts';
+import { acceptAcknowledgement, acceptRequest, type Intake, recognize } from '../intake.ts';
+import type { PskProof } from '../listener/psk.ts';
+import type { RefusalRecord } from '../refusal-record.ts';
+import { createSession, proofOf, prove, type Session, vouchFor } from '../session.ts';
 import { judgePublish, judgeSubscribe, type Publication } from './access.ts';
-import type { Counters } from './counters.ts';
-import type { RefusalRecord } from './refusal-record.ts';
-import { createSession, proofOf, prove, type Session, vouchFor } from './session.ts';
-import type { PskProof } from './tls/psk.ts';
 
 type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
 type Hooks = Required<
