@@ -1,0 +1,79 @@
+import type { BenchGateway, Flow, Round } from './gateway.ts';
+
+/** One line of the table. Times are milliseconds of CPU for one device, the median over the rounds. */
+export type Row = {
+  readonly flow: Flow;
+  readonly phase: 'enrol' | 'vend' | 'both';
+  readonly part: 'broker' | 'worker' | 'both';
+  readonly here: number;
+  readonly there?: number;
+  /** here divided by there, for the two runs of each round; missing where too little was spent to divide */
+  readonly ratio?: { readonly median: number; readonly min: number; readonly max: number };
+};
+
+type Side = { readonly name: string; readonly gateway: BenchGateway };
+type Sides = { readonly here: Side; readonly there?: Side };
+type Pair = { readonly here: Round; readonly there?: Round };
+
+/**
+ * Measures one flow: a round for each side that is not counted, then `rounds` that are. The sides take turns, and take
+ * turns at being first.
+ */
+export async function compare(
+  sides: Sides,
+  { devices, rounds, flow }: { devices: number; rounds: number; flow: Flow },
+  say: (line: string) => void,
+): Promise<Row[]> {
+  const measure = async ({ name, gateway }: Side, round: number) => {
+    say(`${flow}, ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}, ${name}`);
+    return gateway.round(devices, flow);
+  };
+  const pair = async (round: number): Promise<Pair> => {
+    if (sides.there === undefined) return { here: await measure(sides.here, round) };
+    if (round % 2 === 1) {
+      const here = await measure(sides.here, round);
+      return { here, there: await measure(sides.there, round) };
+    }
+    const there = await measure(sides.there, round);
+    return { here: await measure(sides.here, round), there };
+  };
+  const pairs: Pair[] = [];
+  for (let round = 0; round <= rounds; round++) {
+    const measured = await pair(round);
+    if (round > 0) pairs.push(measured);
+  }
+  return rowsOf(flow, devices, pairs);
+}
+
+/** What a row takes from a round. */
+const figures: readonly [Row['phase'], Row['part'], (round: Round) => number][] = [
+  ['enrol', 'broker', ({ enrol }) => enrol.broker],
+  ['enrol', 'worker', ({ enrol }) => enrol.worker],
+  ['vend', 'broker', ({ vend }) => vend.broker],
+  ['vend', 'worker', ({ vend }) => vend.worker],
+  ['vend', 'both', ({ vend }) => vend.broker + vend.worker],
+  ['both', 'both', ({ enrol, vend }) => enrol.broker + enrol.worker + vend.broker + vend.worker],
+];
+
+/** The kernel counts in steps of 10 ms: a ratio of less than this much would say more of the steps than of the work. */
+const leastMs = 100;
+
+/** @param pairs CPU time of whole rounds */
+export function rowsOf(flow: Flow, devices: number, pairs: readonly Pair[]): Row[] {
+  return figures.map(([phase, part, of]) => {
+    const here = median(pairs.map((pair) => of(pair.here))) / devices;
+    const both = pairs.flatMap((pair) => (pair.there === undefined ? [] : [[of(pair.here), of(pair.there)] as const]));
+    if (both.length === 0) return { flow, phase, part, here };
+    const row = { flow, phase, part, here, there: median(both.map(([, theirs]) => theirs)) / devices };
+    if (both.some(([ours, theirs]) => Math.min(ours, theirs) < leastMs)) return row;
+    const ratios = both.map(([ours, theirs]) => ours / theirs);
+    return { ...row, ratio: { median: median(ratios), min: Math.min(...ratios), max: Math.max(...ratios) } };
+  });
+}
+
+/** The middle value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const [low = 0, high = low] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.floor(sorted.length / 2)]];
+  return (low + high) / 2;
+}

@@ -1,0 +1,104 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { compare, type Row } from './compare.ts';
+import { cvmOf, type Flow, startGateway } from './gateway.ts';
+
+const { values } = parseArgs({
+  options: {
+    against: { type: 'string' },
+    devices: { type: 'string', default: '1000' },
+    rounds: { type: 'string', default: '3' },
+    flow: { type: 'string', default: 'csr,ec' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+const known: readonly string[] = ['csr', 'ec', 'rsa'] satisfies Flow[];
+
+if (values.help) {
+  console.log(`npm run bench -- [--against PATH] [--devices N] [--rounds N] [--flow NAME,...] [--json]
+
+CPU time of broker and worker for each device, of this checkout and of the built one at PATH, side by side in one run.
+  --devices N   devices in each round (1000)
+  --rounds N    rounds that are counted, after one that is not (3)
+  --flow NAMES  who makes the key pair: csr (the device), ec (the gateway), rsa (AWS); several with commas (csr,ec)
+The phases are enrol (import of the devices, and the roster that follows it) and vend (from the first CONNECT until
+broker and worker are idle again). With the defaults and --against it takes about ten minutes.`);
+  process.exit(0);
+}
+
+const wrongUse = (message: string): never => {
+  console.error(message);
+  process.exit(2);
+};
+const whole = (name: 'devices' | 'rounds'): number => {
+  const value = Number(values[name]);
+  return Number.isInteger(value) && value > 0 ? value : wrongUse(`--${name} must be a whole number from 1`);
+};
+const [devices, rounds] = [whole('devices'), whole('rounds')];
+const flows = values.flow.split(',') as Flow[];
+const unknown = flows.filter((flow) => !known.includes(flow));
+if (unknown.length > 0) wrongUse(`there is no flow ${unknown.join(', ')}; there are ${known.join(', ')}`);
+
+const hereFolder = join(import.meta.dirname, '../../..');
+const thereFolder = values.against === undefined ? undefined : resolve(values.against);
+for (const folder of [hereFolder, thereFolder])
+  if (folder !== undefined && !existsSync(cvmOf(folder))) wrongUse(`run "npm run build" in ${folder} first`);
+const simulator = cvmOf(hereFolder);
+const open = async (folder: string) => ({ name: versionOf(folder), gateway: await startGateway(folder, simulator) });
+const say = (line: string) => console.error(line);
+
+const rows: Row[] = [];
+for (const flow of flows) {
+  // a fresh gateway for each flow: what one flow leaves behind must not count for the next
+  const here = await open(hereFolder);
+  const there = thereFolder === undefined ? undefined : await open(thereFolder);
+  try {
+    const sides = there === undefined ? { here } : { here, there };
+    rows.push(...(await compare(sides, { devices, rounds, flow }, say)));
+  } finally {
+    await there?.gateway.close();
+    await here.gateway.close();
+  }
+}
+
+const machine = { cores: cpus().length, cpu: cpus()[0]?.model.trim() ?? 'unknown', node: process.version };
+const versions = {
+  here: versionOf(hereFolder),
+  ...(thereFolder === undefined ? {} : { there: versionOf(thereFolder) }),
+};
+if (values.json) console.log(JSON.stringify({ machine, versions, devices, rounds, rows }));
+else printTable();
+
+function printTable(): void {
+  const columns = (cells: readonly string[]) => cells.map((cell, index) => cell.padEnd(index < 3 ? 8 : 12)).join('');
+  const time = (ms: number | undefined) => (ms === undefined ? '' : `${ms.toFixed(2)} ms`);
+  console.log(`CPU time for each device, median of ${rounds} rounds of ${devices} devices`);
+  console.log(`${machine.cores} cores, ${machine.cpu}, Node.js ${machine.node}`);
+  console.log(`here ${versions.here}${versions.there === undefined ? '' : `, there ${versions.there}`}\n`);
+  console.log(columns(['flow', 'phase', 'part', 'here', 'there', 'here/there', '(smallest to largest)']));
+  for (const { flow, phase, part, here, there, ratio } of rows)
+    console.log(
+      columns([
+        ...[flow, phase, part, time(here), time(there)],
+        ...(ratio === undefined
+          ? []
+          : [ratio.median.toFixed(3), `(${ratio.min.toFixed(3)} to ${ratio.max.toFixed(3)})`]),
+      ]).trimEnd(),
+    );
+}
+
+/** The commit of a checkout, or its path where it is none. */
+function versionOf(folder: string): string {
+  try {
+    return execFileSync('git', ['-C', folder, 'describe', '--always', '--dirty'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return folder;
+  }
+}
