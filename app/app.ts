@@ -8,8 +8,8 @@ import { amazonRootCa } from '../issuer/root-ca.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../queue/redis-roster.ts';
-import { createGuessBook } from '../queue/redis-token-attempts.ts';
-import { createAskQueue } from '../queue/request-queue.ts';
+import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
+import { createRequestQueue } from '../queue/request-queue.ts';
 import { type Changes, createDynamoChanges } from '../registry/changes.ts';
 import { createDynamoRegistry } from '../registry/dynamodb.ts';
 import { createDynamoGateways, type Gateways } from '../registry/gateways.ts';
@@ -25,10 +25,10 @@ import { loadGatewayKey } from '../site-tls/gateway-key.ts';
 import { tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../site-tls/site-ca.ts';
-import { makeEcKey, markOf } from '../worker/ec-key.ts';
+import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { keepHeartbeat } from '../worker/heartbeat.ts';
-import type { Cycle } from '../worker/provision.ts';
-import { startRosterKeeper } from '../worker/roster-sync.ts';
+import type { ProvisionContext } from '../worker/provision.ts';
+import { startRosterSync } from '../worker/roster-sync.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
@@ -40,9 +40,9 @@ export const sweepCallsPerSecond = 2;
 const leaseMs = 10_000;
 
 /** The adapters are picked here and nowhere else. What is started is closed by the lifecycle, last first. */
-export type Collaborators = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
+export type App = { readonly settings: Settings; readonly log: Log; readonly lifecycle: Lifecycle };
 
-export function keepAudit({ settings, log, lifecycle }: Collaborators, part: string): Audit {
+export function keepAudit({ settings, log, lifecycle }: App, part: string): Audit {
   const audit = openAudit({ folder: settings.auditDir, part, log });
   lifecycle.add({ name: 'audit', close: () => audit.close() });
   return audit;
@@ -50,7 +50,7 @@ export function keepAudit({ settings, log, lifecycle }: Collaborators, part: str
 
 export type Table = { registry: Registry; lease: SweepLease; gateways: Gateways; changes: Changes };
 
-export function connectTable({ settings, lifecycle }: Collaborators, role: IamRole): Table {
+export function connectTable({ settings, lifecycle }: App, role: IamRole): Table {
   const client = new DynamoDBClient({ customUserAgent: userAgentOf(role) });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   return {
@@ -62,29 +62,29 @@ export function connectTable({ settings, lifecycle }: Collaborators, role: IamRo
 }
 
 /** @param callsPerSecond of each operation, for one who shall leave the quotas to others */
-export function connectIssuer({ log, lifecycle }: Collaborators, role: IamRole, callsPerSecond?: number): Issuer {
+export function connectIssuer({ log, lifecycle }: App, role: IamRole, callsPerSecond?: number): Issuer {
   const issuer = createAwsIssuer({ log, role, ...(callsPerSecond === undefined ? {} : { callsPerSecond }) });
   lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
   return issuer;
 }
 
-export async function runBroker(with_: Collaborators, redisUrl: string) {
-  const { settings, log, lifecycle } = with_;
+export async function runBroker(app: App, redisUrl: string) {
+  const { settings, log, lifecycle } = app;
   keepHeapSmall();
   const loadTls = () => loadTlsMaterial(tlsOptions(settings));
   const tls = await loadTls();
   warnOfRedis(redisUrl, log);
-  const asks = createAskQueue(redisUrl, log);
-  lifecycle.add({ name: 'ask queue', close: () => asks.close() });
+  const requests = createRequestQueue(redisUrl, log);
+  lifecycle.add({ name: 'ask queue', close: () => requests.close() });
   const replies = createReplyFeed(redisUrl, log);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
   const rosterFeed = createRosterFeed(redisUrl, log);
   lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
   const roster = await openRoster(rosterFeed, await loadGatewayKey(settings.dataDir), log);
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
-  const guesses = createGuessBook(redisUrl, log);
-  lifecycle.add({ name: 'guess book', close: () => guesses.close() });
-  const parts = { asks, replies, roster, guesses, audit: keepAudit(with_, 'broker'), log };
+  const tokenAttempts = createTokenAttemptLimiter(redisUrl, log);
+  lifecycle.add({ name: 'guess book', close: () => tokenAttempts.close() });
+  const parts = { requests, replies, roster, tokenAttempts, audit: keepAudit(app, 'broker'), log };
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
   const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, ...parts }));
   lifecycle.add(keepTlsFresh({ current: tls, load: loadTls, use: (material) => broker.useTls(material), log }));
@@ -95,30 +95,30 @@ export async function runBroker(with_: Collaborators, redisUrl: string) {
   return { broker, tls };
 }
 
-export async function runWorker(with_: Collaborators, redisUrl: string): Promise<void> {
-  const { settings, log, lifecycle } = with_;
+export async function runWorker(app: App, redisUrl: string): Promise<void> {
+  const { settings, log, lifecycle } = app;
   const { policyName, replayWindowMs } = settings;
   const rootCaPem = amazonRootCa(settings.rootCaFile);
   warnOfRedis(redisUrl, log);
   const replies = createReplyStore(redisUrl, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
-  const { registry, lease, gateways, changes } = connectTable(with_, 'gateway');
-  const mark = markOf(settings.table);
-  const cycle: Cycle = {
+  const { registry, lease, gateways, changes } = connectTable(app, 'gateway');
+  const ownerTag = ownerTagOf(settings.table);
+  const context: ProvisionContext = {
     registry,
-    issuer: connectIssuer(with_, 'gateway'),
+    issuer: connectIssuer(app, 'gateway'),
     replies,
     rootCaPem,
     policyName,
     replayWindowMs,
     leaseMs,
     now: Date.now,
-    makeKey: (serial) => makeEcKey(serial, mark),
+    makeKey: (serial) => makeEcKey(serial, ownerTag),
     seal: sealer,
   };
-  const audit = keepAudit(with_, 'worker');
-  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, cycle, log, audit }));
-  const issuer = connectIssuer(with_, 'gateway', sweepCallsPerSecond);
+  const audit = keepAudit(app, 'worker');
+  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, context, log, audit }));
+  const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
   const { intervalMs, graceMs } = settings.sweep;
   lifecycle.add(
     startSweeper({
@@ -128,12 +128,12 @@ export async function runWorker(with_: Collaborators, redisUrl: string): Promise
       audit,
       now: Date.now,
       once: (report, stopped) =>
-        sweep({ registry, issuer, mark, graceMs, dryRun: false, now: Date.now, report, stopped }),
+        sweep({ registry, issuer, ownerTag, graceMs, dryRun: false, now: Date.now, report, stopped }),
     }),
   );
   const roster = createRosterStore(redisUrl, log);
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
-  lifecycle.add(startRosterKeeper({ registry, changes, gateways, roster, log, now: Date.now }));
+  lifecycle.add(startRosterSync({ registry, changes, gateways, roster, log, now: Date.now }));
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
 }

@@ -1,19 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { Aedes } from 'aedes';
-import type { AskQueue } from '../queue/provisioning-request.ts';
+import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
-import { type GuessBook, noGuessBook } from '../queue/token-attempts.ts';
+import { type TokenAttemptLimiter, unlimitedTokenAttempts } from '../queue/token-attempts.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
 import { createCounters } from './counters.ts';
-import { createPace } from './device-rate-limit.ts';
+import { createDeviceRateLimit } from './device-rate-limit.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
-import { type Arrival, createDoor, type ServerTls } from './listener/listener.ts';
+import { type Connection, createDeviceListener, type ServerTls } from './listener/listener.ts';
 import { createHooks } from './mqtt/hooks.ts';
-import { createDesk } from './pending-replies.ts';
-import { createRefusalRecord } from './refusal-record.ts';
+import { createPendingReplies } from './pending-replies.ts';
+import { createRefusalAudit } from './refusal-record.ts';
 import { noRoster, type Roster } from './roster.ts';
 
 export type BrokerOptions = {
@@ -21,13 +21,13 @@ export type BrokerOptions = {
   readonly port: number;
   readonly listen: string;
   readonly tls: ServerTls;
-  readonly asks: AskQueue;
+  readonly requests: RequestQueue;
   readonly replies: ReplyFeed;
   /** the devices that this site knows; without it no device can use a pre-shared key */
   readonly roster?: Roster;
   readonly suites?: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
-  readonly guesses?: GuessBook;
+  readonly tokenAttempts?: TokenAttemptLimiter;
   readonly audit?: Audit;
   readonly log: Log;
   readonly now?: () => number;
@@ -47,10 +47,10 @@ export type Broker = {
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const {
-    asks,
+    requests,
     replies,
     roster = noRoster,
-    guesses = noGuessBook,
+    tokenAttempts = unlimitedTokenAttempts,
     audit = noAudit,
     log,
     now = Date.now,
@@ -58,14 +58,30 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const counters = createCounters();
-  const desk = createDesk({ feed: replies, counters, log, now, maxTokens: limits.maxTokensPerConnection });
+  const pendingReplies = createPendingReplies({
+    feed: replies,
+    counters,
+    log,
+    now,
+    maxTokens: limits.maxTokensPerConnection,
+  });
   /** by the stream that aedes sees */
-  const arrivals = new WeakMap<object, Arrival>();
-  const refusals = createRefusalRecord(audit, now);
+  const connections = new WeakMap<object, Connection>();
+  const refusals = createRefusalAudit(audit, now);
   const hooks = createHooks({
-    intake: { asks, desk, roster, guesses, pace: createPace(limits), limits, log, now, newId },
-    provenBy: (stream) => arrivals.get(stream)?.proof,
-    onProven: (stream) => arrivals.get(stream)?.ticket.proven(),
+    intake: {
+      requests,
+      pendingReplies,
+      roster,
+      tokenAttempts,
+      deviceRate: createDeviceRateLimit(limits),
+      limits,
+      log,
+      now,
+      newId,
+    },
+    provenBy: (stream) => connections.get(stream)?.psk,
+    onProven: (stream) => connections.get(stream)?.slot.proven(),
     refusals,
     counters,
     log,
@@ -81,10 +97,10 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
-  aedes.on('client', (client) => arrivals.get(client.conn)?.ticket.connected());
+  aedes.on('client', (client) => connections.get(client.conn)?.slot.connected());
   await aedes.listen();
 
-  const door = createDoor({
+  const door = createDeviceListener({
     tls: options.tls,
     suites: options.suites ?? 'modern',
     limits,
@@ -92,12 +108,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     counts: counters.counts,
     log,
     enter(arrival) {
-      arrivals.set(arrival.stream, arrival);
+      connections.set(arrival.stream, arrival);
       aedes.handle(arrival.stream);
     },
   });
   const port = await door.listen(options.port, options.listen);
-  await desk.start();
+  await pendingReplies.start();
 
   return {
     name: 'broker',
@@ -106,7 +122,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     counters: counters.snapshot,
     async close() {
       const closing = door.close();
-      desk.close();
+      pendingReplies.close();
       refusals.close();
       await new Promise<void>((resolve) => aedes.close(resolve));
       await closing.cut();

@@ -1,19 +1,19 @@
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 
 /** How fast one device may ask and acknowledge at this broker, whatever the number of its connections. */
-export type Pace = {
+export type DeviceRateLimit = {
   /** @returns for how many seconds there is nothing to take; undefined when it was taken */
   take(serial: string): Promise<number | undefined>;
 };
 
-export function createPace({
+export function createDeviceRateLimit({
   messagesPerDevice,
-  paceSeconds,
+  messagesPerDeviceSeconds,
 }: {
   messagesPerDevice: number;
-  paceSeconds: number;
-}): Pace {
-  const limiter = new RateLimiterMemory({ points: messagesPerDevice, duration: paceSeconds });
+  messagesPerDeviceSeconds: number;
+}): DeviceRateLimit {
+  const limiter = new RateLimiterMemory({ points: messagesPerDevice, duration: messagesPerDeviceSeconds });
   return {
     async take(serial) {
       try {

@@ -2,24 +2,24 @@ import { parseAcknowledgement } from '../protocol/cvm/acknowledgement.ts';
 import { parseRequest, type Request } from '../protocol/cvm/request.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { type AskQueue, questionOf } from '../queue/provisioning-request.ts';
-import type { GuessBook } from '../queue/token-attempts.ts';
+import { type RequestQueue, requestKeyOf } from '../queue/provisioning-request.ts';
+import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { checkCsr } from './csr.ts';
-import type { Pace } from './device-rate-limit.ts';
+import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import { groupOf } from './listener/admission.ts';
-import type { Desk } from './pending-replies.ts';
+import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import { type OpenAsk, type Proof, prove, type Session, vouchFor } from './session.ts';
+import { markVerified, type PendingRequest, type PresentedToken, presentToken, type Session } from './session.ts';
 
-export type Intake = {
-  readonly asks: AskQueue;
-  readonly desk: Desk;
-  readonly roster: Pick<Roster, 'fits' | 'inquire'>;
-  readonly guesses: GuessBook;
-  readonly pace: Pace;
+export type IntakeContext = {
+  readonly requests: RequestQueue;
+  readonly pendingReplies: PendingReplies;
+  readonly roster: Pick<Roster, 'matchesToken' | 'requestLookup'>;
+  readonly tokenAttempts: TokenAttemptLimiter;
+  readonly deviceRate: DeviceRateLimit;
   readonly limits: Limits;
   readonly log: Log;
   now(): number;
@@ -42,7 +42,7 @@ const maxPauseSeconds = 60;
 type Message = { readonly payload: Uint8Array; readonly retain: boolean };
 
 /** A connection speaks for the first serial that it names. @returns why this message is not for it to send */
-function bind(session: Session, named: string, { retain }: Message): Problem | undefined {
+function bindSerial(session: Session, named: string, { retain }: Message): Problem | undefined {
   if (!isSerial(named)) return problem('InvalidRequest', serialRule);
   if (session.serial !== undefined && session.serial !== named) return problems.otherDevice;
   session.serial = named;
@@ -61,27 +61,28 @@ export async function acceptRequest(
   session: Session,
   named: string,
   message: Message,
-  intake: Intake,
+  intake: IntakeContext,
 ): Promise<Accepted> {
-  const unfit = bind(session, named, message);
+  const unfit = bindSerial(session, named, message);
   if (unfit !== undefined) return refuse(unfit);
   const parsed = parseRequest(message.payload);
   if (!parsed.ok) return refuse(parsed.problem, parsed.id);
   const { request } = parsed;
-  const proof = request.token === undefined ? session.proof : prove(session, named, request.token);
-  if (proof === undefined) return refuse(noToken, request.id);
+  const presentedToken =
+    request.token === undefined ? session.connectToken : presentToken(session, named, request.token);
+  if (presentedToken === undefined) return refuse(noToken, request.id);
 
-  const leave = enter(session, intake);
+  const leave = beginIntake(session, intake);
   if (leave === undefined) return refuse(problems.tooManyWaiting, request.id);
   try {
-    const guess = await vouch(session, named, proof, request.csr ?? request.key, intake);
-    if ('problem' in guess) return refuse(guess.problem, request.id);
+    const attempt = await checkToken(session, named, presentedToken, request.csr ?? request.key, intake);
+    if ('problem' in attempt) return refuse(attempt.problem, request.id);
     const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
     if (csr?.ok === false) {
-      void guess.settle?.('unknown');
+      void attempt.settle?.('unknown');
       return refuse(csr.problem, request.id);
     }
-    return await store(session, named, { request, proof, csr, guess, leave }, intake);
+    return await store(session, named, { request, presentedToken, csr, attempt, leave }, intake);
   } finally {
     leave();
   }
@@ -92,8 +93,8 @@ export async function acceptRequest(
  * in one TLS record.
  * @returns who is called when it is no longer being taken in; undefined when there are too many
  */
-function enter(session: Session, { limits }: Intake): (() => void) | undefined {
-  if (session.underWay >= limits.maxAsksPerConnection) return undefined;
+function beginIntake(session: Session, { limits }: IntakeContext): (() => void) | undefined {
+  if (session.underWay >= limits.maxRequestsPerConnection) return undefined;
   session.underWay++;
   let inside = true;
   return () => {
@@ -102,11 +103,11 @@ function enter(session: Session, { limits }: Intake): (() => void) | undefined {
   };
 }
 
-type Judged = {
+type CheckedRequest = {
   readonly request: Request;
-  readonly proof: Proof;
+  readonly presentedToken: PresentedToken;
   readonly csr: { readonly csrPem: string; readonly keyDigest: string } | undefined;
-  readonly guess: Pick<OpenAsk, 'settle'>;
+  readonly attempt: Pick<PendingRequest, 'settle'>;
   /** it waits for its answer from now on */
   leave(): void;
 };
@@ -114,40 +115,40 @@ type Judged = {
 async function store(
   session: Session,
   serial: string,
-  { request, proof, csr, guess, leave }: Judged,
-  { asks, desk, limits, newId, now }: Intake,
+  { request, presentedToken, csr, attempt, leave }: CheckedRequest,
+  { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { format, encoding } = request;
   const form = { format, encoding, ...(request.id === undefined ? {} : { id: request.id }) };
   const asked = {
     serial,
-    tokenHash: proof.tokenHash,
+    tokenHash: presentedToken.tokenHash,
     key: request.key,
     ...(csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest }),
   };
-  const question = questionOf(asked);
-  const same = [...session.asks.values()].find((ask) => ask.question === question);
+  const requestKey = requestKeyOf(asked);
+  const same = [...session.pending.values()].find((pending) => pending.requestKey === requestKey);
   if (same !== undefined) {
     // stored already, and still to be answered: once is enough
     same.form = form;
     return { outcome: 'stored' };
   }
   leave();
-  if (session.asks.size + session.underWay >= limits.maxAsksPerConnection) {
-    void guess.settle?.('unknown');
+  if (session.pending.size + session.underWay >= limits.maxRequestsPerConnection) {
+    void attempt.settle?.('unknown');
     return refuse(problems.tooManyWaiting, request.id);
   }
 
-  const [askId, receivedAt] = [newId(), now()];
-  const ask = { ...asked, askId, replyKey: proof.keys.publicKey, receivedAt };
+  const [requestId, receivedAt] = [newId(), now()];
+  const pending = { ...asked, requestId, replyKey: presentedToken.keys.publicKey, receivedAt };
   // owed before it is stored: the answer may be here before Redis' word that it has the question
-  const openAsk = { askId, proof, question, form, since: receivedAt, ...guess };
-  desk.open(session, openAsk);
+  const pendingRequest = { requestId, token: presentedToken, requestKey, form, since: receivedAt, ...attempt };
+  pendingReplies.open(session, pendingRequest);
   try {
-    const answeredAs = await within(limits.storeMs, 'storing a request', asks.add(ask));
-    if (answeredAs !== askId) desk.join(session, openAsk, answeredAs);
+    const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(pending));
+    if (answeredAs !== requestId) pendingReplies.join(session, pendingRequest, answeredAs);
   } catch (error) {
-    desk.withdraw(session, askId);
+    pendingReplies.withdraw(session, requestId);
     throw error;
   }
   return { outcome: 'stored' };
@@ -157,47 +158,56 @@ async function store(
  * Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. Who presented one
  * is known for a device from then on.
  */
-export function recognize(session: Session, serial: string, proof: Proof, { roster }: Pick<Intake, 'roster'>): boolean {
-  if (!session.vouchedFor.has(proof.box) && !roster.fits(serial, proof.tokenHash)) return false;
-  vouchFor(session, proof.box);
+export function checkVerified(
+  session: Session,
+  serial: string,
+  presentedToken: PresentedToken,
+  { roster }: Pick<IntakeContext, 'roster'>,
+): boolean {
+  if (!session.verified.has(presentedToken.recipientId) && !roster.matchesToken(serial, presentedToken.tokenHash))
+    return false;
+  markVerified(session, presentedToken.recipientId);
   return true;
 }
 
 /**
  * A token that nobody vouches for is a guess, of which there may be few; and of a device with the right one there is a
  * bound to what it may ask. A refusal says the same whether the serial is enrolled or not.
- * @param what is asked for with it
+ * @param requestKey is asked for with it
  */
-async function vouch(
+async function checkToken(
   session: Session,
   serial: string,
-  proof: Proof,
-  what: string,
-  intake: Intake,
-): Promise<{ problem: Problem } | Pick<OpenAsk, 'settle'>> {
-  if (recognize(session, serial, proof, intake)) return (await isTooFast(serial, intake)) ?? {};
-  const { guesses, limits, log } = intake;
+  presentedToken: PresentedToken,
+  requestKey: string,
+  intake: IntakeContext,
+): Promise<{ problem: Problem } | Pick<PendingRequest, 'settle'>> {
+  if (checkVerified(session, serial, presentedToken, intake)) return (await checkDeviceRate(serial, intake)) ?? {};
+  const { tokenAttempts, limits, log } = intake;
   const address = groupOf(session.remoteAddress);
-  const begun = guesses.begin({ serial, tokenHash: proof.tokenHash, address, what });
-  const guess = await within(limits.storeMs, 'counting a guess', begun);
-  if (guess.verdict === 'wrong') return { problem: problems.invalidToken };
-  if (guess.verdict === 'wait') {
+  const begun = tokenAttempts.begin({ serial, tokenHash: presentedToken.tokenHash, address, requestKey });
+  const attempt = await within(limits.storeMs, 'counting a guess', begun);
+  if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
+  if (attempt.verdict === 'wait') {
     // others' guesses must not hold up for long who has the right token, and is not on the roster yet
-    intake.roster.inquire(serial);
-    const seconds = Math.min(guess.seconds, maxPauseSeconds);
+    intake.roster.requestLookup(serial);
+    const seconds = Math.min(attempt.seconds, maxPauseSeconds);
     return { problem: problem('Throttled', problems.tooManyGuesses.message, seconds) };
   }
   return {
     settle: (outcome) =>
-      within(limits.storeMs, 'settling a guess', guess.settle(outcome)).catch((err: unknown) =>
+      within(limits.storeMs, 'settling a guess', attempt.settle(outcome)).catch((err: unknown) =>
         log.debug({ err }, 'a guess could not be settled'),
       ),
   };
 }
 
 /** What each device may store here: who has one device's token must not fill the line for all others. */
-async function isTooFast(serial: string, { pace }: Intake): Promise<{ problem: Problem } | undefined> {
-  const seconds = await pace.take(serial);
+async function checkDeviceRate(
+  serial: string,
+  { deviceRate }: IntakeContext,
+): Promise<{ problem: Problem } | undefined> {
+  const seconds = await deviceRate.take(serial);
   return seconds === undefined
     ? undefined
     : { problem: problem('Throttled', problems.tooManyMessages.message, seconds) };
@@ -211,9 +221,9 @@ export async function acceptAcknowledgement(
   session: Session,
   named: string,
   message: Message,
-  intake: Intake,
+  intake: IntakeContext,
 ): Promise<Accepted> {
-  const unfit = bind(session, named, message);
+  const unfit = bindSerial(session, named, message);
   if (unfit !== undefined) return refuse(unfit);
   const certificateId = parseAcknowledgement(message.payload);
   if (certificateId === undefined)
@@ -223,16 +233,16 @@ export async function acceptAcknowledgement(
         'an acknowledgement is {"certificateId":"…"}, with the 64 hex digits of the certificate',
       ),
     );
-  const proof = [...session.presented.values()].at(-1);
-  if (proof === undefined)
+  const presentedToken = [...session.presented.values()].at(-1);
+  if (presentedToken === undefined)
     return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
-  if (!recognize(session, named, proof, intake)) return refuse(problems.acknowledgeLater);
-  const tooFast = await isTooFast(named, intake);
+  if (!checkVerified(session, named, presentedToken, intake)) return refuse(problems.acknowledgeLater);
+  const tooFast = await checkDeviceRate(named, intake);
   if (tooFast !== undefined) return refuse(tooFast.problem);
   await within(
     intake.limits.storeMs,
     'storing an acknowledgement',
-    intake.asks.acknowledge({ serial: named, tokenHash: proof.tokenHash, certificateId }),
+    intake.requests.acknowledge({ serial: named, tokenHash: presentedToken.tokenHash, certificateId }),
   );
   return { outcome: 'stored' };
 }

@@ -13,10 +13,10 @@ export const defaultLimits = {
   maxPending: 1000,
   maxPendingPerAddress: 500,
   /** questions of one connection that are being taken in, or wait for their answer */
-  maxAsksPerConnection: 8,
+  maxRequestsPerConnection: 8,
   /** questions and acknowledgements of one device, on all its connections, in so many seconds */
   messagesPerDevice: 100,
-  paceSeconds: 10,
+  messagesPerDeviceSeconds: 10,
   /** tokens that one connection is remembered to have presented */
   maxTokensPerConnection: 8,
   /** TLS handshakes that are computed at the same time; one that waits for the other side leaves its place after `handshakeTurnMs` */

@@ -1,11 +1,11 @@
 import { type Answer, encodeReply, type ReplyForm } from '../protocol/cvm/reply.ts';
 import { replyTopic } from '../protocol/cvm/topics.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
-import type { GuessOutcome } from '../queue/token-attempts.ts';
+import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Counters } from './counters.ts';
-import { type OpenAsk, type Proof, type Session, vouchFor } from './session.ts';
+import { markVerified, type PendingRequest, type PresentedToken, type Session } from './session.ts';
 
 /** How often the answers that are still owed are looked for, and for how long one waits for its announcement, in ms. */
 const lookMs = 2000;
@@ -15,7 +15,7 @@ const batch = 500;
  * Where questions wait for their answers. It knows which connection asked what, and who presented which token; an answer
  * goes to the asker, and, when it is a certificate, to the others that presented the same token and subscribed.
  */
-export function createDesk(options: {
+export function createPendingReplies(options: {
   feed: ReplyFeed;
   counters: Counters;
   log: Log;
@@ -23,70 +23,75 @@ export function createDesk(options: {
   maxTokens: number;
 }) {
   const { feed, counters, log, now, maxTokens } = options;
-  /** by askId: who asks the same question on several connections waits for the same answer */
-  const open = new Map<string, Map<Session, OpenAsk>>();
-  const byBox = new Map<string, Set<Session>>();
+  /** by requestId: who asks the same question on several connections waits for the same answer */
+  const open = new Map<string, Map<Session, PendingRequest>>();
+  const byRecipient = new Map<string, Set<Session>>();
   let looking = false;
   const timer = setInterval(() => void look(lookMs), lookMs);
 
-  function present(session: Session, proof: Proof): void {
+  function present(session: Session, presentedToken: PresentedToken): void {
     if (session.left) return;
     // the latest last: an acknowledgement is meant for it
-    session.presented.delete(proof.box);
-    session.presented.set(proof.box, proof);
-    const sessions = byBox.get(proof.box) ?? new Set();
-    byBox.set(proof.box, sessions.add(session));
+    session.presented.delete(presentedToken.recipientId);
+    session.presented.set(presentedToken.recipientId, presentedToken);
+    const sessions = byRecipient.get(presentedToken.recipientId) ?? new Set();
+    byRecipient.set(presentedToken.recipientId, sessions.add(session));
     const [oldest] = session.presented.keys();
     if (session.presented.size > maxTokens && oldest !== undefined) forget(session, oldest);
   }
 
-  function forget(session: Session, box: string): void {
-    session.presented.delete(box);
-    session.vouchedFor.delete(box);
-    const sessions = byBox.get(box);
+  function forget(session: Session, recipientId: string): void {
+    session.presented.delete(recipientId);
+    session.verified.delete(recipientId);
+    const sessions = byRecipient.get(recipientId);
     sessions?.delete(session);
-    if (sessions?.size === 0) byBox.delete(box);
+    if (sessions?.size === 0) byRecipient.delete(recipientId);
   }
 
   function deliver(reply: SealedReply): void {
     // who asked with this token himself gets an answer of his own, in the form and with the id that he asked for
-    const listening = [...(byBox.get(reply.box) ?? [])].filter(
-      (session) => session.subscribed && session.lastHeard !== reply.askId && !waitsFor(session, reply.box),
+    const listening = [...(byRecipient.get(reply.recipientId) ?? [])].filter(
+      (session) =>
+        session.subscribed && session.lastReplyTo !== reply.requestId && !waitsFor(session, reply.recipientId),
     );
     for (const session of listening) copy(session, reply);
-    for (const [session, ask] of open.get(reply.askId) ?? [])
-      if (ask.proof.box === reply.box && !ask.answered) void answerAsker(session, ask, reply);
+    for (const [session, pending] of open.get(reply.requestId) ?? [])
+      if (pending.token.recipientId === reply.recipientId && !pending.answered)
+        void answerAsker(session, pending, reply);
   }
 
-  async function answerAsker(session: Session, ask: OpenAsk, reply: SealedReply): Promise<void> {
-    const answer = openAnswer(ask.proof.keys, reply.box, reply.sealed);
+  async function answerAsker(session: Session, pending: PendingRequest, reply: SealedReply): Promise<void> {
+    const answer = openAnswer(pending.token.keys, reply.recipientId, reply.sealed);
     if (answer === undefined) {
-      log.warn({ serial: session.serial, askId: ask.askId }, 'an answer does not open with the token that asked');
-      withdraw(session, ask.askId);
+      log.warn(
+        { serial: session.serial, requestId: pending.requestId },
+        'an answer does not open with the token that asked',
+      );
+      withdraw(session, pending.requestId);
       return;
     }
-    ask.answered = true;
+    pending.answered = true;
     const outcome = outcomeOf(answer);
-    if (outcome === 'right') vouchFor(session, ask.proof.box);
+    if (outcome === 'right') markVerified(session, pending.token.recipientId);
     // what a guess costs is booked before its outcome is heard: neither a device that turned out to be right, nor who
     // guesses again at once, is treated by what was so before
-    await ask.settle?.(outcome);
-    if (session.asks.get(ask.askId) !== ask) return;
-    withdraw(session, ask.askId);
-    session.lastHeard = ask.askId;
-    send(session, answer, ask.form);
+    await pending.settle?.(outcome);
+    if (session.pending.get(pending.requestId) !== pending) return;
+    withdraw(session, pending.requestId);
+    session.lastReplyTo = pending.requestId;
+    send(session, answer, pending.form);
   }
 
-  function waitsFor(session: Session, box: string): boolean {
-    return [...session.asks.values()].some((ask) => ask.proof.box === box);
+  function waitsFor(session: Session, recipientId: string): boolean {
+    return [...session.pending.values()].some((pending) => pending.token.recipientId === recipientId);
   }
 
   /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */
   function copy(session: Session, reply: SealedReply): void {
-    const proof = session.presented.get(reply.box);
-    const answer = proof && openAnswer(proof.keys, reply.box, reply.sealed);
+    const presentedToken = session.presented.get(reply.recipientId);
+    const answer = presentedToken && openAnswer(presentedToken.keys, reply.recipientId, reply.sealed);
     if (answer === undefined || !('accepted' in answer)) return;
-    session.lastHeard = reply.askId;
+    session.lastReplyTo = reply.requestId;
     send(session, answer, { format: 'pem', encoding: session.encoding });
   }
 
@@ -98,20 +103,23 @@ export function createDesk(options: {
       .catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
   }
 
-  function enlist(session: Session, ask: OpenAsk): void {
+  function enlist(session: Session, pending: PendingRequest): void {
     if (session.left) {
-      void ask.settle?.('unknown');
+      void pending.settle?.('unknown');
       return;
     }
-    open.set(ask.askId, (open.get(ask.askId) ?? new Map<Session, OpenAsk>()).set(session, ask));
-    session.asks.set(ask.askId, ask);
+    open.set(
+      pending.requestId,
+      (open.get(pending.requestId) ?? new Map<Session, PendingRequest>()).set(session, pending),
+    );
+    session.pending.set(pending.requestId, pending);
   }
 
-  function withdraw(session: Session, askId: string): void {
-    const waiting = open.get(askId);
+  function withdraw(session: Session, requestId: string): void {
+    const waiting = open.get(requestId);
     waiting?.delete(session);
-    if (waiting?.size === 0) open.delete(askId);
-    session.asks.delete(askId);
+    if (waiting?.size === 0) open.delete(requestId);
+    session.pending.delete(requestId);
   }
 
   /** Looks for answers whose announcement may have been missed. */
@@ -121,7 +129,7 @@ export function createDesk(options: {
     try {
       const due = [...open]
         .filter(([, waiting]) => [...waiting.values()].some(({ since }) => now() - since >= olderThanMs))
-        .map(([askId]) => askId);
+        .map(([requestId]) => requestId);
       for (let start = 0; start < due.length; start += batch)
         for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
     } catch (err) {
@@ -135,24 +143,24 @@ export function createDesk(options: {
     start: () => feed.listen(deliver, () => void look(0)),
     present,
     /** The answer to this question is owed to this connection from now on. */
-    open(session: Session, ask: OpenAsk): void {
-      present(session, ask.proof);
-      enlist(session, ask);
+    open(session: Session, pending: PendingRequest): void {
+      present(session, pending.token);
+      enlist(session, pending);
     },
     /** The same question waits already, under another id: its answer is this one's. */
-    join(session: Session, ask: OpenAsk, askId: string): void {
-      withdraw(session, ask.askId);
-      enlist(session, { ...ask, askId });
+    join(session: Session, pending: PendingRequest, requestId: string): void {
+      withdraw(session, pending.requestId);
+      enlist(session, { ...pending, requestId });
     },
     withdraw,
     /** The connection is gone; its questions are answered to whoever asks them again. */
     leave(session: Session): void {
       session.left = true;
-      for (const [askId, ask] of [...session.asks]) {
-        if (!ask.answered) void ask.settle?.('unknown');
-        withdraw(session, askId);
+      for (const [requestId, pending] of [...session.pending]) {
+        if (!pending.answered) void pending.settle?.('unknown');
+        withdraw(session, requestId);
       }
-      for (const box of [...session.presented.keys()]) forget(session, box);
+      for (const recipientId of [...session.presented.keys()]) forget(session, recipientId);
     },
     close(): void {
       clearInterval(timer);
@@ -161,11 +169,11 @@ export function createDesk(options: {
 }
 
 /** What an answer says of the token. Where AWS is away, it may not have been looked at. */
-function outcomeOf(answer: Answer): GuessOutcome {
+function outcomeOf(answer: Answer): TokenAttemptOutcome {
   if ('accepted' in answer) return 'right';
   const { code } = answer.rejected;
   if (code === 'InvalidToken') return 'wrong';
   return code === 'UpstreamUnavailable' ? 'unknown' : 'right';
 }
 
-export type Desk = ReturnType<typeof createDesk>;
+export type PendingReplies = ReturnType<typeof createPendingReplies>;

@@ -9,7 +9,7 @@ import type { Audit } from '../runtime/audit.ts';
 const [perSecond, perDay, summaryMs] = [10, 5000, 60_000];
 
 /** Records what the broker itself refuses. */
-export function createRefusalRecord(audit: Audit, now: () => number) {
+export function createRefusalAudit(audit: Audit, now: () => number) {
   const inSecond = createBudget(perSecond, 1000);
   const inDay = createBudget(perDay, 86_400_000);
   let beyond: Partial<Record<string, number>> = {};
@@ -40,7 +40,7 @@ export function createRefusalRecord(audit: Audit, now: () => number) {
   };
 }
 
-export type RefusalRecord = ReturnType<typeof createRefusalRecord>;
+export type RefusalAudit = ReturnType<typeof createRefusalAudit>;
 
 /** Answers whether one more fits into the present stretch of `ms`. */
 function createBudget(most: number, ms: number): (time: number) => boolean {

@@ -13,17 +13,23 @@ import type { KeyPair } from '../sealing/hpke.ts';
 /** What the broker knows by itself of the devices of its site. */
 export type Roster = {
   /** Whether this is the serial's token. False, too, for a device that was enrolled a moment ago. */
-  fits(serial: string, tokenHash: string): boolean;
+  matchesToken(serial: string, tokenHash: string): boolean;
   /** The device's keys, where they were sealed to this gateway. Costs 0.1 ms, whether there are any or not. */
   keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined;
   /** Somebody guesses at this serial, or has the right token and is not known yet: sees to it that he is, some seconds later. */
-  inquire(serial: string): void;
+  requestLookup(serial: string): void;
   size(): number;
   close(): void;
 };
 
 /** Knows nobody. */
-export const noRoster: Roster = { fits: () => false, keysOf: () => undefined, inquire() {}, size: () => 0, close() {} };
+export const noRoster: Roster = {
+  matchesToken: () => false,
+  keysOf: () => undefined,
+  requestLookup() {},
+  size: () => 0,
+  close() {},
+};
 
 /** How often a broker introduces itself again, in milliseconds: who does not is taken for gone, see `introducedMs`. */
 const usualAgainMs = 3_600_000;
@@ -54,9 +60,9 @@ export async function openRoster(
   let closed = false;
   let inquiredAt = 0;
 
-  const introduce = () => feed.introduce({ ...gateway, at: now() });
+  const announceGateway = () => feed.announceGateway({ ...gateway, at: now() });
   const introduceAgain = () =>
-    void introduce().catch((err: unknown) =>
+    void announceGateway().catch((err: unknown) =>
       log.warn({ err }, 'this gateway could not introduce itself; it tries again'),
     );
 
@@ -119,7 +125,7 @@ export async function openRoster(
     },
   );
   listening = true;
-  await introduce();
+  await announceGateway();
   const timer = setInterval(introduceAgain, againMs);
   timer.unref();
   await readAlone();
@@ -132,7 +138,7 @@ export async function openRoster(
   const decoy = decoys.get(decoySerial) ?? '';
 
   return {
-    fits(serial, tokenHash) {
+    matchesToken(serial, tokenHash) {
       const entry = entries.get(serial);
       return entry !== undefined && `${hashPrefix}${hashOf(entry)}` === tokenHash;
     },
@@ -144,11 +150,13 @@ export async function openRoster(
       const keys = openDeviceKeys(pair, name, tokenHash, Buffer.from(text.slice(hashBytes), 'latin1'));
       return has && keys !== undefined ? { tokenHash, keys } : undefined;
     },
-    inquire(serial) {
+    requestLookup(serial) {
       const now = Date.now();
       if (now - inquiredAt < inquiryMs) return;
       inquiredAt = now;
-      feed.inquire(serial).catch((err: unknown) => log.debug({ err, serial }, 'could not inquire after a serial'));
+      feed
+        .requestLookup(serial)
+        .catch((err: unknown) => log.debug({ err, serial }, 'could not inquire after a serial'));
     },
     size: () => entries.size,
     close() {

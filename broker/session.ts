@@ -1,25 +1,25 @@
 import type { ReplyForm } from '../protocol/cvm/reply.ts';
 import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
-import { boxOf } from '../queue/provisioning-request.ts';
-import type { GuessOutcome } from '../queue/token-attempts.ts';
+import { recipientIdOf } from '../queue/provisioning-request.ts';
+import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
-import type { PskProof } from './listener/psk.ts';
+import type { PskIdentity } from './listener/psk.ts';
 
 /** A token as a connection presented it: its hash and what opens the answers sealed to it. The token itself is not kept. */
-export type Proof = { readonly tokenHash: string; readonly box: string; readonly keys: ReplyKeys };
+export type PresentedToken = { readonly tokenHash: string; readonly recipientId: string; readonly keys: ReplyKeys };
 
 /** A question of this connection that waits for its answer. */
-export type OpenAsk = {
-  readonly askId: string;
-  readonly proof: Proof;
+export type PendingRequest = {
+  readonly requestId: string;
+  readonly token: PresentedToken;
   /** `questionOf` the request */
-  readonly question: string;
+  readonly requestKey: string;
   /** how the latest of them wants its answer */
   form: ReplyForm;
   readonly since: number;
   /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer. Never rejects */
-  settle?(outcome: GuessOutcome): Promise<void>;
+  settle?(outcome: TokenAttemptOutcome): Promise<void>;
   /** its answer is here, and about to be sent; an answer may be announced twice */
   answered?: boolean;
 };
@@ -31,23 +31,23 @@ export type Session = {
   /** the one serial that this connection speaks for: the first that it named */
   serial: string | undefined;
   /** from the TLS handshake or the CONNECT password */
-  proof: Proof | undefined;
+  connectToken: PresentedToken | undefined;
   subscribed: boolean;
   /** its connection is gone: nothing is owed to it, and nothing may hold it */
   left: boolean;
   /** messages that are being taken in */
   underWay: number;
-  readonly asks: Map<string, OpenAsk>;
+  readonly pending: Map<string, PendingRequest>;
   /** what this connection presented so far, by box, oldest first */
-  readonly presented: Map<string, Proof>;
-  /** the boxes of those that are known to be right; `vouchFor` adds to them */
-  readonly vouchedFor: Set<string>;
+  readonly presented: Map<string, PresentedToken>;
+  /** the boxes of those that are known to be right; `markVerified` adds to them */
+  readonly verified: Set<string>;
   /** says that this connection has proved a token */
-  proven(): void;
+  onVerified(): void;
   /** of what it published last: an answer that belongs to no question of its own is written like that */
   encoding: Encoding;
-  /** the askId of the latest answer that was sent to it, whoever asked */
-  lastHeard: string | undefined;
+  /** the requestId of the latest answer that was sent to it, whoever asked */
+  lastReplyTo: string | undefined;
   /** payloads that we are sending to it: nothing else may be forwarded */
   readonly sending: WeakSet<object>;
   /** sends a reply to this connection alone; resolves when it is written */
@@ -57,22 +57,22 @@ export type Session = {
 export function createSession(
   remoteAddress: string | undefined,
   write: (topic: string, payload: Buffer) => Promise<void>,
-  proven: () => void = () => {},
+  onVerified: () => void = () => {},
 ): Session {
   const sending = new WeakSet<object>();
   return {
     remoteAddress,
     serial: undefined,
-    proof: undefined,
+    connectToken: undefined,
     subscribed: false,
     left: false,
     underWay: 0,
-    asks: new Map(),
+    pending: new Map(),
     presented: new Map(),
-    vouchedFor: new Set(),
-    proven,
+    verified: new Set(),
+    onVerified,
     encoding: 'json',
-    lastHeard: undefined,
+    lastReplyTo: undefined,
     sending,
     send(topic, payload) {
       sending.add(payload);
@@ -82,19 +82,19 @@ export function createSession(
 }
 
 /** Turns a token into what is kept of it. Costs 0.1 ms, so a connection that repeats its token is not charged twice. */
-export function prove(session: Session, serial: string, token: string): Proof {
+export function presentToken(session: Session, serial: string, token: string): PresentedToken {
   const tokenHash = hashToken(token);
-  const box = boxOf(serial, tokenHash);
-  return session.presented.get(box) ?? { tokenHash, box, keys: deriveReplyKeys(serial, token) };
+  const recipientId = recipientIdOf(serial, tokenHash);
+  return session.presented.get(recipientId) ?? { tokenHash, recipientId, keys: deriveReplyKeys(serial, token) };
 }
 
 /** This token is known to be right: whoever presented it is a device of this site. */
-export function vouchFor(session: Session, box: string): void {
-  session.vouchedFor.add(box);
-  session.proven();
+export function markVerified(session: Session, recipientId: string): void {
+  session.verified.add(recipientId);
+  session.onVerified();
 }
 
 /** What a TLS handshake by pre-shared key has proven: the token is known to be right, without having been seen. */
-export function proofOf({ serial, tokenHash, keys }: PskProof): Proof {
-  return { tokenHash, box: boxOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
+export function tokenOfHandshake({ serial, tokenHash, keys }: PskIdentity): PresentedToken {
+  return { tokenHash, recipientId: recipientIdOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
 }

@@ -1,7 +1,7 @@
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { Collaborators } from '../app/app.ts';
+import type { App } from '../app/app.ts';
 import { startAwsLocal } from '../aws-local/main.ts';
 import { localAwsFile } from './environment.ts';
 import { serve } from './program.ts';
@@ -9,11 +9,11 @@ import { serve } from './program.ts';
 export function awsLocalCommand(): Command {
   return new Command('aws-local')
     .description('the stand-in for AWS IoT Core and DynamoDB by itself, for development and tests')
-    .action(() => serve((with_) => runAwsLocal(with_, with_.settings.listen)));
+    .action(() => serve((app) => runAwsLocal(app, app.settings.listen)));
 }
 
 /** Starts the stand-in and notes in the data folder where it is, so that other commands find it. */
-export async function runAwsLocal({ settings, log, lifecycle }: Collaborators, host: string) {
+export async function runAwsLocal({ settings, log, lifecycle }: App, host: string) {
   const { httpPort, mqttPort, quotas, keyPool } = settings.awsLocal;
   const local = await startAwsLocal({
     dataDir: join(settings.dataDir, 'aws-local'),

@@ -60,11 +60,11 @@ program.addCommand(upCommand());
 program
   .command('broker')
   .description('the MQTT broker that devices talk to (needs REDIS_URL)')
-  .action(() => serve((with_) => runBroker(with_, needRedis(with_.settings))));
+  .action(() => serve((app) => runBroker(app, needRedis(app.settings))));
 program
   .command('worker')
   .description('takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)')
-  .action(() => serve((with_) => runWorker(with_, needRedis(with_.settings))));
+  .action(() => serve((app) => runWorker(app, needRedis(app.settings))));
 program.addCommand(
   devicesCommand({
     registry: async () => table().registry,

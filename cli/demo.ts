@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
-import { type Collaborators, connectTable, keepAudit, type Table } from '../app/app.ts';
+import { type App, connectTable, keepAudit, type Table } from '../app/app.ts';
 import { enrolment } from '../operator/enrolment.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { makeToken } from '../protocol/token.ts';
@@ -11,7 +11,7 @@ import type { TlsMaterial } from '../site-tls/material.ts';
 import type { LocalAws } from './environment.ts';
 
 export type Demo = {
-  readonly with_: Collaborators;
+  readonly app: App;
   say(line: string): void;
   readonly port: number;
   readonly tls: TlsMaterial;
@@ -34,7 +34,7 @@ const patienceMs = 60_000;
 /** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const table = connectTable(demo.with_, 'operator');
+  const table = connectTable(demo.app, 'operator');
   const { registry } = table;
   const earlier = await countDevices(registry);
   say(
@@ -65,15 +65,15 @@ async function countDevices(registry: Registry) {
   return count;
 }
 
-async function enrol({ with_ }: Demo, { registry, gateways, changes }: Table) {
+async function enrol({ app }: Demo, { registry, gateways, changes }: Table) {
   const [serial, token] = [`demo-${randomBytes(3).toString('hex')}`, makeToken()];
   const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
   if (!(await registry.enrol(enrolment(serial, token, {}, known))))
     throw new Error(`serial ${serial} is enrolled already`);
   await changes.announce([serial]);
-  const trail = keepAudit(with_, 'cvm');
+  const trail = keepAudit(app, 'cvm');
   trail.record('enrolled', { serial });
-  with_.log.info({ serial }, 'enrolled');
+  app.log.info({ serial }, 'enrolled');
   return { serial, token };
 }
 
@@ -140,7 +140,7 @@ async function connectToAws(
 }
 
 async function invitation(
-  { with_, port, tls }: Demo,
+  { app, port, tls }: Demo,
   { serial, token }: { serial: string; token: string },
 ): Promise<string> {
   const ca = tls.caFile === undefined ? '' : ` --cafile ${relative(process.cwd(), tls.caFile)}`;
@@ -151,7 +151,7 @@ A second device is enrolled. Be that device yourself (mosquitto_rr is in Debian'
     -t ${requestTopic(serial)} -e ${replyTopic(serial)} \\
     -m '{"token":"${token}"}'
 
-Log: ${relative(process.cwd(), join(with_.settings.dataDir, 'gateway.log'))}. Enrol more in another terminal: npm run --silent cvm -- devices add MY-SERIAL
+Log: ${relative(process.cwd(), join(app.settings.dataDir, 'gateway.log'))}. Enrol more in another terminal: npm run --silent cvm -- devices add MY-SERIAL
 The gateway stays up; Ctrl-C ends it.`;
 }
 

@@ -212,7 +212,7 @@ const recording = (event: string, { serial }: Device, context: DevicesContext, r
 
 /** What of a row is shown: everything but the token's hash and sealed keys, which are nobody's business. */
 function visible(device: Device): Record<string, unknown> {
-  const { serial, applyState, certificateId, previousCertificateId, condemned, creates, removal } = device;
+  const { serial, applyState, certificateId, previousCertificateId, pendingDeletion, createIntents, removal } = device;
   const time = (ms: number | undefined) => (ms === undefined || ms === 0 ? undefined : new Date(ms).toISOString());
   const all = {
     serial,
@@ -222,8 +222,8 @@ function visible(device: Device): Record<string, unknown> {
     // the one that works until a reissued device has its new one
     previousCertificateId,
     // to be deleted, by the next attempt or the sweeper
-    condemned,
-    createCallsWithoutAnswer: creates === undefined ? undefined : Object.keys(creates).length,
+    pendingDeletion,
+    createCallsWithoutAnswer: createIntents === undefined ? undefined : Object.keys(createIntents).length,
     enrolledAt: time(device.enrolledAt),
     requestedAt: time(device.requestedAt),
     issuedAt: time(device.issuedAt),

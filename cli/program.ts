@@ -1,5 +1,5 @@
 import { type Command, CommanderError } from 'commander';
-import type { Collaborators } from '../app/app.ts';
+import type { App } from '../app/app.ts';
 import { createLifecycle } from '../runtime/lifecycle.ts';
 import { createLog, type Log } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
@@ -19,33 +19,30 @@ export function readSettings(): Settings {
   return loadSettings(process.env);
 }
 
-export function collaborators(
-  settings: Settings = readSettings(),
-  log: Log = createLog(settings.logLevel),
-): Collaborators {
+export function collaborators(settings: Settings = readSettings(), log: Log = createLog(settings.logLevel)): App {
   return { settings, log, lifecycle: createLifecycle(log) };
 }
 
 /** Runs a part until a signal, then closes what it started. */
-export async function serve(start: (with_: Collaborators) => Promise<unknown>): Promise<void> {
-  const with_ = collaborators();
-  const { log, lifecycle } = with_;
+export async function serve(start: (app: App) => Promise<unknown>): Promise<void> {
+  const app = collaborators();
+  const { log, lifecycle } = app;
   const signal = lifecycle.untilSignal();
   try {
-    await start(with_);
+    await start(app);
     log.info({ signal: await signal }, 'closing');
   } finally {
     await lifecycle.close();
   }
 }
 
-let shared: Collaborators | undefined;
+let shared: App | undefined;
 
 /**
  * What a command that does one thing and ends works with; `main` closes it. Such a command prints its own outcome, so
  * the log is quiet unless LOG_LEVEL asks for more.
  */
-export function forOneCommand(): Collaborators {
+export function forOneCommand(): App {
   if (shared === undefined) {
     const settings = readSettings();
     shared = collaborators(settings, createLog(process.env.LOG_LEVEL ? settings.logLevel : 'warn'));

@@ -4,7 +4,7 @@ import type { Registry } from '../registry/registry.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Audit } from '../runtime/audit.ts';
 import type { Settings } from '../runtime/settings.ts';
-import { markOf } from '../worker/ec-key.ts';
+import { ownerTagOf } from '../worker/ec-key.ts';
 import { type Finding, type SweepSummary, sweep } from '../worker/sweep.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
@@ -43,7 +43,7 @@ async function run(context: SweepContext, options: Options): Promise<void> {
       sweep({
         registry,
         issuer: context.issuer(options.rate),
-        mark: markOf(table),
+        ownerTag: ownerTagOf(table),
         graceMs: options.grace ?? set.graceMs,
         dryRun,
         now: context.now,

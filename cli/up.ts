@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { pino } from 'pino';
-import { type Collaborators, runBroker, runWorker } from '../app/app.ts';
+import { type App, runBroker, runWorker } from '../app/app.ts';
 import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings } from '../runtime/settings.ts';
@@ -33,40 +33,40 @@ async function up(options: Options): Promise<void> {
   const log = options.demo
     ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 }))
     : createLog(settings.logLevel);
-  const with_ = collaborators(settings, log);
-  const signal = with_.lifecycle.untilSignal();
+  const app = collaborators(settings, log);
+  const signal = app.lifecycle.untilSignal();
   const say = options.demo ? (line: string) => console.log(line) : () => {};
   try {
-    const demo = await startAll(with_, say);
+    const demo = await startAll(app, say);
     if (options.demo) await runDemo(demo, options.once ?? false);
     if (options.once) return;
     log.info({ signal: await signal }, 'closing');
     say('\nClosing. The data stays; start again to go on with it.');
   } finally {
-    await with_.lifecycle.close();
+    await app.lifecycle.close();
   }
 }
 
-async function startAll(first: Collaborators, say: (line: string) => void): Promise<Demo> {
+async function startAll(first: App, say: (line: string) => void): Promise<Demo> {
   say('Starting the gateway.\n');
   const redisUrl = first.settings.redisUrl ?? (await embedRedis(first, say));
   const local = awsIsConfigured(process.env) ? undefined : await embedAws(first, say);
   // the stand-in's address reaches everybody through the SDK's own variables
-  const with_: Collaborators = { ...first, settings: loadSettings(process.env) };
-  if (local !== undefined) await setupAws(with_.settings);
-  await runWorker(with_, redisUrl);
-  say(`  worker    vends certificates, ${with_.settings.workerConcurrency} at a time`);
-  const { broker, tls } = await runBroker(with_, redisUrl);
-  say(`  broker    mqtts://${with_.settings.machineName}:${broker.port}`);
+  const app: App = { ...first, settings: loadSettings(process.env) };
+  if (local !== undefined) await setupAws(app.settings);
+  await runWorker(app, redisUrl);
+  say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
+  const { broker, tls } = await runBroker(app, redisUrl);
+  say(`  broker    mqtts://${app.settings.machineName}:${broker.port}`);
   say(
     `  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`,
   );
   say(`            fingerprint ${tls.fingerprint}`);
   say(`            SPKI pin    ${tls.spkiPin}`);
-  return { with_, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
+  return { app, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
 }
 
-async function embedRedis({ settings, log, lifecycle }: Collaborators, say: (line: string) => void): Promise<string> {
+async function embedRedis({ settings, log, lifecycle }: App, say: (line: string) => void): Promise<string> {
   const found = await ensureCommand('redis-server', { write: (line) => console.error(line) });
   if (!found.ok)
     throw new UsageError(
@@ -77,8 +77,8 @@ async function embedRedis({ settings, log, lifecycle }: Collaborators, say: (lin
   return redis.url;
 }
 
-async function embedAws(with_: Collaborators, say: (line: string) => void): Promise<LocalAws> {
-  const local = await runAwsLocal(with_, '127.0.0.1');
+async function embedAws(app: App, say: (line: string) => void): Promise<LocalAws> {
+  const local = await runAwsLocal(app, '127.0.0.1');
   useLocalAws(process.env, local);
   say(`  AWS       no account configured: local stand-in for IoT Core and DynamoDB at ${local.httpUrl},`);
   say(`            its MQTT data plane at mqtts://localhost:${local.mqttPort}`);

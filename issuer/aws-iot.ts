@@ -25,14 +25,14 @@ import { gone, nameOf, translated, unless } from './aws-errors.ts';
 import type { IamRole } from './iam-policy.ts';
 import {
   type Certificate,
+  type CertificateAttachment,
+  type CertificateDescription,
   type CertificateStatus,
+  type CertificateSummary,
   CsrRefused,
   clockSkewMs,
-  type Identity,
-  type Inspected,
   type Issuer,
   type KeySource,
-  type Listed,
 } from './issuer.ts';
 
 /** How long to wait, in milliseconds. */
@@ -89,7 +89,7 @@ export function createAwsIssuer({
   // creating a certificate is not idempotent, and the SDK repeats by itself what it takes for failed: here it must not
   const creator = new IoTClient({ ...common, maxAttempts: 1 });
   const client = new IoTClient({ ...common, maxAttempts: 3 });
-  if (callsPerSecond !== undefined) pace(client, callsPerSecond);
+  if (callsPerSecond !== undefined) deviceRate(client, callsPerSecond);
   const arns = new Map<string, string>();
   let endpoint: Promise<string> | undefined;
 
@@ -101,7 +101,12 @@ export function createAwsIssuer({
     return must(certificateDescription?.certificateArn, 'DescribeCertificate');
   }
 
-  async function attach({ certificateId, thingName, policyName, thingGroupName }: Identity): Promise<void> {
+  async function attach({
+    certificateId,
+    thingName,
+    policyName,
+    thingGroupName,
+  }: CertificateAttachment): Promise<void> {
     const arn = arns.get(certificateId) ?? (await settled(() => describeArn(certificateId)));
     await together([
       settled(() => client.send(new AttachPolicyCommand({ policyName, target: arn }))),
@@ -116,7 +121,7 @@ export function createAwsIssuer({
     ]);
   }
 
-  async function* list(): AsyncIterable<Listed> {
+  async function* listCertificates(): AsyncIterable<CertificateSummary> {
     let marker: string | undefined;
     do {
       const page = await translated('ListCertificates', () =>
@@ -131,7 +136,7 @@ export function createAwsIssuer({
     } while (marker !== undefined && marker !== '');
   }
 
-  async function inspect(certificateId: string): Promise<Inspected | undefined> {
+  async function describeCertificate(certificateId: string): Promise<CertificateDescription | undefined> {
     const found = await client.send(new DescribeCertificateCommand({ certificateId })).catch(gone);
     const description = found?.certificateDescription;
     if (description === undefined) return undefined;
@@ -145,10 +150,10 @@ export function createAwsIssuer({
     since: number,
     except: readonly string[],
   ): Promise<Certificate | undefined> {
-    for await (const { certificateId, status, createdAt } of list()) {
+    for await (const { certificateId, status, createdAt } of listCertificates()) {
       if (createdAt < since - clockSkewMs) return undefined;
       if (status !== 'inactive' || except.includes(certificateId)) continue;
-      const found = await inspect(certificateId);
+      const found = await describeCertificate(certificateId);
       if (found?.status !== 'inactive' || found.keyDigest !== keyDigest) continue;
       const certificateArn = must(arns.get(certificateId), 'DescribeCertificate');
       return { certificateId, certificateArn, certificatePem: found.certificatePem };
@@ -198,8 +203,8 @@ export function createAwsIssuer({
         await client.send(new UpdateCertificateCommand({ certificateId, newStatus: 'INACTIVE' })).catch(gone);
       }),
     findInactive: (...wanted) => translated('DescribeCertificate', () => findInactive(...wanted)),
-    list,
-    inspect: (certificateId) => translated('DescribeCertificate', () => inspect(certificateId)),
+    listCertificates,
+    describeCertificate: (certificateId) => translated('DescribeCertificate', () => describeCertificate(certificateId)),
     isAttached: (certificateId) =>
       translated('ListAttachedPolicies, ListPrincipalThings', async () => {
         const arn = arns.get(certificateId) ?? (await describeArn(certificateId).catch(gone));
@@ -233,7 +238,7 @@ function statusOf(status: string | undefined): CertificateStatus {
 }
 
 /** Lets a client make so many calls a second of each operation, evenly. */
-function pace(client: IoTClient, callsPerSecond: number): void {
+function deviceRate(client: IoTClient, callsPerSecond: number): void {
   const nextAt = new Map<string, number>();
   client.middlewareStack.add(
     (next, context) => async (args) => {
@@ -247,7 +252,7 @@ function pace(client: IoTClient, callsPerSecond: number): void {
   );
 }
 
-function partsOf(certificatePem: string): Pick<Inspected, 'keyDigest' | 'subject'> {
+function partsOf(certificatePem: string): Pick<CertificateDescription, 'keyDigest' | 'subject'> {
   const certificate = new X509Certificate(certificatePem);
   const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
   const subject = Object.fromEntries(

@@ -10,7 +10,7 @@ export type Certificate = {
 /** `rsa`: the issuer makes an RSA-2048 key pair. */
 export type KeySource = { readonly csrPem: string } | 'rsa';
 
-export type Identity = {
+export type CertificateAttachment = {
   readonly certificateId: string;
   readonly thingName: string;
   readonly policyName: string;
@@ -21,7 +21,7 @@ export type Identity = {
 export type CertificateStatus = 'active' | 'inactive' | 'other';
 
 /** A line of the issuer's list of certificates. */
-export type Listed = {
+export type CertificateSummary = {
   readonly certificateId: string;
   readonly status: CertificateStatus;
   /** epoch milliseconds, by the issuer's clock */
@@ -29,7 +29,7 @@ export type Listed = {
 };
 
 /** What only a look at the certificate itself shows. */
-export type Inspected = {
+export type CertificateDescription = {
   readonly certificateId: string;
   readonly status: CertificateStatus;
   readonly certificatePem: string;
@@ -106,7 +106,7 @@ export interface Issuer {
   /** The thing of a device exists afterwards. */
   ensureThing(name: string, thingTypeName?: string): Promise<void>;
   /** Ties certificate to thing (exclusively) and policy, and the thing to its group. */
-  attach(identity: Identity): Promise<void>;
+  attach(identity: CertificateAttachment): Promise<void>;
   activate(certificateId: string): Promise<void>;
   /** Not a revocation: whoever may activate can undo it. One that is not there is inactive already. */
   deactivate(certificateId: string): Promise<void>;
@@ -114,9 +114,9 @@ export interface Issuer {
   /** The thing is gone afterwards. */
   removeThing(name: string): Promise<void>;
   /** All certificates of the account, newest first, page by page. */
-  list(): AsyncIterable<Listed>;
+  listCertificates(): AsyncIterable<CertificateSummary>;
   /** One certificate; undefined when it is not there. */
-  inspect(certificateId: string): Promise<Inspected | undefined>;
+  describeCertificate(certificateId: string): Promise<CertificateDescription | undefined>;
   /** Whether the certificate is tied to any thing or policy. */
   isAttached(certificateId: string): Promise<boolean>;
   /** The host name that devices connect to; asked once, then remembered. */

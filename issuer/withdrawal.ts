@@ -1,16 +1,16 @@
 import type { Device, Registry } from '../registry/registry.ts';
 import type { Issuer } from './issuer.ts';
 
-type Parts = { readonly registry: Registry; readonly issuer: Issuer };
+type WithdrawalDeps = { readonly registry: Registry; readonly issuer: Issuer };
 
-/** Deletes what the row has condemned, and notes that it is gone. Safe to repeat, and for several at once. */
-export async function withdrawCondemned(
-  { serial, condemned = [] }: Pick<Device, 'serial' | 'condemned'>,
-  { registry, issuer }: Parts,
+/** Deletes what the row has marked for deletion, and notes that it is gone. Safe to repeat, and for several at once. */
+export async function deletePending(
+  { serial, pendingDeletion = [] }: Pick<Device, 'serial' | 'pendingDeletion'>,
+  { registry, issuer }: WithdrawalDeps,
 ): Promise<void> {
-  for (const certificateId of condemned) {
+  for (const certificateId of pendingDeletion) {
     await issuer.withdraw(certificateId);
-    await registry.absolve(serial, certificateId);
+    await registry.confirmDeleted(serial, certificateId);
   }
 }
 
@@ -19,21 +19,25 @@ export async function withdrawCondemned(
  * more. Condemned first: another attempt may have adopted it, and then it stays.
  * @returns whether it is deleted
  */
-export async function abandon(serial: string, certificateId: string, parts: Parts): Promise<boolean> {
-  const verdict = await parts.registry.condemn(serial, certificateId);
+export async function abandonCertificate(
+  serial: string,
+  certificateId: string,
+  parts: WithdrawalDeps,
+): Promise<boolean> {
+  const verdict = await parts.registry.markForDeletion(serial, certificateId);
   if (verdict === 'in-use') {
     const row = await parts.registry.find(serial);
     if (row?.applyState === -2) await parts.issuer.deactivate(certificateId);
     return false;
   }
-  if (verdict === 'condemned') await withdrawCondemned({ serial, condemned: [certificateId] }, parts);
+  if (verdict === 'marked') await deletePending({ serial, pendingDeletion: [certificateId] }, parts);
   else await parts.issuer.withdraw(certificateId);
   return true;
 }
 
 /** The rest of a removal that was decided. */
-export async function finishRemoval(device: Device, { registry, issuer }: Parts): Promise<'done' | 'waits'> {
-  await withdrawCondemned(device, { registry, issuer });
+export async function finishRemoval(device: Device, { registry, issuer }: WithdrawalDeps): Promise<'done' | 'waits'> {
+  await deletePending(device, { registry, issuer });
   if (device.removal === 'with-thing') await issuer.removeThing(device.serial);
   return (await registry.remove(device)) ? 'done' : 'waits';
 }

@@ -1,5 +1,5 @@
 import type { Issuer } from '../issuer/issuer.ts';
-import { finishRemoval, withdrawCondemned } from '../issuer/withdrawal.ts';
+import { deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import type { Device, NewToken, Registry, Removal } from '../registry/registry.ts';
 
 /**
@@ -7,7 +7,7 @@ import type { Device, NewToken, Registry, Removal } from '../registry/registry.t
  * under way can write any more; what follows may be repeated, and is finished by the sweeper when it is interrupted.
  * `changed`: the row is not as it was read; nothing was done.
  */
-type Parts = {
+type DecisionDeps = {
   readonly registry: Registry;
   issuer(): Promise<Issuer>;
   /** called as soon as it is decided, whatever becomes of the rest: what is decided is to be on record */
@@ -18,17 +18,17 @@ type Parts = {
 export async function reissue(
   device: Device,
   token: NewToken,
-  { registry, issuer, decided }: Parts,
+  { registry, issuer, decided }: DecisionDeps,
 ): Promise<'done' | 'changed'> {
   if (!(await registry.reissue(device, token))) return 'changed';
   decided?.();
   const row = await registry.find(device.serial);
-  if (row?.condemned !== undefined) await withdrawCondemned(row, { registry, issuer: await issuer() });
+  if (row?.pendingDeletion !== undefined) await deletePending(row, { registry, issuer: await issuer() });
   return 'done';
 }
 
 /** The table first: from then on no attempt can finish. Then the certificates, also when the table said so already. */
-export async function block(device: Device, { registry, issuer, decided }: Parts): Promise<'done' | 'changed'> {
+export async function block(device: Device, { registry, issuer, decided }: DecisionDeps): Promise<'done' | 'changed'> {
   if (device.applyState !== -2 && !(await registry.block(device))) return 'changed';
   decided?.();
   for (const id of [device.certificateId, device.previousCertificateId])
@@ -36,7 +36,10 @@ export async function block(device: Device, { registry, issuer, decided }: Parts
   return 'done';
 }
 
-export async function unblock(device: Device, { registry, issuer, decided }: Parts): Promise<'done' | 'changed'> {
+export async function unblock(
+  device: Device,
+  { registry, issuer, decided }: DecisionDeps,
+): Promise<'done' | 'changed'> {
   if (device.applyState === -2 && !(await registry.unblock(device))) return 'changed';
   decided?.();
   // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
@@ -49,7 +52,7 @@ export async function unblock(device: Device, { registry, issuer, decided }: Par
 export async function remove(
   device: Device,
   removal: Removal,
-  { registry, issuer, decided }: Parts,
+  { registry, issuer, decided }: DecisionDeps,
 ): Promise<'done' | 'changed' | 'waits'> {
   if (device.removal === undefined && !(await registry.retire(device, removal))) return 'changed';
   decided?.();

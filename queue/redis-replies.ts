@@ -3,8 +3,8 @@ import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
 import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
 
 const channel = `${keyPrefix}:replies`;
-const answerKey = (askId: string) => `${keyPrefix}:answer:${askId}`;
-const keptKey = (box: string, certificateId: string) => `${keyPrefix}:kept:${box}:${certificateId}`;
+const answerKey = (requestId: string) => `${keyPrefix}:answer:${requestId}`;
+const keptKey = (recipientId: string, certificateId: string) => `${keyPrefix}:kept:${recipientId}:${certificateId}`;
 
 /** How long the answer to one question waits for a broker that missed its announcement, in milliseconds. */
 const answerMs = 10 * 60_000;
@@ -16,17 +16,17 @@ export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
     async deliver(reply) {
       const text = JSON.stringify(reply);
       // stored first: an announcement that nobody hears must leave the answer behind
-      await redis.set(answerKey(reply.askId), text, 'PX', answerMs);
+      await redis.set(answerKey(reply.requestId), text, 'PX', answerMs);
       await redis.publish(channel, text);
     },
-    async keep(box, certificateId, sealed, windowMs) {
-      await redis.set(keptKey(box, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
+    async keep(recipientId, certificateId, sealed, windowMs) {
+      await redis.set(keptKey(recipientId, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
     },
-    async kept(box, certificateId) {
-      return (await redis.get(keptKey(box, certificateId))) ?? undefined;
+    async kept(recipientId, certificateId) {
+      return (await redis.get(keptKey(recipientId, certificateId))) ?? undefined;
     },
-    async erase(box, certificateId) {
-      await redis.del(keptKey(box, certificateId));
+    async erase(recipientId, certificateId) {
+      await redis.del(keptKey(recipientId, certificateId));
     },
     close: () => disconnectRedis(redis),
   };
@@ -43,9 +43,9 @@ export function createReplyFeed(redisUrl: string, log: Log): ReplyFeed {
       subscriber.on('ready', onResume);
       await subscriber.subscribe(channel);
     },
-    async fetch(askIds) {
-      if (askIds.length === 0) return [];
-      const texts = await reader.mget(askIds.map(answerKey));
+    async fetch(requestIds) {
+      if (requestIds.length === 0) return [];
+      const texts = await reader.mget(requestIds.map(answerKey));
       return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as SealedReply);
     },
     async close() {

@@ -1,7 +1,13 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-import { type Introduction, introducedMs, type RosterEntry, type RosterFeed, type RosterStore } from './roster.ts';
+import {
+  announcementLifetimeMs,
+  type GatewayAnnouncement,
+  type RosterEntry,
+  type RosterFeed,
+  type RosterStore,
+} from './roster.ts';
 
 const rosterKey = `${keyPrefix}:roster`;
 const brokersKey = `${keyPrefix}:roster:brokers`;
@@ -19,14 +25,14 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
   const redis = connectRedis(redisUrl, 'answer-now', log);
   return {
     async gateways(now) {
-      const all = Object.values(await redis.hgetall(brokersKey)).map((text) => JSON.parse(text) as Introduction);
-      const gone = all.filter(({ at }) => at <= now - introducedMs);
+      const all = Object.values(await redis.hgetall(brokersKey)).map((text) => JSON.parse(text) as GatewayAnnouncement);
+      const gone = all.filter(({ at }) => at <= now - announcementLifetimeMs);
       if (gone.length > 0) await redis.hdel(brokersKey, ...gone.map(({ id }) => id));
       return all.filter((introduction) => !gone.includes(introduction));
     },
-    async lead(keeper, leaseMs) {
-      if ((await redis.set(leaderKey, keeper, 'PX', leaseMs, 'NX')) === 'OK') return true;
-      if ((await redis.get(leaderKey)) !== keeper) return false;
+    async lead(rosterSync, leaseMs) {
+      if ((await redis.set(leaderKey, rosterSync, 'PX', leaseMs, 'NX')) === 'OK') return true;
+      if ((await redis.get(leaderKey)) !== rosterSync) return false;
       return (await redis.pexpire(leaderKey, leaseMs)) === 1;
     },
     async position() {
@@ -36,7 +42,7 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
     async setPosition(position) {
       await redis.set(positionKey, JSON.stringify(position));
     },
-    inquiries: () => redis.spop(inquiriesKey, inquiriesAtATime),
+    takeRequestedLookups: () => redis.spop(inquiriesKey, inquiriesAtATime),
     pages: () => pagesOf(redis),
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
@@ -61,11 +67,11 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
   const subscriber = connectRedis(redisUrl, 'wait', log);
   const reader = connectRedis(redisUrl, 'wait', log);
   return {
-    async introduce(introduction) {
+    async announceGateway(introduction) {
       await reader
         .multi()
         .hset(brokersKey, introduction.id, JSON.stringify(introduction))
-        .pexpire(brokersKey, introducedMs)
+        .pexpire(brokersKey, announcementLifetimeMs)
         .exec();
     },
     async listen(onChange, onResume) {
@@ -82,7 +88,7 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
         return text ? [entryOf(serial, text)] : [];
       });
     },
-    async inquire(serial) {
+    async requestLookup(serial) {
       if ((await reader.scard(inquiriesKey)) >= maxInquiries) return;
       await reader.multi().sadd(inquiriesKey, serial).expire(inquiriesKey, inquirySeconds).exec();
     },

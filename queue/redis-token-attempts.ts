@@ -2,9 +2,14 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
-import { boxOf } from './provisioning-request.ts';
+import { recipientIdOf } from './provisioning-request.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-import { defaultGuessLimits, type Guess, type GuessBook, type GuessLimits } from './token-attempts.ts';
+import {
+  defaultTokenAttemptLimits,
+  type TokenAttemptLimiter,
+  type TokenAttemptLimits,
+  type TokenAttemptVerdict,
+} from './token-attempts.ts';
 
 /**
  * Unlike the library's own, a window that ends when nothing was granted for its length: in no stretch of that length are
@@ -24,9 +29,13 @@ type Known = 'wrong' | 'right' | `open ${string}`;
 const asking = 'asking';
 
 /** The guess book in Redis. Every key ends by itself. */
-export function createGuessBook(redisUrl: string, log: Log, limits: Partial<GuessLimits> = {}): GuessBook {
+export function createTokenAttemptLimiter(
+  redisUrl: string,
+  log: Log,
+  limits: Partial<TokenAttemptLimits> = {},
+): TokenAttemptLimiter {
   const { perSerial, serialSeconds, pauseSeconds, wrongPerAddress, maxAddressPauseSeconds, perSecond } = {
-    ...defaultGuessLimits,
+    ...defaultTokenAttemptLimits,
     ...limits,
   };
   // the library defines its script once for each connection
@@ -89,7 +98,7 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
    * Nobody follows through a door that is not open yet: who comes second waits for what is decided of the first.
    * @returns undefined to the one who decides
    */
-  async function lookUp(key: string): Promise<Known | typeof asking | undefined> {
+  async function claimOrRead(key: string): Promise<Known | typeof asking | undefined> {
     for (let patience = 20; patience > 0; patience--) {
       if ((await redis.set(key, asking, 'EX', askingSeconds, 'NX')) === 'OK') return undefined;
       const known = (await redis.get(key)) as Known | typeof asking | null;
@@ -99,7 +108,7 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
     return asking;
   }
 
-  async function punish(address: string): Promise<void> {
+  async function penalizeAddress(address: string): Promise<void> {
     if ((await take(addresses, address)).waitMs === undefined) return;
     // the guesses that were under way when the limit was reached are one transgression
     if ((await pausedMs(`address ${address}`)) > 0) return;
@@ -108,12 +117,12 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
   }
 
   return {
-    async begin({ serial, tokenHash, address, what }): Promise<Guess> {
+    async begin({ serial, tokenHash, address, requestKey }): Promise<TokenAttemptVerdict> {
       // one token, however often and wherever it is tried, is one guess
-      const key = `${keyPrefix}:guess:seen:${boxOf(serial, tokenHash)}`;
+      const key = `${keyPrefix}:guess:seen:${recipientIdOf(serial, tokenHash)}`;
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
-      const open: Known = `open ${createHash('sha256').update(what).digest('base64url')}`;
-      const known = await lookUp(key);
+      const open: Known = `open ${createHash('sha256').update(requestKey).digest('base64url')}`;
+      const known = await claimOrRead(key);
       if (known === 'wrong') return { verdict: 'wrong' };
       if (known === asking) return { verdict: 'wait', seconds: 1 };
 
@@ -130,7 +139,7 @@ export function createGuessBook(redisUrl: string, log: Log, limits: Partial<Gues
             await serials.reward(serial);
             await pauses.delete(`serial ${serial}`);
           }
-          if (outcome !== 'right') await punish(address);
+          if (outcome !== 'right') await penalizeAddress(address);
         },
       };
     },

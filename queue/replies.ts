@@ -1,5 +1,5 @@
-/** A sealed answer on its way. `box` says whose it is, `askId` which question it answers. */
-export type SealedReply = { readonly askId: string; readonly box: string; readonly sealed: string };
+/** A sealed answer on its way. `box` says whose it is, `requestId` which question it answers. */
+export type SealedReply = { readonly requestId: string; readonly recipientId: string; readonly sealed: string };
 
 /**
  * The worker's side. Every method resolves when Redis has stored it. A vend's answer is kept for the replay window, so
@@ -9,10 +9,10 @@ export type SealedReply = { readonly askId: string; readonly box: string; readon
 export interface ReplyStore {
   /** Keeps the answer to a question for a while and announces it to all brokers. */
   deliver(reply: SealedReply): Promise<void>;
-  keep(box: string, certificateId: string, sealed: string, windowMs: number): Promise<void>;
+  keep(recipientId: string, certificateId: string, sealed: string, windowMs: number): Promise<void>;
   /** The sealed answer with this certificate, if it is still there. */
-  kept(box: string, certificateId: string): Promise<string | undefined>;
-  erase(box: string, certificateId: string): Promise<void>;
+  kept(recipientId: string, certificateId: string): Promise<string | undefined>;
+  erase(recipientId: string, certificateId: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -24,6 +24,6 @@ export interface ReplyFeed {
   /** Calls `listener` for every announced answer, and `onResume` whenever announcements may have been missed. */
   listen(listener: (reply: SealedReply) => void, onResume: () => void): Promise<void>;
   /** Of these questions, those that are answered. */
-  fetch(askIds: readonly string[]): Promise<SealedReply[]>;
+  fetch(requestIds: readonly string[]): Promise<SealedReply[]>;
   close(): Promise<void>;
 }

@@ -1,7 +1,13 @@
 import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { type Ack, type Ask, type AskQueue, boxOf, questionOf } from './provisioning-request.ts';
+import {
+  type Acknowledgement,
+  type ProvisioningRequest,
+  type RequestQueue,
+  recipientIdOf,
+  requestKeyOf,
+} from './provisioning-request.ts';
 import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
 
 const queueName = 'asks';
@@ -22,9 +28,9 @@ const lasting: JobsOptions = {
 };
 
 /** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
-export function createAskQueue(redisUrl: string, log: Log): AskQueue {
+export function createRequestQueue(redisUrl: string, log: Log): RequestQueue {
   const connection = connectRedis(redisUrl, 'answer-now', log);
-  const queue = new Queue<Ask | Ack>(queueName, {
+  const queue = new Queue<ProvisioningRequest | Acknowledgement>(queueName, {
     connection,
     prefix: keyPrefix,
     skipVersionCheck: true,
@@ -35,17 +41,19 @@ export function createAskQueue(redisUrl: string, log: Log): AskQueue {
   return {
     // a question waits once, however often it is asked: the line does not grow while AWS is away, and who asks again
     // keeps its place. BullMQ forgets the id as soon as the question is answered.
-    async add(ask) {
-      const job = await queue.add('ask', ask, {
-        jobId: ask.askId,
-        deduplication: { id: questionOf(ask) },
+    async add(request) {
+      const job = await queue.add('ask', request, {
+        jobId: request.requestId,
+        deduplication: { id: requestKeyOf(request) },
         ...lasting,
       });
-      return job.id ?? ask.askId;
+      return job.id ?? request.requestId;
     },
-    async acknowledge(ack) {
-      await queue.add('ack', ack, {
-        deduplication: { id: `ack-${boxOf(ack.serial, ack.tokenHash)}-${ack.certificateId}` },
+    async acknowledge(acknowledgement) {
+      await queue.add('ack', acknowledgement, {
+        deduplication: {
+          id: `ack-${recipientIdOf(acknowledgement.serial, acknowledgement.tokenHash)}-${acknowledgement.certificateId}`,
+        },
         ...lasting,
       });
     },
@@ -59,7 +67,7 @@ export function createAskQueue(redisUrl: string, log: Log): AskQueue {
 /** What became of a question. `again`: it goes back into the line. `slowDown`: the whole line waits. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
-export type AskWorker = {
+export type RequestWorker = {
   readonly name: string /** false when Redis cannot be reached */;
   alive(): Promise<boolean>;
   close(): Promise<void>;
@@ -70,39 +78,43 @@ export type AskWorker = {
  * full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and for as long as it takes.
  * BullMQ delivers at least once: `handle` must bear being called twice.
  */
-export function startAskWorker(options: {
+export function startRequestWorker(options: {
   redisUrl: string;
   concurrency: number;
   log: Log;
-  handle(ask: Ask): Promise<Outcome>;
+  handle(request: ProvisioningRequest): Promise<Outcome>;
   /** it, too, may be called twice */
-  acknowledge(ack: Ack): Promise<void>;
+  acknowledge(acknowledgement: Acknowledgement): Promise<void>;
   random?: () => number;
   /** between two attempts at one question, in milliseconds */
   maxBackoffMs?: number;
-}): AskWorker {
+}): RequestWorker {
   const { redisUrl, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const { maxBackoffMs = usualMaxBackoffMs } = options;
   const connection = connectRedis(redisUrl, 'wait', log);
-  const worker: Worker<Ask | Ack> = new Worker<Ask | Ack>(queueName, (job, lock) => run(job, lock), {
-    connection,
-    prefix: keyPrefix,
-    concurrency,
-    lockDuration,
-    stalledInterval,
-    maxStalledCount: Number.MAX_SAFE_INTEGER,
-    runRetryDelay: 1000,
-    skipVersionCheck: true,
-    settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
-  });
+  const worker: Worker<ProvisioningRequest | Acknowledgement> = new Worker<ProvisioningRequest | Acknowledgement>(
+    queueName,
+    (job, lock) => run(job, lock),
+    {
+      connection,
+      prefix: keyPrefix,
+      concurrency,
+      lockDuration,
+      stalledInterval,
+      maxStalledCount: Number.MAX_SAFE_INTEGER,
+      runRetryDelay: 1000,
+      skipVersionCheck: true,
+      settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
+    },
+  );
   worker.on('error', (err) => log.debug({ err }, 'queue'));
   worker.on('failed', (job, err) =>
-    log.warn({ serial: job?.data.serial, askId: job?.id, err }, 'not answered yet; trying again'),
+    log.warn({ serial: job?.data.serial, requestId: job?.id, err }, 'not answered yet; trying again'),
   );
 
-  async function run(job: Job<Ask | Ack>, lock: string | undefined): Promise<void> {
-    if (job.name === 'ack') return acknowledge(job.data as Ack);
-    const outcome = await handle(job.data as Ask);
+  async function run(job: Job<ProvisioningRequest | Acknowledgement>, lock: string | undefined): Promise<void> {
+    if (job.name === 'ack') return acknowledge(job.data as Acknowledgement);
+    const outcome = await handle(job.data as ProvisioningRequest);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(outcome.slowDown);

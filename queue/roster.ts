@@ -10,10 +10,10 @@ export type RosterEntry = {
 };
 
 /** `at`: epoch milliseconds */
-export type Introduction = GatewayKey & { readonly at: number };
+export type GatewayAnnouncement = GatewayKey & { readonly at: number };
 
 /** A broker that has not introduced itself for so long is gone, or has another key: nobody speaks for it any more. */
-export const introducedMs = 2 * 86_400_000;
+export const announcementLifetimeMs = 2 * 86_400_000;
 
 /**
  * The site's copy of who is enrolled. The worker keeps it in line with the association table; brokers read it, since they
@@ -21,14 +21,14 @@ export const introducedMs = 2 * 86_400_000;
  */
 export interface RosterStore {
   /** The brokers of this site: those that have introduced themselves within `introducedMs`. */
-  gateways(now: number): Promise<Introduction[]>;
+  gateways(now: number): Promise<GatewayAnnouncement[]>;
   /** True for one keeper at a time; asked again within `leaseMs`, the same one keeps it. */
-  lead(keeper: string, leaseMs: number): Promise<boolean>;
+  lead(rosterSync: string, leaseMs: number): Promise<boolean>;
   /** The last announcement of the table that this copy has taken in; undefined when it was never whole. */
   position(): Promise<{ readonly change: number; readonly wholeAt: number } | undefined>;
   setPosition(position: { readonly change: number; readonly wholeAt: number }): Promise<void>;
   /** Some of the serials that brokers have inquired after; they are inquired after no more. */
-  inquiries(): Promise<string[]>;
+  takeRequestedLookups(): Promise<string[]>;
   /** Everybody on the roster, in no order, page by page; some perhaps twice. */
   pages(): AsyncIterable<RosterEntry[]>;
   /** Writes entries, deletes others, and tells the brokers: each batch with what tells of it, or not at all. */
@@ -39,13 +39,13 @@ export interface RosterStore {
 /** The broker's side. What it is told is that entries have changed, so what it missed it finds by reading all again. */
 export interface RosterFeed {
   /** Makes this broker's key known for `introducedMs`, so that devices are enrolled for it. */
-  introduce(introduction: Introduction): Promise<void>;
+  announceGateway(introduction: GatewayAnnouncement): Promise<void>;
   /** Calls `onChange` for entries that were written or are gone, and `onResume` whenever that may have been missed. */
   listen(onChange: (serials: readonly string[]) => void, onResume: () => void): Promise<void>;
   pages(): AsyncIterable<RosterEntry[]>;
   /** Of these serials, those that are on the roster. */
   read(serials: readonly string[]): Promise<RosterEntry[]>;
   /** Wants this serial looked up in the table soon, in case the roster does not know of it yet. Too many are forgotten. */
-  inquire(serial: string): Promise<void>;
+  requestLookup(serial: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -2,7 +2,7 @@
  * Bounds what can be tried at tokens, across all brokers of a site and whatever connections it takes. Only tokens that the
  * broker does not know to be right come here, so that a device with the right one is never held up by those who guess.
  */
-export interface GuessBook {
+export interface TokenAttemptLimiter {
   /**
    * A token that nobody vouches for is about to be evaluated.
    * - `go`: evaluate it, and say what came of it
@@ -12,28 +12,28 @@ export interface GuessBook {
    * The same token again, for the same thing, is the same guess; for something else it is work, and counts as another.
    * @throws when Redis is away
    */
-  begin(guess: Guessed): Promise<Guess>;
+  begin(guess: TokenAttempt): Promise<TokenAttemptVerdict>;
   close(): Promise<void>;
 }
 
-export type Guessed = {
+export type TokenAttempt = {
   readonly serial: string;
   readonly tokenHash: string;
   /** as limits go: an IPv4 address or an IPv6 /64 */
   readonly address: string;
   /** what is asked for with the token: the kind of key, or a CSR */
-  readonly what: string;
+  readonly requestKey: string;
 };
 
 /** What came of a guess; `unknown` when nobody waited for the answer, or it does not say. */
-export type GuessOutcome = 'right' | 'wrong' | 'unknown';
+export type TokenAttemptOutcome = 'right' | 'wrong' | 'unknown';
 
-export type Guess =
-  | { readonly verdict: 'go'; settle(outcome: GuessOutcome): Promise<void> }
+export type TokenAttemptVerdict =
+  | { readonly verdict: 'go'; settle(outcome: TokenAttemptOutcome): Promise<void> }
   | { readonly verdict: 'wrong' }
   | { readonly verdict: 'wait'; readonly seconds: number };
 
-export const defaultGuessLimits = {
+export const defaultTokenAttemptLimits = {
   /** different tokens evaluated for one serial until it has been quiet for `serialSeconds` */
   perSerial: 5,
   serialSeconds: 900,
@@ -46,10 +46,10 @@ export const defaultGuessLimits = {
   perSecond: 100,
 };
 
-export type GuessLimits = typeof defaultGuessLimits;
+export type TokenAttemptLimits = typeof defaultTokenAttemptLimits;
 
 /** Lets everything be evaluated. */
-export const noGuessBook: GuessBook = {
+export const unlimitedTokenAttempts: TokenAttemptLimiter = {
   begin: async () => ({ verdict: 'go', settle: async () => {} }),
   close: async () => {},
 };

@@ -1,5 +1,5 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
-import type { ApplyState, CreateCall, Device, Enrolment, OwnKey, Removal } from './registry.ts';
+import type { ApplyState, CreateIntent, Device, Enrolment, OwnKey, Removal } from './registry.ts';
 
 /** A device as DynamoDB has it: which attribute holds what. */
 export type Item = Record<string, AttributeValue>;
@@ -38,7 +38,7 @@ export function deviceOf(item: Item): Device {
     enrolledAt: Number(item.enrolledAt?.N ?? 0),
     attempt: Number(item.attempt?.N ?? 0),
     ...number('leaseUntil'),
-    ...text('claimant'),
+    ...text('claimant', 'claimedBy'),
     ...text('certId', 'certificateId'),
     ...text('previousCertId', 'previousCertificateId'),
     ...text('keyDigest'),
@@ -52,22 +52,22 @@ export function deviceOf(item: Item): Device {
     ...text('thingGroupName'),
     ...createsOf(item),
     ...ownKeyOf(item),
-    ...(item.condemned?.SS === undefined ? {} : { condemned: item.condemned.SS }),
+    ...(item.condemned?.SS === undefined ? {} : { pendingDeletion: item.condemned.SS }),
     ...(item.deleted?.SS === undefined ? {} : { deleted: item.deleted.SS }),
     ...(item.removal?.S === undefined ? {} : { removal: item.removal.S as Removal }),
   };
 }
 
-export function itemOfCall({ at, keyDigest }: CreateCall): AttributeValue {
+export function itemOfCall({ at, keyDigest }: CreateIntent): AttributeValue {
   return { M: { at: N(at), ...(keyDigest === undefined ? {} : { key: S(keyDigest) }) } };
 }
 
-function createsOf(item: Item): Pick<Device, 'creates'> {
-  const calls = Object.entries(item.creates?.M ?? {}).map(([attempt, call]): [string, CreateCall] => [
+function createsOf(item: Item): Pick<Device, 'createIntents'> {
+  const calls = Object.entries(item.creates?.M ?? {}).map(([attempt, call]): [string, CreateIntent] => [
     attempt,
     { at: Number(call.M?.at?.N ?? 0), ...(call.M?.key?.S === undefined ? {} : { keyDigest: call.M.key.S }) },
   ]);
-  return calls.length === 0 ? {} : { creates: Object.fromEntries(calls) };
+  return calls.length === 0 ? {} : { createIntents: Object.fromEntries(calls) };
 }
 
 export function itemOfOwnKey({ csrPem, keyDigest, sealedKey }: OwnKey): AttributeValue {

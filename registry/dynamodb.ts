@@ -10,8 +10,8 @@ import {
   type UpdateItemCommandInput,
 } from '@aws-sdk/client-dynamodb';
 import { isSerial } from '../protocol/serial.ts';
-import { claimVerdict } from './claim-rules.ts';
-import { held } from './conditional-write.ts';
+import { judgeClaim } from './claim-rules.ts';
+import { conditionHeld } from './conditional-write.ts';
 import { createsLimit, oldestBeyondLimit } from './creates.ts';
 import { deviceOf, type Item, itemOf, itemOfCall, itemOfOwnKey, itemOfSealedKeys, N, S, SS } from './dynamodb-item.ts';
 import type { Device, Registry } from './registry.ts';
@@ -53,31 +53,31 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
 
   /** One conditional write. @returns false when the condition did not hold */
   async function update(serial: string, input: Change): Promise<boolean> {
-    return held(client.send(new UpdateItemCommand({ TableName: table, Key: key(serial), ...input })));
+    return conditionHeld(client.send(new UpdateItemCommand({ TableName: table, Key: key(serial), ...input })));
   }
 
   /** A write about a row as it was read. */
-  function decide(device: Device, { set, remove, condemn, values = {}, names }: Decision): Promise<boolean> {
-    const condemned = (condemn ?? []).filter((id) => id !== undefined);
+  function decide(device: Device, { set, remove, markForDeletion, values = {}, names }: Decision): Promise<boolean> {
+    const pendingDeletion = (markForDeletion ?? []).filter((id) => id !== undefined);
     return update(device.serial, {
       UpdateExpression: updateOf({
         ...(set === undefined ? {} : { set }),
         ...(remove === undefined ? {} : { remove }),
-        add: condemned.length === 0 ? [] : ['condemned :condemned'],
+        add: pendingDeletion.length === 0 ? [] : ['condemned :condemned'],
       }),
       ConditionExpression: asRead(device),
       ...(names === undefined ? {} : { ExpressionAttributeNames: names }),
       ExpressionAttributeValues: {
         ...read(device),
         ...values,
-        ...(condemned.length === 0 ? {} : { ':condemned': SS(condemned) }),
+        ...(pendingDeletion.length === 0 ? {} : { ':condemned': SS(pendingDeletion) }),
       },
     });
   }
 
   return {
     enrol: (enrolment) =>
-      held(
+      conditionHeld(
         client.send(
           new PutItemCommand({
             TableName: table,
@@ -110,7 +110,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
 
     async claim(request) {
       // the SDK repeats a call whose answer was lost: it then takes up its own claim
-      const claimant = request.claimant ?? randomUUID();
+      const claimedBy = request.claimedBy ?? randomUUID();
       try {
         const { Attributes } = await client.send(
           new UpdateItemCommand({
@@ -126,7 +126,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
               ':token': S(request.tokenHash),
               ':now': N(request.now),
               ':lease': N(request.now + request.leaseMs),
-              ':claimant': S(claimant),
+              ':claimant': S(claimedBy),
               ':one': N(1),
               ':none': { M: {} },
             },
@@ -138,7 +138,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         if (!(error instanceof ConditionalCheckFailedException)) throw error;
         // read in any case: the item comes with the error only where there is one, and time would tell which serials exist
         const item = await find(request.serial);
-        return claimVerdict(item && deviceOf(item), request) ?? { outcome: 'busy', until: request.now };
+        return judgeClaim(item && deviceOf(item), request) ?? { outcome: 'busy', until: request.now };
       }
     },
 
@@ -157,7 +157,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       return bind('holder = :gone', { ':gone': S(holder) });
     },
 
-    async intend(serial, attempt, call, ownKey) {
+    async recordCreateIntent(serial, attempt, call, ownKey) {
       const note = (dropped?: string) =>
         update(serial, {
           UpdateExpression: `SET creates.#attempt = :call${ownKey === undefined ? '' : ', ownKey = :ownKey'}${dropped === undefined ? '' : ' REMOVE creates.#dropped'}`,
@@ -176,11 +176,11 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         });
       if (await note()) return true;
       const item = await find(serial);
-      const dropped = item && oldestBeyondLimit(deviceOf(item).creates);
+      const dropped = item && oldestBeyondLimit(deviceOf(item).createIntents);
       return dropped === undefined ? false : note(dropped);
     },
 
-    record: (serial, attempt, { certificateId, keyDigest, createdBy }) =>
+    recordCertificate: (serial, attempt, { certificateId, keyDigest, createdBy }) =>
       update(serial, {
         UpdateExpression: updateOf({
           set: ['certId = :cert', ...(keyDigest === undefined ? [] : ['keyDigest = :key'])],
@@ -199,10 +199,10 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         },
       }),
 
-    discard: (serial, attempt, certificateId) =>
+    discardCertificate: (serial, attempt, certificateId) =>
       update(serial, {
         UpdateExpression: 'REMOVE certId, keyDigest ADD condemned :certs',
-        // repeating it is discarding it: it may be condemned already
+        // repeating it is discarding it: it may be marked for deletion already
         ConditionExpression: `${currentAttempt} AND (certId = :cert OR contains(condemned, :cert))`,
         ExpressionAttributeValues: {
           ':applying': N(1),
@@ -241,7 +241,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           ':next': N(device.attempt + 1),
           ':now': N(now),
           ':lease': N(now + leaseMs),
-          ':claimant': S(request.claimant ?? randomUUID()),
+          ':claimant': S(request.claimedBy ?? randomUUID()),
           ':none': { M: {} },
         },
       });
@@ -273,18 +273,18 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
       }),
 
-    async condemn(serial, certificateId) {
-      const condemned = await update(serial, {
+    async markForDeletion(serial, certificateId) {
+      const marked = await update(serial, {
         UpdateExpression: 'ADD condemned :certs',
         ConditionExpression:
           'attribute_exists(productId) AND (attribute_not_exists(certId) OR certId <> :cert) AND (attribute_not_exists(previousCertId) OR previousCertId <> :cert)',
         ExpressionAttributeValues: { ':cert': S(certificateId), ':certs': SS([certificateId]) },
       });
-      if (condemned) return 'condemned';
+      if (marked) return 'marked';
       return (await find(serial)) === undefined ? 'no-row' : 'in-use';
     },
 
-    async absolve(serial, certificateId) {
+    async confirmDeleted(serial, certificateId) {
       await update(serial, {
         UpdateExpression: 'ADD deleted :certs DELETE condemned :certs',
         ConditionExpression: 'attribute_exists(productId)',
@@ -292,7 +292,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       });
     },
 
-    async resolve(device, attempts) {
+    async clearCreateIntents(device, attempts) {
       if (attempts.length === 0) return true;
       return decide(device, {
         remove: attempts.map((_attempt, index) => `creates.#a${index}`),
@@ -300,11 +300,11 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       });
     },
 
-    expire: (device) =>
+    abandonAttempt: (device) =>
       decide(device, {
         set: ['applyState = :state', 'attempt = :next'],
         remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'ownKey'],
-        condemn: [device.certificateId],
+        markForDeletion: [device.certificateId],
         values: { ':state': N(device.applyState === -2 ? -2 : 0), ':next': N(device.attempt + 1) },
       }),
 
@@ -348,7 +348,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
           ...(tokenExpiresAt === undefined ? ['tokenExpiresAt'] : []),
           ...(sealedKeys === undefined ? ['sealedKeys'] : []),
         ],
-        condemn: [live ? undefined : device.certificateId],
+        markForDeletion: [live ? undefined : device.certificateId],
         values: {
           ':newToken': S(tokenHash),
           ':may': N(0),
@@ -364,12 +364,12 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       decide(device, {
         set: ['applyState = :blocked', 'attempt = :next', 'removal = :removal'],
         remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'previousCertId', 'ownKey'],
-        condemn: [device.certificateId, device.previousCertificateId],
+        markForDeletion: [device.certificateId, device.previousCertificateId],
         values: { ':blocked': N(-2), ':next': N(device.attempt + 1), ':removal': S(removal) },
       }),
 
     remove: (device) =>
-      held(
+      conditionHeld(
         client.send(
           new DeleteItemCommand({
             TableName: table,
@@ -388,7 +388,7 @@ type Clauses = {
   readonly add?: readonly string[];
 };
 type Decision = Pick<Clauses, 'set' | 'remove'> & {
-  readonly condemn?: readonly (string | undefined)[];
+  readonly markForDeletion?: readonly (string | undefined)[];
   readonly values?: Item;
   readonly names?: Record<string, string>;
 };

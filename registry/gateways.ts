@@ -1,6 +1,6 @@
 import { type DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import type { GatewayKey } from '../sealing/device-keys.ts';
-import { held } from './conditional-write.ts';
+import { conditionHeld } from './conditional-write.ts';
 
 /** `seenAt`: when it last introduced itself, in epoch milliseconds of its own clock. */
 export type KnownGateway = GatewayKey & { readonly seenAt: number };
@@ -8,7 +8,7 @@ export type KnownGateway = GatewayKey & { readonly seenAt: number };
 /** The gateways that read this table, for whoever enrols devices to seal to. Times are epoch milliseconds. */
 export interface Gateways {
   /** Takes in an introduction, unless the gateway was forgotten since it was made. Repeating it changes nothing. */
-  announce(key: GatewayKey, seenAt: number): Promise<void>;
+  record(key: GatewayKey, seenAt: number): Promise<void>;
   /** Those that were seen in the last `forgottenMs`: to the others nothing is sealed any more. */
   known(now: number): Promise<KnownGateway[]>;
   /**
@@ -39,7 +39,7 @@ export function createDynamoGateways(client: DynamoDBClient, table: string): Gat
   }
 
   return {
-    async announce({ id, publicKey }, seenAt) {
+    async record({ id, publicKey }, seenAt) {
       const write = new UpdateItemCommand({
         TableName: table,
         Key: { productId },
@@ -51,7 +51,7 @@ export function createDynamoGateways(client: DynamoDBClient, table: string): Gat
           ':seenAt': { N: String(seenAt) },
         },
       });
-      await held(client.send(write));
+      await conditionHeld(client.send(write));
     },
     async known(now) {
       return (await all()).filter(({ seenAt }) => seenAt > now - forgottenMs);

@@ -1,6 +1,6 @@
-import { claimVerdict } from './claim-rules.ts';
+import { judgeClaim } from './claim-rules.ts';
 import { oldestBeyondLimit } from './creates.ts';
-import type { ApplyState, Claim, ClaimRequest, CreateCall, Device, Registry } from './registry.ts';
+import type { ApplyState, Claim, ClaimRequest, CreateIntent, Device, Registry } from './registry.ts';
 
 /** The association table in memory: for tests and for trying things out. Atomic because nothing in a method waits. */
 export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Registry {
@@ -39,7 +39,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     },
     async claim(request) {
       const row = rows.get(request.serial);
-      const verdict = claimVerdict(row, request);
+      const verdict = judgeClaim(row, request);
       if (verdict !== undefined || row === undefined) return verdict ?? { outcome: 'busy', until: request.now };
       return taken(row, request);
     },
@@ -49,25 +49,25 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
       keys.set(keyDigest, serial);
       return true;
     },
-    async intend(serial, attempt, call, ownKey) {
+    async recordCreateIntent(serial, attempt, call, ownKey) {
       return write(serial, attempt, (row) => {
-        const creates = { ...row.creates, [attempt]: call };
-        const dropped = oldestBeyondLimit(row.creates);
-        if (dropped !== undefined) delete (creates as Record<string, CreateCall>)[dropped];
-        return { ...row, creates, ...(ownKey === undefined ? {} : { ownKey }) };
+        const createIntents = { ...row.createIntents, [attempt]: call };
+        const dropped = oldestBeyondLimit(row.createIntents);
+        if (dropped !== undefined) delete (createIntents as Record<string, CreateIntent>)[dropped];
+        return { ...row, createIntents, ...(ownKey === undefined ? {} : { ownKey }) };
       });
     },
-    async record(serial, attempt, { certificateId, keyDigest, createdBy }) {
+    async recordCertificate(serial, attempt, { certificateId, keyDigest, createdBy }) {
       return write(serial, attempt, (row) => {
-        if ([...(row.condemned ?? []), ...(row.deleted ?? [])].includes(certificateId)) return false;
+        if ([...(row.pendingDeletion ?? []), ...(row.deleted ?? [])].includes(certificateId)) return false;
         const { keyDigest: _earlier, ...rest } = without(row, createdBy === undefined ? [] : [String(createdBy)]);
         return { ...rest, certificateId, ...(keyDigest === undefined ? {} : { keyDigest }) };
       });
     },
-    async discard(serial, attempt, certificateId) {
+    async discardCertificate(serial, attempt, certificateId) {
       return write(serial, attempt, (row) => {
         if (row.certificateId === certificateId) return condemning(row, [certificateId]);
-        return row.condemned?.includes(certificateId) ? row : false;
+        return row.pendingDeletion?.includes(certificateId) ? row : false;
       });
     },
     async finish(serial, attempt, certificateId, now) {
@@ -94,24 +94,24 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
       if (row?.applyState !== -1 || row.tokenHash !== tokenHash || row.certificateId !== certificateId) return false;
       return put({ ...row, deliveredAt: row.deliveredAt ?? now });
     },
-    async condemn(serial, certificateId) {
+    async markForDeletion(serial, certificateId) {
       const row = rows.get(serial);
       if (row === undefined) return 'no-row';
       if (row.certificateId === certificateId || row.previousCertificateId === certificateId) return 'in-use';
-      put({ ...row, condemned: [...new Set([...(row.condemned ?? []), certificateId])] });
-      return 'condemned';
+      put({ ...row, pendingDeletion: [...new Set([...(row.pendingDeletion ?? []), certificateId])] });
+      return 'marked';
     },
-    async absolve(serial, certificateId) {
-      const { condemned = [], ...row } = rows.get(serial) ?? {};
+    async confirmDeleted(serial, certificateId) {
+      const { pendingDeletion = [], ...row } = rows.get(serial) ?? {};
       if (!('serial' in row)) return;
-      const left = condemned.filter((id) => id !== certificateId);
+      const left = pendingDeletion.filter((id) => id !== certificateId);
       const deleted = [...new Set([...(row.deleted ?? []), certificateId])];
-      put({ ...row, ...(left.length === 0 ? {} : { condemned: left }), deleted });
+      put({ ...row, ...(left.length === 0 ? {} : { pendingDeletion: left }), deleted });
     },
-    async resolve(device, attempts) {
+    async clearCreateIntents(device, attempts) {
       return decide(device, (row) => without(row, attempts));
     },
-    async expire(device) {
+    async abandonAttempt(device) {
       return decide(device, (row) => {
         const { ownKey: _unused, ...rest } = condemning(
           row,
@@ -161,40 +161,40 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     async remove(device) {
       const row = rows.get(device.serial);
       if (row === undefined || !sameDecisions(row, device)) return false;
-      if (row.condemned !== undefined || Object.keys(row.creates ?? {}).length > 0) return false;
+      if (row.pendingDeletion !== undefined || Object.keys(row.createIntents ?? {}).length > 0) return false;
       return rows.delete(device.serial);
     },
   };
 
   function taken(row: Device, request: ClaimRequest): Claim {
-    const { claimant: _earlier, deleted: _beforeIt, ...rest } = row;
+    const { claimedBy: _earlier, deleted: _beforeIt, ...rest } = row;
     const device: Device = {
       ...rest,
       applyState: 1,
       requestedAt: request.now,
       attempt: row.attempt + 1,
       leaseUntil: request.now + request.leaseMs,
-      ...(request.claimant === undefined ? {} : { claimant: request.claimant }),
+      ...(request.claimedBy === undefined ? {} : { claimedBy: request.claimedBy }),
     };
     put(device);
     return { outcome: 'claimed', device };
   }
 }
 
-function withoutLease({ leaseUntil: _ended, claimant: _done, ...row }: Device, applyState: ApplyState): Device {
+function withoutLease({ leaseUntil: _ended, claimedBy: _done, ...row }: Device, applyState: ApplyState): Device {
   return { ...row, applyState };
 }
 
 /** The row without the create calls of these attempts. */
-function without({ creates = {}, ...row }: Device, attempts: readonly string[]): Device {
-  const left = Object.entries(creates).filter(([attempt]) => !attempts.includes(attempt));
-  return left.length === 0 ? row : { ...row, creates: Object.fromEntries(left) };
+function without({ createIntents = {}, ...row }: Device, attempts: readonly string[]): Device {
+  const left = Object.entries(createIntents).filter(([attempt]) => !attempts.includes(attempt));
+  return left.length === 0 ? row : { ...row, createIntents: Object.fromEntries(left) };
 }
 
 function condemning({ certificateId, keyDigest: _its, ...row }: Device, ids: readonly string[]): Device {
   const kept = certificateId === undefined || ids.includes(certificateId) ? {} : { certificateId };
-  const condemned = [...new Set([...(row.condemned ?? []), ...ids])];
-  return { ...row, ...kept, ...(condemned.length === 0 ? {} : { condemned }) };
+  const pendingDeletion = [...new Set([...(row.pendingDeletion ?? []), ...ids])];
+  return { ...row, ...kept, ...(pendingDeletion.length === 0 ? {} : { pendingDeletion }) };
 }
 
 /** Every decision shows in these four. */

@@ -4,7 +4,7 @@ import type { Problem } from '../protocol/problems.ts';
 export type ApplyState = 0 | 1 | -1 | -2;
 
 /** A call that creates a certificate, written down before it is made. */
-export type CreateCall = {
+export type CreateIntent = {
   /** epoch milliseconds */
   readonly at: number;
   /** hex SHA-256 of the public key (SPKI), where it is known before the certificate is */
@@ -33,7 +33,7 @@ export type Device = {
   /** epoch milliseconds; while it lies ahead, nobody else may take up an unfinished attempt */
   readonly leaseUntil?: number;
   /** the question for which the latest attempt was made */
-  readonly claimant?: string;
+  readonly claimedBy?: string;
   readonly certificateId?: string;
   /** of a device that is being reissued: the certificate that works until the new one goes live */
   readonly previousCertificateId?: string;
@@ -50,12 +50,12 @@ export type Device = {
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
   /** create calls whose outcome the row does not know, by attempt: under way, or their answer was lost */
-  readonly creates?: Readonly<Record<string, CreateCall>>;
+  readonly createIntents?: Readonly<Record<string, CreateIntent>>;
   /** of the attempt that is under way, or of one that died */
   readonly ownKey?: OwnKey;
   /** certificates that are to be deleted: decided, so that no attempt carries on with them. None may be there when another goes live */
-  readonly condemned?: readonly string[];
-  /** certificates that were condemned and deleted while this attempt was under way: it may have found one before */
+  readonly pendingDeletion?: readonly string[];
+  /** certificates that were pendingDeletion and deleted while this attempt was under way: it may have found one before */
   readonly deleted?: readonly string[];
   /** an operator removes this device: its certificates go, then (unless it is kept) its thing, then this row */
   readonly removal?: Removal;
@@ -75,11 +75,15 @@ export type ClaimRequest = {
   readonly now: number;
   readonly leaseMs: number;
   /** the question: an attempt that was made for it may be taken up again by it, whatever the lease */
-  readonly claimant?: string;
+  readonly claimedBy?: string;
 };
 
 /** `createdBy`: the attempt whose create call made it; absent when that is not certain. `keyDigest`: of a device's own key. */
-export type Recorded = { readonly certificateId: string; readonly keyDigest?: string; readonly createdBy?: number };
+export type RecordedCertificate = {
+  readonly certificateId: string;
+  readonly keyDigest?: string;
+  readonly createdBy?: number;
+};
 
 export type Claim =
   /** this attempt is ours until the lease ends; `device` is the row after the claim, with what earlier attempts recorded */
@@ -121,11 +125,11 @@ export interface Registry {
    */
   bindKey(serial: string, keyDigest: string): Promise<boolean>;
   /** Notes that this attempt is about to create a certificate, and for which key. */
-  intend(serial: string, attempt: number, call: CreateCall, ownKey?: OwnKey): Promise<boolean>;
-  /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is condemned or deleted. */
-  record(serial: string, attempt: number, certificate: Recorded): Promise<boolean>;
+  recordCreateIntent(serial: string, attempt: number, call: CreateIntent, ownKey?: OwnKey): Promise<boolean>;
+  /** Notes the certificate of this attempt, replacing that of an earlier one. False, too, when it is marked for deletion or deleted. */
+  recordCertificate(serial: string, attempt: number, certificate: RecordedCertificate): Promise<boolean>;
   /** Condemns the row's certificate: from now on no attempt carries on with it. */
-  discard(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  discardCertificate(serial: string, attempt: number, certificateId: string): Promise<boolean>;
   /** Ends the attempt: the device holds `certificateId` (applyState -1), issued at `now`. */
   finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
   /**
@@ -144,21 +148,21 @@ export interface Registry {
    * Decides that a certificate that no row names will be deleted; a row that names it keeps it (`in-use`). No attempt of
    * the device can record it any more.
    */
-  condemn(serial: string, certificateId: string): Promise<'condemned' | 'in-use' | 'no-row'>;
-  /** A condemned certificate is deleted. Until another attempt begins it still cannot be recorded. */
-  absolve(serial: string, certificateId: string): Promise<void>;
+  markForDeletion(serial: string, certificateId: string): Promise<'marked' | 'in-use' | 'no-row'>;
+  /** A pendingDeletion certificate is deleted. Until another attempt begins it still cannot be recorded. */
+  confirmDeleted(serial: string, certificateId: string): Promise<void>;
   /** Nothing is to be looked for any more that the create calls of these attempts may have left. */
-  resolve(device: Device, attempts: readonly string[]): Promise<boolean>;
-  /** Ends an attempt that nobody carries on with: its certificate is condemned, and the device may apply again. */
-  expire(device: Device): Promise<boolean>;
+  clearCreateIntents(device: Device, attempts: readonly string[]): Promise<boolean>;
+  /** Ends an attempt that nobody carries on with: its certificate is marked for deletion, and the device may apply again. */
+  abandonAttempt(device: Device): Promise<boolean>;
   /** Blocks the device (applyState -2) and ends whatever attempt is under way. */
   block(device: Device): Promise<boolean>;
   /** Undoes `block`: registered again when its certificate had gone live, otherwise it may apply. */
   unblock(device: Device): Promise<boolean>;
-  /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live; one that had not gone live is condemned. */
+  /** A new token, and a new right to a certificate. The one that the device holds works until the new one goes live; one that had not gone live is marked for deletion. */
   reissue(device: Device, token: NewToken): Promise<boolean>;
   /** The first step of removing a device: blocks it, and condemns its certificates. */
   retire(device: Device, removal: Removal): Promise<boolean>;
-  /** Deletes the row, provided that nothing is condemned or intended in it. */
+  /** Deletes the row, provided that nothing is marked for deletion or intended in it. */
   remove(device: Device): Promise<boolean>;
 }

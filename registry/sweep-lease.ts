@@ -1,5 +1,5 @@
 import { type DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { held } from './conditional-write.ts';
+import { conditionHeld } from './conditional-write.ts';
 
 /**
  * One sweeper at a time, across all workers and gateways that share a table. Losing it in the middle of a sweep breaks
@@ -38,8 +38,8 @@ export function createDynamoSweepLease(client: DynamoDBClient, table: string): S
     async take(holder, now, leaseMs, everyMs = 0) {
       const own = 'claimant = :holder AND leaseUntil > :now';
       const values = { ':holder': holder, ':now': now, ':lease': now + leaseMs };
-      if (await held(update('SET leaseUntil = :lease', own, values))) return true;
-      return held(
+      if (await conditionHeld(update('SET leaseUntil = :lease', own, values))) return true;
+      return conditionHeld(
         update(
           'SET leaseUntil = :lease, claimant = :holder, sweptAt = :now',
           '(attribute_not_exists(leaseUntil) OR leaseUntil <= :now) AND (attribute_not_exists(sweptAt) OR sweptAt <= :due)',
@@ -48,7 +48,7 @@ export function createDynamoSweepLease(client: DynamoDBClient, table: string): S
       );
     },
     async release(holder) {
-      await held(update('SET leaseUntil = :over', 'claimant = :holder', { ':holder': holder, ':over': 0 }));
+      await conditionHeld(update('SET leaseUntil = :over', 'claimant = :holder', { ':holder': holder, ':over': 0 }));
     },
   };
 }

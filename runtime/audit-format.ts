@@ -53,7 +53,7 @@ export function linksOf(line: string): Links | undefined {
   return { writer, after: after === '' ? [] : after.slice(1, -1).split('","'), hash };
 }
 
-export function hashedAnew(line: string): string {
+export function recomputeHash(line: string): string {
   return hashOf(`${line.slice(0, -sealLength)}}`);
 }
 

@@ -1,6 +1,6 @@
 import { createReadStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { filesIn, hashedAnew, type Links, linksOf, referred, writersAtOnce } from './audit-format.ts';
+import { filesIn, type Links, linksOf, recomputeHash, referred, writersAtOnce } from './audit-format.ts';
 
 export type AuditVerdict = {
   readonly records: number;
@@ -47,7 +47,7 @@ function nothingIn(folder: string): string {
 /** @param oldest month that is there: what stands in one before it was put away */
 function createChain(oldest: string) {
   const seen = new Set<string>();
-  const loose = createLoose();
+  const unreferenced = createUnreferenced();
   let head: string | undefined;
 
   return {
@@ -57,13 +57,13 @@ function createChain(oldest: string) {
       if (links === undefined)
         return [`${where}: is not a whole record (a crash or a full disk while it was written, or a change)`];
       // kept instead of what the line says: a part of a string keeps the whole of it in memory
-      const hash = hashedAnew(line);
+      const hash = recomputeHash(line);
       if (hash !== links.hash) return [`${where}: was changed`];
       const faults = seen.has(hash) ? [`${where}: stands here a second time`] : [];
       for (const { hash: earlier, month } of links.after.map(referred))
         if (!seen.has(earlier) && !(month !== undefined && month < oldest))
           faults.push(`${where}: a record that came before it is missing or was changed`);
-      for (const other of loose.add({ ...links, hash }, where))
+      for (const other of unreferenced.add({ ...links, hash }, where))
         faults.push(`${other}: none of the records that came after it names it: it was put in, or one is missing`);
       seen.add(hash);
       head = hash;
@@ -78,7 +78,7 @@ function createChain(oldest: string) {
  * The records that none has named yet. A writer sees all that stood there before it began to write. One record of each
  * other writer may have been under way already; who writes for the second time, or wrote the one in question, names it.
  */
-function createLoose() {
+function createUnreferenced() {
   const loose = new Map<string, { readonly where: string; readonly unaware: Set<string> }>();
 
   return {

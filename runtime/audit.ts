@@ -81,7 +81,7 @@ export function openAudit(options: { folder: string; part: string; log: Log; now
     const after = [...new Set(before.map((place) => referenceTo(place, name)))];
     const { line, hash } = sealRecord({ time, writer, part, event, ...fields, after });
     // what a crash left half written stays as it is, on a line of its own
-    appendWhole(descriptor, `${torn ? '\n' : ''}${line}\n`);
+    appendAtomic(descriptor, `${torn ? '\n' : ''}${line}\n`);
     own = { name, hash };
     readTo = ends;
     dirty = true;
@@ -118,7 +118,7 @@ export function openAudit(options: { folder: string; part: string; log: Log; now
 }
 
 /** One write, or an error: a rest that was written later could stand behind the record of somebody else. */
-function appendWhole(descriptor: number, text: string): void {
+function appendAtomic(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
   const written = writeSync(descriptor, bytes);
   if (written < bytes.length) throw new Error(`only ${written} of ${bytes.length} bytes could be written`);

@@ -40,34 +40,38 @@ export type Sealer = {
    * A private key, before there is a certificate for it: from then on the gateway itself cannot read it.
    * @param publicKey of the token, as in `ReplyKeys`
    */
-  privateKey(publicKey: string, box: string, privateKeyPem: string): string;
+  privateKey(publicKey: string, recipientId: string, privateKeyPem: string): string;
   /** @param sealedKey the private key that goes with the answer, as `privateKey` sealed it */
-  answer(publicKey: string, box: string, answer: Answer, sealedKey?: string): string;
+  answer(publicKey: string, recipientId: string, answer: Answer, sealedKey?: string): string;
 };
 
 export const sealer: Sealer = {
-  privateKey: (publicKey, box, privateKeyPem) => sealed(publicKey, privateKeyInfo, box, privateKeyPem),
-  answer: (publicKey, box, answer, sealedKey) =>
-    sealed(publicKey, info, box, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey })),
+  privateKey: (publicKey, recipientId, privateKeyPem) => sealed(publicKey, privateKeyInfo, recipientId, privateKeyPem),
+  answer: (publicKey, recipientId, answer, sealedKey) =>
+    sealed(publicKey, info, recipientId, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey })),
 };
 
 /** The answer, or undefined when it was not sealed to these keys and this box. */
-export function openAnswer(keys: ReplyKeys, box: string, text: string): Answer | undefined {
+export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): Answer | undefined {
   try {
-    const { sealedKey, ...answer } = JSON.parse(opened(keys, info, box, text)) as Answer & { sealedKey?: string };
+    const { sealedKey, ...answer } = JSON.parse(opened(keys, info, recipientId, text)) as Answer & {
+      sealedKey?: string;
+    };
     if (sealedKey === undefined || !('accepted' in answer)) return answer as Answer;
-    const privateKeyPem = opened(keys, privateKeyInfo, box, sealedKey);
+    const privateKeyPem = opened(keys, privateKeyInfo, recipientId, sealedKey);
     return { accepted: { ...answer.accepted, privateKeyPem } };
   } catch {
     return undefined;
   }
 }
 
-function sealed(publicKey: string, use: Buffer, box: string, text: string): string {
-  return seal(Buffer.from(publicKey, 'base64url'), use, Buffer.from(box), Buffer.from(text)).toString('base64url');
+function sealed(publicKey: string, use: Buffer, recipientId: string, text: string): string {
+  return seal(Buffer.from(publicKey, 'base64url'), use, Buffer.from(recipientId), Buffer.from(text)).toString(
+    'base64url',
+  );
 }
 
 /** @throws when it was sealed to other keys, for another use or for another box */
-function opened(keys: ReplyKeys, use: Buffer, box: string, text: string): string {
-  return open(keys.pair, use, Buffer.from(box), Buffer.from(text, 'base64url')).toString('utf8');
+function opened(keys: ReplyKeys, use: Buffer, recipientId: string, text: string): string {
+  return open(keys.pair, use, Buffer.from(recipientId), Buffer.from(text, 'base64url')).toString('utf8');
 }

@@ -13,8 +13,8 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '../runtime/x509.ts';
-import { readKey, writeWhole } from './key-file.ts';
-import { type Files, requirePair } from './material.ts';
+import { readKey, writeFileAtomic } from './key-file.ts';
+import { requirePair, type TlsFiles } from './material.ts';
 
 const day = 86_400_000;
 const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
@@ -33,7 +33,7 @@ export async function newKey(): Promise<string> {
 
 /** Makes a CA: its key, unless there is one, then its certificate. */
 export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
-  if (!existsSync(keyFile)) writeWhole(keyFile, await newKey(), 0o600);
+  if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(), 0o600);
   const pem = readKey(keyFile);
   const keys = { privateKey: await signingKey(pem), publicKey: await verifyingKey(pem) };
   const certificate = await X509CertificateGenerator.createSelfSigned({
@@ -48,11 +48,11 @@ export async function makeCa(certFile: string, keyFile: string, now: Date): Prom
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  writeWhole(certFile, `${certificate.toString('pem')}\n`, 0o644);
+  writeFileAtomic(certFile, `${certificate.toString('pem')}\n`, 0o644);
 }
 
 /** Signs a certificate for the server's key with the CA in use. */
-export async function signServer(files: Files, names: readonly string[], now: Date): Promise<void> {
+export async function signServer(files: TlsFiles, names: readonly string[], now: Date): Promise<void> {
   requirePair(files.caCert, files.caKey);
   const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
   const spki = publicKeyOf(readKey(files.key));
@@ -73,7 +73,7 @@ export async function signServer(files: Files, names: readonly string[], now: Da
       await SubjectKeyIdentifierExtension.create(spki),
     ],
   });
-  writeWhole(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+  writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
 }
 
 /** A day back, for devices whose clock runs behind. */

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { gatewayIdOf } from '../sealing/device-keys.ts';
 import { type KeyPair, newKeyPair, pairFrom } from '../sealing/hpke.ts';
-import { alone, readKey, writeWhole } from './key-file.ts';
+import { readKey, withFolderLock, writeFileAtomic } from './key-file.ts';
 
 /**
  * This gateway's own key pair (X25519), to which devices' keys are sealed when they are enrolled. Made at the first start;
@@ -12,10 +12,10 @@ import { alone, readKey, writeWhole } from './key-file.ts';
 export async function loadGatewayKey(dataDir: string): Promise<KeyPair> {
   const folder = join(dataDir, 'tls');
   const file = join(folder, 'gateway.key');
-  return alone(folder, () => {
+  return withFolderLock(folder, () => {
     if (existsSync(file)) return read(file);
     const pair = newKeyPair();
-    writeWhole(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
+    writeFileAtomic(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
     return pair;
   });
 }

@@ -41,7 +41,7 @@ const patienceMs = 30_000;
 const partial = '.new';
 
 /** Runs what makes or changes the files of a folder, which several processes may share: one at a time. */
-export async function alone<T>(folder: string, act: () => T | Promise<T>): Promise<T> {
+export async function withFolderLock<T>(folder: string, act: () => T | Promise<T>): Promise<T> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const lock = await takeLock(join(folder, 'lock'), patienceMs);
   try {
@@ -54,7 +54,7 @@ export async function alone<T>(folder: string, act: () => T | Promise<T>): Promi
 }
 
 /** The file is there whole or not at all, whatever happens meanwhile, and what was written before it is there, too. */
-export function writeWhole(file: string, content: string, mode: number): void {
+export function writeFileAtomic(file: string, content: string, mode: number): void {
   const part = `${file}.${process.pid}-${randomBytes(4).toString('hex')}${partial}`;
   try {
     const descriptor = openSync(part, 'wx', mode);
@@ -69,17 +69,17 @@ export function writeWhole(file: string, content: string, mode: number): void {
     rmSync(part, { force: true });
     throw error;
   }
-  keepOrder(file);
+  fsyncDirectory(file);
 }
 
 /** Removes a file, if it is there. */
-export function remove(file: string): void {
+export function removeFile(file: string): void {
   rmSync(file, { force: true });
-  keepOrder(file);
+  fsyncDirectory(file);
 }
 
 /** A power cut undoes nothing that was done before something else that it leaves. */
-function keepOrder(file: string): void {
+function fsyncDirectory(file: string): void {
   const descriptor = openSync(dirname(file), 'r');
   try {
     fsyncSync(descriptor);

@@ -45,9 +45,9 @@ export type TlsMaterial = {
   readonly made: 'new' | 'kept' | 'own';
 };
 
-export type Files = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
+export type TlsFiles = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
 
-export function filesIn(dataDir: string): Files {
+export function tlsFilesIn(dataDir: string): TlsFiles {
   const folder = join(dataDir, 'tls');
   return {
     caCert: join(folder, 'site-ca.crt'),
@@ -60,24 +60,24 @@ export function filesIn(dataDir: string): Files {
 }
 
 /** The material as it is in the folder. @throws when there is none yet */
-export function read(files: Files): TlsMaterial {
+export function readMaterial(files: TlsFiles): TlsMaterial {
   if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
   // not needed here; but who looks should be told that others can
   for (const file of [files.caKey, files.nextKey]) if (existsSync(file)) readKey(file);
   const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
   return {
-    ...describe(cert),
+    ...describeCertificate(cert),
     key,
     cert: cert + firstOf(files.caCert),
     caFile: files.caCert,
     caPem,
     caFingerprint: new X509Certificate(caPem).fingerprint256,
-    ...(existsSync(files.nextCert) ? { nextCaFingerprint: parse(files.nextCert).fingerprint256 } : {}),
+    ...(existsSync(files.nextCert) ? { nextCaFingerprint: readCertificate(files.nextCert).fingerprint256 } : {}),
     made: 'kept',
   };
 }
 
-export function describe(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
+export function describeCertificate(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
   const certificate = new X509Certificate(cert);
   const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
   const alternatives = (certificate.subjectAltName ?? '').split(', ');
@@ -90,7 +90,7 @@ export function describe(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiP
   };
 }
 
-export function parse(file: string): X509Certificate {
+export function readCertificate(file: string): X509Certificate {
   try {
     return new X509Certificate(readFileSync(file));
   } catch (error) {
@@ -102,17 +102,17 @@ export function parse(file: string): X509Certificate {
 
 /** The first certificate of a PEM file: the CA in use, where another follows. */
 export function firstOf(file: string): string {
-  return `${parse(file).toString().trim()}\n`;
+  return `${readCertificate(file).toString().trim()}\n`;
 }
 
 /** Whether devices that have the CA in use trust the server certificate, its end apart. */
-export function isSignedByCa(files: Files): boolean {
-  const [certificate, ca] = [parse(files.cert), parse(files.caCert)];
+export function isSignedByCa(files: TlsFiles): boolean {
+  const [certificate, ca] = [readCertificate(files.cert), readCertificate(files.caCert)];
   return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
 }
 
 export function isPair(certFile: string, keyFile: string): boolean {
-  return parse(certFile).checkPrivateKey(createPrivateKey(readKey(keyFile)));
+  return readCertificate(certFile).checkPrivateKey(createPrivateKey(readKey(keyFile)));
 }
 
 /** @throws when that is not the certificate's key, with what to do, and what else */

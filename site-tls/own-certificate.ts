@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { operators, readKey } from './key-file.ts';
-import { describe, type TlsMaterial } from './material.ts';
+import { describeCertificate, type TlsMaterial } from './material.ts';
 
 /** The operator's own certificate. @throws with all that is wrong with it */
 export function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: string }, now: Date): TlsMaterial {
@@ -25,5 +25,5 @@ export function loadOwn({ certFile, keyFile }: { certFile: string; keyFile: stri
     problems.push(`CVM_TLS_CERT ended on ${certificate.validTo}`);
   if (problems.length > 0 || cert === undefined || key === undefined)
     throw new Error(`the TLS certificate cannot be used: ${problems.join('; ')}`);
-  return { ...describe(cert), key, cert, made: 'own' };
+  return { ...describeCertificate(cert), key, cert, made: 'own' };
 }

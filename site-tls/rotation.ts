@@ -1,17 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeCa, signServer } from './certificates.ts';
-import { alone, readKey, remove, writeWhole } from './key-file.ts';
+import { readKey, removeFile, withFolderLock, writeFileAtomic } from './key-file.ts';
 import {
-  describe,
-  type Files,
-  filesIn,
+  describeCertificate,
   firstOf,
   isSignedByCa,
-  read,
+  readMaterial,
   requirePair,
+  type TlsFiles,
   type TlsMaterial,
   type TlsOptions,
+  tlsFilesIn,
 } from './material.ts';
 
 /**
@@ -23,8 +23,8 @@ export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
   return whenSettled(options, async (files, now) => {
     if (existsSync(files.nextCert)) requireNext(files);
     else await makeCa(files.nextCert, files.nextKey, now);
-    await settle(files, now);
-    return read(files);
+    await completeRotation(files, now);
+    return readMaterial(files);
   });
 }
 
@@ -33,10 +33,10 @@ export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
   return whenSettled(options, async (files, now, settled) => {
     if (settled !== 'taken over') {
       requireNext(files);
-      writeWhole(files.caKey, readKey(files.nextKey), 0o600);
-      await settle(files, now);
+      writeFileAtomic(files.caKey, readKey(files.nextKey), 0o600);
+      await completeRotation(files, now);
     }
-    return { ...read(files), made: 'new' };
+    return { ...readMaterial(files), made: 'new' };
   });
 }
 
@@ -46,10 +46,10 @@ export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
     if (settled === 'taken over') throw new Error('the next CA has taken over already: too late to cancel');
     if (settled !== 'forgotten') {
       requireBegun(files);
-      remove(files.nextCert);
+      removeFile(files.nextCert);
       forgetNext(files);
     }
-    return read(files);
+    return readMaterial(files);
   });
 }
 
@@ -58,12 +58,12 @@ type Settled = 'taken over' | 'forgotten' | undefined;
 /** Alone at the folder, and after what a killed process left undone. @throws when the broker has not started there yet */
 export async function whenSettled<T>(
   options: TlsOptions,
-  act: (files: Files, now: Date, settled: Settled) => T | Promise<T>,
+  act: (files: TlsFiles, now: Date, settled: Settled) => T | Promise<T>,
 ): Promise<T> {
-  const [files, now] = [filesIn(options.dataDir), options.now ?? new Date()];
+  const [files, now] = [tlsFilesIn(options.dataDir), options.now ?? new Date()];
   // a mistaken folder is told before a lock is put into it
-  if (!existsSync(files.cert)) read(files);
-  return alone(dirname(files.cert), async () => act(files, now, await settle(files, now)));
+  if (!existsSync(files.cert)) readMaterial(files);
+  return withFolderLock(dirname(files.cert), async () => act(files, now, await completeRotation(files, now)));
 }
 
 /**
@@ -75,14 +75,14 @@ export async function whenSettled<T>(
  * The next CA's key goes last, since it says that there is something to do. Doing it twice changes nothing.
  * @throws when key and certificate of the CA do not belong together
  */
-export async function settle(files: Files, now: Date): Promise<Settled> {
+export async function completeRotation(files: TlsFiles, now: Date): Promise<Settled> {
   requireBoth(files);
   const settled = existsSync(files.nextKey) ? await settleNext(files, now) : undefined;
   requirePair(files.caCert, files.caKey, newCa(`${files.caCert} and ${files.caKey}`));
   return settled;
 }
 
-async function settleNext(files: Files, now: Date): Promise<Settled> {
+async function settleNext(files: TlsFiles, now: Date): Promise<Settled> {
   if (readKey(files.nextKey) === readKey(files.caKey)) {
     await takeOver(files, now);
     return 'taken over';
@@ -95,38 +95,38 @@ async function settleNext(files: Files, now: Date): Promise<Settled> {
   return undefined;
 }
 
-async function takeOver(files: Files, now: Date): Promise<void> {
+async function takeOver(files: TlsFiles, now: Date): Promise<void> {
   if (existsSync(files.nextCert)) {
     requirePair(files.nextCert, files.nextKey);
     publish(files, firstOf(files.nextCert));
   }
   if (existsSync(files.cert) && existsSync(files.key) && !isSignedByCa(files))
-    await signServer(files, describe(readFileSync(files.cert, 'utf8')).names, now);
-  remove(files.nextCert);
-  remove(files.nextKey);
+    await signServer(files, describeCertificate(readFileSync(files.cert, 'utf8')).names, now);
+  removeFile(files.nextCert);
+  removeFile(files.nextKey);
 }
 
-function forgetNext(files: Files): void {
+function forgetNext(files: TlsFiles): void {
   publish(files, firstOf(files.caCert));
-  remove(files.nextKey);
+  removeFile(files.nextKey);
 }
 
-function publish({ caCert }: Files, pem: string): void {
-  if (readFileSync(caCert, 'utf8') !== pem) writeWhole(caCert, pem, 0o644);
+function publish({ caCert }: TlsFiles, pem: string): void {
+  if (readFileSync(caCert, 'utf8') !== pem) writeFileAtomic(caCert, pem, 0o644);
 }
 
-function requireBegun(files: Files): void {
+function requireBegun(files: TlsFiles): void {
   if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
 }
 
-function requireNext(files: Files): void {
+function requireNext(files: TlsFiles): void {
   requireBegun(files);
   const cure = ', or begin again after: cvm tls rotate-ca --cancel';
   if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; bring it back from a backup${cure}`);
   requirePair(files.nextCert, files.nextKey, cure);
 }
 
-function requireBoth({ caCert, caKey }: Files): void {
+function requireBoth({ caCert, caKey }: TlsFiles): void {
   const present = [caCert, caKey].filter(existsSync);
   const missing = present[0] === caCert ? caKey : caCert;
   if (present.length === 1)

@@ -16,16 +16,16 @@ export type EcKey = {
  * The mark in the subject of what the gateway has certified for a key of its own: whoever finds the certificate in an AWS
  * account that others use, too, can tell whose it is. X.520 allows 64 characters each.
  */
-export type Mark = { readonly organization: 'cvm-gateway'; readonly unit: string };
+export type OwnerTag = { readonly organization: 'cvm-gateway'; readonly unit: string };
 
 /** @param table the association table, which is what distinguishes one gateway's certificates from another's */
-export function markOf(table: string): Mark {
+export function ownerTagOf(table: string): OwnerTag {
   const unit = table.length <= 64 ? table : createHash('sha256').update(table).digest('hex');
   return { organization: 'cvm-gateway', unit };
 }
 
 /** A P-256 key pair made at the gateway, and its CSR. */
-export async function makeEcKey(serial: string, mark: Mark): Promise<EcKey> {
+export async function makeEcKey(serial: string, ownerTag: OwnerTag): Promise<EcKey> {
   const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
   const spki = pair.publicKey.export({ format: 'der', type: 'spki' });
   const keys = {
@@ -34,7 +34,7 @@ export async function makeEcKey(serial: string, mark: Mark): Promise<EcKey> {
   };
   // as a structure, not as text: a serial may hold what a distinguished name gives a meaning to
   const request = await Pkcs10CertificateRequestGenerator.create({
-    name: [{ O: [mark.organization] }, { OU: [mark.unit] }, { CN: [serial] }],
+    name: [{ O: [ownerTag.organization] }, { OU: [ownerTag.unit] }, { CN: [serial] }],
     keys,
     signingAlgorithm: algorithm,
   });

@@ -11,10 +11,10 @@ const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
 /** An announcement whose second write does not come is given up after so many polls: its writer has died. */
 const patience = 5;
 
-type Parts = {
+type RosterSyncDeps = {
   readonly registry: Pick<Registry, 'find' | 'list'>;
   readonly changes: Changes;
-  readonly gateways: Pick<Gateways, 'announce'>;
+  readonly gateways: Pick<Gateways, 'record'>;
   readonly roster: RosterStore;
 };
 
@@ -23,28 +23,28 @@ type Parts = {
  * Also makes the keys of the site's brokers known in the table. One worker of a site does it at a time; two at once
  * would write the same.
  */
-export function startRosterKeeper(
-  options: Parts & { log: Log; now(): number; times?: Partial<typeof usualTimes>; keeper?: string },
+export function startRosterSync(
+  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<typeof usualTimes>; rosterSync?: string },
 ) {
-  const { changes, gateways, roster, log, now, keeper = randomUUID() } = options;
+  const { changes, gateways, roster, log, now, rosterSync = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   const introduced = new Map<string, number>();
   let waited = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
-  async function introduce(): Promise<void> {
+  async function announceGateway(): Promise<void> {
     for (const { at, ...key } of await roster.gateways(now())) {
       if (introduced.get(key.id) === at) continue;
-      await gateways.announce(key, at);
+      await gateways.record(key, at);
       introduced.set(key.id, at);
     }
   }
 
   async function follow(): Promise<void> {
-    await introduce();
-    if (!(await roster.lead(keeper, times.leaseMs))) return;
-    await takeSome(await roster.inquiries(), options);
+    await announceGateway();
+    if (!(await roster.lead(rosterSync, times.leaseMs))) return;
+    await takeSome(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
     const latest = await changes.latest();
     const lost = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
@@ -62,7 +62,7 @@ export function startRosterKeeper(
   async function takeAll(latest: number): Promise<void> {
     waited = 0;
     const started = now();
-    const { size, changed, gone } = await reconcile(options, () => roster.lead(keeper, times.leaseMs));
+    const { size, changed, gone } = await reconcile(options, () => roster.lead(rosterSync, times.leaseMs));
     await roster.setPosition({ change: latest, wholeAt: started });
     log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
@@ -87,7 +87,7 @@ export function startRosterKeeper(
   };
 }
 
-async function takeSome(serials: readonly string[], { registry, roster }: Parts): Promise<void> {
+async function takeSome(serials: readonly string[], { registry, roster }: RosterSyncDeps): Promise<void> {
   const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);
   const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [entryOf(device)]));
   await roster.write(
@@ -97,7 +97,7 @@ async function takeSome(serials: readonly string[], { registry, roster }: Parts)
 }
 
 /** Reads both sides as a whole and writes what differs. */
-async function reconcile({ registry, roster }: Parts, goOn: () => Promise<boolean>) {
+async function reconcile({ registry, roster }: RosterSyncDeps, goOn: () => Promise<boolean>) {
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
   let [size, changed] = [0, 0];

@@ -1,15 +1,15 @@
-import { clockSkewMs, type Issuer, type Listed } from '../issuer/issuer.ts';
-import { abandon, finishRemoval, withdrawCondemned } from '../issuer/withdrawal.ts';
+import { type CertificateSummary, clockSkewMs, type Issuer } from '../issuer/issuer.ts';
+import { abandonCertificate, deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import { isSerial } from '../protocol/serial.ts';
 import type { Device, Registry } from '../registry/registry.ts';
-import type { Mark } from './ec-key.ts';
+import type { OwnerTag } from './ec-key.ts';
 
 export type SweepOptions = {
   readonly registry: Registry;
   /** one that leaves the quotas to those who vend */
   readonly issuer: Issuer;
   /** how our own certificates are marked */
-  readonly mark: Mark;
+  readonly ownerTag: OwnerTag;
   /** what is younger is left alone: somebody may still be at it. Milliseconds */
   readonly graceMs: number;
   readonly dryRun: boolean;
@@ -25,7 +25,7 @@ export type FindingKind =
   /** an attempt that nobody carried on with */
   | 'attempt-expired'
   /** a certificate whose deletion was decided and not carried out */
-  | 'certificate-condemned'
+  | 'certificate-pending-deletion'
   /** a certificate whose create call got no answer */
   | 'answer-lost'
   /** a certificate with our mark that no row names */
@@ -69,7 +69,7 @@ const awsKeySubject = 'AWS IoT Certificate';
 
 /**
  * Compares the table with AWS IoT Core, and puts right what was left behind. The account may belong to others, too: what
- * is deleted is what a row has condemned or intended, what bears our mark, or – for keys that AWS made, which leave
+ * is deleted is what a row has marked for deletion or intended, what bears our mark, or – for keys that AWS made, which leave
  * neither – what is INACTIVE, attached to nothing and was made in the time of a create call of ours without an answer.
  * Everything else is reported.
  */
@@ -115,18 +115,19 @@ async function readTable({ registry, before }: Run) {
   let devices = 0;
   for await (const device of registry.list()) {
     devices++;
-    const { serial, certificateId, previousCertificateId, condemned = [], creates = {} } = device;
-    for (const id of [certificateId, previousCertificateId, ...condemned]) if (id !== undefined) named.set(id, serial);
+    const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
+    for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
+      if (id !== undefined) named.set(id, serial);
     if (device.applyState === -2) blocked.add(serial);
     if (isUnfinished(device, before)) unfinished.push(serial);
-    for (const [attempt, call] of Object.entries(creates))
+    for (const [attempt, call] of Object.entries(createIntents))
       if (call.at < before) lost.push({ serial, attempt, ...call });
   }
   return { named, blocked, unfinished, lost, devices };
 }
 
 function isUnfinished(device: Device, before: number): boolean {
-  return device.removal !== undefined || device.condemned !== undefined || isAbandoned(device, before);
+  return device.removal !== undefined || device.pendingDeletion !== undefined || isAbandoned(device, before);
 }
 
 /** Half done, and for so long that no question waits for it any more. */
@@ -140,11 +141,11 @@ async function readCertificates(
   { named, blocked }: { named: Map<string, string>; blocked: ReadonlySet<string> },
   { issuer, report, before, stopped }: Run,
 ) {
-  const unnamed: Listed[] = [];
+  const unnamed: CertificateSummary[] = [];
   const mismatched: [certificateId: string, serial: string][] = [];
   const missing = new Map(named);
   let certificates = 0;
-  for await (const each of issuer.list()) {
+  for await (const each of issuer.listCertificates()) {
     if (stopped?.()) break;
     certificates++;
     const { certificateId, status, createdAt } = each;
@@ -170,7 +171,7 @@ async function heal(serial: string, { registry, issuer, report, dryRun, before, 
   }
   const { certificateId: itsCertificate } = device;
   if (isAbandoned(device, before)) {
-    const expired = dryRun || (await registry.expire(device));
+    const expired = dryRun || (await registry.abandonAttempt(device));
     report({
       kind: 'attempt-expired',
       serial,
@@ -179,10 +180,10 @@ async function heal(serial: string, { registry, issuer, report, dryRun, before, 
     });
     device = dryRun ? device : await registry.find(serial);
   }
-  for (const certificateId of device?.condemned ?? []) {
-    if (!dryRun) await withdrawCondemned({ serial, condemned: [certificateId] }, { registry, issuer });
+  for (const certificateId of device?.pendingDeletion ?? []) {
+    if (!dryRun) await deletePending({ serial, pendingDeletion: [certificateId] }, { registry, issuer });
     if (certificateId !== itsCertificate)
-      report({ kind: 'certificate-condemned', serial, certificateId, action: 'withdrawn' });
+      report({ kind: 'certificate-pending-deletion', serial, certificateId, action: 'withdrawn' });
   }
 }
 
@@ -195,7 +196,7 @@ async function compare(serial: string, certificateId: string, run: Run): Promise
   // of an attempt under way, nothing is expected yet
   const settled = device.applyState === -2 || (device.applyState === -1 && (device.issuedAt ?? 0) < before);
   if (!settled) return;
-  const status = (await issuer.inspect(certificateId))?.status;
+  const status = (await issuer.describeCertificate(certificateId))?.status;
   if (device.applyState === -2) {
     if (status !== 'active') return;
     if (!dryRun) await issuer.deactivate(certificateId);
@@ -220,19 +221,24 @@ async function compare(serial: string, certificateId: string, run: Run): Promise
     });
 }
 
-async function judgeUnnamed(unnamed: readonly Listed[], lost: readonly LostCall[], run: Run): Promise<void> {
-  const { issuer, report, stopped, mark } = run;
+async function judgeUnnamed(
+  unnamed: readonly CertificateSummary[],
+  lost: readonly LostCall[],
+  run: Run,
+): Promise<void> {
+  const { issuer, report, stopped, ownerTag } = run;
   const byKey = new Map(lost.flatMap((call) => (call.keyDigest === undefined ? [] : [[call.keyDigest, call.serial]])));
-  const nameless: Listed[] = [];
-  const marked: [serial: string, certificate: Listed][] = [];
+  const nameless: CertificateSummary[] = [];
+  const marked: [serial: string, certificate: CertificateSummary][] = [];
   for (const each of unnamed) {
     if (stopped?.()) return;
-    const found = await issuer.inspect(each.certificateId);
+    const found = await issuer.describeCertificate(each.certificateId);
     if (found?.status !== 'inactive') continue;
     const { O, OU, CN } = found.subject;
     const intendedBy = byKey.get(found.keyDigest);
     if (intendedBy !== undefined) await takeBack('answer-lost', intendedBy, each, run);
-    else if (O === mark.organization && OU === mark.unit && CN !== undefined && isSerial(CN)) marked.push([CN, each]);
+    else if (O === ownerTag.organization && OU === ownerTag.unit && CN !== undefined && isSerial(CN))
+      marked.push([CN, each]);
     else if (CN === awsKeySubject) nameless.push(each);
     else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
   }
@@ -244,7 +250,10 @@ async function judgeUnnamed(unnamed: readonly Listed[], lost: readonly LostCall[
   );
 }
 
-async function judgeMarked(marked: readonly [serial: string, certificate: Listed][], run: Run): Promise<void> {
+async function judgeMarked(
+  marked: readonly [serial: string, certificate: CertificateSummary][],
+  run: Run,
+): Promise<void> {
   const { issuer, report, stopped } = run;
   for (const [serial, each] of marked) {
     if (stopped?.()) return;
@@ -259,9 +268,13 @@ async function judgeMarked(marked: readonly [serial: string, certificate: Listed
  * Certificates for keys that AWS made say nothing of whom they are for. More of them in a span of time than we have calls
  * without an answer there means that some are another's: then none is touched.
  */
-async function judgeByTime(candidates: readonly Listed[], lost: readonly LostCall[], run: Run): Promise<void> {
+async function judgeByTime(
+  candidates: readonly CertificateSummary[],
+  lost: readonly LostCall[],
+  run: Run,
+): Promise<void> {
   const { issuer, report, stopped } = run;
-  const unattached: Listed[] = [];
+  const unattached: CertificateSummary[] = [];
   for (const each of candidates) {
     if (stopped?.()) return;
     if (await issuer.isAttached(each.certificateId))
@@ -279,10 +292,10 @@ async function judgeByTime(candidates: readonly Listed[], lost: readonly LostCal
   }
 }
 
-type Span = { from: number; to: number; calls: LostCall[]; certificates: Listed[] };
+type Span = { from: number; to: number; calls: LostCall[]; certificates: CertificateSummary[] };
 
 /** The calls, put together where their times overlap, each with the certificates of that time; the rest in spans without calls. */
-function spansOf(lost: readonly LostCall[], certificates: readonly Listed[]): Span[] {
+function spansOf(lost: readonly LostCall[], certificates: readonly CertificateSummary[]): Span[] {
   const spans: Span[] = [];
   for (const call of [...lost].sort((a, b) => a.at - b.at)) {
     const [from, to] = [call.at - clockSkewMs, call.at + createWindowMs + clockSkewMs];
@@ -298,8 +311,13 @@ function spansOf(lost: readonly LostCall[], certificates: readonly Listed[]): Sp
   return [...spans, outside];
 }
 
-async function takeBack(kind: FindingKind, serial: string, { certificateId }: Listed, run: Run): Promise<void> {
-  const gone = run.dryRun || (await abandon(serial, certificateId, run));
+async function takeBack(
+  kind: FindingKind,
+  serial: string,
+  { certificateId }: CertificateSummary,
+  run: Run,
+): Promise<void> {
+  const gone = run.dryRun || (await abandonCertificate(serial, certificateId, run));
   run.report({ kind, serial, certificateId, action: gone ? 'withdrawn' : 'left' });
 }
 
@@ -311,9 +329,9 @@ async function resolveLost(lost: readonly LostCall[], { registry, issuer, stoppe
     if (stopped?.()) return;
     const device = await registry.find(serial);
     if (device === undefined) continue;
-    await registry.resolve(
+    await registry.clearCreateIntents(
       device,
-      attempts.filter((attempt) => device.creates?.[attempt] !== undefined),
+      attempts.filter((attempt) => device.createIntents?.[attempt] !== undefined),
     );
     // a removal that waited for this is done now
     const rest = device.removal === undefined ? undefined : await registry.find(serial);

@@ -1,10 +1,10 @@
 import { IssuerThrottled } from '../issuer/issuer.ts';
 import { problems } from '../protocol/problems.ts';
-import type { Ask } from '../queue/provisioning-request.ts';
-import { type AskWorker, type Outcome, startAskWorker } from '../queue/request-queue.ts';
+import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
+import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
-import { acknowledge, type Cycle, type Provisioned, provision, refuse } from './provision.ts';
+import { acknowledge, type ProvisionContext, type Provisioned, provision, refuse } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -19,19 +19,19 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 export function startWorker(options: {
   redisUrl: string;
   concurrency: number;
-  cycle: Cycle;
+  context: ProvisionContext;
   log: Log;
   audit?: Audit;
   maxBackoffMs?: number;
-}): AskWorker {
-  const { cycle, log, audit = noAudit, ...queue } = options;
-  return startAskWorker({
+}): RequestWorker {
+  const { context, log, audit = noAudit, ...queue } = options;
+  return startRequestWorker({
     ...queue,
     log,
-    handle: (ask) => answer(ask, cycle, { log, audit }),
-    async acknowledge(ack) {
-      const { serial, certificateId } = ack;
-      if (await acknowledge(ack, cycle)) {
+    handle: (request) => answer(request, context, { log, audit }),
+    async acknowledge(acknowledgement) {
+      const { serial, certificateId } = acknowledgement;
+      if (await acknowledge(acknowledgement, context)) {
         log.info({ serial, certificateId }, 'delivered');
         audit.record('delivered', { serial, certificateId });
       } else log.warn({ serial, certificateId }, 'an acknowledgement does not fit the device; nothing was changed');
@@ -39,23 +39,27 @@ export function startWorker(options: {
   });
 }
 
-async function answer(ask: Ask, cycle: Cycle, { log, audit }: { log: Log; audit: Audit }): Promise<Outcome> {
-  const about = { serial: ask.serial, askId: ask.askId };
+async function answer(
+  request: ProvisioningRequest,
+  context: ProvisionContext,
+  { log, audit }: { log: Log; audit: Audit },
+): Promise<Outcome> {
+  const about = { serial: request.serial, requestId: request.requestId };
   try {
-    if (cycle.now() - ask.receivedAt > interestMs) {
-      await refuse(ask, problems.waitedTooLong, cycle);
+    if (context.now() - request.receivedAt > interestMs) {
+      await refuse(request, problems.waitedTooLong, context);
       audit.record('refused', { ...about, errorCode: problems.waitedTooLong.code });
       log.info(
-        { ...about, receivedAt: ask.receivedAt },
+        { ...about, receivedAt: request.receivedAt },
         'a request waited for so long that nobody waits for it any more',
       );
       return 'answered';
     }
-    const result = await provision(ask, cycle);
+    const result = await provision(request, context);
     if (result.outcome === 'busy')
-      return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - cycle.now())) };
+      return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };
     record(audit, about, result);
-    const waited = { ms: cycle.now() - ask.receivedAt };
+    const waited = { ms: context.now() - request.receivedAt };
     if (result.outcome === 'accepted')
       log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
     else if (result.cause !== undefined)
@@ -76,7 +80,7 @@ async function answer(ask: Ask, cycle: Cycle, { log, audit }: { log: Log; audit:
 /** What was decided. A question whose worker dies right here is decided, and recorded, again. */
 function record(
   audit: Audit,
-  about: { serial: string; askId: string },
+  about: { serial: string; requestId: string },
   result: Exclude<Provisioned, { outcome: 'busy' }>,
 ): void {
   if (result.outcome === 'accepted')

@@ -14,7 +14,7 @@ export type AdmissionLimits = {
 };
 
 /** The place of one connection, from its first packet to its end. Each step may be repeated, and none goes back. */
-export type Ticket = {
+export type ConnectionSlot = {
   /** It has come as far as its CONNECT. */
   connected(): void;
   /** It has proved the token of a device of this site: from now on it is not cut for the sake of another. */
@@ -75,7 +75,7 @@ export function createAdmission(limits: AdmissionLimits) {
 
   return {
     /** @returns undefined when there is no place for it; whoever asked cuts it then */
-    admit(socket: Admitted, remoteAddress: string | undefined): Ticket | undefined {
+    admit(socket: Admitted, remoteAddress: string | undefined): ConnectionSlot | undefined {
       const name = groupOf(remoteAddress);
       const of = addresses.get(name) ?? { name, all: 0, pending: 0 };
       if (!makeRoom(of)) {

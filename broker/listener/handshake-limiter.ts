@@ -2,7 +2,7 @@
  * Lets so many in at a time, and who waits in turns between addresses: one that opens a thousand connections waits a
  * thousand times as long as one that opens one.
  */
-export function createTurnstile(places: number) {
+export function createHandshakeLimiter(places: number) {
   /** by address: in a Map, the one that was served last comes last */
   const waiting = new Map<string, Set<() => void>>();
   let inside = 0;

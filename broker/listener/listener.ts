@@ -3,50 +3,50 @@ import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
-import { createAdmission, groupOf, type Ticket } from './admission.ts';
+import { type ConnectionSlot, createAdmission, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { type GuardedStream, guardFrames } from './frame-guard.ts';
-import { createTurnstile } from './handshake-limiter.ts';
-import { createPskDoor, type PskProof } from './psk.ts';
+import { createHandshakeLimiter } from './handshake-limiter.ts';
+import { createPskAuthenticator, type PskIdentity } from './psk.ts';
 
 /** Who came in: its MQTT packets, its place, and what its TLS handshake has proven. */
-export type Arrival = {
+export type Connection = {
   readonly stream: GuardedStream;
-  readonly ticket: Ticket;
-  readonly proof: PskProof | undefined;
+  readonly slot: ConnectionSlot;
+  readonly psk: PskIdentity | undefined;
 };
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
 
 /** A connection on its way in. */
-type Entrant = { readonly ticket: Ticket; leaveTurnstile(): void };
+type Entrant = { readonly ticket: ConnectionSlot; leaveTurnstile(): void };
 
 /**
  * The way in, from a TCP connection to a stream of MQTT packets: a place, a turn at the handshake, TLS by certificate or
  * pre-shared key, the frame guard. Whoever comes through is handed to `enter`.
  */
-export function createDoor(options: {
+export function createDeviceListener(options: {
   tls: ServerTls;
   suites: TlsSuites;
   limits: Limits;
   roster: Pick<Roster, 'keysOf'>;
   counts: { connections: number; connectionsOpen: number };
   log: Log;
-  enter(arrival: Arrival): void;
+  enter(arrival: Connection): void;
 }) {
   const { limits, counts, log, enter } = options;
   const context = contextOptions(options.suites);
-  const psk = createPskDoor(options.roster);
+  const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
-  const turnstile = createTurnstile(limits.maxHandshakes);
+  const turnstile = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
   /** by the two ends of a connection, which TLS and TCP know it by */
   const entrants = new Map<string, Entrant>();
 
   const secured = createSecureServer(
     { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
-    comeIn,
+    acceptTls,
   );
   // Node reports a handshake that failed or took too long, and leaves the socket open
   secured.on('tlsClientError', (err, socket) => {
@@ -55,9 +55,9 @@ export function createDoor(options: {
     socket.destroy();
   });
   // before the handshake, which costs more than anything that follows
-  const server = createServer({ noDelay: true }, knock);
+  const server = createServer({ noDelay: true }, acceptTcp);
 
-  function knock(socket: Socket): void {
+  function acceptTcp(socket: Socket): void {
     // until TLS takes it over nobody else listens, and a reset in the line would end the process
     socket.on('error', (err) => log.debug({ err }, 'connection ended before TLS'));
     const ends = endsOf(socket);
@@ -88,7 +88,7 @@ export function createDoor(options: {
     });
   }
 
-  function comeIn(socket: TLSSocket): void {
+  function acceptTls(socket: TLSSocket): void {
     const { remoteAddress } = socket;
     const entrant = entrants.get(endsOf(socket) ?? '');
     // reset right after its handshake: it is on its way out
@@ -101,7 +101,7 @@ export function createDoor(options: {
     const stream = guardFrames(socket, limits, (reason) =>
       log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
     );
-    enter({ stream, ticket: entrant.ticket, proof: psk.provenBy(socket) });
+    enter({ stream, slot: entrant.ticket, psk: psk.provenBy(socket) });
   }
 
   return {

@@ -11,16 +11,16 @@ import type { Roster } from '../roster.ts';
 const maxNamed = 2;
 
 /** A device that proved its token in the handshake. */
-export type PskProof = { readonly serial: string; readonly tokenHash: string; readonly keys: DeviceKeys };
+export type PskIdentity = { readonly serial: string; readonly tokenHash: string; readonly keys: DeviceKeys };
 
 /**
  * TLS with a pre-shared key (RFC 4279, RFC 8446 §4.2.11): the identity is the serial. A serial that has no key gets one
  * that nobody knows, so that its handshake fails as one with a wrong key does, after the same work: no oracle.
  */
-export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
+export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
   const decoySecret = randomBytes(32);
   /** what each handshake was given last: of several keys, OpenSSL uses the last that it was given */
-  const given = new WeakMap<TLSSocket, PskProof | undefined>();
+  const given = new WeakMap<TLSSocket, PskIdentity | undefined>();
   /** how many serials a handshake has named; opening the keys of one costs more than all the rest */
   const named = new WeakMap<TLSSocket, number>();
 
@@ -43,24 +43,24 @@ export function createPskDoor(roster: Pick<Roster, 'keysOf'>) {
       const found = roster.keysOf(identity);
       // all of it in any case: time must not tell who has a key
       const decoy = createHmac('sha256', decoySecret).update(identity).digest();
-      const proof = {
+      const presentedToken = {
         serial: identity,
         tokenHash: found?.tokenHash ?? '',
         keys: found?.keys ?? { psk: decoy, replySeed: decoy },
       };
-      given.set(socket, found === undefined ? undefined : proof);
+      given.set(socket, found === undefined ? undefined : presentedToken);
       // Node wipes what it is given
-      return Buffer.from(proof.keys.psk);
+      return Buffer.from(presentedToken.keys.psk);
     },
     /** What the finished handshake of this socket has proven; undefined when it went by certificate. */
-    provenBy(socket: TLSSocket): PskProof | undefined {
-      const proof = given.get(socket);
-      if (proof === undefined || !usedPsk(socket)) {
+    provenBy(socket: TLSSocket): PskIdentity | undefined {
+      const presentedToken = given.get(socket);
+      if (presentedToken === undefined || !usedPsk(socket)) {
         forget(socket);
         return undefined;
       }
       given.delete(socket);
-      return proof;
+      return presentedToken;
     },
   };
 }

@@ -8,7 +8,7 @@ export type Publication =
   | { readonly kind: 'forbidden'; readonly reason: string };
 
 /** Devices publish requests and acknowledgements; anything else closes the connection. */
-export function judgePublish(topic: string, qos: number): Publication {
+export function classifyPublish(topic: string, qos: number): Publication {
   if (qos > 1) return { kind: 'forbidden', reason: 'QoS 2 is not offered' };
   const serial = serialOfRequest(topic);
   if (serial !== undefined) return { kind: 'request', serial };
@@ -21,7 +21,7 @@ export function judgePublish(topic: string, qos: number): Publication {
  * The serial whose reply topic this filter is, exactly; undefined when it may not be subscribed. Equality, not matching:
  * wildcards, $SYS and shared subscriptions are not equal to any reply topic.
  */
-export function judgeSubscribe(filter: string, boundSerial: string | undefined): string | undefined {
+export function replySerialOf(filter: string, boundSerial: string | undefined): string | undefined {
   const serial = serialOfReply(filter);
   if (serial === undefined || !isSerial(serial)) return undefined;
   return boundSerial === undefined || boundSerial === serial ? serial : undefined;

@@ -7,11 +7,11 @@ import { isSerial } from '../../protocol/serial.ts';
 import { within } from '../../runtime/deadline.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Counters } from '../counters.ts';
-import { acceptAcknowledgement, acceptRequest, type Intake, recognize } from '../intake.ts';
-import type { PskProof } from '../listener/psk.ts';
-import type { RefusalRecord } from '../refusal-record.ts';
-import { createSession, proofOf, prove, type Session, vouchFor } from '../session.ts';
-import { judgePublish, judgeSubscribe, type Publication } from './access.ts';
+import { acceptAcknowledgement, acceptRequest, checkVerified, type IntakeContext } from '../intake.ts';
+import type { PskIdentity } from '../listener/psk.ts';
+import type { RefusalAudit } from '../refusal-record.ts';
+import { createSession, markVerified, presentToken, type Session, tokenOfHandshake } from '../session.ts';
+import { classifyPublish, type Publication, replySerialOf } from './access.ts';
 
 type Publish = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
 type Hooks = Required<
@@ -26,12 +26,12 @@ const badUserName = 4;
  * never calls back holds its connection for ever.
  */
 export function createHooks(options: {
-  intake: Intake;
+  intake: IntakeContext;
   /** what the TLS handshake of this stream has proven */
-  provenBy(stream: object): PskProof | undefined;
+  provenBy(stream: object): PskIdentity | undefined;
   /** this stream's connection has proved a token */
   onProven(stream: object): void;
-  refusals: RefusalRecord;
+  refusals: RefusalAudit;
   counters: Counters;
   log: Log;
 }): Hooks {
@@ -100,13 +100,13 @@ export function createHooks(options: {
     const proven = provenBy(client.conn);
     if (proven !== undefined) {
       session.serial = proven.serial;
-      session.proof = proofOf(proven);
-      vouchFor(session, session.proof.box);
+      session.connectToken = tokenOfHandshake(proven);
+      markVerified(session, session.connectToken.recipientId);
       proven.keys.psk.fill(0);
       proven.keys.replySeed.fill(0);
-      intake.desk.present(session, session.proof);
+      intake.pendingReplies.present(session, session.connectToken);
     }
-    client.conn.once('close', () => tell(null, 'close', () => intake.desk.leave(session)));
+    client.conn.once('close', () => tell(null, 'close', () => intake.pendingReplies.leave(session)));
     return session;
   }
 
@@ -116,10 +116,10 @@ export function createHooks(options: {
     if (session.serial !== undefined && session.serial !== username)
       throw refusedUserName('the user name is not the serial that the pre-shared key belongs to');
     session.serial = username;
-    session.proof = prove(session, username, password.toString());
-    intake.desk.present(session, session.proof);
+    session.connectToken = presentToken(session, username, password.toString());
+    intake.pendingReplies.present(session, session.connectToken);
     // who is on the roster has its place from here on
-    recognize(session, username, session.proof, intake);
+    checkVerified(session, username, session.connectToken, intake);
   }
 
   async function publish(session: Session, packet: Publish): Promise<void> {
@@ -129,7 +129,7 @@ export function createHooks(options: {
     packet.payload = Buffer.alloc(0);
     packet.retain = false;
     try {
-      const publication = judgePublish(packet.topic, packet.qos);
+      const publication = classifyPublish(packet.topic, packet.qos);
       if (publication.kind === 'forbidden') throw new Error(publication.reason);
       await take(session, publication, { payload, retain });
     } finally {
@@ -207,7 +207,7 @@ export function createHooks(options: {
     authorizeSubscribe(client, subscription, done) {
       const work = () => {
         const session = sessionOf(client);
-        const serial = judgeSubscribe(subscription.topic, session.serial);
+        const serial = replySerialOf(subscription.topic, session.serial);
         if (serial === undefined) return null;
         session.serial = serial;
         session.subscribed = true;

@@ -5,7 +5,7 @@ import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-const [guesses, connections, serial] = [100_000, 20, 'victim'];
+const [tokenAttempts, connections, serial] = [100_000, 20, 'victim'];
 
 describe.skipIf(lacks('redis-server'))('guessing a token', () => {
   let gateway: Gateway;
@@ -34,11 +34,11 @@ describe.skipIf(lacks('redis-server'))('guessing a token', () => {
     return codes;
   }
 
-  it(`${guesses} times on ${connections} connections evaluates five, and the device is served meanwhile`, async () => {
+  it(`${tokenAttempts} times on ${connections} connections evaluates five, and the device is served meanwhile`, async () => {
     const { token } = await gateway.enrolOnRoster(serial);
     const devices = await Promise.all(Array.from({ length: connections }, () => connectDevice(gateway.broker)));
     const started = (await gateway.registry.find(serial))?.attempt;
-    const guessing = Promise.all(devices.map((device) => guess(device, guesses / connections)));
+    const guessing = Promise.all(devices.map((device) => guess(device, tokenAttempts / connections)));
     await new Promise((resolve) => setTimeout(resolve, 2000));
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
     const codes = (await guessing).reduce((sum, some) => {
@@ -46,7 +46,7 @@ describe.skipIf(lacks('redis-server'))('guessing a token', () => {
       return sum;
     }, {});
     expect(codes.InvalidToken).toBeLessThanOrEqual(5);
-    expect((codes.InvalidToken ?? 0) + (codes.Throttled ?? 0)).toBe(guesses);
+    expect((codes.InvalidToken ?? 0) + (codes.Throttled ?? 0)).toBe(tokenAttempts);
     expect((await gateway.registry.find(serial))?.attempt).toBe((started ?? 0) + 1);
     await Promise.all(devices.map((device) => device.client.endAsync(true)));
   }, 600_000);

@@ -18,7 +18,7 @@ import {
   Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
 } from '../../runtime/x509.ts';
-import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { sweep } from '../../worker/sweep.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -195,7 +195,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
     await sweep({
       registry,
       issuer,
-      mark: markOf('cvm-devices'),
+      ownerTag: ownerTagOf('cvm-devices'),
       graceMs: 900_000,
       dryRun: false,
       now: () => Date.now() + 3_600_000,

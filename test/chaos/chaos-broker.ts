@@ -1,7 +1,7 @@
 import { startBroker } from '../../broker/broker.ts';
-import { boxOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
-import { createAskQueue } from '../../queue/request-queue.ts';
+import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -16,7 +16,7 @@ const serials = new Map<string, string>();
 
 const { hostnames, machineName, dataDir } = settings;
 const tls = await loadTlsMaterial({ dataDir, hostnames, machineName });
-const asks = createAskQueue(redisUrl, log);
+const requests = createRequestQueue(redisUrl, log);
 const feed = createReplyFeed(redisUrl, log);
 
 await startBroker({
@@ -24,19 +24,19 @@ await startBroker({
   listen: settings.listen,
   tls,
   log,
-  asks: {
-    ...asks,
-    add(ask) {
-      serials.set(boxOf(ask.serial, ask.tokenHash), ask.serial);
-      return cross(ask.serial, 'add', () => asks.add(ask));
+  requests: {
+    ...requests,
+    add(request) {
+      serials.set(recipientIdOf(request.serial, request.tokenHash), request.serial);
+      return cross(request.serial, 'add', () => requests.add(request));
     },
-    acknowledge: (ack) => cross(ack.serial, 'acknowledge', () => asks.acknowledge(ack)),
+    acknowledge: (ack) => cross(ack.serial, 'acknowledge', () => requests.acknowledge(ack)),
   },
   replies: {
     ...feed,
     listen: (listener, onResume) =>
       feed.listen((reply) => {
-        cross(serials.get(reply.box), 'hear', () => listener(reply)).catch(() => {});
+        cross(serials.get(reply.recipientId), 'hear', () => listener(reply)).catch(() => {});
       }, onResume),
   },
 });

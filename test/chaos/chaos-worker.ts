@@ -6,7 +6,7 @@ import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
-import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { startWorker } from '../../worker/worker.ts';
 import { createCrasher } from './crash-points.ts';
 
@@ -30,15 +30,15 @@ startWorker({
   concurrency: Number(process.env.CHAOS_CONCURRENCY ?? 1),
   log,
   ...(maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) }),
-  cycle: {
+  context: {
     registry: {
       ...registry,
       claim(request) {
         serial = request.serial;
         return cross(serial, 'claim', () => registry.claim(request));
       },
-      intend: (...given) => cross(serial, 'intend', () => registry.intend(...given)),
-      record: (...given) => cross(serial, 'record', () => registry.record(...given)),
+      recordCreateIntent: (...given) => cross(serial, 'intend', () => registry.recordCreateIntent(...given)),
+      recordCertificate: (...given) => cross(serial, 'record', () => registry.recordCertificate(...given)),
       finish: (...given) => cross(serial, 'finish', () => registry.finish(...given)),
       acknowledge(...given) {
         serial = given[0];
@@ -63,7 +63,7 @@ startWorker({
     replayWindowMs: settings.replayWindowMs,
     leaseMs: 10_000,
     now: Date.now,
-    makeKey: (name) => makeEcKey(name, markOf(settings.table)),
+    makeKey: (name) => makeEcKey(name, ownerTagOf(settings.table)),
     seal: sealer,
   },
 });

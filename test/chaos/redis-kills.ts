@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { createAskQueue } from '../../queue/request-queue.ts';
+import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import type { Figure } from './figures.ts';
 import { startSite, until } from './site.ts';
@@ -17,22 +17,22 @@ export async function redisKills(
   say: (line: string) => void,
 ): Promise<Figure[]> {
   const site = await startSite({ workers: 0 });
-  const asks = createAskQueue(site.redisUrl, createLog('silent'));
+  const queue = createRequestQueue(site.redisUrl, createLog('silent'));
   const acknowledged: string[] = [];
   let stopped = false;
   const produce = async () => {
     while (!stopped) {
       const serial = `redis-${randomUUID()}`;
-      const ask = {
-        askId: randomUUID(),
+      const request = {
+        requestId: randomUUID(),
         serial,
         tokenHash: `sha256:${serial}`,
         replyKey: 'k',
         key: 'ec' as const,
         receivedAt: Date.now(),
       };
-      await asks.add(ask).then(
-        (askId) => acknowledged.push(askId),
+      await queue.add(request).then(
+        (requestId) => acknowledged.push(requestId),
         () => sleep(20),
       );
     }
@@ -61,16 +61,16 @@ export async function redisKills(
     ];
   } finally {
     stopped = true;
-    await asks.close();
+    await queue.close();
     await site.close();
   }
 }
 
-async function missing(redisUrl: string, askIds: readonly string[]): Promise<number> {
+async function missing(redisUrl: string, requestIds: readonly string[]): Promise<number> {
   const redis = new Redis(redisUrl);
   let found = 0;
-  for (let start = 0; start < askIds.length; start += 1000)
-    found += await redis.exists(...askIds.slice(start, start + 1000).map((askId) => `{cvm}:asks:${askId}`));
+  for (let start = 0; start < requestIds.length; start += 1000)
+    found += await redis.exists(...requestIds.slice(start, start + 1000).map((requestId) => `{cvm}:asks:${requestId}`));
   await redis.quit();
-  return askIds.length - found;
+  return requestIds.length - found;
 }

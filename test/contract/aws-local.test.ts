@@ -22,9 +22,9 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
-import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
 
-const makeEcKey = (serial: string) => makeMarkedKey(serial, markOf('cvm-devices'));
+const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTagOf('cvm-devices'));
 
 const document = JSON.stringify({
   Version: '2012-10-17',

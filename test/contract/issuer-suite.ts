@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
-import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
 
 export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
 export type IssuerUnderTest = {
@@ -13,8 +13,8 @@ export type IssuerUnderTest = {
 
 export const policyName = 'cvm-device';
 
-const mark = markOf('cvm-devices');
-const makeEcKey = (serial: string) => makeMarkedKey(serial, mark);
+const ownerTag = ownerTagOf('cvm-devices');
+const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTag);
 
 /** The promises of the port, for every adapter. */
 export function issuerContract(name: string, open: () => Promise<IssuerUnderTest>): void {
@@ -153,7 +153,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       await expect(under.issuer.issue({ csrPem: lost.csrPem })).rejects.toThrow();
       const found = await under.issuer.findInactive(lost.keyDigest, since, []);
       expect(found?.certificateId).toMatch(/^[0-9a-f]{64}$/);
-      expect(await under.issuer.inspect(found?.certificateId ?? '')).toMatchObject({
+      expect(await under.issuer.describeCertificate(found?.certificateId ?? '')).toMatchObject({
         status: 'inactive',
         keyDigest: lost.keyDigest,
         certificatePem: found?.certificatePem,
@@ -166,13 +166,15 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
 
     it('shows whose a certificate is: its subject, the mark included', async () => {
       const { certificateId } = await under.issuer.issue({ csrPem: (await makeEcKey('AA:BB')).csrPem });
-      expect((await under.issuer.inspect(certificateId))?.subject).toMatchObject({
-        O: mark.organization,
-        OU: mark.unit,
+      expect((await under.issuer.describeCertificate(certificateId))?.subject).toMatchObject({
+        O: ownerTag.organization,
+        OU: ownerTag.unit,
         CN: 'AA:BB',
       });
       const byAws = await under.issuer.issue('rsa');
-      expect((await under.issuer.inspect(byAws.certificateId))?.subject).toEqual({ CN: 'AWS IoT Certificate' });
+      expect((await under.issuer.describeCertificate(byAws.certificateId))?.subject).toEqual({
+        CN: 'AWS IoT Certificate',
+      });
     });
 
     it('lists every certificate, with its status', async () => {
@@ -180,7 +182,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       for (let count = 0; count < 3; count++) made.push((await under.issuer.issue('rsa')).certificateId);
       await under.issuer.activate(made[0] ?? '');
       const statuses = new Map<string, string>();
-      for await (const { certificateId, status, createdAt } of under.issuer.list()) {
+      for await (const { certificateId, status, createdAt } of under.issuer.listCertificates()) {
         statuses.set(certificateId, status);
         expect(Math.abs(Date.now() - createdAt)).toBeLessThan(600_000);
       }
@@ -195,7 +197,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       await under.issuer.attach({ certificateId, thingName: 'thing-5', policyName });
       expect(await under.issuer.isAttached(certificateId)).toBe(true);
       expect(await under.issuer.isAttached('0'.repeat(64))).toBe(false);
-      expect(await under.issuer.inspect('0'.repeat(64))).toBeUndefined();
+      expect(await under.issuer.describeCertificate('0'.repeat(64))).toBeUndefined();
     });
 
     it('removes a thing that nothing is attached to, twice as well as once', async () => {

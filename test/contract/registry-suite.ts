@@ -79,18 +79,18 @@ export function registryContract(
 
     it('lets the same question take up its attempt again at once, under a higher number, and no other question', async () => {
       const serial = await fresh();
-      await claim(serial, { claimant: 'ask-1' });
-      expect(await claim(serial, { claimant: 'ask-2' })).toMatchObject({ outcome: 'busy' });
+      await claim(serial, { claimedBy: 'ask-1' });
+      expect(await claim(serial, { claimedBy: 'ask-2' })).toMatchObject({ outcome: 'busy' });
       expect(await claim(serial)).toMatchObject({ outcome: 'busy' });
-      expect(await claim(serial, { claimant: 'ask-1' })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
-      expect(await registry.record(serial, 1, { certificateId: 'c' })).toBe(false);
+      expect(await claim(serial, { claimedBy: 'ask-1' })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'c' })).toBe(false);
     });
 
     it('lets an attempt that was overtaken neither record, finish nor release', async () => {
       const serial = await fresh();
       await claim(serial);
       await claim(serial, { now: now + leaseMs });
-      expect(await registry.record(serial, 1, { certificateId: 'cert' })).toBe(false);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'cert' })).toBe(false);
       expect(await registry.finish(serial, 1, 'cert', now)).toBe(false);
       expect(await registry.release(serial, 1)).toBe(false);
       expect(await registry.find(serial)).toMatchObject({ applyState: 1, attempt: 2 });
@@ -99,7 +99,7 @@ export function registryContract(
     it('hands the next attempt what an earlier one recorded', async () => {
       const serial = await fresh();
       await claim(serial);
-      expect(await registry.record(serial, 1, { certificateId: 'cert-1' })).toBe(true);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'cert-1' })).toBe(true);
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({
         outcome: 'claimed',
         device: { certificateId: 'cert-1' },
@@ -109,7 +109,7 @@ export function registryContract(
     it('finishes with the recorded certificate only', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'cert-1' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'cert-1' });
       expect(await registry.finish(serial, 1, 'cert-2', now)).toBe(false);
       expect(await registry.finish(serial, 1, 'cert-1', now)).toBe(true);
       expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
@@ -119,8 +119,8 @@ export function registryContract(
       const serial = await fresh();
       await claim(serial);
       expect([
-        await registry.record(serial, 1, { certificateId: 'c' }),
-        await registry.record(serial, 1, { certificateId: 'c' }),
+        await registry.recordCertificate(serial, 1, { certificateId: 'c' }),
+        await registry.recordCertificate(serial, 1, { certificateId: 'c' }),
       ]).toEqual([true, true]);
       expect([await registry.finish(serial, 1, 'c', now), await registry.finish(serial, 1, 'c', now)]).toEqual([
         true,
@@ -131,7 +131,7 @@ export function registryContract(
     it('tells a registered device from a stranger by its token alone', async () => {
       const serial = await fresh({ tokenExpiresAt: now + 1 });
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'c' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'c' });
       await registry.finish(serial, 1, 'c', now);
       expect(await claim(serial, { now: now + 100_000 })).toMatchObject({
         outcome: 'registered',
@@ -141,13 +141,13 @@ export function registryContract(
         outcome: 'refused',
         problem: problems.invalidToken,
       });
-      expect(await registry.record(serial, 1, { certificateId: 'other' })).toBe(false);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'other' })).toBe(false);
     });
 
     it('gives the right back at once when an attempt is released, and keeps its certificate', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'c' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'c' });
       expect(await registry.release(serial, 1)).toBe(true);
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed', device: { attempt: 2, certificateId: 'c' } });
     });
@@ -155,7 +155,7 @@ export function registryContract(
     const registered = async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'c', keyDigest: 'digest' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'c', keyDigest: 'digest' });
       await registry.finish(serial, 1, 'c', now);
       const device = await registry.find(serial);
       if (device === undefined) throw new Error('not found');
@@ -170,7 +170,7 @@ export function registryContract(
       const { serial } = await registered();
       const device = await registry.find(serial);
       if (device) await registry.reopen(device, { serial, tokenHash, now, leaseMs });
-      await registry.record(serial, 2, { certificateId: 'd' });
+      await registry.recordCertificate(serial, 2, { certificateId: 'd' });
       expect(await registry.find(serial)).not.toHaveProperty('keyDigest');
     });
 
@@ -196,9 +196,9 @@ export function registryContract(
 
     it('lets the question that reopened a device take it up again', async () => {
       const device = await registered();
-      const request = { serial: device.serial, tokenHash, now, leaseMs, claimant: 'ask-1' };
+      const request = { serial: device.serial, tokenHash, now, leaseMs, claimedBy: 'ask-1' };
       await registry.reopen(device, request);
-      expect(await registry.claim({ ...request, claimant: 'ask-2' })).toMatchObject({ outcome: 'busy' });
+      expect(await registry.claim({ ...request, claimedBy: 'ask-2' })).toMatchObject({ outcome: 'busy' });
       expect(await registry.claim(request)).toMatchObject({
         outcome: 'claimed',
         device: { attempt: 3, certificateId: 'c' },
@@ -226,7 +226,7 @@ export function registryContract(
       await claim(serial);
       const applying = await registry.find(serial);
       expect(applying && (await registry.block(applying))).toBe(true);
-      expect(await registry.record(serial, 1, { certificateId: 'c' })).toBe(false);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'c' })).toBe(false);
       const stopped = await registry.find(serial);
       expect(stopped && (await registry.unblock(stopped))).toBe(true);
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });
@@ -246,7 +246,7 @@ export function registryContract(
       });
       if (claimed.outcome !== 'claimed') throw new Error('not claimed');
       expect(claimed.device).not.toHaveProperty('certificateId');
-      await registry.record(device.serial, claimed.device.attempt, { certificateId: 'd' });
+      await registry.recordCertificate(device.serial, claimed.device.attempt, { certificateId: 'd' });
       expect(await registry.finish(device.serial, claimed.device.attempt, 'd', now)).toBe(true);
       const done = await registry.find(device.serial);
       expect(done).toMatchObject({ certificateId: 'd', applyState: -1 });
@@ -276,15 +276,15 @@ export function registryContract(
       const serial = await fresh();
       await claim(serial);
       const ownKey = { csrPem: 'CSR', keyDigest: 'k', sealedKey: 'sealed' };
-      expect(await registry.intend(serial, 1, { at: now, keyDigest: 'k' }, ownKey)).toBe(true);
-      expect(await registry.intend(serial, 2, { at: now })).toBe(false);
+      expect(await registry.recordCreateIntent(serial, 1, { at: now, keyDigest: 'k' }, ownKey)).toBe(true);
+      expect(await registry.recordCreateIntent(serial, 2, { at: now })).toBe(false);
       const next = await claim(serial, { now: now + leaseMs });
-      expect(next).toMatchObject({ device: { creates: { 1: { at: now, keyDigest: 'k' } }, ownKey } });
-      expect(await registry.intend(serial, 1, { at: now })).toBe(false);
-      expect(await registry.intend(serial, 2, { at: now + 1 })).toBe(true);
-      expect(await registry.record(serial, 2, { certificateId: 'c', createdBy: 1 })).toBe(true);
-      expect(await registry.record(serial, 2, { certificateId: 'c', createdBy: 1 })).toBe(true);
-      expect((await registry.find(serial))?.creates).toEqual({ 2: { at: now + 1 } });
+      expect(next).toMatchObject({ device: { createIntents: { 1: { at: now, keyDigest: 'k' } }, ownKey } });
+      expect(await registry.recordCreateIntent(serial, 1, { at: now })).toBe(false);
+      expect(await registry.recordCreateIntent(serial, 2, { at: now + 1 })).toBe(true);
+      expect(await registry.recordCertificate(serial, 2, { certificateId: 'c', createdBy: 1 })).toBe(true);
+      expect(await registry.recordCertificate(serial, 2, { certificateId: 'c', createdBy: 1 })).toBe(true);
+      expect((await registry.find(serial))?.createIntents).toEqual({ 2: { at: now + 1 } });
       await registry.finish(serial, 2, 'c', now);
       expect(await registry.find(serial)).not.toHaveProperty('ownKey');
     });
@@ -292,7 +292,7 @@ export function registryContract(
     it('forgets a create call that certainly made nothing', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.intend(serial, 1, { at: now });
+      await registry.recordCreateIntent(serial, 1, { at: now });
       expect(await registry.release(serial, 1, true)).toBe(true);
       expect(await registry.find(serial)).not.toHaveProperty('creates');
     });
@@ -300,10 +300,10 @@ export function registryContract(
     it('remembers a bounded number of create calls, the latest ones', async () => {
       const serial = await fresh();
       for (let attempt = 1; attempt <= 203; attempt++) {
-        await claim(serial, { claimant: 'ask' });
-        expect(await registry.intend(serial, attempt, { at: attempt })).toBe(true);
+        await claim(serial, { claimedBy: 'ask' });
+        expect(await registry.recordCreateIntent(serial, attempt, { at: attempt })).toBe(true);
       }
-      const attempts = Object.keys((await registry.find(serial))?.creates ?? {}).map(Number);
+      const attempts = Object.keys((await registry.find(serial))?.createIntents ?? {}).map(Number);
       expect(attempts).toHaveLength(200);
       expect(Math.min(...attempts)).toBe(4);
     });
@@ -311,60 +311,63 @@ export function registryContract(
     it('resolves create calls, and only while nobody else decided', async () => {
       const serial = await fresh();
       for (const attempt of [1, 2]) {
-        await claim(serial, { claimant: 'ask' });
-        await registry.intend(serial, attempt, { at: now });
+        await claim(serial, { claimedBy: 'ask' });
+        await registry.recordCreateIntent(serial, attempt, { at: now });
       }
       const read = await registry.find(serial);
       if (read === undefined) throw new Error('not found');
-      expect(await registry.resolve(read, ['1'])).toBe(true);
-      expect((await registry.find(serial))?.creates).toEqual({ 2: { at: now } });
-      await claim(serial, { claimant: 'ask' });
-      expect(await registry.resolve(read, ['2'])).toBe(false);
+      expect(await registry.clearCreateIntents(read, ['1'])).toBe(true);
+      expect((await registry.find(serial))?.createIntents).toEqual({ 2: { at: now } });
+      await claim(serial, { claimedBy: 'ask' });
+      expect(await registry.clearCreateIntents(read, ['2'])).toBe(false);
     });
 
-    it('discards the certificate of an attempt for good: it is condemned, and cannot be recorded again', async () => {
+    it('discards the certificate of an attempt for good: it is marked for deletion, and cannot be recorded again', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'c' });
-      expect(await registry.discard(serial, 1, 'other')).toBe(false);
-      expect(await registry.discard(serial, 2, 'c')).toBe(false);
-      expect([await registry.discard(serial, 1, 'c'), await registry.discard(serial, 1, 'c')]).toEqual([true, true]);
+      await registry.recordCertificate(serial, 1, { certificateId: 'c' });
+      expect(await registry.discardCertificate(serial, 1, 'other')).toBe(false);
+      expect(await registry.discardCertificate(serial, 2, 'c')).toBe(false);
+      expect([
+        await registry.discardCertificate(serial, 1, 'c'),
+        await registry.discardCertificate(serial, 1, 'c'),
+      ]).toEqual([true, true]);
       const row = await registry.find(serial);
-      expect(row).toMatchObject({ condemned: ['c'] });
+      expect(row).toMatchObject({ pendingDeletion: ['c'] });
       expect(row).not.toHaveProperty('certificateId');
-      expect(await registry.record(serial, 1, { certificateId: 'c' })).toBe(false);
-      expect(await registry.record(serial, 1, { certificateId: 'd' })).toBe(true);
-      await registry.absolve(serial, 'c');
-      expect(await registry.find(serial)).not.toHaveProperty('condemned');
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'c' })).toBe(false);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'd' })).toBe(true);
+      await registry.confirmDeleted(serial, 'c');
+      expect(await registry.find(serial)).not.toHaveProperty('pendingDeletion');
       // this attempt may have found it before it was deleted
-      expect(await registry.record(serial, 1, { certificateId: 'c' })).toBe(false);
+      expect(await registry.recordCertificate(serial, 1, { certificateId: 'c' })).toBe(false);
       await claim(serial, { now: now + leaseMs });
       expect(await registry.find(serial)).not.toHaveProperty('deleted');
     });
 
     it('condemns what no row names, and nothing else', async () => {
       const device = await registered();
-      expect(await registry.condemn(device.serial, 'c')).toBe('in-use');
-      expect(await registry.condemn('SN:unknown', 'c')).toBe('no-row');
+      expect(await registry.markForDeletion(device.serial, 'c')).toBe('in-use');
+      expect(await registry.markForDeletion('SN:unknown', 'c')).toBe('no-row');
       expect(await registry.find('SN:unknown')).toBeUndefined();
-      for (const id of ['x', 'x', 'y']) expect(await registry.condemn(device.serial, id)).toBe('condemned');
-      expect([...((await registry.find(device.serial))?.condemned ?? [])].sort()).toEqual(['x', 'y']);
+      for (const id of ['x', 'x', 'y']) expect(await registry.markForDeletion(device.serial, id)).toBe('marked');
+      expect([...((await registry.find(device.serial))?.pendingDeletion ?? [])].sort()).toEqual(['x', 'y']);
       await registry.reissue(device, { tokenHash: 'h' });
-      expect(await registry.condemn(device.serial, 'c')).toBe('in-use');
-      await registry.absolve('SN:unknown', 'x');
+      expect(await registry.markForDeletion(device.serial, 'c')).toBe('in-use');
+      await registry.confirmDeleted('SN:unknown', 'x');
       expect(await registry.find('SN:unknown')).toBeUndefined();
     });
 
     it('expires an attempt that nobody carries on with, and raises the fence', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.record(serial, 1, { certificateId: 'c' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'c' });
       const read = await registry.find(serial);
       if (read === undefined) throw new Error('not found');
-      expect(await registry.expire(read)).toBe(true);
-      expect(await registry.expire(read)).toBe(false);
+      expect(await registry.abandonAttempt(read)).toBe(true);
+      expect(await registry.abandonAttempt(read)).toBe(false);
       expect(await registry.finish(serial, 1, 'c', now)).toBe(false);
-      expect(await registry.find(serial)).toMatchObject({ applyState: 0, attempt: 2, condemned: ['c'] });
+      expect(await registry.find(serial)).toMatchObject({ applyState: 0, attempt: 2, pendingDeletion: ['c'] });
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });
     });
 
@@ -373,23 +376,23 @@ export function registryContract(
       await claim(serial);
       const read = await registry.find(serial);
       if (read === undefined) throw new Error('not found');
-      await registry.record(serial, 1, { certificateId: 'c' });
+      await registry.recordCertificate(serial, 1, { certificateId: 'c' });
       expect(await registry.retire(read, 'with-thing')).toBe(false);
       expect(await registry.block(read)).toBe(false);
       expect(await registry.reissue(read, { tokenHash: 'h' })).toBe(false);
-      expect(await registry.expire(read)).toBe(false);
+      expect(await registry.abandonAttempt(read)).toBe(false);
     });
 
-    it('reissues in the middle of an attempt: its certificate is condemned, the one that works keeps working', async () => {
+    it('reissues in the middle of an attempt: its certificate is marked for deletion, the one that works keeps working', async () => {
       const device = await registered();
       await registry.reissue(device, { tokenHash: hashToken('second') });
       const claimed = await claim(device.serial, { tokenHash: hashToken('second') });
       if (claimed.outcome !== 'claimed') throw new Error('not claimed');
-      await registry.record(device.serial, claimed.device.attempt, { certificateId: 'd' });
+      await registry.recordCertificate(device.serial, claimed.device.attempt, { certificateId: 'd' });
       const half = await registry.find(device.serial);
       expect(half && (await registry.reissue(half, { tokenHash: hashToken('third') }))).toBe(true);
       const row = await registry.find(device.serial);
-      expect(row).toMatchObject({ previousCertificateId: 'c', condemned: ['d'], applyState: 0 });
+      expect(row).toMatchObject({ previousCertificateId: 'c', pendingDeletion: ['d'], applyState: 0 });
       expect(row).not.toHaveProperty('certificateId');
     });
 
@@ -400,24 +403,24 @@ export function registryContract(
       expect(reissued && (await registry.retire(reissued, 'keep-thing'))).toBe(true);
       const retired = await registry.find(device.serial);
       if (retired === undefined) throw new Error('not found');
-      expect(retired).toMatchObject({ applyState: -2, condemned: ['c'], removal: 'keep-thing' });
+      expect(retired).toMatchObject({ applyState: -2, pendingDeletion: ['c'], removal: 'keep-thing' });
       expect(retired).not.toHaveProperty('previousCertificateId');
       expect(await registry.unblock(retired)).toBe(false);
       expect(await registry.remove(retired)).toBe(false);
-      await registry.absolve(device.serial, 'c');
+      await registry.confirmDeleted(device.serial, 'c');
       expect(await registry.remove(retired)).toBe(true);
     });
 
     it('keeps the row of a removed device until what it intended is resolved', async () => {
       const serial = await fresh();
       await claim(serial);
-      await registry.intend(serial, 1, { at: now });
+      await registry.recordCreateIntent(serial, 1, { at: now });
       const read = await registry.find(serial);
       if (read) await registry.retire(read, 'with-thing');
       const retired = await registry.find(serial);
       if (retired === undefined) throw new Error('not found');
       expect(await registry.remove(retired)).toBe(false);
-      await registry.resolve(retired, ['1']);
+      await registry.clearCreateIntents(retired, ['1']);
       expect(await registry.remove(retired)).toBe(true);
     });
 

@@ -30,9 +30,9 @@ describe('rows of the table that are no devices', () => {
   it('gateways are known until they have not been seen for a month', async () => {
     const gateways = createDynamoGateways(client, table);
     expect(await gateways.known(0)).toEqual([]);
-    await gateways.announce({ id: 'a', publicKey: 'A' }, day);
-    await gateways.announce({ id: 'b', publicKey: 'B' }, 20 * day);
-    await gateways.announce({ id: 'b', publicKey: 'B' }, 21 * day);
+    await gateways.record({ id: 'a', publicKey: 'A' }, day);
+    await gateways.record({ id: 'b', publicKey: 'B' }, 20 * day);
+    await gateways.record({ id: 'b', publicKey: 'B' }, 21 * day);
     expect(await gateways.known(22 * day)).toEqual([
       { id: 'a', publicKey: 'A', seenAt: day },
       { id: 'b', publicKey: 'B', seenAt: 21 * day },
@@ -45,16 +45,16 @@ describe('rows of the table that are no devices', () => {
     const stolen = { id: 'stolen', publicKey: 'S' };
     const ids = async () => (await gateways.known(26 * day)).map(({ id }) => id);
     expect(await gateways.forget('nobody', 25 * day)).toBe(false);
-    await gateways.announce(stolen, 25 * day);
+    await gateways.record(stolen, 25 * day);
     expect(await gateways.forget('stolen', 25 * day + 1)).toBe(true);
     expect(await gateways.forget('stolen', 25 * day + 1)).toBe(false);
-    await gateways.announce(stolen, 25 * day);
+    await gateways.record(stolen, 25 * day);
     expect(await ids()).toEqual(['a', 'b']);
-    await gateways.announce(stolen, 25 * day + 2);
+    await gateways.record(stolen, 25 * day + 2);
     expect(await ids()).toEqual(['a', 'b', 'stolen']);
     // the clock of a gateway may be ahead of the operator's
     expect(await gateways.forget('stolen', 24 * day)).toBe(true);
-    await gateways.announce(stolen, 25 * day + 2);
+    await gateways.record(stolen, 25 * day + 2);
     expect(await ids()).toEqual(['a', 'b']);
   });
 

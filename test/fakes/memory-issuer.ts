@@ -142,10 +142,10 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
         },
         name,
       ),
-    async *list() {
+    async *listCertificates() {
       yield* await step('ListCertificates', listed, 'all');
     },
-    inspect: (certificateId) => step('DescribeCertificate', () => inspected(certificateId), certificateId),
+    describeCertificate: (certificateId) => step('DescribeCertificate', () => inspected(certificateId), certificateId),
     isAttached: (certificateId) =>
       step(
         'DescribeCertificate',

@@ -13,7 +13,7 @@ import { lacks } from '../support/lacks.ts';
 describe.skipIf(lacks('redis-server'))('the life of a device', () => {
   let gateway: Gateway;
   beforeAll(async () => {
-    gateway = await startGateway({ guesses: { pauseSeconds: 0 } });
+    gateway = await startGateway({ tokenAttempts: { pauseSeconds: 0 } });
   });
   afterAll(() => gateway?.close());
 
@@ -81,7 +81,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect(recorded()).toEqual(['vended']);
     for (const what of ['block', 'unblock', 'reissue', 'remove']) {
       // a certificate that a reissue would delete
-      if (what === 'reissue') await gateway.registry.condemn(serial, 'f'.repeat(64));
+      if (what === 'reissue') await gateway.registry.markForDeletion(serial, 'f'.repeat(64));
       await expect(cvmWith(broken, what, serial)).rejects.toThrow('no connection');
     }
     expect(recorded()).toEqual(['vended', 'blocked', 'unblocked', 'reissued', 'removed']);

@@ -149,10 +149,10 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
 
     it('mosquitto_sub proven by its password hears what mosquitto_pub asked for', async () => {
       const { serial, token } = await gateway.enrol('mosquitto-sub');
-      const proof = ['-u', serial, '-P', token];
+      const presentedToken = ['-u', serial, '-P', token];
       const listening = run('mosquitto_sub', [
         ...broker(),
-        ...proof,
+        ...presentedToken,
         '-t',
         `cvm/reply/${serial}`,
         '-C',
@@ -161,7 +161,7 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
         '30',
       ]);
       await new Promise((resolve) => setTimeout(resolve, 1000));
-      await run('mosquitto_pub', [...broker(), ...proof, '-t', `cvm/request/${serial}`, '-m', '{"key":"ec"}']);
+      await run('mosquitto_pub', [...broker(), ...presentedToken, '-t', `cvm/request/${serial}`, '-m', '{"key":"ec"}']);
       expect(JSON.parse((await listening).stdout)).toMatchObject({ status: 'accepted', thingName: serial });
     });
   },

@@ -13,7 +13,7 @@ import { lacks } from '../support/lacks.ts';
 describe.skipIf(lacks('redis-server'))('the operator', () => {
   let gateway: Gateway;
   beforeAll(async () => {
-    gateway = await startGateway({ guesses: { pauseSeconds: 0 } });
+    gateway = await startGateway({ tokenAttempts: { pauseSeconds: 0 } });
     vi.spyOn(console, 'error').mockImplementation(() => {});
   });
   afterAll(async () => {
@@ -93,10 +93,10 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     await devices('unblock', 'op-lost');
     expect(await gateway.registry.find('op-lost')).toMatchObject({ applyState: -2, removal: 'with-thing' });
     const hourLater = () => Date.now() + 3_600_000;
-    const mark = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
+    const ownerTag = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
     // the worker's, which comes by itself, and has the rights of the worker
     const { registry, issuer } = gateway.asWorker;
-    await sweep({ registry, issuer, mark, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
+    await sweep({ registry, issuer, ownerTag, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
     expect(await gateway.registry.find('op-lost')).toBeUndefined();
   });
 
@@ -131,7 +131,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     };
     const listed = async () => (await tls('gateways', '--json')).lines.map((line) => JSON.parse(line).id);
     const stolen = { id: 'stolen', publicKey: newKeyPair().publicKey.toString('base64url') };
-    await gateways.announce(stolen, Date.now());
+    await gateways.record(stolen, Date.now());
     await expect.poll(listed).toHaveLength(2);
     expect((await tls('gateways')).lines.join()).toContain('stolen  seen ');
     expect(await tls('forget-gateway', 'stolen', '--json')).toEqual({

@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
-import { boxOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
-import { createAskQueue } from '../../queue/request-queue.ts';
+import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
@@ -70,23 +70,23 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   it('tells a request that waited for more than a day to be asked again, and makes nothing for it', async () => {
     const { serial, token } = await gateway.enrol('queue-old');
     const log = createLog('silent');
-    const [asks, feed] = [createAskQueue(gateway.redis.url, log), createReplyFeed(gateway.redis.url, log)];
+    const [requests, feed] = [createRequestQueue(gateway.redis.url, log), createReplyFeed(gateway.redis.url, log)];
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);
-    const askId = await asks.add({
-      askId: '00000000-0000-4000-8000-000000000000',
+    const requestId = await requests.add({
+      requestId: '00000000-0000-4000-8000-000000000000',
       serial,
       tokenHash,
       replyKey: keys.publicKey,
       key: 'ec',
       receivedAt: Date.now() - 25 * 3_600_000,
     });
-    await expect.poll(() => feed.fetch([askId]), { timeout: 10_000 }).toHaveLength(1);
-    const [reply] = await feed.fetch([askId]);
-    expect(openAnswer(keys, boxOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
+    await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
+    const [reply] = await feed.fetch([requestId]);
+    expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
       rejected: { code: 'UpstreamUnavailable', retryAfterSeconds: 60 },
     });
     expect(await gateway.registry.find(serial)).toMatchObject({ applyState: 0, attempt: 0 });
-    await Promise.all([asks.close(), feed.close()]);
+    await Promise.all([requests.close(), feed.close()]);
   });
 });

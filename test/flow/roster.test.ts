@@ -13,7 +13,7 @@ import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-r
 import { createLog } from '../../runtime/log.ts';
 import { type GatewayKey, gatewayIdOf, sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair } from '../../sealing/hpke.ts';
-import { startRosterKeeper } from '../../worker/roster-sync.ts';
+import { startRosterSync } from '../../worker/roster-sync.ts';
 import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
@@ -63,21 +63,21 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
 
   const keep = (times = {}, now = Date.now) => {
     const gateways = {
-      async announce(key: GatewayKey, seenAt: number) {
+      async record(key: GatewayKey, seenAt: number) {
         known = [...known.filter(({ id }) => id !== key.id), key];
         seen.push({ id: key.id, seenAt });
       },
     };
     const parts = { registry, changes, gateways, roster: store, log, now };
-    const keeper = startRosterKeeper({ ...parts, times: { pollMs: 20, ...times } });
-    closing.push(() => keeper.close());
-    return keeper;
+    const rosterSync = startRosterSync({ ...parts, times: { pollMs: 20, ...times } });
+    closing.push(() => rosterSync.close());
+    return rosterSync;
   };
   const enrol = (serial: string, sealed = true) => {
     const sealedKeys = sealed ? { sealedKeys: sealDeviceKeys(serial, `token of ${serial}`, known) } : {};
     return registry.enrol({ serial, tokenHash: hashToken(`token of ${serial}`), enrolledAt: 0, ...sealedKeys });
   };
-  const fits = (serial: string) => roster.fits(serial, hashToken(`token of ${serial}`));
+  const fits = (serial: string) => roster.matchesToken(serial, hashToken(`token of ${serial}`));
 
   it('takes in a device that nobody announced, when somebody guesses at its serial', async () => {
     keep();
@@ -87,12 +87,12 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await enrol('unannounced');
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(fits('unannounced')).toBe(false);
-    roster.inquire('unannounced');
+    roster.requestLookup('unannounced');
     await expect.poll(() => fits('unannounced')).toBe(true);
     expect(fits('known')).toBe(true);
     // strangers' guesses inquire after anything, and leave nothing behind
-    for (let index = 0; index < 1100; index++) await feed.inquire(`stranger-${index}`);
-    await expect.poll(() => store.inquiries(), { timeout: 20_000 }).toEqual([]);
+    for (let index = 0; index < 1100; index++) await feed.requestLookup(`stranger-${index}`);
+    await expect.poll(() => store.takeRequestedLookups(), { timeout: 20_000 }).toEqual([]);
     expect(roster.size()).toBe(2);
   });
 
@@ -102,8 +102,8 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => fits('early')).toBe(true);
     expect(known).toHaveLength(1);
     expect(roster.keysOf('early')).toBeUndefined();
-    expect(roster.fits('early', hashToken('another token'))).toBe(false);
-    expect(roster.fits('nobody', hashToken('token of nobody'))).toBe(false);
+    expect(roster.matchesToken('early', hashToken('another token'))).toBe(false);
+    expect(roster.matchesToken('nobody', hashToken('token of nobody'))).toBe(false);
   });
 
   it('follows what is announced: a new device, a new token, one that is gone', async () => {
@@ -115,7 +115,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const device = await registry.find('SN-1');
     if (device) await registry.reissue(device, { tokenHash: hashToken('new') });
     await changes.announce(['SN-1']);
-    await expect.poll(() => roster.fits('SN-1', hashToken('new'))).toBe(true);
+    await expect.poll(() => roster.matchesToken('SN-1', hashToken('new'))).toBe(true);
     expect(fits('SN-1')).toBe(false);
     expect(roster.keysOf('SN-1')).toBeUndefined();
     const row = await registry.find('SN-1');
@@ -146,35 +146,35 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   });
 
   it('is there again at once when a broker starts, though no worker runs', async () => {
-    const keeper = keep();
+    const rosterSync = keep();
     await expect.poll(() => known.length).toBe(1);
     await enrol('SN-1');
     await changes.announce(['SN-1']);
     await expect.poll(() => fits('SN-1')).toBe(true);
-    await keeper.close();
+    await rosterSync.close();
     const other = createRosterFeed(redis.url, log);
     closing.push(() => other.close());
     const second = await openRoster(other, pair, log);
     expect(second.keysOf('SN-1')).toBeDefined();
     const stranger = await openRoster(other, newKeyPair(), log);
     expect(stranger.keysOf('SN-1')).toBeUndefined();
-    expect(stranger.fits('SN-1', hashToken('token of SN-1'))).toBe(true);
+    expect(stranger.matchesToken('SN-1', hashToken('token of SN-1'))).toBe(true);
   });
 
   it('passes on when each broker introduced itself, again and again, and never one that no longer does', async () => {
     const day = 86_400_000;
     const old = { id: 'replaced', publicKey: 'R', at: Date.now() - 3_600_000 };
-    await feed.introduce(old);
+    await feed.announceGateway(old);
     const again = createRosterFeed(redis.url, log);
     closing.push(() => again.close());
     const living = newKeyPair();
     const second = await openRoster(again, living, log, { againMs: 50 });
     closing.push(() => second.close());
-    const keeper = keep();
+    const rosterSync = keep();
     const times = (id: string) => seen.filter((other) => other.id === id).map(({ seenAt }) => seenAt);
     await expect.poll(() => new Set(times(gatewayIdOf(living.publicKey))).size).toBeGreaterThan(2);
     expect(times('replaced')).toEqual([old.at]);
-    await keeper.close();
+    await rosterSync.close();
     second.close();
     seen.length = 0;
     keep({}, () => old.at + 2 * day);

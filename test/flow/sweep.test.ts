@@ -10,7 +10,7 @@ import { sweepCommand } from '../../cli/sweep.ts';
 import { createDynamoSweepLease } from '../../registry/sweep-lease.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
-import { makeEcKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { startSweeper } from '../../worker/sweeper.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -59,7 +59,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
       ({ certificateId = '' }) => certificateId,
     );
   const leaveOne = async (serial: string) => {
-    const { csrPem: certificateSigningRequest } = await makeEcKey(serial, markOf(table));
+    const { csrPem: certificateSigningRequest } = await makeEcKey(serial, ownerTagOf(table));
     const { certificateId = '' } = await gateway.iot.send(
       new CreateCertificateFromCsrCommand({ certificateSigningRequest }),
     );

@@ -32,7 +32,7 @@ describe('the server certificate', () => {
       port: 0,
       listen: '127.0.0.1',
       tls,
-      asks: { add: async ({ askId }) => askId, acknowledge: async () => {}, close: async () => {} },
+      requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
       log,
     });

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
-import { createGuessBook } from '../../queue/redis-token-attempts.ts';
-import type { GuessBook } from '../../queue/token-attempts.ts';
+import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
+import type { TokenAttemptLimiter } from '../../queue/token-attempts.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
@@ -16,7 +16,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-guesses-'));
   let redis: EmbeddedRedis;
   let keys: Redis;
-  const books: GuessBook[] = [];
+  const books: TokenAttemptLimiter[] = [];
   beforeAll(async () => {
     redis = await startEmbeddedRedis({ dataDir, log });
     keys = new Redis(redis.url);
@@ -28,15 +28,15 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     await redis.close();
     rmSync(dataDir, { recursive: true, force: true });
   });
-  const guessed = (serial: string, tokenHash: string, address: string, what = 'rsa') => ({
+  const attemptOf = (serial: string, tokenHash: string, address: string, requestKey = 'rsa') => ({
     serial,
     tokenHash,
     address,
-    what,
+    requestKey,
   });
   /** A broker's; pauses as short as they can be unless they are what is looked at. */
   const open = (limits = {}) => {
-    const book = createGuessBook(redis.url, log, { pauseSeconds: 0, wrongPerAddress: 1000, ...limits });
+    const book = createTokenAttemptLimiter(redis.url, log, { pauseSeconds: 0, wrongPerAddress: 1000, ...limits });
     books.push(book);
     return book;
   };
@@ -44,7 +44,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     const book = open(limits);
     await expect
       .poll(() =>
-        book.begin(guessed('warm-up', hashToken('x'), 'w')).then(
+        book.begin(attemptOf('warm-up', hashToken('x'), 'w')).then(
           () => true,
           () => false,
         ),
@@ -53,8 +53,8 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     return book;
   };
   let tried = 0;
-  const guess = async (book: GuessBook, serial = 'SN', address = '10.0.0.1') => {
-    const found = await book.begin(guessed(serial, hashToken(`guess ${tried++}`), address));
+  const guess = async (book: TokenAttemptLimiter, serial = 'SN', address = '10.0.0.1') => {
+    const found = await book.begin(attemptOf(serial, hashToken(`guess ${tried++}`), address));
     if (found.verdict === 'go') await found.settle('wrong');
     return found.verdict;
   };
@@ -62,11 +62,11 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
   it('are evaluated five times for a serial, whatever the number of brokers, addresses and attempts', async () => {
     const two = [await ready(), await ready()];
     const verdicts = await Promise.all(
-      Array.from({ length: 400 }, (_, index) => guess(two[index % 2] as GuessBook, 'SN', `10.0.0.${index}`)),
+      Array.from({ length: 400 }, (_, index) => guess(two[index % 2] as TokenAttemptLimiter, 'SN', `10.0.0.${index}`)),
     );
     expect(verdicts.filter((verdict) => verdict === 'go')).toHaveLength(5);
     expect(verdicts.filter((verdict) => verdict === 'wait')).toHaveLength(395);
-    expect(await guess(two[0] as GuessBook, 'another')).toBe('go');
+    expect(await guess(two[0] as TokenAttemptLimiter, 'another')).toBe('go');
   });
 
   it('wait until the serial was quiet for the whole time: no stretch of it has more than five', async () => {
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     const waits: number[] = [];
     for (let round = 0; round < 3; round++) {
       expect(await guess(book)).toBe('go');
-      const found = await book.begin(guessed('SN', hashToken('next'), '10.0.0.2'));
+      const found = await book.begin(attemptOf('SN', hashToken('next'), '10.0.0.2'));
       waits.push(found.verdict === 'wait' ? found.seconds : 0);
       await keys.del('{cvm}:guess:pause:serial SN');
     }
@@ -96,10 +96,10 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
 
   it('with the same token are one guess, and its outcome is remembered', async () => {
     const book = await ready();
-    const first = await book.begin(guessed('SN', hashToken('same'), 'a'));
-    expect((await book.begin(guessed('SN', hashToken('same'), 'b'))).verdict).toBe('go');
+    const first = await book.begin(attemptOf('SN', hashToken('same'), 'a'));
+    expect((await book.begin(attemptOf('SN', hashToken('same'), 'b'))).verdict).toBe('go');
     if (first.verdict === 'go') await first.settle('wrong');
-    expect((await book.begin(guessed('SN', hashToken('same'), 'c'))).verdict).toBe('wrong');
+    expect((await book.begin(attemptOf('SN', hashToken('same'), 'c'))).verdict).toBe('wrong');
     expect(await keys.get('{cvm}:guess:serial:SN')).toBe('1');
   });
 
@@ -108,7 +108,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     const verdicts = await Promise.all(
       Array.from({ length: 200 }, async (_, index) => {
         const token = hashToken(`one of many ${index}`);
-        const twice = await Promise.all(two.map((book) => book.begin(guessed('SN', token, '10.0.0.1'))));
+        const twice = await Promise.all(two.map((book) => book.begin(attemptOf('SN', token, '10.0.0.1'))));
         return twice.some(({ verdict }) => verdict === 'go');
       }),
     );
@@ -120,29 +120,29 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     const token = hashToken('one token');
     const verdicts: string[] = [];
     for (let index = 0; index < 50; index++)
-      verdicts.push((await book.begin(guessed('SN', token, 'a', `CSR ${index}`))).verdict);
+      verdicts.push((await book.begin(attemptOf('SN', token, 'a', `CSR ${index}`))).verdict);
     expect(verdicts.filter((verdict) => verdict === 'go')).toHaveLength(5);
   });
 
   it('with a token that is still open wait where their address must; with one that is known to be right they do not', async () => {
     const book = await ready({ wrongPerAddress: 1 });
     const [open, right] = [hashToken('open'), hashToken('right')];
-    await book.begin(guessed('one', open, 'a'));
-    const found = await book.begin(guessed('two', right, 'a'));
+    await book.begin(attemptOf('one', open, 'a'));
+    const found = await book.begin(attemptOf('two', right, 'a'));
     if (found.verdict === 'go') await found.settle('right');
     for (const serial of ['three', 'four']) await guess(book, serial, 'a');
-    expect((await book.begin(guessed('one', open, 'a'))).verdict).toBe('wait');
-    expect((await book.begin(guessed('one', open, 'b'))).verdict).toBe('go');
-    expect((await book.begin(guessed('two', right, 'a'))).verdict).toBe('go');
+    expect((await book.begin(attemptOf('one', open, 'a'))).verdict).toBe('wait');
+    expect((await book.begin(attemptOf('one', open, 'b'))).verdict).toBe('go');
+    expect((await book.begin(attemptOf('two', right, 'a'))).verdict).toBe('go');
   });
 
   it('that turn out to be right cost nothing', async () => {
     const book = await ready({ perSerial: 1 });
-    const found = await book.begin(guessed('SN', hashToken('right'), 'a'));
+    const found = await book.begin(attemptOf('SN', hashToken('right'), 'a'));
     if (found.verdict === 'go') await found.settle('right');
     expect(await guess(book)).toBe('go');
     expect(await guess(book)).toBe('wait');
-    expect((await book.begin(guessed('SN', hashToken('right'), 'a'))).verdict).toBe('go');
+    expect((await book.begin(attemptOf('SN', hashToken('right'), 'a'))).verdict).toBe('go');
   });
 
   it('from one address lead to pauses that double, and other addresses go on', async () => {
@@ -150,7 +150,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     const pauses: number[] = [];
     for (let round = 0; round < 3; round++) {
       for (let index = 0; index < 4; index++) expect(await guess(book, `SN-${round}-${index}`)).toBe('go');
-      const found = await book.begin(guessed('fresh', hashToken('t'), '10.0.0.1'));
+      const found = await book.begin(attemptOf('fresh', hashToken('t'), '10.0.0.1'));
       pauses.push(found.verdict === 'wait' ? found.seconds : 0);
       expect(await guess(book, `other-${round}`, '10.0.0.9')).toBe('go');
       await keys.del('{cvm}:guess:pause:address 10.0.0.1', '{cvm}:guess:address:10.0.0.1');

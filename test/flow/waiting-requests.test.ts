@@ -14,7 +14,7 @@ describe.skipIf(lacks('redis-server'))('a connection whose questions wait for th
   afterAll(() => gateway?.close());
 
   it('may have eight of them: the ninth is Throttled, and neither they nor the questions of others are', async () => {
-    expect(defaultLimits.maxAsksPerConnection).toBe(8);
+    expect(defaultLimits.maxRequestsPerConnection).toBe(8);
     const { serial, token } = await gateway.enrolOnRoster('asks-a-lot');
     const other = await gateway.enrolOnRoster('asks-once');
     // nobody answers for a while

@@ -5,7 +5,7 @@ import { connect, createSecureContext, type TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { startBroker } from '../../broker/broker.ts';
 import { problems } from '../../protocol/problems.ts';
-import { type AskQueue, boxOf } from '../../queue/provisioning-request.ts';
+import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
@@ -44,13 +44,13 @@ const tls = await loadTlsMaterial({ dataDir, hostnames: [], machineName: 'fuzz' 
 /** Answers every question, as workers do: the healthy device is accepted, whoever else comes as if its token were wrong. */
 const healthyDevice = 'HEALTHY';
 let announce: (reply: SealedReply) => void = () => {};
-const asks: AskQueue = {
-  async add({ askId, serial, tokenHash, replyKey }) {
-    const box = boxOf(serial, tokenHash);
+const requests: RequestQueue = {
+  async add({ requestId, serial, tokenHash, replyKey }) {
+    const recipientId = recipientIdOf(serial, tokenHash);
     const answer = serial === healthyDevice ? { accepted: credentials } : { rejected: problems.invalidToken };
-    const sealed = sealer.answer(replyKey, box, answer);
-    setImmediate(() => announce({ askId, box, sealed }));
-    return askId;
+    const sealed = sealer.answer(replyKey, recipientId, answer);
+    setImmediate(() => announce({ requestId, recipientId, sealed }));
+    return requestId;
   },
   acknowledge: async () => {},
   close: async () => {},
@@ -67,7 +67,7 @@ const broker = await startBroker({
   listen: '127.0.0.1',
   tls,
   log: createLog('silent'),
-  asks,
+  requests,
   replies: {
     listen: async (listener) => {
       announce = listener;

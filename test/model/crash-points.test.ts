@@ -56,8 +56,8 @@ function foundIn(snapshot: string): Found {
   return {
     applyState: row?.applyState,
     named: row?.certificateId !== undefined,
-    intended: row?.creates !== undefined,
-    condemned: row?.condemned?.length ?? 0,
+    intended: row?.createIntents !== undefined,
+    pendingDeletion: row?.pendingDeletion?.length ?? 0,
     certificates: certificates.map(
       ([, active, thing, policies]) =>
         `${active ? 'active' : 'inactive'}${thing !== null && policies > 0 ? ', attached' : ''}`,

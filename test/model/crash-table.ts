@@ -5,7 +5,7 @@ export type Found = {
   readonly applyState: number | undefined;
   readonly named: boolean;
   readonly intended: boolean;
-  readonly condemned: number;
+  readonly pendingDeletion: number;
   /** of each certificate: `inactive`, `inactive, attached`, `active, attached` */
   readonly certificates: readonly string[];
   readonly kept: number;
@@ -123,21 +123,21 @@ export const crashTable: readonly CrashRow[] = [
   },
   {
     after: 'discarding a certificate whose reply is lost',
-    found: 'the row has condemned the certificate, which is still there',
+    found: 'the row has marked for deletion the certificate, which is still there',
     healedBy: 'the next attempt deletes it before another goes live; the sweeper, if none comes',
     start: 'half-done',
     job: ask('rsa'),
     call: 'discard',
-    state: { applyState: 1, named: false, condemned: 1, certificates: ['inactive, attached'] },
+    state: { applyState: 1, named: false, pendingDeletion: 1, certificates: ['inactive, attached'] },
   },
   {
     after: 'the first step of devices remove',
-    found: 'the row is blocked, and has condemned the certificate, which is still ACTIVE',
+    found: 'the row is blocked, and has marked for deletion the certificate, which is still ACTIVE',
     healedBy: 'the command, repeated; or the sweeper',
     start: 'registered',
     job: { operator: 'remove' },
     call: 'retire',
-    state: { applyState: -2, named: false, condemned: 1, certificates: ['active, attached'] },
+    state: { applyState: -2, named: false, pendingDeletion: 1, certificates: ['active, attached'] },
   },
   {
     after: 'the first step of devices block',
@@ -155,6 +155,6 @@ export const crashTable: readonly CrashRow[] = [
     start: 'registered',
     job: { operator: 'reissue' },
     call: 'reissue',
-    state: { applyState: 0, named: false, condemned: 0, certificates: ['active, attached'] },
+    state: { applyState: 0, named: false, pendingDeletion: 0, certificates: ['active, attached'] },
   },
 ];

@@ -126,7 +126,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       sabotage: {
         registry: (whole, rows) => ({
           ...whole,
-          async record(serial, _attempt, { certificateId }) {
+          async recordCertificate(serial, _attempt, { certificateId }) {
             const row = rows.get(serial);
             if (row !== undefined) rows.set(serial, { ...row, certificateId });
             return true;
@@ -172,9 +172,9 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       },
     },
     {
-      name: 'what is deleted is not condemned first',
+      name: 'what is deleted is not pendingDeletion first',
       scenario: find('two workers find a create call whose answer was lost'),
-      sabotage: { registry: (whole) => ({ ...whole, condemn: async () => 'no-row' as const }) },
+      sabotage: { registry: (whole) => ({ ...whole, markForDeletion: async () => 'no-row' as const }) },
     },
     {
       name: 'a claim does not raise the fence',
@@ -196,7 +196,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
     {
       name: 'a create call is not written down',
       scenario: find('two workers answer the same question, rsa'),
-      sabotage: { registry: (whole) => ({ ...whole, intend: async () => true }) },
+      sabotage: { registry: (whole) => ({ ...whole, recordCreateIntent: async () => true }) },
     },
   ];
 

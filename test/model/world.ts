@@ -2,12 +2,12 @@ import type { Issuer } from '../../issuer/issuer.ts';
 import { block, reissue, remove, unblock } from '../../operator/decisions.ts';
 import type { Answer } from '../../protocol/cvm/reply.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type Ask, boxOf } from '../../queue/provisioning-request.ts';
+import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Device, Registry } from '../../registry/registry.ts';
 import type { Sealer } from '../../sealing/replies.ts';
-import { type Cycle, provision } from '../../worker/provision.ts';
+import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { type Finding, type SweepOptions, sweep } from '../../worker/sweep.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 import type { Gate, World } from './explore.ts';
@@ -76,9 +76,9 @@ function createShared(gate: Gate, sabotage: Sabotage) {
       issuer: sabotage.issuer?.(issuer, cloud) ?? issuer,
       replies: {
         deliver: ({ sealed }) => gate(process, 'deliver', () => void delivered.push(sealed)),
-        keep: (box, id, sealed) => gate(process, 'keep', () => void kept.set(`${box} ${id}`, sealed)),
-        kept: (box, id) => gate(process, 'kept', () => kept.get(`${box} ${id}`)),
-        erase: (box, id) => gate(process, 'erase', () => void kept.delete(`${box} ${id}`)),
+        keep: (recipientId, id, sealed) => gate(process, 'keep', () => void kept.set(`${recipientId} ${id}`, sealed)),
+        kept: (recipientId, id) => gate(process, 'kept', () => kept.get(`${recipientId} ${id}`)),
+        erase: (recipientId, id) => gate(process, 'erase', () => void kept.delete(`${recipientId} ${id}`)),
         close: async () => {},
       },
     };
@@ -97,7 +97,7 @@ const digestOf = (csrPem: string) => `digest of ${csrPem}`;
 const subjectOf = (csrPem: string): Record<string, string> =>
   csrPem.startsWith('own') ? { O: 'cvm-gateway', OU: 't', CN: serial } : { CN: 'device' };
 
-function cycleOf(shared: Shared, process: string): Cycle {
+function contextOf(shared: Shared, process: string): ProvisionContext {
   let made = 0;
   return {
     ...shared.portsOf(process),
@@ -114,17 +114,17 @@ function cycleOf(shared: Shared, process: string): Cycle {
   };
 }
 
-function askOf(askId: string, flow: Flow, token = firstToken): Ask {
+function askOf(requestId: string, flow: Flow, token = firstToken): ProvisioningRequest {
   const own = 'csrPem' in flow ? { key: 'rsa' as const, csrPem: flow.csrPem, keyDigest: digestOf(flow.csrPem) } : flow;
-  return { askId, serial, tokenHash: hashToken(token), replyKey: '', receivedAt: 0, ...own };
+  return { requestId, serial, tokenHash: hashToken(token), replyKey: '', receivedAt: 0, ...own };
 }
 
 async function work(job: Job, process: string, shared: Shared): Promise<unknown> {
-  const cycle = cycleOf(shared, process);
-  if ('ask' in job) return provision(askOf(job.ask, job.flow, job.token), cycle);
-  if ('sweep' in job) return sweep(sweepOf(shared, cycle));
-  const parts = { registry: cycle.registry, issuer: async () => cycle.issuer };
-  const device = await cycle.registry.find(serial);
+  const context = contextOf(shared, process);
+  if ('ask' in job) return provision(askOf(job.ask, job.flow, job.token), context);
+  if ('sweep' in job) return sweep(sweepOf(shared, context));
+  const parts = { registry: context.registry, issuer: async () => context.issuer };
+  const device = await context.registry.find(serial);
   if (device === undefined) return 'not there';
   if (job.operator === 'block') return block(device, parts);
   if (job.operator === 'unblock') return unblock(device, parts);
@@ -132,12 +132,12 @@ async function work(job: Job, process: string, shared: Shared): Promise<unknown>
   return reissue(device, { tokenHash: hashToken(secondToken) }, parts);
 }
 
-function sweepOf(shared: Shared, { registry, issuer }: Pick<Cycle, 'registry' | 'issuer'>): SweepOptions {
-  const mark = { organization: 'cvm-gateway', unit: 't' } as const;
+function sweepOf(shared: Shared, { registry, issuer }: Pick<ProvisionContext, 'registry' | 'issuer'>): SweepOptions {
+  const ownerTag = { organization: 'cvm-gateway', unit: 't' } as const;
   const report = ({ kind, certificateId = '' }: Finding) => {
     if (kind === 'certificate-unknown') shared.unknown.add(certificateId);
   };
-  return { registry, issuer, mark, graceMs, dryRun: false, now: () => shared.clock.now, report };
+  return { registry, issuer, ownerTag, graceMs, dryRun: false, now: () => shared.clock.now, report };
 }
 
 /** Brings the shared state to where a scenario starts, without anybody watching. */
@@ -164,7 +164,7 @@ function prepare(start: Start, shared: Shared): void {
   if (start === 'registered') {
     certify('p', { active: true, attached: true });
     rows.set(serial, { ...row, ...live, certificateId: 'p' });
-    kept.set(`${boxOf(serial, hash)} p`, JSON.stringify(answer));
+    kept.set(`${recipientIdOf(serial, hash)} p`, JSON.stringify(answer));
   }
   if (start === 'reissued' || start === 'reissued-half-done') {
     certify('p', { active: true, attached: true });
@@ -179,7 +179,7 @@ function prepare(start: Start, shared: Shared): void {
   if (start === 'answer-lost') {
     certify('l', { csrPem: 'CSR one' });
     const lost = { at: shared.clock.now, keyDigest: digestOf('CSR one') };
-    rows.set(serial, { ...row, attempt: 1, requestedAt: shared.clock.now, creates: { 1: lost } });
+    rows.set(serial, { ...row, attempt: 1, requestedAt: shared.clock.now, createIntents: { 1: lost } });
   }
 }
 
@@ -265,7 +265,7 @@ const tokenOf = (rows: Map<string, Device>) =>
 
 async function askUntilAnswered(token: string, flow: Flow, shared: Shared): Promise<void> {
   for (let round = 1; round <= 6; round++) {
-    const result = await provision(askOf(`again ${round}`, flow, token), cycleOf(shared, `R${round}`)).catch(
+    const result = await provision(askOf(`again ${round}`, flow, token), contextOf(shared, `R${round}`)).catch(
       () => undefined,
     );
     if (result?.outcome === 'accepted') return;

@@ -5,7 +5,7 @@ import { mob } from './mob.ts';
 import { roster } from './roster.ts';
 import { soak } from './soak.ts';
 import { timing } from './timing.ts';
-import { guesses } from './token-attempts.ts';
+import { tokenAttempts } from './token-attempts.ts';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
@@ -15,7 +15,7 @@ const { values } = parseArgs({
     parts: { type: 'string', default: 'all' },
     samples: { type: 'string', default: '20000' },
     devices: { type: 'string', default: '100000' },
-    guesses: { type: 'string', default: '100000' },
+    tokenAttempts: { type: 'string', default: '100000' },
     attackers: { type: 'string', default: '500' },
     seconds: { type: 'string', default: '300' },
     json: { type: 'boolean', default: false },
@@ -40,7 +40,7 @@ const say = (line: string) => console.error(line);
 const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   roster: () => roster({ devices: Number(values.devices) }, say),
   timing: () => timing({ samples: Number(values.samples), random }, say),
-  guesses: () => guesses({ count: Number(values.guesses) }),
+  tokenAttempts: () => tokenAttempts({ count: Number(values.tokenAttempts) }),
   soak: () => soak({ seconds, random }, say),
   mob: () => mob({ attackers: Number(values.attackers), seconds, random }, say),
 };

@@ -16,7 +16,7 @@ export async function soak(
 ): Promise<Figure[]> {
   const gateway = await startGateway({
     logLevel: 'silent',
-    guesses: { serialSeconds: 2, perSerial: 1000, pauseSeconds: 0 },
+    tokenAttempts: { serialSeconds: 2, perSerial: 1000, pauseSeconds: 0 },
   });
   const redis = new Redis(gateway.redis.url);
   try {

@@ -19,7 +19,7 @@ export async function timing(
   // the limits would end this after five guesses
   const gateway = await startGateway({
     logLevel: 'silent',
-    guesses: { perSerial: 1e9, perSecond: 1e9, wrongPerAddress: 1e9, pauseSeconds: 0 },
+    tokenAttempts: { perSerial: 1e9, perSecond: 1e9, wrongPerAddress: 1e9, pauseSeconds: 0 },
   });
   try {
     const known: string[] = [];

@@ -5,7 +5,7 @@ import { connectDevice } from '../support/device.ts';
 import { startGateway } from '../support/gateway.ts';
 
 /** How many of so many guesses at one serial are evaluated. The window is 15 minutes; this takes less. */
-export async function guesses({ count }: { count: number }): Promise<Figure[]> {
+export async function tokenAttempts({ count }: { count: number }): Promise<Figure[]> {
   const gateway = await startGateway({ logLevel: 'silent' });
   try {
     const { serial, token } = await gateway.enrolOnRoster('guessed-at');

@@ -16,9 +16,9 @@ import { enrolment, newToken } from '../../operator/enrolment.ts';
 import { makeToken } from '../../protocol/token.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
-import { createGuessBook } from '../../queue/redis-token-attempts.ts';
-import { createAskQueue } from '../../queue/request-queue.ts';
-import type { GuessLimits } from '../../queue/token-attempts.ts';
+import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
+import { createRequestQueue } from '../../queue/request-queue.ts';
+import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
 import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createDynamoGateways } from '../../registry/gateways.ts';
@@ -31,8 +31,8 @@ import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
-import { makeEcKey, markOf } from '../../worker/ec-key.ts';
-import { startRosterKeeper } from '../../worker/roster-sync.ts';
+import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
+import { startRosterSync } from '../../worker/roster-sync.ts';
 import { startWorker } from '../../worker/worker.ts';
 
 const region = 'us-east-1';
@@ -46,7 +46,7 @@ export async function startGateway(
     replayWindowMs?: number;
     limits?: Partial<Limits>;
     suites?: 'modern' | 'old';
-    guesses?: Partial<GuessLimits>;
+    tokenAttempts?: Partial<TokenAttemptLimits>;
   } = {},
 ) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
@@ -89,11 +89,11 @@ export async function startGateway(
   const rosterStore = createRosterStore(redis.url, log);
   lifecycle.add({ name: 'roster store', close: () => rosterStore.close() });
   const times = { pollMs: 100 };
-  lifecycle.add(startRosterKeeper({ ...asWorker, roster: rosterStore, log, now: Date.now, times }));
+  lifecycle.add(startRosterSync({ ...asWorker, roster: rosterStore, log, now: Date.now, times }));
 
   const startOneWorker = () => {
     const replies = createReplyStore(redis.url, log);
-    const cycle = {
+    const context = {
       registry: asWorker.registry,
       issuer: asWorker.issuer,
       replies,
@@ -102,10 +102,10 @@ export async function startGateway(
       replayWindowMs: options.replayWindowMs ?? 86_400_000,
       leaseMs: 3000,
       now: Date.now,
-      makeKey: (serial: string) => makeEcKey(serial, markOf(table)),
+      makeKey: (serial: string) => makeEcKey(serial, ownerTagOf(table)),
       seal: sealer,
     };
-    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, cycle, log, audit });
+    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, context, log, audit });
     return lifecycle.add({
       name: 'worker',
       async close() {
@@ -116,18 +116,18 @@ export async function startGateway(
   };
   const startOneBroker = async () => {
     const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
-    const [asks, replies] = [createAskQueue(redis.url, log), createReplyFeed(redis.url, log)];
+    const [requests, replies] = [createRequestQueue(redis.url, log), createReplyFeed(redis.url, log)];
     const { limits = {}, suites = 'modern' } = options;
     const feed = createRosterFeed(redis.url, log);
     const roster = await openRoster(feed, await loadGatewayKey(dataDir), log);
-    const guesses = createGuessBook(redis.url, log, options.guesses);
-    const parts = { asks, replies, roster, guesses, audit, log, limits };
+    const tokenAttempts = createTokenAttemptLimiter(redis.url, log, options.tokenAttempts);
+    const parts = { requests, replies, roster, tokenAttempts, audit, log, limits };
     const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });
     lifecycle.add({
       name: 'broker',
       async close() {
         await broker.close();
-        await Promise.all([asks.close(), replies.close(), feed.close(), guesses.close()]);
+        await Promise.all([requests.close(), replies.close(), feed.close(), tokenAttempts.close()]);
       },
     });
     return {

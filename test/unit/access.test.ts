@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { judgePublish, judgeSubscribe } from '../../broker/mqtt/access.ts';
+import { classifyPublish, replySerialOf } from '../../broker/mqtt/access.ts';
 
 describe('what a device may publish', () => {
   it('requests and acknowledgements', () => {
-    expect(judgePublish('cvm/request/AA:BB', 1)).toEqual({ kind: 'request', serial: 'AA:BB' });
-    expect(judgePublish('cvm/ack/AA:BB', 1)).toEqual({ kind: 'ack', serial: 'AA:BB' });
+    expect(classifyPublish('cvm/request/AA:BB', 1)).toEqual({ kind: 'request', serial: 'AA:BB' });
+    expect(classifyPublish('cvm/ack/AA:BB', 1)).toEqual({ kind: 'ack', serial: 'AA:BB' });
   });
 
   it.each([
@@ -20,16 +20,16 @@ describe('what a device may publish', () => {
     'cvm/ack/',
     'cvm/ack/a/b',
   ])('not %s', (topic) => {
-    expect(judgePublish(topic, 1).kind).toBe('forbidden');
+    expect(classifyPublish(topic, 1).kind).toBe('forbidden');
   });
 
-  it('not with QoS 2', () => expect(judgePublish('cvm/request/S', 2).kind).toBe('forbidden'));
+  it('not with QoS 2', () => expect(classifyPublish('cvm/request/S', 2).kind).toBe('forbidden'));
 });
 
 describe('what a device may subscribe to', () => {
   it('the reply topic of its own serial', () => {
-    expect(judgeSubscribe('cvm/reply/S', 'S')).toBe('S');
-    expect(judgeSubscribe('cvm/reply/S', undefined)).toBe('S');
+    expect(replySerialOf('cvm/reply/S', 'S')).toBe('S');
+    expect(replySerialOf('cvm/reply/S', undefined)).toBe('S');
   });
 
   it.each([
@@ -46,16 +46,16 @@ describe('what a device may subscribe to', () => {
     'cvm/reply/',
     'cvm/ack/S',
   ])('not %s', (filter) => {
-    expect(judgeSubscribe(filter, 'S')).toBeUndefined();
+    expect(replySerialOf(filter, 'S')).toBeUndefined();
   });
 
   it('no wildcard either before it named a serial', () => {
-    expect(judgeSubscribe('cvm/reply/+', undefined)).toBeUndefined();
-    expect(judgeSubscribe('cvm/reply/#', undefined)).toBeUndefined();
+    expect(replySerialOf('cvm/reply/+', undefined)).toBeUndefined();
+    expect(replySerialOf('cvm/reply/#', undefined)).toBeUndefined();
   });
 });
 
 it('says why', () => {
-  expect(judgePublish('cvm/request/S', 2)).toMatchObject({ reason: expect.stringContaining('QoS 2') });
-  expect(judgePublish('x', 0)).toMatchObject({ reason: expect.stringContaining('cvm/request/<serial>') });
+  expect(classifyPublish('cvm/request/S', 2)).toMatchObject({ reason: expect.stringContaining('QoS 2') });
+  expect(classifyPublish('x', 0)).toMatchObject({ reason: expect.stringContaining('cvm/request/<serial>') });
 });

@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
-import { makeEcKey as makeMarkedKey, markOf } from '../../worker/ec-key.ts';
+import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { lacks } from '../support/lacks.ts';
 
-const makeEcKey = (serial: string) => makeMarkedKey(serial, markOf('cvm-devices'));
+const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTagOf('cvm-devices'));
 const serials = ['AA:BB:CC:DD:EE:FF', 'plain-1', 'under_score', '-', ':', '0', 'a'.repeat(128)];
 
 describe('EC key', () => {
@@ -26,8 +26,8 @@ describe('EC key', () => {
   });
 
   it('bears the mark of its table, however long the name', () => {
-    expect(markOf('t'.repeat(255)).unit).toHaveLength(64);
-    expect(markOf('t'.repeat(254)).unit).not.toBe(markOf('t'.repeat(255)).unit);
+    expect(ownerTagOf('t'.repeat(255)).unit).toHaveLength(64);
+    expect(ownerTagOf('t'.repeat(254)).unit).not.toBe(ownerTagOf('t'.repeat(255)).unit);
   });
 
   it('is another one each time', async () => {

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { createTurnstile } from '../../broker/listener/handshake-limiter.ts';
+import { createHandshakeLimiter } from '../../broker/listener/handshake-limiter.ts';
 
 it('lets so many in at a time, and the next when one leaves, which it may do twice', () => {
-  const turnstile = createTurnstile(2);
+  const turnstile = createHandshakeLimiter(2);
   const went: string[] = [];
   const leave = ['a', 'b', 'c', 'd'].map((name) => turnstile.enter('x', () => went.push(name)));
   expect(went).toEqual(['a', 'b']);
@@ -14,7 +14,7 @@ it('lets so many in at a time, and the next when one leaves, which it may do twi
 });
 
 it('takes turns between addresses, however long their lines', () => {
-  const turnstile = createTurnstile(1);
+  const turnstile = createHandshakeLimiter(1);
   const went: string[] = [];
   const first = turnstile.enter('flood', () => went.push('first'));
   const leaves = Array.from({ length: 100 }, (_, index) => turnstile.enter('flood', () => went.push(`flood ${index}`)));
@@ -27,7 +27,7 @@ it('takes turns between addresses, however long their lines', () => {
 });
 
 it('forgets who gives up while waiting', () => {
-  const turnstile = createTurnstile(1);
+  const turnstile = createHandshakeLimiter(1);
   const went: string[] = [];
   const leave = turnstile.enter('x', () => went.push('in'));
   turnstile.enter('y', () => went.push('gave up'))();

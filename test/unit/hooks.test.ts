@@ -3,17 +3,17 @@ import { duplexPair } from 'node:stream';
 import { Aedes, type AedesPublishPacket, type Client, type ConnectPacket } from 'aedes';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createCounters } from '../../broker/counters.ts';
-import { createPace } from '../../broker/device-rate-limit.ts';
-import type { Intake } from '../../broker/intake.ts';
+import { createDeviceRateLimit } from '../../broker/device-rate-limit.ts';
+import type { IntakeContext } from '../../broker/intake.ts';
 import { defaultLimits } from '../../broker/limits.ts';
-import type { PskProof } from '../../broker/listener/psk.ts';
+import type { PskIdentity } from '../../broker/listener/psk.ts';
 import { createHooks } from '../../broker/mqtt/hooks.ts';
-import { createDesk } from '../../broker/pending-replies.ts';
+import { createPendingReplies } from '../../broker/pending-replies.ts';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type AskQueue, boxOf } from '../../queue/provisioning-request.ts';
+import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
-import { noGuessBook } from '../../queue/token-attempts.ts';
+import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
 import { connectWith, packetReader, publishOf, type RawPacket, subscribeTo } from '../support/raw-mqtt.ts';
@@ -34,13 +34,13 @@ afterEach(async () => {
 
 /** The hooks, with a queue and a desk of which each part may be replaced. */
 function hooksOf({
-  asks = {},
-  desk: spoilt = {},
+  requests = {},
+  pendingReplies: spoilt = {},
   psk,
 }: {
-  asks?: Partial<AskQueue>;
-  desk?: Partial<Intake['desk']>;
-  psk?: PskProof;
+  requests?: Partial<RequestQueue>;
+  pendingReplies?: Partial<IntakeContext['pendingReplies']>;
+  psk?: PskIdentity;
 } = {}) {
   const counters = createCounters();
   let announce: (reply: SealedReply) => void = () => {};
@@ -51,15 +51,20 @@ function hooksOf({
     fetch: async () => [],
     close: async () => {},
   };
-  const desk = { ...createDesk({ feed, counters, log, now: Date.now, maxTokens: 8 }), ...spoilt };
-  undo.push(() => desk.close());
-  void desk.start();
-  const intake: Intake = {
-    asks: { add: async ({ askId }) => askId, acknowledge: async () => {}, close: async () => {}, ...asks },
-    desk,
-    roster: { fits: () => true, inquire() {} },
-    guesses: noGuessBook,
-    pace: createPace(defaultLimits),
+  const pendingReplies = { ...createPendingReplies({ feed, counters, log, now: Date.now, maxTokens: 8 }), ...spoilt };
+  undo.push(() => pendingReplies.close());
+  void pendingReplies.start();
+  const intake: IntakeContext = {
+    requests: {
+      add: async ({ requestId }) => requestId,
+      acknowledge: async () => {},
+      close: async () => {},
+      ...requests,
+    },
+    pendingReplies,
+    roster: { matchesToken: () => true, requestLookup() {} },
+    tokenAttempts: unlimitedTokenAttempts,
+    deviceRate: createDeviceRateLimit(defaultLimits),
     limits: { ...defaultLimits, storeMs: 100 },
     log,
     now: Date.now,
@@ -113,14 +118,14 @@ describe('a hook, whatever happens behind it', () => {
     throw new Error('no');
   };
   it.each<[string, Parameters<typeof hooksOf>[0]]>([
-    ['the queue throws', { asks: { add: throws } }],
-    ['the queue rejects', { asks: { add: async () => throws() } }],
-    ['the queue rejects with what is no error', { asks: { add: () => Promise.reject('no') } }],
-    ['the queue never settles', { asks: { add: () => new Promise<never>(() => {}) } }],
-    ['the desk throws when a question is opened', { desk: { open: throws } }],
+    ['the queue throws', { requests: { add: throws } }],
+    ['the queue rejects', { requests: { add: async () => throws() } }],
+    ['the queue rejects with what is no error', { requests: { add: () => Promise.reject('no') } }],
+    ['the queue never settles', { requests: { add: () => new Promise<never>(() => {}) } }],
+    ['the desk throws when a question is opened', { pendingReplies: { open: throws } }],
     [
       'the desk throws when a question is joined to another',
-      { asks: { add: async () => 'x' }, desk: { join: throws } },
+      { requests: { add: async () => 'x' }, pendingReplies: { join: throws } },
     ],
   ])('answers a PUBLISH once, with an error, so that there is no PUBACK: %s', async (_what, parts) => {
     const { hooks } = hooksOf(parts);
@@ -154,7 +159,7 @@ describe('a hook, whatever happens behind it', () => {
   });
 
   it('answers once, with an error, when the desk throws at a password or at a pre-shared key', async () => {
-    const { hooks } = hooksOf({ desk: { present: throws } });
+    const { hooks } = hooksOf({ pendingReplies: { present: throws } });
     const client = await connected(hooks);
     const byPassword = await ask((done) => hooks.authenticate(client, 'SN', Buffer.from(token), done));
     expect(byPassword.said).toEqual([[expect.any(Error), null]]);
@@ -163,7 +168,7 @@ describe('a hook, whatever happens behind it', () => {
       tokenHash: 'sha256:aa',
       keys: { psk: Buffer.alloc(32), replySeed: Buffer.alloc(32, 1) },
     };
-    const byKey = hooksOf({ desk: { present: throws }, psk }).hooks;
+    const byKey = hooksOf({ pendingReplies: { present: throws }, psk }).hooks;
     const proven = await ask((done) => byKey.preConnect(clientOf(), connectOf(), done));
     expect(proven.said).toEqual([[expect.any(Error), false]]);
   });
@@ -252,7 +257,7 @@ describe('what is secret', () => {
   );
 
   it('is wiped from a request that could not be stored', async () => {
-    const { hooks } = hooksOf({ asks: { add: () => Promise.reject(new Error('Redis is away')) } });
+    const { hooks } = hooksOf({ requests: { add: () => Promise.reject(new Error('Redis is away')) } });
     const client = await connected(hooks);
     const packet = publication();
     const { payload } = packet;
@@ -339,9 +344,9 @@ describe('inside the broker', () => {
       return {
         heard,
         leave: () => far.destroy(),
-        async exchange(what: Buffer, answer: number) {
+        async exchange(requestKey: Buffer, answer: number) {
           const before = count(answer);
-          near.write(what);
+          near.write(requestKey);
           await expect.poll(() => count(answer)).toBe(before + 1);
         },
       };
@@ -357,11 +362,11 @@ describe('inside the broker', () => {
     expect(device.heard.find(({ type }) => type === connack)?.body).toEqual(Buffer.from([0, 0]));
     await device.exchange(subscribeTo(replyTopic('SN')), suback);
     await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token })), puback);
-    const box = boxOf('SN', hashToken(token));
+    const recipientId = recipientIdOf('SN', hashToken(token));
     const answer = {
       accepted: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
     };
-    announce({ askId: 'ask', box, sealed: sealer.answer(keys.publicKey, box, answer) });
+    announce({ requestId: 'ask', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
     // it takes the reply, and does not say so
     await expect.poll(() => device.heard.filter(({ type }) => type === publish)).toHaveLength(1);
     const ids = Object.keys(aedes.clients);

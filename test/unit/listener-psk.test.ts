@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it } from 'vitest';
-import { createPskDoor } from '../../broker/listener/psk.ts';
+import { createPskAuthenticator } from '../../broker/listener/psk.ts';
 import type { Roster } from '../../broker/roster.ts';
 
 const psk = Buffer.alloc(32, 7);
@@ -18,7 +18,7 @@ const byKey13 = () => socket('TLSv1.3', { reused: true, suite: 'TLS_AES_128_GCM_
 
 describe('the door for pre-shared keys', () => {
   it('gives a serial its key, as a copy, and says afterwards whose handshake it was, once', () => {
-    const door = createPskDoor(roster);
+    const door = createPskAuthenticator(roster);
     const device = byKey13();
     const given = door.callback(device, 'SN-1');
     expect(given).toEqual(psk);
@@ -30,7 +30,7 @@ describe('the door for pre-shared keys', () => {
 
   it('wipes keys that a handshake did not use: it failed, it went by certificate, or another serial was named', () => {
     const opened: { psk: Buffer; replySeed: Buffer }[] = [];
-    const door = createPskDoor({
+    const door = createPskAuthenticator({
       keysOf() {
         const keys = { psk: Buffer.alloc(32, 7), replySeed: Buffer.alloc(32, 8) };
         opened.push(keys);
@@ -51,7 +51,7 @@ describe('the door for pre-shared keys', () => {
 
   it('opens the keys of two serials at most for one handshake, however many it names', () => {
     const opened: string[] = [];
-    const door = createPskDoor({
+    const door = createPskAuthenticator({
       keysOf(serial) {
         opened.push(serial);
         return undefined;
@@ -63,7 +63,7 @@ describe('the door for pre-shared keys', () => {
     expect(given.filter((key) => key !== null)).toHaveLength(2);
     // a HelloRetryRequest asks again, and another handshake begins anew
     const retried = byKey13();
-    const twice = createPskDoor(roster);
+    const twice = createPskAuthenticator(roster);
     twice.callback(retried, 'SN-1');
     expect(twice.callback(retried, 'SN-1')).toEqual(psk);
     expect(twice.provenBy(retried)?.serial).toBe('SN-1');
@@ -73,7 +73,7 @@ describe('the door for pre-shared keys', () => {
   it.each(['ECDHE-PSK-CHACHA20-POLY1305', 'PSK-AES128-CCM8', 'DHE-PSK-AES128-GCM-SHA256'])(
     'knows a TLS 1.2 handshake by key from its suite: %s',
     (suite) => {
-      const door = createPskDoor(roster);
+      const door = createPskAuthenticator(roster);
       const device = socket('TLSv1.2', { suite });
       door.callback(device, 'SN-1');
       expect(door.provenBy(device)?.serial).toBe('SN-1');
@@ -87,13 +87,13 @@ describe('the door for pre-shared keys', () => {
     ['TLS 1.3 whose suite has a telling name', socket('TLSv1.3', { suite: 'PSK-AES128-CCM8' })],
     ['a suite with another word in it', socket('TLSv1.2', { suite: 'XPSK-AES128' })],
   ])('holds nothing for proven that ended as %s', (_what, device) => {
-    const door = createPskDoor(roster);
+    const door = createPskAuthenticator(roster);
     door.callback(device, 'SN-1');
     expect(door.provenBy(device)).toBeUndefined();
   });
 
   it('gives a serial without a key one that nobody knows: always the same here, another elsewhere, and proves nothing', () => {
-    const [door, other] = [createPskDoor(roster), createPskDoor(roster)];
+    const [door, other] = [createPskAuthenticator(roster), createPskAuthenticator(roster)];
     const device = byKey13();
     const given = door.callback(device, 'SN-2');
     expect(given).toHaveLength(32);
@@ -104,7 +104,7 @@ describe('the door for pre-shared keys', () => {
   });
 
   it('forgets the first identity when the same handshake names a second', () => {
-    const door = createPskDoor(roster);
+    const door = createPskAuthenticator(roster);
     for (const second of ['SN-2', 'no serial at all']) {
       const device = byKey13();
       door.callback(device, 'SN-1');
@@ -114,10 +114,10 @@ describe('the door for pre-shared keys', () => {
   });
 
   it('gives no key to what is no serial, which may be a ticket', () => {
-    expect(createPskDoor(roster).callback(byKey13(), 'a b')).toBeNull();
+    expect(createPskAuthenticator(roster).callback(byKey13(), 'a b')).toBeNull();
   });
 
   it('knows nothing of a handshake that never asked', () => {
-    expect(createPskDoor(roster).provenBy(byKey13())).toBeUndefined();
+    expect(createPskAuthenticator(roster).provenBy(byKey13())).toBeUndefined();
   });
 });

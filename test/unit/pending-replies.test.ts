@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCounters } from '../../broker/counters.ts';
-import { createDesk } from '../../broker/pending-replies.ts';
-import { createSession, type OpenAsk, prove } from '../../broker/session.ts';
+import { createPendingReplies } from '../../broker/pending-replies.ts';
+import { createSession, type PendingRequest, presentToken } from '../../broker/session.ts';
 import type { Answer } from '../../protocol/cvm/reply.ts';
 import { problems } from '../../protocol/problems.ts';
 import type { SealedReply } from '../../queue/replies.ts';
@@ -18,11 +18,11 @@ const later = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
 describe('the answer to a token that nobody vouched for', () => {
   const desks: { close(): void }[] = [];
   afterEach(() => {
-    for (const desk of desks.splice(0)) desk.close();
+    for (const pendingReplies of desks.splice(0)) pendingReplies.close();
   });
 
   /** One question of a connection that subscribed waits; `announce` brings its answer, `settle` is the guess book's. */
-  async function waiting(settle: NonNullable<OpenAsk['settle']>, answer: Answer = accepted) {
+  async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: Answer = accepted) {
     let announce: (reply: SealedReply) => void = () => {};
     const feed = {
       listen: async (listener: typeof announce) => {
@@ -31,9 +31,9 @@ describe('the answer to a token that nobody vouched for', () => {
       fetch: async () => [],
       close: async () => {},
     };
-    const desk = createDesk({ feed, counters: createCounters(), log, now: Date.now, maxTokens: 4 });
-    desks.push(desk);
-    await desk.start();
+    const pendingReplies = createPendingReplies({ feed, counters: createCounters(), log, now: Date.now, maxTokens: 4 });
+    desks.push(pendingReplies);
+    await pendingReplies.start();
     const heard: { id?: string }[] = [];
     const session = createSession(
       undefined,
@@ -41,16 +41,23 @@ describe('the answer to a token that nobody vouched for', () => {
     );
     session.serial = 'SN';
     session.subscribed = true;
-    const proof = prove(session, 'SN', 'a token of the device');
-    desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
-    const sealed = sealer.answer(proof.keys.publicKey, proof.box, answer);
+    const presentedToken = presentToken(session, 'SN', 'a token of the device');
+    pendingReplies.open(session, {
+      requestId: 'ask',
+      token: presentedToken,
+      requestKey: 'q',
+      form,
+      since: Date.now(),
+      settle,
+    });
+    const sealed = sealer.answer(presentedToken.keys.publicKey, presentedToken.recipientId, answer);
     return {
       heard,
-      desk,
+      pendingReplies,
       session,
-      proof,
-      announce: () => announce({ askId: 'ask', box: proof.box, sealed }),
-      leave: () => desk.leave(session),
+      presentedToken,
+      announce: () => announce({ requestId: 'ask', recipientId: presentedToken.recipientId, sealed }),
+      leave: () => pendingReplies.leave(session),
     };
   }
 
@@ -104,12 +111,19 @@ describe('the answer to a token that nobody vouched for', () => {
   it('is owed to nobody who left while his question was being taken in', async () => {
     const outcomes: string[] = [];
     const settle = async (outcome: string) => void outcomes.push(outcome);
-    const { desk, session, proof, heard, announce, leave } = await waiting(settle);
+    const { pendingReplies, session, presentedToken, heard, announce, leave } = await waiting(settle);
     leave();
-    desk.present(session, proof);
-    desk.open(session, { askId: 'ask', proof, question: 'q', form, since: Date.now(), settle });
+    pendingReplies.present(session, presentedToken);
+    pendingReplies.open(session, {
+      requestId: 'ask',
+      token: presentedToken,
+      requestKey: 'q',
+      form,
+      since: Date.now(),
+      settle,
+    });
     announce();
     await later();
-    expect([outcomes, heard, session.presented.size, session.asks.size]).toEqual([['unknown', 'unknown'], [], 0, 0]);
+    expect([outcomes, heard, session.presented.size, session.pending.size]).toEqual([['unknown', 'unknown'], [], 0, 0]);
   });
 });

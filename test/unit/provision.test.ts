@@ -1,19 +1,19 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type Ask, boxOf } from '../../queue/provisioning-request.ts';
+import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore, SealedReply } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
-import { acknowledge, type Cycle, provision } from '../../worker/provision.ts';
+import { acknowledge, type ProvisionContext, provision } from '../../worker/provision.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const keys = deriveReplyKeys(serial, token);
-const box = boxOf(serial, hashToken(token));
-const ask: Ask = {
-  askId: 'ask-1',
+const recipientId = recipientIdOf(serial, hashToken(token));
+const ask: ProvisioningRequest = {
+  requestId: 'ask-1',
   serial,
   tokenHash: hashToken(token),
   replyKey: keys.publicKey,
@@ -65,15 +65,15 @@ describe('the issuance cycle', () => {
   let registry: Registry;
   let aws: ReturnType<typeof journalCloud>;
   let mail: ReturnType<typeof memoryReplies>;
-  let cycle: Cycle;
-  const answer = () => openAnswer(keys, box, mail.delivered.at(-1)?.sealed ?? '');
+  let context: ProvisionContext;
+  const answer = () => openAnswer(keys, recipientId, mail.delivered.at(-1)?.sealed ?? '');
 
   beforeEach(async () => {
     now = 1_000_000;
     registry = createMemoryRegistry();
     aws = journalCloud(() => now);
     mail = memoryReplies();
-    cycle = {
+    context = {
       registry,
       issuer: aws.issuer,
       replies: mail.replies,
@@ -92,7 +92,7 @@ describe('the issuance cycle', () => {
   });
 
   it('goes live last: recorded and sealed before it is attached, attached before it is active', async () => {
-    expect(await provision(ask, cycle)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: false });
+    expect(await provision(ask, context)).toEqual({ outcome: 'accepted', certificateId: 'cert-1', again: false });
     expect(aws.journal.filter((line) => !/Thing|Endpoint/.test(line))).toEqual([
       'CreateCertificate a new one',
       'AttachPolicy cert-1',
@@ -112,29 +112,32 @@ describe('the issuance cycle', () => {
   });
 
   it('answers the second question from the kept reply, without a call to AWS', async () => {
-    await provision(ask, cycle);
+    await provision(ask, context);
     const calls = aws.journal.length;
-    expect(await provision({ ...ask, askId: 'ask-2' }, cycle)).toEqual({
+    expect(await provision({ ...ask, requestId: 'ask-2' }, context)).toEqual({
       outcome: 'accepted',
       certificateId: 'cert-1',
       again: true,
     });
     expect(aws.journal).toHaveLength(calls);
-    expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], askId: 'ask-2' });
+    expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], requestId: 'ask-2' });
   });
 
   it('refuses the second question when the replay window is over, and erases the reply', async () => {
-    await provision(ask, cycle);
-    now += cycle.replayWindowMs;
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
+    await provision(ask, context);
+    now += context.replayWindowMs;
+    expect(await provision(ask, context)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'AlreadyProvisioned' },
+    });
     expect(mail.kept.size).toBe(0);
     expect(aws.live()).toEqual(['cert-1']);
   });
 
   it('withdraws the certificate whose reply is lost before another goes live: still one', async () => {
-    await provision(ask, cycle);
+    await provision(ask, context);
     mail.kept.clear();
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2', again: false });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2', again: false });
     expect(aws.live()).toEqual(['cert-2']);
     expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(
       aws.journal.lastIndexOf('CreateCertificate a new one'),
@@ -143,29 +146,32 @@ describe('the issuance cycle', () => {
   });
 
   it('is spent for good when the device acknowledges, and the reply is erased', async () => {
-    await provision(ask, cycle);
+    await provision(ask, context);
     const ack = { serial, tokenHash: ask.tokenHash, certificateId: 'cert-1' };
-    expect(await acknowledge(ack, cycle)).toBe(true);
+    expect(await acknowledge(ack, context)).toBe(true);
     expect(mail.kept.size).toBe(0);
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'AlreadyProvisioned' } });
-    expect(await acknowledge(ack, cycle)).toBe(true);
+    expect(await provision(ask, context)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'AlreadyProvisioned' },
+    });
+    expect(await acknowledge(ack, context)).toBe(true);
     expect(aws.live()).toEqual(['cert-1']);
   });
 
   it('is not spent by an acknowledgement of another certificate or token', async () => {
-    await provision(ask, cycle);
-    expect(await acknowledge({ serial, tokenHash: ask.tokenHash, certificateId: 'cert-9' }, cycle)).toBe(false);
-    expect(await acknowledge({ serial, tokenHash: hashToken('x'), certificateId: 'cert-1' }, cycle)).toBe(false);
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', again: true });
+    await provision(ask, context);
+    expect(await acknowledge({ serial, tokenHash: ask.tokenHash, certificateId: 'cert-9' }, context)).toBe(false);
+    expect(await acknowledge({ serial, tokenHash: hashToken('x'), certificateId: 'cert-1' }, context)).toBe(false);
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', again: true });
   });
 
   it('refuses a second question with another key, and keeps the first certificate', async () => {
-    await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle);
-    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, cycle)).toMatchObject({
+    await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context);
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'KeyMismatch' },
     });
-    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context)).toMatchObject({
       outcome: 'accepted',
       certificateId: 'cert-1',
       again: true,
@@ -175,9 +181,9 @@ describe('the issuance cycle', () => {
 
   it('certifies the new key of a device that changed it before the first attempt ended', async () => {
     aws.fail.set('Activate', new Error('away'));
-    await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).rejects.toThrow();
+    await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context)).rejects.toThrow();
     aws.fail.clear();
-    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, context)).toMatchObject({
       outcome: 'accepted',
       certificateId: 'cert-2',
     });
@@ -186,7 +192,7 @@ describe('the issuance cycle', () => {
   });
 
   it('refuses a wrong token before anything is made', async () => {
-    expect(await provision({ ...ask, tokenHash: hashToken('x') }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, tokenHash: hashToken('x') }, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'InvalidToken' },
     });
@@ -197,19 +203,19 @@ describe('the issuance cycle', () => {
     'carries on with the same certificate after an outage at %s',
     async (step) => {
       aws.fail.set(step, new Error('away'));
-      await expect(provision(ask, cycle)).rejects.toThrow('away');
+      await expect(provision(ask, context)).rejects.toThrow('away');
       aws.fail.clear();
-      expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+      expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
       expect(aws.live()).toEqual(['cert-1']);
     },
   );
 
   it('withdraws the recorded certificate whose sealed reply is gone before it issues another', async () => {
     aws.fail.set('AttachPolicy cert-1', new Error('away'));
-    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    await expect(provision(ask, context)).rejects.toThrow('away');
     mail.kept.clear();
     aws.fail.clear();
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
     expect(aws.journal).toContain('DeleteCertificate cert-1');
     expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(
       aws.journal.lastIndexOf('CreateCertificate a new one'),
@@ -219,9 +225,9 @@ describe('the issuance cycle', () => {
 
   it('does not wait for its own lease after an outage', async () => {
     aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
-    await expect(provision(ask, cycle)).rejects.toThrow(IssuerThrottled);
+    await expect(provision(ask, context)).rejects.toThrow(IssuerThrottled);
     aws.fail.clear();
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted' });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted' });
   });
 
   it('takes back what it made when its lease was lost meanwhile', async () => {
@@ -229,24 +235,24 @@ describe('the issuance cycle', () => {
       ...aws.issuer,
       async issue(key) {
         const made = await aws.issuer.issue(key);
-        now += cycle.leaseMs + 1;
-        await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs });
+        now += context.leaseMs + 1;
+        await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: context.leaseMs });
         return made;
       },
     };
-    expect(await provision(ask, { ...cycle, issuer: slow })).toMatchObject({ outcome: 'busy' });
+    expect(await provision(ask, { ...context, issuer: slow })).toMatchObject({ outcome: 'busy' });
     expect(aws.journal).toContain('DeleteCertificate cert-1');
     expect(mail.delivered).toEqual([]);
   });
 
   it('is busy while another attempt of the same device holds the lease', async () => {
-    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: cycle.leaseMs, claimant: 'another' });
-    expect(await provision(ask, cycle)).toEqual({ outcome: 'busy', untilMs: now + cycle.leaseMs });
+    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: context.leaseMs, claimedBy: 'another' });
+    expect(await provision(ask, context)).toEqual({ outcome: 'busy', untilMs: now + context.leaseMs });
   });
 
   it('gives the right back when AWS refuses the CSR', async () => {
     aws.fail.set('CreateCertificate', new CsrRefused('unsupported key'));
-    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, cycle)).toMatchObject({
+    expect(await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'InvalidCsr' },
     });
@@ -254,22 +260,22 @@ describe('the issuance cycle', () => {
   });
 
   it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {
-    expect(await provision({ ...ask, key: 'ec' }, cycle)).toMatchObject({ outcome: 'accepted' });
+    expect(await provision({ ...ask, key: 'ec' }, context)).toMatchObject({ outcome: 'accepted' });
     expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
   });
 
   it('reissued: withdraws the old certificate when the new one is ready, and not before', async () => {
-    await provision(ask, cycle);
+    await provision(ask, context);
     const device = await registry.find(serial);
     if (device === undefined) throw new Error('not found');
     const newToken = 'another-horse-another-battery';
     await registry.reissue(device, { tokenHash: hashToken(newToken) });
     const again = { ...ask, tokenHash: hashToken(newToken), replyKey: deriveReplyKeys(serial, newToken).publicKey };
     aws.fail.set('AttachPolicy cert-2', new Error('away'));
-    await expect(provision(again, cycle)).rejects.toThrow('away');
+    await expect(provision(again, context)).rejects.toThrow('away');
     expect(aws.live()).toEqual(['cert-1']);
     aws.fail.clear();
-    expect(await provision(again, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(await provision(again, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
     expect(aws.live()).toEqual(['cert-2']);
     const order = aws.journal.filter((line) => /^(DeleteC|Activate)/.test(line)).slice(-2);
     expect(order).toEqual(['DeleteCertificate cert-1', 'Activate cert-2']);
@@ -280,26 +286,26 @@ describe('the issuance cycle', () => {
       'AttachPolicy cert-1',
       new IssuerRefused('AttachPolicy', new Error('no such policy'), 'create the policy'),
     );
-    expect(await provision(ask, cycle)).toMatchObject({
+    expect(await provision(ask, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'UpstreamUnavailable', retryAfterSeconds: 300 },
       cause: { cure: 'create the policy' },
     });
     aws.fail.clear();
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
   });
 
   it('begins anew when AWS no longer knows the certificate of an earlier attempt', async () => {
     aws.fail.set('Activate', new Error('away'));
-    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    await expect(provision(ask, context)).rejects.toThrow('away');
     aws.fail.clear();
     aws.cloud.certificates.delete('cert-1');
     aws.fail.set('AttachPolicy cert-1', new IssuerRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
-    expect(await provision(ask, cycle)).toMatchObject({
+    expect(await provision(ask, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'UpstreamUnavailable' },
     });
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
     expect(aws.live()).toEqual(['cert-2']);
   });
 
@@ -312,22 +318,22 @@ describe('the issuance cycle', () => {
         await aws.issuer.activate(certificateId);
       },
     };
-    expect(await provision(ask, { ...cycle, issuer: blocking })).toMatchObject({ outcome: 'busy' });
+    expect(await provision(ask, { ...context, issuer: blocking })).toMatchObject({ outcome: 'busy' });
     expect(aws.live()).toEqual([]);
     expect(mail.delivered).toEqual([]);
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
   });
 
   describe.each([
     ['a CSR', { csrPem: 'CSR', keyDigest: 'digest of CSR' }],
     ['a key made at the gateway', { key: 'ec' as const }],
   ])('with %s, when the answer of the create call was lost', (_flow, flow) => {
-    const question = { ...ask, ...flow };
+    const requestKey = { ...ask, ...flow };
 
     it('adopts the certificate: no second one is made, and the device gets the key that fits', async () => {
       aws.lose.add('CreateCertificate');
-      await expect(provision(question, cycle)).rejects.toThrow('lost');
-      expect(await provision(question, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+      await expect(provision(requestKey, context)).rejects.toThrow('lost');
+      expect(await provision(requestKey, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
       expect(aws.count('CreateCertificate')).toBe(1);
       expect(aws.live()).toEqual(['cert-1']);
       expect(answer()).toMatchObject({ accepted: { certificateId: 'cert-1' } });
@@ -338,66 +344,66 @@ describe('the issuance cycle', () => {
 
     it('makes another for the same key when it cannot be found, and remembers that there may be one', async () => {
       aws.lose.add('CreateCertificate');
-      await expect(provision(question, cycle)).rejects.toThrow('lost');
+      await expect(provision(requestKey, context)).rejects.toThrow('lost');
       const found = aws.cloud.certificates.get('cert-1');
       aws.cloud.certificates.delete('cert-1');
-      expect(await provision(question, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-      expect((await registry.find(serial))?.creates).toEqual({ 1: { at: now, keyDigest: found?.keyDigest } });
+      expect(await provision(requestKey, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+      expect((await registry.find(serial))?.createIntents).toEqual({ 1: { at: now, keyDigest: found?.keyDigest } });
       expect(aws.cloud.certificates.get('cert-2')?.keyDigest).toBe(found?.keyDigest);
     });
   });
 
   it('remembers the time of an RSA create call whose answer was lost', async () => {
     aws.lose.add('CreateCertificate');
-    await expect(provision(ask, cycle)).rejects.toThrow('lost');
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-    expect((await registry.find(serial))?.creates).toEqual({ 1: { at: now } });
+    await expect(provision(ask, context)).rejects.toThrow('lost');
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    expect((await registry.find(serial))?.createIntents).toEqual({ 1: { at: now } });
   });
 
   it('forgets a create call that AWS throttled', async () => {
     aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
-    await expect(provision(ask, cycle)).rejects.toThrow(IssuerThrottled);
+    await expect(provision(ask, context)).rejects.toThrow(IssuerThrottled);
     expect(await registry.find(serial)).not.toHaveProperty('creates');
   });
 
   it('creates nothing when it was frozen after it wrote down that it would', async () => {
     const frozen: Registry = {
       ...registry,
-      async intend(...call) {
-        const noted = await registry.intend(...call);
-        now += cycle.leaseMs + 1;
+      async recordCreateIntent(...call) {
+        const noted = await registry.recordCreateIntent(...call);
+        now += context.leaseMs + 1;
         return noted;
       },
     };
-    await expect(provision(ask, { ...cycle, registry: frozen })).rejects.toThrow('too late');
+    await expect(provision(ask, { ...context, registry: frozen })).rejects.toThrow('too late');
     expect(aws.count('CreateCertificate')).toBe(0);
   });
 
   it('leaves alone a certificate that another attempt adopted, when it comes too late to record it', async () => {
-    const question = { ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' };
+    const requestKey = { ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' };
     const slow: Issuer = {
       ...aws.issuer,
       async issue(key) {
         const made = await aws.issuer.issue(key);
-        await provision(question, cycle);
+        await provision(requestKey, context);
         return made;
       },
     };
-    expect(await provision(question, { ...cycle, issuer: slow })).toMatchObject({ outcome: 'busy' });
+    expect(await provision(requestKey, { ...context, issuer: slow })).toMatchObject({ outcome: 'busy' });
     expect(aws.count('CreateCertificate')).toBe(1);
     expect(aws.live()).toEqual(['cert-1']);
   });
 
-  it('never carries on with a certificate that was condemned', async () => {
+  it('never carries on with a certificate that was marked for deletion', async () => {
     aws.fail.set('Activate', new Error('away'));
-    await expect(provision(ask, cycle)).rejects.toThrow('away');
+    await expect(provision(ask, context)).rejects.toThrow('away');
     aws.fail.clear();
     now += 1_000_000;
     const row = await registry.find(serial);
-    if (row) await registry.expire(row);
-    expect(await provision(ask, cycle)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
+    if (row) await registry.abandonAttempt(row);
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
     expect(aws.cloud.certificates.has('cert-1')).toBe(false);
-    expect(await registry.find(serial)).not.toHaveProperty('condemned');
+    expect(await registry.find(serial)).not.toHaveProperty('pendingDeletion');
   });
 
   it('uses policy, thing type and thing group that the row names', async () => {
@@ -416,7 +422,7 @@ describe('the issuance cycle', () => {
       attach: async (identity) => void seen.push(identity),
       ensureThing: async (...thing) => void seen.push(thing),
     };
-    await provision({ ...ask, serial: other }, { ...cycle, issuer });
+    await provision({ ...ask, serial: other }, { ...context, issuer });
     expect(seen).toEqual([
       [other, 'pump'],
       { certificateId: 'cert-1', thingName: other, policyName: 'special', thingGroupName: 'plant' },

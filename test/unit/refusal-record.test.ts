@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createRefusalRecord } from '../../broker/refusal-record.ts';
+import { createRefusalAudit } from '../../broker/refusal-record.ts';
 import { problem } from '../../protocol/problems.ts';
 
 type Recorded = { event: string; serial?: string; byCode?: Record<string, number> };
@@ -12,7 +12,7 @@ describe('the record of refusals', () => {
   function start() {
     const records: Recorded[] = [];
     const record = (event: string, fields = {}) => void records.push({ event, ...fields });
-    return { records, refusals: createRefusalRecord({ record, async close() {} }, Date.now) };
+    return { records, refusals: createRefusalAudit({ record, async close() {} }, Date.now) };
   }
   const singly = (records: readonly Recorded[]) => records.filter(({ event }) => event === 'refused').length;
   const byNumber = (records: readonly Recorded[]) =>

@@ -2,33 +2,33 @@ import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { boxOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { gatewayIdOf, openDeviceKeys } from '../../sealing/device-keys.ts';
 import { deriveKeyPair } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, openAnswer, replyKeysOf, sealer } from '../../sealing/replies.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
-const box = boxOf(serial, hashToken(token));
+const recipientId = recipientIdOf(serial, hashToken(token));
 const answer = { rejected: problems.blocked };
 
 describe('a sealed answer', () => {
   const keys = deriveReplyKeys(serial, token);
-  const sealed = sealer.answer(keys.publicKey, box, answer);
+  const sealed = sealer.answer(keys.publicKey, recipientId, answer);
 
   it('opens again from the token alone, at any broker', () => {
-    expect(openAnswer(deriveReplyKeys(serial, token), box, sealed)).toEqual(answer);
+    expect(openAnswer(deriveReplyKeys(serial, token), recipientId, sealed)).toEqual(answer);
   });
 
   it('does not open with another token', () => {
-    expect(openAnswer(deriveReplyKeys(serial, `${token}!`), box, sealed)).toBeUndefined();
+    expect(openAnswer(deriveReplyKeys(serial, `${token}!`), recipientId, sealed)).toBeUndefined();
   });
 
   it('does not open for another serial with the same token', () => {
-    expect(openAnswer(deriveReplyKeys('SN-2', token), box, sealed)).toBeUndefined();
+    expect(openAnswer(deriveReplyKeys('SN-2', token), recipientId, sealed)).toBeUndefined();
   });
 
   it('cannot be passed off as the answer of another box', () => {
-    expect(openAnswer(keys, boxOf('SN-2', hashToken(token)), sealed)).toBeUndefined();
+    expect(openAnswer(keys, recipientIdOf('SN-2', hashToken(token)), sealed)).toBeUndefined();
   });
 
   it('shows nothing of what it holds', () => {
@@ -37,20 +37,20 @@ describe('a sealed answer', () => {
 
   it('carries a private key that was sealed before there was an answer, for the holder of the token alone', () => {
     const credentials = { certificateId: 'c', certificatePem: 'P', thingName: serial, endpoint: 'e', rootCaPem: 'R' };
-    const sealedKey = sealer.privateKey(keys.publicKey, box, 'PRIVATE');
-    const both = sealer.answer(keys.publicKey, box, { accepted: credentials }, sealedKey);
-    expect(openAnswer(keys, box, both)).toEqual({ accepted: { ...credentials, privateKeyPem: 'PRIVATE' } });
-    expect(openAnswer(deriveReplyKeys(serial, 'x'), box, both)).toBeUndefined();
-    const foreign = sealer.privateKey(keys.publicKey, boxOf('SN-2', hashToken(token)), 'PRIVATE');
+    const sealedKey = sealer.privateKey(keys.publicKey, recipientId, 'PRIVATE');
+    const both = sealer.answer(keys.publicKey, recipientId, { accepted: credentials }, sealedKey);
+    expect(openAnswer(keys, recipientId, both)).toEqual({ accepted: { ...credentials, privateKeyPem: 'PRIVATE' } });
+    expect(openAnswer(deriveReplyKeys(serial, 'x'), recipientId, both)).toBeUndefined();
+    const foreign = sealer.privateKey(keys.publicKey, recipientIdOf('SN-2', hashToken(token)), 'PRIVATE');
     expect(
-      openAnswer(keys, box, sealer.answer(keys.publicKey, box, { accepted: credentials }, foreign)),
+      openAnswer(keys, recipientId, sealer.answer(keys.publicKey, recipientId, { accepted: credentials }, foreign)),
     ).toBeUndefined();
     // a sealed key is not an answer
-    expect(openAnswer(keys, box, sealedKey)).toBeUndefined();
+    expect(openAnswer(keys, recipientId, sealedKey)).toBeUndefined();
   });
 
   it('is different each time', () => {
-    expect(sealer.answer(keys.publicKey, box, answer)).not.toBe(sealed);
+    expect(sealer.answer(keys.publicKey, recipientId, answer)).not.toBe(sealed);
   });
 });
 
@@ -68,7 +68,7 @@ describe('what an earlier version sealed', () => {
   it('opens: a reply that waits, with its private key', () => {
     const keys = deriveReplyKeys(serial, token);
     expect(keys.publicKey).toBe(earlier.publicKey);
-    expect(openAnswer(keys, box, earlier.answer)).toMatchObject({
+    expect(openAnswer(keys, recipientId, earlier.answer)).toMatchObject({
       accepted: { thingName: serial, privateKeyPem: 'PRIVATE' },
     });
   });
@@ -83,8 +83,13 @@ describe('what an earlier version sealed', () => {
 
   it('is text of the alphabet for URLs, and a rejection has no private key', () => {
     const keys = deriveReplyKeys(serial, token);
-    expect(sealer.answer(keys.publicKey, box, answer)).toMatch(/^[\w-]{60,}$/);
-    const withKey = sealer.answer(keys.publicKey, box, answer, sealer.privateKey(keys.publicKey, box, 'P'));
-    expect(openAnswer(keys, box, withKey)).toEqual(answer);
+    expect(sealer.answer(keys.publicKey, recipientId, answer)).toMatch(/^[\w-]{60,}$/);
+    const withKey = sealer.answer(
+      keys.publicKey,
+      recipientId,
+      answer,
+      sealer.privateKey(keys.publicKey, recipientId, 'P'),
+    );
+    expect(openAnswer(keys, recipientId, withKey)).toEqual(answer);
   });
 });

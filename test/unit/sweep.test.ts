@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Device, Registry } from '../../registry/registry.ts';
-import { markOf } from '../../worker/ec-key.ts';
+import { ownerTagOf } from '../../worker/ec-key.ts';
 import { type Finding, sweep } from '../../worker/sweep.ts';
 import { createMemoryIssuer, type Held } from '../fakes/memory-issuer.ts';
 
 const [now, graceMs, minute] = [1_000_000_000, 900_000, 60_000];
-const mark = markOf('cvm-devices');
-const ours = (serial: string) => ({ O: mark.organization, OU: mark.unit, CN: serial });
+const ownerTag = ownerTagOf('cvm-devices');
+const ours = (serial: string) => ({ O: ownerTag.organization, OU: ownerTag.unit, CN: serial });
 const byAws = { CN: 'AWS IoT Certificate' };
 
 describe('a sweep', () => {
@@ -41,7 +41,7 @@ describe('a sweep', () => {
     sweep({
       registry,
       issuer: aws.issuer,
-      mark,
+      ownerTag,
       graceMs,
       dryRun,
       now: () => now,
@@ -56,13 +56,15 @@ describe('a sweep', () => {
     expect(found).toEqual([]);
   });
 
-  it('deletes what was condemned, and notes it', async () => {
-    row('A', { condemned: ['a'] });
+  it('deletes what was marked for deletion, and notes it', async () => {
+    row('A', { pendingDeletion: ['a'] });
     certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
     await run();
-    expect(found).toEqual([{ kind: 'certificate-condemned', serial: 'A', certificateId: 'a', action: 'withdrawn' }]);
+    expect(found).toEqual([
+      { kind: 'certificate-pending-deletion', serial: 'A', certificateId: 'a', action: 'withdrawn' },
+    ]);
     expect(left()).toEqual([]);
-    expect(rows.get('A')).not.toHaveProperty('condemned');
+    expect(rows.get('A')).not.toHaveProperty('pendingDeletion');
   });
 
   it('withdraws an attempt that nobody carried on with, and lets the device apply again', async () => {
@@ -97,7 +99,7 @@ describe('a sweep', () => {
 
   describe('of a create call whose answer was lost', () => {
     it('deletes the certificate with the key that was written down, whenever it was made', async () => {
-      row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } } });
+      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } } });
       certificate('a', { createdAt: long + 2 * minute, subject: { CN: 'whatever' } });
       await run();
       expect(found).toEqual([{ kind: 'answer-lost', serial: 'A', certificateId: 'a', action: 'withdrawn' }]);
@@ -106,7 +108,7 @@ describe('a sweep', () => {
     });
 
     it('deletes the certificate of that time, where AWS made the key', async () => {
-      row('A', { creates: { 1: { at: long } } });
+      row('A', { createIntents: { 1: { at: long } } });
       certificate('a', { createdAt: long + 1000 });
       await run();
       expect(found).toMatchObject([{ kind: 'answer-lost', certificateId: 'a', action: 'withdrawn' }]);
@@ -120,7 +122,7 @@ describe('a sweep', () => {
       ['was made from a CSR', { subject: { CN: 'another product' } }],
       ['is of another gateway', { subject: { O: 'cvm-gateway', OU: 'other-table', CN: 'A' } }],
     ])('reports, and leaves, a certificate that %s', async (_what, change) => {
-      row('A', { creates: { 1: { at: long } } });
+      row('A', { createIntents: { 1: { at: long } } });
       certificate('a', { createdAt: long, ...change });
       await run();
       expect(found).toEqual([{ kind: 'certificate-unknown', certificateId: 'a', action: 'reported' }]);
@@ -128,7 +130,7 @@ describe('a sweep', () => {
     });
 
     it('leaves all of them where there are more than it has calls without an answer', async () => {
-      row('A', { creates: { 1: { at: long } } });
+      row('A', { createIntents: { 1: { at: long } } });
       for (const id of ['a', 'b']) certificate(id, { createdAt: long + 1000 });
       await run();
       expect(found.map(({ kind }) => kind)).toEqual(['certificate-unknown', 'certificate-unknown']);
@@ -136,17 +138,17 @@ describe('a sweep', () => {
     });
 
     it('keeps the note while a certificate may still appear', async () => {
-      const creates = { 1: { at: now - graceMs - 1000 } };
-      row('A', { creates });
+      const createIntents = { 1: { at: now - graceMs - 1000 } };
+      row('A', { createIntents });
       await run();
-      expect(rows.get('A')).toMatchObject({ creates });
+      expect(rows.get('A')).toMatchObject({ createIntents });
     });
 
     it('does not take a certificate that was recorded meanwhile', async () => {
-      row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } }, applyState: -1, issuedAt: long });
+      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, applyState: -1, issuedAt: long });
       certificate('a');
-      const inspect = aws.issuer.inspect;
-      aws.issuer.inspect = async (id) => {
+      const inspect = aws.issuer.describeCertificate;
+      aws.issuer.describeCertificate = async (id) => {
         rows.set('A', { ...(rows.get('A') as Device), certificateId: 'a' });
         return inspect(id);
       };
@@ -191,7 +193,7 @@ describe('a sweep', () => {
   });
 
   it('finishes a removal that was interrupted', async () => {
-    row('A', { applyState: -2, removal: 'with-thing', condemned: ['a'], creates: { 1: { at: long } } });
+    row('A', { applyState: -2, removal: 'with-thing', pendingDeletion: ['a'], createIntents: { 1: { at: long } } });
     certificate('a', { thingName: 'A', policies: new Set(['p']) });
     aws.cloud.things.add('A');
     await run();
@@ -199,7 +201,7 @@ describe('a sweep', () => {
   });
 
   it('changes nothing when it is only to say what it would do', async () => {
-    row('A', { condemned: ['a'], creates: { 1: { at: long, keyDigest: 'key of b' } } });
+    row('A', { pendingDeletion: ['a'], createIntents: { 1: { at: long, keyDigest: 'key of b' } } });
     row('C', { applyState: 1, leaseUntil: long, certificateId: 'c' });
     for (const id of ['a', 'b', 'c']) certificate(id);
     const before = JSON.stringify([[...rows], left()]);
@@ -207,23 +209,23 @@ describe('a sweep', () => {
     expect(JSON.stringify([[...rows], left()])).toBe(before);
     expect(summary).toMatchObject({
       dryRun: true,
-      findings: { 'certificate-condemned': 1, 'answer-lost': 1, 'attempt-expired': 1 },
+      findings: { 'certificate-pending-deletion': 1, 'answer-lost': 1, 'attempt-expired': 1 },
     });
   });
 
   it('ends early when it is told to, and then resolves nothing', async () => {
-    row('A', { creates: { 1: { at: long, keyDigest: 'key of a' } } });
+    row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } } });
     certificate('a');
     await sweep({
       registry,
       issuer: aws.issuer,
-      mark,
+      ownerTag,
       graceMs,
       dryRun: false,
       now: () => now,
       report: () => {},
       stopped: () => true,
     });
-    expect([left(), rows.get('A')?.creates]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
+    expect([left(), rows.get('A')?.createIntents]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
   });
 });
