@@ -3,17 +3,8 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
-COPY protocol protocol
-COPY runtime runtime
-COPY registry registry
-COPY sealing sealing
-COPY queue queue
-COPY broker broker
-COPY worker worker
-COPY cli cli
-COPY aws-local aws-local
-COPY gateway-sim gateway-sim
+# without test/ and the rest of .dockerignore
+COPY . .
 # type declarations, source maps and other runtimes' builds are of no use at run time
 RUN npm run build \
  && npm prune --omit=dev --no-audit --no-fund \

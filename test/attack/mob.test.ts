@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
 import { lacks } from '../support/lacks.ts';
 
-const security = join(import.meta.dirname, '../../build/test/security/main.js');
+const security = join(import.meta.dirname, '../../dist/test/security/main.js');
 
 /** The short run; `npm run security -- --parts mob` is the long one, and judges the time that honest devices wait, too. */
 it.skipIf(lacks('redis-server'))(

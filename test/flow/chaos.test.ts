@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
 import { lacks } from '../support/lacks.ts';
 
-const chaos = join(import.meta.dirname, '../../build/test/chaos/main.js');
+const chaos = join(import.meta.dirname, '../../dist/test/chaos/main.js');
 
 /** The short run; `npm run chaos` is the long one. */
 describe.skipIf(lacks('redis-server'))('a site whose parts are killed while AWS fails', () => {

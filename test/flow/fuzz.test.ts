@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
 
-const fuzz = join(import.meta.dirname, '../../build/test/fuzz/main.js');
+const fuzz = join(import.meta.dirname, '../../dist/test/fuzz/main.js');
 
 /** The short run; `npm run fuzz -- --cases 1000000` is the long one. */
 it('a broker that is sent 20,000 spoilt packets, requests and CSRs goes on serving', { timeout: 300_000 }, async () => {
