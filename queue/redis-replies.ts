@@ -1,10 +1,7 @@
 import type { Log } from '../runtime/log.ts';
-import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
-
-const channel = `${keyPrefix}:replies`;
-const answerKey = (requestId: string) => `${keyPrefix}:answer:${requestId}`;
-const keptKey = (recipientId: string, certificateId: string) => `${keyPrefix}:kept:${recipientId}:${certificateId}`;
+import { connectRedis, disconnectRedis } from './redis.ts';
+import type { ReplyFeed, ReplyStore } from './replies.ts';
+import { fromStoredReply, keptReplyKey, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 
 /** How long the answer to one question waits for a broker that missed its announcement, in milliseconds. */
 const answerMs = 10 * 60_000;
@@ -14,19 +11,19 @@ export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
   const redis = connectRedis(redisUrl, 'wait', log);
   return {
     async deliver(reply) {
-      const text = JSON.stringify(reply);
+      const text = toStoredReply(reply);
       // stored first: an announcement that nobody hears must leave the answer behind
-      await redis.set(answerKey(reply.requestId), text, 'PX', answerMs);
-      await redis.publish(channel, text);
+      await redis.set(replyKey(reply.requestId), text, 'PX', answerMs);
+      await redis.publish(repliesChannel, text);
     },
     async keep(recipientId, certificateId, sealed, windowMs) {
-      await redis.set(keptKey(recipientId, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
+      await redis.set(keptReplyKey(recipientId, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
     },
     async kept(recipientId, certificateId) {
-      return (await redis.get(keptKey(recipientId, certificateId))) ?? undefined;
+      return (await redis.get(keptReplyKey(recipientId, certificateId))) ?? undefined;
     },
     async erase(recipientId, certificateId) {
-      await redis.del(keptKey(recipientId, certificateId));
+      await redis.del(keptReplyKey(recipientId, certificateId));
     },
     close: () => disconnectRedis(redis),
   };
@@ -38,15 +35,15 @@ export function createReplyFeed(redisUrl: string, log: Log): ReplyFeed {
   const reader = connectRedis(redisUrl, 'answer-now', log);
   return {
     async listen(listener, onResume) {
-      subscriber.on('message', (_channel, text) => listener(JSON.parse(text) as SealedReply));
+      subscriber.on('message', (_channel, text) => listener(fromStoredReply(text)));
       // ioredis subscribes again by itself after a lost connection; what was said meanwhile it cannot know
       subscriber.on('ready', onResume);
-      await subscriber.subscribe(channel);
+      await subscriber.subscribe(repliesChannel);
     },
     async fetch(requestIds) {
       if (requestIds.length === 0) return [];
-      const texts = await reader.mget(requestIds.map(answerKey));
-      return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as SealedReply);
+      const texts = await reader.mget(requestIds.map(replyKey));
+      return texts.filter((text) => text !== null).map((text) => fromStoredReply(text));
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);

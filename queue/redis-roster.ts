@@ -1,6 +1,6 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
-import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
+import { connectRedis, disconnectRedis } from './redis.ts';
 import {
   announcementLifetimeMs,
   type GatewayAnnouncement,
@@ -8,13 +8,8 @@ import {
   type RosterFeed,
   type RosterStore,
 } from './roster.ts';
+import { rosterKeys } from './stored-forms.ts';
 
-const rosterKey = `${keyPrefix}:roster`;
-const brokersKey = `${keyPrefix}:roster:brokers`;
-const positionKey = `${keyPrefix}:roster:position`;
-const leaderKey = `${keyPrefix}:roster:leader`;
-const channel = `${keyPrefix}:roster:changed`;
-const inquiriesKey = `${keyPrefix}:roster:inquiries`;
 const batch = 500;
 
 /** Inquiries that wait at most, so many answered at a time, and seconds until all are forgotten: strangers can make them. */
@@ -25,37 +20,39 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
   const redis = connectRedis(redisUrl, 'answer-now', log);
   return {
     async gateways(now) {
-      const all = Object.values(await redis.hgetall(brokersKey)).map((text) => JSON.parse(text) as GatewayAnnouncement);
+      const all = Object.values(await redis.hgetall(rosterKeys.gateways)).map(
+        (text) => JSON.parse(text) as GatewayAnnouncement,
+      );
       const gone = all.filter(({ at }) => at <= now - announcementLifetimeMs);
-      if (gone.length > 0) await redis.hdel(brokersKey, ...gone.map(({ id }) => id));
+      if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone.map(({ id }) => id));
       return all.filter((introduction) => !gone.includes(introduction));
     },
     async lead(rosterSync, leaseMs) {
-      if ((await redis.set(leaderKey, rosterSync, 'PX', leaseMs, 'NX')) === 'OK') return true;
-      if ((await redis.get(leaderKey)) !== rosterSync) return false;
-      return (await redis.pexpire(leaderKey, leaseMs)) === 1;
+      if ((await redis.set(rosterKeys.leader, rosterSync, 'PX', leaseMs, 'NX')) === 'OK') return true;
+      if ((await redis.get(rosterKeys.leader)) !== rosterSync) return false;
+      return (await redis.pexpire(rosterKeys.leader, leaseMs)) === 1;
     },
     async position() {
-      const text = await redis.get(positionKey);
+      const text = await redis.get(rosterKeys.position);
       return text === null ? undefined : (JSON.parse(text) as { change: number; wholeAt: number });
     },
     async setPosition(position) {
-      await redis.set(positionKey, JSON.stringify(position));
+      await redis.set(rosterKeys.position, JSON.stringify(position));
     },
-    takeRequestedLookups: () => redis.spop(inquiriesKey, inquiriesAtATime),
+    takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, inquiriesAtATime),
     pages: () => pagesOf(redis),
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
         const written = some.flatMap(({ serial, ...entry }) => [serial, JSON.stringify(entry)]);
         await announced(
-          redis.multi().hset(rosterKey, written),
+          redis.multi().hset(rosterKeys.entries, written),
           some.map(({ serial }) => serial),
         );
       }
       for (let start = 0; start < gone.length; start += batch) {
         const some = gone.slice(start, start + batch);
-        await announced(redis.multi().hdel(rosterKey, ...some), some);
+        await announced(redis.multi().hdel(rosterKeys.entries, ...some), some);
       }
     },
     close: () => disconnectRedis(redis),
@@ -70,27 +67,31 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
     async announceGateway(introduction) {
       await reader
         .multi()
-        .hset(brokersKey, introduction.id, JSON.stringify(introduction))
-        .pexpire(brokersKey, announcementLifetimeMs)
+        .hset(rosterKeys.gateways, introduction.id, JSON.stringify(introduction))
+        .pexpire(rosterKeys.gateways, announcementLifetimeMs)
         .exec();
     },
     async listen(onChange, onResume) {
       subscriber.on('message', (_channel, text) => onChange(JSON.parse(text) as string[]));
       subscriber.on('ready', onResume);
-      await subscriber.subscribe(channel);
+      await subscriber.subscribe(rosterKeys.channel);
     },
     pages: () => pagesOf(reader),
     async read(serials) {
       if (serials.length === 0) return [];
-      const texts = await reader.hmget(rosterKey, ...serials);
+      const texts = await reader.hmget(rosterKeys.entries, ...serials);
       return serials.flatMap((serial, index) => {
         const text = texts[index];
         return text ? [entryOf(serial, text)] : [];
       });
     },
     async requestLookup(serial) {
-      if ((await reader.scard(inquiriesKey)) >= maxInquiries) return;
-      await reader.multi().sadd(inquiriesKey, serial).expire(inquiriesKey, inquirySeconds).exec();
+      if ((await reader.scard(rosterKeys.requestedLookups)) >= maxInquiries) return;
+      await reader
+        .multi()
+        .sadd(rosterKeys.requestedLookups, serial)
+        .expire(rosterKeys.requestedLookups, inquirySeconds)
+        .exec();
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);
@@ -100,14 +101,14 @@ export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
 
 /** A change that brokers are not told of would stay unknown to them: the table and the roster would agree. */
 async function announced(change: ChainableCommander, serials: readonly string[]): Promise<void> {
-  const outcomes = await change.publish(channel, JSON.stringify(serials)).exec();
+  const outcomes = await change.publish(rosterKeys.channel, JSON.stringify(serials)).exec();
   for (const [error] of outcomes ?? []) if (error) throw error;
 }
 
 async function* pagesOf(redis: Redis): AsyncIterable<RosterEntry[]> {
   let cursor = '0';
   do {
-    const [next, flat] = await redis.hscan(rosterKey, cursor, 'COUNT', 1000);
+    const [next, flat] = await redis.hscan(rosterKeys.entries, cursor, 'COUNT', 1000);
     const page: RosterEntry[] = [];
     for (let i = 0; i < flat.length; i += 2) page.push(entryOf(flat[i] ?? '', flat[i + 1] ?? '{}'));
     yield page;

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
 import { recipientIdOf } from './provisioning-request.ts';
-import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
+import { connectRedis, disconnectRedis } from './redis.ts';
+import { attemptedTokenKey, tokenAttemptsKey } from './stored-forms.ts';
 import {
   defaultTokenAttemptLimits,
   type TokenAttemptLimiter,
@@ -41,10 +42,10 @@ export function createTokenAttemptLimiter(
   // the library defines its script once for each connection
   const [redis, sliding] = [connectRedis(redisUrl, 'answer-now', log), connectRedis(redisUrl, 'answer-now', log)];
   const counter = (name: string, points: number, duration: number) =>
-    new RateLimiterRedis({ storeClient: redis, keyPrefix: `${keyPrefix}:guess:${name}`, points, duration });
+    new RateLimiterRedis({ storeClient: redis, keyPrefix: tokenAttemptsKey(name), points, duration });
   const serials = new RateLimiterRedis({
     storeClient: sliding,
-    keyPrefix: `${keyPrefix}:guess:serial`,
+    keyPrefix: tokenAttemptsKey('serial'),
     points: perSerial,
     duration: serialSeconds,
     customIncrTtlLuaScript: slidingWindow,
@@ -119,7 +120,7 @@ export function createTokenAttemptLimiter(
   return {
     async begin({ serial, tokenHash, address, requestKey }): Promise<TokenAttemptVerdict> {
       // one token, however often and wherever it is tried, is one guess
-      const key = `${keyPrefix}:guess:seen:${recipientIdOf(serial, tokenHash)}`;
+      const key = attemptedTokenKey(recipientIdOf(serial, tokenHash));
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
       const open: Known = `open ${createHash('sha256').update(requestKey).digest('base64url')}`;
       const known = await claimOrRead(key);

@@ -1,9 +1,6 @@
 import { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 
-/** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */
-export const keyPrefix = '{cvm}';
-
 /** Longest wait between two attempts to reach a Redis that is away, in milliseconds. */
 const reconnectMs = 1000;
 

@@ -8,9 +8,17 @@ import {
   recipientIdOf,
   requestKeyOf,
 } from './provisioning-request.ts';
-import { connectRedis, disconnectRedis, keyPrefix } from './redis.ts';
-
-const queueName = 'asks';
+import { connectRedis, disconnectRedis } from './redis.ts';
+import {
+  acknowledgementJob,
+  fromStoredRequest,
+  keyPrefix,
+  queueName,
+  requestJob,
+  type StoredAcknowledgement,
+  type StoredRequest,
+  toStoredRequest,
+} from './stored-forms.ts';
 
 /** A worker that died is noticed after lockDuration + stalledInterval; BullMQ's defaults take a minute. Milliseconds. */
 const lockDuration = 5000;
@@ -30,7 +38,7 @@ const lasting: JobsOptions = {
 /** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
 export function createRequestQueue(redisUrl: string, log: Log): RequestQueue {
   const connection = connectRedis(redisUrl, 'answer-now', log);
-  const queue = new Queue<ProvisioningRequest | Acknowledgement>(queueName, {
+  const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
     prefix: keyPrefix,
     skipVersionCheck: true,
@@ -42,7 +50,7 @@ export function createRequestQueue(redisUrl: string, log: Log): RequestQueue {
     // a question waits once, however often it is asked: the line does not grow while AWS is away, and who asks again
     // keeps its place. BullMQ forgets the id as soon as the question is answered.
     async add(request) {
-      const job = await queue.add('ask', request, {
+      const job = await queue.add(requestJob, toStoredRequest(request), {
         jobId: request.requestId,
         deduplication: { id: requestKeyOf(request) },
         ...lasting,
@@ -50,7 +58,7 @@ export function createRequestQueue(redisUrl: string, log: Log): RequestQueue {
       return job.id ?? request.requestId;
     },
     async acknowledge(acknowledgement) {
-      await queue.add('ack', acknowledgement, {
+      await queue.add(acknowledgementJob, acknowledgement, {
         deduplication: {
           id: `ack-${recipientIdOf(acknowledgement.serial, acknowledgement.tokenHash)}-${acknowledgement.certificateId}`,
         },
@@ -92,7 +100,7 @@ export function startRequestWorker(options: {
   const { redisUrl, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const { maxBackoffMs = usualMaxBackoffMs } = options;
   const connection = connectRedis(redisUrl, 'wait', log);
-  const worker: Worker<ProvisioningRequest | Acknowledgement> = new Worker<ProvisioningRequest | Acknowledgement>(
+  const worker: Worker<StoredRequest | StoredAcknowledgement> = new Worker<StoredRequest | StoredAcknowledgement>(
     queueName,
     (job, lock) => run(job, lock),
     {
@@ -112,9 +120,9 @@ export function startRequestWorker(options: {
     log.warn({ serial: job?.data.serial, requestId: job?.id, err }, 'not answered yet; trying again'),
   );
 
-  async function run(job: Job<ProvisioningRequest | Acknowledgement>, lock: string | undefined): Promise<void> {
-    if (job.name === 'ack') return acknowledge(job.data as Acknowledgement);
-    const outcome = await handle(job.data as ProvisioningRequest);
+  async function run(job: Job<StoredRequest | StoredAcknowledgement>, lock: string | undefined): Promise<void> {
+    if (job.name === acknowledgementJob) return acknowledge(job.data as StoredAcknowledgement);
+    const outcome = await handle(fromStoredRequest(job.data as StoredRequest));
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(outcome.slowDown);

@@ -1,3 +1,4 @@
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
@@ -88,5 +89,18 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     });
     expect(await gateway.registry.find(serial)).toMatchObject({ applyState: 0, attempt: 0 });
     await Promise.all([requests.close(), feed.close()]);
+  });
+
+  it('serves a broker of the previous version: reads the job as it was stored, and stores the reply as it is read', async () => {
+    const { serial, token } = await gateway.enrol('queue-upgrade');
+    const [askId, tokenHash] = ['00000000-0000-4000-8000-000000000001', hashToken(token)];
+    const replyKey = deriveReplyKeys(serial, token).publicKey;
+    const queue = new Queue('asks', { connection: { url: gateway.redis.url }, prefix: '{cvm}' });
+    const data = { askId, serial, tokenHash, replyKey, key: 'ec', receivedAt: Date.now() };
+    await queue.add('ask', data, { jobId: askId, removeOnComplete: true });
+    await expect.poll(() => redis.exists(`{cvm}:answer:${askId}`), { timeout: 10_000 }).toBe(1);
+    const reply = JSON.parse((await redis.get(`{cvm}:answer:${askId}`)) ?? '') as object;
+    expect(reply).toEqual({ askId, box: recipientIdOf(serial, tokenHash), sealed: expect.any(String) });
+    await queue.close();
   });
 });
