@@ -4,20 +4,20 @@ import { refuse } from './errors.ts';
 import type { KeyPool } from './key-pool.ts';
 import type { Certificate, Store } from './store.ts';
 
-/** What every operation works on. */
+/** The account's state, as every operation needs it. */
 export type Account = {
   readonly store: Store;
   readonly authority: Authority;
   readonly keys: KeyPool;
   readonly endpointAddress: string;
-  /** detaching a thing is asynchronous at AWS: so long, in milliseconds */
+  /** milliseconds until a detached thing is seen as detached: AWS does it asynchronously */
   readonly detachMs: number;
   arn(resource: string): string;
-  /** who wants to know that a certificate, or what it may do, changed */
+  /** called when a certificate or its permissions changed */
   readonly onCertificateChange: ((certificateId: string) => void)[];
 };
 
-/** A call, taken apart: path parameters, query and body in one, since names never clash. */
+/** The input of a call: path parameters, query and body in one object, since their names never clash. */
 export type Input = Readonly<Record<string, unknown>> & { readonly principal?: string };
 export type Operation = (account: Account, input: Input) => unknown;
 
@@ -48,7 +48,7 @@ export function text(input: Input, field: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** One page of a list. The token is a position: good enough, since nothing is ever inserted in front. */
+/** One page of a list. The token is a position, which is enough because nothing is inserted before it. */
 export function page<T>(
   all: readonly T[],
   input: Input,

@@ -45,7 +45,7 @@ export async function openAuthority(folder: string) {
       serialNumber: serialNumber(),
       subject,
       issuer: root.subject,
-      // a day back: the devices that this is for often have a wrong clock
+      // starts a day ago: such devices often have a wrong clock
       notBefore: new Date(Date.now() - day),
       notAfter,
       publicKey,
@@ -73,10 +73,10 @@ export async function openAuthority(folder: string) {
   return {
     rootPem: pem,
     rootFile: join(folder, 'root-ca.pem'),
-    /** For a key pair that "AWS" made. @param spki PEM */
+    /** Certifies a key pair that "AWS" made. @param spki PEM */
     certifyKey: (spki: string) =>
       device('CN=AWS IoT Certificate', createPublicKey(spki).export({ format: 'der', type: 'spki' })),
-    /** For a CSR; AWS takes over its subject. @throws InvalidRequestException */
+    /** Certifies a CSR; AWS keeps its subject. @throws InvalidRequestException */
     async certifyCsr(pem: string): Promise<Issued> {
       const csr = await readCsr(pem);
       return device(csr.subject === '' ? 'CN=AWS IoT Certificate' : csr.subject, csr.publicKey);
@@ -121,7 +121,7 @@ async function make(folder: string) {
     ],
   });
   writeFileSync(join(folder, 'root-ca.key'), await pkcs8(keys.privateKey), { mode: 0o600 });
-  // the certificate last: its presence says that both are there
+  // the certificate is written last: if it exists, both exist
   writeFileSync(join(folder, 'root-ca.pem'), `${certificate.toString('pem')}\n`, { mode: 0o644 });
   return load(folder);
 }

@@ -7,8 +7,8 @@ import { policyDocuments } from './policies.ts';
 import { allows } from './policy-document.ts';
 
 /**
- * AWS IoT's MQTT data plane, as far as identity goes: mutual TLS, and only a certificate that is registered, ACTIVE and
- * allowed by its policies gets in. What is not allowed closes the connection, as AWS does.
+ * AWS IoT's MQTT data plane, as far as identity goes: mutual TLS, and only a registered, ACTIVE certificate
+ * whose policies allow it connects. A forbidden action closes the connection, as AWS does.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
  */
 export async function startDataPlane(options: {
@@ -32,7 +32,7 @@ export async function startDataPlane(options: {
     });
   }
 
-  /** Every hook is wrapped: one that throws ends the process. */
+  /** Wraps every hook, since a hook that throws ends the process. */
   function decide(judge: () => boolean, done: (allowed: boolean) => void): void {
     let allowed = false;
     try {
@@ -89,7 +89,7 @@ export async function startDataPlane(options: {
   const server = createServer(
     { ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' },
     (socket) => {
-      // registered or not is decided by the certificate itself, as AWS takes certificates of any CA that were registered
+      // the certificate itself decides, not its CA: AWS accepts registered certificates of any CA
       const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
       const certificateId = raw === undefined ? '' : createHash('sha256').update(raw).digest('hex');
       socket.on('error', () => {});

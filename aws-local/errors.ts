@@ -16,7 +16,7 @@ const statuses = {
 
 export type ErrorName = keyof typeof statuses;
 
-/** An answer of AWS that is an error. */
+/** An error answer of AWS. */
 export class ApiError extends Error {
   readonly status: number;
   constructor(name: string, message: string, status: number = statuses[name as ErrorName] ?? 400) {

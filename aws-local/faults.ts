@@ -6,9 +6,9 @@ const rule = z.strictObject({
   /** an operation's name, `DynamoDB`, `DynamoDB.UpdateItem` and so on, or `*` */
   operation: z.string(),
   kind: z.enum(['fail-before', 'act-and-lose-answer', 'stall', 'throttle', 'latency']),
-  /** how likely it strikes, 0 to 1; always, when absent */
+  /** probability, 0 to 1; 1 when absent */
   probability: z.number().min(0).max(1).optional(),
-  /** how often it strikes at most */
+  /** the most times that it strikes */
   times: z.number().int().positive().optional(),
   /** for stall and latency */
   ms: z.number().int().nonnegative().optional(),
@@ -18,7 +18,7 @@ const rule = z.strictObject({
 
 export type FaultRule = z.infer<typeof rule>;
 
-/** What can go wrong with AWS, dialled while it runs. */
+/** Faults that can be set while the stand-in runs. */
 export function createFaults(random: () => number = Math.random) {
   let rules: (FaultRule & { left: number })[] = [];
   const struck = new Map<string, number>();
@@ -48,7 +48,7 @@ export function createFaults(random: () => number = Math.random) {
     /** how often each kind struck each operation: `<operation> <kind>` → times */
     struck: (): Record<string, number> => Object.fromEntries(struck),
     get: (): FaultRule[] => rules.map(({ left: _left, ...each }) => each),
-    /** Lets the faults of a call happen. @returns whether its answer is to be lost @throws what AWS would answer */
+    /** Applies the faults of a call. @returns whether its answer must be lost @throws the error that AWS would answer */
     async strike(operation: string): Promise<{ loseAnswer: boolean }> {
       let loseAnswer = false;
       for (const fault of strikes(operation)) {

@@ -18,11 +18,11 @@ export type HttpOptions = {
 
 const maxBodyBytes = 1024 * 1024;
 
-/** One port for both services, as AWS's endpoints would be: DynamoDB is told by its target header, IoT by path. */
+/** One port for both services: a DynamoDB call has a target header, an IoT call a path. */
 export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions) {
   const calls = new Map<string, { calls: number; throttled: number }>();
 
-  /** Who called what, once each: so that a test suite can tell which permissions a product needs. */
+  /** Logs each operation with its caller once, so that a test suite can tell which permissions a product needs. */
   const record = createCallLog(process.env.STAND_IN_CALL_LOG);
 
   function count(operation: string, what: 'calls' | 'throttled'): void {
@@ -51,7 +51,7 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
       );
     count(found.name, 'calls');
     record(found.name, request);
-    // read first: whoever stalls has the question, and acts on it, whether or not the caller still waits
+    // reads the body first: a stalled call was received, and takes effect whether or not the caller still waits
     const body = await readJson(request);
     const { loseAnswer } = await faults.strike(found.name);
     if (!quotas.take(found.name)) throw throttled(found.name);
@@ -110,7 +110,7 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   }
 
   const server = createServer((request, response) => void handle(request, response));
-  // an SDK reuses connections; one that we close while it sends would look like a fault that nobody dialled
+  // an SDK reuses connections; closing one while it sends would look like a fault that was not set
   server.keepAliveTimeout = 60_000;
   return server;
 }
@@ -126,7 +126,7 @@ function createCallLog(file: string | undefined): (operation: string, request: I
   };
 }
 
-/** Lets dynalite do its work, and cuts the connection where it would answer. */
+/** Lets dynalite apply the call, and cuts the connection before the answer. */
 function losesItsAnswer(request: IncomingMessage, response: ServerResponse): void {
   response.end = (() => {
     request.socket.destroy();
@@ -161,7 +161,7 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
     .end(JSON.stringify(body));
 }
 
-/** REST-JSON carries the error's name in a header, DynamoDB's JSON 1.0 in the body. */
+/** REST-JSON has the error's name in a header, DynamoDB's JSON 1.0 in the body. */
 function fail(response: ServerResponse, { name, message, status }: ApiError, dynamo: boolean): void {
   if (response.headersSent || response.destroyed) return;
   const body = dynamo ? { __type: `com.amazonaws.dynamodb.v20120810#${name}`, message } : { message };

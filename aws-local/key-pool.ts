@@ -12,7 +12,7 @@ export type RsaPair = { publicKey: string; privateKey: string };
 export function createKeyPool(size: number) {
   const ready: Promise<RsaPair>[] = [];
   const fill = async () => {
-    // one after another: filling must not take the processor from those who wait
+    // one at a time, so that filling the pool does not slow down calls that wait
     while (ready.length < size) {
       const pair = make();
       ready.push(pair);

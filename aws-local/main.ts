@@ -21,7 +21,7 @@ export type AwsLocalOptions = {
   /** what DescribeEndpoint says; a host name without a port, as AWS's are */
   readonly endpointAddress?: string;
   readonly quotas?: Quotas;
-  /** RSA key pairs to make beforehand */
+  /** RSA key pairs to make in advance */
   readonly keyPool?: number;
   readonly account?: string;
   readonly region?: string;
@@ -80,7 +80,7 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
       const closed = new Promise((resolve) => http.close(resolve));
       http.closeAllConnections();
       await Promise.all([closed, dataPlane.close()]);
-      // what was detached a moment ago is still to be written down
+      // detachments that are still due must be written first
       await new Promise((resolve) => setTimeout(resolve, account.detachMs));
       await new Promise((resolve) => dynamo.close(resolve));
       store.close();

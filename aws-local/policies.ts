@@ -144,7 +144,7 @@ export const ListTargetsForPolicy: Operation = (account, input) => {
   return { targets: items.map((row) => row.target), nextMarker: next };
 };
 
-/** The documents that bind a certificate: its own policies and those of the groups of its things. */
+/** The policy documents of a certificate: its own and those of its things' groups. */
 export function policyDocuments({ store, arn }: Account, certificateArn: string): string[] {
   const things = store
     .all('thingPrincipal')

@@ -22,7 +22,7 @@ const shape = z.object({
     ),
 });
 
-/** Who connects. Thing variables have a value only where the client id names a thing that the certificate is attached to. */
+/** The connecting client. Thing variables have a value only if the client id names a thing that the certificate is attached to. */
 export type Connection = { readonly clientId: string; readonly thingName?: string };
 
 /** @throws MalformedPolicyException */
@@ -34,7 +34,7 @@ export function checkPolicyDocument(document: string): void {
 }
 
 /**
- * Whether policies allow an action: some statement allows it and none denies it.
+ * Whether policies allow an action: a statement allows it and no statement denies it.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/iot-policies.html
  */
 export function allows(

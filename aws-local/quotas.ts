@@ -1,5 +1,5 @@
 /**
- * Calls a second that an account gets by default. What is not named is not limited here.
+ * Default calls a second of an account. Operations that are not named have no limit here.
  * @see https://docs.aws.amazon.com/general/latest/gr/iot-core.html
  */
 const defaultRates: Readonly<Record<string, number>> = {
@@ -28,7 +28,7 @@ const defaultRates: Readonly<Record<string, number>> = {
 
 export type Quotas = 'default' | 'off' | Readonly<Record<string, number>>;
 
-/** A token bucket for each operation, one second deep. `take` answers false where AWS would throttle. */
+/** A token bucket for each operation, one second deep. `take` returns false where AWS would throttle. */
 export function createQuotas(quotas: Quotas, now: () => number = () => performance.now()) {
   const rates = quotas === 'off' ? {} : quotas === 'default' ? defaultRates : { ...defaultRates, ...quotas };
   const buckets = new Map<string, { level: number; at: number }>();

@@ -50,7 +50,7 @@ const routes = table.map(([method, path, name, operation]) => ({
   pattern: new RegExp(`^${path.replace(/\{(\w+)\}/g, '(?<$1>[^/]+)')}$`),
 }));
 
-/** The operation that a request means, with its path parameters; undefined when there is none. */
+/** The operation of a request, with its path parameters; undefined when there is none. */
 export function route(
   method: string,
   path: string,

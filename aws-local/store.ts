@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-/** What the account holds, by kind and key. Private keys are not among it: AWS shows them once. */
+/** The account's objects, by kind and key. Private keys are not stored: AWS shows them once. */
 export type Thing = {
   thingName: string;
   thingId: string;
@@ -48,8 +48,8 @@ type Kinds = {
 type Line = { kind: keyof Kinds; key: string; value?: unknown };
 
 /**
- * State in memory, each change appended to a journal, so that it survives a restart and a kill. A last line that was
- * half-written is forgotten: nobody was told that it happened.
+ * State in memory. Each change is appended to a journal, so it survives a restart and a kill. A half-written last line is
+ * dropped: its caller never got an answer.
  */
 export function openStore(folder: string) {
   mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -5,7 +5,7 @@ import type { Thing } from './store.ts';
 const attributeName = /^[a-zA-Z0-9_.,@/:#-]{1,128}$/;
 const attributeValue = /^[a-zA-Z0-9_.,@/:#=[\]-]{0,800}$/;
 
-/** Succeeds again only with the same configuration. @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html */
+/** A repeated call succeeds only with the same configuration. @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html */
 export const CreateThing: Operation = (account, input) => {
   const { store } = account;
   const wanted = configuration(input);
@@ -38,7 +38,7 @@ export const UpdateThing: Operation = (account, input) => {
   return {};
 };
 
-/** No error when there is no such thing. */
+/** A thing that does not exist is no error. */
 export const DeleteThing: Operation = ({ store }, input) => {
   const thingName = named(input, 'thingName');
   if (store.all('thingPrincipal').some((row) => row.thingName === thingName))
@@ -111,7 +111,7 @@ export const AttachThingPrincipal: Operation = (account, input) => {
   return {};
 };
 
-/** Asynchronous at AWS: the attachment is still seen for a moment. */
+/** AWS does this asynchronously: the attachment is still seen for a moment. */
 export const DetachThingPrincipal: Operation = (account, input) => {
   const { store } = account;
   const key = `${thingOf(account, input).thingName} ${certificateOf(store, input.principal ?? '').certificateArn}`;

@@ -9,14 +9,14 @@ export type Flow = 'rsa' | 'ec' | 'csr';
 export type Gateway = { readonly host: string; readonly port: number; readonly caPem: string };
 export type Credential = { readonly serial: string; readonly token: string };
 
-/** How a simulated device ended. `wrong`: accepted, but with an answer that does not hold what it promises. */
+/** How a simulated device ended. `wrong`: it was accepted, and the answer does not fit together. */
 export type Outcome =
   | { readonly kind: 'accepted'; readonly latencyMs: number; readonly attempts: number }
   | { readonly kind: 'rejected'; readonly errorCode: string; readonly attempts: number }
   | { readonly kind: 'wrong'; readonly reason: string; readonly attempts: number }
   | { readonly kind: 'timedOut'; readonly attempts: number };
 
-/** What an accepted device stores in its flash. PEM. */
+/** What an accepted device stores in its flash; PEM. */
 export type Stored = {
   readonly serial: string;
   readonly certificateId: string;
@@ -51,7 +51,7 @@ export type DeviceOptions = {
 
 /**
  * One device as firmware would be: connect, subscribe, ask, wait; when the connection breaks, or the answer says when to
- * come back, try again with full jitter. What it was given it stores, and then acknowledges.
+ * come back, try again with full jitter. It stores its credentials, then acknowledges them.
  * Latency runs from the first request to the accepted answer.
  */
 export async function runDevice(
@@ -84,7 +84,7 @@ export async function runDevice(
       return reason === undefined;
     };
     const result = await askOnce(gateway, serial, { ...request, id }, waitMs, onAsk, accept).catch(() => undefined);
-    // stored is stored, whatever became of the connection after that
+    // the device has stored its credentials, so a connection that broke after that does not matter
     if (outcome !== undefined) {
       const { certificateId } = result?.reply ?? {};
       if (result?.acknowledged === false && certificateId) await acknowledge(gateway, credential, certificateId);
@@ -137,7 +137,7 @@ async function askOnce(
   }
 }
 
-/** Again, where the connection broke. A few attempts; if all fail, the replay window ends by itself. */
+/** Repeats after a broken connection, a few times; if all fail, the replay window ends by itself. */
 async function acknowledge(
   { host, port, caPem }: Gateway,
   { serial, token }: Credential,
@@ -158,7 +158,7 @@ async function acknowledge(
   }
 }
 
-/** Resolves with the PUBACK. The library keeps what it could not send for a reconnection, and would wait for ever. */
+/** Resolves with the PUBACK. The library would keep an unsent packet for a reconnection and wait for ever. */
 async function publish(client: MqttClient, topic: string, message: object): Promise<void> {
   let onClose = () => {};
   const closed = new Promise<never>((_resolve, reject) => {
@@ -186,7 +186,7 @@ function finalReply(client: MqttClient, waitMs: number): Promise<Reply> {
   });
 }
 
-/** What is wrong with an accepted answer. Without a key of its own, a device needs one from the answer that fits. */
+/** The fault of an accepted answer; undefined when it has none. A device without its own key needs a matching one in the answer. */
 function fault(reply: Reply, serial: string, id: string, ownKey: string | undefined): string | undefined {
   if (reply.id !== id) return 'the id is not the one that was asked with';
   if (reply.thingName !== serial) return 'the thing name is not the serial';

@@ -33,12 +33,12 @@ export function report(outcomes: readonly Outcome[], wallMs: number): Report {
   };
 }
 
-/** The smallest value that at least `share` of the values do not exceed (nearest rank); 0 when there are none. */
+/** The nearest-rank percentile: the smallest value that at least `share` of the values do not exceed; 0 without values. */
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }
 
-/** The report as a person reads it. */
+/** The report as text. */
 export function summary(result: Report): string {
   const counts = [
     ['accepted', result.accepted],

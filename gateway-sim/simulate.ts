@@ -5,14 +5,14 @@ export type SimOptions = {
   readonly gateway: Gateway;
   readonly devices: readonly Credential[];
   readonly flow: Flow;
-  /** devices that are connected at the same time */
+  /** devices connected at the same time */
   readonly concurrency: number;
   /** for each device, in milliseconds */
   readonly timeoutMs: number;
   readonly onProgress?: (done: number, outcome: Outcome) => void;
 };
 
-/** Runs all devices through the gateway's MQTT door and reports how it went. */
+/** Provisions all devices through the gateway's MQTT port and reports the outcome. */
 export async function simulate({
   gateway,
   devices,
