@@ -1,8 +1,8 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { connectDynamoDb } from '../aws/client.ts';
+import type { IamRole } from '../aws/iam-policy.ts';
 import { startBroker } from '../broker/broker.ts';
 import { openRoster } from '../broker/roster.ts';
-import { createAwsIssuer, userAgentOf } from '../issuer/aws-iot.ts';
-import type { IamRole } from '../issuer/iam-policy.ts';
+import { createAwsIssuer } from '../issuer/aws-iot.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
 import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
@@ -51,7 +51,7 @@ export function keepAudit({ settings, log, lifecycle }: App, part: string): Audi
 export type Table = { registry: Registry; lease: SweepLease; gateways: Gateways; changes: Changes };
 
 export function connectTable({ settings, lifecycle }: App, role: IamRole): Table {
-  const client = new DynamoDBClient({ customUserAgent: userAgentOf(role) });
+  const client = connectDynamoDb({ role });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   return {
     registry: createDynamoRegistry(client, settings.table),

@@ -1,9 +1,7 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { IoTClient } from '@aws-sdk/client-iot';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { userAgentOf } from '../issuer/aws-iot.ts';
-import { type IamRole, iamPolicy, iamRoles } from '../issuer/iam-policy.ts';
-import { ensurePolicy, partitionOf } from '../issuer/setup.ts';
+import { connectDynamoDb, connectIot } from '../aws/client.ts';
+import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
+import { ensurePolicy } from '../issuer/setup.ts';
 import { ensureTable } from '../registry/setup.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
 import { forOneCommand } from './program.ts';
@@ -49,8 +47,7 @@ function accountId(text: string): string {
 
 /** Table and policy exist afterwards. @returns what was done, by name */
 export async function setupAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
-  const customUserAgent = userAgentOf('setup');
-  const [dynamo, iot] = [new DynamoDBClient({ customUserAgent }), new IoTClient({ customUserAgent })];
+  const [dynamo, iot] = [connectDynamoDb({ role: 'setup' }), connectIot({ role: 'setup' })];
   try {
     const [table, policy] = await Promise.all([
       ensureTable(dynamo, settings.table),

@@ -13,16 +13,17 @@ import {
   DescribeEndpointCommand,
   DetachPolicyCommand,
   DetachThingPrincipalCommand,
-  IoTClient,
+  type IoTClient,
   type IoTClientConfig,
   ListAttachedPoliciesCommand,
   ListCertificatesCommand,
   ListPrincipalThingsCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
+import { connectIot } from '../aws/client.ts';
+import type { IamRole } from '../aws/iam-policy.ts';
 import type { Log } from '../runtime/log.ts';
 import { gone, nameOf, translated, unless } from './aws-errors.ts';
-import type { IamRole } from './iam-policy.ts';
 import {
   type Certificate,
   type CertificateAttachment,
@@ -45,9 +46,6 @@ type Patience = {
   readonly detachMs: number;
 };
 
-/** Who calls, and as what, for CloudTrail: `cvm-gateway/operator`. */
-export const userAgentOf = (role?: IamRole): [string, string?][] => [role ? ['cvm-gateway', role] : ['cvm-gateway']];
-
 export type AwsIssuerOptions = {
   readonly log: Log;
   readonly role?: IamRole;
@@ -57,15 +55,6 @@ export type AwsIssuerOptions = {
 } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
 const usualPatience: Patience = { answerMs: 20_000, settleMs: 10_000, detachMs: 20_000 };
-
-/** Connections are kept open. Without `throwOnRequestTimeout` the SDK only warns, and waits for an answer for ever. */
-const transport = (answerMs: number) => ({
-  connectionTimeout: 5000,
-  requestTimeout: answerMs,
-  throwOnRequestTimeout: true,
-  httpAgent: { keepAlive: true, maxSockets: 128 },
-  httpsAgent: { keepAlive: true, maxSockets: 128 },
-});
 
 /**
  * AWS IoT Core.
@@ -79,16 +68,10 @@ export function createAwsIssuer({
   ...config
 }: AwsIssuerOptions): Issuer & { close(): void } {
   const { answerMs, settleMs, detachMs } = { ...usualPatience, ...patience };
-  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
-  const common = {
-    ...given,
-    customUserAgent: userAgentOf(role),
-    requestHandler: transport(answerMs),
-    retryMode: 'standard',
-  };
+  const options = { ...config, role, answerMs };
   // creating a certificate is not idempotent, and the SDK repeats by itself what it takes for failed: here it must not
-  const creator = new IoTClient({ ...common, maxAttempts: 1 });
-  const client = new IoTClient({ ...common, maxAttempts: 3 });
+  const creator = connectIot({ ...options, maxAttempts: 1 });
+  const client = connectIot(options);
   if (callsPerSecond !== undefined) deviceRate(client, callsPerSecond);
   const arns = new Map<string, string>();
   let endpoint: Promise<string> | undefined;

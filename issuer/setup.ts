@@ -1,4 +1,5 @@
 import { CreatePolicyCommand, GetPolicyCommand, type IoTClient } from '@aws-sdk/client-iot';
+import { partitionOf } from '../aws/iam-policy.ts';
 import { unless } from './aws-errors.ts';
 
 const thing = '${iot:Connection.Thing.ThingName}';
@@ -43,10 +44,4 @@ export async function ensurePolicy(client: IoTClient, policyName: string): Promi
     .send(new CreatePolicyCommand({ policyName, policyDocument }))
     .catch(unless('ResourceAlreadyExistsException'));
   return made === undefined ? 'exists' : 'created';
-}
-
-/** @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html */
-export function partitionOf(region: string): string {
-  if (region.startsWith('cn-')) return 'aws-cn';
-  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
 }

@@ -2,14 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
+import { connectDynamoDb, connectIot } from '../../aws/client.ts';
+import type { IamRole } from '../../aws/iam-policy.ts';
 import { startAwsLocal } from '../../aws-local/main.ts';
 import { startBroker } from '../../broker/broker.ts';
 import type { Limits } from '../../broker/limits.ts';
 import { openRoster } from '../../broker/roster.ts';
-import { createAwsIssuer, userAgentOf } from '../../issuer/aws-iot.ts';
-import type { IamRole } from '../../issuer/iam-policy.ts';
+import { createAwsIssuer } from '../../issuer/aws-iot.ts';
 import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
 import { enrolment, newToken } from '../../operator/enrolment.ts';
@@ -75,7 +75,7 @@ export async function startGateway(
   // only the product's adapters use those with a role: each calls as who does the same in the product
   const common = { region, credentials, endpoint: aws.httpUrl };
   const connectAws = (role: IamRole) => {
-    const dynamo = new DynamoDBClient({ ...common, customUserAgent: userAgentOf(role) });
+    const dynamo = connectDynamoDb({ ...common, role });
     lifecycle.add({ name: 'dynamodb', close: async () => dynamo.destroy() });
     const issuer = createAwsIssuer({ ...common, role, log });
     lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
@@ -201,11 +201,8 @@ export async function startGateway(
 
 /** What `cvm aws setup` does. */
 async function setUp(common: { region: string; credentials: typeof credentials; endpoint: string }): Promise<void> {
-  const customUserAgent = userAgentOf('setup');
-  const [dynamo, iot] = [
-    new DynamoDBClient({ ...common, customUserAgent }),
-    new IoTClient({ ...common, customUserAgent }),
-  ];
+  const options = { ...common, role: 'setup' } as const;
+  const [dynamo, iot] = [connectDynamoDb(options), connectIot(options)];
   await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
   dynamo.destroy();
   iot.destroy();

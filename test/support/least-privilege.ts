@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type IamRole, iamPolicy, iamRoles } from '../../issuer/iam-policy.ts';
+import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
 
 /**
  * Records what the product asks the AWS stand-in for in the whole test suite, and compares it role by role with the IAM

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type IamRole, iamPolicy, iamRoles } from '../../issuer/iam-policy.ts';
+import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
 import { complaints } from '../support/least-privilege.ts';
 
 /**

@@ -1,7 +1,7 @@
 /**
- * What the product asks AWS to do, by who asks. A test compares it with the calls that the whole test suite makes: what is
- * missing here fails, and what is here and never called fails, too.
- * Resource types are those of the Service Authorization Reference; where an action has none, it is for "*" only.
+ * Every operation of AWS that the product calls, by role and by the kind of resource that it can be limited to (`any`: to
+ * none). `AwsOperation` is derived from this table, so a call that is missing here does not compile. A test compares the
+ * table with the calls that the whole test suite makes, and fails for an operation that a role may call and never does.
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
  */
@@ -47,14 +47,20 @@ const actions = {
   },
 } as const;
 
-export type IamRole = keyof typeof actions;
+type Actions = typeof actions;
+export type IamRole = keyof Actions;
 export const iamRoles = Object.keys(actions) as IamRole[];
+
+type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Actions[Role][Kind][number] }[IamRole];
+
+/** One operation of one AWS API, as IAM names it: `iot:CreateThing`, `dynamodb:UpdateItem`. */
+export type AwsOperation = `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy'>}` | `dynamodb:${ActionOf<'table'>}`;
 
 type Statement = { Sid: string; Effect: 'Allow'; Action: string[]; Resource: string[] };
 
 /**
  * The least-privilege IAM policy of these roles.
- * @param scope region and account may be "*", where they are not known
+ * @param scope region and account may be "*" where they are not known
  */
 export function iamPolicy(
   roles: readonly IamRole[],
@@ -83,4 +89,10 @@ export function iamPolicy(
       ...statement('Table', 'dynamodb', of('table'), [`arn:${partition}:dynamodb:${region}:${account}:table/${table}`]),
     ],
   };
+}
+
+/** @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html */
+export function partitionOf(region: string): string {
+  if (region.startsWith('cn-')) return 'aws-cn';
+  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
 }

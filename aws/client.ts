@@ -1,0 +1,42 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
+import type { IamRole } from './iam-policy.ts';
+
+export type AwsClientOptions = {
+  /** shown in CloudTrail: `cvm-gateway/operator` */
+  readonly role?: IamRole | undefined;
+  /** how long one try of one call waits for its answer, in milliseconds */
+  readonly answerMs?: number | undefined;
+  /** how often the SDK tries a call that failed; 1 for calls that must not happen twice */
+  readonly maxAttempts?: number | undefined;
+} & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
+
+/** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
+export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
+  return new DynamoDBClient(clientSettings(options, 5000));
+}
+
+export function connectIot(options: AwsClientOptions = {}): IoTClient {
+  return new IoTClient(clientSettings(options, 20_000));
+}
+
+/**
+ * The SDK's own settings have no time limit for an answer: DynamoDBClient sets none, and without `throwOnRequestTimeout`
+ * the time limit is only a warning in the log.
+ */
+function clientSettings({ role, answerMs, maxAttempts = 3, ...chain }: AwsClientOptions, usualAnswerMs: number) {
+  return {
+    // the SDK takes a key with the value undefined for a value
+    ...Object.fromEntries(Object.entries(chain).filter(([, value]) => value !== undefined)),
+    customUserAgent: [role === undefined ? ['cvm-gateway'] : ['cvm-gateway', role]] satisfies [string, string?][],
+    requestHandler: {
+      connectionTimeout: 5000,
+      requestTimeout: answerMs ?? usualAnswerMs,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: true, maxSockets: 128 },
+      httpsAgent: { keepAlive: true, maxSockets: 128 },
+    },
+    retryMode: 'standard',
+    maxAttempts,
+  };
+}

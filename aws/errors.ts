@@ -1,0 +1,127 @@
+import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
+import type { AwsOperation } from './iam-policy.ts';
+
+/** Where the calls go. Without a region no call can be made. */
+export type AwsPlace = { readonly region: string | undefined; readonly table: string };
+
+/**
+ * AWS's name for an error, also after a gate has mapped it; '' for a value that is no error. Errors are told apart by
+ * their names, never by their texts.
+ */
+export function awsErrorName(error: unknown): string {
+  const origin = error instanceof UpstreamRefused ? error.cause : error;
+  return origin instanceof Error ? origin.name : '';
+}
+
+/** The one place where AWS's errors become ours. @returns the same error where AWS may have acted, or where it is an outcome */
+export function upstreamError(operation: AwsOperation, error: unknown, place: AwsPlace): unknown {
+  if (!(error instanceof Error)) return error;
+  if (throttlingNames.has(error.name)) return new UpstreamThrottled(operation);
+  const code = String((error as NodeJS.ErrnoException).code);
+  if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error);
+  const cure = cureOf(operation, error.name, code, place);
+  return cure === undefined ? error : new UpstreamRefused(operation, error, cure);
+}
+
+/** @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html */
+const throttlingNames = new Set([
+  'Throttling',
+  'ThrottlingException',
+  'ThrottledException',
+  'TooManyRequestsException',
+  'RequestLimitExceeded',
+  'ProvisionedThroughputExceededException',
+]);
+
+/** No connection was made. After any other failure of the network, a request may have arrived. */
+const unreachableCodes = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+type Cure = (operation: AwsOperation, place: { readonly region: string; readonly table: string }) => string;
+type Cures = ReadonlyMap<string, Cure>;
+
+function cureOf(operation: AwsOperation, name: string, code: string, { region, table }: AwsPlace): string | undefined {
+  // the SDK's error for it has no name of its own
+  if (region === undefined) return 'no AWS region is set: set AWS_REGION, or a region in the AWS profile';
+  const ofService = operation.startsWith('iot:') ? iotCures : dynamoDbCures;
+  const cure = ofService.get(name) ?? commonCures.get(name) ?? tlsCures.get(code);
+  return cure?.(operation, { region, table });
+}
+
+function curesBy(...entries: readonly (readonly [names: string, cure: Cure])[]): Cures {
+  return new Map(entries.flatMap(([names, cure]) => names.split(' ').map((name): [string, Cure] => [name, cure])));
+}
+
+const permission: Cure = (operation) =>
+  `allow ${operation} to the IAM identity of this process, as the message says; "cvm aws policy" prints all that it needs`;
+
+/** @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html */
+const commonCures = curesBy(
+  ['AccessDenied AccessDeniedException UnauthorizedException', permission],
+  [
+    'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationTokenException',
+    (_operation, { region }) => `the AWS credentials are not valid in ${region}: correct or renew them`,
+  ],
+  [
+    'InvalidSignatureException SignatureDoesNotMatch IncompleteSignatureException',
+    () => 'the AWS secret key does not belong to its key id, or the clock of this machine is wrong: correct either',
+  ],
+  [
+    'ExpiredToken ExpiredTokenException',
+    () => 'the AWS credentials have expired: renew them (with SSO: "aws sso login")',
+  ],
+  [
+    'RequestTimeTooSkewed RequestExpired RequestInTheFuture',
+    () => 'the clock of this machine is wrong: set it, best by NTP',
+  ],
+  [
+    'CredentialsProviderError TokenProviderError',
+    () =>
+      'there are no AWS credentials: name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. To try the gateway without AWS: cvm up --local-aws',
+  ],
+  [
+    'LimitExceededException ServiceQuotaExceededException',
+    () => 'a limit of the AWS account is reached: remove resources that are not needed, or ask AWS to raise it',
+  ],
+);
+
+const dynamoDbCures = curesBy(
+  [
+    'ResourceNotFoundException',
+    (_operation, { region, table }) =>
+      `there is no table "${table}" in ${region}: create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION`,
+  ],
+  [
+    'ValidationException',
+    (_operation, { region, table }) =>
+      `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key. Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
+  ],
+);
+
+const iotCures = curesBy(
+  [
+    'InvalidRequestException',
+    () =>
+      'AWS IoT takes the request for invalid: correct what the message names, for example a deprecated thing type, or a certificate or thing that something else is attached to',
+  ],
+  ['MalformedPolicyException', () => 'the IoT policy is not valid: correct it'],
+  [
+    'ResourceNotFoundException',
+    (_operation, { region }) =>
+      `the policy, thing type or thing group that the device's row or CVM_POLICY_NAME names is not in ${region}: create it ("cvm aws setup" makes the policy), or correct the name`,
+  ],
+);
+
+const untrusted: Cure = () =>
+  'the TLS certificate of the AWS endpoint is not trusted here: if a proxy inspects TLS, name its CA certificate in NODE_EXTRA_CA_CERTS';
+
+/** By the error's code: no request was sent. @see https://nodejs.org/api/tls.html#x509-certificate-error-codes */
+const tlsCures = curesBy(
+  [
+    'CERT_HAS_EXPIRED CERT_NOT_YET_VALID',
+    () => 'the TLS certificate of the AWS endpoint is not valid at the time of this machine: set its clock',
+  ],
+  [
+    'SELF_SIGNED_CERT_IN_CHAIN DEPTH_ZERO_SELF_SIGNED_CERT UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+    untrusted,
+  ],
+);

@@ -1,0 +1,96 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CreateTableCommand, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import { DescribeEndpointCommand } from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { connectDynamoDb, connectIot } from '../../aws/client.ts';
+import { createAwsGate } from '../../aws/gate.ts';
+import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
+
+const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
+
+describe('clients of AWS', () => {
+  let aws: AwsLocal;
+  let dataDir: string;
+  beforeAll(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-client-'));
+    aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off' });
+  });
+  afterAll(async () => {
+    await aws.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  function open(table: string, options: { answerMs?: number; endpoint?: string } = {}) {
+    const client = connectDynamoDb({ region: 'eu-west-1', credentials, endpoint: aws.httpUrl, ...options });
+    const gate = createAwsGate({ table, region: () => client.config.region() });
+    const get = () =>
+      gate.call('dynamodb:GetItem', () =>
+        client.send(new GetItemCommand({ TableName: table, Key: { productId: { S: 'S' } } })),
+      );
+    return { client, get };
+  }
+
+  it('name the table that is missing, its region and the cure', async () => {
+    await expect(open('no-such-table').get()).rejects.toMatchObject({
+      name: 'UpstreamRefused',
+      cure: expect.stringMatching(/"no-such-table" in eu-west-1.*cvm aws setup/),
+    });
+  });
+
+  it("name a table whose key is another program's", async () => {
+    const { client, get } = open('orders');
+    await client.send(
+      new CreateTableCommand({
+        TableName: 'orders',
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: [{ AttributeName: 'orderId', KeyType: 'HASH' }],
+        AttributeDefinitions: [{ AttributeName: 'orderId', AttributeType: 'S' }],
+      }),
+    );
+    await vi.waitFor(() =>
+      expect(get()).rejects.toMatchObject({ name: 'UpstreamRefused', cure: expect.stringContaining('"orders"') }),
+    );
+  });
+
+  it('wait for an answer of DynamoDB for a limited time', async () => {
+    const { get } = open('stalled', { answerMs: 100 });
+    aws.faults.set([{ operation: 'DynamoDB.GetItem', kind: 'stall', ms: 2000 }]);
+    await expect(get()).rejects.toMatchObject({ name: 'TimeoutError' });
+    aws.faults.set([]);
+  });
+
+  it('say that nothing listens at the endpoint', async () => {
+    const { get } = open('any', { endpoint: 'http://127.0.0.1:1' });
+    await expect(get()).rejects.toMatchObject({ name: 'UpstreamUnreachable' });
+  });
+
+  it('say within seconds that there are no credentials, and where they can come from', async () => {
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_PROFILE', 'AWS_SESSION_TOKEN'])
+      vi.stubEnv(name, undefined);
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    vi.stubEnv('AWS_CONFIG_FILE', join(dataDir, 'none'));
+    vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', join(dataDir, 'none'));
+    const client = connectIot({ region: 'eu-west-1', endpoint: aws.httpUrl });
+    const gate = createAwsGate({ table: 't', region: () => client.config.region() });
+    await expect(
+      gate.call('iot:DescribeEndpoint', () => client.send(new DescribeEndpointCommand({}))),
+    ).rejects.toMatchObject({ name: 'UpstreamRefused', cure: expect.stringContaining('AWS_PROFILE') });
+    vi.unstubAllEnvs();
+  });
+
+  it('say that no region is set', async () => {
+    vi.stubEnv('AWS_REGION', undefined);
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    vi.stubEnv('AWS_CONFIG_FILE', join(dataDir, 'none'));
+    const client = connectDynamoDb({ credentials });
+    const gate = createAwsGate({ table: 't', region: () => client.config.region() });
+    await expect(
+      gate.call('dynamodb:GetItem', () =>
+        client.send(new GetItemCommand({ TableName: 't', Key: { productId: { S: 'S' } } })),
+      ),
+    ).rejects.toMatchObject({ name: 'UpstreamRefused', cure: expect.stringContaining('AWS_REGION') });
+    vi.unstubAllEnvs();
+  });
+});
