@@ -10,7 +10,8 @@ import { createCounters } from './counters.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
-import { type Connection, createDeviceListener, type ServerTls } from './listener/listener.ts';
+import { connectionOf } from './listener/connection.ts';
+import { createDeviceListener, type ServerTls } from './listener/listener.ts';
 import { createHooks } from './mqtt/hooks.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusalAudit } from './refusal-record.ts';
@@ -65,8 +66,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     now,
     maxTokens: limits.maxTokensPerConnection,
   });
-  /** by the stream that aedes sees */
-  const connections = new WeakMap<object, Connection>();
   const refusals = createRefusalAudit(audit, now);
   const hooks = createHooks({
     intake: {
@@ -80,8 +79,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       now,
       newId,
     },
-    provenBy: (stream) => connections.get(stream)?.psk,
-    onProven: (stream) => connections.get(stream)?.slot.proven(),
+    provenBy: (stream) => connectionOf(stream).psk,
+    onProven: (stream) => connectionOf(stream).slot.verified(),
     refusals,
     counters,
     log,
@@ -97,31 +96,28 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
-  aedes.on('client', (client) => connections.get(client.conn)?.slot.connected());
+  aedes.on('client', (client) => connectionOf(client.conn).slot.connected());
   await aedes.listen();
 
-  const door = createDeviceListener({
+  const listener = createDeviceListener({
     tls: options.tls,
     suites: options.suites ?? 'modern',
     limits,
     roster,
     counts: counters.counts,
     log,
-    enter(arrival) {
-      connections.set(arrival.stream, arrival);
-      aedes.handle(arrival.stream);
-    },
+    onConnection: (stream) => void aedes.handle(stream),
   });
-  const port = await door.listen(options.port, options.listen);
+  const port = await listener.listen(options.port, options.listen);
   await pendingReplies.start();
 
   return {
     name: 'broker',
     port,
-    useTls: door.useTls,
+    useTls: listener.useTls,
     counters: counters.snapshot,
     async close() {
-      const closing = door.close();
+      const closing = listener.close();
       pendingReplies.close();
       refusals.close();
       await new Promise<void>((resolve) => aedes.close(resolve));

@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net';
 
-/** What a connection looks like to admission: something that can be cut. */
+/** What admission needs of a connection: something to destroy. */
 export type Admitted = { destroy(): unknown };
 
 export type AdmissionLimits = {
@@ -8,104 +8,107 @@ export type AdmissionLimits = {
   readonly maxConnections: number;
   /** connections of one address */
   readonly maxConnectionsPerAddress: number;
-  /** connections that have not come to their CONNECT yet, in total and of one address */
+  /** connections that have not sent their CONNECT yet, in total and of one address */
   readonly maxPending: number;
   readonly maxPendingPerAddress: number;
 };
 
-/** The place of one connection, from its first packet to its end. Each step may be repeated, and none goes back. */
+/** The slot of one connection, from TCP accept to its close. Each step may be repeated, and none can be undone. */
 export type ConnectionSlot = {
-  /** It has come as far as its CONNECT. */
+  /** what limits count the connection under: `groupOf` its remote address */
+  readonly address: string;
+  /** It has sent its CONNECT. */
   connected(): void;
-  /** It has proved the token of a device of this site: from now on it is not cut for the sake of another. */
-  proven(): void;
+  /** It has presented the right token of a device of this site: from now on no other connection evicts it. */
+  verified(): void;
   closed(): void;
 };
 
-type Place = { readonly socket: Admitted; readonly of: Address };
+type Holder = { readonly socket: Admitted; readonly address: Address };
 type Address = { readonly name: string; all: number; pending: number };
 
 /**
- * Who may connect. Connections that have said nothing cost an attacker nothing, so they are few. When there is no place
- * left, the oldest of those goes that has come the least far: before its CONNECT, then without having proved a token. An
- * honest device needs such a place for a moment, one that is slow on purpose for as long as it can. Devices that have
- * proved their token are not touched.
+ * Limits the connections, in total and by address. A connection that has sent nothing costs an attacker nothing, so there are
+ * few slots for those. When no slot is left, the oldest connection that has got the least far is evicted: first those before
+ * their CONNECT, then those without a verified token. An honest device needs such a slot for a moment, a slow attacker for as
+ * long as possible. A device with a verified token is never evicted.
  */
 export function createAdmission(limits: AdmissionLimits) {
-  /** those that may have to go, in the order in which they came that far */
-  const [pending, unproven] = [new Set<Place>(), new Set<Place>()];
+  /** those that may be evicted, oldest first */
+  const [pending, unverified] = [new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
-  const open = new Set<Place>();
+  const open = new Set<Holder>();
   const counts = { refused: 0, evicted: 0 };
 
-  function leavePending(place: Place): void {
-    if (pending.delete(place)) place.of.pending--;
+  function leavePending(holder: Holder): void {
+    if (pending.delete(holder)) holder.address.pending--;
   }
 
-  function close(place: Place): void {
-    leavePending(place);
-    unproven.delete(place);
-    if (!open.delete(place)) return;
-    place.of.all--;
-    if (place.of.all === 0) addresses.delete(place.of.name);
+  function close(holder: Holder): void {
+    leavePending(holder);
+    unverified.delete(holder);
+    if (!open.delete(holder)) return;
+    holder.address.all--;
+    if (holder.address.all === 0) addresses.delete(holder.address.name);
   }
 
-  /** Makes a place free, of one address or of anybody. @returns whether there was one */
-  function evict(from: readonly Set<Place>[], of?: Address): boolean {
-    for (const places of from)
-      for (const place of places) {
-        if (of !== undefined && place.of !== of) continue;
+  /** Evicts one connection, of the given address or of any. @returns whether there was one to evict */
+  function evict(from: readonly Set<Holder>[], address?: Address): boolean {
+    for (const holders of from)
+      for (const holder of holders) {
+        if (address !== undefined && holder.address !== address) continue;
         counts.evicted++;
-        close(place);
-        place.socket.destroy();
+        close(holder);
+        holder.socket.destroy();
         return true;
       }
     return false;
   }
 
-  /** @returns false when nobody may have to go for it */
-  function makeRoom(of: Address): boolean {
-    const mayGo = [pending, unproven];
-    if (of.all >= limits.maxConnectionsPerAddress && !evict(mayGo, of)) return false;
-    if (open.size >= limits.maxConnections && !evict(mayGo)) return false;
-    if (of.pending >= limits.maxPendingPerAddress) evict([pending], of);
+  /** @returns false when there is no slot and none may be evicted */
+  function makeRoom(address: Address): boolean {
+    const evictable = [pending, unverified];
+    if (address.all >= limits.maxConnectionsPerAddress && !evict(evictable, address)) return false;
+    if (open.size >= limits.maxConnections && !evict(evictable)) return false;
+    if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
     return true;
   }
 
   return {
-    /** @returns undefined when there is no place for it; whoever asked cuts it then */
+    /** @returns undefined when there is no slot for it; the caller destroys it then */
     admit(socket: Admitted, remoteAddress: string | undefined): ConnectionSlot | undefined {
       const name = groupOf(remoteAddress);
-      const of = addresses.get(name) ?? { name, all: 0, pending: 0 };
-      if (!makeRoom(of)) {
+      const address = addresses.get(name) ?? { name, all: 0, pending: 0 };
+      if (!makeRoom(address)) {
         counts.refused++;
         return undefined;
       }
-      const place = { socket, of };
-      of.all++;
-      of.pending++;
-      addresses.set(name, of);
-      open.add(place);
-      pending.add(place);
+      const holder = { socket, address };
+      address.all++;
+      address.pending++;
+      addresses.set(name, address);
+      open.add(holder);
+      pending.add(holder);
       return {
+        address: name,
         connected() {
-          if (pending.has(place)) unproven.add(place);
-          leavePending(place);
+          if (pending.has(holder)) unverified.add(holder);
+          leavePending(holder);
         },
-        proven() {
-          leavePending(place);
-          unproven.delete(place);
+        verified() {
+          leavePending(holder);
+          unverified.delete(holder);
         },
-        closed: () => close(place),
+        closed: () => close(holder),
       };
     },
-    /** how many are open, wait for their CONNECT, have proved nothing after it, were refused a place, and lost theirs */
-    counts: () => ({ open: open.size, pending: pending.size, unproven: unproven.size, ...counts }),
+    /** how many are open, wait for their CONNECT, have no verified token after it, were refused, were evicted */
+    counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size, ...counts }),
   };
 }
 
-/** An IPv4 address, or the /64 that one IPv6 subscriber has to himself (RFC 6177). */
+/** What limits count an address under: an IPv4 address, or the /64 that an IPv6 subscriber has to itself (RFC 6177). */
 export function groupOf(address = ''): string {
   if (!isIPv6(address)) return address;
   if (address.startsWith('::ffff:')) return address.slice('::ffff:'.length);

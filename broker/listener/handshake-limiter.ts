@@ -1,46 +1,47 @@
 /**
- * Lets so many in at a time, and who waits in turns between addresses: one that opens a thousand connections waits a
- * thousand times as long as one that opens one.
+ * Limits concurrent TLS handshakes to `maxHandshakes`. Waiting ones are served round-robin by address: an address that opens
+ * a thousand connections waits a thousand times as long as one that opens a single connection.
  */
-export function createHandshakeLimiter(places: number) {
-  /** by address: in a Map, the one that was served last comes last */
+export function createHandshakeLimiter(maxHandshakes: number) {
+  /** those that wait, by address. A Map keeps the order of insertion: the address that was served last stands last */
   const waiting = new Map<string, Set<() => void>>();
-  let inside = 0;
+  let running = 0;
 
-  function next(): void {
-    while (inside < places) {
-      const [turn] = waiting;
-      if (turn === undefined) return;
-      const [address, line] = turn;
-      const [go] = line;
+  function startNext(): void {
+    while (running < maxHandshakes) {
+      const [first] = waiting;
+      if (first === undefined) return;
+      const [address, line] = first;
+      const [start] = line;
       waiting.delete(address);
-      if (go === undefined) continue;
-      line.delete(go);
+      if (start === undefined) continue;
+      line.delete(start);
       if (line.size > 0) waiting.set(address, line);
-      inside++;
-      go();
+      running++;
+      start();
     }
   }
 
   return {
     /**
-     * Calls `go` when it is its turn, perhaps at once. @returns who must be called once it has gone through, or has given
-     * up, whichever comes first; calling it again does nothing
+     * Calls `onTurn` when it is this connection's turn, perhaps at once.
+     * @returns the function that gives the turn back, or the place in the line when the connection gives up while it waits.
+     * Calling it again does nothing
      */
-    enter(address: string, go: () => void): () => void {
-      let state: 'waits' | 'inside' | 'gone' = 'waits';
-      const pass = () => {
-        state = 'inside';
-        go();
+    acquire(address: string, onTurn: () => void): () => void {
+      let state: 'waiting' | 'running' | 'released' = 'waiting';
+      const start = () => {
+        state = 'running';
+        onTurn();
       };
       const line = waiting.get(address) ?? new Set();
-      waiting.set(address, line.add(pass));
-      next();
+      waiting.set(address, line.add(start));
+      startNext();
       return () => {
-        if (state === 'inside') inside--;
-        else line.delete(pass);
-        state = 'gone';
-        next();
+        if (state === 'running') running--;
+        else line.delete(start);
+        state = 'released';
+        startNext();
       };
     },
     waiting: () => [...waiting.values()].reduce((sum, line) => sum + line.size, 0),

@@ -3,28 +3,19 @@ import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
-import { type ConnectionSlot, createAdmission, groupOf } from './admission.ts';
+import { createAdmission } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
+import { attachConnection, type Connection } from './connection.ts';
 import { type GuardedStream, guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
-import { createPskAuthenticator, type PskIdentity } from './psk.ts';
-
-/** Who came in: its MQTT packets, its place, and what its TLS handshake has proven. */
-export type Connection = {
-  readonly stream: GuardedStream;
-  readonly slot: ConnectionSlot;
-  readonly psk: PskIdentity | undefined;
-};
+import { createPskAuthenticator } from './psk.ts';
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
 
-/** A connection on its way in. */
-type Entrant = { readonly ticket: ConnectionSlot; leaveTurnstile(): void };
-
 /**
- * The way in, from a TCP connection to a stream of MQTT packets: a place, a turn at the handshake, TLS by certificate or
- * pre-shared key, the frame guard. Whoever comes through is handed to `enter`.
+ * The way of a device into the broker, from TCP accept to a stream of MQTT packets: a slot, a turn at the TLS handshake, TLS
+ * by certificate or pre-shared key, the frame guard. README.md draws it.
  */
 export function createDeviceListener(options: {
   tls: ServerTls;
@@ -33,100 +24,117 @@ export function createDeviceListener(options: {
   roster: Pick<Roster, 'keysOf'>;
   counts: { connections: number; connectionsOpen: number };
   log: Log;
-  enter(arrival: Connection): void;
+  /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
+  onConnection(stream: GuardedStream): void;
 }) {
-  const { limits, counts, log, enter } = options;
+  const { limits, counts, log, onConnection } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
-  const turnstile = createHandshakeLimiter(limits.maxHandshakes);
+  const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
-  /** by the two ends of a connection, which TLS and TCP know it by */
-  const entrants = new Map<string, Entrant>();
+  /**
+   * By the two ends of a connection. Node makes the TLSSocket by itself and has no public way from it to the socket below;
+   * both have the same two ends.
+   */
+  const connections = new Map<string, Connection>();
 
+  // before the handshake, which costs more than all that follows
+  const server = createServer({ noDelay: true }, acceptTcp);
   const secured = createSecureServer(
-    { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: psk.callback },
+    { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: keyFor },
     acceptTls,
   );
   // Node reports a handshake that failed or took too long, and leaves the socket open
   secured.on('tlsClientError', (err, socket) => {
     log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
-    psk.forget(socket);
     socket.destroy();
   });
-  // before the handshake, which costs more than anything that follows
-  const server = createServer({ noDelay: true }, acceptTcp);
 
   function acceptTcp(socket: Socket): void {
-    // until TLS takes it over nobody else listens, and a reset in the line would end the process
+    // until TLS takes the socket over nothing else listens to it, and a reset meanwhile would end the process
     socket.on('error', (err) => log.debug({ err }, 'connection ended before TLS'));
+    const { remoteAddress } = socket;
     const ends = endsOf(socket);
-    const ticket = ends === undefined ? undefined : admission.admit(socket, socket.remoteAddress);
-    if (ends === undefined || ticket === undefined) {
-      log.debug({ remoteAddress: socket.remoteAddress }, 'no place for another connection');
+    const slot = ends === undefined ? undefined : admission.admit(socket, remoteAddress);
+    if (ends === undefined || remoteAddress === undefined || slot === undefined) {
+      log.debug({ remoteAddress }, 'no slot for another connection');
       socket.destroy();
       return;
     }
     sockets.add(socket);
     counts.connections++;
     counts.connectionsOpen++;
-    const leaveTurnstile = turnstile.enter(groupOf(socket.remoteAddress), () => {
-      // who is gone leaves by its close
+    const release = handshakeLimiter.acquire(slot.address, () => {
+      // a destroyed socket is cleaned up by its `close` handler
       if (socket.destroyed) return;
-      setTimeout(() => leaveTurnstile(), limits.handshakeTurnMs).unref();
+      setTimeout(() => release(), limits.handshakeTurnMs).unref();
       secured.emit('connection', socket);
     });
-    const entrant = { ticket, leaveTurnstile };
-    entrants.set(ends, entrant);
+    const handshake = { named: 0, offered: undefined, release };
+    const connection: Connection = { remoteAddress, address: slot.address, slot, handshake, psk: undefined };
+    connections.set(ends, connection);
     socket.once('close', () => {
-      leaveTurnstile();
-      // the same ends may be another connection's by now
-      if (entrants.get(ends) === entrant) entrants.delete(ends);
+      // the ends may belong to a newer connection by now
+      if (connections.get(ends) === connection) connections.delete(ends);
       sockets.delete(socket);
       counts.connectionsOpen--;
-      ticket.closed();
+      release();
+      psk.withdraw(handshake);
+      slot.closed();
     });
   }
 
+  function keyFor(socket: TLSSocket, identity: string): Buffer | null {
+    const connection = connectionUnder(socket);
+    return connection === undefined ? null : psk.keyFor(connection.handshake, identity);
+  }
+
   function acceptTls(socket: TLSSocket): void {
-    const { remoteAddress } = socket;
-    const entrant = entrants.get(endsOf(socket) ?? '');
-    // reset right after its handshake: it is on its way out
-    if (entrant === undefined) {
+    const connection = connectionUnder(socket);
+    // reset right after its handshake: its `close` handler has run, or is about to
+    if (connection === undefined) {
       socket.destroy();
       return;
     }
-    entrant.leaveTurnstile();
+    connection.handshake.release();
+    connection.psk = psk.identify(connection.handshake, socket);
     socket.setNoDelay(true);
+    const { remoteAddress } = connection;
     const stream = guardFrames(socket, limits, (reason) =>
       log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
     );
-    enter({ stream, slot: entrant.ticket, psk: psk.provenBy(socket) });
+    onConnection(attachConnection(stream, connection));
+  }
+
+  function connectionUnder(socket: TLSSocket): Connection | undefined {
+    const ends = endsOf(socket);
+    return ends === undefined ? undefined : connections.get(ends);
   }
 
   return {
     /** @returns the port. @throws when it cannot be taken */
     async listen(port: number, host: string): Promise<number> {
       await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
-      server.removeAllListeners('error').on('error', (err) => log.error({ err }, 'a connection could not be taken'));
+      server.removeAllListeners('error').on('error', (err) => log.error({ err }, 'a connection could not be accepted'));
       return (server.address() as AddressInfo).port;
     },
     /** From the next handshake on; connections stay. */
     useTls: ({ key, cert }: ServerTls) => secured.setSecureContext({ key, cert, ...context }),
-    /** Nobody comes in any more; resolves when everybody has left. `cut` ends those who do not leave by themselves. */
+    /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */
     close() {
-      const left = new Promise<void>((resolve) => server.close(() => resolve()));
+      const ended = new Promise<void>((resolve) => server.close(() => resolve()));
       return {
         async cut() {
           for (const socket of sockets) socket.destroy();
-          await left;
+          await ended;
         },
       };
     },
   };
 }
 
-/** The two ends of a connection; undefined when it is gone already. */
+/** The two ends of a connection; undefined when it has ended already. */
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string | undefined {
   return remoteAddress && `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }

@@ -5,70 +5,77 @@ import type { DeviceKeys } from '../../sealing/device-keys.ts';
 import type { Roster } from '../roster.ts';
 
 /**
- * A device names its serial, and once more after a HelloRetryRequest. A ClientHello has room for thousands, and OpenSSL asks
- * for each in turn as long as none has a key whose hash fits the suites that were offered.
+ * A device names its serial once, and once more after a HelloRetryRequest. A ClientHello has room for thousands of
+ * identities, and OpenSSL asks for the key of each in turn until one has a key whose hash fits the suites on offer.
  */
 const maxNamed = 2;
 
-/** A device that proved its token in the handshake. */
+/** A device that its TLS handshake authenticated. */
 export type PskIdentity = { readonly serial: string; readonly tokenHash: string; readonly keys: DeviceKeys };
 
+/** What one TLS handshake was offered so far. */
+export type PskOffer = {
+  /** how many serials it has named; opening the keys of one costs more than the rest of the handshake */
+  named: number;
+  /** the device whose key it got last, since OpenSSL uses the last key that it gets; undefined for a decoy */
+  offered: PskIdentity | undefined;
+};
+
 /**
- * TLS with a pre-shared key (RFC 4279, RFC 8446 §4.2.11): the identity is the serial. A serial that has no key gets one
- * that nobody knows, so that its handshake fails as one with a wrong key does, after the same work: no oracle.
+ * TLS with a pre-shared key (RFC 4279, RFC 8446 §4.2.11): the identity is the serial. A serial without a key gets a secret
+ * decoy, so that its handshake fails like one with a wrong key, after the same work: an attacker learns nothing.
  */
 export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
   const decoySecret = randomBytes(32);
-  /** what each handshake was given last: of several keys, OpenSSL uses the last that it was given */
-  const given = new WeakMap<TLSSocket, PskIdentity | undefined>();
-  /** how many serials a handshake has named; opening the keys of one costs more than all the rest */
-  const named = new WeakMap<TLSSocket, number>();
 
-  function forget(socket: TLSSocket): void {
-    const unused = given.get(socket);
-    unused?.keys.psk.fill(0);
-    unused?.keys.replySeed.fill(0);
-    given.delete(socket);
+  /** Takes the offer back and wipes its keys. */
+  function withdraw(offer: PskOffer): void {
+    if (offer.offered !== undefined) wipeKeys(offer.offered);
+    offer.offered = undefined;
   }
 
   return {
-    /** The handshake of this socket failed. */
-    forget,
-    /** Node's `pskCallback`. What is no serial gets no key: with TLS 1.3 such an identity is a session ticket. */
-    callback(socket: TLSSocket, identity: string): Buffer | null {
-      forget(socket);
-      const count = named.get(socket) ?? 0;
-      if (!isSerial(identity) || count >= maxNamed) return null;
-      named.set(socket, count + 1);
+    /** The handshake has failed, or its connection has ended: wipes what it was offered. */
+    withdraw,
+    /**
+     * The key for an identity that the handshake names, as Node's `pskCallback` wants it. Null for an identity that is not a
+     * serial: in TLS 1.3 it may be a session ticket.
+     */
+    keyFor(offer: PskOffer, identity: string): Buffer | null {
+      withdraw(offer);
+      if (!isSerial(identity) || offer.named >= maxNamed) return null;
+      offer.named++;
       const found = roster.keysOf(identity);
-      // all of it in any case: time must not tell who has a key
+      // computed in either case: the time must not tell which serials have a key
       const decoy = createHmac('sha256', decoySecret).update(identity).digest();
-      const presentedToken = {
-        serial: identity,
-        tokenHash: found?.tokenHash ?? '',
-        keys: found?.keys ?? { psk: decoy, replySeed: decoy },
-      };
-      given.set(socket, found === undefined ? undefined : presentedToken);
-      // Node wipes what it is given
-      return Buffer.from(presentedToken.keys.psk);
+      const keys = found?.keys ?? { psk: decoy, replySeed: decoy };
+      offer.offered = found && { serial: identity, tokenHash: found.tokenHash, keys };
+      // a copy, because Node wipes the key that it gets
+      return Buffer.from(keys.psk);
     },
-    /** What the finished handshake of this socket has proven; undefined when it went by certificate. */
-    provenBy(socket: TLSSocket): PskIdentity | undefined {
-      const presentedToken = given.get(socket);
-      if (presentedToken === undefined || !usedPsk(socket)) {
-        forget(socket);
+    /** The device that a finished handshake has authenticated; undefined when it went by certificate. The offer ends. */
+    identify(offer: PskOffer, socket: TLSSocket): PskIdentity | undefined {
+      const { offered } = offer;
+      if (offered === undefined || !usedPsk(socket)) {
+        withdraw(offer);
         return undefined;
       }
-      given.delete(socket);
-      return presentedToken;
+      offer.offered = undefined;
+      return offered;
     },
   };
 }
 
+/** Overwrites the keys of a device where they are no longer needed. */
+function wipeKeys({ keys }: PskIdentity): void {
+  keys.psk.fill(0);
+  keys.replySeed.fill(0);
+}
+
 /**
- * That a key was asked for does not mean that it was used: a TLS 1.3 client that names a victim and offers suites that do
- * not fit the key goes on by certificate, and finishes. With tickets off, a session that counts as resumed is one by
- * pre-shared key; in TLS 1.2 the suite says it.
+ * A handshake may ask for a key and not use it: a TLS 1.3 client that names a victim and offers only suites that do not fit
+ * the key goes on by certificate, and finishes. With tickets off, a TLS 1.3 session counts as resumed only when it used a
+ * pre-shared key; in TLS 1.2 the suite tells.
  */
 function usedPsk(socket: TLSSocket): boolean {
   return socket.getProtocol() === 'TLSv1.3' ? socket.isSessionReused() : /(^|-)PSK-/.test(socket.getCipher().name);

@@ -4,7 +4,7 @@ import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-/** Two handshakes fill the turnstile until they end. */
+/** Two handshakes take all turns until they end. */
 const limits = { maxHandshakes: 2, handshakeTurnMs: 60_000, handshakeMs: 60_000 };
 
 describe.skipIf(lacks('redis-server'))('connections that are reset', () => {

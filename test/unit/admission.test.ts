@@ -13,7 +13,7 @@ const socket = () => {
 };
 
 describe('admission', () => {
-  it('cuts the oldest connection of an address that has not come to its CONNECT, when that has too many of them', () => {
+  it('evicts the oldest connection of an address before its CONNECT, when the address has too many of those', () => {
     const admission = createAdmission(limits);
     const [first, ...rest] = [socket(), socket(), socket(), socket()];
     for (const each of [first, ...rest]) expect(admission.admit(each as never, '10.0.0.1')).toBeDefined();
@@ -21,7 +21,7 @@ describe('admission', () => {
     expect(rest.map(({ cut }) => cut)).toEqual([false, false, false]);
   });
 
-  it('cuts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
+  it('evicts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
     const admission = createAdmission(limits);
     const strangers = Array.from({ length: 5 }, socket);
     for (const [index, each] of strangers.entries()) admission.admit(each, `10.0.0.${index}`);
@@ -31,21 +31,21 @@ describe('admission', () => {
     expect(admission.counts()).toMatchObject({ pending: 5, evicted: 1 });
   });
 
-  it('cuts the oldest that has proved nothing after its CONNECT, when no other place is left', () => {
+  it('evicts the oldest connection without a verified token, when no other slot is left', () => {
     const admission = createAdmission(limits);
     const idle = Array.from({ length: 10 }, socket);
     for (const [index, each] of idle.entries()) admission.admit(each, `10.0.0.${index}`)?.connected();
     const silent = socket();
     admission.admit(silent, '10.0.1.1');
     expect(idle.map(({ cut }) => cut)).toEqual([true, ...Array(9).fill(false)]);
-    // who has not even come to its CONNECT goes first
+    // a connection before its CONNECT is evicted first
     expect(admission.admit(socket(), '10.0.1.2')).toBeDefined();
     expect(silent.cut).toBe(true);
     expect(idle.filter(({ cut }) => cut)).toHaveLength(1);
     expect(admission.counts()).toMatchObject({ open: 10, evicted: 2, refused: 0 });
   });
 
-  it('makes an address that has all its places give one of its own', () => {
+  it('evicts a connection of the same address when the address has all its slots', () => {
     const admission = createAdmission(limits);
     const [stranger, ...own] = [socket(), socket(), socket(), socket(), socket()];
     admission.admit(stranger as never, '10.0.9.9')?.connected();
@@ -54,39 +54,39 @@ describe('admission', () => {
     expect([stranger?.cut, ...own.map(({ cut }) => cut)]).toEqual([false, true, false, false, false]);
   });
 
-  it('never cuts a connection that has proved its token', () => {
+  it('never evicts a connection with a verified token', () => {
     const admission = createAdmission(limits);
     const device = socket();
-    const ticket = admission.admit(device, '10.0.0.1');
-    ticket?.connected();
-    ticket?.proven();
-    ticket?.connected();
+    const slot = admission.admit(device, '10.0.0.1');
+    slot?.connected();
+    slot?.verified();
+    slot?.connected();
     for (let count = 0; count < 100; count++) admission.admit(socket(), `10.1.0.${count}`)?.closed();
     for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`)?.connected();
     for (let count = 0; count < 20; count++) admission.admit(socket(), '10.0.0.1')?.connected();
     expect(device.cut).toBe(false);
   });
 
-  it('refuses more than one address may have, and more than there may be; places become free again', () => {
+  it('refuses more than one address may have, and more than there may be in total, until a slot is free again', () => {
     const admission = createAdmission(limits);
-    const enter = () => {
-      const ticket = admission.admit(socket(), '10.0.0.1');
-      ticket?.proven();
-      return ticket;
+    const admit = () => {
+      const slot = admission.admit(socket(), '10.0.0.1');
+      slot?.verified();
+      return slot;
     };
-    const tickets = Array.from({ length: 4 }, enter);
+    const slots = Array.from({ length: 4 }, admit);
     expect(admission.admit(socket(), '10.0.0.1')).toBeUndefined();
     expect(admission.admit(socket(), '10.0.0.2')).toBeDefined();
-    tickets[0]?.closed();
-    tickets[0]?.closed();
+    slots[0]?.closed();
+    slots[0]?.closed();
     expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
     expect(admission.counts()).toMatchObject({ open: 5, refused: 1 });
-    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.proven();
-    expect(admission.counts()).toMatchObject({ open: 10, pending: 0, unproven: 0 });
+    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.verified();
+    expect(admission.counts()).toMatchObject({ open: 10, pending: 0, unverified: 0 });
     expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
   });
 
-  it('counts those of an address that have not come to their CONNECT, and no others', () => {
+  it('counts only the connections of an address before their CONNECT as pending', () => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 10 });
     const sockets = Array.from({ length: 6 }, socket);
     for (const each of sockets) admission.admit(each, '10.0.0.1')?.connected();
@@ -95,27 +95,27 @@ describe('admission', () => {
     expect(admission.counts()).toMatchObject({ open: 9, pending: 3, evicted: 0 });
   });
 
-  it('knows how many an address has left when some of them end', () => {
+  it('counts the connections of an address down when they end', () => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 2 });
-    const enter = () => {
-      const ticket = admission.admit(socket(), '10.0.0.1');
-      ticket?.proven();
-      return ticket;
+    const admit = () => {
+      const slot = admission.admit(socket(), '10.0.0.1');
+      slot?.verified();
+      return slot;
     };
-    const first = enter();
-    expect([enter(), enter()].map((ticket) => ticket !== undefined)).toEqual([true, false]);
+    const first = admit();
+    expect([admit(), admit()].map((slot) => slot !== undefined)).toEqual([true, false]);
     first?.closed();
-    expect([enter(), enter()].map((ticket) => ticket !== undefined)).toEqual([true, false]);
+    expect([admit(), admit()].map((slot) => slot !== undefined)).toEqual([true, false]);
   });
 
-  it('forgets a connection that was cut, and takes its end for nothing', () => {
+  it('ignores what an evicted connection does afterwards', () => {
     const admission = createAdmission({ ...limits, maxConnections: 1 });
     const first = admission.admit(socket(), '10.0.0.1');
     const second = admission.admit(socket(), '10.0.0.2');
     first?.closed();
     first?.connected();
-    first?.proven();
-    expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unproven: 0 });
+    first?.verified();
+    expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unverified: 0 });
     second?.closed();
     expect(admission.counts()).toMatchObject({ open: 0, pending: 0 });
   });
@@ -124,9 +124,9 @@ describe('admission', () => {
     ['2001:db8:1:2::1', '2001:db8:1:2:ffff::9'],
     ['::ffff:10.0.0.1', '10.0.0.1'],
     ['fe80::1', 'fe80:0:0:0:1:2:3:4'],
-  ])('takes %s and %s for one', (one, other) => {
+  ])('counts %s and %s under one address', (one, other) => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 1 });
-    admission.admit(socket(), one)?.proven();
+    admission.admit(socket(), one)?.verified();
     expect(admission.admit(socket(), other)).toBeUndefined();
     expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
   });

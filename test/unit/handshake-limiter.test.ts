@@ -1,39 +1,41 @@
 import { expect, it } from 'vitest';
 import { createHandshakeLimiter } from '../../broker/listener/handshake-limiter.ts';
 
-it('lets so many in at a time, and the next when one leaves, which it may do twice', () => {
-  const turnstile = createHandshakeLimiter(2);
-  const went: string[] = [];
-  const leave = ['a', 'b', 'c', 'd'].map((name) => turnstile.enter('x', () => went.push(name)));
-  expect(went).toEqual(['a', 'b']);
-  leave[0]?.();
-  leave[0]?.();
-  expect(went).toEqual(['a', 'b', 'c']);
-  leave[1]?.();
-  expect(went).toEqual(['a', 'b', 'c', 'd']);
+it('runs a limited number of handshakes at a time, and starts the next when one gives its turn back, once', () => {
+  const limiter = createHandshakeLimiter(2);
+  const started: string[] = [];
+  const release = ['a', 'b', 'c', 'd'].map((name) => limiter.acquire('x', () => started.push(name)));
+  expect(started).toEqual(['a', 'b']);
+  release[0]?.();
+  release[0]?.();
+  expect(started).toEqual(['a', 'b', 'c']);
+  release[1]?.();
+  expect(started).toEqual(['a', 'b', 'c', 'd']);
 });
 
-it('takes turns between addresses, however long their lines', () => {
-  const turnstile = createHandshakeLimiter(1);
-  const went: string[] = [];
-  const first = turnstile.enter('flood', () => went.push('first'));
-  const leaves = Array.from({ length: 100 }, (_, index) => turnstile.enter('flood', () => went.push(`flood ${index}`)));
-  const honest = turnstile.enter('honest', () => went.push('honest'));
+it('serves the addresses in turn, however long their lines are', () => {
+  const limiter = createHandshakeLimiter(1);
+  const started: string[] = [];
+  const first = limiter.acquire('flood', () => started.push('first'));
+  const flood = Array.from({ length: 100 }, (_, index) =>
+    limiter.acquire('flood', () => started.push(`flood ${index}`)),
+  );
+  const honest = limiter.acquire('honest', () => started.push('honest'));
   first();
-  leaves[0]?.();
-  expect(went).toEqual(['first', 'flood 0', 'honest']);
+  flood[0]?.();
+  expect(started).toEqual(['first', 'flood 0', 'honest']);
   honest();
-  expect(went.at(-1)).toBe('flood 1');
+  expect(started.at(-1)).toBe('flood 1');
 });
 
-it('forgets who gives up while waiting', () => {
-  const turnstile = createHandshakeLimiter(1);
-  const went: string[] = [];
-  const leave = turnstile.enter('x', () => went.push('in'));
-  turnstile.enter('y', () => went.push('gave up'))();
-  turnstile.enter('z', () => went.push('next'));
-  expect(turnstile.waiting()).toBe(1);
-  leave();
-  expect(went).toEqual(['in', 'next']);
-  expect(turnstile.waiting()).toBe(0);
+it('forgets a connection that gives up while it waits', () => {
+  const limiter = createHandshakeLimiter(1);
+  const started: string[] = [];
+  const release = limiter.acquire('x', () => started.push('running'));
+  limiter.acquire('y', () => started.push('gave up'))();
+  limiter.acquire('z', () => started.push('next'));
+  expect(limiter.waiting()).toBe(1);
+  release();
+  expect(started).toEqual(['running', 'next']);
+  expect(limiter.waiting()).toBe(0);
 });

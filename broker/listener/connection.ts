@@ -1,0 +1,34 @@
+import type { ConnectionSlot } from './admission.ts';
+import type { PskIdentity, PskOffer } from './psk.ts';
+
+/** One connection of a device, from TCP accept to its close. The only object that knows it by more than one of its parts. */
+export type Connection = {
+  /** for log and audit; readable after the socket has gone */
+  readonly remoteAddress: string;
+  /** what limits count it under: an IPv4 address, or the /64 of an IPv6 address */
+  readonly address: string;
+  readonly slot: ConnectionSlot;
+  readonly handshake: Handshake;
+  /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
+  psk: PskIdentity | undefined;
+};
+
+/** The part of a connection that only matters until its TLS handshake has ended. */
+export type Handshake = PskOffer & {
+  /** gives its turn back to the handshake limiter; more than once is once */
+  release(): void;
+};
+
+const connectionKey = Symbol('connection');
+
+/** @returns the same stream, which `connectionOf` knows from now on */
+export function attachConnection<Stream extends object>(stream: Stream, connection: Connection): Stream {
+  return Object.assign(stream, { [connectionKey]: connection });
+}
+
+/** The connection that a stream of MQTT packets belongs to. aedes hands the stream out as `client.conn`. */
+export function connectionOf(stream: object): Connection {
+  const { [connectionKey]: connection } = stream as { [connectionKey]?: Connection };
+  if (connection === undefined) throw new Error('this stream does not come from the device listener');
+  return connection;
+}

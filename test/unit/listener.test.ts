@@ -1,0 +1,103 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectSecure } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { defaultLimits } from '../../broker/limits.ts';
+import { type Connection, connectionOf } from '../../broker/listener/connection.ts';
+import { createDeviceListener } from '../../broker/listener/listener.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+
+/** One handshake at a time, and one that hangs keeps its turn until its connection ends. */
+const limits = { ...defaultLimits, maxHandshakes: 1, handshakeTurnMs: 60_000, handshakeMs: 60_000 };
+const psk = Buffer.alloc(32, 7);
+const keysOf = (serial: string) =>
+  serial === 'SN-1'
+    ? { tokenHash: 'sha256:aa', keys: { psk: Buffer.from(psk), replySeed: Buffer.alloc(32, 8) } }
+    : undefined;
+
+describe('the device listener', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-listener-'));
+  const counts = { connections: 0, connectionsOpen: 0 };
+  let accepted: Connection[] = [];
+  let listener: ReturnType<typeof createDeviceListener>;
+  let port: number;
+  const sockets: Socket[] = [];
+
+  beforeEach(async () => {
+    accepted = [];
+    Object.assign(counts, { connections: 0, connectionsOpen: 0 });
+    listener = createDeviceListener({
+      tls: await loadTlsMaterial({ dataDir: folder, hostnames: [], machineName: 'test' }),
+      suites: 'modern',
+      limits,
+      roster: { keysOf },
+      counts,
+      log: createLog('silent'),
+      onConnection: (stream) => void accepted.push(connectionOf(stream)),
+    });
+    port = await listener.listen(0, '127.0.0.1');
+  });
+  afterEach(async () => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+    await listener.close().cut();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function openFrom(localAddress: string): Promise<Socket> {
+    const taken = counts.connections;
+    const socket = connect({ port, host: '127.0.0.1', localAddress });
+    sockets.push(socket.on('error', () => {}));
+    await expect.poll(() => counts.connections).toBe(taken + 1);
+    return socket;
+  }
+
+  it('serves another address in turn, however many connections of one address wait for their handshake', async () => {
+    for (let count = 0; count < 10; count++) await openFrom('127.0.0.1');
+    const plain = await openFrom('127.0.0.2');
+    connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
+    // the connection that has the turn ends, and then the next one of its address
+    for (const index of [0, 1]) {
+      sockets[index]?.destroy();
+      await expect.poll(() => counts.connectionsOpen).toBe(10 - index);
+    }
+    await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
+  });
+
+  it.each([
+    ['TLS 1.3', { minVersion: 'TLSv1.3' as const }],
+    ['TLS 1.2', { maxVersion: 'TLSv1.2' as const, ciphers: 'PSK-AES128-GCM-SHA256' }],
+  ])(
+    'ties the device that the handshake authenticated to its connection: pre-shared key, %s',
+    async (_version, tls) => {
+      const offerKey = (identity: string, key: Buffer) => ({
+        pskCallback: () => ({ psk: key, identity }),
+        checkServerIdentity: () => undefined,
+      });
+      const options = [tls, offerKey('SN-1', psk)];
+      const device = connectSecure(Object.assign({ port, host: '127.0.0.1' }, ...options));
+      sockets.push(device.on('error', () => {}));
+      await expect.poll(() => accepted.map((connection) => connection.psk?.serial)).toEqual(['SN-1']);
+      expect(accepted[0]?.psk?.keys.psk).toEqual(psk);
+      expect(accepted[0]?.remoteAddress).toBe('127.0.0.1');
+
+      for (const [identity, key] of [
+        ['SN-1', Buffer.alloc(32, 1)],
+        ['SN-2', Buffer.alloc(32, 7)],
+      ] as const) {
+        const stranger = connectSecure(Object.assign({ port, host: '127.0.0.1' }, tls, offerKey(identity, key)));
+        const closed = new Promise((resolve) => stranger.once('close', resolve));
+        sockets.push(stranger.on('error', () => {}));
+        await closed;
+      }
+      expect(accepted).toHaveLength(1);
+    },
+  );
+
+  it('ties no device to a connection whose handshake went by certificate', async () => {
+    sockets.push(connectSecure({ port, host: '127.0.0.1', rejectUnauthorized: false }).on('error', () => {}));
+    await expect.poll(() => accepted.map((connection) => connection.psk)).toEqual([undefined]);
+  });
+});
