@@ -1,4 +1,4 @@
-import type { Answer } from '../protocol/cvm/reply.ts';
+import type { Answer } from '../protocol/answer.ts';
 import type { ErrorCode } from '../protocol/problems.ts';
 
 /** What happened since the start. No serials: counters may be shown to anybody who may see the console. */
@@ -12,8 +12,8 @@ export function createCounters() {
     counts,
     refused,
     answered(answer: Answer): void {
-      if ('accepted' in answer) counts.accepted++;
-      else refused(answer.rejected.code);
+      if (answer.status === 'accepted') counts.accepted++;
+      if (answer.status === 'rejected') refused(answer.problem.code);
     },
     snapshot: () => ({ ...counts, refusals: { ...refusals } }),
   };

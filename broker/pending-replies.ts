@@ -1,4 +1,5 @@
-import { type Answer, encodeReply, type ReplyForm } from '../protocol/cvm/reply.ts';
+import { type Answer, isFinal } from '../protocol/answer.ts';
+import { encodeReply, type ReplyForm } from '../protocol/cvm/reply.ts';
 import { replyTopic } from '../protocol/cvm/topics.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
@@ -70,6 +71,10 @@ export function createPendingReplies(options: {
       withdraw(session, pending.requestId);
       return;
     }
+    if (!isFinal(answer)) {
+      answerMeanwhile(session, pending, { answer, sealed: reply.sealed });
+      return;
+    }
     pending.answered = true;
     const outcome = outcomeOf(answer);
     if (outcome === 'right') markVerified(session, pending.token.recipientId);
@@ -82,6 +87,17 @@ export function createPendingReplies(options: {
     send(session, answer, pending.form);
   }
 
+  /** The request stays pending. The same answer is announced, and found again by `look`, many times: it is written once. */
+  function answerMeanwhile(
+    session: Session,
+    pending: PendingRequest,
+    { answer, sealed }: { answer: Answer; sealed: string },
+  ): void {
+    if (pending.answeredMeanwhile === sealed) return;
+    pending.answeredMeanwhile = sealed;
+    send(session, answer, pending.form);
+  }
+
   function waitsFor(session: Session, recipientId: string): boolean {
     return [...session.pending.values()].some((pending) => pending.token.recipientId === recipientId);
   }
@@ -90,7 +106,7 @@ export function createPendingReplies(options: {
   function copy(session: Session, reply: SealedReply): void {
     const presentedToken = session.presented.get(reply.recipientId);
     const answer = presentedToken && openAnswer(presentedToken.keys, reply.recipientId, reply.sealed);
-    if (answer === undefined || !('accepted' in answer)) return;
+    if (answer?.status !== 'accepted') return;
     session.lastReplyTo = reply.requestId;
     send(session, answer, { format: 'pem', encoding: session.encoding });
   }
@@ -170,8 +186,8 @@ export function createPendingReplies(options: {
 
 /** What an answer says of the token. Where AWS is away, it may not have been looked at. */
 function outcomeOf(answer: Answer): TokenAttemptOutcome {
-  if ('accepted' in answer) return 'right';
-  const { code } = answer.rejected;
+  if (answer.status !== 'rejected') return 'right';
+  const { code } = answer.problem;
   if (code === 'InvalidToken') return 'wrong';
   return code === 'UpstreamUnavailable' ? 'unknown' : 'right';
 }

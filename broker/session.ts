@@ -22,6 +22,8 @@ export type PendingRequest = {
   settle?(outcome: TokenAttemptOutcome): Promise<void>;
   /** its answer is here, and about to be sent; an answer may be announced twice */
   answered?: boolean;
+  /** the latest `pending` answer that was sent to it, as it was sealed */
+  answeredMeanwhile?: string;
 };
 
 /** What the broker knows of one connection. */

@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto';
-import type { Answer } from '../protocol/cvm/reply.ts';
+import type { Answer, Credentials } from '../protocol/answer.ts';
+import type { Problem } from '../protocol/problems.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**
@@ -48,21 +49,45 @@ export type Sealer = {
 export const sealer: Sealer = {
   privateKey: (publicKey, recipientId, privateKeyPem) => sealed(publicKey, privateKeyInfo, recipientId, privateKeyPem),
   answer: (publicKey, recipientId, answer, sealedKey) =>
-    sealed(publicKey, info, recipientId, JSON.stringify(sealedKey === undefined ? answer : { ...answer, sealedKey })),
+    sealed(publicKey, info, recipientId, JSON.stringify(toStored(answer, sealedKey))),
 };
 
 /** The answer, or undefined when it was not sealed to these keys and this box. */
 export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): Answer | undefined {
   try {
-    const { sealedKey, ...answer } = JSON.parse(opened(keys, info, recipientId, text)) as Answer & {
-      sealedKey?: string;
-    };
-    if (sealedKey === undefined || !('accepted' in answer)) return answer as Answer;
-    const privateKeyPem = opened(keys, privateKeyInfo, recipientId, sealedKey);
-    return { accepted: { ...answer.accepted, privateKeyPem } };
+    const stored = JSON.parse(opened(keys, info, recipientId, text)) as StoredAnswer;
+    const answer = fromStored(stored);
+    if (stored.sealedKey === undefined || answer?.status !== 'accepted') return answer;
+    const privateKeyPem = opened(keys, privateKeyInfo, recipientId, stored.sealedKey);
+    return { status: 'accepted', credentials: { ...answer.credentials, privateKeyPem } };
   } catch {
     return undefined;
   }
+}
+
+/**
+ * An answer as it lies in Redis. A kept reply lives for a day, across upgrades, and workers and brokers of two versions run
+ * side by side during one: so the spelling of 0.1.0 stays, and is known here only.
+ */
+type StoredAnswer = {
+  readonly accepted?: Credentials;
+  readonly rejected?: Problem;
+  readonly pending?: Omit<Extract<Answer, { status: 'pending' }>, 'status'>;
+  readonly sealedKey?: string;
+};
+
+function toStored(answer: Answer, sealedKey: string | undefined): StoredAnswer {
+  if (answer.status === 'rejected') return { rejected: answer.problem };
+  if (answer.status === 'accepted')
+    return { accepted: answer.credentials, ...(sealedKey === undefined ? {} : { sealedKey }) };
+  const { position, etaSeconds, retryAfterSeconds } = answer;
+  return { pending: { position, etaSeconds, retryAfterSeconds } };
+}
+
+function fromStored({ accepted, rejected, pending }: StoredAnswer): Answer | undefined {
+  if (accepted !== undefined) return { status: 'accepted', credentials: accepted };
+  if (rejected !== undefined) return { status: 'rejected', problem: rejected };
+  return pending && { status: 'pending', ...pending };
 }
 
 function sealed(publicKey: string, use: Buffer, recipientId: string, text: string): string {

@@ -7,7 +7,7 @@ import {
   type KeySource,
 } from '../issuer/issuer.ts';
 import { abandonCertificate, deletePending } from '../issuer/withdrawal.ts';
-import type { Answer, Credentials } from '../protocol/cvm/reply.ts';
+import type { Answer, Credentials } from '../protocol/answer.ts';
 import type { Problem } from '../protocol/problems.ts';
 import { problem, problems } from '../protocol/problems.ts';
 import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
@@ -204,8 +204,11 @@ async function issueAndRecord(
   }
 
   // 5 seal: an RSA private key exists nowhere else, so it is safe before the certificate is live
-  const accepted = credentials(certificate, serial, endpoint, context.rootCaPem);
-  const sealed = context.seal.answer(request.replyKey, recipientId, { accepted }, sealedKey);
+  const answer = {
+    status: 'accepted' as const,
+    credentials: credentials(certificate, serial, endpoint, context.rootCaPem),
+  };
+  const sealed = context.seal.answer(request.replyKey, recipientId, answer, sealedKey);
   await replies.keep(recipientId, certificateId, sealed, context.replayWindowMs);
   await thing;
   return { certificateId, sealed };
@@ -369,7 +372,7 @@ async function reject(
   reason: Problem,
   context: ProvisionContext,
 ): Promise<Extract<Provisioned, { outcome: 'rejected' }>> {
-  const answer: Answer = { rejected: reason };
+  const answer: Answer = { status: 'rejected', problem: reason };
   await context.replies.deliver({
     requestId: request.requestId,
     recipientId,

@@ -162,7 +162,10 @@ export function createHooks(options: {
     log[alone ? 'info' : 'debug']({ serial, remoteAddress, errorCode: code, reason: message }, 'refused');
     const form = { format: 'pem' as const, encoding, ...(accepted.id === undefined ? {} : { id: accepted.id }) };
     // where the device listens: the reply topic of the serial that it named. It goes to this connection only.
-    await session.send(replyTopic(publication.serial), encodeReply({ rejected: accepted.problem }, form, intake.now()));
+    await session.send(
+      replyTopic(publication.serial),
+      encodeReply({ status: 'rejected', problem: accepted.problem }, form, intake.now()),
+    );
   }
 
   return {

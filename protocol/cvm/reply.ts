@@ -1,19 +1,7 @@
+import type { Answer, Credentials } from '../answer.ts';
 import { writePayload } from '../encoding.ts';
 import { type Problem, statusCodes } from '../problems.ts';
 import type { Request } from './request.ts';
-
-/** What a vend hands to a device. `privateKeyPem` is there when AWS or the gateway made the key. */
-export type Credentials = {
-  readonly certificateId: string;
-  readonly certificatePem: string;
-  readonly privateKeyPem?: string;
-  readonly thingName: string;
-  readonly endpoint: string;
-  readonly rootCaPem: string;
-};
-
-/** The answer to one request, before it takes the form that the device asked for. */
-export type Answer = { readonly accepted: Credentials } | { readonly rejected: Problem };
 
 /** What of a request shapes the form of its reply. */
 export type ReplyForm = Pick<Request, 'id' | 'format' | 'encoding'>;
@@ -25,11 +13,14 @@ export type ReplyForm = Pick<Request, 'id' | 'format' | 'encoding'>;
  */
 export function encodeReply(answer: Answer, form: ReplyForm, now: number): Buffer {
   const id = form.id === undefined ? {} : { id: form.id };
-  const body =
-    'accepted' in answer
-      ? { status: 'accepted', ...id, ...accepted(answer.accepted, form), time: Math.floor(now / 1000) }
-      : { status: 'rejected', ...id, ...rejected(answer.rejected) };
-  return writePayload(body, form.encoding);
+  return writePayload({ status: answer.status, ...id, ...fieldsOf(answer, form, now) }, form.encoding);
+}
+
+function fieldsOf(answer: Answer, form: ReplyForm, now: number) {
+  if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time: Math.floor(now / 1000) };
+  if (answer.status === 'rejected') return rejected(answer.problem);
+  const { position, etaSeconds, retryAfterSeconds } = answer;
+  return { position, etaSeconds, retryAfter: retryAfterSeconds };
 }
 
 function accepted(credentials: Credentials, form: ReplyForm) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { connect, createSecureContext, type TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { startBroker } from '../../broker/broker.ts';
+import type { Answer } from '../../protocol/answer.ts';
 import { problems } from '../../protocol/problems.ts';
 import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
@@ -47,7 +48,10 @@ let announce: (reply: SealedReply) => void = () => {};
 const requests: RequestQueue = {
   async add({ requestId, serial, tokenHash, replyKey }) {
     const recipientId = recipientIdOf(serial, tokenHash);
-    const answer = serial === healthyDevice ? { accepted: credentials } : { rejected: problems.invalidToken };
+    const answer: Answer =
+      serial === healthyDevice
+        ? { status: 'accepted', credentials }
+        : { status: 'rejected', problem: problems.invalidToken };
     const sealed = sealer.answer(replyKey, recipientId, answer);
     setImmediate(() => announce({ requestId, recipientId, sealed }));
     return requestId;

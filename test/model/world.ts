@@ -1,6 +1,6 @@
 import type { Issuer } from '../../issuer/issuer.ts';
 import { block, reissue, remove, unblock } from '../../operator/decisions.ts';
-import type { Answer } from '../../protocol/cvm/reply.ts';
+import type { Answer } from '../../protocol/answer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore } from '../../queue/replies.ts';
@@ -159,7 +159,8 @@ function prepare(start: Start, shared: Shared): void {
   };
   const live = { applyState: -1 as const, attempt: 1, requestedAt: shared.clock.now, issuedAt: shared.clock.now };
   const answer: Answer = {
-    accepted: { certificateId: 'p', certificatePem: 'PEM p', thingName: serial, endpoint: 'e', rootCaPem: 'ROOT' },
+    status: 'accepted',
+    credentials: { certificateId: 'p', certificatePem: 'PEM p', thingName: serial, endpoint: 'e', rootCaPem: 'ROOT' },
   };
   if (start === 'registered') {
     certify('p', { active: true, attached: true });
@@ -302,6 +303,6 @@ function judge(before: readonly string[], operator: string | undefined, scenario
 }
 
 function certificateIn(sealed: string): string | undefined {
-  const answer = JSON.parse(sealed || '{}') as { accepted?: { certificateId: string } };
-  return answer.accepted?.certificateId;
+  const answer = JSON.parse(sealed || '{}') as { credentials?: { certificateId: string } };
+  return answer.credentials?.certificateId;
 }

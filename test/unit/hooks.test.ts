@@ -364,7 +364,8 @@ describe('inside the broker', () => {
     await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token })), puback);
     const recipientId = recipientIdOf('SN', hashToken(token));
     const answer = {
-      accepted: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
+      status: 'accepted' as const,
+      credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
     };
     announce({ requestId: 'ask', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
     // it takes the reply, and does not say so

@@ -100,7 +100,8 @@ describe('the issuance cycle', () => {
     ]);
     expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
     expect(answer()).toEqual({
-      accepted: {
+      status: 'accepted',
+      credentials: {
         certificateId: 'cert-1',
         certificatePem: 'PEM cert-1',
         privateKeyPem: 'KEY cert-1',
@@ -261,7 +262,7 @@ describe('the issuance cycle', () => {
 
   it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {
     expect(await provision({ ...ask, key: 'ec' }, context)).toMatchObject({ outcome: 'accepted' });
-    expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
+    expect(answer()).toMatchObject({ credentials: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
   });
 
   it('reissued: withdraws the old certificate when the new one is ready, and not before', async () => {
@@ -336,10 +337,10 @@ describe('the issuance cycle', () => {
       expect(await provision(requestKey, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
       expect(aws.count('CreateCertificate')).toBe(1);
       expect(aws.live()).toEqual(['cert-1']);
-      expect(answer()).toMatchObject({ accepted: { certificateId: 'cert-1' } });
+      expect(answer()).toMatchObject({ credentials: { certificateId: 'cert-1' } });
       expect(await registry.find(serial)).not.toHaveProperty('creates');
       if ('key' in flow)
-        expect(answer()).toMatchObject({ accepted: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
+        expect(answer()).toMatchObject({ credentials: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
     });
 
     it('makes another for the same key when it cannot be found, and remembers that there may be one', async () => {

@@ -5,13 +5,20 @@ import { problem, statusCodes } from '../../protocol/problems.ts';
 
 const pem = '-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n';
 const credentials = { certificateId: 'id', certificatePem: pem, thingName: 'SN', endpoint: 'e', rootCaPem: pem };
+const accepted = { status: 'accepted', credentials } as const;
 const json = { format: 'pem', encoding: 'json' } as const;
 const decode = (buffer: Buffer) => JSON.parse(buffer.toString()) as Record<string, unknown>;
 
 describe('a reply', () => {
   it('carries the credentials, the id of the request and the time in seconds', () => {
     expect(
-      decode(encodeReply({ accepted: { ...credentials, privateKeyPem: pem } }, { ...json, id: 'r' }, 1500)),
+      decode(
+        encodeReply(
+          { status: 'accepted', credentials: { ...credentials, privateKeyPem: pem } },
+          { ...json, id: 'r' },
+          1500,
+        ),
+      ),
     ).toEqual({
       status: 'accepted',
       id: 'r',
@@ -26,11 +33,11 @@ describe('a reply', () => {
   });
 
   it('has no private key where the device made it', () => {
-    expect(decode(encodeReply({ accepted: credentials }, json, 0))).not.toHaveProperty('privateKey');
+    expect(decode(encodeReply(accepted, json, 0))).not.toHaveProperty('privateKey');
   });
 
   it('writes certificates as base64 of the DER where the device asked for it', () => {
-    expect(decode(encodeReply({ accepted: credentials }, { ...json, format: 'der' }, 0))).toMatchObject({
+    expect(decode(encodeReply(accepted, { ...json, format: 'der' }, 0))).toMatchObject({
       certificatePem: 'AAECAwQF',
       rootCa: 'AAECAwQF',
     });
@@ -38,16 +45,25 @@ describe('a reply', () => {
 
   it('says the same in CBOR, and DER as bytes there, where the device asked in CBOR', () => {
     const cbor = { ...json, encoding: 'cbor' } as const;
-    const plain = encodeReply({ accepted: credentials }, json, 0);
-    expect(decodeCbor(encodeReply({ accepted: credentials }, cbor, 0))).toEqual(decode(plain));
-    expect(decodeCbor(encodeReply({ accepted: credentials }, { ...cbor, format: 'der' }, 0))).toMatchObject({
+    const plain = encodeReply(accepted, json, 0);
+    expect(decodeCbor(encodeReply(accepted, cbor, 0))).toEqual(decode(plain));
+    expect(decodeCbor(encodeReply(accepted, { ...cbor, format: 'der' }, 0))).toMatchObject({
       certificatePem: new Uint8Array([0, 1, 2, 3, 4, 5]),
       rootCa: new Uint8Array([0, 1, 2, 3, 4, 5]),
     });
   });
 
+  it('says how long the device may have to wait, and when to ask again if it leaves', () => {
+    const pending = { status: 'pending', position: 7, etaSeconds: 40, retryAfterSeconds: 60 } as const;
+    const fields = { status: 'pending', id: 'r', position: 7, etaSeconds: 40, retryAfter: 60 };
+    expect(decode(encodeReply(pending, { ...json, id: 'r' }, 0))).toEqual(fields);
+    expect(decodeCbor(encodeReply(pending, { ...json, encoding: 'cbor', id: 'r' }, 0))).toEqual(fields);
+  });
+
   it.each(Object.entries(statusCodes))('always has all three error fields: %s %i', (code, statusCode) => {
-    const reply = decode(encodeReply({ rejected: problem(code as keyof typeof statusCodes, 'why') }, json, 0));
+    const reply = decode(
+      encodeReply({ status: 'rejected', problem: problem(code as keyof typeof statusCodes, 'why') }, json, 0),
+    );
     expect(reply).toEqual({ status: 'rejected', statusCode, errorCode: code, errorMessage: 'why' });
   });
 });

@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest';
+import type { Answer } from '../../protocol/answer.ts';
 import { problems } from '../../protocol/problems.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { gatewayIdOf, openDeviceKeys } from '../../sealing/device-keys.ts';
-import { deriveKeyPair } from '../../sealing/hpke.ts';
+import { deriveKeyPair, open as hpkeOpen, seal as hpkeSeal } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, openAnswer, replyKeysOf, sealer } from '../../sealing/replies.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const recipientId = recipientIdOf(serial, hashToken(token));
-const answer = { rejected: problems.blocked };
+const answer = { status: 'rejected', problem: problems.blocked } as const;
 
 describe('a sealed answer', () => {
   const keys = deriveReplyKeys(serial, token);
@@ -37,13 +38,17 @@ describe('a sealed answer', () => {
 
   it('carries a private key that was sealed before there was an answer, for the holder of the token alone', () => {
     const credentials = { certificateId: 'c', certificatePem: 'P', thingName: serial, endpoint: 'e', rootCaPem: 'R' };
+    const accepted = { status: 'accepted', credentials } as const;
     const sealedKey = sealer.privateKey(keys.publicKey, recipientId, 'PRIVATE');
-    const both = sealer.answer(keys.publicKey, recipientId, { accepted: credentials }, sealedKey);
-    expect(openAnswer(keys, recipientId, both)).toEqual({ accepted: { ...credentials, privateKeyPem: 'PRIVATE' } });
+    const both = sealer.answer(keys.publicKey, recipientId, accepted, sealedKey);
+    expect(openAnswer(keys, recipientId, both)).toEqual({
+      status: 'accepted',
+      credentials: { ...credentials, privateKeyPem: 'PRIVATE' },
+    });
     expect(openAnswer(deriveReplyKeys(serial, 'x'), recipientId, both)).toBeUndefined();
     const foreign = sealer.privateKey(keys.publicKey, recipientIdOf('SN-2', hashToken(token)), 'PRIVATE');
     expect(
-      openAnswer(keys, recipientId, sealer.answer(keys.publicKey, recipientId, { accepted: credentials }, foreign)),
+      openAnswer(keys, recipientId, sealer.answer(keys.publicKey, recipientId, accepted, foreign)),
     ).toBeUndefined();
     // a sealed key is not an answer
     expect(openAnswer(keys, recipientId, sealedKey)).toBeUndefined();
@@ -64,12 +69,48 @@ const earlier = {
     '4sPC9MPHwrEIGEsHrNYxJk3SO_IH12NGYeihexwGaR1E8qNROQFxcn7aEU5YaLKfOmnkbiZxGNVsMcLLSHOLz-NhrD5UqePgkM9yZL8c0rI43rGVeJWPZzksVW-OnOXj9nsZUVZEDmx9UKz-PT9I8w',
 };
 
+describe('a sealed answer in Redis', () => {
+  const keys = deriveReplyKeys(serial, token);
+  const credentials = { certificateId: 'c', certificatePem: 'P', thingName: serial, endpoint: 'e', rootCaPem: 'R' };
+  const seal = (stored: object) =>
+    hpkeSeal(
+      Buffer.from(keys.publicKey, 'base64url'),
+      Buffer.from('cvm-gateway reply v1'),
+      Buffer.from(recipientId),
+      Buffer.from(JSON.stringify(stored)),
+    ).toString('base64url');
+  const unseal = (sealed: string) =>
+    JSON.parse(
+      hpkeOpen(
+        keys.pair,
+        Buffer.from('cvm-gateway reply v1'),
+        Buffer.from(recipientId),
+        Buffer.from(sealed, 'base64url'),
+      ).toString(),
+    );
+  const pending = { position: 3, etaSeconds: 40, retryAfterSeconds: 60 };
+
+  it.each<[string, object, Answer]>([
+    ['accepted', { accepted: credentials }, { status: 'accepted', credentials }],
+    ['rejected', { rejected: problems.blocked }, { status: 'rejected', problem: problems.blocked }],
+    ['pending', { pending }, { status: 'pending', ...pending }],
+  ])('keeps the spelling of version 0.1.0, so that other versions read it: %s', (_status, stored, answer) => {
+    expect(openAnswer(keys, recipientId, seal(stored))).toEqual(answer);
+    expect(unseal(sealer.answer(keys.publicKey, recipientId, answer))).toEqual(stored);
+  });
+
+  it('is not read when it says nothing that this version knows', () => {
+    expect(openAnswer(keys, recipientId, seal({ postponed: {} }))).toBeUndefined();
+  });
+});
+
 describe('what an earlier version sealed', () => {
   it('opens: a reply that waits, with its private key', () => {
     const keys = deriveReplyKeys(serial, token);
     expect(keys.publicKey).toBe(earlier.publicKey);
     expect(openAnswer(keys, recipientId, earlier.answer)).toMatchObject({
-      accepted: { thingName: serial, privateKeyPem: 'PRIVATE' },
+      status: 'accepted',
+      credentials: { thingName: serial, privateKeyPem: 'PRIVATE' },
     });
   });
 

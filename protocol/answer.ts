@@ -1,0 +1,29 @@
+import type { Problem } from './problems.ts';
+
+/** The certificate that a device gets, and what it needs to use it. `privateKeyPem` is there when AWS or the gateway made the key. */
+export type Credentials = {
+  readonly certificateId: string;
+  readonly certificatePem: string;
+  readonly privateKeyPem?: string;
+  readonly thingName: string;
+  readonly endpoint: string;
+  readonly rootCaPem: string;
+};
+
+/** The answer to one request, before a dialect writes it in the form that the device asked for. */
+export type Answer =
+  | { readonly status: 'accepted'; readonly credentials: Credentials }
+  | { readonly status: 'rejected'; readonly problem: Problem }
+  | {
+      readonly status: 'pending';
+      /** place in the line, from 1 */
+      readonly position: number;
+      readonly etaSeconds: number;
+      /** a device that leaves should ask again after so many seconds */
+      readonly retryAfterSeconds: number;
+    };
+
+/** Whether the request is over with this answer. After a `pending` one the device goes on waiting. */
+export function isFinal(answer: Answer): boolean {
+  return answer.status !== 'pending';
+}
