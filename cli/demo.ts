@@ -5,6 +5,7 @@ import { type App, connectTable, keepAudit, type Table } from '../app/app.ts';
 import { enrolment } from '../operator/enrolment.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { makeToken } from '../protocol/token.ts';
+import { applyStateOf } from '../registry/apply-state.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
@@ -50,7 +51,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   await connectToAws(demo, credentials);
 
   const row = await registry.find(device.serial);
-  say(`\nThe table says: ${device.serial} applyState ${row?.applyState}, certId ${row?.certificateId}.`);
+  say(`\nThe table says: ${device.serial} applyState ${row && applyStateOf(row.state)}, certId ${row?.certificateId}.`);
   if (once) return;
   const second = await enrol(demo, table);
   say(await invitation(demo, second));
@@ -60,7 +61,7 @@ async function countDevices(registry: Registry) {
   const count = { all: 0, registered: 0 };
   for await (const device of registry.list()) {
     count.all++;
-    if (device.applyState === -1) count.registered++;
+    if (device.state === 'registered') count.registered++;
   }
   return count;
 }

@@ -11,18 +11,14 @@ import {
 } from '../operator/enrolment.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { makeToken, tokenFault } from '../protocol/token.ts';
-import type { ApplyState, Device, Registry } from '../registry/registry.ts';
+import { applyStateOf } from '../registry/apply-state.ts';
+import type { Device, DeviceState, Registry } from '../registry/registry.ts';
 import { durationMs } from './duration.ts';
 import { importDevices } from './import.ts';
 
 export type DevicesContext = EnrolContext & { issuer(): Promise<Issuer> };
 
-const states: Readonly<Record<ApplyState, string>> = {
-  0: 'may-apply',
-  1: 'applying',
-  [-1]: 'registered',
-  [-2]: 'blocked',
-};
+const states: readonly DeviceState[] = ['enrolled', 'provisioning', 'registered', 'blocked'];
 
 export function devicesCommand(context: DevicesContext): Command {
   const devices = new Command('devices').description('enrol devices and look after them');
@@ -54,9 +50,9 @@ export function devicesCommand(context: DevicesContext): Command {
   devices
     .command('list')
     .description('all devices')
-    .option('--state <state>', `only these: ${Object.values(states).join(', ')}`, stateNamed)
+    .option('--state <state>', `only these: ${states.join(', ')}`, stateNamed)
     .option('--json', 'one JSON object a line')
-    .action((options: { state?: ApplyState; json?: boolean }) => list(context, options));
+    .action((options: { state?: DeviceState; json?: boolean }) => list(context, options));
   devices
     .command('show <serial>')
     .description('one device')
@@ -111,15 +107,13 @@ async function add(
     console.error('Write the tokens down: they are stored nowhere and will not be shown again.');
 }
 
-async function list(context: DevicesContext, { state, json }: { state?: ApplyState; json?: boolean }): Promise<void> {
+async function list(context: DevicesContext, { state, json }: { state?: DeviceState; json?: boolean }): Promise<void> {
   for await (const device of (await context.registry()).list()) {
-    if (state !== undefined && device.applyState !== state) continue;
+    if (state !== undefined && device.state !== state) continue;
     context.write(
       json
         ? JSON.stringify(visible(device))
-        : [device.serial.padEnd(32), states[device.applyState].padEnd(11), device.certificateId ?? '']
-            .join('  ')
-            .trimEnd(),
+        : [device.serial.padEnd(32), device.state.padEnd(12), device.certificateId ?? ''].join('  ').trimEnd(),
     );
   }
 }
@@ -141,7 +135,7 @@ async function forEachDevice(
   for (const serial of serials) {
     const device = await registry.find(serial);
     if (device === undefined) failed(`${JSON.stringify(serial)} is not enrolled`);
-    else if (device.applyState === 1 && (device.leaseUntil ?? 0) > context.now())
+    else if (device.state === 'provisioning' && (device.leaseUntil ?? 0) > context.now())
       failed(`${serial} is being provisioned at this moment; try again in a minute`);
     else await act(device, registry);
   }
@@ -158,7 +152,7 @@ async function reissueDevices(
   return forEachDevice(context, serials, async (device, registry) => {
     const { serial } = device;
     if (device.removal !== undefined) return failed(`${serial} is being removed`);
-    if (device.applyState === -2) return failed(`${serial} is blocked; unblock it first`);
+    if (device.state === 'blocked') return failed(`${serial} is blocked; unblock it first`);
     const token = makeToken();
     const fresh = newToken(serial, token, gateways, expires === undefined ? undefined : context.now() + expires);
     if ((await reissue(device, fresh, recording('reissued', device, context, registry))) === 'changed')
@@ -212,12 +206,12 @@ const recording = (event: string, { serial }: Device, context: DevicesContext, r
 
 /** What of a row is shown: everything but the token's hash and sealed keys, which are nobody's business. */
 function visible(device: Device): Record<string, unknown> {
-  const { serial, applyState, certificateId, previousCertificateId, pendingDeletion, createIntents, removal } = device;
+  const { serial, state, certificateId, previousCertificateId, pendingDeletion, createIntents, removal } = device;
   const time = (ms: number | undefined) => (ms === undefined || ms === 0 ? undefined : new Date(ms).toISOString());
   const all = {
     serial,
-    state: removal === undefined ? states[applyState] : 'being-removed',
-    applyState,
+    state: removal === undefined ? state : 'being-removed',
+    applyState: applyStateOf(state),
     certificateId,
     // the one that works until a reissued device has its new one
     previousCertificateId,
@@ -244,8 +238,8 @@ function failed(reason: string): void {
   process.exitCode = 1;
 }
 
-function stateNamed(name: string): ApplyState {
-  const found = Object.entries(states).find(([, state]) => state === name);
-  if (found === undefined) throw new InvalidArgumentError(`It is one of ${Object.values(states).join(', ')}.`);
-  return Number(found[0]) as ApplyState;
+function stateNamed(name: string): DeviceState {
+  const found = states.find((state) => state === name);
+  if (found === undefined) throw new InvalidArgumentError(`It is one of ${states.join(', ')}.`);
+  return found;
 }

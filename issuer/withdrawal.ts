@@ -27,7 +27,7 @@ export async function abandonCertificate(
   const verdict = await parts.registry.markForDeletion(serial, certificateId);
   if (verdict === 'in-use') {
     const row = await parts.registry.find(serial);
-    if (row?.applyState === -2) await parts.issuer.deactivate(certificateId);
+    if (row?.state === 'blocked') await parts.issuer.deactivate(certificateId);
     return false;
   }
   if (verdict === 'marked') await deletePending({ serial, pendingDeletion: [certificateId] }, parts);

@@ -29,7 +29,7 @@ export async function reissue(
 
 /** The table first: from then on no attempt can finish. Then the certificates, also when the table said so already. */
 export async function block(device: Device, { registry, issuer, decided }: DecisionDeps): Promise<'done' | 'changed'> {
-  if (device.applyState !== -2 && !(await registry.block(device))) return 'changed';
+  if (device.state !== 'blocked' && !(await registry.block(device))) return 'changed';
   decided?.();
   for (const id of [device.certificateId, device.previousCertificateId])
     if (id !== undefined) await (await issuer()).deactivate(id);
@@ -40,7 +40,7 @@ export async function unblock(
   device: Device,
   { registry, issuer, decided }: DecisionDeps,
 ): Promise<'done' | 'changed'> {
-  if (device.applyState === -2 && !(await registry.unblock(device))) return 'changed';
+  if (device.state === 'blocked' && !(await registry.unblock(device))) return 'changed';
   decided?.();
   // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
   const live = device.issuedAt === undefined ? device.previousCertificateId : device.certificateId;

@@ -12,13 +12,13 @@ export function judgeClaim(
 ): Exclude<Claim, { outcome: 'claimed' }> | undefined {
   if (!device || !sameHash(device.tokenHash, request.tokenHash))
     return { outcome: 'refused', problem: problems.invalidToken };
-  if (device.applyState === -2) return { outcome: 'refused', problem: problems.blocked };
-  if (device.applyState === -1) return { outcome: 'registered', device };
+  if (device.state === 'blocked') return { outcome: 'refused', problem: problems.blocked };
+  if (device.state === 'registered') return { outcome: 'registered', device };
   if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
     return { outcome: 'refused', problem: problems.tokenExpired };
   // whoever asks again for the same question took it over from one that died: the fence keeps off the dead
   const own = request.claimedBy !== undefined && device.claimedBy === request.claimedBy;
-  if (device.applyState === 1 && !own && device.leaseUntil !== undefined && device.leaseUntil > request.now)
+  if (device.state === 'provisioning' && !own && device.leaseUntil !== undefined && device.leaseUntil > request.now)
     return { outcome: 'busy', until: device.leaseUntil };
   return undefined;
 }

@@ -1,11 +1,13 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
-import type { ApplyState, CreateIntent, Device, Enrolment, OwnKey, Removal } from './registry.ts';
+import { applyStateOf, stateOfApplyState } from './apply-state.ts';
+import type { CreateIntent, Device, DeviceState, Enrolment, OwnKey, Removal } from './registry.ts';
 
 /** A device as DynamoDB has it: which attribute holds what. */
 export type Item = Record<string, AttributeValue>;
 
 export const S = (text: string): AttributeValue => ({ S: text });
 export const N = (value: number): AttributeValue => ({ N: String(value) });
+export const stateAttribute = (state: DeviceState): AttributeValue => N(applyStateOf(state));
 export const SS = (texts: readonly string[]): AttributeValue => ({ SS: [...texts] });
 
 export function itemOf(enrolment: Enrolment): Item {
@@ -15,7 +17,7 @@ export function itemOf(enrolment: Enrolment): Item {
     productId: S(serial),
     accessToken: S(tokenHash),
     timestamp: N(0),
-    applyState: N(0),
+    applyState: stateAttribute('enrolled'),
     attempt: N(0),
     enrolledAt: N(enrolledAt),
     ...(tokenExpiresAt === undefined ? {} : { tokenExpiresAt: N(tokenExpiresAt) }),
@@ -33,7 +35,7 @@ export function deviceOf(item: Item): Device {
   return {
     serial: item.productId?.S ?? '',
     tokenHash: item.accessToken?.S ?? '',
-    applyState: Number(item.applyState?.N ?? 0) as ApplyState,
+    state: stateOfApplyState(Number(item.applyState?.N ?? 0)),
     requestedAt: Number(item.timestamp?.N ?? 0),
     enrolledAt: Number(item.enrolledAt?.N ?? 0),
     attempt: Number(item.attempt?.N ?? 0),
@@ -42,7 +44,9 @@ export function deviceOf(item: Item): Device {
     ...text('certId', 'certificateId'),
     ...text('previousCertId', 'previousCertificateId'),
     ...text('keyDigest'),
-    ...(item.applyState?.N === '-1' ? { issuedAt: Number(item.timestamp?.N ?? 0) } : {}),
+    ...(stateOfApplyState(Number(item.applyState?.N)) === 'registered'
+      ? { issuedAt: Number(item.timestamp?.N ?? 0) }
+      : {}),
     ...number('issuedAt'),
     ...number('deliveredAt'),
     ...number('tokenExpiresAt'),

@@ -13,7 +13,18 @@ import { isSerial } from '../protocol/serial.ts';
 import { judgeClaim } from './claim-rules.ts';
 import { conditionHeld } from './conditional-write.ts';
 import { createsLimit, oldestBeyondLimit } from './creates.ts';
-import { deviceOf, type Item, itemOf, itemOfCall, itemOfOwnKey, itemOfSealedKeys, N, S, SS } from './dynamodb-item.ts';
+import {
+  deviceOf,
+  type Item,
+  itemOf,
+  itemOfCall,
+  itemOfOwnKey,
+  itemOfSealedKeys,
+  N,
+  S,
+  SS,
+  stateAttribute,
+} from './dynamodb-item.ts';
 import type { Device, Registry } from './registry.ts';
 
 type Change = Pick<
@@ -21,8 +32,8 @@ type Change = Pick<
   'UpdateExpression' | 'ConditionExpression' | 'ExpressionAttributeValues' | 'ExpressionAttributeNames'
 >;
 
-/** The write of an attempt counts only while that attempt is the latest and the device is applying. */
-const currentAttempt = 'applyState = :applying AND attempt = :attempt';
+/** The write of an attempt counts only while that attempt is the latest and the device is being provisioned. */
+const currentAttempt = 'applyState = :provisioning AND attempt = :attempt';
 
 /** A decision about a row counts only while the row is as it was read: every other decision shows in these four. */
 const asRead = ({ certificateId }: Device): string =>
@@ -30,15 +41,15 @@ const asRead = ({ certificateId }: Device): string =>
 
 const read = (device: Device): Item => ({
   ':readToken': S(device.tokenHash),
-  ':readState': N(device.applyState),
+  ':readState': stateAttribute(device.state),
   ':readAttempt': N(device.attempt),
   ...(device.certificateId === undefined ? {} : { ':readCert': S(device.certificateId) }),
 });
 
-/** A claim may be taken. Mirrors `claimVerdict`, which names the reason when it may not. */
+/** A claim may be taken. Mirrors `judgeClaim`, which names the reason when it may not. */
 const mayClaim =
   'accessToken = :token AND (attribute_not_exists(tokenExpiresAt) OR tokenExpiresAt > :now)' +
-  ' AND (applyState = :may OR (applyState = :applying AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now OR claimant = :claimant)))';
+  ' AND (applyState = :enrolled OR (applyState = :provisioning AND (attribute_not_exists(leaseUntil) OR leaseUntil <= :now OR claimant = :claimant)))';
 
 /**
  * The association table in DynamoDB. Every change is one conditional write of one item.
@@ -117,12 +128,12 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             TableName: table,
             Key: key(request.serial),
             UpdateExpression:
-              'SET applyState = :applying, #timestamp = :now, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE deleted ADD attempt :one',
+              'SET applyState = :provisioning, #timestamp = :now, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE deleted ADD attempt :one',
             ConditionExpression: mayClaim,
             ExpressionAttributeNames: { '#timestamp': 'timestamp' },
             ExpressionAttributeValues: {
-              ':applying': N(1),
-              ':may': N(0),
+              ':provisioning': stateAttribute('provisioning'),
+              ':enrolled': stateAttribute('enrolled'),
               ':token': S(request.tokenHash),
               ':now': N(request.now),
               ':lease': N(request.now + request.leaseMs),
@@ -167,7 +178,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
             ...(dropped === undefined ? {} : { '#dropped': dropped }),
           },
           ExpressionAttributeValues: {
-            ':applying': N(1),
+            ':provisioning': stateAttribute('provisioning'),
             ':attempt': N(attempt),
             ':call': itemOfCall(call),
             ...(dropped === undefined ? { ':limit': N(createsLimit) } : {}),
@@ -192,7 +203,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         ConditionExpression: `${currentAttempt} AND NOT contains(condemned, :cert) AND NOT contains(deleted, :cert)`,
         ...(createdBy === undefined ? {} : { ExpressionAttributeNames: { '#by': String(createdBy) } }),
         ExpressionAttributeValues: {
-          ':applying': N(1),
+          ':provisioning': stateAttribute('provisioning'),
           ':attempt': N(attempt),
           ':cert': S(certificateId),
           ...(keyDigest === undefined ? {} : { ':key': S(keyDigest) }),
@@ -205,7 +216,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         // repeating it is discarding it: it may be marked for deletion already
         ConditionExpression: `${currentAttempt} AND (certId = :cert OR contains(condemned, :cert))`,
         ExpressionAttributeValues: {
-          ':applying': N(1),
+          ':provisioning': stateAttribute('provisioning'),
           ':attempt': N(attempt),
           ':cert': S(certificateId),
           ':certs': SS([certificateId]),
@@ -217,10 +228,10 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         UpdateExpression:
           'SET applyState = :registered, issuedAt = if_not_exists(issuedAt, :now) REMOVE leaseUntil, claimant, previousCertId, ownKey',
         // repeating it is finishing it: the state may be that of the first time
-        ConditionExpression: 'applyState IN (:applying, :registered) AND attempt = :attempt AND certId = :cert',
+        ConditionExpression: 'applyState IN (:provisioning, :registered) AND attempt = :attempt AND certId = :cert',
         ExpressionAttributeValues: {
-          ':applying': N(1),
-          ':registered': N(-1),
+          ':provisioning': stateAttribute('provisioning'),
+          ':registered': stateAttribute('registered'),
           ':attempt': N(attempt),
           ':cert': S(certificateId),
           ':now': N(now),
@@ -231,12 +242,12 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       const { now, leaseMs } = request;
       const taken = await update(device.serial, {
         UpdateExpression:
-          'SET applyState = :applying, #timestamp = :now, attempt = :next, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE issuedAt, deleted',
+          'SET applyState = :provisioning, #timestamp = :now, attempt = :next, leaseUntil = :lease, claimant = :claimant, creates = if_not_exists(creates, :none) REMOVE issuedAt, deleted',
         ConditionExpression: 'applyState = :registered AND attempt = :attempt AND attribute_not_exists(deliveredAt)',
         ExpressionAttributeNames: { '#timestamp': 'timestamp' },
         ExpressionAttributeValues: {
-          ':applying': N(1),
-          ':registered': N(-1),
+          ':provisioning': stateAttribute('provisioning'),
+          ':registered': stateAttribute('registered'),
           ':attempt': N(device.attempt),
           ':next': N(device.attempt + 1),
           ':now': N(now),
@@ -249,7 +260,13 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       const { issuedAt: _over, ...rest } = device;
       return {
         outcome: 'claimed',
-        device: { ...rest, applyState: 1, requestedAt: now, attempt: device.attempt + 1, leaseUntil: now + leaseMs },
+        device: {
+          ...rest,
+          state: 'provisioning',
+          requestedAt: now,
+          attempt: device.attempt + 1,
+          leaseUntil: now + leaseMs,
+        },
       };
     },
 
@@ -258,7 +275,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         UpdateExpression: 'SET deliveredAt = if_not_exists(deliveredAt, :now)',
         ConditionExpression: 'applyState = :registered AND accessToken = :token AND certId = :cert',
         ExpressionAttributeValues: {
-          ':registered': N(-1),
+          ':registered': stateAttribute('registered'),
           ':token': S(tokenHash),
           ':cert': S(certificateId),
           ':now': N(now),
@@ -267,10 +284,14 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
 
     release: (serial, attempt, nothingMade = false) =>
       update(serial, {
-        UpdateExpression: `SET applyState = :may REMOVE leaseUntil, claimant${nothingMade ? ', creates.#attempt' : ''}`,
+        UpdateExpression: `SET applyState = :enrolled REMOVE leaseUntil, claimant${nothingMade ? ', creates.#attempt' : ''}`,
         ConditionExpression: currentAttempt,
         ...(nothingMade ? { ExpressionAttributeNames: { '#attempt': String(attempt) } } : {}),
-        ExpressionAttributeValues: { ':applying': N(1), ':may': N(0), ':attempt': N(attempt) },
+        ExpressionAttributeValues: {
+          ':provisioning': stateAttribute('provisioning'),
+          ':enrolled': stateAttribute('enrolled'),
+          ':attempt': N(attempt),
+        },
       }),
 
     async markForDeletion(serial, certificateId) {
@@ -305,7 +326,10 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         set: ['applyState = :state', 'attempt = :next'],
         remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'ownKey'],
         markForDeletion: [device.certificateId],
-        values: { ':state': N(device.applyState === -2 ? -2 : 0), ':next': N(device.attempt + 1) },
+        values: {
+          ':state': stateAttribute(device.state === 'blocked' ? 'blocked' : 'enrolled'),
+          ':next': N(device.attempt + 1),
+        },
       }),
 
     block: (device) =>
@@ -318,17 +342,20 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         ],
         remove: ['leaseUntil', 'claimant'],
         values: {
-          ':blocked': N(-2),
+          ':blocked': stateAttribute('blocked'),
           ':next': N(device.attempt + 1),
           ...(device.issuedAt === undefined ? {} : { ':issued': N(device.issuedAt) }),
         },
       }),
 
     async unblock(device) {
-      if (device.applyState !== -2 || device.removal !== undefined) return false;
+      if (device.state !== 'blocked' || device.removal !== undefined) return false;
       return decide(device, {
         set: ['applyState = :back', 'attempt = :next'],
-        values: { ':back': N(device.issuedAt === undefined ? 0 : -1), ':next': N(device.attempt + 1) },
+        values: {
+          ':back': stateAttribute(device.issuedAt === undefined ? 'enrolled' : 'registered'),
+          ':next': N(device.attempt + 1),
+        },
       });
     },
 
@@ -337,7 +364,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
       return decide(device, {
         set: [
           'accessToken = :newToken',
-          'applyState = :may',
+          'applyState = :enrolled',
           'attempt = :next',
           ...(live ? ['previousCertId = :previous'] : []),
           ...(tokenExpiresAt === undefined ? [] : ['tokenExpiresAt = :expiry']),
@@ -351,7 +378,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         markForDeletion: [live ? undefined : device.certificateId],
         values: {
           ':newToken': S(tokenHash),
-          ':may': N(0),
+          ':enrolled': stateAttribute('enrolled'),
           ':next': N(device.attempt + 1),
           ...(live ? { ':previous': S(device.certificateId) } : {}),
           ...(tokenExpiresAt === undefined ? {} : { ':expiry': N(tokenExpiresAt) }),
@@ -365,7 +392,7 @@ export function createDynamoRegistry(client: DynamoDBClient, table: string): Reg
         set: ['applyState = :blocked', 'attempt = :next', 'removal = :removal'],
         remove: ['leaseUntil', 'claimant', 'certId', 'keyDigest', 'previousCertId', 'ownKey'],
         markForDeletion: [device.certificateId, device.previousCertificateId],
-        values: { ':blocked': N(-2), ':next': N(device.attempt + 1), ':removal': S(removal) },
+        values: { ':blocked': stateAttribute('blocked'), ':next': N(device.attempt + 1), ':removal': S(removal) },
       }),
 
     remove: (device) =>

@@ -1,6 +1,6 @@
 import { judgeClaim } from './claim-rules.ts';
 import { oldestBeyondLimit } from './creates.ts';
-import type { ApplyState, Claim, ClaimRequest, CreateIntent, Device, Registry } from './registry.ts';
+import type { Claim, ClaimRequest, CreateIntent, Device, DeviceState, Registry } from './registry.ts';
 
 /** The association table in memory: for tests and for trying things out. Atomic because nothing in a method waits. */
 export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Registry {
@@ -10,7 +10,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
   /** A write of an attempt: it counts only while that attempt is the latest and the device is applying. */
   function write(serial: string, attempt: number, change: (row: Device) => Device | false): boolean {
     const row = rows.get(serial);
-    if (row?.applyState !== 1 || row.attempt !== attempt) return false;
+    if (row?.state !== 'provisioning' || row.attempt !== attempt) return false;
     return put(change(row));
   }
 
@@ -29,7 +29,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
   return {
     async enrol(enrolment) {
       if (rows.has(enrolment.serial)) return false;
-      return put({ ...enrolment, applyState: 0, requestedAt: 0, attempt: 0 });
+      return put({ ...enrolment, state: 'enrolled', requestedAt: 0, attempt: 0 });
     },
     async find(serial) {
       return rows.get(serial);
@@ -72,26 +72,29 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     },
     async finish(serial, attempt, certificateId, now) {
       const row = rows.get(serial);
-      if (row?.applyState === -1 && row.attempt === attempt && row.certificateId === certificateId) return true;
+      if (row?.state === 'registered' && row.attempt === attempt && row.certificateId === certificateId) return true;
       return write(serial, attempt, (current) => {
         if (current.certificateId !== certificateId) return false;
-        const { previousCertificateId: _withdrawn, ownKey: _handedOver, ...rest } = withoutLease(current, -1);
+        const { previousCertificateId: _withdrawn, ownKey: _handedOver, ...rest } = withoutLease(current, 'registered');
         return { ...rest, issuedAt: now };
       });
     },
     async release(serial, attempt, nothingMade = false) {
-      return write(serial, attempt, (row) => without(withoutLease(row, 0), nothingMade ? [String(attempt)] : []));
+      return write(serial, attempt, (row) =>
+        without(withoutLease(row, 'enrolled'), nothingMade ? [String(attempt)] : []),
+      );
     },
     async reopen(device, request) {
       const row = rows.get(device.serial);
-      if (row?.applyState !== -1 || row.attempt !== device.attempt || row.deliveredAt !== undefined)
+      if (row?.state !== 'registered' || row.attempt !== device.attempt || row.deliveredAt !== undefined)
         return { outcome: 'busy', until: request.now };
       const { issuedAt: _over, ...rest } = row;
       return taken(rest, request);
     },
     async acknowledge(serial, tokenHash, certificateId, now) {
       const row = rows.get(serial);
-      if (row?.applyState !== -1 || row.tokenHash !== tokenHash || row.certificateId !== certificateId) return false;
+      if (row?.state !== 'registered' || row.tokenHash !== tokenHash || row.certificateId !== certificateId)
+        return false;
       return put({ ...row, deliveredAt: row.deliveredAt ?? now });
     },
     async markForDeletion(serial, certificateId) {
@@ -117,16 +120,16 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
           row,
           row.certificateId === undefined ? [] : [row.certificateId],
         );
-        return { ...withoutLease(rest, row.applyState === -2 ? -2 : 0), attempt: row.attempt + 1 };
+        return { ...withoutLease(rest, row.state === 'blocked' ? 'blocked' : 'enrolled'), attempt: row.attempt + 1 };
       });
     },
     async block(device) {
-      return decide(device, (row) => ({ ...withoutLease(row, -2), attempt: row.attempt + 1 }));
+      return decide(device, (row) => ({ ...withoutLease(row, 'blocked'), attempt: row.attempt + 1 }));
     },
     async unblock(device) {
       return decide(device, (row) => {
-        if (row.applyState !== -2 || row.removal !== undefined) return false;
-        return { ...row, applyState: row.issuedAt === undefined ? 0 : -1, attempt: row.attempt + 1 };
+        if (row.state !== 'blocked' || row.removal !== undefined) return false;
+        return { ...row, state: row.issuedAt === undefined ? 'enrolled' : 'registered', attempt: row.attempt + 1 };
       });
     },
     async reissue(device, token) {
@@ -141,7 +144,10 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
           sealedKeys: _ofTheOldToken,
           ownKey: _sealedToTheOldToken,
           ...rest
-        } = withoutLease(live || row.certificateId === undefined ? row : condemning(row, [row.certificateId]), 0);
+        } = withoutLease(
+          live || row.certificateId === undefined ? row : condemning(row, [row.certificateId]),
+          'enrolled',
+        );
         const previous = live ? certificateId : row.previousCertificateId;
         return {
           ...rest,
@@ -154,7 +160,11 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     async retire(device, removal) {
       return decide(device, (row) => {
         const ids = [row.certificateId, row.previousCertificateId].filter((id) => id !== undefined);
-        const { previousCertificateId: _condemned, ownKey: _unused, ...rest } = withoutLease(condemning(row, ids), -2);
+        const {
+          previousCertificateId: _condemned,
+          ownKey: _unused,
+          ...rest
+        } = withoutLease(condemning(row, ids), 'blocked');
         return { ...rest, attempt: row.attempt + 1, removal };
       });
     },
@@ -170,7 +180,7 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
     const { claimedBy: _earlier, deleted: _beforeIt, ...rest } = row;
     const device: Device = {
       ...rest,
-      applyState: 1,
+      state: 'provisioning',
       requestedAt: request.now,
       attempt: row.attempt + 1,
       leaseUntil: request.now + request.leaseMs,
@@ -181,8 +191,8 @@ export function createMemoryRegistry(rows: Map<string, Device> = new Map()): Reg
   }
 }
 
-function withoutLease({ leaseUntil: _ended, claimedBy: _done, ...row }: Device, applyState: ApplyState): Device {
-  return { ...row, applyState };
+function withoutLease({ leaseUntil: _ended, claimedBy: _done, ...row }: Device, state: DeviceState): Device {
+  return { ...row, state };
 }
 
 /** The row without the create calls of these attempts. */
@@ -201,7 +211,7 @@ function condemning({ certificateId, keyDigest: _its, ...row }: Device, ids: rea
 function sameDecisions(row: Device, read: Device): boolean {
   return (
     row.tokenHash === read.tokenHash &&
-    row.applyState === read.applyState &&
+    row.state === read.state &&
     row.attempt === read.attempt &&
     row.certificateId === read.certificateId
   );

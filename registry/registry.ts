@@ -1,7 +1,10 @@
 import type { Problem } from '../protocol/problems.ts';
 
-/** `0` may apply · `1` applying · `-1` registered: it holds its certificate · `-2` blocked by an operator */
-export type ApplyState = 0 | 1 | -1 | -2;
+/**
+ * `enrolled`: it may ask for its certificate · `provisioning`: an attempt is under way or died · `registered`: it holds
+ * its certificate · `blocked` by an operator
+ */
+export type DeviceState = 'enrolled' | 'provisioning' | 'registered' | 'blocked';
 
 /** A call that creates a certificate, written down before it is made. */
 export type CreateIntent = {
@@ -24,7 +27,7 @@ export type Device = {
   readonly serial: string;
   /** `sha256:<hex>` of the one-time token */
   readonly tokenHash: string;
-  readonly applyState: ApplyState;
+  readonly state: DeviceState;
   /** epoch milliseconds of the last certificate request; 0 before the first */
   readonly requestedAt: number;
   readonly enrolledAt: number;
@@ -130,11 +133,11 @@ export interface Registry {
   recordCertificate(serial: string, attempt: number, certificate: RecordedCertificate): Promise<boolean>;
   /** Condemns the row's certificate: from now on no attempt carries on with it. */
   discardCertificate(serial: string, attempt: number, certificateId: string): Promise<boolean>;
-  /** Ends the attempt: the device holds `certificateId` (applyState -1), issued at `now`. */
+  /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. */
   finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
   /**
-   * Gives the right back, for an attempt that ended unfinished (applyState 0). A certificate that it recorded stays in
-   * the row: the next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
+   * Gives the right back, for an attempt that ended unfinished: the device is enrolled again. A certificate that it
+   * recorded stays in the row: the next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
    */
   release(serial: string, attempt: number, nothingMade?: boolean): Promise<boolean>;
   /**
@@ -155,7 +158,7 @@ export interface Registry {
   clearCreateIntents(device: Device, attempts: readonly string[]): Promise<boolean>;
   /** Ends an attempt that nobody carries on with: its certificate is marked for deletion, and the device may apply again. */
   abandonAttempt(device: Device): Promise<boolean>;
-  /** Blocks the device (applyState -2) and ends whatever attempt is under way. */
+  /** Blocks the device and ends whatever attempt is under way. */
   block(device: Device): Promise<boolean>;
   /** Undoes `block`: registered again when its certificate had gone live, otherwise it may apply. */
   unblock(device: Device): Promise<boolean>;

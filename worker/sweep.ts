@@ -118,7 +118,7 @@ async function readTable({ registry, before }: Run) {
     const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
     for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
       if (id !== undefined) named.set(id, serial);
-    if (device.applyState === -2) blocked.add(serial);
+    if (device.state === 'blocked') blocked.add(serial);
     if (isUnfinished(device, before)) unfinished.push(serial);
     for (const [attempt, call] of Object.entries(createIntents))
       if (call.at < before) lost.push({ serial, attempt, ...call });
@@ -132,7 +132,8 @@ function isUnfinished(device: Device, before: number): boolean {
 
 /** Half done, and for so long that no question waits for it any more. */
 function isAbandoned(device: Device, before: number): boolean {
-  const halfDone = device.applyState === 1 || (device.applyState === 0 && device.certificateId !== undefined);
+  const halfDone =
+    device.state === 'provisioning' || (device.state === 'enrolled' && device.certificateId !== undefined);
   // a row that another tool wrote, and in which no attempt of ours ever was, is not half done
   return halfDone && device.attempt > 0 && device.requestedAt < before && (device.leaseUntil ?? 0) < before;
 }
@@ -194,10 +195,10 @@ async function compare(serial: string, certificateId: string, run: Run): Promise
   const device = await registry.find(serial);
   if (device?.certificateId !== certificateId && device?.previousCertificateId !== certificateId) return;
   // of an attempt under way, nothing is expected yet
-  const settled = device.applyState === -2 || (device.applyState === -1 && (device.issuedAt ?? 0) < before);
+  const settled = device.state === 'blocked' || (device.state === 'registered' && (device.issuedAt ?? 0) < before);
   if (!settled) return;
   const status = (await issuer.describeCertificate(certificateId))?.status;
-  if (device.applyState === -2) {
+  if (device.state === 'blocked') {
     if (status !== 'active') return;
     if (!dryRun) await issuer.deactivate(certificateId);
     return report({ kind: 'blocked-but-active', serial, certificateId, action: 'deactivated' });

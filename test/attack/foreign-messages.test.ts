@@ -58,7 +58,7 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     await device.client.publishAsync(requestTopic(serial), request, { qos: 1, retain: true });
     expect(await device.next()).toMatchObject({ status: 'rejected', errorCode: 'InvalidRequest' });
     // nothing came of it
-    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, applyState: 0 });
+    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, state: 'enrolled' });
     for (const credentials of [{}, { username: serial, password: token }]) {
       const subscriber = await connectDevice(gateway.broker, credentials);
       await subscriber.client.subscribeAsync(replyTopic(serial), { qos: 1 });

@@ -27,7 +27,7 @@ describe.skipIf(lacks('redis-server'))("naming a victim's serial as the pre-shar
     await attacker.client.publishAsync(requestTopic(victim.serial), '{"key":"ec"}', { qos: 1 });
     expect(await attacker.next()).toMatchObject({ status: 'rejected', errorCode: 'InvalidToken' });
     await attacker.client.endAsync(true);
-    expect(await gateway.registry.find(victim.serial)).toMatchObject({ applyState: 0, attempt: 0 });
+    expect(await gateway.registry.find(victim.serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
   });
 
   it("and a session of the attacker's own does not resume as the victim's", async () => {

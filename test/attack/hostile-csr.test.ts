@@ -112,7 +112,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
   it.each(hostile)('with %s never reaches AWS', async (_what, text) => {
     const { serial, token } = await gateway.enrol(`csr-${hostile.findIndex(([, given]) => given === text)}`);
     expect(await ask(serial, { token, csr: text })).toMatchObject({ status: 'rejected', errorCode: 'InvalidCsr' });
-    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, applyState: 0 });
+    expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, state: 'enrolled' });
   });
 
   it.each([
@@ -206,7 +206,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
       new DescribeCertificateCommand({ certificateId: certificateId ?? '' }),
     );
     expect(certificateDescription?.status).toBe('ACTIVE');
-    expect(await registry.find(serial)).toMatchObject({ certificateId, applyState: -1 });
+    expect(await registry.find(serial)).toMatchObject({ certificateId, state: 'registered' });
   });
 
   it('that is well-formed is taken, so that the refusals above are about what they say', async () => {

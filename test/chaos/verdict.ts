@@ -7,6 +7,7 @@ import {
 } from '@aws-sdk/client-iot';
 import { Redis } from 'ioredis';
 import type { Stored } from '../../gateway-sim/device.ts';
+import type { DeviceState } from '../../registry/registry.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { policyName, type Site } from './site.ts';
 
@@ -35,7 +36,7 @@ export async function judge(
   stored: ReadonlyMap<string, Stored>,
 ): Promise<Verdict> {
   const notes: string[] = [];
-  const rows = new Map<string, { applyState: number; certificateId?: string }>();
+  const rows = new Map<string, { state: DeviceState; certificateId?: string }>();
   for await (const device of site.registry.list()) rows.set(device.serial, device);
   const named = new Set([...rows.values()].map(({ certificateId }) => certificateId));
 
@@ -48,7 +49,7 @@ export async function judge(
     const held = stored.get(serial);
     if (held === undefined) {
       lost++;
-      notes.push(`${serial} was not served; its row has applyState ${rows.get(serial)?.applyState}`);
+      notes.push(`${serial} was not served; its row says ${rows.get(serial)?.state}`);
       continue;
     }
     const fault = await faultOf(site, serial, held, rows.get(serial));
@@ -70,9 +71,9 @@ async function faultOf(
   site: Site,
   serial: string,
   held: Stored,
-  row: { applyState: number; certificateId?: string } | undefined,
+  row: { state: DeviceState; certificateId?: string } | undefined,
 ): Promise<string | undefined> {
-  if (row?.applyState !== -1) return `applyState is ${row?.applyState}`;
+  if (row?.state !== 'registered') return `the state of its row is ${row?.state}`;
   if (row.certificateId !== held.certificateId) return 'it holds another certificate than the table names';
   const target = `arn:aws:iot:us-east-1:000000000000:cert/${held.certificateId}`;
   const { policies = [] } = await site.iot.send(new ListAttachedPoliciesCommand({ target }));

@@ -33,7 +33,7 @@ export function registryContract(
       expect(await registry.find(serial)).toEqual({
         serial,
         tokenHash,
-        applyState: 0,
+        state: 'enrolled',
         requestedAt: 0,
         enrolledAt: now,
         attempt: 0,
@@ -71,7 +71,7 @@ export function registryContract(
       const serial = await fresh();
       expect(await claim(serial)).toMatchObject({
         outcome: 'claimed',
-        device: { attempt: 1, applyState: 1, requestedAt: now, leaseUntil: now + leaseMs },
+        device: { attempt: 1, state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs },
       });
       expect(await claim(serial, { now: now + leaseMs - 1 })).toEqual({ outcome: 'busy', until: now + leaseMs });
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
@@ -93,7 +93,7 @@ export function registryContract(
       expect(await registry.recordCertificate(serial, 1, { certificateId: 'cert' })).toBe(false);
       expect(await registry.finish(serial, 1, 'cert', now)).toBe(false);
       expect(await registry.release(serial, 1)).toBe(false);
-      expect(await registry.find(serial)).toMatchObject({ applyState: 1, attempt: 2 });
+      expect(await registry.find(serial)).toMatchObject({ state: 'provisioning', attempt: 2 });
     });
 
     it('hands the next attempt what an earlier one recorded', async () => {
@@ -112,7 +112,7 @@ export function registryContract(
       await registry.recordCertificate(serial, 1, { certificateId: 'cert-1' });
       expect(await registry.finish(serial, 1, 'cert-2', now)).toBe(false);
       expect(await registry.finish(serial, 1, 'cert-1', now)).toBe(true);
-      expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
+      expect(await registry.find(serial)).toMatchObject({ state: 'registered', certificateId: 'cert-1' });
     });
 
     it('answers a repeated record and finish as the first time', async () => {
@@ -179,7 +179,10 @@ export function registryContract(
       const again = () => registry.reopen(device, { serial: device.serial, tokenHash, now, leaseMs });
       const outcomes = await Promise.all([again(), again(), again()]);
       expect(outcomes.filter(({ outcome }) => outcome === 'claimed')).toEqual([
-        { outcome: 'claimed', device: expect.objectContaining({ attempt: 2, certificateId: 'c', applyState: 1 }) },
+        {
+          outcome: 'claimed',
+          device: expect.objectContaining({ attempt: 2, certificateId: 'c', state: 'provisioning' }),
+        },
       ]);
       expect(await registry.finish(device.serial, 1, 'c', now)).toBe(false);
     });
@@ -220,7 +223,7 @@ export function registryContract(
       expect(await registry.block(device)).toBe(false);
       const blocked = await registry.find(device.serial);
       expect(blocked && (await registry.unblock(blocked))).toBe(true);
-      expect(await registry.find(device.serial)).toMatchObject({ applyState: -1, certificateId: 'c' });
+      expect(await registry.find(device.serial)).toMatchObject({ state: 'registered', certificateId: 'c' });
 
       const serial = await fresh();
       await claim(serial);
@@ -249,7 +252,7 @@ export function registryContract(
       await registry.recordCertificate(device.serial, claimed.device.attempt, { certificateId: 'd' });
       expect(await registry.finish(device.serial, claimed.device.attempt, 'd', now)).toBe(true);
       const done = await registry.find(device.serial);
-      expect(done).toMatchObject({ certificateId: 'd', applyState: -1 });
+      expect(done).toMatchObject({ certificateId: 'd', state: 'registered' });
       expect(done).not.toHaveProperty('previousCertificateId');
     });
 
@@ -367,7 +370,7 @@ export function registryContract(
       expect(await registry.abandonAttempt(read)).toBe(true);
       expect(await registry.abandonAttempt(read)).toBe(false);
       expect(await registry.finish(serial, 1, 'c', now)).toBe(false);
-      expect(await registry.find(serial)).toMatchObject({ applyState: 0, attempt: 2, pendingDeletion: ['c'] });
+      expect(await registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 2, pendingDeletion: ['c'] });
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });
     });
 
@@ -392,7 +395,7 @@ export function registryContract(
       const half = await registry.find(device.serial);
       expect(half && (await registry.reissue(half, { tokenHash: hashToken('third') }))).toBe(true);
       const row = await registry.find(device.serial);
-      expect(row).toMatchObject({ previousCertificateId: 'c', pendingDeletion: ['d'], applyState: 0 });
+      expect(row).toMatchObject({ previousCertificateId: 'c', pendingDeletion: ['d'], state: 'enrolled' });
       expect(row).not.toHaveProperty('certificateId');
     });
 
@@ -403,7 +406,7 @@ export function registryContract(
       expect(reissued && (await registry.retire(reissued, 'keep-thing'))).toBe(true);
       const retired = await registry.find(device.serial);
       if (retired === undefined) throw new Error('not found');
-      expect(retired).toMatchObject({ applyState: -2, pendingDeletion: ['c'], removal: 'keep-thing' });
+      expect(retired).toMatchObject({ state: 'blocked', pendingDeletion: ['c'], removal: 'keep-thing' });
       expect(retired).not.toHaveProperty('previousCertificateId');
       expect(await registry.unblock(retired)).toBe(false);
       expect(await registry.remove(retired)).toBe(false);

@@ -73,7 +73,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     await device.client.publishAsync(requestTopic(mine.serial), '{"key":"ec"}', { qos: 1 });
     expect(await device.next()).toMatchObject({ status: 'accepted', thingName: mine.serial });
     await device.client.endAsync(true);
-    expect(await gateway.registry.find(other.serial)).toMatchObject({ applyState: 0 });
+    expect(await gateway.registry.find(other.serial)).toMatchObject({ state: 'enrolled' });
   });
 
   it('a retained request is rejected, and nothing is retained', async () => {

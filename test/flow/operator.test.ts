@@ -91,7 +91,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect((await devices('remove', 'op-lost')).join()).toContain('but for its row');
     expect((await devices('show', 'op-lost', '--json')).join()).toContain('"state":"being-removed"');
     await devices('unblock', 'op-lost');
-    expect(await gateway.registry.find('op-lost')).toMatchObject({ applyState: -2, removal: 'with-thing' });
+    expect(await gateway.registry.find('op-lost')).toMatchObject({ state: 'blocked', removal: 'with-thing' });
     const hourLater = () => Date.now() + 3_600_000;
     const ownerTag = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
     // the worker's, which comes by itself, and has the rights of the worker
@@ -112,7 +112,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
   it('sees what a device is, and never its token or the hash of it', async () => {
     const token = await enrol('op-show');
     const shown = [...(await devices('show', 'op-show', '--json')), ...(await devices('list', '--json'))].join();
-    expect(shown).toContain('"state":"may-apply"');
+    expect(shown).toContain('"state":"enrolled"');
     expect(shown).not.toContain(token);
     expect(shown).not.toContain('sha256:');
   });

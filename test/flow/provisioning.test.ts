@@ -45,7 +45,10 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     const { principals } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName: serial }));
     expect(principals).toHaveLength(1);
     expect(principals?.[0]).toContain(reply.certificateId);
-    expect(await gateway.registry.find(serial)).toMatchObject({ applyState: -1, certificateId: reply.certificateId });
+    expect(await gateway.registry.find(serial)).toMatchObject({
+      state: 'registered',
+      certificateId: reply.certificateId,
+    });
     expect(await gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).toMatchObject({
       thingName: serial,
     });

@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
       rejected: { code: 'UpstreamUnavailable', retryAfterSeconds: 60 },
     });
-    expect(await gateway.registry.find(serial)).toMatchObject({ applyState: 0, attempt: 0 });
+    expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
     await Promise.all([requests.close(), feed.close()]);
   });
 

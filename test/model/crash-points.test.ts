@@ -54,7 +54,7 @@ function foundIn(snapshot: string): Found {
   ];
   const row = rows[0];
   return {
-    applyState: row?.applyState,
+    state: row?.state,
     named: row?.certificateId !== undefined,
     intended: row?.createIntents !== undefined,
     pendingDeletion: row?.pendingDeletion?.length ?? 0,

@@ -1,8 +1,9 @@
+import type { DeviceState } from '../../registry/registry.ts';
 import type { Job, Start } from './world.ts';
 
 /** What is found after a crash: the row, the certificates, how many replies are kept and were delivered. */
 export type Found = {
-  readonly applyState: number | undefined;
+  readonly state: DeviceState | undefined;
   readonly named: boolean;
   readonly intended: boolean;
   readonly pendingDeletion: number;
@@ -33,11 +34,11 @@ const ask = (flow: 'rsa' | 'ec'): Job => ({ ask: '1', flow: { key: flow } });
 export const crashTable: readonly CrashRow[] = [
   {
     after: '1 claim',
-    found: 'the row is applying, with a lease; nothing in AWS',
+    found: 'the row is provisioning, with a lease; nothing in AWS',
     healedBy: 'the same question, which claims again at once; another one when the lease is over',
     job: ask('ec'),
     call: 'claim',
-    state: { applyState: 1, named: false, intended: false, certificates: [] },
+    state: { state: 'provisioning', named: false, intended: false, certificates: [] },
   },
   {
     after: '2 intend',
@@ -45,8 +46,8 @@ export const crashTable: readonly CrashRow[] = [
     healedBy:
       'the next attempt: it looks for a certificate with that key, finds none, and creates one for the same key',
     job: ask('ec'),
-    call: 'intend',
-    state: { applyState: 1, named: false, intended: true, certificates: [] },
+    call: 'recordCreateIntent',
+    state: { state: 'provisioning', named: false, intended: true, certificates: [] },
   },
   {
     after: '3 issue, the key known',
@@ -54,7 +55,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt adopts it',
     job: ask('ec'),
     call: 'CreateCertificate',
-    state: { applyState: 1, named: false, intended: true, certificates: ['inactive'] },
+    state: { state: 'provisioning', named: false, intended: true, certificates: ['inactive'] },
   },
   {
     after: '3 issue, the key made by AWS',
@@ -62,15 +63,15 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt creates another; the sweeper deletes this one, by the time that the row has',
     job: ask('rsa'),
     call: 'CreateCertificate',
-    state: { applyState: 1, named: false, intended: true, certificates: ['inactive'] },
+    state: { state: 'provisioning', named: false, intended: true, certificates: ['inactive'] },
   },
   {
     after: '4 record',
     found: 'the row names the INACTIVE certificate; no reply is kept',
-    healedBy: 'the next attempt condemns and deletes it, and begins anew',
+    healedBy: 'the next attempt marks it for deletion, deletes it, and begins anew',
     job: ask('rsa'),
-    call: 'record',
-    state: { applyState: 1, named: true, intended: false, certificates: ['inactive'], kept: 0 },
+    call: 'recordCertificate',
+    state: { state: 'provisioning', named: true, intended: false, certificates: ['inactive'], kept: 0 },
   },
   {
     after: '5 seal',
@@ -78,7 +79,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt carries on at 6',
     job: ask('rsa'),
     call: 'keep',
-    state: { applyState: 1, named: true, certificates: ['inactive'], kept: 1 },
+    state: { state: 'provisioning', named: true, certificates: ['inactive'], kept: 1 },
   },
   {
     after: '6 attach',
@@ -86,7 +87,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt carries on at 6; attaching twice changes nothing',
     job: ask('rsa'),
     call: 'AttachThingPrincipal',
-    state: { applyState: 1, named: true, certificates: ['inactive, attached'], kept: 1 },
+    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: 1 },
   },
   {
     after: '7 make way',
@@ -95,15 +96,15 @@ export const crashTable: readonly CrashRow[] = [
     start: 'reissued',
     job: ask('rsa'),
     call: 'DeleteCertificate',
-    state: { applyState: 1, named: true, certificates: ['inactive, attached'], kept: 1 },
+    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: 1 },
   },
   {
     after: '8 activate',
-    found: 'the certificate is ACTIVE, the row still applying',
+    found: 'the certificate is ACTIVE, the row still provisioning',
     healedBy: 'the next attempt carries on at 6, and finishes; activating twice changes nothing',
     job: ask('rsa'),
     call: 'Activate',
-    state: { applyState: 1, named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+    state: { state: 'provisioning', named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
   },
   {
     after: '9 finish',
@@ -111,7 +112,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the question, worked on again, is answered from the kept reply',
     job: ask('rsa'),
     call: 'finish',
-    state: { applyState: -1, named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
   },
   {
     after: '10 hand over',
@@ -119,25 +120,25 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the broker, which asks for the replies that it owes; or the device, which asks again',
     job: ask('rsa'),
     call: 'deliver',
-    state: { applyState: -1, named: true, certificates: ['active, attached'], kept: 1, delivered: 1 },
+    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 1 },
   },
   {
     after: 'discarding a certificate whose reply is lost',
-    found: 'the row has marked for deletion the certificate, which is still there',
+    found: 'the row has marked the certificate for deletion; it is still there',
     healedBy: 'the next attempt deletes it before another goes live; the sweeper, if none comes',
     start: 'half-done',
     job: ask('rsa'),
-    call: 'discard',
-    state: { applyState: 1, named: false, pendingDeletion: 1, certificates: ['inactive, attached'] },
+    call: 'discardCertificate',
+    state: { state: 'provisioning', named: false, pendingDeletion: 1, certificates: ['inactive, attached'] },
   },
   {
     after: 'the first step of devices remove',
-    found: 'the row is blocked, and has marked for deletion the certificate, which is still ACTIVE',
+    found: 'the row is blocked, and has marked the certificate for deletion; it is still ACTIVE',
     healedBy: 'the command, repeated; or the sweeper',
     start: 'registered',
     job: { operator: 'remove' },
     call: 'retire',
-    state: { applyState: -2, named: false, pendingDeletion: 1, certificates: ['active, attached'] },
+    state: { state: 'blocked', named: false, pendingDeletion: 1, certificates: ['active, attached'] },
   },
   {
     after: 'the first step of devices block',
@@ -146,7 +147,7 @@ export const crashTable: readonly CrashRow[] = [
     start: 'registered',
     job: { operator: 'block' },
     call: 'block',
-    state: { applyState: -2, named: true, certificates: ['active, attached'] },
+    state: { state: 'blocked', named: true, certificates: ['active, attached'] },
   },
   {
     after: 'the first step of devices reissue',
@@ -155,6 +156,6 @@ export const crashTable: readonly CrashRow[] = [
     start: 'registered',
     job: { operator: 'reissue' },
     call: 'reissue',
-    state: { applyState: 0, named: false, pendingDeletion: 0, certificates: ['active, attached'] },
+    state: { state: 'enrolled', named: false, pendingDeletion: 0, certificates: ['active, attached'] },
   },
 ];

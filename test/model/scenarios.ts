@@ -133,7 +133,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           },
           async finish(serial, _attempt, certificateId, now) {
             const row = rows.get(serial) as Device;
-            rows.set(serial, { ...row, certificateId, applyState: -1, issuedAt: now });
+            rows.set(serial, { ...row, certificateId, state: 'registered', issuedAt: now });
             return true;
           },
         }),

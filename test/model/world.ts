@@ -144,7 +144,7 @@ function sweepOf(shared: Shared, { registry, issuer }: Pick<ProvisionContext, 'r
 function prepare(start: Start, shared: Shared): void {
   const { rows, cloud, kept } = shared;
   const hash = hashToken(firstToken);
-  const row = { serial, tokenHash: hash, enrolledAt: 0, requestedAt: 0, applyState: 0 as const, attempt: 0 };
+  const row = { serial, tokenHash: hash, enrolledAt: 0, requestedAt: 0, state: 'enrolled' as const, attempt: 0 };
   rows.set(serial, row);
   const certify = (id: string, change: { active?: boolean; attached?: boolean; csrPem?: string }) => {
     cloud.certificates.set(id, {
@@ -157,7 +157,7 @@ function prepare(start: Start, shared: Shared): void {
     });
     cloud.things.add(serial);
   };
-  const live = { applyState: -1 as const, attempt: 1, requestedAt: shared.clock.now, issuedAt: shared.clock.now };
+  const live = { state: 'registered' as const, attempt: 1, requestedAt: shared.clock.now, issuedAt: shared.clock.now };
   const answer: Answer = {
     status: 'accepted',
     credentials: { certificateId: 'p', certificatePem: 'PEM p', thingName: serial, endpoint: 'e', rootCaPem: 'ROOT' },
@@ -174,7 +174,7 @@ function prepare(start: Start, shared: Shared): void {
   if (start === 'half-done' || start === 'reissued-half-done') {
     certify('h', { attached: true });
     const current = rows.get(serial) ?? row;
-    const lease = { applyState: 1 as const, leaseUntil: shared.clock.now, requestedAt: shared.clock.now };
+    const lease = { state: 'provisioning' as const, leaseUntil: shared.clock.now, requestedAt: shared.clock.now };
     rows.set(serial, { ...current, ...lease, attempt: current.attempt + 1, certificateId: 'h' });
   }
   if (start === 'answer-lost') {
@@ -280,7 +280,7 @@ function judge(before: readonly string[], operator: string | undefined, scenario
   const { rows, cloud, delivered } = shared;
   const row = rows.get(serial);
   const id = row?.certificateId;
-  if (row?.applyState !== -1 || id === undefined) throw new Error('the device is not registered at the end');
+  if (row?.state !== 'registered' || id === undefined) throw new Error('the device is not registered at the end');
   const found = cloud.certificates.get(id);
   if (!found?.active || found.policies.size === 0 || found.thingName !== serial)
     throw new Error('the certificate that the table names does not work');

@@ -98,7 +98,7 @@ describe('the issuance cycle', () => {
       'AttachPolicy cert-1',
       'Activate cert-1',
     ]);
-    expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-1' });
+    expect(await registry.find(serial)).toMatchObject({ state: 'registered', certificateId: 'cert-1' });
     expect(answer()).toEqual({
       status: 'accepted',
       credentials: {
@@ -143,7 +143,7 @@ describe('the issuance cycle', () => {
     expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(
       aws.journal.lastIndexOf('CreateCertificate a new one'),
     );
-    expect(await registry.find(serial)).toMatchObject({ applyState: -1, certificateId: 'cert-2' });
+    expect(await registry.find(serial)).toMatchObject({ state: 'registered', certificateId: 'cert-2' });
   });
 
   it('is spent for good when the device acknowledges, and the reply is erased', async () => {
@@ -257,7 +257,7 @@ describe('the issuance cycle', () => {
       outcome: 'rejected',
       problem: { code: 'InvalidCsr' },
     });
-    expect(await registry.find(serial)).toMatchObject({ applyState: 0 });
+    expect(await registry.find(serial)).toMatchObject({ state: 'enrolled' });
   });
 
   it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {

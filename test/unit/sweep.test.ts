@@ -24,7 +24,7 @@ describe('a sweep', () => {
 
   const long = now - 10 * graceMs;
   function row(serial: string, change: Partial<Device> = {}): void {
-    const fresh: Device = { serial, tokenHash: 'h', applyState: 0, requestedAt: long, enrolledAt: 0, attempt: 1 };
+    const fresh: Device = { serial, tokenHash: 'h', state: 'enrolled', requestedAt: long, enrolledAt: 0, attempt: 1 };
     rows.set(serial, { ...fresh, ...change });
   }
   function certificate(id: string, change: Partial<Held> = {}): void {
@@ -50,7 +50,7 @@ describe('a sweep', () => {
   const left = () => [...aws.cloud.certificates.keys()];
 
   it('finds nothing to do where table and AWS agree', async () => {
-    row('A', { applyState: -1, certificateId: 'a', issuedAt: long });
+    row('A', { state: 'registered', certificateId: 'a', issuedAt: long });
     certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
     expect(await run()).toMatchObject({ devices: 1, certificates: 1, findings: {} });
     expect(found).toEqual([]);
@@ -68,9 +68,9 @@ describe('a sweep', () => {
   });
 
   it('withdraws an attempt that nobody carried on with, and lets the device apply again', async () => {
-    row('A', { applyState: 1, leaseUntil: long, certificateId: 'a' });
-    row('B', { applyState: 0, certificateId: 'b' });
-    row('C', { applyState: 1, leaseUntil: long });
+    row('A', { state: 'provisioning', leaseUntil: long, certificateId: 'a' });
+    row('B', { state: 'enrolled', certificateId: 'b' });
+    row('C', { state: 'provisioning', leaseUntil: long });
     for (const id of ['a', 'b']) certificate(id);
     await run();
     expect(found.map(({ serial, action }) => [serial, action])).toEqual([
@@ -79,19 +79,19 @@ describe('a sweep', () => {
       ['C', 'released'],
     ]);
     expect(left()).toEqual([]);
-    for (const serial of ['A', 'B', 'C']) expect(rows.get(serial)).toMatchObject({ applyState: 0, attempt: 2 });
+    for (const serial of ['A', 'B', 'C']) expect(rows.get(serial)).toMatchObject({ state: 'enrolled', attempt: 2 });
   });
 
   it('leaves alone an attempt that somebody may still be at', async () => {
-    row('A', { applyState: 1, leaseUntil: now + 1, requestedAt: long, certificateId: 'a' });
-    row('B', { applyState: 1, leaseUntil: long, requestedAt: now - minute, certificateId: 'b' });
+    row('A', { state: 'provisioning', leaseUntil: now + 1, requestedAt: long, certificateId: 'a' });
+    row('B', { state: 'provisioning', leaseUntil: long, requestedAt: now - minute, certificateId: 'b' });
     for (const id of ['a', 'b']) certificate(id);
     await run();
     expect([found, left()]).toEqual([[], ['a', 'b']]);
   });
 
   it('never touches a row that another tool wrote', async () => {
-    row('A', { applyState: 0, attempt: 0, certificateId: 'a' });
+    row('A', { state: 'enrolled', attempt: 0, certificateId: 'a' });
     certificate('a');
     await run();
     expect([found, left()]).toEqual([[], ['a']]);
@@ -145,7 +145,7 @@ describe('a sweep', () => {
     });
 
     it('does not take a certificate that was recorded meanwhile', async () => {
-      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, applyState: -1, issuedAt: long });
+      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, state: 'registered', issuedAt: long });
       certificate('a');
       const inspect = aws.issuer.describeCertificate;
       aws.issuer.describeCertificate = async (id) => {
@@ -174,7 +174,7 @@ describe('a sweep', () => {
   });
 
   it("deactivates a blocked device's certificate", async () => {
-    row('A', { applyState: -2, certificateId: 'a', issuedAt: long });
+    row('A', { state: 'blocked', certificateId: 'a', issuedAt: long });
     certificate('a', { active: true });
     await run();
     expect(found).toMatchObject([{ kind: 'blocked-but-active', action: 'deactivated' }]);
@@ -182,8 +182,8 @@ describe('a sweep', () => {
   });
 
   it("reports what is wrong with a registered device's certificate, and the cure", async () => {
-    row('A', { applyState: -1, certificateId: 'gone', issuedAt: long });
-    row('B', { applyState: -1, certificateId: 'b', issuedAt: long });
+    row('A', { state: 'registered', certificateId: 'gone', issuedAt: long });
+    row('B', { state: 'registered', certificateId: 'b', issuedAt: long });
     certificate('b');
     await run();
     expect(found.map(({ kind, action, cure }) => [kind, action, cure])).toEqual([
@@ -193,7 +193,7 @@ describe('a sweep', () => {
   });
 
   it('finishes a removal that was interrupted', async () => {
-    row('A', { applyState: -2, removal: 'with-thing', pendingDeletion: ['a'], createIntents: { 1: { at: long } } });
+    row('A', { state: 'blocked', removal: 'with-thing', pendingDeletion: ['a'], createIntents: { 1: { at: long } } });
     certificate('a', { thingName: 'A', policies: new Set(['p']) });
     aws.cloud.things.add('A');
     await run();
@@ -202,7 +202,7 @@ describe('a sweep', () => {
 
   it('changes nothing when it is only to say what it would do', async () => {
     row('A', { pendingDeletion: ['a'], createIntents: { 1: { at: long, keyDigest: 'key of b' } } });
-    row('C', { applyState: 1, leaseUntil: long, certificateId: 'c' });
+    row('C', { state: 'provisioning', leaseUntil: long, certificateId: 'c' });
     for (const id of ['a', 'b', 'c']) certificate(id);
     const before = JSON.stringify([[...rows], left()]);
     const summary = await run(true);
