@@ -5,7 +5,7 @@ import { openRoster } from '../broker/roster.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
-import { connectRedis, disconnectRedis, redisWarnings } from '../queue/redis.ts';
+import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
@@ -68,21 +68,21 @@ export function connectIssuer({ log, lifecycle }: App, role: IamRole, callsPerSe
   return issuer;
 }
 
-export async function runBroker(app: App, redisUrl: string) {
+export async function runBroker(app: App, redis: RedisConnector) {
   const { settings, log, lifecycle } = app;
   keepHeapSmall();
   const loadTls = () => loadTlsMaterial(tlsOptions(settings));
   const tls = await loadTls();
-  warnOfRedis(redisUrl, log);
-  const requests = createRequestQueue(redisUrl, log);
+  warnOfRedis(redis, log);
+  const requests = createRequestQueue(redis, log);
   lifecycle.add({ name: 'ask queue', close: () => requests.close() });
-  const replies = createReplyFeed(redisUrl, log);
+  const replies = createReplyFeed(redis, log);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
-  const rosterFeed = createRosterFeed(redisUrl, log);
+  const rosterFeed = createRosterFeed(redis, log);
   lifecycle.add({ name: 'roster feed', close: () => rosterFeed.close() });
   const roster = await openRoster(rosterFeed, await loadGatewayKey(settings.dataDir), log);
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
-  const tokenAttempts = createTokenAttemptLimiter(redisUrl, log);
+  const tokenAttempts = createTokenAttemptLimiter(redis, log);
   lifecycle.add({ name: 'guess book', close: () => tokenAttempts.close() });
   const parts = { requests, replies, roster, tokenAttempts, audit: keepAudit(app, 'broker'), log };
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
@@ -95,12 +95,12 @@ export async function runBroker(app: App, redisUrl: string) {
   return { broker, tls };
 }
 
-export async function runWorker(app: App, redisUrl: string): Promise<void> {
+export async function runWorker(app: App, redis: RedisConnector): Promise<void> {
   const { settings, log, lifecycle } = app;
   const { policyName, replayWindowMs } = settings;
   const rootCaPem = amazonRootCa(settings.rootCaFile);
-  warnOfRedis(redisUrl, log);
-  const replies = createReplyStore(redisUrl, log);
+  warnOfRedis(redis, log);
+  const replies = createReplyStore(redis, log);
   lifecycle.add({ name: 'reply store', close: () => replies.close() });
   const { registry, lease, gateways, changes } = connectTable(app, 'gateway');
   const ownerTag = ownerTagOf(settings.table);
@@ -117,7 +117,7 @@ export async function runWorker(app: App, redisUrl: string): Promise<void> {
     seal: sealer,
   };
   const audit = keepAudit(app, 'worker');
-  const worker = lifecycle.add(startWorker({ redisUrl, concurrency: settings.workerConcurrency, context, log, audit }));
+  const worker = lifecycle.add(startWorker({ redis, concurrency: settings.workerConcurrency, context, log, audit }));
   const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
   const { intervalMs, graceMs } = settings.sweep;
   lifecycle.add(
@@ -131,7 +131,7 @@ export async function runWorker(app: App, redisUrl: string): Promise<void> {
         sweep({ registry, issuer, ownerTag, graceMs, dryRun: false, now: Date.now, report, stopped }),
     }),
   );
-  const roster = createRosterStore(redisUrl, log);
+  const roster = createRosterStore(redis, log);
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
   lifecycle.add(startRosterSync({ registry, changes, gateways, roster, log, now: Date.now }));
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
@@ -139,16 +139,16 @@ export async function runWorker(app: App, redisUrl: string): Promise<void> {
 }
 
 /** @throws SettingsError when there is no REDIS_URL, for the parts that cannot bring their own Redis */
-export function needRedis(settings: Settings): string {
-  if (settings.redisUrl !== undefined) return settings.redisUrl;
+export function needRedis(settings: Settings): RedisConnector {
+  if (settings.redisUrl !== undefined) return redisAt(settings.redisUrl);
   throw new SettingsError([
     'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
   ]);
 }
 
 /** Says loudly, as soon as Redis answers, what in its settings breaks a promise. */
-function warnOfRedis(redisUrl: string, log: Log): void {
-  const redis = connectRedis(redisUrl, 'wait', log.child({}, { level: 'silent' }));
+function warnOfRedis(connector: RedisConnector, log: Log): void {
+  const redis = connector.connect('wait', log.child({}, { level: 'silent' }));
   redisWarnings(redis)
     .then((warnings) => {
       for (const warning of warnings) log.warn(warning);

@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { pino } from 'pino';
 import { type App, runBroker, runWorker } from '../app/app.ts';
+import { redisAt } from '../queue/redis.ts';
 import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings } from '../runtime/settings.ts';
@@ -49,14 +50,14 @@ async function up(options: Options): Promise<void> {
 
 async function startAll(first: App, say: (line: string) => void): Promise<Demo> {
   say('Starting the gateway.\n');
-  const redisUrl = first.settings.redisUrl ?? (await embedRedis(first, say));
+  const redis = redisAt(first.settings.redisUrl ?? (await embedRedis(first, say)));
   const local = awsIsConfigured(process.env) ? undefined : await embedAws(first, say);
   // the stand-in's address reaches everybody through the SDK's own variables
   const app: App = { ...first, settings: loadSettings(process.env) };
   if (local !== undefined) await setupAws(app.settings);
-  await runWorker(app, redisUrl);
+  await runWorker(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
-  const { broker, tls } = await runBroker(app, redisUrl);
+  const { broker, tls } = await runBroker(app, redis);
   say(`  broker    mqtts://${app.settings.machineName}:${broker.port}`);
   say(
     `  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`,

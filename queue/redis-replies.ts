@@ -1,5 +1,5 @@
 import type { Log } from '../runtime/log.ts';
-import { connectRedis, disconnectRedis } from './redis.ts';
+import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { ReplyFeed, ReplyStore } from './replies.ts';
 import { fromStoredReply, keptReplyKey, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 
@@ -7,8 +7,8 @@ import { fromStoredReply, keptReplyKey, repliesChannel, replyKey, toStoredReply 
 const answerMs = 10 * 60_000;
 
 /** The worker's side of the replies, in Redis. Everything stored or sent is sealed (`sealing.ts`). */
-export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
-  const redis = connectRedis(redisUrl, 'wait', log);
+export function createReplyStore(connector: RedisConnector, log: Log): ReplyStore {
+  const redis = connector.connect('wait', log);
   return {
     async deliver(reply) {
       const text = toStoredReply(reply);
@@ -30,9 +30,9 @@ export function createReplyStore(redisUrl: string, log: Log): ReplyStore {
 }
 
 /** The broker's side of the replies, in Redis. */
-export function createReplyFeed(redisUrl: string, log: Log): ReplyFeed {
-  const subscriber = connectRedis(redisUrl, 'wait', log);
-  const reader = connectRedis(redisUrl, 'answer-now', log);
+export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed {
+  const subscriber = connector.connect('wait', log);
+  const reader = connector.connect('answer-now', log);
   return {
     async listen(listener, onResume) {
       subscriber.on('message', (_channel, text) => listener(fromStoredReply(text)));

@@ -1,6 +1,6 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
-import { connectRedis, disconnectRedis } from './redis.ts';
+import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
   announcementLifetimeMs,
   type GatewayAnnouncement,
@@ -16,8 +16,8 @@ const batch = 500;
 const [maxInquiries, inquiriesAtATime, inquirySeconds] = [1000, 20, 60];
 
 /** The worker's side of the roster, in Redis: a hash, from serial to entry. */
-export function createRosterStore(redisUrl: string, log: Log): RosterStore {
-  const redis = connectRedis(redisUrl, 'answer-now', log);
+export function createRosterStore(connector: RedisConnector, log: Log): RosterStore {
+  const redis = connector.connect('answer-now', log);
   return {
     async gateways(now) {
       const all = Object.values(await redis.hgetall(rosterKeys.gateways)).map(
@@ -60,9 +60,9 @@ export function createRosterStore(redisUrl: string, log: Log): RosterStore {
 }
 
 /** The broker's side of the roster, in Redis. */
-export function createRosterFeed(redisUrl: string, log: Log): RosterFeed {
-  const subscriber = connectRedis(redisUrl, 'wait', log);
-  const reader = connectRedis(redisUrl, 'wait', log);
+export function createRosterFeed(connector: RedisConnector, log: Log): RosterFeed {
+  const subscriber = connector.connect('wait', log);
+  const reader = connector.connect('wait', log);
   return {
     async announceGateway(introduction) {
       await reader

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
 import { recipientIdOf } from './provisioning-request.ts';
-import { connectRedis, disconnectRedis } from './redis.ts';
+import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { attemptedTokenKey, tokenAttemptsKey } from './stored-forms.ts';
 import {
   defaultTokenAttemptLimits,
@@ -31,7 +31,7 @@ const asking = 'asking';
 
 /** The guess book in Redis. Every key ends by itself. */
 export function createTokenAttemptLimiter(
-  redisUrl: string,
+  connector: RedisConnector,
   log: Log,
   limits: Partial<TokenAttemptLimits> = {},
 ): TokenAttemptLimiter {
@@ -40,7 +40,7 @@ export function createTokenAttemptLimiter(
     ...limits,
   };
   // the library defines its script once for each connection
-  const [redis, sliding] = [connectRedis(redisUrl, 'answer-now', log), connectRedis(redisUrl, 'answer-now', log)];
+  const [redis, sliding] = [connector.connect('answer-now', log), connector.connect('answer-now', log)];
   const counter = (name: string, points: number, duration: number) =>
     new RateLimiterRedis({ storeClient: redis, keyPrefix: tokenAttemptsKey(name), points, duration });
   const serials = new RateLimiterRedis({

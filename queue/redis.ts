@@ -1,24 +1,64 @@
 import { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 
-/** Longest wait between two attempts to reach a Redis that is away, in milliseconds. */
-const reconnectMs = 1000;
-
-type Use =
+export type RedisUse =
   /** fail at once when Redis is away: a device waits for the outcome */
   | 'answer-now'
-  /** wait until Redis is back: nobody but us waits */
+  /** wait until Redis is back; also for commands that block or listen */
   | 'wait';
 
-/**
- * A connection to Redis. It reconnects for ever; errors are logged once per outage, since ioredis repeats them at each
- * attempt.
- */
-export function connectRedis(url: string, use: Use, log: Log): Redis {
-  const patience =
-    use === 'answer-now' ? { enableOfflineQueue: false, maxRetriesPerRequest: 1 } : { maxRetriesPerRequest: null };
-  const options = { ...patience, retryStrategy: (attempt: number) => Math.min(attempt * 50, reconnectMs) };
-  const redis = new Redis(url, options);
+/** Makes connections to the one Redis that all parts of a site share. The parts below `queue/` get it as an argument. */
+export type RedisConnector = {
+  /** A new connection. It reconnects for ever; errors are logged once per outage. `disconnectRedis` ends it. */
+  connect(use: RedisUse, log: Log): Redis;
+};
+
+/** Milliseconds. A connection on which a command gets no answer for `silent…Ms` is replaced by a new one. */
+const usualTimes = {
+  connectMs: 10_000,
+  /** an idle connection is probed so often, and given up 10 s after the last answer to a probe */
+  keepAliveMs: 10_000,
+  /** longest wait between two attempts to connect */
+  reconnectMs: 1000,
+  /** for one command of `answer-now`; the broker gives up storing a request after the same time (broker/limits.ts) */
+  commandMs: 5000,
+  silentMs: 10_000,
+  /** BullMQ's workers wait for up to 10 s in one command */
+  silentWhileWaitingMs: 30_000,
+};
+
+/** The Redis at a `redis://` or `rediss://` URL. */
+export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): RedisConnector {
+  const { connectMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } = {
+    ...usualTimes,
+    ...times,
+  };
+  const optionsFor = {
+    'answer-now': {
+      enableOfflineQueue: false,
+      maxRetriesPerRequest: 1,
+      commandTimeout: commandMs,
+      socketTimeout: silentMs,
+    },
+    // no commandTimeout: it would also count the time in which a command waits for Redis to come back
+    wait: { maxRetriesPerRequest: null, socketTimeout: silentWhileWaitingMs },
+  } satisfies Record<RedisUse, object>;
+  return {
+    connect(use, log) {
+      const redis = new Redis(url, {
+        ...optionsFor[use],
+        connectTimeout: connectMs,
+        keepAlive: keepAliveMs,
+        retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
+      });
+      logOutages(redis, log);
+      return redis;
+    },
+  };
+}
+
+/** ioredis repeats an error at each attempt to reconnect: only the first one is logged. */
+function logOutages(redis: Redis, log: Log): void {
   let away = false;
   redis.on('error', (err: Error) => {
     if (!away) log.warn({ err }, 'Redis is away; trying again until it is back');
@@ -28,17 +68,16 @@ export function connectRedis(url: string, use: Use, log: Log): Redis {
     if (away) log.info('Redis is back');
     away = false;
   });
-  return redis;
 }
 
-/** Ends a connection, politely if Redis is there. */
+/** Ends a connection: with QUIT where Redis is there, else at once. */
 export async function disconnectRedis(redis: Redis): Promise<void> {
   if (redis.status === 'ready') await redis.quit().catch(() => redis.disconnect());
   else redis.disconnect();
 }
 
 /**
- * What in the server's own settings breaks our promises, one sentence each.
+ * The settings of the Redis server that break our promises, one sentence each.
  * @see https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
  */
 export async function redisWarnings(redis: Redis): Promise<string[]> {

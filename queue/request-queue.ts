@@ -8,7 +8,7 @@ import {
   recipientIdOf,
   requestKeyOf,
 } from './provisioning-request.ts';
-import { connectRedis, disconnectRedis } from './redis.ts';
+import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
   acknowledgementJob,
   fromStoredRequest,
@@ -36,13 +36,14 @@ const lasting: JobsOptions = {
 };
 
 /** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
-export function createRequestQueue(redisUrl: string, log: Log): RequestQueue {
-  const connection = connectRedis(redisUrl, 'answer-now', log);
+export function createRequestQueue(connector: RedisConnector, log: Log): RequestQueue {
+  const connection = connector.connect('answer-now', log);
   const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
     prefix: keyPrefix,
+    // the check's INFO would be sent once; were Redis to go away just then, this queue would stay useless when it is back
     skipVersionCheck: true,
-    // nobody reads them
+    // no part reads them
     streams: { events: { maxLen: 100 } },
   });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
@@ -87,7 +88,7 @@ export type RequestWorker = {
  * BullMQ delivers at least once: `handle` must bear being called twice.
  */
 export function startRequestWorker(options: {
-  redisUrl: string;
+  redis: RedisConnector;
   concurrency: number;
   log: Log;
   handle(request: ProvisioningRequest): Promise<Outcome>;
@@ -97,9 +98,9 @@ export function startRequestWorker(options: {
   /** between two attempts at one question, in milliseconds */
   maxBackoffMs?: number;
 }): RequestWorker {
-  const { redisUrl, concurrency, log, handle, acknowledge, random = Math.random } = options;
+  const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const { maxBackoffMs = usualMaxBackoffMs } = options;
-  const connection = connectRedis(redisUrl, 'wait', log);
+  const connection = redis.connect('wait', log);
   const worker: Worker<StoredRequest | StoredAcknowledgement> = new Worker<StoredRequest | StoredAcknowledgement>(
     queueName,
     (job, lock) => run(job, lock),
@@ -111,11 +112,18 @@ export function startRequestWorker(options: {
       stalledInterval,
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       runRetryDelay: 1000,
-      skipVersionCheck: true,
+      // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
+      // to be tried again in 0.1 to 0.5 s would wait for 1.1 s
       settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
     },
   );
-  worker.on('error', (err) => log.debug({ err }, 'queue'));
+  // an outage is logged by the connection; an error that Redis answers with (a command it does not permit, no memory) is not
+  let lastRefusal = '';
+  worker.on('error', (err) => {
+    const refused = err.name === 'ReplyError' && err.message !== lastRefusal;
+    if (refused) lastRefusal = err.message;
+    log[refused ? 'error' : 'debug']({ err }, 'the queue reports an error');
+  });
   worker.on('failed', (job, err) =>
     log.warn({ serial: job?.data.serial, requestId: job?.id, err }, 'not answered yet; trying again'),
   );

@@ -1,6 +1,7 @@
 import { IssuerThrottled } from '../issuer/issuer.ts';
 import { problems } from '../protocol/problems.ts';
 import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
+import type { RedisConnector } from '../queue/redis.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
@@ -17,7 +18,7 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 
 /** Takes questions from the queue and provisions, until closed. */
 export function startWorker(options: {
-  redisUrl: string;
+  redis: RedisConnector;
   concurrency: number;
   context: ProvisionContext;
   log: Log;

@@ -1,5 +1,6 @@
 import { startBroker } from '../../broker/broker.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -10,14 +11,14 @@ import { createCrasher } from './crash-points.ts';
 /** The real broker on real ports, that crashes where the serial of the device that it serves says so. */
 const settings = loadSettings(process.env);
 const log = createLog(settings.logLevel);
-const redisUrl = settings.redisUrl ?? '';
+const redis = redisAt(settings.redisUrl ?? '');
 const cross = createCrasher('broker', process.env.CHAOS_FOLDER ?? '');
 const serials = new Map<string, string>();
 
 const { hostnames, machineName, dataDir } = settings;
 const tls = await loadTlsMaterial({ dataDir, hostnames, machineName });
-const requests = createRequestQueue(redisUrl, log);
-const feed = createReplyFeed(redisUrl, log);
+const requests = createRequestQueue(redis, log);
+const feed = createReplyFeed(redis, log);
 
 await startBroker({
   port: settings.mqttPort,

@@ -1,6 +1,7 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { createAwsIssuer } from '../../issuer/aws-iot.ts';
 import { amazonRootCa } from '../../issuer/root-ca.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createReplyStore } from '../../queue/redis-replies.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -16,17 +17,17 @@ import { createCrasher } from './crash-points.ts';
  */
 const settings = loadSettings(process.env);
 const log = createLog(settings.logLevel);
-const redisUrl = settings.redisUrl ?? '';
+const redis = redisAt(settings.redisUrl ?? '');
 const cross = createCrasher('worker', process.env.CHAOS_FOLDER ?? '');
 let serial: string | undefined;
 
 const registry = createDynamoRegistry(new DynamoDBClient({}), settings.table);
 const issuer = createAwsIssuer({ log });
-const replies = createReplyStore(redisUrl, log);
+const replies = createReplyStore(redis, log);
 const maxBackoffMs = process.env.CHAOS_MAX_BACKOFF_MS;
 
 startWorker({
-  redisUrl,
+  redis,
   concurrency: Number(process.env.CHAOS_CONCURRENCY ?? 1),
   log,
   ...(maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) }),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { redisAt } from '../../queue/redis.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import type { Figure } from './figures.ts';
@@ -17,7 +18,7 @@ export async function redisKills(
   say: (line: string) => void,
 ): Promise<Figure[]> {
   const site = await startSite({ workers: 0 });
-  const queue = createRequestQueue(site.redisUrl, createLog('silent'));
+  const queue = createRequestQueue(redisAt(site.redisUrl), createLog('silent'));
   const acknowledged: string[] = [];
   let stopped = false;
   const produce = async () => {

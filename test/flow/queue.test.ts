@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -71,7 +72,10 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   it('tells a request that waited for more than a day to be asked again, and makes nothing for it', async () => {
     const { serial, token } = await gateway.enrol('queue-old');
     const log = createLog('silent');
-    const [requests, feed] = [createRequestQueue(gateway.redis.url, log), createReplyFeed(gateway.redis.url, log)];
+    const [requests, feed] = [
+      createRequestQueue(redisAt(gateway.redis.url), log),
+      createReplyFeed(redisAt(gateway.redis.url), log),
+    ];
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);
     const requestId = await requests.add({

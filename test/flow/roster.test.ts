@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openRoster, type Roster } from '../../broker/roster.ts';
 import { hashToken } from '../../protocol/token.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import type { RosterFeed, RosterStore } from '../../queue/roster.ts';
 import type { Changes } from '../../registry/changes.ts';
@@ -46,8 +47,8 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
     redis = await startEmbeddedRedis({ dataDir, log });
     [changes, registry, known, seen] = [memoryChanges(), createMemoryRegistry(), [], []];
-    store = createRosterStore(redis.url, log);
-    feed = createRosterFeed(redis.url, log);
+    store = createRosterStore(redisAt(redis.url), log);
+    feed = createRosterFeed(redisAt(redis.url), log);
     roster = await openRoster(feed, pair, log);
     closing.push(
       () => rmSync(dataDir, { recursive: true, force: true }),
@@ -152,7 +153,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await changes.announce(['SN-1']);
     await expect.poll(() => fits('SN-1')).toBe(true);
     await rosterSync.close();
-    const other = createRosterFeed(redis.url, log);
+    const other = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => other.close());
     const second = await openRoster(other, pair, log);
     expect(second.keysOf('SN-1')).toBeDefined();
@@ -165,7 +166,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const day = 86_400_000;
     const old = { id: 'replaced', publicKey: 'R', at: Date.now() - 3_600_000 };
     await feed.announceGateway(old);
-    const again = createRosterFeed(redis.url, log);
+    const again = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => again.close());
     const living = newKeyPair();
     const second = await openRoster(again, living, log, { againMs: 50 });

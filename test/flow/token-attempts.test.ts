@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
 import type { TokenAttemptLimiter } from '../../queue/token-attempts.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
@@ -36,7 +37,11 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
   });
   /** A broker's; pauses as short as they can be unless they are what is looked at. */
   const open = (limits = {}) => {
-    const book = createTokenAttemptLimiter(redis.url, log, { pauseSeconds: 0, wrongPerAddress: 1000, ...limits });
+    const book = createTokenAttemptLimiter(redisAt(redis.url), log, {
+      pauseSeconds: 0,
+      wrongPerAddress: 1000,
+      ...limits,
+    });
     books.push(book);
     return book;
   };

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { openRoster } from '../../broker/roster.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -19,7 +20,7 @@ export async function roster({ devices }: { devices: number }, say: (line: strin
   const log = createLog('silent');
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
   const redis = await startEmbeddedRedis({ dataDir, log });
-  const [store, feed] = [createRosterStore(redis.url, log), createRosterFeed(redis.url, log)];
+  const [store, feed] = [createRosterStore(redisAt(redis.url), log), createRosterFeed(redisAt(redis.url), log)];
   try {
     const pair = newKeyPair();
     const gateways = [{ id: gatewayIdOf(pair.publicKey), publicKey: pair.publicKey.toString('base64url') }];

@@ -14,6 +14,7 @@ import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
 import { enrolment, newToken } from '../../operator/enrolment.ts';
 import { makeToken } from '../../protocol/token.ts';
+import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
@@ -63,6 +64,7 @@ export async function startGateway(
   const audit = openAudit({ folder: auditDir, part: 'test', log });
   lifecycle.add({ name: 'audit', close: () => audit.close() });
   const redis = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
+  const connector = redisAt(redis.url);
   const aws = await startAwsLocal({
     dataDir: join(dataDir, 'aws-local'),
     httpPort: 0,
@@ -86,13 +88,13 @@ export async function startGateway(
   const { dynamo, registry, issuer, gateways, changes } = asOperator;
   const iot = new IoTClient(common);
   await setUp(common);
-  const rosterStore = createRosterStore(redis.url, log);
+  const rosterStore = createRosterStore(connector, log);
   lifecycle.add({ name: 'roster store', close: () => rosterStore.close() });
   const times = { pollMs: 100 };
   lifecycle.add(startRosterSync({ ...asWorker, roster: rosterStore, log, now: Date.now, times }));
 
   const startOneWorker = () => {
-    const replies = createReplyStore(redis.url, log);
+    const replies = createReplyStore(connector, log);
     const context = {
       registry: asWorker.registry,
       issuer: asWorker.issuer,
@@ -105,7 +107,7 @@ export async function startGateway(
       makeKey: (serial: string) => makeEcKey(serial, ownerTagOf(table)),
       seal: sealer,
     };
-    const worker = startWorker({ redisUrl: redis.url, concurrency: 16, context, log, audit });
+    const worker = startWorker({ redis: connector, concurrency: 16, context, log, audit });
     return lifecycle.add({
       name: 'worker',
       async close() {
@@ -116,11 +118,11 @@ export async function startGateway(
   };
   const startOneBroker = async () => {
     const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
-    const [requests, replies] = [createRequestQueue(redis.url, log), createReplyFeed(redis.url, log)];
+    const [requests, replies] = [createRequestQueue(connector, log), createReplyFeed(connector, log)];
     const { limits = {}, suites = 'modern' } = options;
-    const feed = createRosterFeed(redis.url, log);
+    const feed = createRosterFeed(connector, log);
     const roster = await openRoster(feed, await loadGatewayKey(dataDir), log);
-    const tokenAttempts = createTokenAttemptLimiter(redis.url, log, options.tokenAttempts);
+    const tokenAttempts = createTokenAttemptLimiter(connector, log, options.tokenAttempts);
     const parts = { requests, replies, roster, tokenAttempts, audit, log, limits };
     const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });
     lifecycle.add({
