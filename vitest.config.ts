@@ -1,9 +1,12 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
     include: ['test/{unit,contract,flow,model,attack}/**/*.test.ts'],
     globalSetup: ['test/support/system-packages.ts', 'test/support/least-privilege.ts'],
+    // the AWS stand-ins of all test files share their RSA key pairs, which cost up to 200 ms of CPU each
+    env: { STAND_IN_KEY_FOLDER: join(import.meta.dirname, '.cache/stand-in-keys') },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',

@@ -1,4 +1,11 @@
-import { createHash, createPublicKey, X509Certificate as NodeCertificate, randomBytes, webcrypto } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  X509Certificate as NodeCertificate,
+  randomBytes,
+  webcrypto,
+} from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -19,20 +26,17 @@ import {
   X509CertificateGenerator,
 } from '../runtime/x509.ts';
 import { refuse } from './errors.ts';
+import type { RsaPair } from './key-pool.ts';
 
-const rsa = {
-  name: 'RSASSA-PKCS1-v1_5',
-  hash: 'SHA-256',
-  modulusLength: 2048,
-  publicExponent: new Uint8Array([1, 0, 1]),
-};
+const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
 const day = 86_400_000;
 
 export type Issued = { certificateId: string; certificatePem: string };
 
 /** The stand-in's "Amazon": one RSA root that signs device certificates and the data plane's server certificate. */
-export async function openAuthority(folder: string) {
-  const { pem, key } = existsSync(join(folder, 'root-ca.pem')) ? await load(folder) : await make(folder);
+export async function openAuthority(folder: string, makePair: () => Promise<RsaPair>) {
+  if (!existsSync(join(folder, 'root-ca.pem'))) await make(folder, await makePair());
+  const { pem, key } = await load(folder);
   const root = new X509Certificate(pem);
 
   async function sign(
@@ -74,15 +78,14 @@ export async function openAuthority(folder: string) {
     rootPem: pem,
     rootFile: join(folder, 'root-ca.pem'),
     /** Certifies a key pair that "AWS" made. @param spki PEM */
-    certifyKey: (spki: string) =>
-      device('CN=AWS IoT Certificate', createPublicKey(spki).export({ format: 'der', type: 'spki' })),
+    certifyKey: (spki: string) => device('CN=AWS IoT Certificate', spkiOf(spki)),
     /** Certifies a CSR; AWS keeps its subject. @throws InvalidRequestException */
     async certifyCsr(pem: string): Promise<Issued> {
       const csr = await readCsr(pem);
       return device(csr.subject === '' ? 'CN=AWS IoT Certificate' : csr.subject, csr.publicKey);
     },
     async serverCertificate(names: readonly string[]): Promise<{ key: string; cert: string }> {
-      const pair = await webcrypto.subtle.generateKey(rsa, true, ['sign', 'verify']);
+      const pair = await makePair();
       const san = new SubjectAlternativeNameExtension(
         [...new Set([...names, 'localhost', hostname()])]
           .map((value) => ({ type: 'dns', value }))
@@ -93,47 +96,45 @@ export async function openAuthority(folder: string) {
       );
       const { certificatePem } = await sign(
         `CN=${names[0] ?? 'localhost'}`,
-        pair.publicKey,
+        spkiOf(pair.publicKey),
         new Date(Date.now() + 825 * day),
         [san, new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth])],
       );
-      return { key: await pkcs8(pair.privateKey), cert: certificatePem };
+      return { key: pair.privateKey, cert: certificatePem };
     },
   };
 }
 
 export type Authority = Awaited<ReturnType<typeof openAuthority>>;
 
-async function make(folder: string) {
+async function make(folder: string, { publicKey, privateKey }: RsaPair) {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const keys = await webcrypto.subtle.generateKey(rsa, true, ['sign', 'verify']);
-  const certificate = await X509CertificateGenerator.createSelfSigned({
+  const name = 'CN=AWS IoT stand-in Root CA,O=local,C=US';
+  const spki = spkiOf(publicKey);
+  const certificate = await X509CertificateGenerator.create({
     serialNumber: serialNumber(),
-    name: 'CN=AWS IoT stand-in Root CA,O=local,C=US',
+    subject: name,
+    issuer: name,
     notBefore: new Date(Date.now() - day),
     notAfter: new Date(Date.now() + 20 * 365 * day),
-    keys,
+    publicKey: spki,
+    signingKey: await signingKeyOf(privateKey),
     signingAlgorithm: rsa,
     extensions: [
       new BasicConstraintsExtension(true, 1, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await SubjectKeyIdentifierExtension.create(spki),
     ],
   });
-  writeFileSync(join(folder, 'root-ca.key'), await pkcs8(keys.privateKey), { mode: 0o600 });
+  writeFileSync(join(folder, 'root-ca.key'), privateKey, { mode: 0o600 });
   // the certificate is written last: if it exists, both exist
   writeFileSync(join(folder, 'root-ca.pem'), `${certificate.toString('pem')}\n`, { mode: 0o644 });
-  return load(folder);
 }
 
 async function load(folder: string) {
-  const der = Buffer.from(
-    readFileSync(join(folder, 'root-ca.key'), 'utf8').replace(/-----[A-Z ]+-----|\s/g, ''),
-    'base64',
-  );
   return {
     pem: new NodeCertificate(readFileSync(join(folder, 'root-ca.pem'))).toString(),
-    key: await webcrypto.subtle.importKey('pkcs8', der, rsa, false, ['sign']),
+    key: await signingKeyOf(readFileSync(join(folder, 'root-ca.key'), 'utf8')),
   };
 }
 
@@ -171,10 +172,11 @@ function serialNumber(): string {
   return bytes.toString('hex');
 }
 
-async function pkcs8(key: webcrypto.CryptoKey): Promise<string> {
-  const lines =
-    Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key))
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return ['-----BEGIN PRIVATE KEY-----', ...lines, '-----END PRIVATE KEY-----', ''].join('\n');
+function spkiOf(pem: string): Buffer {
+  return createPublicKey(pem).export({ format: 'der', type: 'spki' });
+}
+
+async function signingKeyOf(pem: string): Promise<webcrypto.CryptoKey> {
+  const der = createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
+  return webcrypto.subtle.importKey('pkcs8', der, rsa, false, ['sign']);
 }

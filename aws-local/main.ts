@@ -6,7 +6,7 @@ import { openAuthority } from './certificate-authority.ts';
 import { startDataPlane } from './data-plane.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createHttp } from './http.ts';
-import { createKeyPool } from './key-pool.ts';
+import { createKeyPool, keptRsaPairs, makeRsaPair } from './key-pool.ts';
 import { type Logger, silentLogger } from './logger.ts';
 import { createQuotas, type Quotas } from './quotas.ts';
 import { openStore } from './store.ts';
@@ -48,12 +48,15 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     region = 'us-east-1',
     log = silentLogger,
   } = options;
-  const authority = await openAuthority(dataDir);
+  // set by vitest.config.ts
+  const keyFolder = process.env.STAND_IN_KEY_FOLDER;
+  const makePair = keyFolder === undefined ? makeRsaPair : keptRsaPairs(keyFolder, dataDir);
+  const authority = await openAuthority(dataDir, makePair);
   const store = openStore(join(dataDir, 'iot'));
   const account: Account = {
     store,
     authority,
-    keys: createKeyPool(options.keyPool ?? 0),
+    keys: createKeyPool(options.keyPool ?? 0, makePair),
     endpointAddress,
     detachMs: options.detachMs ?? 20,
     arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`,
