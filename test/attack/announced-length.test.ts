@@ -7,7 +7,7 @@ import { lacks } from '../support/lacks.ts';
 import { connectRaw, connectWith } from '../support/raw-mqtt.ts';
 
 const mib = 2 ** 20;
-/** What V8 and the buffers outside of its heap hold, in bytes. */
+/** The bytes that V8 and the buffers outside of its heap hold. */
 const held = () => {
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
@@ -20,7 +20,7 @@ describe.skipIf(lacks('redis-server'))('a packet that announces 256 MiB', () => 
   });
   afterAll(() => gateway?.close());
 
-  it('closes the connection before its body, whoever announces it', async () => {
+  it('closes the connection before its body, with and without a token', async () => {
     const attempts = Array.from({ length: 100 }, async () => {
       const { port, caPem: ca } = gateway.broker;
       const socket = connect({ host: '127.0.0.1', port, servername: 'localhost', ca });
@@ -34,7 +34,7 @@ describe.skipIf(lacks('redis-server'))('a packet that announces 256 MiB', () => 
     expect(gateway.logText()).toContain('268435455 bytes was announced; at most 2048 are taken');
   });
 
-  it('is cut after CONNECT, too, however fast its body follows, and no body is collected', async () => {
+  it('closes the connection after CONNECT as well, and no body is kept in memory', async () => {
     const bodyBytes = 48 * mib;
     const chunk = Buffer.alloc(64 * 1024);
     const served = await connectDevice(gateway.broker);
@@ -48,7 +48,7 @@ describe.skipIf(lacks('redis-server'))('a packet that announces 256 MiB', () => 
         const { socket, send, next, closed } = await connectRaw(gateway.broker);
         send(connectWith('sends-a-lot'));
         await next(2);
-        // PUBLISH, and no more than the kernel and TLS take at a time, so that nothing of it waits here
+        // a PUBLISH in chunks that the kernel and TLS take at once, so that none of it waits in this process
         send(Buffer.from([0x32, 0xff, 0xff, 0xff, 0x7f, 0, 13]), Buffer.from('cvm/request/x'));
         let written = 0;
         while (written < bodyBytes && !socket.closed) {
@@ -61,7 +61,7 @@ describe.skipIf(lacks('redis-server'))('a packet that announces 256 MiB', () => 
       }),
     );
     clearInterval(watch);
-    // what the kernel holds on its way may have been written; the body was not
+    // the kernel may have taken a part of the body, never all of it
     expect(Math.max(...sent)).toBeLessThan(bodyBytes / 2);
     expect(peak).toBeLessThan(64 * mib);
     expect(gateway.logText()).toContain('at most 16384 are taken');

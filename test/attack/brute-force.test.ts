@@ -7,14 +7,14 @@ import { lacks } from '../support/lacks.ts';
 
 const [tokenAttempts, connections, serial] = [100_000, 20, 'victim'];
 
-describe.skipIf(lacks('redis-server'))('guessing a token', () => {
+describe.skipIf(lacks('redis-server'))('trying wrong tokens', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway({ logLevel: 'warn' });
   });
   afterAll(() => gateway?.close());
 
-  /** Guesses as fast as the broker takes them, eight at a time. @returns how often which answer came */
+  /** Tries wrong tokens as fast as the broker accepts them, eight at a time. @returns the number of answers by code */
   async function guess(device: TestDevice, count: number): Promise<Record<string, number>> {
     const codes: Record<string, number> = {};
     for (let done = 0; done < count; done += 8) {
@@ -34,7 +34,7 @@ describe.skipIf(lacks('redis-server'))('guessing a token', () => {
     return codes;
   }
 
-  it(`${tokenAttempts} times on ${connections} connections evaluates five, and the device is served meanwhile`, async () => {
+  it(`${tokenAttempts} times on ${connections} connections evaluates five tokens, and the device is served meanwhile`, async () => {
     const { token } = await gateway.enrolOnRoster(serial);
     const devices = await Promise.all(Array.from({ length: connections }, () => connectDevice(gateway.broker)));
     const started = (await gateway.registry.find(serial))?.attempt;

@@ -18,7 +18,7 @@ describe.skipIf(lacks('redis-server'))("a CONNECT with a victim's client id", ()
   });
   afterAll(() => gateway?.close());
 
-  it('disturbs nobody: both live side by side', async () => {
+  it('leaves the victim connected: both connections live side by side', async () => {
     const victim = await connectDevice(gateway.broker, { clientId: 'same' });
     const others = await Promise.all(
       Array.from({ length: 20 }, () => connectDevice(gateway.broker, { clientId: 'same' })),
@@ -28,7 +28,7 @@ describe.skipIf(lacks('redis-server'))("a CONNECT with a victim's client id", ()
     for (const { client } of [victim, ...others]) await client.endAsync(true);
   });
 
-  it('takes over no session: who comes back after asking finds none, and no reply waits for it', async () => {
+  it('takes over no session: after a reconnection there is no session and no stored reply', async () => {
     const { serial, token } = await gateway.enrol('persistent');
     const again = async () => {
       const connection = await connectRaw(gateway.broker);
@@ -46,7 +46,7 @@ describe.skipIf(lacks('redis-server'))("a CONNECT with a victim's client id", ()
     first.socket.destroy();
     await first.closed;
     expect(first.heard.filter(({ type }) => type === publish)).toEqual([]);
-    // before the answer, and after it
+    // once before the answer, once after it
     const connections = [await again()];
     await expect.poll(async () => (await gateway.registry.find(serial))?.state, { timeout: 10_000 }).toBe('registered');
     connections.push(await again());
@@ -56,7 +56,7 @@ describe.skipIf(lacks('redis-server'))("a CONNECT with a victim's client id", ()
     gateway.aws.faults.set([]);
   });
 
-  it('finds no reply that the device before it left without a PUBACK', async () => {
+  it('receives no reply that the earlier device had not acknowledged by PUBACK', async () => {
     const { serial, token } = await gateway.enrol('unacknowledged');
     const device = await connectRaw(gateway.broker);
     device.send(connectWith('unacknowledged', { flags: 0 }), subscribeTo(replyTopic(serial)));

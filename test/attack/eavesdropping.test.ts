@@ -6,7 +6,7 @@ import { lacks } from '../support/lacks.ts';
 
 const settle = (ms = 300) => new Promise((resolve) => setTimeout(resolve, ms));
 
-describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of another device', () => {
+describe.skipIf(lacks('redis-server'))("a subscriber of another device's reply topic", () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
@@ -27,7 +27,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
     ears.push(await eavesdrop(), await eavesdrop(guess));
     expect(await device.next()).toMatchObject({ status: 'accepted' });
     ears.push(await eavesdrop(), await eavesdrop(guess));
-    // a second answer, with everybody listening
+    // a second answer, while all of them are subscribed
     await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
     expect(await device.next()).toMatchObject({ status: 'accepted' });
     await settle();
@@ -35,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
     for (const { client } of [...ears, device]) await client.endAsync(true);
   });
 
-  it('hears only what became of his own guess when he asks with a wrong token', async () => {
+  it('hears only its own rejection after a request with a wrong token', async () => {
     const { serial, token } = await gateway.enrolOnRoster('victim-2');
     const guesser = await connectDevice(gateway.broker);
     await guesser.client.subscribeAsync(replyTopic(serial), { qos: 1 });
@@ -50,7 +50,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
     for (const { client } of [guesser, device]) await client.endAsync(true);
   });
 
-  it('hears nothing at another broker either, while who has the token does', async () => {
+  it('hears nothing at another broker either, where a connection with the token hears the reply', async () => {
     const { serial, token } = await gateway.enrolOnRoster('victim-3');
     const other = await gateway.startOneBroker();
     const listen = async (options: { username?: string; password?: string } = {}) => {
@@ -66,7 +66,7 @@ describe.skipIf(lacks('redis-server'))('who subscribed to the reply topic of ano
       expect(await device.next()).toMatchObject({ status: 'accepted', id });
       expect(await proven.next()).toMatchObject({ status: 'accepted' });
     }
-    // his own question at his broker brings him its own answer, and not the one that he waits for
+    // its own request at its broker brings its own answer, not the victim's
     const [, guesser] = ears;
     await guesser?.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
     expect(await guesser?.next()).toMatchObject({ errorCode: 'InvalidToken' });

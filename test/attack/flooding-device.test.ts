@@ -7,14 +7,14 @@ import { lacks } from '../support/lacks.ts';
 
 const limits = { messagesPerDevice: 20, messagesPerDeviceSeconds: 600 };
 
-describe.skipIf(lacks('redis-server'))('who has the token of one device', () => {
+describe.skipIf(lacks('redis-server'))('an attacker with the token of one device', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway({ limits });
   });
   afterAll(() => gateway?.close());
 
-  /** All of them in as few writes as the client makes. @returns the codes of the answers that came at once */
+  /** Sends all of them in as few writes as possible. @returns the codes of the immediate answers */
   async function pipeline(device: TestDevice, topic: string, payloads: readonly object[]): Promise<string[]> {
     const sent = payloads.map((payload) => device.client.publishAsync(topic, JSON.stringify(payload), { qos: 1 }));
     await Promise.all(sent);
@@ -22,7 +22,7 @@ describe.skipIf(lacks('redis-server'))('who has the token of one device', () => 
     return device.heard.splice(0).map(({ reply }) => reply.errorCode ?? reply.status);
   }
 
-  it('has eight questions waiting on one connection, however many it sends at once', async () => {
+  it('has at most eight requests waiting on one connection', async () => {
     const { serial, token } = await gateway.enrolOnRoster('asks-much');
     gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 3000, times: 1 }]);
     const keys = await Promise.all(Array.from({ length: 40 }, () => makeDeviceKey(serial)));
@@ -36,7 +36,7 @@ describe.skipIf(lacks('redis-server'))('who has the token of one device', () => 
     await device.client.endAsync(true);
   });
 
-  it('fills the line neither with questions nor with acknowledgements on many connections, and others are served', async () => {
+  it('cannot fill the queue with requests or acknowledgements on many connections, and other devices are served', async () => {
     const { serial, token } = await gateway.enrolOnRoster('floods');
     const before = gateway.broker.counters().stored;
     const devices = await Promise.all(

@@ -31,7 +31,7 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     },
   );
 
-  it('cannot be left as a will, not even on a topic of its own: the CONNECT is not answered, and nobody hears it', async () => {
+  it('cannot be left as a will, not even on the own topic: the CONNECT is not answered, and no subscriber hears it', async () => {
     const { serial, token } = await gateway.enrol('victim');
     const ears = [
       await connectDevice(gateway.broker),
@@ -51,13 +51,13 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     for (const { client } of ears) await client.endAsync(true);
   });
 
-  it('is not kept by publishing it retained on a topic of its own: that is refused, and no later subscriber hears it', async () => {
+  it('cannot be retained on the own topic: the request is refused, and no later subscriber hears it', async () => {
     const { serial, token } = await gateway.enrol('retains');
     const device = await connectDevice(gateway.broker);
     const request = JSON.stringify({ token, key: 'ec', id: 'retained' });
     await device.client.publishAsync(requestTopic(serial), request, { qos: 1, retain: true });
     expect(await device.next()).toMatchObject({ status: 'rejected', errorCode: 'InvalidRequest' });
-    // nothing came of it
+    // the request changed nothing
     expect(await gateway.registry.find(serial)).toMatchObject({ attempt: 0, state: 'enrolled' });
     for (const credentials of [{}, { username: serial, password: token }]) {
       const subscriber = await connectDevice(gateway.broker, credentials);
@@ -70,7 +70,7 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     await device.client.endAsync(true);
   });
 
-  it('is not kept by publishing it retained where the reply of a victim would be, for who subscribes afterwards', async () => {
+  it("cannot be retained on a victim's reply topic for later subscribers", async () => {
     const { serial, token } = await gateway.enrol('victim-2');
     for (const qos of [0, 1] as const) {
       const device = await connectDevice(gateway.broker);
@@ -85,14 +85,14 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     await victim.client.endAsync(true);
   });
 
-  it('is not said by one connection for two devices: it speaks for the first that it names', async () => {
+  it('is refused on a connection that named another serial before', async () => {
     const device = await connectDevice(gateway.broker, { username: 'mine', password: 'x'.repeat(30) });
     await device.client.publishAsync('cvm/request/theirs', JSON.stringify({ token: 'y'.repeat(30) }), { qos: 1 });
     expect(await device.next()).toMatchObject({ errorCode: 'Forbidden' });
     await device.client.endAsync(true);
   });
 
-  it('a user name that is no serial is refused with CONNACK 4; one without a password is ignored', async () => {
+  it('with a user name that is not a serial is refused with CONNACK 4; a user name without a password is ignored', async () => {
     await expect(connectDevice(gateway.broker, { username: 'no serial', password: 'x' })).rejects.toMatchObject({
       code: 4,
     });

@@ -18,7 +18,7 @@ describe.skipIf(lacks('redis-server'))("naming a victim's serial as the pre-shar
     checkServerIdentity: () => undefined,
   });
 
-  it('and suites that do not fit the key ends in a handshake by certificate, which proves nothing', async () => {
+  it('with suites that do not fit the key ends in a handshake by certificate, which verifies no token', async () => {
     const victim = await gateway.enrolOnRoster('victim-suites');
     const attacker = await connectDevice(gateway.broker, {
       ...wrongKey(victim.serial),
@@ -30,7 +30,7 @@ describe.skipIf(lacks('redis-server'))("naming a victim's serial as the pre-shar
     expect(await gateway.registry.find(victim.serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
   });
 
-  it("and a session of the attacker's own does not resume as the victim's", async () => {
+  it('with a session of the attacker does not resume as the victim', async () => {
     const victim = await gateway.enrolOnRoster('victim-session');
     const own = await gateway.enrolOnRoster('attacker-session');
     const tickets: Buffer[] = [];

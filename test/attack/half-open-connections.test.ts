@@ -14,7 +14,7 @@ const limits = {
   connectMs: 60_000,
 };
 
-describe.skipIf(lacks('redis-server'))('connections that only hold their place', () => {
+describe.skipIf(lacks('redis-server'))('connections that only hold their places', () => {
   let gateway: Gateway;
   const sockets: Socket[] = [];
   beforeAll(async () => {
@@ -25,11 +25,11 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their place',
     await gateway?.close();
   });
 
-  /** Opens connections that go no further than `how` takes them, and counts those that are still there. */
+  /** Opens connections, takes each as far as `how` does, and counts those that are still open. */
   async function flood(count: number, how: (port: number) => Socket): Promise<() => number> {
     const opened: Socket[] = [];
     const before = gateway.broker.counters().connections;
-    // as many at a time as the kernel keeps for a listener
+    // at most as many at a time as the kernel queues for a listener
     for (let start = 0; start < count; start += 400) {
       const some = Array.from({ length: Math.min(400, count - start) }, () => how(gateway.broker.port));
       for (const socket of some) socket.on('error', () => {});
@@ -39,7 +39,7 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their place',
       opened.push(...some);
     }
     sockets.push(...opened);
-    // the kernel takes connections that the broker has not seen yet
+    // the kernel accepts connections before the broker sees them
     await expect.poll(() => gateway.broker.counters().connections, { timeout: 60_000 }).toBe(before + count);
     await new Promise((resolve) => setTimeout(resolve, 300));
     return () => opened.filter((socket) => !socket.destroyed && socket.readyState === 'open').length;

@@ -38,7 +38,7 @@ const name = (text: Buffer, tag = 0x0c) => der(0x30, der(0x31, der(0x30, oid('55
 
 type Parts = { subject?: Buffer; spki: Buffer; attributes?: Buffer; version?: number };
 
-/** A certification request (RFC 2986 §4.2), signed by whatever `by` does, well-formed or not. */
+/** A certification request (RFC 2986 §4.2) that `by` signs, well-formed or not. */
 function csr(parts: Parts, algorithm: string, by: (info: Buffer) => Buffer): string {
   const { subject = name(Buffer.from('x')), spki, attributes = der(0xa0), version = 0 } = parts;
   const info = der(0x30, der(2, Buffer.from([version])), subject, spki, attributes);
@@ -94,7 +94,7 @@ const hostile: [string, string][] = [
   ['a private key', ec.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()],
 ];
 
-describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
+describe.skipIf(lacks('redis-server'))('a hostile CSR', () => {
   let gateway: Gateway;
   let device: TestDevice;
   beforeAll(async () => {
@@ -131,7 +131,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
     expect(gateway.logText()).not.toContain('iot:ClientId');
   });
 
-  it('that asks to be a CA, to sign, and for the names of others gets a certificate that has none of it', async () => {
+  it('that asks to be a CA, to sign, and for other names gets a certificate without any of these', async () => {
     const { serial, token } = await gateway.enrol('csr-wants-more');
     const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
     const request = await Pkcs10CertificateRequestGenerator.create({
@@ -146,7 +146,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
       ],
     });
     const csrPem = request.toString('pem');
-    // the request does ask for it
+    // the request does ask for these
     for (const wanted of ['evil-organization', 'evil-name.example'])
       expect(Buffer.from(request.rawData).includes(wanted)).toBe(true);
     const policyBefore = await gateway.iot.send(new GetPolicyCommand({ policyName: 'cvm-device' }));
@@ -159,7 +159,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
     const usage = extensions.find((each) => each instanceof KeyUsagesExtension)?.usages ?? 0;
     expect(usage & (KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign)).toBe(0);
     expect(certificate.raw.includes('evil-name')).toBe(false);
-    // what AWS does take over is the key, and the subject, by which nobody may be known
+    // AWS keeps the key and the subject; no decision may rest on the subject
     const spki = Buffer.from(request.publicKey.rawData);
     expect(certificate.publicKey.export({ format: 'der', type: 'spki' }).equals(spki)).toBe(true);
 
@@ -180,7 +180,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
 
   it.each([
     [
-      'the mark of the gateway and the serial of another',
+      'the owner tag of the gateway and the serial of another device',
       [{ O: ['cvm-gateway'] }, { OU: ['cvm-devices'] }, { CN: ['csr-good'] }],
     ],
     ['the subject of what AWS makes', [{ CN: ['AWS IoT Certificate'] }]],
@@ -209,7 +209,7 @@ describe.skipIf(lacks('redis-server'))('a CSR of a hostile generator', () => {
     expect(await registry.find(serial)).toMatchObject({ certificateId, state: 'registered' });
   });
 
-  it('that is well-formed is taken, so that the refusals above are about what they say', async () => {
+  it('that is well-formed is accepted, so the refusals above have the reasons that they state', async () => {
     const { serial, token } = await gateway.enrol('csr-good');
     expect(await ask(serial, { token, csr: csr({ spki: ecSpki }, ecSha256, byEc) })).toMatchObject({
       status: 'accepted',

@@ -7,7 +7,7 @@ import { lacks } from '../support/lacks.ts';
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 const connectPacket = hex('100e 0004 4d515454 04 02 003c 0002 6964');
 
-describe.skipIf(lacks('redis-server'))('what is not MQTT', () => {
+describe.skipIf(lacks('redis-server'))('a malformed packet', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();

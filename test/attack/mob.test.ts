@@ -7,9 +7,9 @@ import { lacks } from '../support/lacks.ts';
 
 const security = join(import.meta.dirname, '../../dist/test/security/main.js');
 
-/** The short run; `npm run security -- --parts mob` is the long one, and judges the time that honest devices wait, too. */
+/** The short run; `npm run security -- --parts mob` is the long one, which also judges how long honest devices wait. */
 it.skipIf(lacks('redis-server'))(
-  '500 attackers of all kinds at once end neither the broker nor the service of honest devices, nor fill its memory',
+  '500 attackers of all kinds at once do not end the broker, stop the service of honest devices or fill the memory',
   { timeout: 300_000 },
   async () => {
     const args = ['--expose-gc', security, '--parts', 'mob', '--seconds', '15', '--json'];

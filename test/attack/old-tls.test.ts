@@ -14,11 +14,11 @@ describe.skipIf(lacks('redis-server'))('a TLS client', () => {
     ['of TLS 1.1', { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }],
     ['without forward secrecy', { maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' }],
     [
-      'that takes signatures with SHA-1 only',
+      'that accepts only SHA-1 signatures',
       { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=0', sigalgs: 'ECDSA+SHA1:RSA+SHA1' },
     ],
     [
-      'that knows short curves only',
+      'that knows only short curves',
       { maxVersion: 'TLSv1.2', ecdhCurve: 'P-192:secp224r1', ciphers: 'DEFAULT@SECLEVEL=0' },
     ],
     ['with CBC', { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA' }],
@@ -30,7 +30,7 @@ describe.skipIf(lacks('redis-server'))('a TLS client', () => {
     ).rejects.toThrow();
   });
 
-  it('of old firmware gets in where the operator allows its suites, and then the others still do; TLS 1.1 never', async () => {
+  it('of old firmware connects where the operator allows its suites, as all others still do; TLS 1.1 never connects', async () => {
     const lenient = await startGateway({ suites: 'old' });
     const { port, caPem: ca } = lenient.broker;
     const base = { host: '127.0.0.1', port, servername: 'localhost', ca };

@@ -10,14 +10,14 @@ import { lacks } from '../support/lacks.ts';
 
 const settle = (ms = 300) => new Promise((resolve) => setTimeout(resolve, ms));
 
-describe.skipIf(lacks('redis-server'))('a request that somebody captured', () => {
+describe.skipIf(lacks('redis-server'))('a captured request', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
   });
   afterAll(() => gateway?.close());
 
-  it('is worth nothing once the device has acknowledged: no certificate, no key', async () => {
+  it('is worthless once the device has acknowledged: no certificate, no key', async () => {
     const { serial, token } = await gateway.enrol('replayed');
     const device = await connectDevice(gateway.broker);
     const request = JSON.stringify({ token, key: 'ec' });
@@ -31,7 +31,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     await device.client.endAsync(true);
   });
 
-  it('is worth nothing for another serial', async () => {
+  it('is worthless for another serial', async () => {
     const { token } = await gateway.enrol('replayed-one');
     await gateway.enrol('replayed-other');
     expect(await askOnce(gateway.broker, 'replayed-other', { token, key: 'ec' })).toMatchObject({
@@ -39,7 +39,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     });
   });
 
-  it('is worth nothing as it went over the wire: another handshake has other keys', async () => {
+  it('is worthless as recorded TLS bytes: another handshake has other keys', async () => {
     const { serial, token } = await gateway.enrol('replayed-bytes');
     const captured: Buffer[] = [];
     const wire = createServer((device) => {
@@ -55,7 +55,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     wire.close();
     const { requests } = gateway.broker.counters();
 
-    // while the window is open, all at once and as it came
+    // while the replay window is open, all bytes at once and unchanged
     for (const pieces of [[Buffer.concat(captured)], captured]) {
       const replayer = connect(gateway.broker.port, '127.0.0.1');
       replayer.on('error', () => {});
@@ -67,13 +67,13 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
         await settle(20);
       }
       await within(10_000, 'cutting', ended);
-      // TLS records: of the handshake (22), an alert (21), or what is encrypted to keys that only the device had
+      // TLS records: of the handshake (22), an alert (21), or data that is encrypted to keys that only the device had
       expect(Buffer.concat(heard).includes(Buffer.from('PRIVATE KEY'))).toBe(false);
     }
     expect(gateway.broker.counters().requests).toBe(requests);
   });
 
-  it('is not answered to a connection of another serial, and its device hears nothing of it', async () => {
+  it('is not answered on a connection of another serial, and its device hears nothing', async () => {
     const { serial, token } = await gateway.enrol('replayed-mine');
     const other = await gateway.enrol('replayed-theirs');
     const request = JSON.stringify({ token, key: 'ec' });
@@ -91,7 +91,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     for (const { client } of [replayer, device]) await client.endAsync(true);
   });
 
-  it('that has the token is the device until it acknowledges: the same certificate at any broker, never another one', async () => {
+  it('with its token gets the same certificate at any broker until the device acknowledges, never another one', async () => {
     const { serial, token } = await gateway.enrol('replayed-elsewhere');
     const request = JSON.stringify({ token, key: 'ec' });
     const device = await connectDevice(gateway.broker);
@@ -107,7 +107,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
       certificateId: first.certificateId,
       privateKey: first.privateKey,
     });
-    // who proved the token and listens learns that somebody asks with it; who only listens does not
+    // a subscriber that presented the token hears the answer; a mere subscriber does not
     expect(await device.next()).toMatchObject({ certificateId: first.certificateId });
     await settle();
     expect([device.heard, stranger.heard]).toEqual([[], []]);
@@ -116,7 +116,7 @@ describe.skipIf(lacks('redis-server'))('a request that somebody captured', () =>
     for (const { client } of [device, stranger]) await client.endAsync(true);
   });
 
-  it('with a CSR brings a certificate without its key, and no certificate for a key of his own', async () => {
+  it("with a CSR yields the certificate without its key, and no certificate for the attacker's key", async () => {
     const { serial, token } = await gateway.enrol('replayed-csr');
     const [{ csrPem: csr }, own] = [await makeDeviceKey(serial), await makeDeviceKey(serial)];
     const first = await askOnce(gateway.broker, serial, { token, csr });

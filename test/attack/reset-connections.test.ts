@@ -4,7 +4,7 @@ import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-/** Two handshakes take all turns until they end. */
+/** Two handshakes are enough to fill the limit until they end. */
 const limits = { maxHandshakes: 2, handshakeTurnMs: 60_000, handshakeMs: 60_000 };
 
 describe.skipIf(lacks('redis-server'))('connections that are reset', () => {
@@ -22,7 +22,7 @@ describe.skipIf(lacks('redis-server'))('connections that are reset', () => {
   const come = (count: number) =>
     expect.poll(() => gateway.broker.counters().connectionsOpen, { timeout: 10_000 }).toBe(count);
 
-  it('while they wait for their turn at the handshake end nothing but themselves', async () => {
+  it('while they wait for their handshake end only themselves', async () => {
     const silent = await Promise.all([open(), open()]);
     const waiting = await Promise.all(Array.from({ length: 50 }, () => open()));
     await come(52);
@@ -34,7 +34,7 @@ describe.skipIf(lacks('redis-server'))('connections that are reset', () => {
     await come(0);
   });
 
-  it('before they were taken keep no place', async () => {
+  it('before the broker accepted them keep no place', async () => {
     for (let round = 0; round < 20; round++) {
       const opened = Array.from({ length: 50 }, () => connect(gateway.broker.port, '127.0.0.1'));
       for (const socket of opened) socket.on('error', () => {}).once('connect', () => socket.resetAndDestroy());

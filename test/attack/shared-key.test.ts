@@ -11,7 +11,7 @@ describe.skipIf(lacks('redis-server'))('a CSR with the key of another device', (
   });
   afterAll(() => gateway?.close());
 
-  it('is refused, whatever its subject, and the device may ask again with a key of its own', async () => {
+  it('is refused with any subject, and the device may ask again with its own key', async () => {
     const [one, other] = [await gateway.enrol('key-one'), await gateway.enrol('key-other')];
     const { csrPem: csr } = await makeDeviceKey('key-one');
     expect(await askOnce(gateway.broker, 'key-one', { token: one.token, csr })).toMatchObject({ status: 'accepted' });
@@ -25,7 +25,7 @@ describe.skipIf(lacks('redis-server'))('a CSR with the key of another device', (
     expect(await askOnce(gateway.broker, 'key-other', { token: other.token, csr: own })).toMatchObject({
       status: 'accepted',
     });
-    // the first one keeps its answer
+    // the first device keeps its answer
     expect(await askOnce(gateway.broker, 'key-one', { token: one.token, csr })).toMatchObject({ status: 'accepted' });
   });
 });

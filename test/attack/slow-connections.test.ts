@@ -31,17 +31,17 @@ describe.skipIf(lacks('redis-server'))('a connection that is slow on purpose', (
     return socket;
   }
 
-  it('in its TLS handshake is cut', async () => {
+  it('in its TLS handshake is closed', async () => {
     const socket = connect(gateway.broker.port, '127.0.0.1');
     socket.write(Buffer.from('1603010200', 'hex'));
     await closed(socket);
   });
 
-  it('before its CONNECT is cut', async () => {
+  it('before its CONNECT is closed', async () => {
     await closed(await secure());
   });
 
-  it('in the body of a packet is cut, though a byte comes now and then', async () => {
+  it('in the body of a packet is closed, although a byte arrives now and then', async () => {
     const socket = await secure();
     const ended = closed(socket);
     socket.write(connectPacket);
@@ -53,20 +53,20 @@ describe.skipIf(lacks('redis-server'))('a connection that is slow on purpose', (
   });
 });
 
-describe.skipIf(lacks('redis-server'))('a connection that takes nothing of what it is sent', () => {
+describe.skipIf(lacks('redis-server'))('a connection that reads nothing', () => {
   let gateway: Gateway;
   beforeAll(async () => {
-    // neither a packet that is not read to its end for lack of room, nor a refusal that cannot be written, ends it first
+    // no other limit closes it first: neither a packet that cannot be read to its end nor a refusal that cannot be written
     gateway = await startGateway({ limits: { drainMs: 300, packetMs: 60_000, storeMs: 60_000 } });
   });
   afterAll(() => gateway?.close());
 
-  it('is cut', async () => {
+  it('is closed', async () => {
     const reader = await connectRaw(gateway.broker);
     reader.send(connectWith('id', { keepalive: 0 }));
     await reader.next(2);
     reader.socket.pause();
-    // each is answered by a PUBACK and a refusal, which fill what the kernel keeps for who does not read
+    // each is answered by a PUBACK and a rejection, which fill the kernel's send buffer
     const requests = Buffer.concat(Array.from({ length: 500 }, () => publishOf('cvm/request/slow-reader', '{}')));
     const flood = setInterval(() => reader.socket.writableLength < 1_000_000 && reader.socket.write(requests), 10);
     await expect.poll(() => gateway.broker.counters().connectionsOpen, { timeout: 2 * soonMs }).toBe(0);
@@ -82,14 +82,14 @@ describe.skipIf(lacks('redis-server'))('a connection that was accepted', () => {
   });
   afterAll(() => gateway?.close());
 
-  it.each([0, 65_535])('and says nothing is cut, though it asked for a keep-alive of %i s', async (keepalive) => {
+  it.each([0, 65_535])('and is silent is closed, although it asked for a keep-alive of %i s', async (keepalive) => {
     const silent = await connectRaw(gateway.broker);
     silent.send(connectWith('id', { keepalive }));
     await silent.next(2);
     await within(soonMs, 'cutting', silent.closed);
   });
 
-  it('and says that it is there stays', async () => {
+  it('and sends PINGREQ stays', async () => {
     const device = await connectRaw(gateway.broker);
     device.send(connectWith('id', { keepalive: 0 }));
     const pings = setInterval(() => device.send(packet(0xc0)), 300);

@@ -36,7 +36,7 @@ describe.skipIf(lacks('redis-server'))('strange names', () => {
   });
   afterAll(() => gateway?.close());
 
-  /** Whether the broker ended the connection over these packets. */
+  /** Whether the broker closed the connection because of these packets. */
   async function isCut(...packets: Buffer[]): Promise<boolean> {
     const socket: TLSSocket = connect({
       host: '127.0.0.1',
@@ -53,7 +53,7 @@ describe.skipIf(lacks('redis-server'))('strange names', () => {
     return cut;
   }
 
-  it.each(strange)('with %s end the connection, as client id, as user name and in a topic', async (_what, bytes) => {
+  it.each(strange)('with %s close the connection, as client id, as user name and in a topic', async (_what, bytes) => {
     const good = connectAs(Buffer.from('id'));
     expect(await isCut(good)).toBe(false);
     expect(await isCut(connectAs(bytes))).toBe(true);
@@ -64,7 +64,7 @@ describe.skipIf(lacks('redis-server'))('strange names', () => {
   });
 
   it.each(['a b', 'ä', 'x'.repeat(129), '${iot:x}', '*', "a'b", '"', '__proto__ ', 'a.b'])(
-    'that are MQTT but no serial are refused with the rule: %j',
+    'that are valid MQTT but not serials are refused with the rule: %j',
     async (serial) => {
       const device = await connectDevice(gateway.broker);
       await device.client.publishAsync(requestTopic(serial), '{"token":"x"}', { qos: 1 });
@@ -74,7 +74,7 @@ describe.skipIf(lacks('redis-server'))('strange names', () => {
   );
 
   it.each(['__proto__', 'constructor', 'toString'])(
-    'that are serials and properties of every object are serials: %s',
+    'that are also properties of every object are accepted as serials: %s',
     async (serial) => {
       const { token } = await gateway.enrol(serial);
       const device = await connectDevice(gateway.broker);
