@@ -4,8 +4,8 @@ import { Aedes } from 'aedes';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import { type TokenAttemptLimiter, unlimitedTokenAttempts } from '../queue/token-attempts.ts';
-import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import { createCounters } from './counters.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import { defaultLimits, type Limits } from './limits.ts';
@@ -29,7 +29,7 @@ export type BrokerOptions = {
   readonly suites?: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts?: TokenAttemptLimiter;
-  readonly audit?: Audit;
+  readonly audit: Audit;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -52,7 +52,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     replies,
     roster = noRoster,
     tokenAttempts = unlimitedTokenAttempts,
-    audit = noAudit,
+    audit,
     log,
     now = Date.now,
     newId = randomUUID,

@@ -1,6 +1,6 @@
 import type { Problem } from '../protocol/problems.ts';
 import { isSerial } from '../protocol/serial.ts';
-import type { Audit } from '../runtime/audit.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 
 /**
  * So many refusals are recorded one by one; those beyond are recorded by their number, every minute that has any. A flood

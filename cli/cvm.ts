@@ -15,7 +15,7 @@ import {
 } from '../app/app.ts';
 import { enrolment } from '../operator/enrolment.ts';
 import { makeToken } from '../protocol/token.ts';
-import type { Audit } from '../runtime/audit.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import { auditCommand } from './audit.ts';
 import { awsCommand } from './aws.ts';
 import { awsLocalCommand } from './aws-local.ts';

@@ -198,7 +198,12 @@ function removeDevices(
 }
 
 /** What a decision about a device works with, and its record. */
-const recording = (event: string, { serial }: Device, context: DevicesContext, registry: Registry) => ({
+const recording = (
+  event: 'reissued' | 'blocked' | 'unblocked' | 'removed',
+  { serial }: Device,
+  context: DevicesContext,
+  registry: Registry,
+) => ({
   registry,
   issuer: () => context.issuer(),
   decided: () => context.audit().record(event, { serial }),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Gateways } from '../registry/gateways.ts';
-import type { Audit } from '../runtime/audit.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 
 export type GatewaysContext = {
   gateways(): Pick<Gateways, 'known' | 'forget'>;

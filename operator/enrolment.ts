@@ -1,7 +1,7 @@
 import { hashToken } from '../protocol/token.ts';
 import type { Enrolment, NewToken, Registry } from '../registry/registry.ts';
-import type { Audit } from '../runtime/audit.ts';
 import { type GatewayKey, sealDeviceKeys } from '../sealing/device-keys.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 
 /** What enrolling works with. */
 export type EnrolContext = {

@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
 
-/** Where a record stands: its file, and its hash. */
-export type Place = { readonly name: string; readonly hash: string };
+/** The position of a record: its file, and its hash. */
+export type Position = { readonly name: string; readonly hash: string };
 
-/** What of a record ties it to others. `after`: references to records that came before it. */
+/** The part of a record that ties it to others. `after`: references to earlier records. */
 export type Links = { readonly writer: string; readonly after: readonly string[]; readonly hash: string };
 
-/** More than so many do not write to one trail at the same moment. */
+/** More processes than this do not write to one trail at the same moment. */
 export const writersAtOnce = 16;
 
-const monthly = /^\d{4}-\d{2}\.jsonl$/;
+/** Characters. No record comes near it; a longer line is never held in memory. */
+const longestLine = 65_536;
+
+const monthlyFile = /^\d{4}-\d{2}\.jsonl$/;
 const record =
   /^\{"time":"[^"]*","writer":"([0-9a-f]{8})",.*"after":\[((?:"(?:\d{4}-\d{2} )?[0-9a-f]{64}",?)*)\],"hash":"([0-9a-f]{64})"\}$/s;
 const sealLength = `,"hash":"${'0'.repeat(64)}"}`.length;
@@ -18,20 +21,35 @@ const sealLength = `,"hash":"${'0'.repeat(64)}"}`.length;
 export const fileOf = (time: string): string => `${time.slice(0, 7)}.jsonl`;
 const monthOf = (name: string): string => name.slice(0, 7);
 
-/** The files of a trail, oldest first; none where there is no folder. */
+/** The files of a trail, oldest first; none when the folder does not exist. */
 export function filesIn(folder: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder)
-    .filter((name) => monthly.test(name))
+    .filter((name) => monthlyFile.test(name))
     .sort();
 }
 
-/** A record of another month is named with its month, so that it is known to be put away with it. */
-export function referenceTo({ name, hash }: Place, current: string): string {
-  return name === current ? hash : `${monthOf(name)} ${hash}`;
+/**
+ * The lines of a file; `ended` is false for a last one without a line end. Not by `readline`, which ends lines at U+2028 and
+ * U+2029 as well, and JSON does not.
+ */
+export async function* linesOf(path: string): AsyncGenerator<{ readonly line: string; readonly ended: boolean }> {
+  let rest = '';
+  for await (const chunk of createReadStream(path, { encoding: 'utf8', highWaterMark: 1_048_576 })) {
+    const lines = `${rest}${chunk}`.split('\n');
+    rest = (lines.pop() ?? '').slice(0, longestLine);
+    for (const line of lines) yield { line, ended: true };
+  }
+  if (rest !== '') yield { line: rest, ended: false };
 }
 
-export function referred(reference: string): { readonly hash: string; readonly month?: string } {
+/** A record of another month is named with its month, so that a reader knows when it was archived with its file. */
+export function referenceTo({ name, hash }: Position, currentFile: string): string {
+  return name === currentFile ? hash : `${monthOf(name)} ${hash}`;
+}
+
+/** The reverse of `referenceTo`. */
+export function parseReference(reference: string): { readonly hash: string; readonly month?: string } {
   const [hash = '', month] = reference.split(' ').reverse();
   return { hash, ...(month === undefined ? {} : { month }) };
 }
@@ -46,13 +64,14 @@ export function sealRecord(fields: Readonly<Record<string, unknown>>): {
   return { line: `${body.slice(0, -1)},"hash":"${hash}"}`, hash };
 }
 
-/** Of a line that is a whole record, as it says itself; `hashedAnew` tells whether it is unchanged. */
-export function linksOf(line: string): Links | undefined {
+/** The links of a line, as it states them; undefined when it is not a whole record. `recomputeHash` tells a changed one. */
+export function parseLinks(line: string): Links | undefined {
   const [, writer, after, hash] = record.exec(line) ?? [];
   if (writer === undefined || after === undefined || hash === undefined) return undefined;
   return { writer, after: after === '' ? [] : after.slice(1, -1).split('","'), hash };
 }
 
+/** The hash that the line of an unchanged record states. */
 export function recomputeHash(line: string): string {
   return hashOf(`${line.slice(0, -sealLength)}}`);
 }

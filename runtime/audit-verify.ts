@@ -1,22 +1,27 @@
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { filesIn, type Links, linksOf, recomputeHash, referred, writersAtOnce } from './audit-format.ts';
+import {
+  filesIn,
+  type Links,
+  linesOf,
+  parseLinks,
+  parseReference,
+  recomputeHash,
+  writersAtOnce,
+} from './audit-format.ts';
 
 export type AuditVerdict = {
   readonly records: number;
   /** hash of the last record */
   readonly head?: string;
-  /** what does not fit, with file and line */
+  /** what is wrong with the trail, with file and line */
   readonly faults: readonly string[];
 };
 
-/** Characters. No record comes near it; a line is never held for longer. */
-const longestLine = 65_536;
-
 /**
- * Checks every record of a folder: unchanged, in order, none missing between two others, none put in. That the last ones
- * were cut off, or that somebody wrote the whole trail anew, cannot be seen from the records: compare a head that was
- * noted elsewhere, with `expect`. Files of earlier months may have been put away.
+ * Checks every record of a folder: unchanged, in order, none missing between two others, none inserted. The records cannot
+ * show that the last ones were cut off, or that the whole trail was written anew; `expect`, a head that was noted elsewhere,
+ * does. Files of earlier months may have been archived.
  */
 export async function verifyAudit(folder: string, expect?: string): Promise<AuditVerdict> {
   const names = filesIn(folder);
@@ -27,40 +32,40 @@ export async function verifyAudit(folder: string, expect?: string): Promise<Audi
     for await (const { line, ended } of linesOf(join(folder, name))) {
       number++;
       if (!ended) faults.push(`${name}: the last record is cut off`);
-      // two who find the same unfinished line begin a new one both
+      // two writers that find the same unfinished line both begin a new one, which leaves an empty line
       else if (line !== '') faults.push(...chain.add(line, `${name}:${number}`));
     }
   }
   const { records, head } = chain.state();
-  if (records === 0) faults.push(nothingIn(folder));
+  if (records === 0) faults.push(emptyTrail(folder));
   if (expect !== undefined && !chain.has(expect)) faults.push(`the record ${expect} is not there`);
   return { records, ...(head === undefined ? {} : { head }), faults };
 }
 
-/** That there is nothing proves nothing: a wrong folder, a first start, or somebody who removed it all. */
-function nothingIn(folder: string): string {
+/** An empty trail is a fault: the folder may be wrong, or the trail was removed. On a first start it is neither. */
+function emptyTrail(folder: string): string {
   return existsSync(folder)
     ? `no record is in ${folder}: none was ever written there, or they were removed`
     : `there is no folder ${folder}`;
 }
 
-/** @param oldest month that is there: what stands in one before it was put away */
+/** @param oldest the first month of the trail; a record of an earlier month was archived */
 function createChain(oldest: string) {
   const seen = new Set<string>();
   const unreferenced = createUnreferenced();
   let head: string | undefined;
 
   return {
-    /** Takes the next line. Answers with what does not fit. */
+    /** Takes the next line. @returns its faults */
     add(line: string, where: string): string[] {
-      const links = linksOf(line);
+      const links = parseLinks(line);
       if (links === undefined)
         return [`${where}: is not a whole record (a crash or a full disk while it was written, or a change)`];
-      // kept instead of what the line says: a part of a string keeps the whole of it in memory
+      // a new string, not the part of the line: that would keep the whole line in memory
       const hash = recomputeHash(line);
       if (hash !== links.hash) return [`${where}: was changed`];
       const faults = seen.has(hash) ? [`${where}: stands here a second time`] : [];
-      for (const { hash: earlier, month } of links.after.map(referred))
+      for (const { hash: earlier, month } of links.after.map(parseReference))
         if (!seen.has(earlier) && !(month !== undefined && month < oldest))
           faults.push(`${where}: a record that came before it is missing or was changed`);
       for (const other of unreferenced.add({ ...links, hash }, where))
@@ -75,35 +80,25 @@ function createChain(oldest: string) {
 }
 
 /**
- * The records that none has named yet. A writer sees all that stood there before it began to write. One record of each
- * other writer may have been under way already; who writes for the second time, or wrote the one in question, names it.
+ * The records that no later record names yet. A writer sees all records that stood there before it began to write. One record
+ * of each other writer may already have been under way then; a writer that writes again, or that wrote the record itself, has
+ * to name it.
  */
 function createUnreferenced() {
-  const loose = new Map<string, { readonly where: string; readonly unaware: Set<string> }>();
+  const records = new Map<string, { readonly where: string; readonly excused: Set<string> }>();
 
   return {
-    /** Answers with the places of records that this one, or one before it, should have named. */
+    /** @returns the places of earlier records that this one should have named */
     add({ writer, after, hash }: Links, where: string): string[] {
       const unnamed: string[] = [];
-      for (const reference of after) loose.delete(referred(reference).hash);
-      for (const [other, { where: place, unaware }] of loose) {
-        if (!unaware.has(writer) && unaware.add(writer).size <= writersAtOnce) continue;
+      for (const reference of after) records.delete(parseReference(reference).hash);
+      for (const [other, { where: place, excused }] of records) {
+        if (!excused.has(writer) && excused.add(writer).size <= writersAtOnce) continue;
         unnamed.push(place);
-        loose.delete(other);
+        records.delete(other);
       }
-      loose.set(hash, { where, unaware: new Set([writer]) });
+      records.set(hash, { where, excused: new Set([writer]) });
       return unnamed;
     },
   };
-}
-
-/** `ended`: with a line end. Not by `readline`, which also ends lines at U+2028 and U+2029, as JSON does not. */
-async function* linesOf(path: string): AsyncGenerator<{ readonly line: string; readonly ended: boolean }> {
-  let rest = '';
-  for await (const chunk of createReadStream(path, { encoding: 'utf8', highWaterMark: 1_048_576 })) {
-    const lines = `${rest}${chunk}`.split('\n');
-    rest = (lines.pop() ?? '').slice(0, longestLine);
-    for (const line of lines) yield { line, ended: true };
-  }
-  if (rest !== '') yield { line: rest, ended: false };
 }

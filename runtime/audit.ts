@@ -5,25 +5,37 @@ import {
   fileOf,
   filesIn,
   type Links,
-  linksOf,
-  type Place,
+  type Position,
+  parseLinks,
+  parseReference,
   referenceTo,
-  referred,
   sealRecord,
   writersAtOnce,
 } from './audit-format.ts';
 import type { Log } from './log.ts';
 
-/** What happened, to be proven later. Ids only: whatever is recorded stays. */
-export type Audit = {
-  record(event: string, fields?: Readonly<Record<string, unknown>>): void;
+/** The events of a trail: the name of each, and its fields. */
+export type AuditEventMap = Readonly<Record<string, object>>;
+
+/** Records what happened, so that it can be proven later. Ids only: a record stays for years. */
+export type AuditTrail<Events extends AuditEventMap> = {
+  record<Name extends keyof Events & string>(event: Name, fields: Events[Name]): void;
   close(): Promise<void>;
 };
 
-/** For those who keep no records. */
-export const noAudit: Audit = { record() {}, async close() {} };
+/** A record as it stands in the trail. `part`: the part of the product that wrote it. */
+export type AuditRecord<Events extends AuditEventMap> = {
+  [Name in keyof Events & string]: {
+    readonly time: string;
+    readonly part: string;
+    readonly event: Name;
+  } & Events[Name];
+}[keyof Events & string];
 
-/** How much of the end is searched for records that none names yet: room for one record of each who may write at once. */
+/** Records nothing: an explicit choice, of tests and of tools that are no part of a gateway. */
+export const noAudit = { record() {}, async close() {} };
+
+/** How much of the end of a file is searched for records that no other names yet: one record of each writer fits into it. */
 const tailBytes = writersAtOnce * 1024;
 
 /** Milliseconds. */
@@ -32,32 +44,36 @@ const [syncMs, headMs] = [1000, 3_600_000];
 /**
  * Appends records to one file a month, `YYYY-MM.jsonl`, which any number of processes may share: each record is one write
  * to a file opened for appending. A record has the SHA-256 of itself, and names (`after`) the record that its writer wrote
- * before and every one at the end of the trail that none names yet: change, remove or put in one, and what follows no
- * longer fits (`audit-verify.ts`).
+ * before and every record at the end of the trail that no other names yet. A record that is changed, removed or inserted
+ * does not fit those that follow (`audit-verify.ts`).
  *
- * Writing that fails is logged, with what was to be recorded, and does not stop the gateway. A power cut may cost the last
- * second.
+ * A record that cannot be written goes to the log, and the gateway goes on. A power cut may cost the last second.
  */
-export function openAudit(options: { folder: string; part: string; log: Log; now?: () => number }): Audit {
+export function openAudit<Events extends AuditEventMap>(options: {
+  folder: string;
+  part: string;
+  log: Log;
+  now?: () => number;
+}): AuditTrail<Events> {
   const { folder, part, log, now = Date.now } = options;
   const writer = randomBytes(4).toString('hex');
   let file: { readonly name: string; readonly descriptor: number } | undefined;
-  let own: Place | undefined;
-  /** how far each file was read when `own` was written, which names what stood there */
+  let lastOwn: Position | undefined;
+  /** how far each file was read when `lastOwn` was written, which names the records up to there */
   let readTo: ReadonlyMap<string, number> = new Map();
   let dirty = false;
 
-  function open(name: string, there: readonly string[]): number {
-    // one that was taken away under our hands is begun anew: what it lacks is named, and so is seen
-    if (file?.name === name && there.includes(name)) return file.descriptor;
+  function open(name: string, existing: readonly string[]): number {
+    // a file that was taken away meanwhile is begun anew; `cvm audit verify` shows what it lacks
+    if (file?.name === name && existing.includes(name)) return file.descriptor;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const descriptor = openSync(join(folder, name), 'a+', 0o600);
-    putAway();
+    closeFile();
     file = { name, descriptor };
     return descriptor;
   }
 
-  function putAway(): void {
+  function closeFile(): void {
     if (file === undefined) return;
     const { descriptor } = file;
     file = undefined;
@@ -70,19 +86,19 @@ export function openAudit(options: { folder: string; part: string; log: Log; now
     }
   }
 
-  function append(event: string, fields: Readonly<Record<string, unknown>>): void {
+  function append(event: string, fields: object): void {
     const time = new Date(now()).toISOString();
-    // never back to an earlier file, whatever the clock says: a record there would not come after those that it names
-    const there = filesIn(folder);
-    const name = [...there, fileOf(time)].sort().at(-1) ?? '';
-    const descriptor = open(name, there);
-    const { loose, torn, ends } = endOf(folder, [...new Set([...there, name])], readTo);
-    const before = own === undefined ? loose : [own, ...loose];
-    const after = [...new Set(before.map((place) => referenceTo(place, name)))];
+    // never an earlier file, even when the clock was set back: a record there would not come after those that it names
+    const existing = filesIn(folder);
+    const name = [...existing, fileOf(time)].sort().at(-1) ?? '';
+    const descriptor = open(name, existing);
+    const { unreferenced, torn, ends } = endOf(folder, [...new Set([...existing, name])], readTo);
+    const before = lastOwn === undefined ? unreferenced : [lastOwn, ...unreferenced];
+    const after = [...new Set(before.map((position) => referenceTo(position, name)))];
     const { line, hash } = sealRecord({ time, writer, part, event, ...fields, after });
-    // what a crash left half written stays as it is, on a line of its own
+    // a record that a crash left half written stays as it is, on a line of its own
     appendAtomic(descriptor, `${torn ? '\n' : ''}${line}\n`);
-    own = { name, hash };
+    lastOwn = { name, hash };
     readTo = ends;
     dirty = true;
   }
@@ -93,31 +109,32 @@ export function openAudit(options: { folder: string; part: string; log: Log; now
     fdatasync(file.descriptor, (err) => err && log.error({ err }, 'the audit trail could not be written to disk'));
   }
 
-  /** A copy of this, kept elsewhere, shows later that nothing before it was cut off or written anew. */
-  function sayHead(): void {
-    if (own !== undefined) log.info({ part, head: own.hash }, 'head of the audit trail');
+  /** A copy of the head, kept elsewhere, shows later that nothing before it was cut off or written anew. */
+  function logHead(): void {
+    if (lastOwn !== undefined) log.info({ part, head: lastOwn.hash }, 'head of the audit trail');
   }
 
-  const timers = [setInterval(sync, syncMs), setInterval(sayHead, headMs)];
+  const timers = [setInterval(sync, syncMs), setInterval(logHead, headMs)];
   for (const timer of timers) timer.unref();
 
   return {
-    record(event, fields = {}) {
+    record(event, fields) {
       try {
         append(event, fields);
       } catch (err) {
-        log.error({ ...fields, event, err }, 'the audit trail could not be written');
+        const lost: Record<string, unknown> = { ...fields, event, err };
+        log.error(lost, 'the audit trail could not be written');
       }
     },
     async close() {
       for (const timer of timers) clearInterval(timer);
-      putAway();
-      sayHead();
+      closeFile();
+      logHead();
     },
   };
 }
 
-/** One write, or an error: a rest that was written later could stand behind the record of somebody else. */
+/** One write, or an error: the rest, written later, could stand behind the record of another process. */
 function appendAtomic(descriptor: number, text: string): void {
   const bytes = Buffer.from(text);
   const written = writeSync(descriptor, bytes);
@@ -125,11 +142,12 @@ function appendAtomic(descriptor: number, text: string): void {
 }
 
 /**
- * The records at the end of the trail that none names yet, whether something unfinished stands in its last file, and how
- * far that is. The file before is read as well: who began to write at the end of a month may have written to it last.
+ * The records at the end of the trail that no other names yet, whether the last file ends in an unfinished line, and how far
+ * each file was read. The file before the last is read as well: a process that began to write at the end of a month may have
+ * written to it last.
  */
 function endOf(folder: string, names: readonly string[], readTo: ReadonlyMap<string, number>) {
-  const found: (Place & Links)[] = [];
+  const found: (Position & Links)[] = [];
   const ends = new Map<string, number>();
   let torn = false;
   for (const name of names.slice(-2)) {
@@ -137,15 +155,15 @@ function endOf(folder: string, names: readonly string[], readTo: ReadonlyMap<str
     ends.set(name, end);
     torn = text !== '' && !text.endsWith('\n');
     for (const line of text.split('\n')) {
-      const links = linksOf(line);
+      const links = parseLinks(line);
       if (links !== undefined) found.push({ name, ...links });
     }
   }
-  const named = new Set(found.flatMap(({ after }) => after.map((reference) => referred(reference).hash)));
-  return { loose: found.filter(({ hash }) => !named.has(hash)), torn, ends };
+  const named = new Set(found.flatMap(({ after }) => after.map((reference) => parseReference(reference).hash)));
+  return { unreferenced: found.filter(({ hash }) => !named.has(hash)), torn, ends };
 }
 
-/** What stands in a file from a place on, but no more than its tail; and where its last line ends. */
+/** The text of a file from an offset on, but no more than its tail; and the offset at which its last line ends. */
 function readFrom(path: string, from: number): { text: string; end: number } {
   const descriptor = openSync(path, 'r');
   try {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { SweepLease } from '../registry/sweep-lease.ts';
-import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import type { Finding, SweepSummary } from './sweep.ts';
 
 /** Long enough for a slow call, short enough that a sweeper that died is soon followed by another. Milliseconds. */
@@ -43,11 +43,11 @@ export function startSweeper(options: {
   once: SweepOnce;
   intervalMs: number;
   log: Log;
-  audit?: Audit;
+  audit: Audit;
   now(): number;
   random?: () => number;
 }) {
-  const { lease, once, intervalMs, log, audit = noAudit, now, random = Math.random } = options;
+  const { lease, once, intervalMs, log, audit, now, random = Math.random } = options;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> = Promise.resolve();

@@ -3,8 +3,8 @@ import { problems } from '../protocol/problems.ts';
 import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
-import { type Audit, noAudit } from '../runtime/audit.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import { acknowledge, type ProvisionContext, type Provisioned, provision, refuse } from './provision.ts';
 
 /** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
@@ -22,10 +22,10 @@ export function startWorker(options: {
   concurrency: number;
   context: ProvisionContext;
   log: Log;
-  audit?: Audit;
+  audit: Audit;
   maxBackoffMs?: number;
 }): RequestWorker {
-  const { context, log, audit = noAudit, ...queue } = options;
+  const { context, log, audit, ...queue } = options;
   return startRequestWorker({
     ...queue,
     log,

@@ -3,6 +3,7 @@ import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -24,6 +25,7 @@ await startBroker({
   port: settings.mqttPort,
   listen: settings.listen,
   tls,
+  audit: noAudit,
   log,
   requests: {
     ...requests,

@@ -4,6 +4,7 @@ import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createReplyStore } from '../../queue/redis-replies.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
@@ -29,6 +30,7 @@ const maxBackoffMs = process.env.CHAOS_MAX_BACKOFF_MS;
 startWorker({
   redis,
   concurrency: Number(process.env.CHAOS_CONCURRENCY ?? 1),
+  audit: noAudit,
   log,
   ...(maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) }),
   context: {

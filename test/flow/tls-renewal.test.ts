@@ -34,6 +34,7 @@ describe('the server certificate', () => {
       tls,
       requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
+      audit: noAudit,
       log,
     });
   });

@@ -8,6 +8,7 @@ import type { Answer } from '../../protocol/answer.ts';
 import { problems } from '../../protocol/problems.ts';
 import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -70,6 +71,7 @@ const broker = await startBroker({
   port: 0,
   listen: '127.0.0.1',
   tls,
+  audit: noAudit,
   log: createLog('silent'),
   requests,
   replies: {

@@ -56,7 +56,7 @@ describe('on a full disk, the audit trail', () => {
 
   it('ends without keeping anybody from ending', async () => {
     const audit = open();
-    audit.record('vended');
+    audit.record('vended', {});
     vi.mocked(fs.fdatasyncSync).mockImplementationOnce(full);
     await audit.close();
     expect(said.join()).toContain('ENOSPC');

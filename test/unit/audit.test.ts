@@ -84,12 +84,12 @@ describe('the audit trail', () => {
 
   it('shows that a record was removed which was written while another writer was about to write', async () => {
     const [broker, cvm] = ['broker', 'cvm'].map((part) => openAudit({ folder, part, log, now: march }));
-    broker?.record('first');
+    broker?.record('first', {});
     // between what the broker reads and what it writes: while it puts its record together
     broker?.record('meanwhile', {
       serial: { toJSON: () => cvm?.record('blocked', { serial: 'SN-1' }) },
     });
-    for (let index = 0; index < 3; index++) broker?.record('later');
+    for (let index = 0; index < 3; index++) broker?.record('later', {});
     const told = lines();
     expect(told[1]).toContain('blocked');
     expect(await verifyAudit(folder)).toMatchObject({ records: 6, faults: [] });
@@ -100,7 +100,7 @@ describe('the audit trail', () => {
 
   it('is whole also when its end was read while somebody wrote there', async () => {
     const broker = openAudit({ folder, part: 'broker', log, now: march });
-    broker.record('first');
+    broker.record('first', {});
     const { head = '' } = await verifyAudit(folder);
     const { line } = sealRecord({
       time: '2026-03-01T00:00:00.000Z',
@@ -110,7 +110,7 @@ describe('the audit trail', () => {
     });
     appendFileSync(file(), line.slice(0, 100));
     broker.record('meanwhile', { serial: { toJSON: () => appendFileSync(file(), `${line.slice(100)}\n`) } });
-    for (let index = 0; index < 2; index++) broker.record('later');
+    for (let index = 0; index < 2; index++) broker.record('later', {});
     await broker.close();
     expect(await verifyAudit(folder)).toMatchObject({ records: 5, faults: [] });
   });
@@ -167,7 +167,7 @@ describe('the audit trail', () => {
       const audit = openAudit({ folder, part: 'broker', log: createLog('info', { write: (line) => said.push(line) }) });
       vi.advanceTimersByTime(3_600_000);
       expect(said).toEqual([]);
-      audit.record('vended');
+      audit.record('vended', {});
       const { head } = await verifyAudit(folder);
       vi.advanceTimersByTime(7_200_000);
       await audit.close();
@@ -214,9 +214,9 @@ describe('the audit trail', () => {
 
   it('shows that its file was taken away while it was written, and goes on', async () => {
     const audit = openAudit({ folder, part: 'worker', log, now: march });
-    for (const what of ['first', 'second']) audit.record(what);
+    for (const what of ['first', 'second']) audit.record(what, {});
     rmSync(file());
-    for (const what of ['third', 'fourth']) audit.record(what);
+    for (const what of ['third', 'fourth']) audit.record(what, {});
     await audit.close();
     const { records, faults } = await verifyAudit(folder);
     expect(records).toBe(2);
@@ -226,9 +226,9 @@ describe('the audit trail', () => {
   it('never goes back to an earlier file, when the clock does', async () => {
     let time = Date.UTC(2026, 3, 1);
     const [first, second] = ['broker', 'worker'].map((part) => openAudit({ folder, part, log, now: () => time }));
-    first?.record('vended');
+    first?.record('vended', {});
     time = Date.UTC(2026, 2, 31, 23, 59, 59);
-    for (const audit of [first, second, first]) audit?.record('vended');
+    for (const audit of [first, second, first]) audit?.record('vended', {});
     for (const audit of [first, second]) await audit?.close();
     expect(readdirSync(folder)).toEqual(['2026-04.jsonl']);
     expect(await verifyAudit(folder)).toMatchObject({ records: 4, faults: [] });
@@ -237,16 +237,16 @@ describe('the audit trail', () => {
   it('goes on beyond the end of a month in which another writer wrote last', async () => {
     let time = march();
     const [broker, cvm] = ['broker', 'cvm'].map((part) => openAudit({ folder, part, log, now: () => time }));
-    cvm?.record('first');
+    cvm?.record('first', {});
     cvm?.record('blocked', {
       serial: {
         toJSON() {
           time = Date.UTC(2026, 3, 1);
-          broker?.record('meanwhile');
+          broker?.record('meanwhile', {});
         },
       },
     });
-    for (let index = 0; index < 3; index++) broker?.record('later');
+    for (let index = 0; index < 3; index++) broker?.record('later', {});
     for (const audit of [broker, cvm]) await audit?.close();
     expect(lines().at(-1)).toContain('blocked');
     expect(await verifyAudit(folder)).toMatchObject({ records: 6, faults: [] });
@@ -255,6 +255,6 @@ describe('the audit trail', () => {
   it('does not stop who cannot write it', () => {
     writeFileSync(join(folder, 'file'), '');
     const audit = openAudit({ folder: join(folder, 'file', 'below'), part: 'x', log });
-    expect(() => audit.record('vended')).not.toThrow();
+    expect(() => audit.record('vended', {})).not.toThrow();
   });
 });

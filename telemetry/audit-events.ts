@@ -1,0 +1,55 @@
+import type { ErrorCode } from '../protocol/problems.ts';
+import type { AuditRecord, AuditTrail } from '../runtime/audit.ts';
+
+type Device = { readonly serial: string };
+type Vended = Device & { readonly requestId: string; readonly certificateId: string };
+
+/** Refused by the broker at once. `serial`: only when the device named one that is a serial. */
+type RefusedAtOnce = {
+  readonly serial?: string;
+  readonly remoteAddress: string | undefined;
+  readonly errorCode: ErrorCode;
+};
+type RefusedByWorker = Device & { readonly requestId: string; readonly errorCode: ErrorCode };
+
+/**
+ * Every event that the product records in its audit trail, with its fields. Names and fields stand on disk for years: add to
+ * them, and rename none. Ids only: no token, no key, no payload.
+ */
+export type AuditEvents = {
+  /** a person did it, with `cvm devices` */
+  enrolled: Device;
+  reissued: Device;
+  blocked: Device;
+  unblocked: Device;
+  removed: Device;
+  'gateway-forgotten': { readonly gateway: string };
+  /** the device got its certificate; `repeated`: it asked again and got the same one */
+  vended: Vended;
+  repeated: Vended;
+  /** the device has acknowledged that it stored the certificate */
+  delivered: Device & { readonly certificateId: string };
+  refused: RefusedAtOnce | RefusedByWorker;
+  /** refusals of the broker beyond those that are recorded one by one */
+  'refused-flood': { readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>; readonly ofLastSeconds: number };
+  /** a whole sweep, and each thing that it changed */
+  swept: {
+    readonly dryRun: boolean;
+    readonly devices: number;
+    readonly certificates: number;
+    readonly findings: Readonly<Partial<Record<string, number>>>;
+    readonly ms: number;
+  };
+  'swept-up': {
+    readonly kind: string;
+    readonly action: 'withdrawn' | 'deactivated' | 'removed' | 'released';
+    readonly serial?: string;
+    readonly certificateId?: string;
+  };
+};
+
+/** The product's audit trail. */
+export type Audit = AuditTrail<AuditEvents>;
+
+/** A record as `readAudit` gives it back. */
+export type ProductRecord = AuditRecord<AuditEvents>;
