@@ -13,8 +13,7 @@ import {
   sweepCallsPerSecond,
   type Table,
 } from '../app/app.ts';
-import { enrolment } from '../operator/enrolment.ts';
-import { makeToken } from '../protocol/token.ts';
+import { connectOperator } from '../app/operator.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { auditCommand } from './audit.ts';
 import { awsCommand } from './aws.ts';
@@ -49,6 +48,8 @@ const audit = (): Audit => {
   return trail;
 };
 
+const operator = () => connectOperator(forOneCommand());
+
 const program = new Command('cvm')
   .description(
     'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
@@ -65,17 +66,7 @@ program
   .command('worker')
   .description('takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)')
   .action(() => serve((app) => runWorker(app, needRedis(app.settings))));
-program.addCommand(
-  devicesCommand({
-    registry: async () => table().registry,
-    gateways: () => table().gateways.known(Date.now()),
-    announce: (serials) => table().changes.announce(serials),
-    audit,
-    issuer: async () => connectIssuer(forOneCommand(), 'operator'),
-    write: print,
-    now: Date.now,
-  }),
-);
+program.addCommand(devicesCommand({ operator, write: print }));
 program.addCommand(
   sweepCommand(
     {
@@ -89,7 +80,7 @@ program.addCommand(
     sweepCallsPerSecond,
   ),
 );
-program.addCommand(simCommand({ settings: () => forOneCommand().settings, enrol, caPem: siteCa, write: print }));
+program.addCommand(simCommand({ settings: () => forOneCommand().settings, operator, caPem: siteCa, write: print }));
 program.addCommand(
   tlsCommand({
     settings: () => forOneCommand().settings,
@@ -103,20 +94,6 @@ program.addCommand(auditCommand({ settings: () => forOneCommand().settings, writ
 program.addCommand(awsCommand());
 program.addCommand(awsLocalCommand());
 program.addCommand(healthCommand());
-
-/** Fresh devices for the simulator, a bounded number at a time. */
-async function enrol(serials: readonly string[]): Promise<{ serial: string; token: string }[]> {
-  const { registry, gateways, changes } = table();
-  const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
-  const devices = serials.map((serial) => ({ serial, token: makeToken() }));
-  for (let start = 0; start < devices.length; start += 50) {
-    const batch = devices.slice(start, start + 50);
-    await Promise.all(batch.map(({ serial, token }) => registry.enrol(enrolment(serial, token, {}, known))));
-    for (const { serial } of batch) audit().record('enrolled', { serial });
-  }
-  await changes.announce(serials);
-  return devices;
-}
 
 async function siteCa(): Promise<string> {
   const { dataDir } = forOneCommand().settings;

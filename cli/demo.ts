@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
-import { type App, connectTable, keepAudit, type Table } from '../app/app.ts';
-import { enrolment } from '../operator/enrolment.ts';
+import type { App } from '../app/app.ts';
+import { connectOperator } from '../app/operator.ts';
+import type { OperatorDeps } from '../operator/deps.ts';
+import { enrol } from '../operator/enrol.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
-import { makeToken } from '../protocol/token.ts';
 import { applyStateOf } from '../registry/apply-state.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
@@ -35,8 +36,8 @@ const patienceMs = 60_000;
 /** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const table = connectTable(demo.app, 'operator');
-  const { registry } = table;
+  const operator = connectOperator(demo.app);
+  const { registry } = operator;
   const earlier = await countDevices(registry);
   say(
     earlier.all === 0
@@ -44,7 +45,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
       : `\nFound again from earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
   );
 
-  const device = await enrol(demo, table);
+  const device = await enrolDemoDevice(demo, operator);
   say(`  1 enrol     The fleet owner enrols serial ${device.serial}.`);
   say('              Its one-time token is made and shown once; the table keeps only the SHA-256.');
   const credentials = await ask(demo, device);
@@ -53,7 +54,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const row = await registry.find(device.serial);
   say(`\nThe table says: ${device.serial} applyState ${row && applyStateOf(row.state)}, certId ${row?.certificateId}.`);
   if (once) return;
-  const second = await enrol(demo, table);
+  const second = await enrolDemoDevice(demo, operator);
   say(await invitation(demo, second));
 }
 
@@ -66,16 +67,12 @@ async function countDevices(registry: Registry) {
   return count;
 }
 
-async function enrol({ app }: Demo, { registry, gateways, changes }: Table) {
-  const [serial, token] = [`demo-${randomBytes(3).toString('hex')}`, makeToken()];
-  const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
-  if (!(await registry.enrol(enrolment(serial, token, {}, known))))
-    throw new Error(`serial ${serial} is enrolled already`);
-  await changes.announce([serial]);
-  const trail = keepAudit(app, 'cvm');
-  trail.record('enrolled', { serial });
+async function enrolDemoDevice({ app }: Demo, operator: OperatorDeps) {
+  const serial = `demo-${randomBytes(3).toString('hex')}`;
+  const [device] = (await enrol([{ serial }], operator)).outcomes;
+  if (device?.outcome !== 'enrolled') throw new Error(`serial ${serial} is enrolled already`);
   app.log.info({ serial }, 'enrolled');
-  return { serial, token };
+  return device;
 }
 
 async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string; token: string }): Promise<Accepted> {

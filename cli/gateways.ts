@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { forgetGateway } from '../operator/gateways.ts';
 import type { Gateways } from '../registry/gateways.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
@@ -26,9 +27,8 @@ export function addGatewayCommands(tls: Command, { gateways, audit, write, now }
     .description('enrol no more devices for that key: it was stolen, or its gateway is gone')
     .option('--json', 'as JSON')
     .action(async (id: string, { json }: { json?: boolean }) => {
-      if (!(await gateways().forget(id, now())))
-        throw new Error(`no gateway ${id} is known; cvm tls gateways lists them`);
-      audit().record('gateway-forgotten', { gateway: id });
+      const { outcome } = await forgetGateway(id, { gateways: gateways(), audit: audit(), now });
+      if (outcome === 'unknown') throw new Error(`no gateway ${id} is known; cvm tls gateways lists them`);
       write(json ? JSON.stringify({ forgotten: id }) : `${id}  forgotten`);
       console.error(
         'A gateway that still runs with this key introduces itself again within the hour, and is back: stop it, or give it a new key, and then forget this one. Devices that have not been served yet: cvm devices reissue.',

@@ -6,11 +6,12 @@ import { parse } from 'csv-parse/sync';
 import type { Credential, Flow } from '../gateway-sim/device.ts';
 import { summary } from '../gateway-sim/report.ts';
 import { simulate } from '../gateway-sim/simulate.ts';
+import { type EnrolDeps, enrol } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
 
 export type SimContext = {
   settings(): Settings;
-  enrol(serials: readonly string[]): Promise<Credential[]>;
+  operator(): EnrolDeps;
   caPem(): Promise<string>;
   write(line: string): void;
 };
@@ -67,7 +68,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   const caPem = options.ca === undefined ? await context.caPem() : await readFile(options.ca, 'utf8');
   const devices =
     options.credentials === undefined
-      ? await context.enrol(freshSerials(options))
+      ? await enrolFresh(freshSerials(options), context.operator())
       : await readCredentials(options.credentials);
   const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
   const progress = progressBar(devices.length);
@@ -87,6 +88,16 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
 function freshSerials({ prefix, devices }: Options): string[] {
   const run = randomBytes(3).toString('hex');
   return Array.from({ length: devices }, (_, index) => `${prefix}-${run}-${index + 1}`);
+}
+
+async function enrolFresh(serials: readonly string[], deps: EnrolDeps): Promise<Credential[]> {
+  const requests = serials.map((serial) => ({ serial }));
+  const { outcomes } = await enrol(requests, deps);
+  return outcomes.map((outcome) => {
+    if (outcome.outcome === 'enrolled') return { serial: outcome.serial, token: outcome.token };
+    const reason = outcome.outcome === 'exists' ? 'it is enrolled already' : outcome.reason;
+    throw new Error(`${JSON.stringify(outcome.serial)} cannot be enrolled: ${reason}`);
+  });
 }
 
 async function readCredentials(file: string): Promise<Credential[]> {

@@ -1,62 +1,79 @@
-import type { Issuer } from '../issuer/issuer.ts';
-import { deletePending, finishRemoval } from '../issuer/withdrawal.ts';
-import type { Device, NewToken, Registry, Removal } from '../registry/registry.ts';
+import { finishRemoval } from '../issuer/withdrawal.ts';
+import type { Device, Removal } from '../registry/registry.ts';
+import { announce } from './announce.ts';
+import type { OperatorDeps } from './deps.ts';
+import { findIdle, type Refusal } from './device.ts';
+import { type FollowUp, followUp } from './follow-up.ts';
+
+/*
+ * Each of these begins with one conditional write to the table, which is the decision: from then on no attempt under way
+ * can write any more. What follows in AWS IoT Core may be repeated, and the sweep finishes a block or a removal that was
+ * interrupted.
+ */
+
+export type DecisionDeps = Pick<OperatorDeps, 'registry' | 'issuer' | 'audit' | 'now'>;
+
+export type BlockOutcome = ({ readonly outcome: 'blocked' } & FollowUp) | Refusal;
+
+/** Refuses the device every certificate, and makes the certificates that it has INACTIVE. Safe to repeat. */
+export async function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome> {
+  const found = await findIdle(serial, deps);
+  if (found.outcome !== 'found') return found;
+  const { device } = found;
+  if (device.state !== 'blocked' && !(await deps.registry.block(device))) return { outcome: 'changed' };
+  deps.audit.record('blocked', { serial });
+  const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
+  return { outcome: 'blocked', ...(await followUp(steps)) };
+}
+
+export type UnblockOutcome = ({ readonly outcome: 'unblocked' } & FollowUp) | Refusal;
+
+/** Undoes a block. Safe to repeat. */
+export async function unblock(serial: string, deps: DecisionDeps): Promise<UnblockOutcome> {
+  const found = await findIdle(serial, deps);
+  if (found.outcome !== 'found') return found;
+  const { device } = found;
+  if (device.removal !== undefined) return { outcome: 'being-removed' };
+  if (device.state === 'blocked' && !(await deps.registry.unblock(device))) return { outcome: 'changed' };
+  deps.audit.record('unblocked', { serial });
+  const live = liveCertificateOf(device);
+  const steps = live === undefined ? [] : [() => deps.issuer.activate(live)];
+  return { outcome: 'unblocked', ...(await followUp(steps)) };
+}
+
+export type RemoveOutcome =
+  /** `row` stays until a sweep has looked for a certificate whose create call got no answer */
+  ({ readonly outcome: 'removed'; readonly row: 'gone' | 'stays' } & FollowUp) | Refusal;
+
+/** Deletes the certificates of a device, its thing (unless it is to be kept), and its row. Safe to repeat. */
+export async function remove(
+  serial: string,
+  removal: Removal,
+  deps: DecisionDeps & Pick<OperatorDeps, 'announce'>,
+): Promise<RemoveOutcome> {
+  const found = await findIdle(serial, deps);
+  if (found.outcome !== 'found') return found;
+  const { device } = found;
+  if (device.removal === undefined && !(await deps.registry.retire(device, removal))) return { outcome: 'changed' };
+  deps.audit.record('removed', { serial });
+  let row: 'gone' | 'stays' = 'stays';
+  const rest = await followUp([
+    async () => {
+      const retired = await deps.registry.find(serial);
+      if (retired?.removal === undefined || (await finishRemoval(retired, deps)) === 'done') row = 'gone';
+    },
+  ]);
+  return { outcome: 'removed', row, ...(await announce([serial], deps)), ...rest };
+}
+
+function certificatesOf({ certificateId, previousCertificateId }: Device): string[] {
+  return [certificateId, previousCertificateId].filter((id) => id !== undefined);
+}
 
 /**
- * What an operator does to one device. Each begins with one conditional write that decides, and from which on no attempt
- * under way can write any more; what follows may be repeated, and is finished by the sweeper when it is interrupted.
- * `changed`: the row is not as it was read; nothing was done.
+ * The certificate that a device works with. One that never went live is activated by the attempt that attaches it; while
+ * a device is being reissued, its previous one still works.
  */
-type DecisionDeps = {
-  readonly registry: Registry;
-  issuer(): Promise<Issuer>;
-  /** called as soon as it is decided, whatever becomes of the rest: what is decided is to be on record */
-  decided?(): void;
-};
-
-/** A new token. The certificate in use works until the new one goes live; a half-done one goes now. */
-export async function reissue(
-  device: Device,
-  token: NewToken,
-  { registry, issuer, decided }: DecisionDeps,
-): Promise<'done' | 'changed'> {
-  if (!(await registry.reissue(device, token))) return 'changed';
-  decided?.();
-  const row = await registry.find(device.serial);
-  if (row?.pendingDeletion !== undefined) await deletePending(row, { registry, issuer: await issuer() });
-  return 'done';
-}
-
-/** The table first: from then on no attempt can finish. Then the certificates, also when the table said so already. */
-export async function block(device: Device, { registry, issuer, decided }: DecisionDeps): Promise<'done' | 'changed'> {
-  if (device.state !== 'blocked' && !(await registry.block(device))) return 'changed';
-  decided?.();
-  for (const id of [device.certificateId, device.previousCertificateId])
-    if (id !== undefined) await (await issuer()).deactivate(id);
-  return 'done';
-}
-
-export async function unblock(
-  device: Device,
-  { registry, issuer, decided }: DecisionDeps,
-): Promise<'done' | 'changed'> {
-  if (device.state === 'blocked' && !(await registry.unblock(device))) return 'changed';
-  decided?.();
-  // one that never went live is activated by the cycle, when it is attached; one that is being replaced still works
-  const live = device.issuedAt === undefined ? device.previousCertificateId : device.certificateId;
-  if (live !== undefined) await (await issuer()).activate(live);
-  return 'done';
-}
-
-/** `waits`: everything is gone but the row, which stays until a sweep has looked for what a lost answer may have left. */
-export async function remove(
-  device: Device,
-  removal: Removal,
-  { registry, issuer, decided }: DecisionDeps,
-): Promise<'done' | 'changed' | 'waits'> {
-  if (device.removal === undefined && !(await registry.retire(device, removal))) return 'changed';
-  decided?.();
-  const row = await registry.find(device.serial);
-  if (row?.removal === undefined) return 'done';
-  return finishRemoval(row, { registry, issuer: await issuer() });
+function liveCertificateOf({ issuedAt, certificateId, previousCertificateId }: Device): string | undefined {
+  return issuedAt === undefined ? previousCertificateId : certificateId;
 }

@@ -9,10 +9,12 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
-import { hashToken, makeToken } from '../../protocol/token.ts';
+import { enrol } from '../../operator/enrol.ts';
+import { makeToken } from '../../protocol/token.ts';
 import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { ensureTable } from '../../registry/setup.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 
@@ -192,17 +194,23 @@ export async function startSite(options: {
     broker,
     workers,
     async enrol(serials: readonly string[]): Promise<Credential[]> {
-      const devices = serials.map((serial) => ({ serial, token: makeToken() }));
-      for (let start = 0; start < devices.length; start += 25)
-        await Promise.all(
-          devices
-            .slice(start, start + 25)
-            .map(({ serial, token }) =>
-              registry.enrol({ serial, tokenHash: hashToken(token), enrolledAt: Date.now() }),
-            ),
-        );
-      await changes.announce(serials);
-      return devices;
+      const { outcomes } = await enrol(
+        serials.map((serial) => ({ serial })),
+        // no keys are sealed: these devices do not use TLS-PSK
+        {
+          registry,
+          gateways: async () => [],
+          announce: (announced) => changes.announce(announced),
+          audit: noAudit,
+          now: Date.now,
+          makeToken,
+        },
+        { concurrency: 25 },
+      );
+      return outcomes.map((device) => {
+        if (device.outcome !== 'enrolled') throw new Error(`${device.serial} was not enrolled: ${device.outcome}`);
+        return { serial: device.serial, token: device.token };
+      });
     },
     /** Faults are kept in memory, so a stand-in that was started again has none. */
     async dial(rules: readonly object[]): Promise<void> {

@@ -189,16 +189,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
   /** `cvm devices …`; answers with what it printed. */
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
-    const { registry, issuer, audit, announce } = gateway;
-    const command = devicesCommand({
-      registry: async () => registry,
-      gateways: gateway.gatewayKeys,
-      announce,
-      audit: () => audit,
-      issuer: async () => issuer,
-      write: (line) => lines.push(line),
-      now: Date.now,
-    });
+    const command = devicesCommand({ operator: () => gateway.operator, write: (line) => lines.push(line) });
     await command.parseAsync(argv, { from: 'user' });
     return lines;
   }

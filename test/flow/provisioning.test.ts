@@ -179,7 +179,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
   });
 
   it('is refused when its token has expired', async () => {
-    const { serial, token } = await gateway.enrol('expired', { tokenExpiresAt: Date.now() - 1 });
+    const { serial, token } = await gateway.enrol('expired', { tokenLifetimeMs: -1 });
     expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({
       statusCode: 401,
       errorCode: 'TokenExpired',

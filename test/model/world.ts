@@ -1,11 +1,14 @@
 import type { Issuer } from '../../issuer/issuer.ts';
-import { block, reissue, remove, unblock } from '../../operator/decisions.ts';
+import { block, remove, unblock } from '../../operator/decisions.ts';
+import type { OperatorDeps } from '../../operator/deps.ts';
+import { reissue } from '../../operator/reissue.ts';
 import type { Answer } from '../../protocol/answer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Device, Registry } from '../../registry/registry.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import type { Sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { type Finding, type SweepOptions, sweep } from '../../worker/sweep.ts';
@@ -123,13 +126,24 @@ async function work(job: Job, process: string, shared: Shared): Promise<unknown>
   const context = contextOf(shared, process);
   if ('ask' in job) return provision(askOf(job.ask, job.flow, job.token), context);
   if ('sweep' in job) return sweep(sweepOf(shared, context));
-  const parts = { registry: context.registry, issuer: async () => context.issuer };
-  const device = await context.registry.find(serial);
-  if (device === undefined) return 'not there';
-  if (job.operator === 'block') return block(device, parts);
-  if (job.operator === 'unblock') return unblock(device, parts);
-  if (job.operator === 'remove') return remove(device, 'with-thing', parts);
-  return reissue(device, { tokenHash: hashToken(secondToken) }, parts);
+  const deps = operatorOf(context);
+  if (job.operator === 'block') return block(serial, deps);
+  if (job.operator === 'unblock') return unblock(serial, deps);
+  if (job.operator === 'remove') return remove(serial, 'with-thing', deps);
+  return reissue(serial, { onToken: () => {} }, deps);
+}
+
+/** By this operator's clock every lease is over: it decides also while a worker is at the device. */
+function operatorOf({ registry, issuer }: ProvisionContext): OperatorDeps {
+  return {
+    registry,
+    issuer,
+    gateways: async () => [],
+    announce: async () => {},
+    audit: noAudit,
+    now: () => Number.POSITIVE_INFINITY,
+    makeToken: () => secondToken,
+  };
 }
 
 function sweepOf(shared: Shared, { registry, issuer }: Pick<ProvisionContext, 'registry' | 'issuer'>): SweepOptions {

@@ -12,7 +12,9 @@ import { openRoster } from '../../broker/roster.ts';
 import { createAwsIssuer } from '../../issuer/aws-iot.ts';
 import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
-import { enrolment, newToken } from '../../operator/enrolment.ts';
+import type { OperatorDeps } from '../../operator/deps.ts';
+import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
+import { reissue } from '../../operator/reissue.ts';
 import { makeToken } from '../../protocol/token.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
@@ -23,9 +25,8 @@ import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
 import { createDynamoChanges } from '../../registry/changes.ts';
 import { createDynamoRegistry } from '../../registry/dynamodb.ts';
 import { createDynamoGateways } from '../../registry/gateways.ts';
-import type { Enrolment } from '../../registry/registry.ts';
 import { ensureTable } from '../../registry/setup.ts';
-import { openAudit } from '../../runtime/audit.ts';
+import { noAudit, openAudit } from '../../runtime/audit.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -140,6 +141,16 @@ export async function startGateway(
       caFile: tls.caFile ?? '',
     };
   };
+  /** what `cvm devices` works with */
+  const operator: OperatorDeps = {
+    registry,
+    issuer,
+    gateways: () => gateways.known(Date.now()),
+    announce: (serials) => changes.announce(serials),
+    audit,
+    now: Date.now,
+    makeToken,
+  };
   const worker = startOneWorker();
   const broker = await startOneBroker();
 
@@ -154,6 +165,7 @@ export async function startGateway(
     registry,
     gateways,
     issuer,
+    operator,
     /** the same with the rights of the worker */
     asWorker,
     broker,
@@ -161,16 +173,16 @@ export async function startGateway(
     startOneBroker,
     startOneWorker,
     logText: () => logLines.join(''),
-    /** To whom the keys of new tokens are sealed. */
-    gatewayKeys: () => gateways.known(Date.now()),
-    /** Tells the brokers of what became of these devices in the table. */
-    announce: (serials: readonly string[]) => changes.announce(serials),
-    /** Enrols a device with a fresh token. */
-    async enrol(serial: string, extra: Partial<Enrolment> = {}) {
-      const token = makeToken();
-      const known = { now: Date.now(), gateways: await gateways.known(Date.now()) };
-      await registry.enrol({ ...enrolment(serial, token, {}, known), ...extra });
-      return { serial, token };
+    /** The gateways to which the keys of new tokens are sealed. */
+    gatewayKeys: operator.gateways,
+    /** Tells the brokers that these devices changed in the table. */
+    announce: operator.announce,
+    /** Enrols a device with a fresh token. The brokers are not told, and the audit trail has no record of it. */
+    async enrol(serial: string, settings: EnrolSettings = {}) {
+      const quiet = { ...operator, announce: async () => {}, audit: noAudit };
+      const [device] = (await enrol([{ ...settings, serial }], quiet)).outcomes;
+      if (device?.outcome !== 'enrolled') throw new Error(`${serial} was not enrolled: ${device?.outcome}`);
+      return { serial, token: device.token };
     },
     /** Enrols a device as `cvm devices add` does, and waits until the broker knows it. */
     async enrolOnRoster(serial: string) {
@@ -182,11 +194,9 @@ export async function startGateway(
     },
     /** A new token for a device, as `cvm devices reissue` makes it. */
     async reissueOnRoster(serial: string) {
-      const [device, token] = [await registry.find(serial), makeToken()];
-      if (device === undefined) throw new Error(`${serial} is not enrolled`);
-      await registry.reissue(device, newToken(serial, token, await gateways.known(Date.now())));
-      await changes.announce([serial]);
-      return token;
+      const result = await reissue(serial, { onToken: () => {} }, { ...operator, audit: noAudit });
+      if (result.outcome !== 'reissued') throw new Error(`${serial} was not reissued: ${result.outcome}`);
+      return result.token;
     },
     async removeAndAnnounce(serial: string) {
       const device = await registry.find(serial);

@@ -1,0 +1,17 @@
+import type { OperatorDeps } from '../operator/deps.ts';
+import { makeToken } from '../protocol/token.ts';
+import { type App, connectIssuer, connectTable, keepAudit } from './app.ts';
+
+/** What an operator's commands work with: the table and AWS IoT Core with the rights of an operator, and no Redis. */
+export function connectOperator(app: App): OperatorDeps {
+  const { registry, gateways, changes } = connectTable(app, 'operator');
+  return {
+    registry,
+    issuer: connectIssuer(app, 'operator'),
+    gateways: () => gateways.known(Date.now()),
+    announce: (serials) => changes.announce(serials),
+    audit: keepAudit(app, 'cvm'),
+    now: Date.now,
+    makeToken,
+  };
+}

@@ -1,0 +1,48 @@
+import { Command } from 'commander';
+import { block, unblock } from '../../operator/decisions.ts';
+import type { DevicesContext } from './context.ts';
+import { failRefused, failUnfinished } from './print.ts';
+
+export function blockCommand(context: DevicesContext): Command {
+  return new Command('block')
+    .argument('<serial...>')
+    .description('no certificate for the device, and its certificate INACTIVE at once; safe to repeat')
+    .action((serials: string[]) => blockEach(context, serials));
+}
+
+export function unblockCommand(context: DevicesContext): Command {
+  return new Command('unblock')
+    .argument('<serial...>')
+    .description('undo a block; safe to repeat')
+    .action((serials: string[]) => unblockEach(context, serials));
+}
+
+async function blockEach({ operator, write }: DevicesContext, serials: readonly string[]): Promise<void> {
+  const deps = operator();
+  for (const serial of serials) {
+    const result = await block(serial, deps);
+    if (result.outcome !== 'blocked') failRefused(serial, result);
+    else if (result.unfinished === undefined) write(`${serial} blocked`);
+    else
+      failUnfinished({
+        stands: `${serial} is blocked, but its certificate may still be ACTIVE`,
+        reason: result.unfinished,
+        cure: 'Run the command again',
+      });
+  }
+}
+
+async function unblockEach({ operator, write }: DevicesContext, serials: readonly string[]): Promise<void> {
+  const deps = operator();
+  for (const serial of serials) {
+    const result = await unblock(serial, deps);
+    if (result.outcome !== 'unblocked') failRefused(serial, result);
+    else if (result.unfinished === undefined) write(`${serial} unblocked`);
+    else
+      failUnfinished({
+        stands: `${serial} is unblocked, but its certificate may still be INACTIVE`,
+        reason: result.unfinished,
+        cure: 'Run the command again',
+      });
+  }
+}

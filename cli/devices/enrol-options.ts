@@ -1,0 +1,19 @@
+import type { Command } from 'commander';
+import type { EnrolSettings } from '../../operator/enrol.ts';
+import { durationMs } from '../duration.ts';
+
+/** `expires`: milliseconds from now until the token ends */
+export type EnrolOptions = { expires?: number; policy?: string; thingType?: string; thingGroup?: string };
+
+/** The options of every command that enrols. */
+export function withEnrolOptions(command: Command): Command {
+  return command
+    .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
+    .option('--policy <name>', 'IoT policy instead of the shared one')
+    .option('--thing-type <name>', 'thing type of the device')
+    .option('--thing-group <name>', 'thing group that the device joins');
+}
+
+export function enrolSettings({ expires, policy, thingType, thingGroup }: EnrolOptions): EnrolSettings {
+  return { tokenLifetimeMs: expires, policyName: policy, thingTypeName: thingType, thingGroupName: thingGroup };
+}

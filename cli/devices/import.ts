@@ -1,0 +1,96 @@
+import { createReadStream } from 'node:fs';
+import { Command } from 'commander';
+import { readDeviceRows } from '../../operator/csv.ts';
+import type { EnrolOutcome } from '../../operator/enrol.ts';
+import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
+import type { DevicesContext } from './context.ts';
+import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
+import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.ts';
+import { openTokenFile } from './token-file.ts';
+
+export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
+export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };
+
+export type ImportContext = Pick<DevicesContext, 'write'> & { operator(): ImportDeps };
+
+export function importCommand(context: ImportContext): Command {
+  return withEnrolOptions(
+    new Command('import')
+      .argument('<file.csv>')
+      .description('enrol many: columns serial[,token][,policy][,thing_type][,thing_group], with a header line'),
+  )
+    .option('--out <file>', 'where tokens that are made go, "-" for standard output (default: <file.csv>.tokens.csv)')
+    .option('--json', 'print the summary as JSON')
+    .action(async (file: string, options: ImportOptions) => {
+      await importFile(context, file, options);
+    });
+}
+
+/** Enrols the devices of a file. Rows that cannot be enrolled are reported with their line; the exit status is then 1. */
+export async function importFile(
+  { operator, write }: ImportContext,
+  file: string,
+  options: ImportOptions,
+): Promise<ImportSummary> {
+  const deps = operator();
+  const summary: ImportSummary = { rows: 0, enrolled: 0, bad: 0, tokensMade: 0 };
+  const tokens = openTokenFile(options.out ?? `${file}.tokens.csv`, write);
+  const progress = showProgress(summary);
+  const keepToken = async (serial: string, token: string) => {
+    await tokens.add(serial, token);
+    summary.tokensMade++;
+  };
+  const onRow = (line: number, outcome: EnrolOutcome) => count(summary, line, outcome);
+  let result: ImportResult;
+  try {
+    const rows = readDeviceRows(createReadStream(file));
+    result = await importDevices(rows, deps, { defaults: enrolSettings(options), keepToken, onRow });
+  } finally {
+    progress.end();
+    const path = await tokens.close();
+    if (path !== undefined) summary.tokenFile = path;
+  }
+  warnUnannounced(result.unannounced);
+  if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways();
+  for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) write(line);
+  return summary;
+}
+
+function count(summary: ImportSummary, line: number, outcome: EnrolOutcome): void {
+  summary.rows++;
+  if (outcome.outcome === 'enrolled') {
+    summary.enrolled++;
+    return;
+  }
+  summary.bad++;
+  const reason = outcome.outcome === 'exists' ? alreadyEnrolled(outcome.serial) : outcome.reason;
+  console.error(`line ${line}: ${reason}`);
+  process.exitCode = 1;
+}
+
+function linesOf({ rows, enrolled, bad, tokensMade, tokenFile }: ImportSummary): string[] {
+  const lines = [`${rows} rows: ${enrolled} enrolled, ${bad} bad`];
+  if (tokenFile !== undefined) lines.push(`${tokensMade} tokens were made; they are in ${tokenFile} and nowhere else`);
+  return lines;
+}
+
+/** Rewrites one line of a terminal; elsewhere, prints a line from time to time. */
+function showProgress(summary: ImportSummary) {
+  const start = performance.now();
+  const terminal = process.stderr.isTTY;
+  const print = () => {
+    const { rows, enrolled, bad } = summary;
+    const rate = rows / Math.max(0.001, (performance.now() - start) / 1000);
+    const text = `${rows} rows, ${enrolled} enrolled, ${bad} bad, ${rate.toFixed(0)} rows/s`;
+    process.stderr.write(terminal ? `\r${text}  ` : `${text}\n`);
+  };
+  const timer = setInterval(print, terminal ? 250 : 10_000);
+  return {
+    end(): void {
+      clearInterval(timer);
+      if (!terminal) return;
+      print();
+      process.stderr.write('\n');
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import type { Refusal } from '../../operator/device.ts';
+
+/** Says on standard error what failed; the exit status will be 1. */
+export function fail(reason: string): void {
+  console.error(`cvm: ${reason}`);
+  process.exitCode = 1;
+}
+
+export const alreadyEnrolled = (serial: string): string => `${serial} is enrolled already; nothing was changed`;
+
+/** Says why nothing was done to a device. */
+export function failRefused(serial: string, { outcome }: Refusal): void {
+  const reasons: Readonly<Record<Refusal['outcome'], string>> = {
+    'not-enrolled': `${JSON.stringify(serial)} is not enrolled`,
+    'being-provisioned': `${serial} is being provisioned at this moment; try again in a minute`,
+    changed: `${serial} changed meanwhile; run the command again`,
+    'being-removed': `${serial} is being removed`,
+    'is-blocked': `${serial} is blocked; unblock it first`,
+  };
+  fail(reasons[outcome]);
+}
+
+/** Says that a decision stands, and what did not work after it. */
+export function failUnfinished({ stands, reason, cure }: { stands: string; reason: string; cure: string }): void {
+  fail(`${stands}: ${reason}. ${cure}`);
+}
+
+/** Not a failure: the gateways read the whole table from time to time. */
+export function warnUnannounced(reason: string | undefined): void {
+  if (reason === undefined) return;
+  console.error(`cvm: the gateways could not be told (${reason}); they notice the change within the hour`);
+}
+
+export function warnWithoutGateways(): void {
+  console.error(
+    'No gateway has made its key known in this table yet: these devices cannot use their token as a TLS pre-shared key until they are reissued.',
+  );
+}
+
+export const tokenLine = (serial: string, token: string, json = false): string =>
+  json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`;

@@ -1,0 +1,39 @@
+import { Command } from 'commander';
+import { reissue } from '../../operator/reissue.ts';
+import { durationMs } from '../duration.ts';
+import type { DevicesContext } from './context.ts';
+import { failRefused, failUnfinished, tokenLine, warnUnannounced } from './print.ts';
+
+type Options = { expires?: number; json?: boolean };
+
+export function reissueCommand(context: DevicesContext): Command {
+  return new Command('reissue')
+    .argument('<serial...>')
+    .description('a new token for a device; its certificate works until the new one goes live. Prints each token once')
+    .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
+    .option('--json', 'one JSON object a line')
+    .action((serials: string[], options: Options) => reissueEach(context, serials, options));
+}
+
+async function reissueEach(
+  { operator, write }: DevicesContext,
+  serials: readonly string[],
+  { expires, json }: Options,
+): Promise<void> {
+  const deps = operator();
+  for (const serial of serials) {
+    const onToken = (token: string) => write(tokenLine(serial, token, json));
+    const result = await reissue(serial, { tokenLifetimeMs: expires, onToken }, deps);
+    if (result.outcome !== 'reissued') {
+      failRefused(serial, result);
+      continue;
+    }
+    warnUnannounced(result.unannounced);
+    if (result.unfinished !== undefined)
+      failUnfinished({
+        stands: `${serial} has its new token, but a certificate that never went live may not be deleted yet`,
+        reason: result.unfinished,
+        cure: "The device's next request or the next sweep deletes it",
+      });
+  }
+}

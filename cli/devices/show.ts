@@ -1,0 +1,19 @@
+import { Command } from 'commander';
+import { showDevice } from '../../operator/view.ts';
+import type { DevicesContext } from './context.ts';
+import { failRefused } from './print.ts';
+
+export function showCommand(context: DevicesContext): Command {
+  return new Command('show')
+    .argument('<serial>')
+    .description('one device')
+    .option('--json', 'as JSON')
+    .action((serial: string, options: { json?: boolean }) => show(context, serial, options));
+}
+
+async function show({ operator, write }: DevicesContext, serial: string, { json }: { json?: boolean }): Promise<void> {
+  const shown = await showDevice(serial, operator());
+  if (shown.outcome !== 'found') return failRefused(serial, shown);
+  if (json) return write(JSON.stringify(shown.device));
+  for (const [name, value] of Object.entries(shown.device)) write(`${name.padEnd(26)}${value}`);
+}

@@ -1,0 +1,40 @@
+import type { WriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+/**
+ * The file that tokens are written to, or with `-` standard output. It is made for the first token, and must not be there
+ * before: the tokens of an earlier import are never overwritten.
+ */
+export function openTokenFile(path: string, write: (line: string) => void) {
+  let opening: Promise<WriteStream> | undefined;
+  return {
+    /** The token is in the file when this resolves. */
+    async add(serial: string, token: string): Promise<void> {
+      const line = `${serial},${token}`;
+      if (path === '-') return write(line);
+      opening ??= begin(path);
+      const stream = await opening;
+      await new Promise<void>((resolve, reject) =>
+        stream.write(`${line}\n`, (error) => (error ? reject(error) : resolve())),
+      );
+    },
+    /** @returns the path, if the file was made */
+    async close(): Promise<string | undefined> {
+      const stream = await opening?.catch(() => undefined);
+      if (stream === undefined) return undefined;
+      await new Promise<void>((resolve) => stream.end(resolve));
+      return path;
+    },
+  };
+}
+
+async function begin(path: string): Promise<WriteStream> {
+  const file = await open(path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EEXIST'
+      ? new Error(`${path} exists already; name another file with --out, tokens in it are not overwritten`)
+      : error;
+  });
+  const stream = file.createWriteStream();
+  stream.write('serial,token\n');
+  return stream;
+}

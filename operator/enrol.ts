@@ -1,0 +1,94 @@
+import { isSerial, serialRule } from '../protocol/serial.ts';
+import { tokenFault } from '../protocol/token.ts';
+import type { Registry } from '../registry/registry.ts';
+import type { GatewayKey } from '../sealing/device-keys.ts';
+import { type Announcement, createAnnouncer } from './announce.ts';
+import { forEachBounded } from './bounded.ts';
+import type { OperatorDeps } from './deps.ts';
+import { expiryOf, newToken } from './new-token.ts';
+
+/** Settings of a device that several devices can share. */
+export type EnrolSettings = {
+  /** milliseconds from now until the token ends; without it the token does not end */
+  readonly tokenLifetimeMs?: number | undefined;
+  /** IoT policy instead of the shared one */
+  readonly policyName?: string | undefined;
+  readonly thingTypeName?: string | undefined;
+  readonly thingGroupName?: string | undefined;
+};
+
+export type EnrolRequest = EnrolSettings & {
+  readonly serial: string;
+  /** a token that the device has already; without it one is made */
+  readonly token?: string | undefined;
+};
+
+export type EnrolOutcome =
+  | { readonly outcome: 'enrolled'; readonly serial: string; readonly token: string }
+  /** the serial is in the table already; nothing was changed */
+  | { readonly outcome: 'exists'; readonly serial: string }
+  | { readonly outcome: 'invalid'; readonly serial: string; readonly reason: string };
+
+export type EnrolDeps = Pick<OperatorDeps, 'gateways' | 'announce' | 'audit' | 'now' | 'makeToken'> & {
+  readonly registry: Pick<Registry, 'enrol'>;
+};
+
+/** `outcomes` has the order of the requests. `gateways`: to how many the keys of the devices were sealed. */
+export type EnrolResult = Announcement & { readonly outcomes: readonly EnrolOutcome[]; readonly gateways: number };
+
+/**
+ * Enrols devices, a bounded number at a time.
+ * @param onOutcome is called as soon as each device is decided: a later failure must not cost a token that was made
+ * @throws when the table is away; the devices that were enrolled before are then announced as well
+ */
+export async function enrol(
+  requests: readonly EnrolRequest[],
+  deps: EnrolDeps,
+  { concurrency = 50, onOutcome }: { concurrency?: number; onOutcome?(outcome: EnrolOutcome): void } = {},
+): Promise<EnrolResult> {
+  const gateways = await deps.gateways();
+  const outcomes: EnrolOutcome[] = [];
+  const announcer = createAnnouncer(deps);
+  let announcement: Announcement = {};
+  try {
+    await forEachBounded(requests.entries(), concurrency, async ([index, request]) => {
+      const outcome = await enrolDevice(request, deps, gateways);
+      outcomes[index] = outcome;
+      onOutcome?.(outcome);
+      if (outcome.outcome === 'enrolled') await announcer.add(outcome.serial);
+    });
+  } finally {
+    announcement = await announcer.end();
+  }
+  return { outcomes, gateways: gateways.length, ...announcement };
+}
+
+/** Enrols one device, and announces nothing: for those who enrol many. */
+export async function enrolDevice(
+  request: EnrolRequest,
+  deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
+  gateways: readonly GatewayKey[],
+): Promise<EnrolOutcome> {
+  const { serial, tokenLifetimeMs, policyName, thingTypeName, thingGroupName } = request;
+  const reason = faultOf(request);
+  if (reason !== undefined) return { outcome: 'invalid', serial, reason };
+  const token = request.token ?? deps.makeToken();
+  const now = deps.now();
+  const added = await deps.registry.enrol({
+    serial,
+    ...newToken(serial, token, { gateways, expiresAt: expiryOf(tokenLifetimeMs, now) }),
+    enrolledAt: now,
+    ...(policyName === undefined ? {} : { policyName }),
+    ...(thingTypeName === undefined ? {} : { thingTypeName }),
+    ...(thingGroupName === undefined ? {} : { thingGroupName }),
+  });
+  if (!added) return { outcome: 'exists', serial };
+  deps.audit.record('enrolled', { serial });
+  return { outcome: 'enrolled', serial, token };
+}
+
+/** Why a device cannot be enrolled like this; undefined when it can. Never quotes the token. */
+export function faultOf({ serial, token }: EnrolRequest): string | undefined {
+  if (!isSerial(serial)) return serialRule;
+  return token === undefined ? undefined : tokenFault(token);
+}

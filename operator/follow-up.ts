@@ -1,0 +1,18 @@
+/** What did not work after a decision stood in the table. The decision is not undone. */
+export type FollowUp = {
+  /** why AWS IoT Core or the table failed; the same command, run again, finishes the work */
+  readonly unfinished?: string;
+  /** why the gateways could not be told; they notice the change by themselves within the hour */
+  readonly unannounced?: string;
+};
+
+/** Runs every step that follows a decision. A step that fails does not keep the others from being tried. */
+export async function followUp(steps: readonly (() => Promise<unknown>)[]): Promise<Pick<FollowUp, 'unfinished'>> {
+  const reasons: string[] = [];
+  for (const step of steps) await step().catch((error: unknown) => reasons.push(reasonOf(error)));
+  return reasons.length === 0 ? {} : { unfinished: [...new Set(reasons)].join('; ') };
+}
+
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

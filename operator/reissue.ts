@@ -1,0 +1,47 @@
+import { deletePending } from '../issuer/withdrawal.ts';
+import { announce } from './announce.ts';
+import type { OperatorDeps } from './deps.ts';
+import { findIdle, type Refusal } from './device.ts';
+import { type FollowUp, followUp } from './follow-up.ts';
+import { expiryOf, newToken } from './new-token.ts';
+
+export type ReissueOutcome = ({ readonly outcome: 'reissued'; readonly token: string } & FollowUp) | Refusal;
+
+export type ReissueOptions = {
+  /** milliseconds from now until the new token ends; without it the token does not end */
+  readonly tokenLifetimeMs?: number | undefined;
+  /** Shows or keeps the new token. Called, and awaited, as soon as the token is valid and before anything else. */
+  onToken(token: string): void | Promise<void>;
+};
+
+/**
+ * Gives a device a new token and a new right to a certificate. The certificate in use works until the new one goes live;
+ * one that had not gone live is deleted. The token is shown before that: the rest can take long and can fail, and the
+ * token is stored nowhere. Repeating this makes another token, and the one before is void.
+ */
+export async function reissue(
+  serial: string,
+  { tokenLifetimeMs, onToken }: ReissueOptions,
+  deps: OperatorDeps,
+): Promise<ReissueOutcome> {
+  const found = await findIdle(serial, deps);
+  if (found.outcome !== 'found') return found;
+  const { device } = found;
+  if (device.removal !== undefined) return { outcome: 'being-removed' };
+  if (device.state === 'blocked') return { outcome: 'is-blocked' };
+  const token = deps.makeToken();
+  const expiresAt = expiryOf(tokenLifetimeMs, deps.now());
+  const decided = newToken(serial, token, { gateways: await deps.gateways(), expiresAt });
+  if (!(await deps.registry.reissue(device, decided))) return { outcome: 'changed' };
+  deps.audit.record('reissued', { serial });
+  await onToken(token);
+  const announcement = await announce([serial], deps);
+  const rest = await followUp([() => deleteHalfDone(serial, deps)]);
+  return { outcome: 'reissued', token, ...announcement, ...rest };
+}
+
+/** Deletes a certificate that had not gone live. */
+async function deleteHalfDone(serial: string, deps: Pick<OperatorDeps, 'registry' | 'issuer'>): Promise<void> {
+  const row = await deps.registry.find(serial);
+  if (row?.pendingDeletion !== undefined) await deletePending(row, deps);
+}

@@ -1,0 +1,75 @@
+import { applyStateOf } from '../registry/apply-state.ts';
+import type { Device, DeviceState, Registry } from '../registry/registry.ts';
+
+/** What a person may see of a device: everything but the token's hash and the keys derived from it. Times are ISO 8601. */
+export type DeviceView = {
+  readonly serial: string;
+  readonly state: DeviceState | 'being-removed';
+  /** the state as the number that the table has */
+  readonly applyState: number;
+  readonly certificateId?: string;
+  /** the certificate that works until a reissued device has its new one */
+  readonly previousCertificateId?: string;
+  /** certificates that the next attempt or the next sweep deletes */
+  readonly pendingDeletion?: readonly string[];
+  readonly createCallsWithoutAnswer?: number;
+  readonly enrolledAt?: string;
+  readonly requestedAt?: string;
+  readonly issuedAt?: string;
+  readonly deliveredAt?: string;
+  readonly tokenExpiresAt?: string;
+  readonly policyName?: string;
+  readonly thingTypeName?: string;
+  readonly thingGroupName?: string;
+  /** ids of the gateways where the device can use its token as a TLS pre-shared key */
+  readonly pskGateways?: readonly string[];
+  readonly attempts: number;
+};
+
+type ReadDeps = { readonly registry: Pick<Registry, 'find' | 'list'> };
+
+/** All devices, or those in one state; in no particular order. */
+export async function* listDevices(
+  { state }: { readonly state?: DeviceState | undefined },
+  { registry }: ReadDeps,
+): AsyncIterable<DeviceView> {
+  for await (const device of registry.list()) if (state === undefined || device.state === state) yield viewOf(device);
+}
+
+export type ShowOutcome =
+  | { readonly outcome: 'found'; readonly device: DeviceView }
+  | { readonly outcome: 'not-enrolled' };
+
+export async function showDevice(serial: string, { registry }: ReadDeps): Promise<ShowOutcome> {
+  const device = await registry.find(serial);
+  return device === undefined ? { outcome: 'not-enrolled' } : { outcome: 'found', device: viewOf(device) };
+}
+
+export function viewOf(device: Device): DeviceView {
+  const { serial, state, certificateId, previousCertificateId, pendingDeletion, createIntents, removal } = device;
+  const view = {
+    serial,
+    state: removal === undefined ? state : 'being-removed',
+    applyState: applyStateOf(state),
+    certificateId,
+    previousCertificateId,
+    pendingDeletion,
+    createCallsWithoutAnswer: createIntents && Object.keys(createIntents).length,
+    enrolledAt: isoTime(device.enrolledAt),
+    requestedAt: isoTime(device.requestedAt),
+    issuedAt: isoTime(device.issuedAt),
+    deliveredAt: isoTime(device.deliveredAt),
+    tokenExpiresAt: isoTime(device.tokenExpiresAt),
+    policyName: device.policyName,
+    thingTypeName: device.thingTypeName,
+    thingGroupName: device.thingGroupName,
+    pskGateways: device.sealedKeys && Object.keys(device.sealedKeys),
+    attempts: device.attempt,
+  };
+  return Object.fromEntries(Object.entries(view).filter(([, value]) => value !== undefined)) as DeviceView;
+}
+
+/** 0 stands for a time that has not come yet. */
+function isoTime(ms: number | undefined): string | undefined {
+  return ms === undefined || ms === 0 ? undefined : new Date(ms).toISOString();
+}
