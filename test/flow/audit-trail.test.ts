@@ -37,7 +37,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     return said.join('\n');
   }
 
-  it('is on the audit trail step by step, and no token is', async () => {
+  it('is on the audit trail step by step, without any token', async () => {
     const serial = 'audited';
     const { token } = JSON.parse(await cvm('add', serial, '--json')) as { token: string };
     expect(await askOnce(gateway.broker, serial, { token: 'wrong-token-0123456789abcdef' })).toMatchObject({
@@ -63,7 +63,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect(await verifyAudit(gateway.auditDir)).toMatchObject({ records: 9, faults: [] });
   });
 
-  it('has on record what was decided, also when AWS fails right after it', async () => {
+  it('is recorded when it is decided, also when AWS fails right after that', async () => {
     const fails = async () => {
       throw new Error('no connection');
     };
@@ -73,7 +73,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     const recorded = () => records().flatMap((record) => (record.serial === serial ? [record.event] : []));
     expect(recorded()).toEqual(['vended']);
     for (const what of ['block', 'unblock', 'reissue', 'remove']) {
-      // a certificate that a reissue would delete
+      // a reissue would delete this certificate
       if (what === 'reissue') await gateway.registry.markForDeletion(serial, 'f'.repeat(64));
       const complaints = vi.spyOn(console, 'error').mockImplementation(() => {});
       await cvmWith(broken, what, serial);
@@ -85,7 +85,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect(recorded()).toEqual(['vended', 'blocked', 'unblocked', 'reissued', 'removed']);
   });
 
-  it('is not spoilt by who names what is no serial', async () => {
+  it('stays valid when a client names something that is not a serial', async () => {
     const device = await connectDevice(gateway.broker);
     for (const serial of ['a\u2028b', 'after'])
       await device.client.publishAsync(requestTopic(serial), 'no JSON', { qos: 1 });
@@ -99,7 +99,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     expect((await verifyAudit(gateway.auditDir)).faults).toEqual([]);
   });
 
-  it('of which a flood of refusals is recorded by its size', async () => {
+  it('counts the refusals of a flood instead of recording each', async () => {
     const before = records().length;
     const device = await connectDevice(gateway.broker);
     for (let index = 0; index < 200; index++)

@@ -65,7 +65,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     },
   );
 
-  it("another device's serial in the topic is rejected as Forbidden, and the own one still works", async () => {
+  it("another device's serial in the topic is rejected as Forbidden, and the own serial still works", async () => {
     const [mine, other] = [await gateway.enrol('mine'), await gateway.enrol('other')];
     const device = await connectDevice(gateway.broker, { username: mine.serial, password: mine.token });
     await device.client.publishAsync(requestTopic(other.serial), JSON.stringify({ token: other.token }), { qos: 1 });
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     await device.client.endAsync(true);
   });
 
-  it('an acknowledgement on a connection that presented nothing, or a retained one, says what is wrong with it', async () => {
+  it('an acknowledgement without a presented token, or a retained one, is rejected with the reason', async () => {
     const acknowledge = async (retain: boolean) => {
       const device = await connectDevice(gateway.broker);
       const payload = JSON.stringify({ certificateId: '0'.repeat(64) });
@@ -106,7 +106,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     });
   });
 
-  it('a blocked device is rejected as Forbidden, but only with its right token', async () => {
+  it('a blocked device with the right token is rejected as Forbidden; with a wrong token it gets no hint', async () => {
     const { serial, token } = await gateway.enrol('blocked');
     const { UpdateItemCommand } = await import('@aws-sdk/client-dynamodb');
     await gateway.dynamo.send(
@@ -124,7 +124,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     });
   });
 
-  it('the same request again while the first waits is not put into the queue twice', async () => {
+  it('the same request, repeated while the first waits, is queued once', async () => {
     const { serial, token } = await gateway.enrol('impatient');
     gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 400, times: 1 }]);
     const device = await connectDevice(gateway.broker);

@@ -9,7 +9,7 @@ const chaos = join(import.meta.dirname, '../../dist/test/chaos/main.js');
 
 /** The short run; `npm run chaos` is the long one. */
 describe.skipIf(lacks('redis-server'))('a site whose parts are killed while AWS fails', () => {
-  it('loses nothing, doubles nothing and leaves nothing over', { timeout: 300_000 }, async () => {
+  it('loses no request, vends no second certificate and leaves nothing behind', { timeout: 300_000 }, async () => {
     const { stdout } = await promisify(execFile)(process.execPath, [
       chaos,
       ...['--seed', '7', '--devices', '24', '--kills', '8', '--json'],

@@ -13,7 +13,7 @@ import { lacks } from '../support/lacks.ts';
 const log = createLog('silent');
 const built = join(import.meta.dirname, '../../dist');
 
-/** A process that runs a Redis in a data folder as a gateway does, and stays. */
+/** A process that runs a Redis in a data folder as a gateway does, until it is killed. */
 const gateway = `
   const { startEmbeddedRedis } = await import('${built}/runtime/embedded-redis.js');
   const { createLog } = await import('${built}/runtime/log.js');
@@ -57,7 +57,7 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     }
   }
 
-  it('is left alone by a second gateway on its data folder, which says who is there and ends with status 1', async () => {
+  it('is not touched by a second gateway on its data folder, which names the first and ends with status 1', async () => {
     const { url, pid } = await startOther();
     await expect(startEmbeddedRedis({ dataDir, log })).rejects.toThrow(
       `running on the data folder ${dataDir} already (process ${other?.pid})`,
@@ -69,12 +69,12 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
       stderr: expect.stringMatching(/^cvm: a gateway is running on/m),
     });
     expect(await ping(url)).toBe('PONG');
-    // only now, since else nobody would end it
+    // set now, so that a failure above still ends the process
     await kill();
     process.kill(pid, 'SIGKILL');
   });
 
-  it('that a killed gateway left behind is ended, and the next one starts on its data', async () => {
+  it('of a killed gateway is ended, and the next one starts on its data', async () => {
     const { url } = await startOther();
     const before = new Redis(url);
     await before.set('key', 'kept');
@@ -88,7 +88,7 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     await redis.close();
   });
 
-  it('that did not start leaves the folder to the next attempt; so does one that was closed, or killed', async () => {
+  it('leaves the folder free when it did not start, was closed, or was killed', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => taken.once('listening', resolve));
     const { port } = taken.address() as AddressInfo;

@@ -7,12 +7,12 @@ import type { Figure } from '../chaos/figures.ts';
 const fuzz = join(import.meta.dirname, '../../dist/test/fuzz/main.js');
 
 /** The short run; `npm run fuzz -- --cases 1000000` is the long one. */
-it('a broker that is sent 20,000 spoilt packets, requests and CSRs goes on serving', { timeout: 300_000 }, async () => {
+it('a broker that receives mutated packets, requests and CSRs goes on serving', { timeout: 300_000 }, async () => {
   const { stdout } = await promisify(execFile)(process.execPath, [
     '--expose-gc',
     fuzz,
     ...['--seed', '1', '--cases', '20000', '--json'],
-    // with status 1, the figures say why
+    // if the status is 1, the figures say why
   ]).catch((failed: { stdout: string }) => failed);
   expect((JSON.parse(stdout) as Figure[]).filter(({ holds }) => !holds)).toEqual([]);
 });

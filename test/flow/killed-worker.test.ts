@@ -61,7 +61,7 @@ describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
   }
 
   it.each(['CreateThing', 'AttachPolicy', 'UpdateCertificate'])(
-    'during %s leaves its work to the next one: the device gets one certificate',
+    'during %s leaves its work to the next worker: the device gets one certificate',
     { timeout: 90_000 },
     async (operation) => {
       const { serial, token } = await gateway.enrol(`killed-${operation}`);
@@ -84,7 +84,7 @@ describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
     const { serial, token } = await gateway.enrol('killed-often');
     const device = await connectDevice(gateway.broker);
     await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
-    // one kill more than BullMQ's default forgives
+    // one kill more than BullMQ's default tolerates
     for (const operation of ['CreateThing', 'AttachPolicy']) await killDuring(operation);
     gateway.startOneWorker();
     expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });

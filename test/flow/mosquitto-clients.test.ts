@@ -108,7 +108,7 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
       await proveIdentity(serial, reply, key);
     });
 
-    it('another certificate than its own does not let a device in', async () => {
+    it("another device's certificate does not connect", async () => {
       const { serial, token } = await gateway.enrol('mosquitto-impostor');
       const reply = await requestResponse(serial, { token, key: 'ec' });
       const key = inFolder('impostor.key', reply.privateKey ?? '');
@@ -147,7 +147,7 @@ describe.skipIf(lacks('redis-server') || lacks('mosquitto_rr') || lacks('openssl
       });
     });
 
-    it('mosquitto_sub proven by its password hears what mosquitto_pub asked for', async () => {
+    it("mosquitto_sub with the token as its password hears the answer to mosquitto_pub's request", async () => {
       const { serial, token } = await gateway.enrol('mosquitto-sub');
       const presentedToken = ['-u', serial, '-P', token];
       const listening = run('mosquitto_sub', [

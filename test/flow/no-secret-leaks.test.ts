@@ -11,7 +11,7 @@ import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-/** What a secret could look like where it must not be: as it is, in base64, in hex, as JSON would write it. */
+/** The forms in which a secret could appear: plain, base64, hex, JSON-escaped. */
 function disguises(secret: string | Buffer): (string | Buffer)[] {
   const bytes = Buffer.from(secret);
   return [
@@ -25,7 +25,7 @@ function disguises(secret: string | Buffer): (string | Buffer)[] {
   ];
 }
 
-/** The body of a PEM key, and its lines, since a log may break or join them. */
+/** The body of a PEM key, and each line, since a log may split or join lines. */
 function keyForms(pem: string): string[] {
   const lines = pem.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
   // the first line of a PKCS key is the same for all keys of its kind; the others are the secret
@@ -95,7 +95,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(await leaksOf(secrets)).toEqual([]);
   });
 
-  it('not the keys that are derived from a token, not where a device uses them, nor a token that was made anew', async () => {
+  it('not the keys that are derived from a token, and not a reissued token', async () => {
     await expect.poll(gateway.gatewayKeys, { timeout: 10_000 }).not.toEqual([]);
     const [line = ''] = await devices('add', 'leak-psk', '--json');
     const first = tokenOf(line);
@@ -120,12 +120,12 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(reply).toMatchObject({ status: 'accepted' });
     secrets.push(...keyForms(reply.privateKey ?? ''));
     await device.client.endAsync(true);
-    // of the token before
+    // of the earlier token
     await expect(connectWithKey(derivePsk('leak-psk', first))).rejects.toThrow();
     expect(await leaksOf(secrets)).toEqual([]);
   });
 
-  it('not in what the operator is shown: a token once, where it is made, and never again', async () => {
+  it("not in the operator's output, except a new token once", async () => {
     const folder = mkdtempSync(join(tmpdir(), 'cvm-leaks-'));
     const file = join(folder, 'devices.csv');
     const given = 'a-token-that-the-device-has-already';
@@ -153,7 +153,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     for (const command of ['block', 'unblock']) shown.push(...(await devices(command, 'leak-add')));
     expect(shown.length).toBeGreaterThan(20);
     expect(shown.filter((each) => secrets.some((secret) => each.includes(String(secret))))).toEqual([]);
-    // neither what they are checked by nor what is sealed
+    // neither token hashes nor sealed keys
     expect(shown.join()).not.toMatch(/sha256:|sealed/i);
     expect(await leaksOf(secrets)).toEqual([]);
   });
@@ -165,7 +165,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
       { operation: 'CreateKeysAndCertificate', kind: 'fail-before' },
     ]);
     const asking = askOnce(gateway.broker, 'leak-job', { token, key: 'ec' });
-    // an answer may come from a reply that is never read
+    // the reply may come without being read
     asking.catch(() => {});
     const job = async () =>
       (await everythingInRedis(gateway.redis.url))
@@ -186,7 +186,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
 
   const tokenOf = (line: string) => (JSON.parse(line) as { token: string }).token;
 
-  /** `cvm devices …`; answers with what it printed. */
+  /** `cvm devices …`; resolves with what it printed. */
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
     const command = devicesCommand({ operator: () => gateway.operator, write: (line) => lines.push(line) });

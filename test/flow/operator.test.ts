@@ -22,7 +22,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     await gateway?.close();
   });
 
-  /** `cvm devices …`; answers with what it printed. */
+  /** `cvm devices …`; resolves with what it printed. */
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
     // no gateway's key is known, and no gateway is told
@@ -38,7 +38,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
   const status = async (certificateId = '') =>
     (await gateway.iot.send(new DescribeCertificateCommand({ certificateId }))).certificateDescription?.status;
 
-  it('blocks a device: its certificate is INACTIVE at once, and its token is refused; unblocking undoes both; both may be repeated', async () => {
+  it('blocks a device: its certificate is INACTIVE at once, and its token is refused; unblocking undoes both; both are safe to repeat', async () => {
     const token = await enrol('op-block');
     const { certificateId } = await askOnce(gateway.broker, 'op-block', { token, key: 'ec' });
     for (const _twice of [1, 2]) await devices('block', 'op-block');
@@ -77,7 +77,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     });
   });
 
-  it('keeps the row of a removed device until a sweep has looked for what a lost answer may have left', async () => {
+  it('keeps the row of a removed device until a sweep has looked for certificates of lost answers', async () => {
     const token = await enrol('op-lost');
     gateway.aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'act-and-lose-answer', times: 1 }]);
     await askOnce(gateway.broker, 'op-lost', { token, key: 'rsa' });
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(await gateway.registry.find('op-lost')).toMatchObject({ state: 'blocked', removal: 'with-thing' });
     const hourLater = () => Date.now() + 3_600_000;
     const ownerTag = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
-    // the worker's, which comes by itself, and has the rights of the worker
+    // the worker's sweep, which has the rights of the worker
     const { registry, issuer } = gateway.asWorker;
     await sweep({ registry, issuer, ownerTag, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
     expect(await gateway.registry.find('op-lost')).toBeUndefined();
@@ -102,7 +102,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(await askOnce(gateway.broker, 'op-remove', { token })).toMatchObject({ errorCode: 'InvalidToken' });
   });
 
-  it('sees what a device is, and never its token or the hash of it', async () => {
+  it("sees a device's state, and never its token or the token's hash", async () => {
     const token = await enrol('op-show');
     const shown = [...(await devices('show', 'op-show', '--json')), ...(await devices('list', '--json'))].join();
     expect(shown).toContain('"state":"enrolled"');
@@ -110,7 +110,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(shown).not.toContain('sha256:');
   });
 
-  it('forgets a gateway whose key was stolen: devices are enrolled for it no more; and sees which there are', async () => {
+  it('lists gateways and forgets one whose key was stolen: no device is enrolled for it any more', async () => {
     const { gateways } = gateway;
     const tls = async (...argv: string[]) => {
       const lines: string[] = [];
@@ -137,7 +137,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     await expect(tls('forget-gateway', 'stolen')).rejects.toThrow('no gateway stolen is known');
   });
 
-  it('is told what cannot be done, and the status is 1', async () => {
+  it('is told why a command failed, with status 1', async () => {
     process.exitCode = undefined;
     await devices('add', 'bad serial');
     await devices('show', 'op-nobody');

@@ -10,7 +10,7 @@ import { lacks } from '../support/lacks.ts';
 
 const run = promisify(execFile);
 
-describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pre-shared key', () => {
+describe.skipIf(lacks('redis-server'))('a device that presents its token as a TLS pre-shared key', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
@@ -30,7 +30,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
     ['TLS 1.2, AES-128-CCM-8 as in RFC 7925', { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-CCM8:@SECLEVEL=0' }],
   ];
 
-  it.each(ways)('gets its certificate without saying the token, and acknowledges it: %s', async (_way, tls) => {
+  it.each(ways)('gets its certificate without sending the token, and acknowledges it: %s', async (_way, tls) => {
     const { serial, token } = await gateway.enrolOnRoster(`psk-${ways.findIndex(([, given]) => given === tls)}`);
     // no CA, no name: the key authenticates both
     const device = await connectDevice(
@@ -59,7 +59,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
     await device.client.endAsync(true);
   });
 
-  it('is not let in with a wrong key, and a serial that has none fails in the same way', async () => {
+  it('is refused with a wrong key, in the same way as a serial without a key', async () => {
     const { serial } = await gateway.enrolOnRoster('psk-wrong');
     await gateway.enrol('psk-none');
     for (const tls of [{ minVersion: 'TLSv1.3' }, { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-GCM-SHA256' }]) {
@@ -89,7 +89,7 @@ describe.skipIf(lacks('redis-server'))('a device that proves its token by TLS pr
     await expect.poll(() => gateway.broker.roster.keysOf(serial)).toBeUndefined();
   });
 
-  it.skipIf(lacks('mosquitto_rr'))('may be mosquitto, with --psk', async () => {
+  it.skipIf(lacks('mosquitto_rr'))('may be mosquitto_pub with --psk', async () => {
     const { serial, token } = await gateway.enrolOnRoster('psk-mosquitto');
     const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1'];
     const psk = ['--psk', derivePsk(serial, token).toString('hex'), '--psk-identity', serial];

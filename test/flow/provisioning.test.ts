@@ -106,7 +106,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     expect(principals).toHaveLength(1);
   });
 
-  it('has spent its token when it says that it has stored its certificate', async () => {
+  it('has spent its token when it acknowledges its certificate', async () => {
     const { serial, token } = await gateway.enrol('acknowledges');
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     await device.client.publishAsync(`cvm/request/${serial}`, '{"key":"ec"}', { qos: 1 });
@@ -120,7 +120,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     await device.client.endAsync(true);
   });
 
-  it('cannot be acknowledged by a connection that does not have its token', async () => {
+  it('cannot be acknowledged on a connection without its token', async () => {
     const { serial, token } = await gateway.enrol('not-acknowledged');
     const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const stranger = await connectDevice(gateway.broker);
@@ -136,14 +136,14 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     for (const { client } of [stranger, guesser]) await client.endAsync(true);
   });
 
-  it('may prove its token as the CONNECT password', async () => {
+  it('may present its token as the CONNECT password', async () => {
     const { serial, token } = await gateway.enrol('by-password');
     expect(await askOnce(gateway.broker, serial, {}, { username: serial, password: token })).toMatchObject({
       status: 'accepted',
     });
   });
 
-  it('is served through any broker, and a proven second connection that subscribed hears it too', async () => {
+  it('is served by any broker, and a second verified connection that subscribed hears the reply too', async () => {
     const { serial, token } = await gateway.enrol('two-brokers');
     const other = await gateway.startOneBroker();
     const listener = await connectDevice(other, { username: serial, password: token });
@@ -172,7 +172,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     });
   });
 
-  it('is refused in the same words whether its serial is unknown or its token wrong', async () => {
+  it('is refused with the same text for an unknown serial and a wrong token', async () => {
     const { serial } = await gateway.enrol('known');
     const request = { token: 'wrong-wrong-wrong-wrong-wrong' };
     expect(await askOnce(gateway.broker, 'unknown', request)).toEqual(await askOnce(gateway.broker, serial, request));
@@ -187,20 +187,20 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
   });
 });
 
-describe.skipIf(lacks('redis-server'))('an outage is no refusal', () => {
+describe.skipIf(lacks('redis-server'))('an outage is not a refusal', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
   });
   afterAll(() => gateway?.close());
 
-  it('of AWS IoT: the request waits and is answered when it is back', async () => {
+  it('of AWS IoT: the request waits and is answered after it', async () => {
     const { serial, token } = await gateway.enrol('iot-away');
     gateway.aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', times: 4 }]);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
   });
 
-  it('of throttling: the line waits, and nothing is made twice', async () => {
+  it('by throttling: the queue waits, and nothing is created twice', async () => {
     const { serial, token } = await gateway.enrol('throttled');
     gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'throttle', times: 2 }]);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
@@ -208,7 +208,7 @@ describe.skipIf(lacks('redis-server'))('an outage is no refusal', () => {
     expect(principals).toHaveLength(1);
   });
 
-  it('of the policy attachment: the certificate that exists already is the one that goes live', async () => {
+  it('of the policy attachment: the certificate that exists already is the one that is activated', async () => {
     const { serial, token } = await gateway.enrol('attach-fails');
     gateway.aws.faults.set([{ operation: 'AttachPolicy', kind: 'fail-before', times: 4 }]);
     const reply = await askOnce(gateway.broker, serial, { token, key: 'ec' });
@@ -218,7 +218,7 @@ describe.skipIf(lacks('redis-server'))('an outage is no refusal', () => {
     expect(certificates?.filter((certificate) => certificate.status === 'INACTIVE')).toEqual([]);
   });
 
-  it('of the table: the request waits and is answered when it is back', async () => {
+  it('of the table: the request waits and is answered after it', async () => {
     const { serial, token } = await gateway.enrol('table-away');
     gateway.aws.faults.set([{ operation: 'DynamoDB', kind: 'fail-before', times: 4 }]);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });

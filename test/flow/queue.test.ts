@@ -27,7 +27,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   });
   const waiting = async () => (await redis.keys('{cvm}:asks:*')).filter((key) => /:[0-9a-f]{8}-[0-9a-f-]+$/.test(key));
 
-  it('holds the same question once, however often and wherever it is asked, and everybody who asked is answered', async () => {
+  it('holds the same request once, and every connection that asked is answered', async () => {
     await worker.close();
     const { serial, token } = await gateway.enrol('queue-same');
     const other = await gateway.startOneBroker();
@@ -42,7 +42,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     for (const { client } of devices) await client.endAsync(true);
   });
 
-  it('gives who asked an answer of his own, though the answer to another question of the device comes first', async () => {
+  it('answers each request itself, although the answer to another request of the device comes first', async () => {
     await worker.close();
     const { serial, token } = await gateway.enrol('queue-ids');
     const devices = await Promise.all([1, 2].map(() => connectDevice(gateway.broker)));
@@ -57,7 +57,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     for (const { client } of devices) await client.endAsync(true);
   });
 
-  it('forgets a question that is answered: the next one with the same words gets an answer of its own', async () => {
+  it('forgets an answered request: the same request later gets its own answer', async () => {
     const { serial, token } = await gateway.enrol('queue-again');
     const row = await gateway.registry.find(serial);
     if (row) await gateway.registry.block(row);
@@ -69,7 +69,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     expect(await redis.keys('{cvm}:asks:de:*')).toEqual([]);
   });
 
-  it('tells a request that waited for more than a day to be asked again, and makes nothing for it', async () => {
+  it('rejects a request that waited for more than a day, and creates nothing for it', async () => {
     const { serial, token } = await gateway.enrol('queue-old');
     const log = createLog('silent');
     const [requests, feed] = [

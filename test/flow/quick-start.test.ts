@@ -10,7 +10,7 @@ import { lacks } from '../support/lacks.ts';
 const run = promisify(execFile);
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
-/** A port that was free a moment ago. */
+/** A port that was free just now. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -19,7 +19,7 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** The environment of a newcomer: nothing is configured; ports are free ones so that tests do not meet. */
+/** The environment of a newcomer: nothing is configured but free ports, so that tests do not collide. */
 async function freshEnvironment(dataDir: string) {
   const [mqtt, http, data] = await Promise.all([freePort(), freePort(), freePort()]);
   const inherited = Object.fromEntries(
@@ -50,7 +50,7 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
     expect(stdout).toMatch(/applyState -1, certId [0-9a-f]{64}/);
   });
 
-  it('finds its data again at a second start', async () => {
+  it('keeps its data for a second start', async () => {
     const { stdout } = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env });
     expect(stdout).toContain('1 devices, 1 with a certificate');
   });

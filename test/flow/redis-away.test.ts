@@ -13,7 +13,7 @@ describe.skipIf(lacks('redis-server'))('without Redis', () => {
   });
   afterEach(() => gateway?.close());
 
-  it('there is no PUBACK: the connection closes, and the device may ask again', async () => {
+  it('there is no PUBACK: the connection is closed, and the device may ask again', async () => {
     const { serial, token } = await gateway.enrol('no-puback');
     await gateway.redis.kill();
     const device = await connectDevice(gateway.broker);
@@ -26,7 +26,7 @@ describe.skipIf(lacks('redis-server'))('without Redis', () => {
     expect(acknowledged).toBe(false);
   });
 
-  it('nothing that was acknowledged is lost: it is answered when Redis is back on its append-only file', async () => {
+  it('no acknowledged request is lost: it is answered when Redis is back on its append-only file', async () => {
     const { serial, token } = await gateway.enrol('acknowledged');
     await gateway.worker.close();
     const device = await connectDevice(gateway.broker);

@@ -31,12 +31,12 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
     const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    // some end by themselves
+    // some have ended already
     children.push({ child, gone: new Promise((resolve) => child.once('close', resolve)) });
     return () => said;
   };
 
-  it('is reached by its URL, rediss://:password@host, and by nothing less', async () => {
+  it('is reached by its URL, rediss://:password@host, and not without TLS or password', async () => {
     const [port, tls] = [
       await freePort(),
       await loadTlsMaterial({ dataDir: folder, hostnames: ['localhost'], machineName: 'x' }),

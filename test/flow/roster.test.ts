@@ -80,7 +80,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   };
   const fits = (serial: string) => roster.matchesToken(serial, hashToken(`token of ${serial}`));
 
-  it('takes in a device that nobody announced, when somebody guesses at its serial', async () => {
+  it('learns of a device without an announcement when its serial is tried', async () => {
     keep();
     await enrol('known');
     await changes.announce(['known']);
@@ -91,13 +91,13 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     roster.requestLookup('unannounced');
     await expect.poll(() => fits('unannounced')).toBe(true);
     expect(fits('known')).toBe(true);
-    // strangers' guesses inquire after anything, and leave nothing behind
+    // strangers may request lookups of any serial; that leaves nothing behind
     for (let index = 0; index < 1100; index++) await feed.requestLookup(`stranger-${index}`);
     await expect.poll(() => store.takeRequestedLookups(), { timeout: 20_000 }).toEqual([]);
     expect(roster.size()).toBe(2);
   });
 
-  it("makes the broker's key known, and takes in who was enrolled before there was a gateway", async () => {
+  it("publishes the broker's key, and takes in devices that were enrolled before it", async () => {
     await enrol('early', false);
     keep();
     await expect.poll(() => fits('early')).toBe(true);
@@ -107,7 +107,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     expect(roster.matchesToken('nobody', hashToken('token of nobody'))).toBe(false);
   });
 
-  it('follows what is announced: a new device, a new token, one that is gone', async () => {
+  it('follows announcements: a new device, a new token, a removed device', async () => {
     keep();
     await expect.poll(() => known.length).toBe(1);
     await enrol('SN-1');
@@ -125,7 +125,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => roster.size()).toBe(0);
   });
 
-  it('finds what nobody announced when it reads the table as a whole', async () => {
+  it('finds changes without an announcement when it compares the whole table', async () => {
     keep({ wholeMs: 200 });
     await expect.poll(() => known.length).toBe(1);
     await enrol('quiet');
@@ -135,7 +135,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => roster.size()).toBe(0);
   });
 
-  it.each(['not-yet', 'overwritten'] as const)('reads the table as a whole when an announcement is %s', async (gap) => {
+  it.each(['not-yet', 'overwritten'] as const)('compares the whole table when an announcement is %s', async (gap) => {
     keep();
     await expect.poll(() => known.length).toBe(1);
     await enrol('missed');
@@ -146,7 +146,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => fits('next')).toBe(true);
   });
 
-  it('is there again at once when a broker starts, though no worker runs', async () => {
+  it('is available at once when a broker starts without any worker', async () => {
     const rosterSync = keep();
     await expect.poll(() => known.length).toBe(1);
     await enrol('SN-1');
@@ -162,7 +162,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     expect(stranger.matchesToken('SN-1', hashToken('token of SN-1'))).toBe(true);
   });
 
-  it('passes on when each broker introduced itself, again and again, and never one that no longer does', async () => {
+  it("passes on each broker's latest announcement, and drops a broker that stopped announcing itself", async () => {
     const day = 86_400_000;
     const old = { id: 'replaced', publicKey: 'R', at: Date.now() - 3_600_000 };
     await feed.announceGateway(old);
@@ -184,12 +184,12 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     expect((await store.gateways(old.at)).map(({ id }) => id)).not.toContain('replaced');
   });
 
-  it('is not changed without the brokers being told, wherever a worker dies', async () => {
+  it('never changes without telling the brokers, wherever a worker dies', async () => {
     const admin = new Redis(redis.url);
     closing.push(() => admin.quit());
     await store.write([{ serial: 'there', tokenHash: hashToken('token of there') }], []);
     await expect.poll(() => fits('there')).toBe(true);
-    // telling fails now, as it does for a worker that is gone by then
+    // publishing fails now, as it does when the worker dies before it
     await admin.call('ACL', 'SETUSER', 'default', 'resetchannels');
     const entry = { serial: 'SN-1', tokenHash: hashToken('token of SN-1') };
     await expect(store.write([entry], [])).rejects.toThrow();
@@ -197,7 +197,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     expect((await feed.read(['SN-1', 'there'])).map(({ serial }) => serial)).toEqual(['there']);
   });
 
-  it('is kept by one worker at a time, and by another when that one is gone', async () => {
+  it('is kept by one worker at a time, and by another after that one is gone', async () => {
     expect(await store.lead('a', 300)).toBe(true);
     expect(await store.lead('b', 300)).toBe(false);
     expect(await store.lead('a', 300)).toBe(true);

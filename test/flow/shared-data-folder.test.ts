@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 const run = promisify(execFile);
 const built = join(import.meta.dirname, '../../dist');
 
-/** What `cvm broker` does first; it takes the data folder and a name of its own. */
+/** Loads the TLS material as `cvm broker` does first; its arguments are the data folder and a machine name. */
 const start = `
   const [dataDir, machineName] = process.argv.slice(1);
   const { loadTlsMaterial } = await import('${built}/site-tls/site-ca.js');
@@ -23,7 +23,7 @@ describe('brokers that share a data folder', () => {
   const root = mkdtempSync(join(tmpdir(), 'cvm-shared-'));
   afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-  it.each([1, 2, 3, 4, 5])('started together for the first time, come to the same keys (trial %i)', async (trial) => {
+  it.each([1, 2, 3, 4, 5])('that start together for the first time use the same keys (trial %i)', async (trial) => {
     const dataDir = join(root, String(trial));
     const names = ['one', 'two', 'three'];
     const outcomes = await Promise.all(

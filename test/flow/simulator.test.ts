@@ -51,7 +51,7 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
         '--json',
       ],
       { env },
-      // with status 1, the report says what became of the devices
+      // if the status is 1, the report says why
     ).catch((failed: { stdout: string }) => failed);
     expect(JSON.parse(stdout)).toMatchObject({ accepted: 500 });
 

@@ -66,7 +66,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     return certificateId;
   };
 
-  it('deletes what a crash left, which is on the audit trail, reports what is not ours, and leaves the devices alone', async () => {
+  it('deletes what a crash left, records it, reports foreign certificates, and does not touch the devices', async () => {
     const { serial, token } = await gateway.enrol('sweep-1');
     const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const ours = await leaveOne('sweep-2');
@@ -90,7 +90,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
         { kind: 'certificate-unknown', certificateId: theirs, action: 'reported' },
       ]),
     });
-    // what it did; not what it only reports
+    // records what it did, not what it only reports
     expect(recorded()).toEqual([
       expect.objectContaining({
         event: 'swept-up',
@@ -104,7 +104,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     expect((await askOnce(gateway.broker, serial, { token })).certificateId).toBe(certificateId);
   });
 
-  it('finds the RSA certificate of a create call whose answer was lost', async () => {
+  it('deletes the RSA certificate of a create call whose answer was lost', async () => {
     const { serial, token } = await gateway.enrol('sweep-rsa');
     gateway.aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'act-and-lose-answer', times: 1 }]);
     const { certificateId } = await askOnce(gateway.broker, serial, { token, key: 'rsa' });
@@ -114,7 +114,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     expect(await gateway.registry.find(serial)).not.toHaveProperty('creates');
   });
 
-  it('says so, with status 1, when another sweep is under way', async () => {
+  it('ends with status 1 while another sweep is under way', async () => {
     const lease = createDynamoSweepLease(gateway.dynamo, table);
     await lease.take('somebody else', later(), 600_000);
     process.exitCode = undefined;
@@ -124,7 +124,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     await lease.release('somebody else');
   });
 
-  it('is what one of however many workers does by itself', async () => {
+  it('is run by one worker at a time without an operator', async () => {
     const before = recorded().length;
     let [sweeping, sweeps, together] = [0, 0, 0];
     const once = async () => {

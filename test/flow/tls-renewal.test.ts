@@ -43,7 +43,7 @@ describe('the server certificate', () => {
     rmSync(dataDir, { recursive: true, force: true });
   });
 
-  /** What a device that verifies it sees. */
+  /** The certificate as a verifying device sees it. */
   async function seen(): Promise<PeerCertificate> {
     const socket = connect({ port: broker.port, host: '127.0.0.1', servername: 'localhost', ca: tls.caPem ?? '' });
     socket.on('error', () => {});
@@ -53,7 +53,7 @@ describe('the server certificate', () => {
     return certificate;
   }
 
-  it('is renewed before it ends, for the same key, and swapped without dropping a connection', async () => {
+  it('is renewed before it expires, for the same key, without dropping a connection', async () => {
     const device = await connectOnce({ host: 'localhost', port: broker.port, ca: tls.caPem ?? '' });
     const before = await seen();
     const fresh = keepTlsFresh({
@@ -72,7 +72,7 @@ describe('the server certificate', () => {
     await device.endAsync(true);
   });
 
-  it('that cannot be loaded is reported, and the one in use stays', async () => {
+  it('is kept when its replacement cannot be loaded, and the log says why', async () => {
     const before = await seen();
     let asked = 0;
     const broken = async () => {
@@ -85,7 +85,7 @@ describe('the server certificate', () => {
     expect((await seen()).fingerprint256).toBe(before.fingerprint256);
   });
 
-  it('is shown, and renewed, by cvm tls', async () => {
+  it('is shown and renewed by cvm tls', async () => {
     const lines: string[] = [];
     const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
     const none = { known: async () => [], forget: async () => false };

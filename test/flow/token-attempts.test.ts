@@ -13,7 +13,7 @@ import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
 
-describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
+describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-guesses-'));
   let redis: EmbeddedRedis;
   let keys: Redis;
@@ -35,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     address,
     requestKey,
   });
-  /** A broker's; pauses as short as they can be unless they are what is looked at. */
+  /** A broker's limiter, with the shortest pauses unless a test is about them. */
   const open = (limits = {}) => {
     const book = createTokenAttemptLimiter(redisAt(redis.url), log, {
       pauseSeconds: 0,
@@ -64,7 +64,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     return found.verdict;
   };
 
-  it('are evaluated five times for a serial, whatever the number of brokers, addresses and attempts', async () => {
+  it('are evaluated five times for a serial, across all brokers and addresses', async () => {
     const two = [await ready(), await ready()];
     const verdicts = await Promise.all(
       Array.from({ length: 400 }, (_, index) => guess(two[index % 2] as TokenAttemptLimiter, 'SN', `10.0.0.${index}`)),
@@ -74,7 +74,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(await guess(two[0] as TokenAttemptLimiter, 'another')).toBe('go');
   });
 
-  it('wait until the serial was quiet for the whole time: no stretch of it has more than five', async () => {
+  it('wait until the serial was quiet for the whole window: no window has more than five', async () => {
     const book = await ready({ serialSeconds: 2 });
     const at: number[] = [];
     const end = Date.now() + 7000;
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
       expect(at.filter((time) => time >= start && time < start + 1900).length).toBeLessThanOrEqual(5);
   }, 20_000);
 
-  it('of one serial wait twice as long after each', async () => {
+  it('at one serial wait twice as long after each', async () => {
     const book = await ready({ pauseSeconds: 1 });
     const waits: number[] = [];
     for (let round = 0; round < 3; round++) {
@@ -99,7 +99,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(waits).toEqual([1, 2, 4]);
   });
 
-  it('with the same token are one guess, and its outcome is remembered', async () => {
+  it('with the same token are one attempt, and its outcome is remembered', async () => {
     const book = await ready();
     const first = await book.begin(attemptOf('SN', hashToken('same'), 'a'));
     expect((await book.begin(attemptOf('SN', hashToken('same'), 'b'))).verdict).toBe('go');
@@ -108,7 +108,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(await keys.get('{cvm}:guess:serial:SN')).toBe('1');
   });
 
-  it('are not evaluated before it is decided that they may be, however many ask at once', async () => {
+  it('are not evaluated before they are allowed, however many arrive at once', async () => {
     const two = [await ready({ pauseSeconds: 1 }), await ready({ pauseSeconds: 1 })];
     const verdicts = await Promise.all(
       Array.from({ length: 200 }, async (_, index) => {
@@ -120,7 +120,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(verdicts.filter((evaluated) => evaluated).length).toBeLessThanOrEqual(5);
   });
 
-  it('with one token for many things are many guesses: they are work', async () => {
+  it('with one token for different requests count one by one, since each causes work', async () => {
     const book = await ready();
     const token = hashToken('one token');
     const verdicts: string[] = [];
@@ -129,7 +129,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(verdicts.filter((verdict) => verdict === 'go')).toHaveLength(5);
   });
 
-  it('with a token that is still open wait where their address must; with one that is known to be right they do not', async () => {
+  it('with an undecided token wait for the pause of their address; with a token that is known to be right they do not', async () => {
     const book = await ready({ wrongPerAddress: 1 });
     const [open, right] = [hashToken('open'), hashToken('right')];
     await book.begin(attemptOf('one', open, 'a'));
@@ -141,7 +141,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect((await book.begin(attemptOf('two', right, 'a'))).verdict).toBe('go');
   });
 
-  it('that turn out to be right cost nothing', async () => {
+  it('that turn out to be right are not counted', async () => {
     const book = await ready({ perSerial: 1 });
     const found = await book.begin(attemptOf('SN', hashToken('right'), 'a'));
     if (found.verdict === 'go') await found.settle('right');
@@ -150,7 +150,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect((await book.begin(attemptOf('SN', hashToken('right'), 'a'))).verdict).toBe('go');
   });
 
-  it('from one address lead to pauses that double, and other addresses go on', async () => {
+  it('from one address lead to doubling pauses, and other addresses are not delayed', async () => {
     const book = await ready({ wrongPerAddress: 3 });
     const pauses: number[] = [];
     for (let round = 0; round < 3; round++) {
@@ -163,7 +163,7 @@ describe.skipIf(lacks('redis-server'))('guesses at tokens', () => {
     expect(pauses).toEqual([60, 120, 240]);
   });
 
-  it('leave nothing in Redis that does not end by itself', async () => {
+  it('leave only keys in Redis that expire', async () => {
     const book = await ready({ pauseSeconds: 1 });
     for (let index = 0; index < 30; index++) await guess(book, `SN-${index % 7}`);
     for (const key of await keys.keys('{cvm}:guess:*')) expect(await keys.pttl(key)).toBeGreaterThan(0);

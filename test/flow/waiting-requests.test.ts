@@ -6,18 +6,18 @@ import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-describe.skipIf(lacks('redis-server'))('a connection whose questions wait for their answer', () => {
+describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () => {
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
   });
   afterAll(() => gateway?.close());
 
-  it('may have eight of them: the ninth is Throttled, and neither they nor the questions of others are', async () => {
+  it("may have eight of them: the ninth is Throttled, and the eight and other connections' requests are not", async () => {
     expect(defaultLimits.maxRequestsPerConnection).toBe(8);
     const { serial, token } = await gateway.enrolOnRoster('asks-a-lot');
     const other = await gateway.enrolOnRoster('asks-once');
-    // nobody answers for a while
+    // no worker answers for a while
     await gateway.worker.close();
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     const ask = async (id: string, csr: string) =>
@@ -25,7 +25,7 @@ describe.skipIf(lacks('redis-server'))('a connection whose questions wait for th
     const csrs = await Promise.all(Array.from({ length: 9 }, async () => (await makeDeviceKey(serial)).csrPem));
     const [first = '', ninth = ''] = [csrs[0], csrs[8]];
     for (const [index, csr] of csrs.slice(0, 8).entries()) await ask(`${index + 1}`, csr);
-    // each has its PUBACK by now
+    // each has its PUBACK now
     expect(device.heard).toEqual([]);
     await ask('9', ninth);
     expect(await device.next()).toMatchObject({
@@ -34,7 +34,7 @@ describe.skipIf(lacks('redis-server'))('a connection whose questions wait for th
       errorCode: 'Throttled',
       retryAfter: expect.any(Number),
     });
-    // one that waits already is not another one
+    // one that waits already is not a new one
     await ask('1', first);
     const stranger = await connectDevice(gateway.broker);
     await stranger.client.publishAsync(requestTopic('asks-once'), JSON.stringify({ token: other.token, key: 'ec' }), {
@@ -46,7 +46,7 @@ describe.skipIf(lacks('redis-server'))('a connection whose questions wait for th
     expect(await stranger.next()).toMatchObject({ status: 'accepted' });
     const replies = [];
     while (replies.length < 8) replies.push(await device.next());
-    // one key gets the certificate, whichever came first; the others hear that it is not theirs
+    // the first key gets the certificate; the others get KeyMismatch
     expect(replies.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5', '6', '7', '8']);
     expect(replies.map(({ status, errorCode }) => errorCode ?? status).sort()).toEqual([
       ...Array(7).fill('KeyMismatch'),
