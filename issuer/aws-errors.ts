@@ -1,4 +1,4 @@
-import { IssuerRefused, IssuerThrottled, IssuerUnreachable } from './issuer.ts';
+import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 
 /** Errors are told apart by name, never by their text. */
 export function nameOf(error: unknown): string {
@@ -43,11 +43,12 @@ export async function translated<T>(operation: string, call: () => Promise<T>): 
     return await call();
   } catch (error) {
     const name = nameOf(error);
-    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(name)) throw new IssuerThrottled(operation);
+    if (/^(Throttling|ThrottlingException|TooManyRequestsException)$/.test(name))
+      throw new UpstreamThrottled(operation);
     if (error instanceof Error && neverArrived.has(String((error as NodeJS.ErrnoException).code)))
-      throw new IssuerUnreachable(operation, error);
+      throw new UpstreamUnreachable(operation, error);
     const cure = cures[name];
-    if (cure !== undefined && error instanceof Error) throw new IssuerRefused(operation, error, cure);
+    if (cure !== undefined && error instanceof Error) throw new UpstreamRefused(operation, error, cure);
     throw error;
   }
 }

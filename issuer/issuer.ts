@@ -1,3 +1,5 @@
+import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
+
 export type Certificate = {
   /** lower-case hex SHA-256 of the certificate's DER */
   readonly certificateId: string;
@@ -42,22 +44,6 @@ export type CertificateDescription = {
 /** How far the issuer's clock and ours may differ where times are compared, in milliseconds. */
 export const clockSkewMs = 30_000;
 
-/** The issuer said "too fast", and did nothing. Safe to repeat, later. */
-export class IssuerThrottled extends Error {
-  constructor(operation: string) {
-    super(`${operation}: throttled`);
-    this.name = 'IssuerThrottled';
-  }
-}
-
-/** The issuer could not be reached, and so did nothing. Safe to repeat, later. */
-export class IssuerUnreachable extends Error {
-  constructor(operation: string, cause: Error) {
-    super(`${operation}: ${cause.message}`, { cause });
-    this.name = 'IssuerUnreachable';
-  }
-}
-
 /** The issuer will not take this CSR, however often it is asked. `message` has its reason. */
 export class CsrRefused extends Error {
   constructor(reason: string) {
@@ -67,21 +53,11 @@ export class CsrRefused extends Error {
 }
 
 /**
- * The issuer will refuse this for every device, or for every device of this kind, until a person changes something.
- * `cure` says what, for the operator.
+ * Whether an `issue` that ended with this error certainly made nothing. After any other error a certificate may exist whose
+ * answer is lost.
  */
-export class IssuerRefused extends Error {
-  readonly cure: string;
-  constructor(operation: string, cause: Error, cure: string) {
-    super(`${operation}: ${cause.name}: ${cause.message}`, { cause });
-    this.name = 'IssuerRefused';
-    this.cure = cure;
-  }
-}
-
-/** Whether a call that ended so certainly did nothing. After any other error it may have acted, and its answer is lost. */
 export function didNothing(error: unknown): boolean {
-  return [IssuerThrottled, IssuerUnreachable, CsrRefused, IssuerRefused].some((kind) => error instanceof kind);
+  return [CsrRefused, UpstreamThrottled, UpstreamUnreachable, UpstreamRefused].some((kind) => error instanceof kind);
 }
 
 /**
@@ -94,7 +70,8 @@ export function didNothing(error: unknown): boolean {
  * - `withdraw` ends with the certificate gone: deactivated, detached from whatever it was attached to, deleted. One that
  *   is not there is withdrawn already.
  * - Lists may lag behind: what was made a moment ago need not be in them.
- * - Throttling throws IssuerThrottled, what only a person can change IssuerRefused; outages throw as they come.
+ * - Throttling throws UpstreamThrottled, what only a person can change UpstreamRefused, both from `runtime/upstream.ts`;
+ *   outages throw as they come.
  */
 export interface Issuer {
   issue(key: KeySource): Promise<Certificate>;

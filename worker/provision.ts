@@ -1,11 +1,4 @@
-import {
-  type Certificate,
-  CsrRefused,
-  didNothing,
-  type Issuer,
-  IssuerRefused,
-  type KeySource,
-} from '../issuer/issuer.ts';
+import { type Certificate, CsrRefused, didNothing, type Issuer, type KeySource } from '../issuer/issuer.ts';
 import { abandonCertificate, deletePending } from '../issuer/withdrawal.ts';
 import type { Answer, Credentials } from '../protocol/answer.ts';
 import type { Problem } from '../protocol/problems.ts';
@@ -14,6 +7,7 @@ import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning
 import { recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { Device, OwnKey, Registry } from '../registry/registry.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Sealer } from '../sealing/replies.ts';
 import type { EcKey } from './ec-key.ts';
 
@@ -41,9 +35,20 @@ export type Provisioned =
   | {
       readonly outcome: 'rejected';
       readonly problem: Problem /** what the operator must change */;
-      readonly cause?: IssuerRefused;
+      readonly cause?: UpstreamRefused;
     }
   | { readonly outcome: 'busy'; readonly untilMs: number };
+
+/** Whatever a device asks for, while AWS refuses for good, ends here: asking AWS again changes nothing until a person acts. */
+export async function provision(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
+  try {
+    return await issuanceCycle(request, context);
+  } catch (error) {
+    if (!(error instanceof UpstreamRefused)) throw error;
+    const recipientId = recipientIdOf(request.serial, request.tokenHash);
+    return { ...(await reject(request, recipientId, problems.upstreamRefuses, context)), cause: error };
+  }
+}
 
 /**
  * The issuance cycle, the product. The steps are those of docs/architecture.md. What is about to exist is written down
@@ -52,7 +57,7 @@ export type Provisioned =
  *
  * A refusal is a value; whatever throws is an outage, and the question is asked again.
  */
-export async function provision(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
+async function issuanceCycle(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
   const { registry } = context;
   const recipientId = recipientIdOf(request.serial, request.tokenHash);
 
@@ -78,13 +83,20 @@ async function vendOrRelease(
 ): Promise<Provisioned> {
   try {
     return await vend(request, recipientId, device, context);
-  } catch (outage) {
+  } catch (error) {
+    const nothingMade = error instanceof NothingIssued;
+    const outage = nothingMade ? error.cause : error;
     // the next attempt need not wait for the lease; if this write fails as well, it waits
-    await context.registry.release(request.serial, device.attempt, didNothing(outage)).catch(() => false);
-    if (!(outage instanceof IssuerRefused)) throw outage;
-    await forgetDeleted(recipientId, device, context);
-    // asking AWS again changes nothing; the device may, later, when a person has
-    return { ...(await reject(request, recipientId, problems.upstreamRefuses, context)), cause: outage };
+    await context.registry.release(request.serial, device.attempt, nothingMade).catch(() => false);
+    if (outage instanceof UpstreamRefused) await forgetDeleted(recipientId, device, context);
+    throw outage;
+  }
+}
+
+/** The create call of this attempt failed, and certainly made nothing. `cause` is its error. */
+class NothingIssued extends Error {
+  constructor(cause: unknown) {
+    super('nothing was issued', { cause });
   }
 }
 
@@ -243,7 +255,8 @@ async function adoptOrIssue(
   try {
     return { certificate: await issuer.issue(key.source), createdBy: attempt, ...ours };
   } catch (error) {
-    if (!(error instanceof CsrRefused) || request.csrPem === undefined) throw error;
+    if (!(error instanceof CsrRefused) || request.csrPem === undefined)
+      throw didNothing(error) ? new NothingIssued(error) : error;
     await registry.release(serial, attempt, true);
     return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
   }

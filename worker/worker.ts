@@ -1,9 +1,9 @@
-import { IssuerThrottled } from '../issuer/issuer.ts';
 import { problems } from '../protocol/problems.ts';
 import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
+import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { acknowledge, type ProvisionContext, type Provisioned, provision, refuse } from './provision.ts';
 
@@ -72,7 +72,7 @@ async function answer(
     }
     return 'answered';
   } catch (error) {
-    if (!(error instanceof IssuerThrottled)) throw error;
+    if (!(error instanceof UpstreamThrottled)) throw error;
     log.debug({ ...about, err: error }, 'AWS says too fast; the line waits');
     return { slowDown: slowDownMs };
   }

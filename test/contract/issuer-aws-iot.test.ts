@@ -114,7 +114,7 @@ describe('AWS IoT', () => {
         withdraw: () => issuer.withdraw(certificateId),
         endpoint: () => issuer.endpoint(),
       };
-      await expect(calls[name]()).rejects.toMatchObject({ name: 'IssuerThrottled' });
+      await expect(calls[name]()).rejects.toMatchObject({ name: 'UpstreamThrottled' });
     },
   );
 
@@ -124,14 +124,14 @@ describe('AWS IoT', () => {
       const { aws, issuer } = opened;
       aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', errorName, status: 400 }]);
       await expect(issuer.ensureThing('T')).rejects.toMatchObject({
-        name: 'IssuerRefused',
+        name: 'UpstreamRefused',
         cure: expect.stringMatching(/.{20,}/),
       });
     },
   );
 
   it('names a thing type that is not there as something to be cured', async () => {
-    await expect(opened.issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'IssuerRefused' });
+    await expect(opened.issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'UpstreamRefused' });
   });
 
   it('takes a thing that somebody made otherwise for there', async () => {

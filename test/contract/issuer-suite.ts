@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
+import { CsrRefused, type Issuer } from '../../issuer/issuer.ts';
+import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
 
 export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
@@ -56,7 +57,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       it('makes nothing when it is throttled, and says so', async () => {
         const before = (await under.inspect()).length;
         under.fault('throttle', key);
-        await expect(issue()).rejects.toThrow(IssuerThrottled);
+        await expect(issue()).rejects.toThrow(UpstreamThrottled);
         expect(await under.inspect()).toHaveLength(before);
       });
 
@@ -72,7 +73,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
         under.fault('fail-before', key);
         const outage = await issue().catch((error: unknown) => error);
         expect(outage).toBeInstanceOf(Error);
-        for (const kind of [IssuerThrottled, CsrRefused, IssuerRefused]) expect(outage).not.toBeInstanceOf(kind);
+        for (const kind of [UpstreamThrottled, CsrRefused, UpstreamRefused]) expect(outage).not.toBeInstanceOf(kind);
         expect(await under.inspect()).toHaveLength(before);
       });
     });

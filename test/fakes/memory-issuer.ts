@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { CsrRefused, clockSkewMs, type Issuer, IssuerThrottled } from '../../issuer/issuer.ts';
+import { CsrRefused, clockSkewMs, type Issuer } from '../../issuer/issuer.ts';
+import { UpstreamThrottled } from '../../runtime/upstream.ts';
 import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
 
 export type Held = {
@@ -186,7 +187,7 @@ export function createMemoryIssuer(options: Omit<CloudOptions, 'step'> = {}) {
     journal.push(`${call} ${about}`);
     const fault = faults.get(call);
     faults.delete(call);
-    if (fault === 'throttle') throw new IssuerThrottled(call);
+    if (fault === 'throttle') throw new UpstreamThrottled(call);
     if (fault === 'fail-before') throw new Error('failed before acting');
     const answer = act();
     if (fault === 'act-and-lose-answer') throw new Error('the answer was lost');

@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { CsrRefused, type Issuer, IssuerRefused, IssuerThrottled } from '../../issuer/issuer.ts';
+import { CsrRefused, type Issuer } from '../../issuer/issuer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { ReplyStore, SealedReply } from '../../queue/replies.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
+import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { acknowledge, type ProvisionContext, provision } from '../../worker/provision.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
@@ -225,8 +226,8 @@ describe('the issuance cycle', () => {
   });
 
   it('does not wait for its own lease after an outage', async () => {
-    aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
-    await expect(provision(ask, context)).rejects.toThrow(IssuerThrottled);
+    aws.fail.set('CreateCertificate', new UpstreamThrottled('CreateKeysAndCertificate'));
+    await expect(provision(ask, context)).rejects.toThrow(UpstreamThrottled);
     aws.fail.clear();
     expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted' });
   });
@@ -285,7 +286,7 @@ describe('the issuance cycle', () => {
   it('tells the device to come back, and the operator what to change, where AWS refuses for good', async () => {
     aws.fail.set(
       'AttachPolicy cert-1',
-      new IssuerRefused('AttachPolicy', new Error('no such policy'), 'create the policy'),
+      new UpstreamRefused('AttachPolicy', new Error('no such policy'), 'create the policy'),
     );
     expect(await provision(ask, context)).toMatchObject({
       outcome: 'rejected',
@@ -296,12 +297,38 @@ describe('the issuance cycle', () => {
     expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
   });
 
+  it('tells the device to come back, and the operator what to change, where DynamoDB refuses the claim for good', async () => {
+    const missing = new UpstreamRefused('dynamodb:UpdateItem', new Error('no such table'), 'cvm aws setup');
+    const refusing: Registry = { ...registry, claim: () => Promise.reject(missing) };
+    const before = await registry.find(serial);
+    expect(await provision(ask, { ...context, registry: refusing })).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'UpstreamUnavailable', retryAfterSeconds: 300 },
+      cause: { cure: 'cvm aws setup' },
+    });
+    expect(answer()).toMatchObject({ status: 'rejected', problem: { code: 'UpstreamUnavailable' } });
+    expect(aws.journal).toEqual([]);
+    expect(await registry.find(serial)).toEqual(before);
+  });
+
+  it.each([
+    ['throttles', new UpstreamThrottled('dynamodb:UpdateItem')],
+    ['refuses', new UpstreamRefused('dynamodb:UpdateItem', new Error('not allowed'), 'allow it')],
+  ])('adopts the certificate that was issued before DynamoDB %s its record', async (_how, error) => {
+    const refusing: Registry = { ...registry, recordCertificate: () => Promise.reject(error) };
+    const csr = { ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' };
+    await provision(csr, { ...context, registry: refusing }).catch(() => {});
+    expect(await registry.find(serial)).toMatchObject({ createIntents: { 1: { keyDigest: 'digest of CSR' } } });
+    expect(await provision(csr, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+    expect(aws.count('CreateCertificate')).toBe(1);
+  });
+
   it('begins anew when AWS no longer knows the certificate of an earlier attempt', async () => {
     aws.fail.set('Activate', new Error('away'));
     await expect(provision(ask, context)).rejects.toThrow('away');
     aws.fail.clear();
     aws.cloud.certificates.delete('cert-1');
-    aws.fail.set('AttachPolicy cert-1', new IssuerRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
+    aws.fail.set('AttachPolicy cert-1', new UpstreamRefused('AttachPolicy', new Error('no such certificate'), 'cure'));
     expect(await provision(ask, context)).toMatchObject({
       outcome: 'rejected',
       problem: { code: 'UpstreamUnavailable' },
@@ -362,8 +389,8 @@ describe('the issuance cycle', () => {
   });
 
   it('forgets a create call that AWS throttled', async () => {
-    aws.fail.set('CreateCertificate', new IssuerThrottled('CreateKeysAndCertificate'));
-    await expect(provision(ask, context)).rejects.toThrow(IssuerThrottled);
+    aws.fail.set('CreateCertificate', new UpstreamThrottled('CreateKeysAndCertificate'));
+    await expect(provision(ask, context)).rejects.toThrow(UpstreamThrottled);
     expect(await registry.find(serial)).not.toHaveProperty('creates');
   });
 
