@@ -1,0 +1,86 @@
+import type { OperatorDeps } from '../../operator/deps.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { createMemoryRegistry } from '../../registry/memory.ts';
+import type { Device } from '../../registry/registry.ts';
+import { createMemoryIssuer } from '../fakes/memory-issuer.ts';
+
+/** The time of the clock that the operator's functions are given, in epoch milliseconds. */
+export const now = 1_000_000;
+
+/** What the operator's functions work with, in memory: a table, AWS IoT Core, and a list of what they did. */
+export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
+  const rows = new Map<string, Device>();
+  const registry = createMemoryRegistry(rows);
+  const aws = createMemoryIssuer();
+  const { issuer } = aws;
+  const events: string[] = [];
+  const announced: string[][] = [];
+  let tokensMade = 0;
+  const deps: OperatorDeps = {
+    registry,
+    issuer,
+    gateways: async () => [],
+    announce: async (serials) => void announced.push([...serials]),
+    audit: {
+      record: (event, fields) => void events.push([event, ...Object.values(fields)].join(' ')),
+      close: async () => {},
+    },
+    now: () => now,
+    makeToken: () => `token-${++tokensMade}-of-the-operator`,
+    ...over,
+  };
+
+  const enrolAndClaim = async (serial: string) => {
+    const tokenHash = hashToken(`first token of ${serial}`);
+    await registry.enrol({ serial, tokenHash, enrolledAt: 1 });
+    await registry.claim({ serial, tokenHash, now: 1, leaseMs: 10 });
+  };
+  /** A worker's attempt up to the certificate, which is recorded and not active yet. */
+  const issue = async (serial: string): Promise<string> => {
+    const { certificateId } = await issuer.issue('rsa');
+    await registry.recordCertificate(serial, 1, { certificateId });
+    return certificateId;
+  };
+
+  return {
+    deps,
+    aws,
+    rows,
+    /** each event on the audit trail: its name and fields */
+    events,
+    /** each announcement: its serials */
+    announced,
+    row: (serial: string) => rows.get(serial),
+    certificate: (id: string) => aws.cloud.certificates.get(id),
+    /** A device with an active certificate. @returns the certificate's id */
+    async register(serial: string): Promise<string> {
+      await enrolAndClaim(serial);
+      const certificateId = await issue(serial);
+      await issuer.ensureThing(serial);
+      await issuer.attach({ certificateId, thingName: serial, policyName: 'cvm-device' });
+      await issuer.activate(certificateId);
+      await registry.finish(serial, 1, certificateId, 1);
+      return certificateId;
+    },
+    /** A device whose attempt ended before its certificate went live. @returns the certificate's id */
+    async leaveHalfDone(serial: string): Promise<string> {
+      await enrolAndClaim(serial);
+      const certificateId = await issue(serial);
+      await registry.release(serial, 1);
+      return certificateId;
+    },
+    /** A device for which a create call was sent that got no answer. */
+    async loseAnswer(serial: string): Promise<void> {
+      await enrolAndClaim(serial);
+      await registry.recordCreateIntent(serial, 1, { at: 1 });
+      await registry.release(serial, 1);
+    },
+    /** A device that a worker is at: its lease ends after `now`. */
+    async beProvisioned(serial: string): Promise<void> {
+      await enrolAndClaim(serial);
+      rows.set(serial, { ...(rows.get(serial) as Device), leaseUntil: now + 1 });
+    },
+  };
+}
+
+export type MemoryOperator = ReturnType<typeof createMemoryOperator>;

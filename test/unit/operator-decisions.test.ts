@@ -1,0 +1,173 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { block, remove, unblock } from '../../operator/decisions.ts';
+import type { OperatorDeps } from '../../operator/deps.ts';
+import { forgetGateway } from '../../operator/gateways.ts';
+import { reissue } from '../../operator/reissue.ts';
+import { createMemoryOperator, type MemoryOperator, now } from '../support/operator.ts';
+
+const away = async () => {
+  throw new Error('AWS is away');
+};
+
+describe('an operator', () => {
+  let operator: MemoryOperator;
+  /** the same operator while every change of a certificate fails */
+  let withoutAws: OperatorDeps;
+  beforeEach(() => {
+    operator = createMemoryOperator();
+    const issuer = { ...operator.deps.issuer, activate: away, deactivate: away, withdraw: away };
+    withoutAws = { ...operator.deps, issuer };
+  });
+
+  describe('who blocks a device', () => {
+    it('refuses it every certificate and makes the one that it has inactive; repeating it changes nothing', async () => {
+      const certificateId = await operator.register('A');
+      for (const _twice of [1, 2]) {
+        expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
+        expect(operator.row('A')).toMatchObject({ state: 'blocked' });
+        expect(operator.certificate(certificateId)).toMatchObject({ active: false });
+      }
+    });
+
+    it('makes the previous certificate of a reissued device inactive as well', async () => {
+      const certificateId = await operator.register('A');
+      await reissue('A', { onToken: () => {} }, operator.deps);
+      expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
+      expect(operator.certificate(certificateId)).toMatchObject({ active: false });
+    });
+
+    it('has it blocked and on record when AWS fails, and is told that the certificate may still work', async () => {
+      const certificateId = await operator.register('A');
+      expect(await block('A', withoutAws)).toEqual({ outcome: 'blocked', unfinished: 'AWS is away' });
+      expect(operator.row('A')).toMatchObject({ state: 'blocked' });
+      expect(operator.events).toEqual(['blocked A']);
+      expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
+      expect(operator.certificate(certificateId)).toMatchObject({ active: false });
+    });
+  });
+
+  describe('who unblocks a device', () => {
+    it('makes its certificate active again; repeating it changes nothing', async () => {
+      const certificateId = await operator.register('A');
+      await block('A', operator.deps);
+      for (const _twice of [1, 2]) {
+        expect(await unblock('A', operator.deps)).toEqual({ outcome: 'unblocked' });
+        expect(operator.row('A')).toMatchObject({ state: 'registered' });
+        expect(operator.certificate(certificateId)).toMatchObject({ active: true });
+      }
+    });
+
+    it('activates no certificate that never went live', async () => {
+      const certificateId = await operator.leaveHalfDone('A');
+      await block('A', operator.deps);
+      expect(await unblock('A', operator.deps)).toEqual({ outcome: 'unblocked' });
+      expect(operator.row('A')).toMatchObject({ state: 'enrolled' });
+      expect(operator.certificate(certificateId)).toMatchObject({ active: false });
+    });
+
+    it('activates the previous certificate of a device that is being reissued', async () => {
+      const certificateId = await operator.register('A');
+      await reissue('A', { onToken: () => {} }, operator.deps);
+      await block('A', operator.deps);
+      await unblock('A', operator.deps);
+      expect(operator.certificate(certificateId)).toMatchObject({ active: true });
+    });
+
+    it('is told when AWS fails that the certificate may still be inactive', async () => {
+      await operator.register('A');
+      await block('A', operator.deps);
+      expect(await unblock('A', withoutAws)).toEqual({ outcome: 'unblocked', unfinished: 'AWS is away' });
+      expect(operator.events).toEqual(['blocked A', 'unblocked A']);
+    });
+
+    it('does not bring back a device that is being removed', async () => {
+      await operator.loseAnswer('A');
+      await remove('A', 'with-thing', operator.deps);
+      expect(await unblock('A', operator.deps)).toEqual({ outcome: 'being-removed' });
+      expect(operator.row('A')).toMatchObject({ state: 'blocked' });
+    });
+  });
+
+  describe('who removes a device', () => {
+    it.each([
+      ['with-thing', false],
+      ['keep-thing', true],
+    ] as const)('deletes its certificate and its row; %s', async (removal, kept) => {
+      const certificateId = await operator.register('A');
+      expect(await remove('A', removal, operator.deps)).toEqual({ outcome: 'removed', row: 'gone' });
+      expect(operator.row('A')).toBeUndefined();
+      expect(operator.certificate(certificateId)).toBeUndefined();
+      expect(operator.aws.cloud.things.has('A')).toBe(kept);
+      expect(operator.events).toEqual(['removed A']);
+      expect(operator.announced).toEqual([['A']]);
+    });
+
+    it('keeps the row while a create call without an answer may have left a certificate', async () => {
+      await operator.loseAnswer('A');
+      expect(await remove('A', 'with-thing', operator.deps)).toEqual({ outcome: 'removed', row: 'stays' });
+      expect(operator.row('A')).toMatchObject({ state: 'blocked', removal: 'with-thing' });
+    });
+
+    it('is told when AWS fails that it is not finished, and finishes it by repeating it', async () => {
+      await operator.register('A');
+      expect(await remove('A', 'with-thing', withoutAws)).toEqual({
+        outcome: 'removed',
+        row: 'stays',
+        unfinished: 'AWS is away',
+      });
+      expect(operator.row('A')).toMatchObject({ state: 'blocked', removal: 'with-thing' });
+      expect(await remove('A', 'with-thing', operator.deps)).toEqual({ outcome: 'removed', row: 'gone' });
+      expect(operator.row('A')).toBeUndefined();
+    });
+
+    it('is told when the gateways could not be told', async () => {
+      await operator.register('A');
+      const deps = { ...operator.deps, announce: away };
+      expect(await remove('A', 'with-thing', deps)).toEqual({
+        outcome: 'removed',
+        row: 'gone',
+        unannounced: 'AWS is away',
+      });
+    });
+  });
+
+  const decisions: [string, (deps: OperatorDeps) => Promise<object>][] = [
+    ['block', (deps) => block('A', deps)],
+    ['unblock', (deps) => unblock('A', deps)],
+    ['remove', (deps) => remove('A', 'with-thing', deps)],
+  ];
+
+  it.each(decisions)('cannot %s a device that is not enrolled', async (_name, decide) => {
+    expect(await decide(operator.deps)).toEqual({ outcome: 'not-enrolled' });
+    expect(operator.events).toEqual([]);
+  });
+
+  it.each(decisions)(
+    'cannot %s a device while a worker is at it, and can when its lease is over',
+    async (_name, decide) => {
+      await operator.beProvisioned('A');
+      expect(await decide(operator.deps)).toEqual({ outcome: 'being-provisioned' });
+      expect(operator.events).toEqual([]);
+      expect(await decide({ ...operator.deps, now: () => now + 1 })).not.toHaveProperty('outcome', 'being-provisioned');
+    },
+  );
+
+  it.each(decisions)('does nothing when the device changed before the %s was written', async (name, decide) => {
+    await operator.register('A');
+    if (name === 'unblock') await block('A', operator.deps);
+    const lost = async () => false;
+    const registry = { ...operator.deps.registry, block: lost, unblock: lost, retire: lost };
+    const [row, calls, events] = [operator.row('A'), operator.aws.journal.length, [...operator.events]];
+    expect(await decide({ ...operator.deps, registry })).toEqual({ outcome: 'changed' });
+    expect(operator.row('A')).toEqual(row);
+    expect(operator.aws.journal).toHaveLength(calls);
+    expect(operator.events).toEqual(events);
+  });
+
+  it('forgets a gateway that is known, which is on record, and none that is not', async () => {
+    const gateways = { forget: async (id: string) => id === 'stolen' };
+    expect(await forgetGateway('stolen', { ...operator.deps, gateways })).toEqual({ outcome: 'forgotten' });
+    expect(await forgetGateway('other', { ...operator.deps, gateways })).toEqual({ outcome: 'unknown' });
+    expect(operator.events).toEqual(['gateway-forgotten stolen']);
+  });
+});
