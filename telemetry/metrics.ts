@@ -1,0 +1,73 @@
+import type { ErrorCode } from '../protocol/problems.ts';
+import { counter, gauge, histogram, type MetricsOf, registerMetrics, total } from '../runtime/metrics.ts';
+
+type DeviceMessage = { kind: 'request' | 'acknowledgement' };
+type Reply = { status: 'accepted' | 'rejected' | 'pending'; error_code: ErrorCode | 'none' };
+type RequestOutcome = 'vended' | 'repeated' | 'refused' | 'expired' | 'busy' | 'throttled' | 'failed';
+type AwsCall = {
+  operation: `iot:${string}` | `dynamodb:${string}`;
+  outcome: 'done' | 'throttled' | 'unreachable' | 'refused' | 'failed';
+};
+
+/**
+ * Every metric of the product: name, meaning and labels. Dashboards and alerts name them, so a name stays.
+ * To add one: a line here, and the call of `inc`, `observe` or `readFrom` in the part that knows.
+ */
+const definitions = {
+  connections: total('cvm_broker_connections_total', 'TCP connections that got a slot.'),
+  connectionsOpen: gauge('cvm_broker_connections_open', 'TCP connections that are open.'),
+  connectionsRefused: total('cvm_broker_connections_refused_total', 'TCP connections that got no slot.'),
+  connectionsEvicted: total(
+    'cvm_broker_connections_evicted_total',
+    'Connections without a verified token that were closed to make room for another.',
+  ),
+  handshakesWaiting: gauge(
+    'cvm_broker_handshakes_waiting',
+    'Connections that wait for their turn at the TLS handshake.',
+  ),
+  handshakesFailed: counter('cvm_broker_handshakes_failed_total', 'TLS handshakes that failed or took too long.'),
+
+  messagesReceived: counter<DeviceMessage>(
+    'cvm_broker_messages_received_total',
+    'Requests and acknowledgements that devices published.',
+    { kind: true },
+  ),
+  messagesStored: counter<DeviceMessage>(
+    'cvm_broker_messages_stored_total',
+    'Requests and acknowledgements that were stored, or wait already, and got their PUBACK.',
+    { kind: true },
+  ),
+  messagesRefused: counter<DeviceMessage & { error_code: ErrorCode }>(
+    'cvm_broker_messages_refused_total',
+    'Requests and acknowledgements that the broker refused by itself.',
+    { kind: true, error_code: true },
+  ),
+  replies: counter<Reply>('cvm_broker_replies_total', 'Replies to stored requests that were sent to devices.', {
+    status: true,
+    error_code: true,
+  }),
+
+  requests: counter<{ outcome: RequestOutcome }>(
+    'cvm_worker_requests_total',
+    'Requests that a worker took from the queue. busy, throttled and failed: it will try again.',
+    { outcome: true },
+  ),
+  requestSeconds: histogram<{ outcome: 'vended' | 'repeated' | 'refused' }>(
+    'cvm_worker_request_seconds',
+    'Time from the receipt of a request at the broker to its decision by a worker.',
+    [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200],
+    { outcome: true },
+  ),
+
+  awsCallSeconds: histogram<AwsCall>(
+    'cvm_aws_call_seconds',
+    'Calls to AWS by operation and outcome, and how long they took.',
+    [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    { operation: true, outcome: true },
+  ),
+};
+
+export type Metrics = MetricsOf<typeof definitions>;
+
+/** Metrics of one process. A caller that does not publish them still has them: they cost it a microsecond an event. */
+export const createMetrics = () => registerMetrics(definitions);
