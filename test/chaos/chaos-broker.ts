@@ -9,7 +9,7 @@ import { loadSettings } from '../../runtime/settings.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createCrasher } from './crash-points.ts';
 
-/** The real broker on real ports, that crashes where the serial of the device that it serves says so. */
+/** The real broker on real ports. It crashes at the point that the serial of the device names. */
 const settings = loadSettings(process.env);
 const log = createLog(settings.logLevel);
 const redis = redisAt(settings.redisUrl ?? '');

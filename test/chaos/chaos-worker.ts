@@ -13,8 +13,8 @@ import { startWorker } from '../../worker/worker.ts';
 import { createCrasher } from './crash-points.ts';
 
 /**
- * The real worker on real ports, one request at a time, that crashes where the serial says so; `CHAOS_MAX_BACKOFF_MS`
- * compresses its patience.
+ * The real worker on real ports, one request at a time. It crashes at the point that the serial names;
+ * `CHAOS_MAX_BACKOFF_MS` shortens its backoff.
  */
 const settings = loadSettings(process.env);
 const log = createLog(settings.logLevel);

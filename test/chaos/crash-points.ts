@@ -2,11 +2,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
- * A device whose serial is a crash point: the chaos worker and the chaos broker crash, once, when they come to it. So a
- * run needs no other plan than the devices that it enrols.
+ * A device's serial is a crash point: the chaos worker and the chaos broker crash there, once. So the enrolled devices are
+ * the whole plan of a run.
  */
 export type CrashPoint = {
-  /** who is killed: the process that makes the call, or Redis */
+  /** the victim: the process that makes the call, or Redis */
   readonly victim: 'self' | 'redis';
   readonly at: 'worker' | 'broker';
   readonly step: string;
@@ -28,7 +28,7 @@ export function serialOf({ victim, at, step, moment, flow }: CrashPoint): string
   return [prefix, victim, at, step, moment, flow].join(':');
 }
 
-/** Carries out crash points for one process. `folder` is the site's. */
+/** Carries out crash points for one process. `folder` is the site's folder. */
 export function createCrasher(at: CrashPoint['at'], folder: string) {
   function due(
     serial: string | undefined,
@@ -52,7 +52,7 @@ export function createCrasher(at: CrashPoint['at'], folder: string) {
     return new Promise<never>(() => {});
   };
 
-  /** Makes one call, of which a crash may come in the way. */
+  /** Makes one call; a crash may strike before, during or after it. */
   return async function cross<T>(serial: string | undefined, step: string, call: () => Promise<T> | T): Promise<T> {
     const before = due(serial, step, 'before');
     if (before === 'self') await die();

@@ -1,4 +1,4 @@
-/** What a proof measured, and whether it is what was asked for. */
+/** A measured figure, and whether it reaches its goal. */
 export type Figure = {
   readonly name: string;
   readonly value: number | string;
@@ -7,7 +7,7 @@ export type Figure = {
   readonly holds: boolean;
 };
 
-/** On standard output; the exit status tells whether all of them hold. */
+/** Prints figures on standard output; the exit status tells whether all of them hold. */
 export function printFigures(figures: readonly Figure[], json: boolean): void {
   if (json) console.log(JSON.stringify(figures));
   else

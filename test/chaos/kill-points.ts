@@ -9,7 +9,7 @@ import { judge } from './verdict.ts';
 
 const patience = { timeoutMs: 240_000, patienceMs: 15_000, maxPauseMs: 2000 };
 
-/** Every step boundary, of the worker with each kind of key. */
+/** Every step boundary of the worker, for each kind of key. */
 export function everyPoint(): CrashPoint[] {
   const points: CrashPoint[] = [];
   for (const moment of moments) {
@@ -48,7 +48,7 @@ export async function killPoints(points: readonly CrashPoint[], say: (line: stri
     );
     const fired = serials.filter((serial) => existsSync(firedFile(site.folder, serial)));
     const rest = serials.filter((serial) => !fired.includes(serial));
-    // an acknowledgement that Redis lost its hold of is worked off after its device has left
+    // an acknowledgement may be processed after its device has left
     await sleep(10_000);
     const swept = await site.sweep(['--grace', '5s', '--rate', '100']);
     say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
@@ -74,7 +74,7 @@ export async function killPoints(points: readonly CrashPoint[], say: (line: stri
   }
 }
 
-/** Starts again whatever has died. */
+/** Restarts every part that has died. */
 function supervise(site: Site) {
   let stopped = false;
   const watching = site.parts.map(async (part) => {

@@ -8,7 +8,7 @@ import { judge } from './verdict.ts';
 const patience = { timeoutMs: 300_000 };
 const operation = 'CreateCertificateFromCsr';
 
-/** One in twenty create calls makes its certificate and loses the answer: it is found again, and no second one is made. */
+/** One in twenty create calls makes its certificate and loses the answer: the certificate is found, and no second one is made. */
 export async function lostAnswers({ devices }: { devices: number }, say: (line: string) => void): Promise<Figure[]> {
   const site = await startSite({ workers: 2 });
   try {

@@ -5,15 +5,15 @@ import type { Figure } from './figures.ts';
 import { startSite } from './site.ts';
 import { nothing } from './storm.ts';
 
-/** The hour, and every patience in it, is compressed by this. */
+/** The hour, and every timeout in it, is divided by this. */
 const compression = 60;
 const outageMs = 3_600_000 / compression;
-/** of the worker between two attempts (30 s), and of a device for its answer (2 min) */
+/** the worker's longest backoff (30 s), and a device's wait for its answer (2 min) */
 const [maxBackoffMs, patienceMs] = [30_000 / compression, 120_000 / compression];
-/** the smallest of AWS's quotas on the way of a certificate, calls a second */
+/** the smallest AWS quota in the issuance cycle, in calls a second */
 const quota = 10;
 
-/** AWS is away for an hour while devices keep asking; then it is back, with its quotas. */
+/** AWS is away for an hour while devices keep asking; then it returns, with its quotas. */
 export async function outage({ devices }: { devices: number }, say: (line: string) => void): Promise<Figure[]> {
   const site = await startSite({
     workers: 2,
@@ -29,7 +29,7 @@ export async function outage({ devices }: { devices: number }, say: (line: strin
       await sleep(Math.random() * 5000);
       const outcome = await runDevice(site.gateway, credential, 'ec', {
         timeoutMs: 300_000,
-        // one in two waits on its connection, the other comes back again and again
+        // every second device waits on its connection; the others reconnect again and again
         patienceMs: index % 2 === 0 ? 300_000 : patienceMs,
         maxPauseMs: 1000,
       });

@@ -10,7 +10,7 @@ export function seeded(seed: number) {
   return {
     next,
     between: (low: number, high: number): number => low + next() * (high - low),
-    /** one of these, as likely as its weight */
+    /** one of these, with the probability of its weight */
     pick<T>(weighted: readonly (readonly [weight: number, value: T])[]): T {
       let left = next() * weighted.reduce((sum, [weight]) => sum + weight, 0);
       for (const [weight, value] of weighted) {

@@ -10,8 +10,8 @@ import { startSite, until } from './site.ts';
 const producers = 64;
 
 /**
- * Requests that Redis said it has, while it is killed again and again: the broker's own queue, whose word a PUBACK
- * follows. Nobody works them off, so each of them must still be there at the end.
+ * Requests that Redis acknowledged while it is killed again and again, through the broker's own queue, which decides on
+ * the PUBACK. No worker runs, so every one of them must still be there at the end.
  */
 export async function redisKills(
   { kills, requests }: { kills: number; requests: number },

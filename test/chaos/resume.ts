@@ -5,7 +5,7 @@ import { type Part, type Site, startSite, until } from './site.ts';
 const patience = { timeoutMs: 600_000, patienceMs: 300_000 };
 const step = 'AttachPolicy';
 
-/** How soon another worker takes up what a killed one left, and how many kills one request survives. */
+/** How soon another worker takes over from a killed one, and how many kills one request survives. */
 export async function resume(
   { trials, killsOfOneJob }: { trials: number; killsOfOneJob: number },
   say: (line: string) => void,
@@ -33,7 +33,7 @@ export async function resume(
     let survived = 0;
     for (; survived < killsOfOneJob; survived++) {
       await untilInTheMiddle(site);
-      // all but the last worker stall again
+      // every worker but the last stalls again
       if (survived + 1 < killsOfOneJob) await stallOnce(site);
       await first.kill();
       await first.start();
@@ -67,7 +67,7 @@ async function ask(site: Site, serial: string) {
   return runDevice(site.gateway, credential, 'ec', patience);
 }
 
-/** One call stalls for as long as its worker lives: time enough to kill it in the middle. */
+/** One call stalls for as long as its worker lives, so the worker can be killed during it. */
 function stallOnce(site: Site): Promise<void> {
   return site.dial([{ operation: step, kind: 'stall', ms: 600_000, times: 1 }]);
 }

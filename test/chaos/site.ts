@@ -28,7 +28,7 @@ const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
 
 export type PartName = 'redis' | 'aws' | 'broker' | 'worker';
 
-/** One process of a site, that can be killed as a power cut would, and started again on what it left behind. */
+/** One process of a site. It can be killed as by a power cut, and started again on its data. */
 export type Part = {
   readonly name: PartName;
   isRunning(): boolean;
@@ -72,7 +72,7 @@ export async function startSite(options: {
     CVM_LISTEN: '127.0.0.1',
     CVM_HOSTNAMES: 'localhost',
     CVM_ROOT_CA: join(folder, 'aws', 'aws-local', 'root-ca.pem'),
-    // the sweep at the end is ours to start
+    // the run itself starts the sweep at the end
     CVM_SWEEP_INTERVAL: '1d',
     CHAOS_FOLDER: folder,
     ...options.env,
@@ -117,7 +117,7 @@ export async function startSite(options: {
     };
   };
 
-  // whoever ends this program ends what it started
+  // ending this program ends every process that it started
   const killAll = () => {
     for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     rmSync(folder, { recursive: true, force: true });
@@ -212,7 +212,7 @@ export async function startSite(options: {
         return { serial: device.serial, token: device.token };
       });
     },
-    /** Faults are kept in memory, so a stand-in that was started again has none. */
+    /** Faults are kept in memory, so a restarted stand-in has none. */
     async dial(rules: readonly object[]): Promise<void> {
       await fetch(`${awsUrl}/_local/faults`, {
         method: 'PUT',
@@ -220,7 +220,7 @@ export async function startSite(options: {
         body: JSON.stringify(rules),
       }).catch(() => {});
     },
-    /** Calls by operation since the stand-in was started, and faults that struck; nothing while it is away. */
+    /** Calls by operation since the stand-in started, and faults that struck; empty while it is away. */
     async counts(): Promise<{ calls: Record<string, { calls: number }>; struck: Record<string, number> }> {
       const [calls, struck] = await Promise.all(
         ['stats', 'struck'].map((name) =>
@@ -269,8 +269,8 @@ async function run(
 }
 
 /**
- * Ports that nobody listens on. Not of the range that outgoing connections are given: a client that keeps trying to reach
- * a part that is down would sooner or later hold its port.
+ * Free ports outside of the range for outgoing connections: a client that keeps trying to reach a stopped part would
+ * sooner or later be given that part's port.
  */
 async function freePorts(count: number): Promise<[number, number, number, number]> {
   const ports = new Set<number>();
@@ -294,7 +294,7 @@ const answers = (url: string) =>
     () => false,
   );
 
-/** Whether something speaks TLS there: a broker that listens is ready. */
+/** Whether a server accepts connections there: a broker that listens is ready. */
 async function accepts(port: number): Promise<boolean> {
   const { connect } = await import('node:net');
   return new Promise((resolve) => {
@@ -310,7 +310,7 @@ async function accepts(port: number): Promise<boolean> {
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    // a child that is dead but not yet waited for still takes signals
+    // a dead child that was not waited for still accepts signals
     return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
   } catch {
     return false;

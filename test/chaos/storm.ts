@@ -12,7 +12,7 @@ export type StormOptions = {
   say(line: string): void;
 };
 
-/** Devices that keep asking, in milliseconds: impatient ones, since a test must end. */
+/** Timeouts of the devices, in milliseconds: short ones, since a test must end. */
 const patience = { timeoutMs: 300_000, patienceMs: 20_000, maxPauseMs: 3000 };
 const killEveryMs = 1000;
 
@@ -28,7 +28,7 @@ export async function storm({ devices, kills, random, say }: StormOptions): Prom
     const stored = new Map<string, Stored>();
     const outcomes: Record<string, number> = {};
     const asking = (await site.enrol(serials)).map(async (credential) => {
-      // all the time somebody is in the middle of it
+      // at every moment some device is in the middle of its request
       await sleep(random.between(0, kills * killEveryMs));
       const flow = random.pick<Flow>([
         [15, 'rsa'],
@@ -43,16 +43,16 @@ export async function storm({ devices, kills, random, say }: StormOptions): Prom
       outcomes[name] = (outcomes[name] ?? 0) + 1;
     });
     const killed = await killAtRandom(site, kills, random, say);
-    say('all parts are up, and AWS is well again; waiting for the last devices');
+    say('all parts are up, and AWS works again; waiting for the last devices');
     await Promise.all(asking);
     say(`devices: ${JSON.stringify(outcomes)}`);
-    // the sweep leaves alone what is younger
+    // the sweep leaves younger rows alone
     await sleep(6000);
     const swept = await site.sweep(['--grace', '5s', '--rate', '100']);
     say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
     const verdict = await judge(site, serials, stored);
     for (const note of verdict.notes) say(`  ${note}`);
-    // a short run need not meet every part and every kind
+    // a short run need not reach every part and every kind of fault
     const many = kills >= 40;
     const seconds = Math.round((Date.now() - startedAt) / 1000);
     return [
@@ -108,7 +108,7 @@ async function killAtRandom(site: Site, kills: number, random: Random, say: (lin
   return { byPart, faults };
 }
 
-/** What can go wrong with AWS, each with a chance of its own. */
+/** The faults of AWS, each with its own probability. */
 function badWeather(random: Random): object[] {
   const some = (most: number) => random.between(most / 3, most);
   return [

@@ -11,7 +11,7 @@ import type { DeviceState } from '../../registry/registry.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { policyName, type Site } from './site.ts';
 
-/** What is wrong at the end, by kind: nothing may be. */
+/** Everything wrong at the end, by kind; all must be empty. */
 export type Verdict = {
   /** devices without an accepted answer */
   readonly lost: number;
@@ -84,7 +84,7 @@ async function faultOf(
   );
 }
 
-/** As the device would: connects with its certificate, and publishes. @throws when AWS refuses */
+/** Connects with the device's certificate and publishes, as the device would. @throws when AWS refuses */
 async function worksOnTheDataPlane(site: Site, serial: string, held: Stored): Promise<void> {
   const client = await connectOnce({
     host: 'localhost',

@@ -9,7 +9,7 @@ export function publishPacket(topic: string, payload: Buffer, id: number): Buffe
   return packet(0x32, text(topic), Buffer.from([id >> 8, id & 0xff]), payload);
 }
 
-/** Good conversations and payloads, to be spoilt. */
+/** Valid conversations and payloads, to be mutated. */
 export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
@@ -62,7 +62,7 @@ const spice = [
   '\xbf\x9f',
 ];
 
-/** Spoils bytes in one to eight places: flips, cuts, doubles, inserts, and what has broken parsers before. */
+/** Mutates bytes in one to eight places: flips, cuts, doubles, inserts, and values that have broken parsers before. */
 export function mutate(original: Buffer, random: Random): Buffer {
   let bytes: Buffer = Buffer.from(original);
   const times = 1 + Math.floor(random.next() * 8);

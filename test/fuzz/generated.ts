@@ -1,17 +1,17 @@
 import { encode } from 'cborg';
 import fc from 'fast-check';
 
-/** Values that JSON and CBOR both know. */
+/** Values that exist in JSON and in CBOR. */
 const anything = fc.jsonValue({ maxDepth: 4 });
 const names = ['token', 'id', 'csr', 'key', 'format', 'certificateId', '__proto__', 'constructor', 'toString'];
 
-/** Messages with keys of ours and of every object, under which stands anything; or something else altogether. */
+/** Messages with our keys and with keys of every object, holding any value; or any other value. */
 const message = fc.oneof(
   { weight: 4, arbitrary: fc.dictionary(fc.constantFrom(...names), fc.oneof(anything, fc.string({ unit: 'binary' }))) },
   { weight: 1, arbitrary: anything },
 );
 
-/** CBOR that no encoder of JSON values writes: bytes, integers of 64 bits, maps with keys of any kind. */
+/** CBOR that no encoder of JSON values writes: bytes, 64-bit integers, maps with keys of any kind. */
 const cborOnly = fc.uint8Array({ maxLength: 64 }).chain((bytes) =>
   fc.record({ token: fc.constantFrom(bytes, 2n ** 63n), csr: fc.constant(bytes) }).map((record) => {
     const map = new Map<unknown, unknown>(Object.entries(record));
@@ -19,7 +19,7 @@ const cborOnly = fc.uint8Array({ maxLength: 64 }).chain((bytes) =>
   }),
 );
 
-/** Payloads as a generator, not a person, thinks of them; always the same for a seed. */
+/** Generated payloads; always the same for a seed. */
 export function generatePayloads(seed: number, count: number): Buffer[] {
   const texts = fc.sample(message, { seed, numRuns: count });
   return [

@@ -43,7 +43,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const)
 
 const dataDir = mkdtempSync(join(tmpdir(), 'cvm-fuzz-'));
 const tls = await loadTlsMaterial({ dataDir, hostnames: [], machineName: 'fuzz' });
-/** Answers every question, as workers do: the healthy device is accepted, whoever else comes as if its token were wrong. */
+/** Answers every request, as workers do: the healthy device is accepted, all others are rejected as with a wrong token. */
 const healthyDevice = 'HEALTHY';
 let announce: (reply: SealedReply) => void = () => {};
 const requests: RequestQueue = {
@@ -86,10 +86,10 @@ const corpus = await createCorpus();
 const generated = generatePayloads(Number(values.seed), 500);
 const choose = <T>(from: readonly T[]): T => from[Math.floor(random.next() * from.length)] as T;
 
-/** Verifying the server for each of many thousand connections would find nothing. */
+/** Not verifying the server saves time on many thousand connections; it would find nothing here. */
 const unverified = { secureContext: createSecureContext(), rejectUnauthorized: false };
 
-/** One connection that is cut at the first thing that is not MQTT, or after its case. */
+/** One connection; it ends when the broker closes it for malformed MQTT, or after its case. */
 async function openSocket(): Promise<TLSSocket> {
   const socket = connect({ host: '127.0.0.1', port: broker.port, ...unverified });
   socket.on('error', () => {});
@@ -102,13 +102,13 @@ async function spoiltStream(): Promise<number> {
   const socket = await openSocket();
   const closed = new Promise((resolve) => socket.once('close', resolve));
   socket.end(mutate(choose(corpus.streams), random));
-  // whoever is not cut has sent something that only waits for more
+  // a connection that stays open has sent an incomplete packet
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 50))]);
   socket.destroy();
   return 1;
 }
 
-/** Many payloads on one connection, some at a time: a bad one is answered, and does not end it. */
+/** Many payloads on one connection, some at a time: a bad payload is answered, and does not end the connection. */
 async function spoiltPayloads(): Promise<number> {
   const socket = await openSocket();
   const closed = new Promise<void>((resolve) => socket.once('close', resolve));
@@ -134,7 +134,7 @@ async function spoiltPayloads(): Promise<number> {
   return sent;
 }
 
-/** Resolves with the PUBACK of this message, or after a while: who is owed none is not waited for. */
+/** Resolves with the PUBACK of this message, or after a while, since some messages get none. */
 function acknowledged(socket: TLSSocket, id: number): Promise<void> {
   const puback = Buffer.from([0x40, 2, id >> 8, id & 0xff]);
   return new Promise((resolve) => {
@@ -151,10 +151,10 @@ function acknowledged(socket: TLSSocket, id: number): Promise<void> {
   });
 }
 
-/** A device may ask ten times a second; this one does not ask faster than it may. */
+/** A device may ask ten times a second; this one keeps to it. */
 const healthyMs = 150;
 
-/** The device that goes on asking, how often it was answered, and the longest that one answer took, in milliseconds. */
+/** The healthy device: how often it was answered, and the longest answer time in milliseconds. */
 async function serveHealthy(running: () => boolean) {
   const device = { port: broker.port, caPem: tls.caPem ?? '' };
   const { client, next } = await connectDevice(device);
@@ -184,7 +184,7 @@ let told = 0;
 const healthy = serveHealthy(() => done < cases);
 const lanes = Array.from({ length: 32 }, async () => {
   while (done < cases) {
-    // not `done += await`, which adds to what it was before all others added
+    // not `done += await`: that reads `done` before the other lanes have added to it
     const some = random.next() < 0.4 ? await spoiltStream() : await spoiltPayloads();
     done += some;
     if (calmMb === 0 && done > cases / 4) calmMb = heapMb();
@@ -196,7 +196,7 @@ const lanes = Array.from({ length: 32 }, async () => {
 });
 await Promise.all(lanes);
 const { asked, accepted, longest } = await healthy;
-// what was cut is let go
+// lets the closed connections be collected
 await new Promise((resolve) => setTimeout(resolve, 1000));
 const growthMb = heapMb() - calmMb;
 const { connectionsOpen } = broker.counters();
@@ -214,7 +214,7 @@ const figures: Figure[] = [
     holds: accidents.length === 0,
   },
   {
-    name: 'questions of a healthy device answered meanwhile',
+    name: 'requests of a healthy device answered meanwhile',
     value: `${accepted} of ${asked}`,
     goal: 'all',
     holds: asked > 0 && accepted === asked,

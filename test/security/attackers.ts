@@ -8,8 +8,8 @@ import { seeded } from '../chaos/random.ts';
 import { connectPacket, publishPacket } from '../fuzz/corpus.ts';
 
 /**
- * The attackers, on a thread of their own: on that of the honest devices, these would be measured waiting for what the
- * attackers compute.
+ * The attackers run on a thread of their own: on one thread with the honest devices, the measured times would include
+ * the attackers' own computing.
  */
 export type Mob = {
   readonly target: Target;
@@ -20,10 +20,10 @@ export type Mob = {
 };
 
 type Target = { readonly port: number; readonly ca: string };
-/** One attempt of an attacker; ends when it is cut, or has had enough. */
+/** One attempt of an attacker; it ends when the broker closes it, or after its time. */
 type Attack = (target: Target, from: string, victim: string) => Promise<void>;
 
-/** Waits until the other side has cut it, at most so long. */
+/** Waits until the other side has closed it, for at most this time. */
 async function untilCut(socket: Socket, ms: number): Promise<void> {
   await Promise.race([new Promise((resolve) => socket.once('close', resolve)), sleep(ms)]);
   socket.destroy();
@@ -42,7 +42,7 @@ async function secure(target: Target, from: string, tls: object = {}): Promise<T
   return socket;
 }
 
-/** Connected over MQTT, and something said. */
+/** Connects over MQTT and sends one more packet. */
 const saying =
   (packets: (victim: string) => Buffer[], ms = 3000): Attack =>
   async (target, from, victim) => {
@@ -64,7 +64,7 @@ const guess = (victim: string, id: number): Buffer =>
   );
 
 const attacks: readonly Attack[] = [
-  // says nothing
+  // stays silent
   (target, from) => untilCut(plain(target, from), 5000),
   // begins a handshake and stops
   async (target, from) => {
@@ -90,7 +90,7 @@ const attacks: readonly Attack[] = [
     }
     socket.destroy();
   },
-  // sends its CONNECT, and nothing more
+  // sends its CONNECT and nothing else
   saying(() => [], 20_000),
   // announces 256 MiB
   async (target, from) => {
@@ -98,21 +98,21 @@ const attacks: readonly Attack[] = [
     socket.write(Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), randomBytes(16_000)]));
     await untilCut(socket, 2000);
   },
-  // is not MQTT
+  // sends bytes that are not MQTT
   async (target, from) => {
     const socket = await secure(target, from);
     socket.write(randomBytes(200));
     await untilCut(socket, 2000);
   },
-  // wants to hear everything
+  // subscribes to everything
   saying((victim) => [subscribe('#'), subscribe(`cvm/reply/${victim}`), subscribe('$SYS/#')]),
-  // guesses
+  // tries wrong tokens
   saying((victim) => Array.from({ length: 8 }, (_, index) => guess(victim, index + 1))),
   // hostile JSON
   saying((victim) => [
     publishPacket(requestTopic(victim), Buffer.from(`{"__proto__":{"token":"x"},"a":${'['.repeat(3000)}`), 1),
   ]),
-  // speaks as the gateway
+  // publishes as the gateway
   saying((victim) => [publishPacket(`cvm/reply/${victim}`, Buffer.from('{"status":"accepted"}'), 1)]),
   // names the victim in the handshake
   async (target, from, victim) => {
@@ -126,7 +126,7 @@ const attacks: readonly Attack[] = [
 
 export const kindsOfAttackers = attacks.length;
 
-/** Attacks until it is told to stop; then says how often. */
+/** Attacks until told to stop, then reports the number of attempts. */
 async function run({ target, attackers, seed, victims }: Mob): Promise<number> {
   const random = seeded(seed);
   let [over, acts] = [false, 0];

@@ -56,5 +56,5 @@ for (const name of names) {
   figures.push(...((await parts[name]?.()) ?? []));
 }
 printFigures(figures, values.json);
-// what a part left open must not keep this up
+// a handle that a part left open must not keep this process alive
 process.exit();

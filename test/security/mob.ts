@@ -12,12 +12,12 @@ import { percentile } from './welch.ts';
 const mib = 2 ** 20;
 const honestDevices = 4;
 
-/** Attackers of all kinds at once, each with an address of its own, while honest devices ask. */
+/** Attackers of all kinds at once, each from its own address, while honest devices ask. */
 export async function mob(
   { attackers, seconds, random }: { attackers: number; seconds: number; random: Random },
   say: (line: string) => void,
 ): Promise<Figure[]> {
-  // as in the image: glibc's arenas, one for each thread, would keep what a flood once took
+  // as in the image: with one glibc arena for each thread, memory of a flood would never be returned
   const site = await startSite({ workers: 1, env: { LOG_LEVEL: 'error', MALLOC_ARENA_MAX: '2' } });
   try {
     const target = { port: site.gateway.port, ca: site.gateway.caPem };
@@ -27,7 +27,7 @@ export async function mob(
     for (const device of devices)
       await until(async () => (await ask(device).catch(() => undefined))?.status === 'accepted', 30_000, 'served once');
 
-    /** How long each question took, in milliseconds; a failure counts as the time until it. */
+    /** Milliseconds of each request; a failed one counts until its failure. */
     const honest = async (forMs: number) => {
       const took: number[] = [];
       let failed = 0;
@@ -45,12 +45,12 @@ export async function mob(
       return { took, failed };
     };
 
-    // peak against peak, both after a while: V8 takes its time to find how much heap the usual traffic needs
+    // compares peaks after a while: V8 needs time to find the heap size for the usual traffic
     const watched = watch(() => rss(site.broker.pid()));
     const calm = await honest(Math.min(120, seconds) * 1000);
     const calmRss = watched();
     say(
-      `calm: p99 ${percentile(calm.took, 0.99).toFixed(0)} ms of ${calm.took.length} questions, ${(calmRss / mib).toFixed(0)} MiB`,
+      `calm: p99 ${percentile(calm.took, 0.99).toFixed(0)} ms of ${calm.took.length} requests, ${(calmRss / mib).toFixed(0)} MiB`,
     );
 
     const peakOf = watch(() => rss(site.broker.pid()));
@@ -84,12 +84,12 @@ export async function mob(
       },
       {
         name: 'p99 of the honest devices',
-        value: `${during.toFixed(0)} ms, ${before.toFixed(0)} ms when it is calm (${attacked.took.length} questions)`,
+        value: `${during.toFixed(0)} ms, ${before.toFixed(0)} ms when it is calm (${attacked.took.length} requests)`,
         goal: 'at most doubled',
         holds: during <= 2 * before,
       },
       {
-        name: 'honest questions without their answer',
+        name: 'honest requests without an answer',
         value: String(attacked.failed),
         goal: '0',
         holds: attacked.failed === 0,
@@ -100,7 +100,7 @@ export async function mob(
   }
 }
 
-/** Looks every now and then. @returns who is asked for the highest that was seen, and ends it */
+/** Samples at intervals. @returns a function that stops sampling and returns the highest value */
 function watch(look: () => number): () => number {
   let peak = look();
   const timer = setInterval(() => {

@@ -15,7 +15,7 @@ import { percentile } from './welch.ts';
 
 const mib = 2 ** 20;
 
-/** What a roster of so many devices costs a broker: its start, its memory, one look-up. */
+/** The cost of a large roster for a broker: start, memory, one look-up. */
 export async function roster({ devices }: { devices: number }, say: (line: string) => void): Promise<Figure[]> {
   const log = createLog('silent');
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));

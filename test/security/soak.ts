@@ -9,7 +9,7 @@ import { type Gateway, startGateway } from '../support/gateway.ts';
 
 const mib = 2 ** 20;
 
-/** Connects, requests and refusals for so long; then everything is to be as it was. */
+/** Connects, requests and refusals for some time; afterwards everything must be as before. */
 export async function soak(
   { seconds, random }: { seconds: number; random: Random },
   say: (line: string) => void,
@@ -36,7 +36,7 @@ export async function soak(
     });
     await Promise.all(workers);
     say(`${acts} connections, ${failed} of them cut`);
-    // answers and guesses are kept for a while; here they are forgotten at once
+    // answers and token attempts expire after a while; here they are deleted at once
     const after = await state(redis);
     const grown = after.heap - before.heap;
     return [
@@ -65,7 +65,7 @@ export async function soak(
   }
 }
 
-/** One thing that a connection may do. */
+/** One action of a connection. */
 async function one(
   gateway: Gateway,
   { serial, token }: { serial: string; token: string },
@@ -79,7 +79,7 @@ async function one(
     const device = await connectDevice(gateway.broker);
     if (dice < 0.8) await device.client.subscribeAsync('#', { qos: 1 }).catch(() => {});
     else if (dice < 0.9) device.client.publish('cvm/elsewhere', 'x', { qos: 1 });
-    // gone before its answer
+    // closed before its answer
     else device.client.publish(requestTopic(serial), JSON.stringify({ token }), { qos: 1 });
     device.client.end(true);
   }

@@ -8,15 +8,15 @@ import { type Gateway, startGateway } from '../support/gateway.ts';
 import { summarize, welchT } from './welch.ts';
 
 const limit = 4.5;
-/** A machine does other things meanwhile: the slowest of each kind say nothing of the code. */
+/** The machine does other work too, so the slowest samples of each kind say nothing about the code. */
 const keptShare = 0.95;
 
-/** Whether an unknown serial can be told from a wrong token, or a wrong pre-shared key, by time. */
+/** Whether time reveals an unknown serial, for wrong tokens and for wrong pre-shared keys. */
 export async function timing(
   { samples, random }: { samples: number; random: Random },
   say: (line: string) => void,
 ): Promise<Figure[]> {
-  // the limits would end this after five guesses
+  // the limits would end this after five attempts
   const gateway = await startGateway({
     logLevel: 'silent',
     tokenAttempts: { perSerial: 1e9, perSecond: 1e9, wrongPerAddress: 1e9, pauseSeconds: 0 },
@@ -42,7 +42,7 @@ export async function timing(
 type Kind = 'known' | 'unknown';
 type Compared = { readonly t: number; readonly count: number; readonly means: readonly [number, number] };
 
-/** Samples of both kinds, in random order, so that whatever else the machine does meets both alike. */
+/** Samples of both kinds in random order, so that other work of the machine affects both alike. */
 async function compare(
   samples: number,
   random: Random,
@@ -62,7 +62,7 @@ async function compare(
 }
 
 async function reply(gateway: Gateway, serial: string): Promise<number> {
-  // a connection is one serial's: what is measured begins after CONNECT
+  // a connection is bound to one serial, so each sample begins after CONNECT
   const device = await connectDevice(gateway.broker);
   try {
     const payload = JSON.stringify({ token: randomBytes(20).toString('base64url') });

@@ -4,7 +4,7 @@ import type { Figure } from '../chaos/figures.ts';
 import { connectDevice } from '../support/device.ts';
 import { startGateway } from '../support/gateway.ts';
 
-/** How many of so many guesses at one serial are evaluated. The window is 15 minutes; this takes less. */
+/** Counts the evaluated attempts at one serial. The window is 15 minutes; this takes less. */
 export async function tokenAttempts({ count }: { count: number }): Promise<Figure[]> {
   const gateway = await startGateway({ logLevel: 'silent' });
   try {
@@ -33,7 +33,7 @@ export async function tokenAttempts({ count }: { count: number }): Promise<Figur
     const evaluated = codes.InvalidToken ?? 0;
     return [
       {
-        name: `guesses evaluated, of ${count} at one serial`,
+        name: `attempts evaluated, of ${count} at one serial`,
         value: String(evaluated),
         goal: '≤ 5',
         holds: evaluated <= 5,

@@ -7,14 +7,14 @@ export function summarize(samples: readonly number[]): Summary {
 }
 
 /**
- * Welch's t: by how many standard errors two means differ. Above 4.5 in either direction two kinds of measurements are
- * taken to be told apart (the threshold of ISO/IEC 17825 for side channels).
+ * Welch's t: the difference of two means in standard errors. Above 4.5 in either direction, two kinds of measurements count
+ * as distinguishable (the threshold of ISO/IEC 17825 for side channels).
  */
 export function welchT(a: Summary, b: Summary): number {
   return (a.mean - b.mean) / Math.sqrt(a.variance / a.count + b.variance / b.count);
 }
 
-/** @param share 0.99 for p99. Leaves the samples as they are. */
+/** @param share 0.99 for p99. Does not change the samples. */
 export function percentile(samples: readonly number[], share: number): number {
   const sorted = [...samples].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
