@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { EventEmitter } from 'node:events';
-import { Aedes } from 'aedes';
+import { cvm } from '../protocol/cvm/dialect.ts';
+import { type Dialect, joinDialects } from '../protocol/dialect.ts';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import { type TokenAttemptLimiter, unlimitedTokenAttempts } from '../queue/token-attempts.ts';
@@ -10,9 +10,8 @@ import { createCounters } from './counters.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
-import { connectionOf } from './listener/connection.ts';
 import { createDeviceListener, type ServerTls } from './listener/listener.ts';
-import { createHooks } from './mqtt/hooks.ts';
+import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusalAudit } from './refusal-record.ts';
 import { noRoster, type Roster } from './roster.ts';
@@ -26,6 +25,8 @@ export type BrokerOptions = {
   readonly replies: ReplyFeed;
   /** the devices that this site knows; without it no device can use a pre-shared key */
   readonly roster?: Roster;
+  /** what devices may speak; our own device API alone unless said otherwise */
+  readonly dialects?: readonly Dialect[];
   readonly suites?: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts?: TokenAttemptLimiter;
@@ -58,16 +59,18 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     newId = randomUUID,
   } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
+  const dialect = joinDialects(options.dialects ?? [cvm]);
   const counters = createCounters();
   const pendingReplies = createPendingReplies({
     feed: replies,
+    dialect,
     counters,
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
   });
   const refusals = createRefusalAudit(audit, now);
-  const hooks = createHooks({
+  const mqtt = await startMqttBroker({
     intake: {
       requests,
       pendingReplies,
@@ -79,26 +82,11 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       now,
       newId,
     },
-    provenBy: (stream) => connectionOf(stream).psk,
-    onProven: (stream) => connectionOf(stream).slot.verified(),
+    dialect,
     refusals,
     counters,
     log,
   });
-  const aedes = new Aedes({
-    ...hooks,
-    connectTimeout: limits.connectMs,
-    drainTimeout: limits.drainMs,
-    queueLimit: 16,
-    maxInflightInbound: 8,
-    maxTopicLevels: 8,
-  });
-  aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
-  aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
-  (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
-  aedes.on('client', (client) => connectionOf(client.conn).slot.connected());
-  await aedes.listen();
-
   const listener = createDeviceListener({
     tls: options.tls,
     suites: options.suites ?? 'modern',
@@ -106,7 +94,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     roster,
     counts: counters.counts,
     log,
-    onConnection: (stream) => void aedes.handle(stream),
+    onConnection: mqtt.handle,
   });
   const port = await listener.listen(options.port, options.listen);
   await pendingReplies.start();
@@ -120,7 +108,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       const closing = listener.close();
       pendingReplies.close();
       refusals.close();
-      await new Promise<void>((resolve) => aedes.close(resolve));
+      await mqtt.close();
       await closing.cut();
     },
   };

@@ -1,18 +1,17 @@
-import { parseAcknowledgement } from '../protocol/cvm/acknowledgement.ts';
-import { parseRequest, type Request } from '../protocol/cvm/request.ts';
+import type { CertificateRequest, Message, ReplyForm } from '../protocol/dialect.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { type RequestQueue, requestKeyOf } from '../queue/provisioning-request.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { checkCsr } from './csr.ts';
+import { type CheckedCsr, checkCsr } from './csr.ts';
 import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
-import { groupOf } from './listener/admission.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import { markVerified, type PendingRequest, type PresentedToken, presentToken, type Session } from './session.ts';
+import type { PresentedToken, Session } from './session.ts';
+import type { PendingRequest } from './waiting-requests.ts';
 
 export type IntakeContext = {
   readonly requests: RequestQueue;
@@ -26,183 +25,171 @@ export type IntakeContext = {
   newId(): string;
 };
 
-/** `stored`: the question is in Redis and will be answered. A refusal is answered at once, on this connection. */
-export type Accepted =
-  | { readonly outcome: 'stored' }
-  | { readonly outcome: 'refused'; readonly problem: Problem; readonly id?: string };
+/** `stored`: the message is in Redis, and a request will be answered. A refusal is answered at once, on this connection. */
+export type Accepted = { readonly outcome: 'stored' } | { readonly outcome: 'refused'; readonly problem: Problem };
+
+/** A message of a device, as its dialect read it, and the RETAIN flag of its PUBLISH. */
+export type IncomingMessage = Message & { readonly retain: boolean };
+
+const stored: Accepted = { outcome: 'stored' };
+const refused = (reason: Problem): Accepted => ({ outcome: 'refused', problem: reason });
 
 const noToken = problem(
   'InvalidToken',
   'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
 );
 
-/** The longest that a guesser is told to wait: until then the roster may know his token. */
+const noSerial = problem(
+  'InvalidRequest',
+  'the serial of the device is unknown: put it into CONNECT as the user name with the token as password, or use it as the identity of a TLS pre-shared key',
+);
+
+/** The longest wait that a connection with unverified tokens is told: until then the roster may know its token. */
 const maxPauseSeconds = 60;
 
-type Message = { readonly payload: Uint8Array; readonly retain: boolean };
+/**
+ * Takes one message in. Resolves only when it is stored or refused, since the PUBACK that follows is a promise.
+ * @throws when it could not be stored; then there must be no PUBACK
+ */
+export async function acceptMessage(
+  session: Session,
+  message: IncomingMessage,
+  intake: IntakeContext,
+): Promise<Accepted> {
+  const serial = message.serial ?? session.serial;
+  if (serial === undefined) return refused(noSerial);
+  const unfit = bindSerial(session, serial, message);
+  if (unfit !== undefined) return refused(unfit);
+  if (message.kind === 'unreadable') return refused(message.problem);
+  return message.kind === 'request'
+    ? acceptRequest(session, serial, message, intake)
+    : acceptAcknowledgement(session, serial, message.certificateId, intake);
+}
 
-/** A connection speaks for the first serial that it names. @returns why this message is not for it to send */
-function bindSerial(session: Session, named: string, { retain }: Message): Problem | undefined {
-  if (!isSerial(named)) return problem('InvalidRequest', serialRule);
-  if (session.serial !== undefined && session.serial !== named) return problems.otherDevice;
-  session.serial = named;
+/** A connection speaks for the first serial that it names. @returns why this connection may not send this message */
+function bindSerial(session: Session, serial: string, { retain }: IncomingMessage): Problem | undefined {
+  if (!isSerial(serial)) return problem('InvalidRequest', serialRule);
+  if (!session.bindSerial(serial)) return problems.otherDevice;
   return retain
     ? problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off')
     : undefined;
 }
 
-/**
- * Takes one request in: parse, judge whether its token may be tried, check the CSR, store. It resolves only when the request
- * is stored or refused, since the PUBACK that follows is a promise.
- * @param named the serial as the topic names it
- * @throws when the request could not be stored; then there must be no PUBACK
- */
-export async function acceptRequest(
+/** Steps from the cheapest refusal to the dearest: is there room, is there a token, may it be tried, is the CSR good. */
+async function acceptRequest(
   session: Session,
-  named: string,
-  message: Message,
+  serial: string,
+  { request, form }: { request: CertificateRequest; form: ReplyForm },
   intake: IntakeContext,
 ): Promise<Accepted> {
-  const unfit = bindSerial(session, named, message);
-  if (unfit !== undefined) return refuse(unfit);
-  const parsed = parseRequest(message.payload);
-  if (!parsed.ok) return refuse(parsed.problem, parsed.id);
-  const { request } = parsed;
-  const presentedToken =
-    request.token === undefined ? session.connectToken : presentToken(session, named, request.token);
-  if (presentedToken === undefined) return refuse(noToken, request.id);
-
-  const leave = beginIntake(session, intake);
-  if (leave === undefined) return refuse(problems.tooManyWaiting, request.id);
+  if (session.messagesUnderWay >= intake.limits.maxRequestsPerConnection) return refused(problems.tooManyWaiting);
+  // counted before anything is waited for: one TLS record may bring a hundred requests
+  const endIntake = session.beginMessage();
   try {
-    const attempt = await checkToken(session, named, presentedToken, request.csr ?? request.key, intake);
-    if ('problem' in attempt) return refuse(attempt.problem, request.id);
+    const token = request.token === undefined ? session.connectToken : session.presentToken(serial, request.token);
+    if (token === undefined) return refused(noToken);
+    const attempt = await checkToken(session, serial, token, request.csr ?? request.key, intake);
+    if ('problem' in attempt) return refused(attempt.problem);
     const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
-    if (csr?.ok === false) {
-      void attempt.settle?.('unknown');
-      return refuse(csr.problem, request.id);
-    }
-    return await store(session, named, { request, presentedToken, csr, attempt, leave }, intake);
+    if (csr?.ok === false) return abandon(attempt, csr.problem);
+    // from here on it is a request that waits, not a message that is being taken in
+    endIntake();
+    return await store(session, { serial, key: request.key, form, token, csr, attempt }, intake);
   } finally {
-    leave();
+    endIntake();
   }
 }
 
-/**
- * Few requests of a connection are taken in at a time. Counted before anything is waited for, since a hundred of them come
- * in one TLS record.
- * @returns who is called when it is no longer being taken in; undefined when there are too many
- */
-function beginIntake(session: Session, { limits }: IntakeContext): (() => void) | undefined {
-  if (session.underWay >= limits.maxRequestsPerConnection) return undefined;
-  session.underWay++;
-  let inside = true;
-  return () => {
-    if (inside) session.underWay--;
-    inside = false;
-  };
+/** A token that is not verified is being tried: `settle` tells the limiter what came of it. Empty for a verified token. */
+type Attempt = Pick<PendingRequest, 'settle'>;
+
+/** The request is refused, but not because of its token: the attempt says nothing of it. */
+function abandon(attempt: Attempt, reason: Problem): Accepted {
+  void attempt.settle?.('unknown');
+  return refused(reason);
 }
 
 type CheckedRequest = {
-  readonly request: Request;
-  readonly presentedToken: PresentedToken;
-  readonly csr: { readonly csrPem: string; readonly keyDigest: string } | undefined;
-  readonly attempt: Pick<PendingRequest, 'settle'>;
-  /** it waits for its answer from now on */
-  leave(): void;
+  readonly serial: string;
+  readonly key: CertificateRequest['key'];
+  readonly form: ReplyForm;
+  readonly token: PresentedToken;
+  readonly csr: Extract<CheckedCsr, { ok: true }> | undefined;
+  readonly attempt: Attempt;
 };
 
 async function store(
   session: Session,
-  serial: string,
-  { request, presentedToken, csr, attempt, leave }: CheckedRequest,
+  { serial, key, form, token, csr, attempt }: CheckedRequest,
   { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
-  const { format, encoding } = request;
-  const form = { format, encoding, ...(request.id === undefined ? {} : { id: request.id }) };
-  const asked = {
-    serial,
-    tokenHash: presentedToken.tokenHash,
-    key: request.key,
-    ...(csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest }),
-  };
-  const requestKey = requestKeyOf(asked);
-  const same = [...session.pending.values()].find((pending) => pending.requestKey === requestKey);
-  if (same !== undefined) {
-    // stored already, and still to be answered: once is enough
-    same.form = form;
-    return { outcome: 'stored' };
-  }
-  leave();
-  if (session.pending.size + session.underWay >= limits.maxRequestsPerConnection) {
-    void attempt.settle?.('unknown');
-    return refuse(problems.tooManyWaiting, request.id);
-  }
+  const { tokenHash } = token;
+  const csrFields = csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest };
+  const requestKey = requestKeyOf({ serial, tokenHash, key, ...csrFields });
+  if (pendingReplies.repeatRequest(session, requestKey, form)) return stored;
+  if (pendingReplies.countOf(session) + session.messagesUnderWay >= limits.maxRequestsPerConnection)
+    return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
-  const pending = { ...asked, requestId, replyKey: presentedToken.keys.publicKey, receivedAt };
-  // owed before it is stored: the answer may be here before Redis' word that it has the question
-  const pendingRequest = { requestId, token: presentedToken, requestKey, form, since: receivedAt, ...attempt };
-  pendingReplies.open(session, pendingRequest);
+  const pending = { requestId, token, requestKey, form, since: receivedAt, ...attempt };
+  // added before it is stored: the answer may be here before Redis says that it has the request
+  pendingReplies.addRequest(session, pending);
   try {
-    const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(pending));
-    if (answeredAs !== requestId) pendingReplies.join(session, pendingRequest, answeredAs);
+    const request = { requestId, serial, tokenHash, key, ...csrFields, replyKey: token.keys.publicKey, receivedAt };
+    const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
+    if (answeredAs !== requestId) pendingReplies.joinRequest(session, pending, answeredAs);
   } catch (error) {
-    pendingReplies.withdraw(session, requestId);
+    pendingReplies.removeRequest(session, requestId);
     throw error;
   }
-  return { outcome: 'stored' };
+  return stored;
 }
 
-/**
- * Whether this token is known to be right: proven in the handshake, by an earlier answer, or on the roster. Who presented one
- * is known for a device from then on.
- */
+/** Whether this token is known to be right: by the TLS handshake, an earlier answer, or the roster. The session remembers it. */
 export function checkVerified(
   session: Session,
   serial: string,
-  presentedToken: PresentedToken,
+  token: PresentedToken,
   { roster }: Pick<IntakeContext, 'roster'>,
 ): boolean {
-  if (!session.verified.has(presentedToken.recipientId) && !roster.matchesToken(serial, presentedToken.tokenHash))
-    return false;
-  markVerified(session, presentedToken.recipientId);
+  if (!session.isVerified(token) && !roster.matchesToken(serial, token.tokenHash)) return false;
+  session.markVerified(token);
   return true;
 }
 
 /**
- * A token that nobody vouches for is a guess, of which there may be few; and of a device with the right one there is a
- * bound to what it may ask. A refusal says the same whether the serial is enrolled or not.
- * @param requestKey is asked for with it
+ * A token that is not verified is an attempt, and attempts are few; with a verified token, a device may send requests at a
+ * limited rate. A refusal says the same whether the serial is enrolled or not.
+ * @param purpose what the token is tried for: a CSR, or the kind of key
  */
 async function checkToken(
   session: Session,
   serial: string,
-  presentedToken: PresentedToken,
-  requestKey: string,
+  token: PresentedToken,
+  purpose: string,
   intake: IntakeContext,
-): Promise<{ problem: Problem } | Pick<PendingRequest, 'settle'>> {
-  if (checkVerified(session, serial, presentedToken, intake)) return (await checkDeviceRate(serial, intake)) ?? {};
+): Promise<{ problem: Problem } | Attempt> {
+  if (checkVerified(session, serial, token, intake)) return (await checkDeviceRate(serial, intake)) ?? {};
   const { tokenAttempts, limits, log } = intake;
-  const address = groupOf(session.remoteAddress);
-  const begun = tokenAttempts.begin({ serial, tokenHash: presentedToken.tokenHash, address, requestKey });
-  const attempt = await within(limits.storeMs, 'counting a guess', begun);
+  const { tokenHash } = token;
+  const begun = tokenAttempts.begin({ serial, tokenHash, address: session.address, requestKey: purpose });
+  const attempt = await within(limits.storeMs, 'counting a token attempt', begun);
   if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
   if (attempt.verdict === 'wait') {
-    // others' guesses must not hold up for long who has the right token, and is not on the roster yet
+    // wrong tokens of others must not delay for long a device with the right one that is not on the roster yet
     intake.roster.requestLookup(serial);
     const seconds = Math.min(attempt.seconds, maxPauseSeconds);
     return { problem: problem('Throttled', problems.tooManyGuesses.message, seconds) };
   }
   return {
     settle: (outcome) =>
-      within(limits.storeMs, 'settling a guess', attempt.settle(outcome)).catch((err: unknown) =>
-        log.debug({ err }, 'a guess could not be settled'),
+      within(limits.storeMs, 'settling a token attempt', attempt.settle(outcome)).catch((err: unknown) =>
+        log.debug({ err }, 'a token attempt could not be settled'),
       ),
   };
 }
 
-/** What each device may store here: who has one device's token must not fill the line for all others. */
+/** Limits what one device may store: the holder of one device's token must not fill the queue for all others. */
 async function checkDeviceRate(
   serial: string,
   { deviceRate }: IntakeContext,
@@ -213,40 +200,21 @@ async function checkDeviceRate(
     : { problem: problem('Throttled', problems.tooManyMessages.message, seconds) };
 }
 
-/**
- * Takes an acknowledgement in. Only a connection that presented the token may give it.
- * @throws when it could not be stored; then there must be no PUBACK
- */
-export async function acceptAcknowledgement(
+/** Only a connection that presented the token, and that is known to be right, may acknowledge. */
+async function acceptAcknowledgement(
   session: Session,
-  named: string,
-  message: Message,
+  serial: string,
+  certificateId: string,
   intake: IntakeContext,
 ): Promise<Accepted> {
-  const unfit = bindSerial(session, named, message);
-  if (unfit !== undefined) return refuse(unfit);
-  const certificateId = parseAcknowledgement(message.payload);
-  if (certificateId === undefined)
-    return refuse(
-      problem(
-        'InvalidRequest',
-        'an acknowledgement is {"certificateId":"…"}, with the 64 hex digits of the certificate',
-      ),
-    );
-  const presentedToken = [...session.presented.values()].at(-1);
-  if (presentedToken === undefined)
-    return refuse(problem('InvalidToken', 'acknowledge on a connection that presented the token'));
-  if (!checkVerified(session, named, presentedToken, intake)) return refuse(problems.acknowledgeLater);
-  const tooFast = await checkDeviceRate(named, intake);
-  if (tooFast !== undefined) return refuse(tooFast.problem);
-  await within(
-    intake.limits.storeMs,
-    'storing an acknowledgement',
-    intake.requests.acknowledge({ serial: named, tokenHash: presentedToken.tokenHash, certificateId }),
-  );
-  return { outcome: 'stored' };
+  const token = session.latestToken;
+  if (token === undefined) return refused(acknowledgeWithToken);
+  if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
+  const tooFast = await checkDeviceRate(serial, intake);
+  if (tooFast !== undefined) return refused(tooFast.problem);
+  const acknowledgement = { serial, tokenHash: token.tokenHash, certificateId };
+  await within(intake.limits.storeMs, 'storing an acknowledgement', intake.requests.acknowledge(acknowledgement));
+  return stored;
 }
 
-function refuse(reason: Problem, id?: string): Accepted {
-  return id === undefined ? { outcome: 'refused', problem: reason } : { outcome: 'refused', problem: reason, id };
-}
+const acknowledgeWithToken = problem('InvalidToken', 'acknowledge on a connection that presented the token');

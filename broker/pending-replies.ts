@@ -1,190 +1,132 @@
 import { type Answer, isFinal } from '../protocol/answer.ts';
-import { encodeReply, type ReplyForm } from '../protocol/cvm/reply.ts';
-import { replyTopic } from '../protocol/cvm/topics.ts';
+import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
 import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Counters } from './counters.ts';
-import { markVerified, type PendingRequest, type PresentedToken, type Session } from './session.ts';
-
-/** How often the answers that are still owed are looked for, and for how long one waits for its announcement, in ms. */
-const lookMs = 2000;
-const batch = 500;
+import { createMissedReplySearch } from './missed-replies.ts';
+import type { Session } from './session.ts';
+import { createTokenHolders } from './token-holders.ts';
+import { createWaitingRequests, type PendingRequest, type WaitingRequest } from './waiting-requests.ts';
 
 /**
- * Where questions wait for their answers. It knows which connection asked what, and who presented which token; an answer
- * goes to the asker, and, when it is a certificate, to the others that presented the same token and subscribed.
+ * Brings answers to connections. An answer goes to the connections that asked; a certificate goes, in addition, to the other
+ * connections that presented the same token and subscribed.
  */
 export function createPendingReplies(options: {
   feed: ReplyFeed;
+  dialect: Dialect;
   counters: Counters;
   log: Log;
   now(): number;
+  /** tokens that one connection is remembered to have presented */
   maxTokens: number;
 }) {
-  const { feed, counters, log, now, maxTokens } = options;
-  /** by requestId: who asks the same question on several connections waits for the same answer */
-  const open = new Map<string, Map<Session, PendingRequest>>();
-  const byRecipient = new Map<string, Set<Session>>();
-  let looking = false;
-  const timer = setInterval(() => void look(lookMs), lookMs);
-
-  function present(session: Session, presentedToken: PresentedToken): void {
-    if (session.left) return;
-    // the latest last: an acknowledgement is meant for it
-    session.presented.delete(presentedToken.recipientId);
-    session.presented.set(presentedToken.recipientId, presentedToken);
-    const sessions = byRecipient.get(presentedToken.recipientId) ?? new Set();
-    byRecipient.set(presentedToken.recipientId, sessions.add(session));
-    const [oldest] = session.presented.keys();
-    if (session.presented.size > maxTokens && oldest !== undefined) forget(session, oldest);
-  }
-
-  function forget(session: Session, recipientId: string): void {
-    session.presented.delete(recipientId);
-    session.verified.delete(recipientId);
-    const sessions = byRecipient.get(recipientId);
-    sessions?.delete(session);
-    if (sessions?.size === 0) byRecipient.delete(recipientId);
-  }
+  const { feed, dialect, counters, log, now, maxTokens } = options;
+  const waiting = createWaitingRequests(now);
+  const holders = createTokenHolders(maxTokens);
+  const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
+  /** the request of which the answer was sent to a connection last: its copies must not follow */
+  const lastAnswered = new WeakMap<Session, string>();
 
   function deliver(reply: SealedReply): void {
-    // who asked with this token himself gets an answer of his own, in the form and with the id that he asked for
-    const listening = [...(byRecipient.get(reply.recipientId) ?? [])].filter(
-      (session) =>
-        session.subscribed && session.lastReplyTo !== reply.requestId && !waitsFor(session, reply.recipientId),
+    for (const session of holders.of(reply.recipientId)) if (wantsCopy(session, reply)) copy(session, reply);
+    for (const [session, request] of waiting.askersOf(reply.requestId))
+      if (request.token.recipientId === reply.recipientId && !request.answered) void answer(session, request, reply);
+  }
+
+  /** A connection that waits for an answer of its own gets that one, in the form and with the id that it asked for. */
+  function wantsCopy(session: Session, { requestId, recipientId }: SealedReply): boolean {
+    return (
+      session.copyForm !== undefined &&
+      lastAnswered.get(session) !== requestId &&
+      !waiting.waitsFor(session, recipientId)
     );
-    for (const session of listening) copy(session, reply);
-    for (const [session, pending] of open.get(reply.requestId) ?? [])
-      if (pending.token.recipientId === reply.recipientId && !pending.answered)
-        void answerAsker(session, pending, reply);
   }
 
-  async function answerAsker(session: Session, pending: PendingRequest, reply: SealedReply): Promise<void> {
-    const answer = openAnswer(pending.token.keys, reply.recipientId, reply.sealed);
-    if (answer === undefined) {
-      log.warn(
-        { serial: session.serial, requestId: pending.requestId },
-        'an answer does not open with the token that asked',
-      );
-      withdraw(session, pending.requestId);
-      return;
-    }
-    if (!isFinal(answer)) {
-      answerMeanwhile(session, pending, { answer, sealed: reply.sealed });
-      return;
-    }
-    pending.answered = true;
-    const outcome = outcomeOf(answer);
-    if (outcome === 'right') markVerified(session, pending.token.recipientId);
-    // what a guess costs is booked before its outcome is heard: neither a device that turned out to be right, nor who
-    // guesses again at once, is treated by what was so before
-    await pending.settle?.(outcome);
-    if (session.pending.get(pending.requestId) !== pending) return;
-    withdraw(session, pending.requestId);
-    session.lastReplyTo = pending.requestId;
-    send(session, answer, pending.form);
+  /** Opening proves the token: a recipientId is no secret, its key is one. A refusal concerns the connection that asked. */
+  function copy(session: Session, { requestId, recipientId, sealed }: SealedReply): void {
+    const token = session.keptToken(recipientId);
+    const opened = token && openAnswer(token.keys, recipientId, sealed);
+    if (opened?.status !== 'accepted') return;
+    lastAnswered.set(session, requestId);
+    send(session, opened, session.copyForm);
   }
 
-  /** The request stays pending. The same answer is announced, and found again by `look`, many times: it is written once. */
-  function answerMeanwhile(
+  async function answer(
     session: Session,
-    pending: PendingRequest,
-    { answer, sealed }: { answer: Answer; sealed: string },
-  ): void {
-    if (pending.answeredMeanwhile === sealed) return;
-    pending.answeredMeanwhile = sealed;
-    send(session, answer, pending.form);
+    request: WaitingRequest,
+    { recipientId, sealed }: SealedReply,
+  ): Promise<void> {
+    const { requestId, token } = request;
+    const opened = openAnswer(token.keys, recipientId, sealed);
+    if (opened === undefined) {
+      log.warn({ serial: session.serial, requestId }, 'an answer does not open with the token that asked');
+      waiting.remove(session, requestId);
+    } else if (isFinal(opened)) {
+      await answerFinally(session, request, opened);
+    } else if (request.sentMeanwhile !== sealed) {
+      // it is announced once, and found by every search for as long as the request waits
+      request.sentMeanwhile = sealed;
+      send(session, opened, request.form);
+    }
   }
 
-  function waitsFor(session: Session, recipientId: string): boolean {
-    return [...session.pending.values()].some((pending) => pending.token.recipientId === recipientId);
+  async function answerFinally(session: Session, request: WaitingRequest, final: Answer): Promise<void> {
+    request.answered = true;
+    const outcome = outcomeOf(final);
+    if (outcome === 'right') session.markVerified(request.token);
+    // the attempt is settled before the device hears its outcome: the next request may come at once, and is judged by it
+    await request.settle?.(outcome);
+    if (!waiting.isWaiting(session, request)) return;
+    waiting.remove(session, request.requestId);
+    lastAnswered.set(session, request.requestId);
+    send(session, final, request.form);
   }
 
-  /** Opening is the proof: a box is public, its key is not. A refusal concerns the asker alone. */
-  function copy(session: Session, reply: SealedReply): void {
-    const presentedToken = session.presented.get(reply.recipientId);
-    const answer = presentedToken && openAnswer(presentedToken.keys, reply.recipientId, reply.sealed);
-    if (answer?.status !== 'accepted') return;
-    session.lastReplyTo = reply.requestId;
-    send(session, answer, { format: 'pem', encoding: session.encoding });
-  }
-
-  function send(session: Session, answer: Answer, form: ReplyForm): void {
-    const serial = session.serial ?? '';
-    counters.answered(answer);
+  function send(session: Session, opened: Answer, form: ReplyForm): void {
+    counters.answered(opened);
+    const { topic, payload } = dialect.write(opened, form, session, now());
     session
-      .send(replyTopic(serial), encodeReply(answer, form, now()))
-      .catch((err: unknown) => log.debug({ serial, err }, 'the reply could not be written; the device asks again'));
-  }
-
-  function enlist(session: Session, pending: PendingRequest): void {
-    if (session.left) {
-      void pending.settle?.('unknown');
-      return;
-    }
-    open.set(
-      pending.requestId,
-      (open.get(pending.requestId) ?? new Map<Session, PendingRequest>()).set(session, pending),
-    );
-    session.pending.set(pending.requestId, pending);
-  }
-
-  function withdraw(session: Session, requestId: string): void {
-    const waiting = open.get(requestId);
-    waiting?.delete(session);
-    if (waiting?.size === 0) open.delete(requestId);
-    session.pending.delete(requestId);
-  }
-
-  /** Looks for answers whose announcement may have been missed. */
-  async function look(olderThanMs: number): Promise<void> {
-    if (looking) return;
-    looking = true;
-    try {
-      const due = [...open]
-        .filter(([, waiting]) => [...waiting.values()].some(({ since }) => now() - since >= olderThanMs))
-        .map(([requestId]) => requestId);
-      for (let start = 0; start < due.length; start += batch)
-        for (const reply of await feed.fetch(due.slice(start, start + batch))) deliver(reply);
-    } catch (err) {
-      log.debug({ err }, 'could not look for answers; trying again');
-    } finally {
-      looking = false;
-    }
+      .send(topic, payload)
+      .catch((err: unknown) =>
+        log.debug({ serial: session.serial, err }, 'the reply could not be written; the device asks again'),
+      );
   }
 
   return {
-    start: () => feed.listen(deliver, () => void look(0)),
-    present,
-    /** The answer to this question is owed to this connection from now on. */
-    open(session: Session, pending: PendingRequest): void {
-      present(session, pending.token);
-      enlist(session, pending);
+    async start(): Promise<void> {
+      search.start();
+      await feed.listen(deliver, search.lookForAll);
     },
-    /** The same question waits already, under another id: its answer is this one's. */
-    join(session: Session, pending: PendingRequest, requestId: string): void {
-      withdraw(session, pending.requestId);
-      enlist(session, { ...pending, requestId });
+    /** The connection presented this token: once it subscribed, it gets the certificates that are vended for it. */
+    registerToken: holders.add,
+    /** The answer to this request is owed to this connection from now on. */
+    addRequest(session: Session, request: PendingRequest): void {
+      holders.add(session, request.token);
+      waiting.add(session, request);
     },
-    withdraw,
-    /** The connection is gone; its questions are answered to whoever asks them again. */
-    leave(session: Session): void {
-      session.left = true;
-      for (const [requestId, pending] of [...session.pending]) {
-        if (!pending.answered) void pending.settle?.('unknown');
-        withdraw(session, requestId);
-      }
-      for (const recipientId of [...session.presented.keys()]) forget(session, recipientId);
+    /** The same request waits in the queue already, under another id: its answer is this one's. */
+    joinRequest(session: Session, request: PendingRequest, requestId: string): void {
+      waiting.remove(session, request.requestId);
+      waiting.add(session, { ...request, requestId });
     },
-    close(): void {
-      clearInterval(timer);
+    repeatRequest: waiting.repeat,
+    /** The request could not be stored: no answer is owed. */
+    removeRequest: waiting.remove,
+    /** How many requests of this connection wait for their answers. */
+    countOf: waiting.countOf,
+    /** No answer is owed to this connection any more. A device that connects and asks again gets its answer then. */
+    connectionClosed(session: Session): void {
+      waiting.release(session);
+      holders.release(session);
     },
+    close: search.close,
   };
 }
 
-/** What an answer says of the token. Where AWS is away, it may not have been looked at. */
+/** What a final answer says of the token. While AWS is away, the token may not have been looked at. */
 function outcomeOf(answer: Answer): TokenAttemptOutcome {
   if (answer.status !== 'rejected') return 'right';
   const { code } = answer.problem;

@@ -1,102 +1,158 @@
-import type { ReplyForm } from '../protocol/cvm/reply.ts';
+import type { ReplyForm, SessionView } from '../protocol/dialect.ts';
 import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
 import { recipientIdOf } from '../queue/provisioning-request.ts';
-import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
 import type { PskIdentity } from './listener/psk.ts';
 
-/** A token as a connection presented it: its hash and what opens the answers sealed to it. The token itself is not kept. */
+/** A token as a connection presented it: its hash, and the keys that open the answers sealed to it. The token itself is not kept. */
 export type PresentedToken = { readonly tokenHash: string; readonly recipientId: string; readonly keys: ReplyKeys };
 
-/** A question of this connection that waits for its answer. */
-export type PendingRequest = {
-  readonly requestId: string;
-  readonly token: PresentedToken;
-  /** `questionOf` the request */
-  readonly requestKey: string;
-  /** how the latest of them wants its answer */
-  form: ReplyForm;
-  readonly since: number;
-  /** of a token that nobody vouched for: what came of it. `unknown` when the connection left before its answer. Never rejects */
-  settle?(outcome: TokenAttemptOutcome): Promise<void>;
-  /** its answer is here, and about to be sent; an answer may be announced twice */
-  answered?: boolean;
-  /** the latest `pending` answer that was sent to it, as it was sealed */
-  answeredMeanwhile?: string;
-};
-
-/** What the broker knows of one connection. */
-export type Session = {
-  /** for the log: where it comes from */
-  readonly remoteAddress: string | undefined;
-  /** the one serial that this connection speaks for: the first that it named */
-  serial: string | undefined;
-  /** from the TLS handshake or the CONNECT password */
-  connectToken: PresentedToken | undefined;
-  subscribed: boolean;
-  /** its connection is gone: nothing is owed to it, and nothing may hold it */
-  left: boolean;
-  /** messages that are being taken in */
-  underWay: number;
-  readonly pending: Map<string, PendingRequest>;
-  /** what this connection presented so far, by box, oldest first */
-  readonly presented: Map<string, PresentedToken>;
-  /** the boxes of those that are known to be right; `markVerified` adds to them */
-  readonly verified: Set<string>;
-  /** says that this connection has proved a token */
-  onVerified(): void;
-  /** of what it published last: an answer that belongs to no question of its own is written like that */
-  encoding: Encoding;
-  /** the requestId of the latest answer that was sent to it, whoever asked */
-  lastReplyTo: string | undefined;
-  /** payloads that we are sending to it: nothing else may be forwarded */
-  readonly sending: WeakSet<object>;
-  /** sends a reply to this connection alone; resolves when it is written */
-  send(topic: string, payload: Buffer): Promise<void>;
-};
-
-export function createSession(
-  remoteAddress: string | undefined,
-  write: (topic: string, payload: Buffer) => Promise<void>,
-  onVerified: () => void = () => {},
-): Session {
-  const sending = new WeakSet<object>();
-  return {
-    remoteAddress,
-    serial: undefined,
-    connectToken: undefined,
-    subscribed: false,
-    left: false,
-    underWay: 0,
-    pending: new Map(),
-    presented: new Map(),
-    verified: new Set(),
-    onVerified,
-    encoding: 'json',
-    lastReplyTo: undefined,
-    sending,
-    send(topic, payload) {
-      sending.add(payload);
-      return write(topic, payload);
-    },
-  };
-}
-
-/** Turns a token into what is kept of it. Costs 0.1 ms, so a connection that repeats its token is not charged twice. */
-export function presentToken(session: Session, serial: string, token: string): PresentedToken {
-  const tokenHash = hashToken(token);
-  const recipientId = recipientIdOf(serial, tokenHash);
-  return session.presented.get(recipientId) ?? { tokenHash, recipientId, keys: deriveReplyKeys(serial, token) };
-}
-
-/** This token is known to be right: whoever presented it is a device of this site. */
-export function markVerified(session: Session, recipientId: string): void {
-  session.verified.add(recipientId);
-  session.onVerified();
-}
-
-/** What a TLS handshake by pre-shared key has proven: the token is known to be right, without having been seen. */
+/** The token of a TLS handshake by pre-shared key, which has verified it without the broker seeing it. */
 export function tokenOfHandshake({ serial, tokenHash, keys }: PskIdentity): PresentedToken {
   return { tokenHash, recipientId: recipientIdOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
+}
+
+/**
+ * What the broker knows of one MQTT connection, from CONNECT to close. It knows nothing of the MQTT library: `send` writes
+ * to this connection alone. Its state changes by the methods below only; each says what has happened.
+ */
+export class Session implements SessionView {
+  /** for log and audit */
+  readonly remoteAddress: string | undefined;
+  /** what limits count it under: an IPv4 address, or the /64 of an IPv6 address */
+  readonly address: string;
+  /** Sends a message to this connection alone. Resolves when it is written. */
+  readonly send: (topic: string, payload: Buffer) => Promise<void>;
+  readonly #onVerified: () => void;
+  #serial: string | undefined;
+  #connectToken: PresentedToken | undefined;
+  #encoding: Encoding = 'json';
+  #copyForm: ReplyForm;
+  #messagesUnderWay = 0;
+  #closed = false;
+  /** by recipientId, the latest last */
+  readonly #presented = new Map<string, PresentedToken>();
+  /** recipientIds */
+  readonly #verified = new Set<string>();
+
+  constructor(options: {
+    remoteAddress: string | undefined;
+    address: string;
+    send(topic: string, payload: Buffer): Promise<void>;
+    /** called each time that a token of this connection is found to be right */
+    onVerified(): void;
+  }) {
+    this.remoteAddress = options.remoteAddress;
+    this.address = options.address;
+    this.send = options.send;
+    this.#onVerified = options.onVerified;
+  }
+
+  /** The one serial that this connection speaks for: the first that it named. */
+  get serial(): string | undefined {
+    return this.#serial;
+  }
+
+  /** A connection speaks for the first serial that it names. @returns false when that is another one */
+  bindSerial(serial: string): boolean {
+    this.#serial ??= serial;
+    return this.#serial === serial;
+  }
+
+  /** The token of the TLS handshake or of CONNECT, which counts for requests that carry none. */
+  get connectToken(): PresentedToken | undefined {
+    return this.#connectToken;
+  }
+
+  connectedWith(token: PresentedToken): void {
+    this.#connectToken = token;
+  }
+
+  /** Of the latest message that the device published. */
+  get encoding(): Encoding {
+    return this.#encoding;
+  }
+
+  published(encoding: Encoding): void {
+    this.#encoding = encoding;
+  }
+
+  /** How certificates that the device asked for on another connection are written to this one; undefined: it wants none. */
+  get copyForm(): ReplyForm {
+    return this.#copyForm;
+  }
+
+  subscribed(copyForm: ReplyForm): void {
+    this.#copyForm = copyForm;
+  }
+
+  /** Turns a token into what is kept of it. Costs 0.1 ms, so a connection that repeats its token is not charged twice. */
+  presentToken(serial: string, token: string): PresentedToken {
+    const tokenHash = hashToken(token);
+    const recipientId = recipientIdOf(serial, tokenHash);
+    return this.#presented.get(recipientId) ?? { tokenHash, recipientId, keys: deriveReplyKeys(serial, token) };
+  }
+
+  /** Keeps the last `most` different tokens. @returns the one that had to go for this one */
+  keepToken(token: PresentedToken, most: number): PresentedToken | undefined {
+    this.#presented.delete(token.recipientId);
+    this.#presented.set(token.recipientId, token);
+    if (this.#presented.size <= most) return undefined;
+    const [oldest] = this.#presented.values();
+    if (oldest !== undefined) this.#forgetToken(oldest);
+    return oldest;
+  }
+
+  #forgetToken({ recipientId }: PresentedToken): void {
+    this.#presented.delete(recipientId);
+    this.#verified.delete(recipientId);
+  }
+
+  keptToken(recipientId: string): PresentedToken | undefined {
+    return this.#presented.get(recipientId);
+  }
+
+  /** The token that was presented last. An acknowledgement is meant for it. */
+  get latestToken(): PresentedToken | undefined {
+    return [...this.#presented.values()].at(-1);
+  }
+
+  /** This token is known to be right: by the TLS handshake, the roster, or an answer. */
+  markVerified({ recipientId }: PresentedToken): void {
+    this.#verified.add(recipientId);
+    this.#onVerified();
+  }
+
+  isVerified({ recipientId }: PresentedToken): boolean {
+    return this.#verified.has(recipientId);
+  }
+
+  /** Messages that are being taken in: read, and neither stored nor refused. */
+  get messagesUnderWay(): number {
+    return this.#messagesUnderWay;
+  }
+
+  /** @returns the function that ends it; calling it twice is calling it once */
+  beginMessage(): () => void {
+    this.#messagesUnderWay++;
+    let underWay = true;
+    return () => {
+      if (underWay) this.#messagesUnderWay--;
+      underWay = false;
+    };
+  }
+
+  /** The connection is gone: no answer is owed to it, and nothing may keep it in memory. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** @returns the tokens that it had presented */
+  close(): PresentedToken[] {
+    this.#closed = true;
+    const tokens = [...this.#presented.values()];
+    for (const token of tokens) this.#forgetToken(token);
+    return tokens;
+  }
 }

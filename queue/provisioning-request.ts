@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { KeyKind } from '../protocol/cvm/request.ts';
+import type { KeyKind } from '../protocol/dialect.ts';
 
 /**
  * One question of one device, as it waits in Redis: nothing in it is secret. The token is there only as its hash, and

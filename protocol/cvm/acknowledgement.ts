@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { readPayload } from '../encoding.ts';
 
-/** lower-case hex SHA-256, as AWS names certificates */
+/** AWS names a certificate by the SHA-256 of its DER, in lower-case hex. */
 const shape = z.object({ certificateId: z.string().regex(/^[0-9a-f]{64}$/) });
 
 /** The certificate that a device says it has stored, from `{"certificateId": "…"}` in JSON or CBOR; undefined when the payload is not that. */

@@ -5,29 +5,16 @@ import { type Problem, problem } from '../problems.ts';
 /** Largest request payload, in bytes. */
 export const maxRequestBytes = 8 * 1024;
 
-export type KeyKind = 'rsa' | 'ec';
-
-/** What a device asks for, after parsing. Everything but the token may be logged. */
-export type Request = {
-  readonly id?: string;
-  readonly token?: string;
-  /** PEM or base64 DER, not yet verified */
-  readonly csr?: string;
-  readonly key: KeyKind;
-  readonly format: 'pem' | 'der';
-  readonly encoding: Encoding;
-};
-
-export type Parsed =
-  | { readonly ok: true; readonly request: Request }
-  | { readonly ok: false; readonly problem: Problem; readonly id?: string };
-
 const text = (name: string) => z.string(`"${name}" must be a string`);
 
-/** Unknown keys are ignored: old gateways must take what newer firmware sends. */
+/**
+ * The fields of a request. Unknown keys are ignored: old gateways must take what newer firmware sends. Error texts never
+ * quote a value: it may be a token.
+ */
 const shape = z.object({
   id: text('id').max(36, '"id" has at most 36 characters').optional(),
   token: text('token').min(1, '"token" is empty').max(512, '"token" has at most 512 characters').optional(),
+  /** PEM or base64 DER, not yet verified */
   csr: z
     .union([text('csr'), z.instanceof(Uint8Array)], '"csr" must be a string, or bytes in CBOR')
     .transform((csr) => (typeof csr === 'string' ? csr : Buffer.from(csr).toString('base64')))
@@ -37,10 +24,23 @@ const shape = z.object({
   format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
 });
 
-/**
- * Reads a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` where one could be read.
- * Error texts never quote the payload: it may hold a token.
- */
+/** A request after parsing. Everything but the token may be logged. */
+export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
+
+/** What is left of a request when its content is taken out: all that shapes its reply. */
+export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key'>;
+
+/** The form of a reply to a request that gave none, since it could not be read. */
+export function defaultForm(encoding: Encoding): CvmForm {
+  const { token, csr, key, ...form } = shape.parse({});
+  return { ...form, encoding };
+}
+
+export type Parsed =
+  | { readonly ok: true; readonly request: CvmRequest }
+  | { readonly ok: false; readonly problem: Problem; readonly id?: string };
+
+/** Parses a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` where one could be read. */
 export function parseRequest(payload: Uint8Array): Parsed {
   if (payload.byteLength > maxRequestBytes)
     return refuse(
@@ -52,7 +52,7 @@ export function parseRequest(payload: Uint8Array): Parsed {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return refuse(problem('InvalidRequest', 'the payload must be a JSON object or a CBOR map'));
   const result = shape.safeParse(value);
-  if (result.success) return { ok: true, request: withoutUndefined(result.data, encodingOf(payload)) };
+  if (result.success) return { ok: true, request: { ...result.data, encoding: encodingOf(payload) } };
   const reasons = [...new Set(result.error.issues.map((issue) => issue.message))].join('; ');
   return refuse(problem('InvalidRequest', reasons), readId(value));
 }
@@ -64,16 +64,4 @@ function refuse(reason: Problem, id?: string): Parsed {
 function readId(value: object): string | undefined {
   const id = (value as { id?: unknown }).id;
   return typeof id === 'string' && id.length <= 36 ? id : undefined;
-}
-
-function withoutUndefined(data: z.infer<typeof shape>, encoding: Encoding): Request {
-  const { id, token, csr, key, format } = data;
-  return {
-    ...(id === undefined ? {} : { id }),
-    ...(token === undefined ? {} : { token }),
-    ...(csr === undefined ? {} : { csr }),
-    key,
-    format,
-    encoding,
-  };
 }

@@ -1,36 +1,31 @@
-import { describe, expect, it } from 'vitest';
-import { classifyPublish, replySerialOf } from '../../broker/mqtt/access.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ask, clientOf, connected, hooksOf, publication } from '../support/hooks.ts';
 
-describe('what a device may publish', () => {
-  it('requests and acknowledgements', () => {
-    expect(classifyPublish('cvm/request/AA:BB', 1)).toEqual({ kind: 'request', serial: 'AA:BB' });
-    expect(classifyPublish('cvm/ack/AA:BB', 1)).toEqual({ kind: 'ack', serial: 'AA:BB' });
-  });
-
-  it.each([
-    'cvm/reply/S',
-    'cvm/request',
-    'cvm/request/',
-    'cvm/request/S/more',
-    'cvm/requestS',
-    'CVM/request/S',
-    '/cvm/request/S',
-    '$SYS/x',
-    'anything',
-    'cvm/ack/',
-    'cvm/ack/a/b',
-  ])('not %s', (topic) => {
-    expect(classifyPublish(topic, 1).kind).toBe('forbidden');
-  });
-
-  it('not with QoS 2', () => expect(classifyPublish('cvm/request/S', 2).kind).toBe('forbidden'));
+let broker: ReturnType<typeof hooksOf>;
+beforeEach(() => {
+  broker = hooksOf();
 });
+afterEach(() => broker.close());
 
-describe('what a device may subscribe to', () => {
-  it('the reply topic of its own serial', () => {
-    expect(replySerialOf('cvm/reply/S', 'S')).toBe('S');
-    expect(replySerialOf('cvm/reply/S', undefined)).toBe('S');
-  });
+/** What a connection of the device S, or one that has named no serial yet, is told of a SUBSCRIBE. */
+async function subscribe(filter: string, serial?: string) {
+  const { hooks } = broker;
+  const client = await connected(hooks);
+  if (serial !== undefined) await ask((done) => hooks.authenticate(client, serial, Buffer.from('x'.repeat(30)), done));
+  const subscription = { topic: filter, qos: 1 as const };
+  const { said } = await ask((done) => hooks.authorizeSubscribe(client, subscription, done));
+  return { said, subscription };
+}
+
+describe('a SUBSCRIBE', () => {
+  it.each(['S', undefined])(
+    'to the own reply topic is granted as it stands; the connection has named %s',
+    async (serial) => {
+      const { said, subscription } = await subscribe('cvm/reply/S', serial);
+      expect(said).toEqual([[null, subscription]]);
+      expect(said[0]?.[1]).toBe(subscription);
+    },
+  );
 
   it.each([
     'cvm/reply/+',
@@ -45,17 +40,39 @@ describe('what a device may subscribe to', () => {
     'cvm/reply/S/',
     'cvm/reply/',
     'cvm/ack/S',
-  ])('not %s', (filter) => {
-    expect(replySerialOf(filter, 'S')).toBeUndefined();
+  ])('to anything else gets SUBACK 128: %s', async (filter) => {
+    expect((await subscribe(filter, 'S')).said).toEqual([[null, null]]);
   });
 
-  it('no wildcard either before it named a serial', () => {
-    expect(replySerialOf('cvm/reply/+', undefined)).toBeUndefined();
-    expect(replySerialOf('cvm/reply/#', undefined)).toBeUndefined();
+  it.each(['cvm/reply/+', 'cvm/reply/#'])(
+    'with a wildcard gets SUBACK 128 before a serial was named, too: %s',
+    async (filter) => {
+      expect((await subscribe(filter)).said).toEqual([[null, null]]);
+    },
+  );
+
+  it('binds the connection to the serial that it names', async () => {
+    const { hooks } = broker;
+    const client = await connected(hooks);
+    const filters = ['cvm/reply/S', 'cvm/reply/T', 'cvm/reply/S'];
+    const granted = [];
+    for (const topic of filters)
+      granted.push(
+        (await ask((done) => hooks.authorizeSubscribe(client, { topic, qos: 1 }, done))).said[0]?.[1] !== null,
+      );
+    expect(granted).toEqual([true, false, true]);
   });
 });
 
-it('says why', () => {
-  expect(classifyPublish('cvm/request/S', 2)).toMatchObject({ reason: expect.stringContaining('QoS 2') });
-  expect(classifyPublish('x', 0)).toMatchObject({ reason: expect.stringContaining('cvm/request/<serial>') });
+describe('a PUBLISH', () => {
+  it.each([
+    ['with QoS 2', { qos: 2 }, 'QoS 2'],
+    ['to the own reply topic', { topic: 'cvm/reply/SN' }, 'cvm/request/<serial> and cvm/ack/<serial> only'],
+    ['to $SYS', { topic: '$SYS/x' }, 'cvm/request/<serial> and cvm/ack/<serial> only'],
+  ])('%s closes the connection, and the log says why', async (_what, extra, reason) => {
+    const { hooks } = broker;
+    const client = await connected(hooks, clientOf());
+    const { said } = await ask((done) => hooks.authorizePublish(client, publication(extra), done));
+    expect(said).toEqual([[expect.objectContaining({ message: expect.stringContaining(reason) })]]);
+  });
 });

@@ -1,26 +1,24 @@
-import { EventEmitter } from 'node:events';
 import { duplexPair } from 'node:stream';
-import { Aedes, type AedesPublishPacket, type Client, type ConnectPacket } from 'aedes';
+import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createCounters } from '../../broker/counters.ts';
-import { createDeviceRateLimit } from '../../broker/device-rate-limit.ts';
-import type { IntakeContext } from '../../broker/intake.ts';
-import { defaultLimits } from '../../broker/limits.ts';
-import type { PskIdentity } from '../../broker/listener/psk.ts';
-import { createHooks } from '../../broker/mqtt/hooks.ts';
-import { createPendingReplies } from '../../broker/pending-replies.ts';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
-import type { SealedReply } from '../../queue/replies.ts';
-import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
-import { createLog } from '../../runtime/log.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
+import {
+  asConnection,
+  ask,
+  clientOf,
+  connected,
+  connectOf,
+  hooksOf as createTestHooks,
+  later,
+  noWrite,
+  publication,
+  token,
+} from '../support/hooks.ts';
 import { connectWith, packetReader, publishOf, type RawPacket, subscribeTo } from '../support/raw-mqtt.ts';
 
-const log = createLog('silent');
-const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-const token = 'the-token-of-this-very-device';
 const undo: (() => void)[] = [];
 const unhandled: unknown[] = [];
 const note = (reason: unknown) => unhandled.push(reason);
@@ -32,86 +30,12 @@ afterEach(async () => {
   expect(unhandled.splice(0)).toEqual([]);
 });
 
-/** The hooks, with a queue and a desk of which each part may be replaced. */
-function hooksOf({
-  requests = {},
-  pendingReplies: spoilt = {},
-  psk,
-}: {
-  requests?: Partial<RequestQueue>;
-  pendingReplies?: Partial<IntakeContext['pendingReplies']>;
-  psk?: PskIdentity;
-} = {}) {
-  const counters = createCounters();
-  let announce: (reply: SealedReply) => void = () => {};
-  const feed = {
-    listen: async (listener: typeof announce) => {
-      announce = listener;
-    },
-    fetch: async () => [],
-    close: async () => {},
-  };
-  const pendingReplies = { ...createPendingReplies({ feed, counters, log, now: Date.now, maxTokens: 8 }), ...spoilt };
-  undo.push(() => pendingReplies.close());
-  void pendingReplies.start();
-  const intake: IntakeContext = {
-    requests: {
-      add: async ({ requestId }) => requestId,
-      acknowledge: async () => {},
-      close: async () => {},
-      ...requests,
-    },
-    pendingReplies,
-    roster: { matchesToken: () => true, requestLookup() {} },
-    tokenAttempts: unlimitedTokenAttempts,
-    deviceRate: createDeviceRateLimit(defaultLimits),
-    limits: { ...defaultLimits, storeMs: 100 },
-    log,
-    now: Date.now,
-    newId: () => 'ask',
-  };
-  const refusals = { refused: () => true, close: () => {} };
-  const hooks = createHooks({ intake, provenBy: () => psk, onProven: () => {}, refusals, counters, log });
-  return { hooks, announce: (reply: SealedReply) => announce(reply) };
+/** The hooks of one broker, which ends with the test. */
+function hooksOf(parts: Parameters<typeof createTestHooks>[0] = {}) {
+  const { hooks, announce, close } = createTestHooks(parts);
+  undo.push(close);
+  return { hooks, announce };
 }
-
-type Hooks = ReturnType<typeof hooksOf>['hooks'];
-const noWrite = (_packet: unknown, done: (error?: Error) => void) => done();
-
-function clientOf(publish: (packet: AedesPublishPacket, done: (error?: Error) => void) => void = noWrite): Client {
-  const conn = Object.assign(new EventEmitter(), { remoteAddress: '127.0.0.1' });
-  return { conn, closed: false, publish } as unknown as Client;
-}
-
-/** What a hook says, each time that it says anything. */
-type Said = { readonly said: unknown[][]; readonly ms: number };
-
-/** Calls a hook and waits for what it says, and then whether it says any more. */
-async function ask(call: (done: (...outcome: unknown[]) => void) => void): Promise<Said> {
-  const [said, started]: [unknown[][], number] = [[], performance.now()];
-  call((...outcome) => said.push(outcome));
-  await expect.poll(() => said.length, { timeout: 5000, interval: 5 }).toBeGreaterThan(0);
-  const ms = performance.now() - started;
-  await later(50);
-  return { said, ms };
-}
-
-const connectOf = (extra: object = {}) =>
-  ({ clientId: 'its own', clean: false, keepalive: 60, ...extra }) as ConnectPacket;
-const connected = async (hooks: Hooks, client = clientOf()) => {
-  expect((await ask((done) => hooks.preConnect(client, connectOf(), done))).said).toEqual([[null, true]]);
-  return client;
-};
-const publication = (extra: object = {}) =>
-  ({
-    cmd: 'publish',
-    topic: requestTopic('SN'),
-    payload: Buffer.from(JSON.stringify({ token })),
-    qos: 1,
-    retain: false,
-    dup: false,
-    ...extra,
-  }) as AedesPublishPacket & { payload: Buffer };
 
 describe('a hook, whatever happens behind it', () => {
   const throws = () => {
@@ -122,10 +46,10 @@ describe('a hook, whatever happens behind it', () => {
     ['the queue rejects', { requests: { add: async () => throws() } }],
     ['the queue rejects with what is no error', { requests: { add: () => Promise.reject('no') } }],
     ['the queue never settles', { requests: { add: () => new Promise<never>(() => {}) } }],
-    ['the desk throws when a question is opened', { pendingReplies: { open: throws } }],
+    ['adding the pending request throws', { pendingReplies: { addRequest: throws } }],
     [
-      'the desk throws when a question is joined to another',
-      { requests: { add: async () => 'x' }, pendingReplies: { join: throws } },
+      'joining the request to one that waits throws',
+      { requests: { add: async () => 'x' }, pendingReplies: { joinRequest: throws } },
     ],
   ])('answers a PUBLISH once, with an error, so that there is no PUBACK: %s', async (_what, parts) => {
     const { hooks } = hooksOf(parts);
@@ -158,8 +82,8 @@ describe('a hook, whatever happens behind it', () => {
     expect(said).toEqual([[expect.any(Error)]]);
   });
 
-  it('answers once, with an error, when the desk throws at a password or at a pre-shared key', async () => {
-    const { hooks } = hooksOf({ pendingReplies: { present: throws } });
+  it('answers once, with an error, when registering the token of a password or of a pre-shared key throws', async () => {
+    const { hooks } = hooksOf({ pendingReplies: { registerToken: throws } });
     const client = await connected(hooks);
     const byPassword = await ask((done) => hooks.authenticate(client, 'SN', Buffer.from(token), done));
     expect(byPassword.said).toEqual([[expect.any(Error), null]]);
@@ -168,9 +92,8 @@ describe('a hook, whatever happens behind it', () => {
       tokenHash: 'sha256:aa',
       keys: { psk: Buffer.alloc(32), replySeed: Buffer.alloc(32, 1) },
     };
-    const byKey = hooksOf({ pendingReplies: { present: throws }, psk }).hooks;
-    const proven = await ask((done) => byKey.preConnect(clientOf(), connectOf(), done));
-    expect(proven.said).toEqual([[expect.any(Error), false]]);
+    const byKey = await ask((done) => hooks.preConnect(clientOf(noWrite, psk), connectOf(), done));
+    expect(byKey.said).toEqual([[expect.any(Error), false]]);
   });
 
   it('answers once, and closes the connection, when aedes throws at the answer', async () => {
@@ -288,8 +211,8 @@ describe('what is secret', () => {
 
   it('is wiped from the keys of a handshake, once the connection has what opens its answers', async () => {
     const keys = { psk: Buffer.alloc(32, 1), replySeed: Buffer.alloc(32, 2) };
-    const { hooks } = hooksOf({ psk: { serial: 'SN', tokenHash: 'sha256:aa', keys } });
-    await connected(hooks);
+    const { hooks } = hooksOf();
+    await connected(hooks, clientOf(noWrite, { serial: 'SN', tokenHash: 'sha256:aa', keys }));
     expect([...keys.psk, ...keys.replySeed].every((byte) => byte === 0)).toBe(true);
   });
 });
@@ -331,7 +254,8 @@ describe('inside the broker', () => {
     await aedes.listen();
     undo.push(() => aedes.close());
     const connect = async (clientId: string, flags: number) => {
-      const [near, far] = duplexPair();
+      const [near, stream] = duplexPair();
+      const far = asConnection(stream);
       const heard: RawPacket[] = [];
       near.on(
         'data',
@@ -367,7 +291,7 @@ describe('inside the broker', () => {
       status: 'accepted' as const,
       credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
     };
-    announce({ requestId: 'ask', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
+    announce({ requestId: 'request-1', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
     // it takes the reply, and does not say so
     await expect.poll(() => device.heard.filter(({ type }) => type === publish)).toHaveLength(1);
     const ids = Object.keys(aedes.clients);

@@ -1,8 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCounters } from '../../broker/counters.ts';
 import { createPendingReplies } from '../../broker/pending-replies.ts';
-import { createSession, type PendingRequest, presentToken } from '../../broker/session.ts';
+import { Session } from '../../broker/session.ts';
+import type { PendingRequest } from '../../broker/waiting-requests.ts';
 import type { Answer } from '../../protocol/answer.ts';
+import { cvm } from '../../protocol/cvm/dialect.ts';
+import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { problems } from '../../protocol/problems.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -13,160 +16,173 @@ const accepted: Answer = {
   status: 'accepted',
   credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
 };
-const form = { format: 'pem', encoding: 'json', id: 'mine' } as const;
 const later = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
-
-const desks: { close(): void }[] = [];
+const closing: { close(): void }[] = [];
 afterEach(() => {
-  for (const pendingReplies of desks.splice(0)) pendingReplies.close();
+  for (const pendingReplies of closing.splice(0)) pendingReplies.close();
 });
 
-/** One question of a connection that subscribed waits; `announce` brings its answer, `settle` is the guess book's. */
+type Reply = { readonly id?: string; readonly status?: string };
+
+/** A connection of the device SN that subscribed to its reply topic, and the replies that it gets. */
+function subscriber(): { session: Session; heard: Reply[] } {
+  const heard: Reply[] = [];
+  const session = new Session({
+    remoteAddress: undefined,
+    address: '127.0.0.1',
+    send: async (_topic, payload) => void heard.push(JSON.parse(payload.toString())),
+    onVerified() {},
+  });
+  session.bindSerial('SN');
+  session.subscribed(cvm.readFilter(replyTopic('SN'), session)?.copyForm);
+  return { session, heard };
+}
+
+/** One request of a subscriber waits. `announce` brings its answer; `settle` belongs to the attempt limiter. */
 async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: Answer = accepted) {
-  let announce: (reply: SealedReply) => void = () => {};
+  let listener: (reply: SealedReply) => void = () => {};
   const feed = {
-    listen: async (listener: typeof announce) => {
-      announce = listener;
+    listen: async (added: typeof listener) => {
+      listener = added;
     },
     fetch: async () => [],
     close: async () => {},
   };
-  const pendingReplies = createPendingReplies({ feed, counters: createCounters(), log, now: Date.now, maxTokens: 4 });
-  desks.push(pendingReplies);
+  const counters = createCounters();
+  const pendingReplies = createPendingReplies({ feed, dialect: cvm, counters, log, now: Date.now, maxTokens: 4 });
+  closing.push(pendingReplies);
   await pendingReplies.start();
-  const heard: { id?: string; status?: string }[] = [];
-  const session = createSession(undefined, async (_topic, payload) => void heard.push(JSON.parse(payload.toString())));
-  session.serial = 'SN';
-  session.subscribed = true;
-  const presentedToken = presentToken(session, 'SN', 'a token of the device');
-  pendingReplies.open(session, {
-    requestId: 'ask',
-    token: presentedToken,
-    requestKey: 'q',
-    form,
+  const { session, heard } = subscriber();
+  const token = session.presentToken('SN', 'a token of the device');
+  const request: PendingRequest = {
+    requestId: 'request-1',
+    token,
+    requestKey: 'key-1',
+    form: cvm.read(requestTopic('SN'), Buffer.from('{"id":"mine"}'), session)?.form,
     since: Date.now(),
     settle,
-  });
-  const sealed = sealer.answer(presentedToken.keys.publicKey, presentedToken.recipientId, answer);
+  };
+  pendingReplies.addRequest(session, request);
+  const seal = (each: Answer) => sealer.answer(token.keys.publicKey, token.recipientId, each);
+  const sealed = seal(answer);
   return {
     heard,
     pendingReplies,
     session,
-    presentedToken,
+    token,
+    request,
     announce: (other?: Answer) =>
-      announce({
-        requestId: 'ask',
-        recipientId: presentedToken.recipientId,
-        sealed:
-          other === undefined
-            ? sealed
-            : sealer.answer(presentedToken.keys.publicKey, presentedToken.recipientId, other),
+      listener({
+        requestId: 'request-1',
+        recipientId: token.recipientId,
+        sealed: other === undefined ? sealed : seal(other),
       }),
-    leave: () => pendingReplies.leave(session),
+    close: () => pendingReplies.connectionClosed(session),
   };
 }
 
 describe('the answer to a token that is not verified yet', () => {
-  it('is heard only when what the guess costs is booked', async () => {
-    let booked = () => {};
+  it('is sent only when the attempt is settled', async () => {
+    let settled = () => {};
     const outcomes: string[] = [];
-    const ask = await waiting(
+    const { announce, heard } = await waiting(
       (outcome) => {
         outcomes.push(outcome);
         return new Promise((resolve) => {
-          booked = resolve;
+          settled = resolve;
         });
       },
       { status: 'rejected', problem: problems.invalidToken },
     );
-    ask.announce();
+    announce();
     await later();
-    expect([outcomes, ask.heard.length]).toEqual([['wrong'], 0]);
-    booked();
-    await expect.poll(() => ask.heard.length).toBe(1);
+    expect([outcomes, heard.length]).toEqual([['wrong'], 0]);
+    settled();
+    await expect.poll(() => heard.length).toBe(1);
   });
 
-  it('is heard once, with the id that was asked with, however often it is announced', async () => {
+  it('is sent once, with the id of the request, however often it is announced', async () => {
     const outcomes: string[] = [];
-    const ask = await waiting((outcome) => {
+    const { announce, heard } = await waiting((outcome) => {
       outcomes.push(outcome);
       return later();
     });
-    ask.announce();
-    ask.announce();
-    await expect.poll(() => ask.heard).toMatchObject([{ status: 'accepted', id: 'mine' }]);
-    ask.announce();
+    announce();
+    announce();
+    await expect.poll(() => heard).toMatchObject([{ status: 'accepted', id: 'mine' }]);
+    announce();
     await later();
-    expect(ask.heard).toHaveLength(1);
+    expect(heard).toHaveLength(1);
     expect(outcomes).toEqual(['right']);
   });
 
-  it('says what came of the guess, though the connection leaves before it is heard', async () => {
+  it('settles the attempt, though the connection closes before it is sent', async () => {
     const outcomes: string[] = [];
-    const ask = await waiting((outcome) => {
+    const { announce, close, heard } = await waiting((outcome) => {
       outcomes.push(outcome);
       return later();
     });
-    ask.announce();
-    ask.leave();
+    announce();
+    close();
     await later();
     await later();
-    expect([outcomes, ask.heard]).toEqual([['right'], []]);
+    expect([outcomes, heard]).toEqual([['right'], []]);
   });
 
-  it('is owed to nobody who left while his question was being taken in', async () => {
+  it('is not owed to a connection that closed while its request was being taken in', async () => {
     const outcomes: string[] = [];
     const settle = async (outcome: string) => void outcomes.push(outcome);
-    const { pendingReplies, session, presentedToken, heard, announce, leave } = await waiting(settle);
-    leave();
-    pendingReplies.present(session, presentedToken);
-    pendingReplies.open(session, {
-      requestId: 'ask',
-      token: presentedToken,
-      requestKey: 'q',
-      form,
-      since: Date.now(),
-      settle,
-    });
+    const { pendingReplies, session, token, request, heard, announce, close } = await waiting(settle);
+    close();
+    pendingReplies.registerToken(session, token);
+    pendingReplies.addRequest(session, request);
     announce();
     await later();
-    expect([outcomes, heard, session.presented.size, session.pending.size]).toEqual([['unknown', 'unknown'], [], 0, 0]);
+    expect([outcomes, heard]).toEqual([['unknown', 'unknown'], []]);
+    expect([session.latestToken, pendingReplies.countOf(session)]).toEqual([undefined, 0]);
   });
 });
 
 describe('an answer that is not final', () => {
+  const pending: Answer = { status: 'pending', position: 9, etaSeconds: 30, retryAfterSeconds: 60 };
+
   it('is written to the device each time that it says something new, and the request goes on waiting', async () => {
     const outcomes: string[] = [];
-    const pending: Answer = { status: 'pending', position: 9, etaSeconds: 30, retryAfterSeconds: 60 };
-    const ask = await waiting(async (outcome) => void outcomes.push(outcome), pending);
-    ask.announce();
-    ask.announce();
-    ask.announce({ ...pending, position: 2 });
+    const settle = async (outcome: string) => void outcomes.push(outcome);
+    const { announce, heard, pendingReplies, session, token } = await waiting(settle, pending);
+    announce();
+    announce();
+    announce({ ...pending, position: 2 });
     await later();
-    expect(ask.heard).toMatchObject([
+    expect(heard).toEqual([
       { status: 'pending', id: 'mine', position: 9, etaSeconds: 30, retryAfter: 60 },
-      { status: 'pending', id: 'mine', position: 2 },
+      { status: 'pending', id: 'mine', position: 2, etaSeconds: 30, retryAfter: 60 },
     ]);
-    expect([ask.session.pending.size, outcomes, ask.session.verified.size]).toEqual([1, [], 0]);
-    ask.announce(accepted);
-    await expect.poll(() => ask.heard.map(({ status }) => status)).toEqual(['pending', 'pending', 'accepted']);
-    expect([ask.session.pending.size, outcomes]).toEqual([0, ['right']]);
+    expect([pendingReplies.countOf(session), outcomes, session.isVerified(token)]).toEqual([1, [], false]);
+    announce(accepted);
+    await expect.poll(() => heard.map(({ status }) => status)).toEqual(['pending', 'pending', 'accepted']);
+    expect([pendingReplies.countOf(session), outcomes]).toEqual([0, ['right']]);
   });
 
-  it('is not written to other connections, nor to a connection that has closed', async () => {
-    const pending: Answer = { status: 'pending', position: 9, etaSeconds: 30, retryAfterSeconds: 60 };
+  it('is not written to the other connections of the device, which get the certificate later', async () => {
+    const { announce, heard, pendingReplies, token } = await waiting(async () => {}, pending);
+    const other = subscriber();
+    pendingReplies.registerToken(other.session, token);
+    announce();
+    await later();
+    expect([heard.length, other.heard.length]).toEqual([1, 0]);
+    announce(accepted);
+    await expect.poll(() => other.heard).toMatchObject([{ status: 'accepted' }]);
+  });
+
+  it('is not written to a connection that has closed, and its attempt is settled as unknown', async () => {
     const outcomes: string[] = [];
-    const ask = await waiting(async (outcome) => void outcomes.push(outcome), pending);
-    const listener: unknown[] = [];
-    const other = createSession(undefined, async (_topic, payload) => void listener.push(payload));
-    Object.assign(other, { serial: 'SN', subscribed: true });
-    ask.pendingReplies.present(other, ask.presentedToken);
-    ask.announce();
+    const { announce, close, heard } = await waiting(async (outcome) => void outcomes.push(outcome), pending);
+    announce();
     await later();
-    expect([ask.heard.length, listener.length]).toEqual([1, 0]);
-    ask.leave();
-    ask.announce({ ...pending, position: 1 });
+    close();
+    announce({ ...pending, position: 1 });
     await later();
-    expect([ask.heard.length, outcomes]).toEqual([1, ['unknown']]);
+    expect([heard.length, outcomes]).toEqual([1, ['unknown']]);
   });
 });

@@ -1,0 +1,36 @@
+import type { EventEmitter } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { Aedes } from 'aedes';
+import { connectionOf } from '../listener/connection.ts';
+import type { HookOptions } from './context.ts';
+import { createHooks } from './hooks.ts';
+
+/** MQTT for streams that come from the device listener. */
+export type MqttBroker = {
+  handle(stream: Duplex): void;
+  /** Ends all connections. */
+  close(): Promise<void>;
+};
+
+/** Starts aedes with our hooks, and with limits for what its hooks do not see. */
+export async function startMqttBroker(options: HookOptions): Promise<MqttBroker> {
+  const { log } = options;
+  const { limits } = options.intake;
+  const aedes = new Aedes({
+    ...createHooks(options),
+    connectTimeout: limits.connectMs,
+    drainTimeout: limits.drainMs,
+    queueLimit: 16,
+    maxInflightInbound: 8,
+    maxTopicLevels: 8,
+  });
+  aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
+  aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
+  (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
+  aedes.on('client', (client) => connectionOf(client.conn).slot.connected());
+  await aedes.listen();
+  return {
+    handle: (stream) => void aedes.handle(stream),
+    close: () => new Promise<void>((resolve) => aedes.close(resolve)),
+  };
+}

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto';
+import type { AedesOptions, Client, ConnectPacket } from 'aedes';
+import { connectionOf } from '../listener/connection.ts';
+import { Session, tokenOfHandshake } from '../session.ts';
+import type { HookContext } from './context.ts';
+
+/** A CONNECT with one of these is refused. */
+const refusals: readonly { readonly when: (packet: ConnectPacket) => boolean; readonly reason: string }[] = [
+  {
+    when: (packet) => Boolean(packet.will),
+    reason: 'a will is refused: the broker publishes nothing for a device',
+  },
+  { when: (packet) => (packet as { bridgeMode?: boolean }).bridgeMode === true, reason: 'bridges are refused' },
+];
+
+/** Each CONNECT is changed by these in turn. */
+const changes: readonly ((packet: ConnectPacket, limits: { keepaliveSeconds: number }) => void)[] = [
+  /**
+   * The client id is ours, so that two devices with the same one live side by side and neither throws the other out.
+   * 22 characters: MQTT 3.1 allows 23 [MQTT 3.1, 3.1].
+   */
+  function ownClientId(packet) {
+    packet.clientId = randomBytes(16).toString('base64url');
+  },
+  /** No reply is ever stored for a connection that has gone. */
+  function cleanSession(packet) {
+    packet.clean = true;
+  },
+  /** A keep-alive of 0 would let a dead connection stay for ever. */
+  function boundedKeepalive(packet, { keepaliveSeconds }) {
+    packet.keepalive = packet.keepalive ? Math.min(packet.keepalive, keepaliveSeconds) : keepaliveSeconds;
+  },
+];
+
+/** aedes asks this first, before it answers a CONNECT. */
+export function createPreConnect(context: HookContext): NonNullable<AedesOptions['preConnect']> {
+  const { answerOnce, intake } = context;
+  return (client, packet, done) => {
+    const work = () => {
+      const refusal = refusals.find(({ when }) => when(packet));
+      if (refusal !== undefined) throw new Error(refusal.reason);
+      for (const change of changes) change(packet, intake.limits);
+      startSession(client, context);
+    };
+    answerOnce.now(client, 'preConnect', work, (error) => done(error ?? null, error === undefined));
+  };
+}
+
+function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
+  const { remoteAddress, address, slot, psk } = connectionOf(client.conn);
+  const session = new Session({
+    remoteAddress,
+    address,
+    send: (topic, payload) => forwarding.send(client, topic, payload),
+    onVerified: () => slot.verified(),
+  });
+  sessions.add(client, session);
+  client.conn.once('close', () =>
+    answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)),
+  );
+  if (psk === undefined) return;
+  const token = tokenOfHandshake(psk);
+  psk.keys.psk.fill(0);
+  psk.keys.replySeed.fill(0);
+  session.bindSerial(psk.serial);
+  session.connectedWith(token);
+  session.markVerified(token);
+  intake.pendingReplies.registerToken(session, token);
+}

@@ -1,0 +1,54 @@
+import type { Client } from 'aedes';
+import type { Dialect } from '../../protocol/dialect.ts';
+import type { Log } from '../../runtime/log.ts';
+import type { Counters } from '../counters.ts';
+import type { IntakeContext } from '../intake.ts';
+import type { RefusalAudit } from '../refusal-record.ts';
+import type { Session } from '../session.ts';
+import { type AnswerOnce, createAnswerOnce } from './answer-once.ts';
+import { createForwarding, type Forwarding } from './forward.ts';
+
+export type HookOptions = {
+  readonly intake: IntakeContext;
+  readonly dialect: Dialect;
+  readonly refusals: RefusalAudit;
+  readonly counters: Counters;
+  readonly log: Log;
+};
+
+/** What the hooks share. */
+export type HookContext = HookOptions & {
+  readonly sessions: Sessions;
+  readonly forwarding: Forwarding;
+  readonly answerOnce: AnswerOnce;
+};
+
+export function createHookContext(options: HookOptions): HookContext {
+  // a token attempt is counted, then the request is stored
+  const hookMs = 2 * options.intake.limits.storeMs + 1000;
+  return {
+    ...options,
+    sessions: createSessions(),
+    forwarding: createForwarding(),
+    answerOnce: createAnswerOnce({ hookMs, log: options.log }),
+  };
+}
+
+/** The session of each connection that sent a CONNECT, by the object that aedes knows it by. */
+type Sessions = {
+  add(client: Client, session: Session): void;
+  /** @throws for a connection that sent no CONNECT, and where there is none: aedes publishes wills without one */
+  of(client: Client | null): Session;
+};
+
+function createSessions(): Sessions {
+  const sessions = new WeakMap<Client, Session>();
+  return {
+    add: (client, session) => void sessions.set(client, session),
+    of(client) {
+      const session = client === null ? undefined : sessions.get(client);
+      if (session === undefined) throw new Error('there is no such connection');
+      return session;
+    },
+  };
+}

@@ -1,0 +1,54 @@
+import type { Dialect, Message } from '../dialect.ts';
+import { encodingOf } from '../encoding.ts';
+import { problem } from '../problems.ts';
+import { parseAcknowledgement } from './acknowledgement.ts';
+import { encodeReply } from './reply.ts';
+import { type CvmForm, defaultForm, parseRequest } from './request.ts';
+import { replyTopic, serialOfAck, serialOfReply, serialOfRequest } from './topics.ts';
+
+/** A copy goes to a connection that only subscribed; it has no form of its own, see `write`. */
+type Form = { readonly topic: string; readonly fields: CvmForm | 'copy' };
+
+/** Our own device API, see docs/protocol.md. The last level of every topic is the serial. */
+export const cvm: Dialect<Form> = {
+  topics: 'cvm/request/<serial> and cvm/ack/<serial>',
+  read(topic, payload) {
+    const asking = serialOfRequest(topic);
+    if (asking !== undefined) return readRequest(asking, payload);
+    const acknowledging = serialOfAck(topic);
+    return acknowledging === undefined ? undefined : readAcknowledgement(acknowledging, payload);
+  },
+  readFilter(filter) {
+    const serial = serialOfReply(filter);
+    return serial === undefined ? undefined : { serial, copyForm: { topic: filter, fields: 'copy' } };
+  },
+  write(answer, { topic, fields }, session, now) {
+    return { topic, payload: encodeReply(answer, fields === 'copy' ? defaultForm(session.encoding) : fields, now) };
+  },
+};
+
+function readRequest(serial: string, payload: Uint8Array): Message<Form> {
+  const parsed = parseRequest(payload);
+  const encoding = encodingOf(payload);
+  const topic = replyTopic(serial);
+  if (parsed.ok) {
+    const { token, csr, key, ...fields } = parsed.request;
+    return { kind: 'request', request: { token, csr, key }, serial, encoding, form: { topic, fields } };
+  }
+  const fields = { ...defaultForm(encoding), id: parsed.id };
+  return { kind: 'unreadable', problem: parsed.problem, serial, encoding, form: { topic, fields } };
+}
+
+function readAcknowledgement(serial: string, payload: Uint8Array): Message<Form> {
+  const certificateId = parseAcknowledgement(payload);
+  const encoding = encodingOf(payload);
+  const form = { topic: replyTopic(serial), fields: defaultForm(encoding) };
+  return certificateId === undefined
+    ? { kind: 'unreadable', problem: notAnAcknowledgement, serial, encoding, form }
+    : { kind: 'acknowledgement', certificateId, serial, encoding, form };
+}
+
+const notAnAcknowledgement = problem(
+  'InvalidRequest',
+  'an acknowledgement is {"certificateId":"…"}, with the 64 hex digits of the certificate',
+);

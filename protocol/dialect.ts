@@ -1,0 +1,98 @@
+import type { Answer } from './answer.ts';
+import type { Encoding } from './encoding.ts';
+import type { Problem } from './problems.ts';
+
+/**
+ * One way to ask for a certificate over MQTT: its topics and its payloads. The broker knows requests, acknowledgements and
+ * answers; a dialect reads the first two from what a device publishes, and writes the third. It keeps no state and decides
+ * nothing: access, tokens and limits are the broker's, the same for every dialect.
+ *
+ * `Form` is all that a dialect needs to write an answer to a message: where to, with which id, how encoded. The broker
+ * keeps it with the request and gives it back unread.
+ */
+export interface Dialect<Form = ReplyForm> {
+  /** the topics that a device may publish to, in words, for error messages */
+  readonly topics: string;
+  /** Reads a PUBLISH of a device. @returns undefined when the topic is none of this dialect */
+  read(topic: string, payload: Uint8Array, session: SessionView): Message<Form> | undefined;
+  /**
+   * Reads a topic filter of a SUBSCRIBE. Filters are compared, never matched: one with a wildcard is none of a dialect's.
+   * @returns undefined when the filter is none of this dialect
+   */
+  readFilter(filter: string, session: SessionView): Subscription<Form> | undefined;
+  /** Writes an answer for a device. @param now epoch milliseconds */
+  write(answer: Answer, form: Form, session: SessionView, now: number): OutgoingMessage;
+}
+
+/** A form as the broker holds it. */
+export type ReplyForm = unknown;
+
+/** What a dialect may know of the connection. */
+export type SessionView = {
+  /** the serial that it speaks for, from its TLS handshake, its CONNECT or an earlier message */
+  readonly serial: string | undefined;
+  /** of the latest message that it published */
+  readonly encoding: Encoding;
+};
+
+/** A message of a device. `unreadable` is one of which the topic is right and the payload is not; it gets its refusal. */
+export type Message<Form = ReplyForm> = MessageContent & {
+  /** the serial as the message names it, unchecked; undefined where it names none, and the connection's serial counts */
+  readonly serial: string | undefined;
+  readonly encoding: Encoding;
+  readonly form: Form;
+};
+
+type MessageContent =
+  | { readonly kind: 'request'; readonly request: CertificateRequest }
+  | { readonly kind: 'acknowledgement' /** lower-case hex SHA-256 */; readonly certificateId: string }
+  | { readonly kind: 'unreadable'; readonly problem: Problem };
+
+/** Where a key pair is made for a device that sends no CSR: `rsa` by AWS IoT Core, `ec` (P-256) by the gateway. */
+export type KeyKind = 'rsa' | 'ec';
+
+/** A certificate is asked for. Everything but the token may be logged. */
+export type CertificateRequest = {
+  readonly token?: string | undefined;
+  /** PEM or base64 DER, not yet verified */
+  readonly csr?: string | undefined;
+  readonly key: KeyKind;
+};
+
+export type Subscription<Form = ReplyForm> = {
+  /** the serial as the filter names it, unchecked; undefined where it names none */
+  readonly serial: string | undefined;
+  /**
+   * How certificates that the device asked for on another connection are written to this subscriber. undefined: it hears
+   * the answers to its own requests only, as every connection does, subscribed or not.
+   */
+  readonly copyForm: Form | undefined;
+};
+
+export type OutgoingMessage = { readonly topic: string; readonly payload: Buffer };
+
+type JoinedForm = { readonly dialect: Dialect; readonly form: ReplyForm };
+
+/** Several dialects as one: the first that knows a topic or a filter reads it, and writes what belongs to it. */
+export function joinDialects(dialects: readonly Dialect[]): Dialect<JoinedForm> {
+  return {
+    topics: dialects.map(({ topics }) => topics).join(', '),
+    read(topic, payload, session) {
+      for (const dialect of dialects) {
+        const message = dialect.read(topic, payload, session);
+        if (message !== undefined) return { ...message, form: { dialect, form: message.form } };
+      }
+      return undefined;
+    },
+    readFilter(filter, session) {
+      for (const dialect of dialects) {
+        const subscription = dialect.readFilter(filter, session);
+        if (subscription === undefined) continue;
+        const { copyForm } = subscription;
+        return { ...subscription, copyForm: copyForm === undefined ? undefined : { dialect, form: copyForm } };
+      }
+      return undefined;
+    },
+    write: (answer, { dialect, form }, session, now) => dialect.write(answer, form, session, now),
+  };
+}

@@ -1,0 +1,118 @@
+import { EventEmitter } from 'node:events';
+import type { AedesPublishPacket, Client, ConnectPacket } from 'aedes';
+import { expect } from 'vitest';
+import { createCounters } from '../../broker/counters.ts';
+import { createDeviceRateLimit } from '../../broker/device-rate-limit.ts';
+import type { IntakeContext } from '../../broker/intake.ts';
+import { defaultLimits } from '../../broker/limits.ts';
+import { attachConnection } from '../../broker/listener/connection.ts';
+import type { PskIdentity } from '../../broker/listener/psk.ts';
+import { createHooks, type Hooks } from '../../broker/mqtt/hooks.ts';
+import { createPendingReplies } from '../../broker/pending-replies.ts';
+import { cvm } from '../../protocol/cvm/dialect.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import type { Dialect } from '../../protocol/dialect.ts';
+import type { RequestQueue } from '../../queue/provisioning-request.ts';
+import type { SealedReply } from '../../queue/replies.ts';
+import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
+import { createLog } from '../../runtime/log.ts';
+
+export const token = 'the-token-of-this-very-device';
+export const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** The hooks of one broker, with a queue and pending replies of which each part may be replaced. Every token is on the roster. */
+export function hooksOf({
+  requests = {},
+  pendingReplies: replaced = {},
+  dialect = cvm,
+}: {
+  requests?: Partial<RequestQueue>;
+  pendingReplies?: Partial<IntakeContext['pendingReplies']>;
+  dialect?: Dialect;
+} = {}) {
+  const log = createLog('silent');
+  let ids = 0;
+  const counters = createCounters();
+  let announce: (reply: SealedReply) => void = () => {};
+  const feed = {
+    listen: async (listener: typeof announce) => {
+      announce = listener;
+    },
+    fetch: async () => [],
+    close: async () => {},
+  };
+  const options = { feed, dialect, counters, log, now: Date.now, maxTokens: 8 };
+  const pendingReplies = { ...createPendingReplies(options), ...replaced };
+  void pendingReplies.start();
+  const intake: IntakeContext = {
+    requests: {
+      add: async ({ requestId }) => requestId,
+      acknowledge: async () => {},
+      close: async () => {},
+      ...requests,
+    },
+    pendingReplies,
+    roster: { matchesToken: () => true, requestLookup() {} },
+    tokenAttempts: unlimitedTokenAttempts,
+    deviceRate: createDeviceRateLimit(defaultLimits),
+    limits: { ...defaultLimits, storeMs: 100 },
+    log,
+    now: Date.now,
+    newId: () => `request-${++ids}`,
+  };
+  const refusals = { refused: () => true, close: () => {} };
+  return {
+    hooks: createHooks({ intake, dialect, refusals, counters, log }),
+    announce: (reply: SealedReply) => announce(reply),
+    close: () => pendingReplies.close(),
+  };
+}
+
+/** What the device listener knows of a stream; `psk` where the device authenticated in its TLS handshake. */
+export function asConnection<Stream extends object>(stream: Stream, psk?: PskIdentity): Stream {
+  const address = '127.0.0.1';
+  const slot = { address, connected() {}, verified() {}, closed() {} };
+  const handshake = { release() {}, offered: undefined, named: 0 };
+  return attachConnection(stream, { remoteAddress: address, address, slot, handshake, psk });
+}
+
+type Write = (packet: AedesPublishPacket, done: (error?: Error) => void) => void;
+export const noWrite: Write = (_packet, done) => done();
+
+/** A connection as aedes shows it to hooks; `write` gets what is sent to it. */
+export function clientOf(write: Write = noWrite, psk?: PskIdentity): Client {
+  return { conn: asConnection(new EventEmitter(), psk), closed: false, publish: write } as unknown as Client;
+}
+
+/** How a hook called back, each time that it did. */
+type Answered = { readonly said: unknown[][]; readonly ms: number };
+
+/** Calls a hook, waits for its answer, and then whether it answers again. */
+export async function ask(call: (done: (...outcome: unknown[]) => void) => void): Promise<Answered> {
+  const [said, started]: [unknown[][], number] = [[], performance.now()];
+  call((...outcome) => said.push(outcome));
+  await expect.poll(() => said.length, { timeout: 5000, interval: 5 }).toBeGreaterThan(0);
+  const ms = performance.now() - started;
+  await later(50);
+  return { said, ms };
+}
+
+export const connectOf = (extra: object = {}) =>
+  ({ clientId: 'its own', clean: false, keepalive: 60, ...extra }) as ConnectPacket;
+
+export async function connected(hooks: Hooks, client = clientOf()): Promise<Client> {
+  expect((await ask((done) => hooks.preConnect(client, connectOf(), done))).said).toEqual([[null, true]]);
+  return client;
+}
+
+/** A request of the device SN. */
+export const publication = (extra: object = {}) =>
+  ({
+    cmd: 'publish',
+    topic: requestTopic('SN'),
+    payload: Buffer.from(JSON.stringify({ token })),
+    qos: 1,
+    retain: false,
+    dup: false,
+    ...extra,
+  }) as AedesPublishPacket & { payload: Buffer };

@@ -1,0 +1,136 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Answer } from '../../protocol/answer.ts';
+import { cvm } from '../../protocol/cvm/dialect.ts';
+import { joinDialects } from '../../protocol/dialect.ts';
+import { derivePsk } from '../../protocol/psk.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
+import { deriveReplySeed, sealer } from '../../sealing/replies.ts';
+import { serialless } from '../fakes/serialless-dialect.ts';
+import { ask, clientOf, connected, hooksOf, later, publication, token } from '../support/hooks.ts';
+
+const create = '$aws/certificates/create/json';
+const accepted: Answer = {
+  status: 'accepted',
+  credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
+};
+
+let broker: ReturnType<typeof hooksOf>;
+let stored: ProvisioningRequest[];
+beforeEach(() => {
+  stored = [];
+  const add = async (request: ProvisioningRequest) => {
+    stored.push(request);
+    return request.requestId;
+  };
+  broker = hooksOf({ dialect: joinDialects([cvm, serialless]), requests: { add } });
+});
+afterEach(() => broker.close());
+
+/** A connection, and what is sent to it. */
+async function connect(psk?: Parameters<typeof clientOf>[1]) {
+  const heard: { topic: string; body: unknown }[] = [];
+  const client = clientOf(({ topic, payload }, done) => {
+    heard.push({ topic, body: JSON.parse(payload.toString()) });
+    done();
+  }, psk);
+  await connected(broker.hooks, client);
+  const publish = async (topic: string, payload: object) => {
+    const packet = publication({ topic, payload: Buffer.from(JSON.stringify(payload)) });
+    expect((await ask((done) => broker.hooks.authorizePublish(client, packet, done))).said).toEqual([[null]]);
+  };
+  const subscribe = async (topic: string) =>
+    (await ask((done) => broker.hooks.authorizeSubscribe(client, { topic, qos: 1 }, done))).said[0]?.[1] !== null;
+  const logIn = () => ask((done) => broker.hooks.authenticate(client, 'SN', Buffer.from(token), done));
+  return { heard, publish, subscribe, logIn };
+}
+
+/** A worker answers the request that was stored last. */
+function answer(): void {
+  const request = stored.at(-1);
+  if (request === undefined) throw new Error('no request was stored');
+  const { requestId, replyKey } = request;
+  const recipientId = recipientIdOf(request.serial, request.tokenHash);
+  broker.announce({ requestId, recipientId, sealed: sealer.answer(replyKey, recipientId, accepted) });
+}
+
+describe('a dialect whose topics name no serial', () => {
+  it('takes the serial and the token of CONNECT, and answers where it was asked, though nothing was subscribed', async () => {
+    const { heard, publish, logIn } = await connect();
+    await logIn();
+    await publish(create, {});
+    expect(stored).toMatchObject([{ serial: 'SN', tokenHash: hashToken(token), key: 'ec' }]);
+    answer();
+    await expect.poll(() => heard).toEqual([{ topic: `${create}/accepted`, body: { certificateId: 'c' } }]);
+  });
+
+  it('takes the serial and the token of a TLS handshake by pre-shared key', async () => {
+    const keys = { psk: derivePsk('SN', token), replySeed: deriveReplySeed('SN', token) };
+    const { heard, publish } = await connect({ serial: 'SN', tokenHash: hashToken(token), keys });
+    await publish(create, {});
+    answer();
+    await expect.poll(() => heard).toEqual([{ topic: `${create}/accepted`, body: { certificateId: 'c' } }]);
+  });
+
+  it('takes a serial and a token that come later, in the payload, and binds the connection to it', async () => {
+    const { heard, publish, subscribe } = await connect();
+    await publish(create, { serial: 'SN', token });
+    expect(stored).toMatchObject([{ serial: 'SN' }]);
+    await publish(create, { serial: 'another', token });
+    expect(heard).toMatchObject([{ topic: `${create}/rejected`, body: { errorCode: 'Forbidden' } }]);
+    expect([await subscribe('cvm/reply/another'), await subscribe('cvm/reply/SN')]).toEqual([false, true]);
+  });
+
+  it('refuses a request while the serial is unknown, and says where to put it', async () => {
+    const { heard, publish } = await connect();
+    await publish(create, { token });
+    const errorMessage = expect.stringContaining('the serial of the device is unknown: put it into CONNECT');
+    expect(heard).toEqual([
+      { topic: `${create}/rejected`, body: { statusCode: 400, errorCode: 'InvalidRequest', errorMessage } },
+    ]);
+    expect(stored).toEqual([]);
+  });
+
+  it('grants its reply topics exactly, and a subscription to them names no serial', async () => {
+    const { subscribe, publish, heard } = await connect();
+    const filters = [`${create}/accepted`, `${create}/rejected`, `${create}/+`, create, '$aws/#'];
+    const granted = [];
+    for (const filter of filters) granted.push(await subscribe(filter));
+    expect(granted).toEqual([true, true, false, false, false]);
+    await publish(create, {});
+    expect(heard).toMatchObject([
+      { body: { errorMessage: expect.stringContaining('the serial of the device is unknown') } },
+    ]);
+  });
+
+  it('writes an answer to the connection that asked, and no copy to the others of the device', async () => {
+    const [asking, listening, asCvm] = [await connect(), await connect(), await connect()];
+    for (const each of [asking, listening, asCvm]) await each.logIn();
+    await listening.subscribe(`${create}/accepted`);
+    await asCvm.subscribe('cvm/reply/SN');
+    await asking.publish(create, {});
+    answer();
+    await later();
+    expect([asking.heard.length, listening.heard.length]).toEqual([1, 0]);
+    // a certificate is the device's, in whichever dialect it was asked for
+    expect(asCvm.heard).toMatchObject([{ topic: 'cvm/reply/SN', body: { status: 'accepted', certificateId: 'c' } }]);
+  });
+
+  it('lives beside another on one connection: each request is answered in its own', async () => {
+    const { heard, publish, logIn } = await connect();
+    await logIn();
+    await publish('cvm/request/SN', { id: 'r', key: 'rsa' });
+    answer();
+    await publish(create, {});
+    answer();
+    await expect.poll(() => heard.map(({ topic }) => topic)).toEqual(['cvm/reply/SN', `${create}/accepted`]);
+  });
+
+  it('stands beside the others in the message about topics that none of them knows', async () => {
+    const client = await connected(broker.hooks);
+    const packet = publication({ topic: 'elsewhere' });
+    const { said } = await ask((done) => broker.hooks.authorizePublish(client, packet, done));
+    const message = `devices publish to cvm/request/<serial> and cvm/ack/<serial>, ${create} only`;
+    expect(said).toEqual([[expect.objectContaining({ message })]]);
+  });
+});
