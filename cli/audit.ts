@@ -6,15 +6,15 @@ export type AuditContext = { settings(): Settings; write(line: string): void };
 
 export function auditCommand(context: AuditContext): Command {
   const audit = new Command('audit').description(
-    'the record of every enrolment, vend, refusal, reissue, block and sweep on this machine',
+    'the audit trail of this machine: every enrolment, vend, refusal, reissue, block, removal and sweep',
   );
   audit
     .command('verify')
-    .description('check that no record was changed, moved, removed or put in')
-    .option('--dir <folder>', 'where the records are (default: CVM_AUDIT_DIR)')
+    .description('check that no record was changed, moved, removed or inserted')
+    .option('--dir <folder>', 'the folder of the trail (default: CVM_AUDIT_DIR)')
     .option(
       '--expect <hash>',
-      'a head that was noted earlier, elsewhere: shows that nothing up to it was cut off or written anew',
+      'the head that an earlier run printed, kept elsewhere: no record up to it may be cut off or rewritten',
     )
     .option('--json', 'as JSON')
     .action(async ({ dir, expect, json }: { dir?: string; expect?: string; json?: boolean }) => {

@@ -10,12 +10,12 @@ export type GatewaysContext = {
   now(): number;
 };
 
-/** Where the keys of the gateways are looked after that devices are enrolled for. They need the table, and no gateway. */
+/** Commands about the gateways to which the keys of new tokens are sealed. They need the table, and no running gateway. */
 export function addGatewayCommands(tls: Command, { gateways, audit, write, now }: GatewaysContext): void {
   tls
     .command('gateways')
-    .description('the gateways that devices are enrolled for, by the id of their key, and when each was last seen')
-    .option('--json', 'as JSON, one line each')
+    .description('list the gateways that devices are enrolled for: the id of its key, and when it was last seen')
+    .option('--json', 'one JSON object a line')
     .action(async ({ json }: { json?: boolean }) => {
       for (const { id, seenAt } of await gateways().known(now())) {
         const seen = new Date(seenAt).toISOString();
@@ -24,14 +24,14 @@ export function addGatewayCommands(tls: Command, { gateways, audit, write, now }
     });
   tls
     .command('forget-gateway <id>')
-    .description('enrol no more devices for that key: it was stolen, or its gateway is gone')
+    .description('enrol devices for this gateway no more: its key was stolen, or the gateway is gone')
     .option('--json', 'as JSON')
     .action(async (id: string, { json }: { json?: boolean }) => {
       const { outcome } = await forgetGateway(id, { gateways: gateways(), audit: audit(), now });
       if (outcome === 'unknown') throw new Error(`no gateway ${id} is known; cvm tls gateways lists them`);
       write(json ? JSON.stringify({ forgotten: id }) : `${id}  forgotten`);
       console.error(
-        'A gateway that still runs with this key introduces itself again within the hour, and is back: stop it, or give it a new key, and then forget this one. Devices that have not been served yet: cvm devices reissue.',
+        'If a gateway still runs with this key, it announces the key again within the hour, and is known again: stop it or give it a new key, and then forget the old one. For each device that has no certificate yet, run cvm devices reissue.',
       );
     });
 }

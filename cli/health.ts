@@ -4,38 +4,39 @@ import { Command, InvalidArgumentError } from 'commander';
 
 type Options = { port?: number; host: string; url?: string; file?: string; maxAge: number };
 
-const patienceMs = 3000;
+const timeoutMs = 3000;
 
-/** For container health checks: the image has neither curl nor a shell worth the name. */
+/** For health checks of containers: the image has no curl. */
 export function healthCommand(): Command {
   return new Command('health')
-    .description('whether a part is well: exit status 0, or 1 with the reason')
+    .description('check that a part works: exit status 0, or 1 with the reason')
     .option('--port <n>', 'a TCP connection to this port succeeds', number)
     .option('--host <name>', 'with --port', '127.0.0.1')
     .option('--url <url>', 'this address answers with status 200')
-    .option('--file <path>', 'this file was touched lately')
+    .option('--file <path>', 'this file was written to in the last --max-age seconds')
     .option('--max-age <seconds>', 'with --file', number, 30)
     .action(async (options: Options, command: Command) => {
-      const reason = await ill(options, command);
-      console.log(reason ?? 'ok');
-      process.exitCode = reason === undefined ? 0 : 1;
+      const fault = await findFault(options, command);
+      console.log(fault ?? 'ok');
+      process.exitCode = fault === undefined ? 0 : 1;
     });
 }
 
-async function ill({ port, host, url, file, maxAge }: Options, command: Command): Promise<string | undefined> {
+/** Why the part does not work; undefined when it does. */
+async function findFault({ port, host, url, file, maxAge }: Options, command: Command): Promise<string | undefined> {
   try {
-    if (port !== undefined) return await connects(host, port);
-    if (url !== undefined) return await answers(url);
-    if (file !== undefined) return fresh(file, maxAge);
+    if (port !== undefined) return await faultOfPort(host, port);
+    if (url !== undefined) return await faultOfUrl(url);
+    if (file !== undefined) return faultOfFile(file, maxAge);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
   return command.error('give --port, --url or --file', { exitCode: 2 });
 }
 
-function connects(host: string, port: number): Promise<undefined> {
+function faultOfPort(host: string, port: number): Promise<undefined> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, timeout: patienceMs });
+    const socket = connect({ host, port, timeout: timeoutMs });
     socket
       .once('connect', () => resolve(undefined))
       .once('error', reject)
@@ -44,18 +45,18 @@ function connects(host: string, port: number): Promise<undefined> {
   });
 }
 
-async function answers(url: string): Promise<string | undefined> {
-  const { status } = await fetch(url, { signal: AbortSignal.timeout(patienceMs) });
+async function faultOfUrl(url: string): Promise<string | undefined> {
+  const { status } = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
   return status === 200 ? undefined : `${url} answers with status ${status}`;
 }
 
-function fresh(file: string, maxAgeSeconds: number): string | undefined {
+function faultOfFile(file: string, maxAgeSeconds: number): string | undefined {
   const age = (Date.now() - statSync(file).mtimeMs) / 1000;
-  return age <= maxAgeSeconds ? undefined : `${file} was last touched ${age.toFixed(0)} s ago`;
+  return age <= maxAgeSeconds ? undefined : `${file} was last written to ${age.toFixed(0)} s ago`;
 }
 
 function number(text: string): number {
   const value = Number(text.replace(/s$/, ''));
-  if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('it must be a number.');
+  if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('It must be a number from 0.');
   return value;
 }

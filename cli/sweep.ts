@@ -23,16 +23,16 @@ type Options = { dryRun?: boolean; json?: boolean; grace?: number; rate: number 
 export function sweepCommand(context: SweepContext, defaultRate: number): Command {
   return new Command('sweep')
     .description(
-      'compare the table with AWS IoT Core, and put right what a crash or a lost answer left behind. The worker does this by itself, every CVM_SWEEP_INTERVAL',
+      'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',
     )
-    .option('--dry-run', 'only say what would be done')
-    .option('--grace <duration>', 'leave alone what is younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
-    .option('--rate <n>', 'calls a second of each AWS operation', rate, defaultRate)
+    .option('--dry-run', 'print what would be done, and do nothing')
+    .option('--grace <duration>', 'leave alone anything younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
+    .option('--rate <n>', 'calls of each AWS operation in a second', positive, defaultRate)
     .option('--json', 'print the outcome as JSON')
-    .action((options: Options) => run(context, options));
+    .action((options: Options) => runSweep(context, options));
 }
 
-async function run(context: SweepContext, options: Options): Promise<void> {
+async function runSweep(context: SweepContext, options: Options): Promise<void> {
   const { registry, lease } = context.table();
   const { table, sweep: set } = context.settings();
   const dryRun = options.dryRun ?? false;
@@ -56,17 +56,18 @@ async function run(context: SweepContext, options: Options): Promise<void> {
     { now: context.now },
   );
   if (summary === undefined) {
-    console.error('cvm: another sweep is under way; nothing was done');
+    console.error('cvm: another sweep is running; nothing was done');
     process.exitCode = 1;
     return;
   }
   if (!dryRun) context.audit().record('swept', summary);
   if (options.json) context.write(JSON.stringify({ ...summary, found: findings }));
   else
-    for (const line of [...findings.map((finding) => lineOf(finding, dryRun)), closing(summary)]) context.write(line);
+    for (const line of [...findings.map((finding) => findingLine(finding, dryRun)), summaryLine(summary)])
+      context.write(line);
 }
 
-function lineOf({ kind, serial, certificateId, action, cure }: Finding, dryRun: boolean): string {
+function findingLine({ kind, serial, certificateId, action, cure }: Finding, dryRun: boolean): string {
   const done = action === 'reported' || action === 'left' || !dryRun ? action : `would be ${action}`;
   return [
     kind.padEnd(22),
@@ -77,12 +78,12 @@ function lineOf({ kind, serial, certificateId, action, cure }: Finding, dryRun: 
   ].join('  ');
 }
 
-function closing({ devices, certificates, findings, ms }: SweepSummary): string {
+function summaryLine({ devices, certificates, findings, ms }: SweepSummary): string {
   const found = Object.values(findings).reduce((sum, count) => sum + count, 0);
   return `${devices} devices and ${certificates} certificates compared in ${(ms / 1000).toFixed(1)} s: ${found === 0 ? 'nothing to do' : `${found} findings`}`;
 }
 
-function rate(text: string): number {
+function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError('It must be a number above 0.');
   return value;

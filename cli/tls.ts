@@ -11,40 +11,38 @@ export type TlsContext = GatewaysContext & { settings(): Settings };
 
 export function tlsCommand(context: TlsContext): Command {
   const tls = new Command('tls').description(
-    "the broker's keys: its server certificate, and that by which devices are enrolled for it",
+    "the broker's server certificate and its CA, and the gateways that devices are enrolled for",
   );
   tls
     .command('show')
-    .description('what devices verify: CA, names, fingerprint, pin, and when it ends; and the id of this gateway')
+    .description(
+      'the server certificate that devices verify: names, end, fingerprint, pin, CA; and the id of this gateway',
+    )
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
       print(context, readTlsMaterial(tlsOptions(context.settings())), json),
     );
   tls
     .command('renew')
-    .description(
-      'a new server certificate from the site CA, for the same key; a running broker takes it up within a minute',
-    )
+    .description('make a new server certificate for the same key; a running broker uses it within a minute')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
       const options = tlsOptions(context.settings());
       if (options.own !== undefined)
         throw new UsageError(
-          'CVM_TLS_CERT is your own certificate: put a new one in its place, and a running broker takes it up within a minute',
+          'CVM_TLS_CERT is your own certificate: replace the file, and a running broker uses it within a minute',
         );
       print(context, await renewTlsMaterial(options), json);
     });
   tls
     .command('rotate-ca')
-    .description(
-      'replace the site CA: first publish the next one beside it, give both to the devices, then change over with --finish',
-    )
-    .option('--finish', 'the next CA takes over; devices that know only the old one no longer trust the gateway')
-    .option('--cancel', 'forget the next CA')
+    .description('replace the site CA: make the next one, give both to the devices, then change over with --finish')
+    .option('--finish', 'use the next CA from now on; devices that know only the old one no longer trust the gateway')
+    .option('--cancel', 'delete the next CA')
     .option('--json', 'as JSON')
     .action(async ({ finish, cancel, json }: { finish?: boolean; cancel?: boolean; json?: boolean }) => {
       const options = tlsOptions(context.settings());
-      if (finish && cancel) throw new UsageError('--finish and --cancel exclude each other');
+      if (finish && cancel) throw new UsageError('--finish and --cancel cannot be used together');
       if (options.own !== undefined)
         throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
       if (finish) print(context, await finishRotation(options), json);
@@ -52,7 +50,7 @@ export function tlsCommand(context: TlsContext): Command {
       else {
         const material = await beginRotation(options);
         print(context, material, json);
-        console.error(`Give ${material.caFile} to the devices: both CAs are in it. Then: cvm tls rotate-ca --finish`);
+        console.error(`Give ${material.caFile} to the devices: it has both CAs. Then run: cvm tls rotate-ca --finish`);
       }
     });
   addGatewayCommands(tls, context);

@@ -10,7 +10,7 @@ export function addCommand(context: DevicesContext): Command {
   return withEnrolOptions(
     new Command('add').argument('<serial...>').description('enrol devices; prints each token once'),
   )
-    .option('--token <token>', 'a token that the device has already (with one serial)')
+    .option('--token <token>', 'a token that the device has already; only with one serial')
     .option('--json', 'one JSON object a line')
     .action((serials: string[], options: Options, command: Command) => {
       if (options.token !== undefined && serials.length > 1)

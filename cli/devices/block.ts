@@ -6,7 +6,7 @@ import { failRefused, failUnfinished } from './print.ts';
 export function blockCommand(context: DevicesContext): Command {
   return new Command('block')
     .argument('<serial...>')
-    .description('no certificate for the device, and its certificate INACTIVE at once; safe to repeat')
+    .description('make the certificate of a device INACTIVE at once, and refuse it another; safe to repeat')
     .action((serials: string[]) => blockEach(context, serials));
 }
 

@@ -8,8 +8,8 @@ export type EnrolOptions = { expires?: number; policy?: string; thingType?: stri
 /** The options of every command that enrols. */
 export function withEnrolOptions(command: Command): Command {
   return command
-    .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
-    .option('--policy <name>', 'IoT policy instead of the shared one')
+    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', durationMs)
+    .option('--policy <name>', 'IoT policy instead of CVM_POLICY_NAME')
     .option('--thing-type <name>', 'thing type of the device')
     .option('--thing-group <name>', 'thing group that the device joins');
 }

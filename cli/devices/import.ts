@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { readDeviceRows } from '../../operator/csv.ts';
 import type { EnrolOutcome } from '../../operator/enrol.ts';
 import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
+import { startProgress } from '../progress.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.ts';
@@ -17,9 +18,14 @@ export function importCommand(context: ImportContext): Command {
   return withEnrolOptions(
     new Command('import')
       .argument('<file.csv>')
-      .description('enrol many: columns serial[,token][,policy][,thing_type][,thing_group], with a header line'),
+      .description(
+        'enrol the devices of a file: columns serial[,token][,policy][,thing_type][,thing_group], with a header line',
+      ),
   )
-    .option('--out <file>', 'where tokens that are made go, "-" for standard output (default: <file.csv>.tokens.csv)')
+    .option(
+      '--out <file>',
+      'file for the tokens that are made, "-" for standard output (default: <file.csv>.tokens.csv)',
+    )
     .option('--json', 'print the summary as JSON')
     .action(async (file: string, options: ImportOptions) => {
       await importFile(context, file, options);
@@ -35,7 +41,10 @@ export async function importFile(
   const deps = operator();
   const summary: ImportSummary = { rows: 0, enrolled: 0, bad: 0, tokensMade: 0 };
   const tokens = openTokenFile(options.out ?? `${file}.tokens.csv`, write);
-  const progress = showProgress(summary);
+  const progress = startProgress((perSecond) => {
+    const { rows, enrolled, bad } = summary;
+    return `${rows} rows, ${enrolled} enrolled, ${bad} bad, ${perSecond(rows).toFixed(0)} rows/s`;
+  });
   const keepToken = async (serial: string, token: string) => {
     await tokens.add(serial, token);
     summary.tokensMade++;
@@ -72,25 +81,4 @@ function linesOf({ rows, enrolled, bad, tokensMade, tokenFile }: ImportSummary):
   const lines = [`${rows} rows: ${enrolled} enrolled, ${bad} bad`];
   if (tokenFile !== undefined) lines.push(`${tokensMade} tokens were made; they are in ${tokenFile} and nowhere else`);
   return lines;
-}
-
-/** Rewrites one line of a terminal; elsewhere, prints a line from time to time. */
-function showProgress(summary: ImportSummary) {
-  const start = performance.now();
-  const terminal = process.stderr.isTTY;
-  const print = () => {
-    const { rows, enrolled, bad } = summary;
-    const rate = rows / Math.max(0.001, (performance.now() - start) / 1000);
-    const text = `${rows} rows, ${enrolled} enrolled, ${bad} bad, ${rate.toFixed(0)} rows/s`;
-    process.stderr.write(terminal ? `\r${text}  ` : `${text}\n`);
-  };
-  const timer = setInterval(print, terminal ? 250 : 10_000);
-  return {
-    end(): void {
-      clearInterval(timer);
-      if (!terminal) return;
-      print();
-      process.stderr.write('\n');
-    },
-  };
 }

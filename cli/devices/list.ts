@@ -9,7 +9,7 @@ type Options = { state?: DeviceState; json?: boolean };
 
 export function listCommand(context: DevicesContext): Command {
   return new Command('list')
-    .description('all devices')
+    .description('list all devices')
     .addOption(new Option('--state <state>', 'only devices in this state').choices(states))
     .option('--json', 'one JSON object a line')
     .action((options: Options) => list(context, options));

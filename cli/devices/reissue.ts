@@ -9,8 +9,10 @@ type Options = { expires?: number; json?: boolean };
 export function reissueCommand(context: DevicesContext): Command {
   return new Command('reissue')
     .argument('<serial...>')
-    .description('a new token for a device; its certificate works until the new one goes live. Prints each token once')
-    .option('--expires <duration>', 'the token ends after so long: 12h, 30d', durationMs)
+    .description(
+      'make a new token for a device; its certificate works until the new one is active. Prints each token once',
+    )
+    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', durationMs)
     .option('--json', 'one JSON object a line')
     .action((serials: string[], options: Options) => reissueEach(context, serials, options));
 }

@@ -6,7 +6,7 @@ import { failRefused, failUnfinished, warnUnannounced } from './print.ts';
 export function removeCommand(context: DevicesContext): Command {
   return new Command('remove')
     .argument('<serial...>')
-    .description('delete the certificate, the thing and the row; safe to repeat')
+    .description('delete the certificate, the thing and the row of a device; safe to repeat')
     .option('--keep-thing', 'leave the thing in AWS IoT Core: its attributes, groups and shadow')
     .action((serials: string[], options: { keepThing?: boolean }) => removeEach(context, serials, options));
 }
@@ -35,4 +35,4 @@ async function removeEach(
 }
 
 const rowStays =
-  ', but for its row: the next sweep first looks for a certificate whose create call got no answer, and deletes the row then';
+  ', but for its row: the next sweep first looks for a certificate whose create call got no answer, then deletes the row';

@@ -6,7 +6,7 @@ import { failRefused } from './print.ts';
 export function showCommand(context: DevicesContext): Command {
   return new Command('show')
     .argument('<serial>')
-    .description('one device')
+    .description('show one device')
     .option('--json', 'as JSON')
     .action((serial: string, options: { json?: boolean }) => show(context, serial, options));
 }

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { importFile } from '../../cli/devices/import.ts';
+import { type ImportOptions, importFile } from '../../cli/devices/import.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
@@ -17,10 +17,12 @@ describe('devices import', () => {
   let folder: string;
   let registry: Registry;
   let complaints: string[];
+  let lines: string[];
+  let announced: string[][];
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'cvm-import-'));
     registry = createMemoryRegistry();
-    complaints = [];
+    [complaints, lines, announced] = [[], [], []];
     vi.spyOn(console, 'error').mockImplementation((line: string) => void complaints.push(line));
   });
   afterEach(() => {
@@ -34,21 +36,21 @@ describe('devices import', () => {
     writeFileSync(path, content);
     return path;
   };
-  const run = (content: string, over: Partial<Registry> = {}, gateways = [gateway]) =>
+  const run = (content: string, over: Partial<Registry> = {}, gateways = [gateway], options: ImportOptions = {}) =>
     importFile(
       {
         operator: () => ({
           registry: { ...registry, ...over },
           gateways: async () => gateways,
-          announce: async () => {},
+          announce: async (serials) => void announced.push([...serials]),
           audit: noAudit,
           now: () => 1000,
           makeToken,
         }),
-        write: () => {},
+        write: (line) => lines.push(line),
       },
       file(content),
-      {},
+      options,
     );
 
   it('enrols with tokens that are given, and makes the others', async () => {
@@ -138,5 +140,29 @@ describe('devices import', () => {
       return true;
     };
     await expect(run('serial\nA\nB\nC\n', { enrol })).rejects.toThrow(/line 3: the table is away/);
+    // the gateways hear of the devices before it
+    expect(announced.flat()).toContain('A');
+  });
+
+  it('tells the gateways of the devices, 500 at a time', async () => {
+    const rows = Array.from({ length: 1100 }, (_, index) => `S${index}`);
+    await run(rows.join('\n'), {}, []);
+    expect(announced.map((serials) => serials.length)).toEqual([500, 500, 100]);
+    expect(new Set(announced.flat())).toEqual(new Set(rows));
+  });
+
+  it('prints the tokens on standard output when it is asked to', async () => {
+    expect(await run('A\nB\n', {}, [], { out: '-' })).toMatchObject({ enrolled: 2, tokensMade: 2 });
+    expect(lines.map((line) => line.split(',')[0])).toEqual(['A', 'B', '2 rows: 2 enrolled']);
+    const [, token = ''] = lines[0]?.split(',') ?? [];
+    expect(await registry.find('A')).toMatchObject({ tokenHash: hashToken(token) });
+  });
+
+  it('gives what the options say to the rows that do not say otherwise', async () => {
+    const options = { policy: 'all', thingType: 'meter', expires: 500 };
+    await run('serial,policy\nA,\nB,own\n', {}, [], options);
+    const settings = { thingTypeName: 'meter', tokenExpiresAt: 1500 };
+    expect(await registry.find('A')).toMatchObject({ ...settings, policyName: 'all' });
+    expect(await registry.find('B')).toMatchObject({ ...settings, policyName: 'own' });
   });
 });
