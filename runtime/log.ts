@@ -2,7 +2,7 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type Log = Logger;
 
-/** The one list of what may never be printed. Secrets stop at the door: log ids, never payloads. */
+/** Fields of these names are never printed, down to the third level. They are the second line: log ids, never payloads. */
 const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'PrivateKey', 'keyPair', 'payload', 'secret'];
 
 /**
@@ -12,24 +12,24 @@ const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'Priva
 export function createLog(level: string, destination: DestinationStream = pino.destination(2)): Log {
   const paths = secrets.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
   return pino(
-    { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: plainError } },
+    { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: describeError } },
     destination,
   );
 }
 
 /**
- * What a log line may say of an error: name, message, code. Errors of clients and servers carry requests, responses
- * and sockets as properties, and those carry what must not be printed.
+ * Name, message, code, cause and stack of an error, and nothing else of it: clients and servers put requests, responses and
+ * sockets into their errors, and those hold secrets. Some libraries throw plain objects that look like an error.
  */
-function plainError(error: unknown): unknown {
-  if (!(error instanceof Error)) return String(error);
-  const code = (error as { code?: unknown }).code;
-  const cause = error.cause === undefined ? {} : { cause: plainError(error.cause) };
+function describeError(error: unknown): unknown {
+  if (typeof error !== 'object' || error === null) return String(error);
+  const { name, message, code, cause, stack } = error as Partial<Error> & { code?: unknown };
+  if (typeof message !== 'string') return `${error.constructor?.name ?? 'object'} without a message`;
   return {
-    name: error.name,
-    message: error.message,
+    name,
+    message,
     ...(code === undefined ? {} : { code }),
-    ...cause,
-    stack: error.stack,
+    ...(cause === undefined ? {} : { cause: describeError(cause) }),
+    stack,
   };
 }
