@@ -9,7 +9,6 @@ export const statusCodes = {
   PayloadTooLarge: 413,
   InvalidCsr: 422,
   Throttled: 429,
-  InternalFailure: 500,
   UpstreamUnavailable: 503,
 } as const;
 
