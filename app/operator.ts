@@ -1,6 +1,7 @@
 import type { OperatorDeps } from '../operator/deps.ts';
 import { makeToken } from '../protocol/token.ts';
-import { type App, connectIssuer, connectTable, keepAudit } from './app.ts';
+import { type App, keepAudit } from './app.ts';
+import { connectIssuer, connectTable } from './aws.ts';
 
 /** What an operator's commands work with: the table and AWS IoT Core with the rights of an operator, and no Redis. */
 export function connectOperator(app: App): OperatorDeps {

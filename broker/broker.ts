@@ -3,18 +3,18 @@ import { cvm } from '../protocol/cvm/dialect.ts';
 import { type Dialect, joinDialects } from '../protocol/dialect.ts';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
-import { type TokenAttemptLimiter, unlimitedTokenAttempts } from '../queue/token-attempts.ts';
+import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { createCounters } from './counters.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
-import { defaultLimits, type Limits } from './limits.ts';
+import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
 import { createDeviceListener, type ServerTls } from './listener/listener.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusalAudit } from './refusal-record.ts';
-import { noRoster, type Roster } from './roster.ts';
+import type { Roster } from './roster.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */
@@ -23,18 +23,18 @@ export type BrokerOptions = {
   readonly tls: ServerTls;
   readonly requests: RequestQueue;
   readonly replies: ReplyFeed;
-  /** the devices that this site knows; without it no device can use a pre-shared key */
-  readonly roster?: Roster;
+  /** the devices that this site knows; with `noRoster` no device can use a pre-shared key */
+  readonly roster: Roster;
   /** what devices may speak; our own device API alone unless said otherwise */
   readonly dialects?: readonly Dialect[];
-  readonly suites?: TlsSuites;
+  readonly suites: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
-  readonly tokenAttempts?: TokenAttemptLimiter;
+  readonly tokenAttempts: TokenAttemptLimiter;
   readonly audit: Audit;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
-  readonly limits?: Partial<Limits>;
+  readonly limits: Limits;
 };
 
 export type Broker = {
@@ -48,17 +48,7 @@ export type Broker = {
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const {
-    requests,
-    replies,
-    roster = noRoster,
-    tokenAttempts = unlimitedTokenAttempts,
-    audit,
-    log,
-    now = Date.now,
-    newId = randomUUID,
-  } = options;
-  const limits: Limits = { ...defaultLimits, ...options.limits };
+  const { requests, replies, roster, tokenAttempts, audit, limits, log, now = Date.now, newId = randomUUID } = options;
   const dialect = joinDialects(options.dialects ?? [cvm]);
   const counters = createCounters();
   const pendingReplies = createPendingReplies({
@@ -89,7 +79,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   });
   const listener = createDeviceListener({
     tls: options.tls,
-    suites: options.suites ?? 'modern',
+    suites: options.suites,
     limits,
     roster,
     counts: counters.counts,

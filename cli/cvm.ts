@@ -3,17 +3,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import {
-  connectIssuer,
-  connectTable,
-  keepAudit,
-  needRedis,
-  runBroker,
-  runWorker,
-  sweepCallsPerSecond,
-  type Table,
-} from '../app/app.ts';
+import { keepAudit } from '../app/app.ts';
+import { connectIssuer, connectTable, type Table } from '../app/aws.ts';
+import { startBrokerPart } from '../app/broker.ts';
 import { connectOperator } from '../app/operator.ts';
+import { redisOf } from '../app/redis.ts';
+import { startWorkerPart, sweepCallsPerSecond } from '../app/worker.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { auditCommand } from './audit.ts';
 import { awsCommand } from './aws.ts';
@@ -61,11 +56,11 @@ program.addCommand(upCommand());
 program
   .command('broker')
   .description('the MQTT broker that devices talk to (needs REDIS_URL)')
-  .action(() => serve((app) => runBroker(app, needRedis(app.settings))));
+  .action(() => serve((app) => startBrokerPart(app, redisOf(app.settings))));
 program
   .command('worker')
   .description('takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)')
-  .action(() => serve((app) => runWorker(app, needRedis(app.settings))));
+  .action(() => serve(async (app) => startWorkerPart(app, redisOf(app.settings))));
 program.addCommand(devicesCommand({ operator, write: print }));
 program.addCommand(
   sweepCommand(

@@ -1,7 +1,6 @@
 import { type Command, CommanderError } from 'commander';
-import type { App } from '../app/app.ts';
-import { createLifecycle } from '../runtime/lifecycle.ts';
-import { createLog, type Log } from '../runtime/log.ts';
+import { type App, createApp } from '../app/app.ts';
+import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
 import { awsIsConfigured, findLocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
 
@@ -19,13 +18,10 @@ export function readSettings(): Settings {
   return loadSettings(process.env);
 }
 
-export function collaborators(settings: Settings = readSettings(), log: Log = createLog(settings.logLevel)): App {
-  return { settings, log, lifecycle: createLifecycle(log) };
-}
-
 /** Runs a part until a signal, then closes what it started. */
 export async function serve(start: (app: App) => Promise<unknown>): Promise<void> {
-  const app = collaborators();
+  const settings = readSettings();
+  const app = createApp(settings, createLog(settings.logLevel));
   const { log, lifecycle } = app;
   const signal = lifecycle.untilSignal();
   try {
@@ -45,7 +41,7 @@ let shared: App | undefined;
 export function forOneCommand(): App {
   if (shared === undefined) {
     const settings = readSettings();
-    shared = collaborators(settings, createLog(process.env.LOG_LEVEL ? settings.logLevel : 'warn'));
+    shared = createApp(settings, createLog(process.env.LOG_LEVEL ? settings.logLevel : 'warn'));
   }
   return shared;
 }

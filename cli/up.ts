@@ -2,17 +2,19 @@ import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { pino } from 'pino';
-import { type App, runBroker, runWorker } from '../app/app.ts';
+import { type App, createApp } from '../app/app.ts';
+import { setUpAws } from '../app/aws.ts';
+import { startBrokerPart } from '../app/broker.ts';
+import { startWorkerPart } from '../app/worker.ts';
 import { redisAt } from '../queue/redis.ts';
 import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings } from '../runtime/settings.ts';
 import { ensureCommand } from '../runtime/system-packages.ts';
-import { setupAws } from './aws.ts';
 import { runAwsLocal } from './aws-local.ts';
 import { type Demo, runDemo } from './demo.ts';
 import { awsIsConfigured, type LocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
-import { collaborators, UsageError } from './program.ts';
+import { UsageError } from './program.ts';
 
 type Options = { demo?: boolean; once?: boolean };
 
@@ -34,7 +36,7 @@ async function up(options: Options): Promise<void> {
   const log = options.demo
     ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 }))
     : createLog(settings.logLevel);
-  const app = collaborators(settings, log);
+  const app = createApp(settings, log);
   const signal = app.lifecycle.untilSignal();
   const say = options.demo ? (line: string) => console.log(line) : () => {};
   try {
@@ -54,10 +56,10 @@ async function startAll(first: App, say: (line: string) => void): Promise<Demo> 
   const local = awsIsConfigured(process.env) ? undefined : await embedAws(first, say);
   // the stand-in's address reaches everybody through the SDK's own variables
   const app: App = { ...first, settings: loadSettings(process.env) };
-  if (local !== undefined) await setupAws(app.settings);
-  await runWorker(app, redis);
+  if (local !== undefined) await setUpAws(app.settings);
+  startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
-  const { broker, tls } = await runBroker(app, redis);
+  const { broker, tls } = await startBrokerPart(app, redis);
   say(`  broker    mqtts://${app.settings.machineName}:${broker.port}`);
   say(
     `  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`,

@@ -80,10 +80,18 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
+/** How to reach AWS. The SDK's own chain (environment, profile, instance or container role, SSO) finds what is not here. */
+export type AwsAccess = {
+  readonly region?: string;
+  /** of IoT Core and DynamoDB alike */
+  readonly endpoint?: string;
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+};
+
 export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
-  awsRegion: string | undefined;
+  aws: AwsAccess;
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
   /** absolute path; everything that must survive a restart is below it */
   dataDir: string;
@@ -127,7 +135,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   const s = parsed.data;
   return {
     auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
-    awsRegion: s.AWS_REGION,
+    aws: s.AWS_REGION === undefined ? {} : { region: s.AWS_REGION },
     awsLocal: {
       httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,
       mqttPort: s.CVM_AWS_LOCAL_MQTT_PORT,

@@ -8,6 +8,8 @@ import type { Log } from '../runtime/log.ts';
 /** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */
 const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
 
+export type RosterSyncTimes = typeof usualTimes;
+
 /** An announcement whose second write does not come is given up after so many polls: its writer has died. */
 const patience = 5;
 
@@ -24,7 +26,7 @@ type RosterSyncDeps = {
  * would write the same.
  */
 export function startRosterSync(
-  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<typeof usualTimes>; rosterSync?: string },
+  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; rosterSync?: string },
 ) {
   const { changes, gateways, roster, log, now, rosterSync = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };

@@ -19,7 +19,7 @@ export async function outage({ devices }: { devices: number }, say: (line: strin
     workers: 2,
     quotas: 'default',
     programs: { worker: 'test/chaos/chaos-worker.js' },
-    env: { CHAOS_MAX_BACKOFF_MS: String(maxBackoffMs), CHAOS_CONCURRENCY: '16' },
+    env: { CHAOS_MAX_BACKOFF_MS: String(maxBackoffMs), CVM_WORKER_CONCURRENCY: '16' },
   });
   try {
     const credentials = await site.enrol(Array.from({ length: devices }, (_, index) => `outage-${index + 1}`));

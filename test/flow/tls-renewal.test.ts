@@ -14,6 +14,7 @@ import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
 import type { TlsMaterial } from '../../site-tls/material.ts';
 import { keepTlsFresh } from '../../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { unguarded } from '../support/unguarded.ts';
 
 const log = createLog('silent');
 const day = 86_400_000;
@@ -34,7 +35,8 @@ describe('the server certificate', () => {
       tls,
       requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
-      audit: noAudit,
+      ...unguarded,
+      suites: 'modern',
       log,
     });
   });

@@ -3,18 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createSecureContext, type TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
-import { startBroker } from '../../broker/broker.ts';
+import { createApp } from '../../app/app.ts';
+import { loadTls, serveDevices } from '../../app/broker.ts';
 import type { Answer } from '../../protocol/answer.ts';
 import { problems } from '../../protocol/problems.ts';
 import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
-import type { SealedReply } from '../../queue/replies.ts';
-import { noAudit } from '../../runtime/audit.ts';
+import type { ReplyFeed, SealedReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
+import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
-import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
 import { connectDevice } from '../support/device.ts';
+import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
 
@@ -42,7 +43,9 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const)
   );
 
 const dataDir = mkdtempSync(join(tmpdir(), 'cvm-fuzz-'));
-const tls = await loadTlsMaterial({ dataDir, hostnames: [], machineName: 'fuzz' });
+const settings = loadSettings({ CVM_DATA_DIR: dataDir, CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: '0' });
+const app = createApp(settings, createLog('silent'));
+const tls = await loadTls(app);
 /** Answers every request, as workers do: the healthy device is accepted, all others are rejected as with a wrong token. */
 const healthyDevice = 'HEALTHY';
 let announce: (reply: SealedReply) => void = () => {};
@@ -67,21 +70,14 @@ const credentials = {
   endpoint: 'localhost',
   rootCaPem: tls.cert,
 };
-const broker = await startBroker({
-  port: 0,
-  listen: '127.0.0.1',
-  tls,
-  audit: noAudit,
-  log: createLog('silent'),
-  requests,
-  replies: {
-    listen: async (listener) => {
-      announce = listener;
-    },
-    fetch: async () => [],
-    close: async () => {},
+const replies: ReplyFeed = {
+  listen: async (listener) => {
+    announce = listener;
   },
-});
+  fetch: async () => [],
+  close: async () => {},
+};
+const { broker } = await serveDevices(app, { ...unguarded, requests, replies }, tls);
 const corpus = await createCorpus();
 const generated = generatePayloads(Number(values.seed), 500);
 const choose = <T>(from: readonly T[]): T => from[Math.floor(random.next() * from.length)] as T;
@@ -200,7 +196,7 @@ const { asked, accepted, longest } = await healthy;
 await new Promise((resolve) => setTimeout(resolve, 1000));
 const growthMb = heapMb() - calmMb;
 const { connectionsOpen } = broker.counters();
-await broker.close();
+await app.lifecycle.close();
 rmSync(dataDir, { recursive: true, force: true });
 for (const accident of accidents.slice(0, 5)) console.error(accident);
 

@@ -2,44 +2,24 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
-import { connectDynamoDb, connectIot } from '../../aws/client.ts';
-import type { IamRole } from '../../aws/iam-policy.ts';
+import { keepAudit } from '../../app/app.ts';
+import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
+import { connectQueue, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
+import { connectOperator } from '../../app/operator.ts';
+import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { startAwsLocal } from '../../aws-local/main.ts';
-import { startBroker } from '../../broker/broker.ts';
 import type { Limits } from '../../broker/limits.ts';
-import { openRoster } from '../../broker/roster.ts';
-import { createAwsIssuer } from '../../issuer/aws-iot.ts';
-import { amazonRootCa } from '../../issuer/root-ca.ts';
-import { ensurePolicy } from '../../issuer/setup.ts';
-import type { OperatorDeps } from '../../operator/deps.ts';
 import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
-import { makeToken } from '../../protocol/token.ts';
 import { redisAt } from '../../queue/redis.ts';
-import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
-import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
-import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
-import { createRequestQueue } from '../../queue/request-queue.ts';
 import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
-import { createDynamoChanges } from '../../registry/changes.ts';
-import { createDynamoRegistry } from '../../registry/dynamodb.ts';
-import { createDynamoGateways } from '../../registry/gateways.ts';
-import { ensureTable } from '../../registry/setup.ts';
-import { noAudit, openAudit } from '../../runtime/audit.ts';
+import { noAudit } from '../../runtime/audit.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
-import { sealer } from '../../sealing/replies.ts';
-import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
-import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
-import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
-import { startRosterSync } from '../../worker/roster-sync.ts';
-import { startWorker } from '../../worker/worker.ts';
-
-const region = 'us-east-1';
-const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-const [table, policyName] = ['cvm-devices', 'cvm-device'];
+import { loadSettings, type Settings } from '../../runtime/settings.ts';
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
 export async function startGateway(
@@ -61,11 +41,7 @@ export async function startGateway(
   });
   const log = createLog(options.logLevel ?? 'debug', sink);
   const lifecycle = createLifecycle(log);
-  const auditDir = join(dataDir, 'audit');
-  const audit = openAudit({ folder: auditDir, part: 'test', log });
-  lifecycle.add({ name: 'audit', close: () => audit.close() });
-  const redis = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
-  const connector = redisAt(redis.url);
+  const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
   const aws = await startAwsLocal({
     dataDir: join(dataDir, 'aws-local'),
     httpPort: 0,
@@ -74,82 +50,45 @@ export async function startGateway(
     log,
   });
   lifecycle.add({ name: 'aws', close: () => aws.close() });
+  const settings = settingsFor(dataDir, aws, options);
+  const [app, redis] = [{ settings, log, lifecycle }, redisAt(server.url)];
+  await setUpAws(settings);
 
-  // only the product's adapters use those with a role: each calls as who does the same in the product
-  const common = { region, credentials, endpoint: aws.httpUrl };
-  const connectAws = (role: IamRole) => {
-    const dynamo = connectDynamoDb({ ...common, role });
-    lifecycle.add({ name: 'dynamodb', close: async () => dynamo.destroy() });
-    const issuer = createAwsIssuer({ ...common, role, log });
-    lifecycle.add({ name: 'issuer', close: async () => issuer.close() });
-    const [gateways, changes] = [createDynamoGateways(dynamo, table), createDynamoChanges(dynamo, table)];
-    return { dynamo, issuer, registry: createDynamoRegistry(dynamo, table), gateways, changes };
+  // the calls of each role are compared with its IAM policy, so each part calls with the role that it has in the product
+  const asWorker = { ...connectTable(app, 'gateway'), issuer: connectIssuer(app, 'gateway') };
+  const { gateways } = connectTable(app, 'operator');
+  // of no role: tests look, and change what the product would not
+  const [dynamo, iot] = [new DynamoDBClient(settings.aws), new IoTClient(settings.aws)];
+  const audit = keepAudit(app, 'test');
+  /** what `cvm devices` works with */
+  const operator = { ...connectOperator(app), audit };
+  const { registry, issuer } = operator;
+  startRosterKeeping(app, redis, asWorker, { pollMs: 100 });
+
+  /** Closed by itself, or with the gateway. */
+  const partOf = (name: string) => {
+    const part = { ...app, lifecycle: createLifecycle(log) };
+    lifecycle.add({ name, close: () => part.lifecycle.close() });
+    return part;
   };
-  const [asWorker, asOperator] = [connectAws('gateway'), connectAws('operator')];
-  const { dynamo, registry, issuer, gateways, changes } = asOperator;
-  const iot = new IoTClient(common);
-  await setUp(common);
-  const rosterStore = createRosterStore(connector, log);
-  lifecycle.add({ name: 'roster store', close: () => rosterStore.close() });
-  const times = { pollMs: 100 };
-  lifecycle.add(startRosterSync({ ...asWorker, roster: rosterStore, log, now: Date.now, times }));
-
   const startOneWorker = () => {
-    const replies = createReplyStore(connector, log);
-    const context = {
-      registry: asWorker.registry,
-      issuer: asWorker.issuer,
-      replies,
-      rootCaPem: amazonRootCa(aws.rootCaFile),
-      policyName,
-      replayWindowMs: options.replayWindowMs ?? 86_400_000,
-      leaseMs: 3000,
-      now: Date.now,
-      makeKey: (serial: string) => makeEcKey(serial, ownerTagOf(table)),
-      seal: sealer,
-    };
-    const worker = startWorker({ redis: connector, concurrency: 16, context, log, audit });
-    return lifecycle.add({
-      name: 'worker',
-      async close() {
-        await worker.close();
-        await replies.close();
-      },
-    });
+    const part = partOf('worker');
+    startProvisioning(part, redis, { ...connectWorker(part, redis), audit }, { leaseMs: 3000 });
+    return { close: () => part.lifecycle.close() };
   };
   const startOneBroker = async () => {
-    const tls = await loadTlsMaterial({ dataDir, hostnames: ['localhost'], machineName: 'test' });
-    const [requests, replies] = [createRequestQueue(connector, log), createReplyFeed(connector, log)];
-    const { limits = {}, suites = 'modern' } = options;
-    const feed = createRosterFeed(connector, log);
-    const roster = await openRoster(feed, await loadGatewayKey(dataDir), log);
-    const tokenAttempts = createTokenAttemptLimiter(connector, log, options.tokenAttempts);
-    const parts = { requests, replies, roster, tokenAttempts, audit, log, limits };
-    const broker = await startBroker({ port: 0, listen: '127.0.0.1', tls, suites, ...parts });
-    lifecycle.add({
-      name: 'broker',
-      async close() {
-        await broker.close();
-        await Promise.all([requests.close(), replies.close(), feed.close(), tokenAttempts.close()]);
-      },
-    });
+    const part = partOf('broker');
+    const guards = await openGuards(part, redis, options.tokenAttempts);
+    const limits = { ...guards.limits, ...options.limits };
+    const deps = { ...connectQueue(part, redis), ...guards, limits, audit };
+    const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
     return {
       port: broker.port,
-      roster,
+      roster: guards.roster,
       counters: () => broker.counters(),
       caPem: tls.caPem ?? '',
       caFile: tls.caFile ?? '',
     };
-  };
-  /** what `cvm devices` works with */
-  const operator: OperatorDeps = {
-    registry,
-    issuer,
-    gateways: () => gateways.known(Date.now()),
-    announce: (serials) => changes.announce(serials),
-    audit,
-    now: Date.now,
-    makeToken,
   };
   const worker = startOneWorker();
   const broker = await startOneBroker();
@@ -157,8 +96,8 @@ export async function startGateway(
   return {
     dataDir,
     audit,
-    auditDir,
-    redis,
+    auditDir: settings.auditDir,
+    redis: server,
     aws,
     iot,
     dynamo,
@@ -186,9 +125,9 @@ export async function startGateway(
     },
     /** Enrols a device as `cvm devices add` does, and waits until the broker knows it. */
     async enrolOnRoster(serial: string) {
-      await until(async () => (await gateways.known(Date.now())).length > 0);
+      await until(async () => (await operator.gateways()).length > 0);
       const device = await this.enrol(serial);
-      await changes.announce([serial]);
+      await operator.announce([serial]);
       await until(async () => broker.roster.keysOf(serial) !== undefined);
       return device;
     },
@@ -201,23 +140,37 @@ export async function startGateway(
     async removeAndAnnounce(serial: string) {
       const device = await registry.find(serial);
       if (device !== undefined) await registry.remove(device);
-      await changes.announce([serial]);
+      await operator.announce([serial]);
     },
     async close() {
       await lifecycle.close();
+      dynamo.destroy();
       iot.destroy();
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
 }
 
-/** What `cvm aws setup` does. */
-async function setUp(common: { region: string; credentials: typeof credentials; endpoint: string }): Promise<void> {
-  const options = { ...common, role: 'setup' } as const;
-  const [dynamo, iot] = [connectDynamoDb(options), connectIot(options)];
-  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
-  dynamo.destroy();
-  iot.destroy();
+function settingsFor(
+  dataDir: string,
+  aws: { readonly httpUrl: string; readonly rootCaFile: string },
+  { replayWindowMs, suites }: { replayWindowMs?: number; suites?: 'modern' | 'old' },
+): Settings {
+  const settings = loadSettings({
+    CVM_DATA_DIR: dataDir,
+    CVM_HOSTNAMES: 'localhost',
+    CVM_LISTEN: '127.0.0.1',
+    CVM_MQTT_PORT: '0',
+    CVM_ROOT_CA: aws.rootCaFile,
+    CVM_TLS_SUITES: suites,
+    CVM_WORKER_CONCURRENCY: '16',
+  });
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+  return {
+    ...settings,
+    aws: { region: 'us-east-1', endpoint: aws.httpUrl, credentials },
+    replayWindowMs: replayWindowMs ?? settings.replayWindowMs,
+  };
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -1,0 +1,22 @@
+import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
+import type { Log } from '../runtime/log.ts';
+import { type Settings, SettingsError } from '../runtime/settings.ts';
+
+/** @throws SettingsError when there is no REDIS_URL: only `cvm up` brings a Redis of its own */
+export function redisOf(settings: Settings): RedisConnector {
+  if (settings.redisUrl !== undefined) return redisAt(settings.redisUrl);
+  throw new SettingsError([
+    'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
+  ]);
+}
+
+/** Warns, as soon as Redis answers, of every setting of the server that breaks a promise. */
+export function warnOfRedis(connector: RedisConnector, log: Log): void {
+  const redis = connector.connect('wait', log.child({}, { level: 'silent' }));
+  redisWarnings(redis)
+    .then((warnings) => {
+      for (const warning of warnings) log.warn(warning);
+    })
+    .catch((err: unknown) => log.debug({ err }, 'could not read the settings of Redis'))
+    .finally(() => disconnectRedis(redis));
+}

@@ -1,0 +1,107 @@
+import type { Issuer } from '../issuer/issuer.ts';
+import { amazonRootCa } from '../issuer/root-ca.ts';
+import type { RedisConnector } from '../queue/redis.ts';
+import { createReplyStore } from '../queue/redis-replies.ts';
+import { createRosterStore } from '../queue/redis-roster.ts';
+import type { ReplyStore } from '../queue/replies.ts';
+import type { RequestWorker } from '../queue/request-queue.ts';
+import { sealer } from '../sealing/replies.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
+import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
+import { keepHeartbeat } from '../worker/heartbeat.ts';
+import type { ProvisionContext } from '../worker/provision.ts';
+import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
+import { sweep } from '../worker/sweep.ts';
+import { startSweeper } from '../worker/sweeper.ts';
+import { startWorker } from '../worker/worker.ts';
+import { type App, keepAudit } from './app.ts';
+import { connectIssuer, connectTable, type Table } from './aws.ts';
+import { warnOfRedis } from './redis.ts';
+
+/** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
+export const sweepCallsPerSecond = 2;
+
+/** How long one attempt at a certificate has before another may take it up, in milliseconds. The fence keeps both safe. */
+const usualLeaseMs = 10_000;
+
+/** What a worker is built with. Tests put their own in the place of some of it. */
+export type WorkerDeps = {
+  readonly table: Table;
+  readonly issuer: Issuer;
+  readonly replies: ReplyStore;
+  readonly audit: Audit;
+};
+
+/** `cvm worker`: answers requests, and in turns with the other workers sweeps and keeps the site's roster. */
+export function startWorkerPart(app: App, redis: RedisConnector): void {
+  const { settings, log, lifecycle } = app;
+  warnOfRedis(redis, log);
+  const deps = connectWorker(app, redis);
+  const worker = startProvisioning(app, redis, deps);
+  startSweeping(app, deps);
+  startRosterKeeping(app, redis, deps.table);
+  lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
+  log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
+}
+
+export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
+  const replies = createReplyStore(redis, app.log);
+  app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const table = connectTable(app, 'gateway');
+  return { table, issuer: connectIssuer(app, 'gateway'), replies, audit: keepAudit(app, 'worker') };
+}
+
+/** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
+export function startProvisioning(
+  { settings, log, lifecycle }: App,
+  redis: RedisConnector,
+  { table, issuer, replies, audit }: WorkerDeps,
+  times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
+): RequestWorker {
+  const { leaseMs = usualLeaseMs, ...backoff } = times;
+  const { policyName, replayWindowMs, workerConcurrency: concurrency } = settings;
+  const ownerTag = ownerTagOf(settings.table);
+  const context: ProvisionContext = {
+    registry: table.registry,
+    issuer,
+    replies,
+    rootCaPem: amazonRootCa(settings.rootCaFile),
+    policyName,
+    replayWindowMs,
+    leaseMs,
+    now: Date.now,
+    makeKey: (serial) => makeEcKey(serial, ownerTag),
+    seal: sealer,
+  };
+  return lifecycle.add(startWorker({ redis, concurrency, context, log, audit, ...backoff }));
+}
+
+/** Compares the table with AWS IoT Core from time to time, one worker at a time. */
+export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>): void {
+  const { settings, log, lifecycle } = app;
+  const { intervalMs, graceMs } = settings.sweep;
+  const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
+  const setUp = { registry: table.registry, issuer, ownerTag: ownerTagOf(settings.table), graceMs, now: Date.now };
+  lifecycle.add(
+    startSweeper({
+      lease: table.lease,
+      intervalMs,
+      log,
+      audit,
+      now: Date.now,
+      once: (report, stopped) => sweep({ ...setUp, dryRun: false, report, stopped }),
+    }),
+  );
+}
+
+/** Keeps the site's roster in line with the table, one worker at a time. */
+export function startRosterKeeping(
+  { log, lifecycle }: App,
+  redis: RedisConnector,
+  { registry, changes, gateways }: Table,
+  times: Partial<RosterSyncTimes> = {},
+): void {
+  const roster = createRosterStore(redis, log);
+  lifecycle.add({ name: 'roster store', close: () => roster.close() });
+  lifecycle.add(startRosterSync({ registry, changes, gateways, roster, log, now: Date.now, times }));
+}

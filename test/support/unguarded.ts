@@ -1,0 +1,13 @@
+import type { Guards } from '../../app/broker.ts';
+import { defaultLimits } from '../../broker/limits.ts';
+import { noRoster } from '../../broker/roster.ts';
+import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
+import { noAudit } from '../../runtime/audit.ts';
+
+/** A broker that knows no device, bounds no token attempts and records nothing: for tests of something else. */
+export const unguarded: Guards = {
+  roster: noRoster,
+  tokenAttempts: unlimitedTokenAttempts,
+  audit: noAudit,
+  limits: defaultLimits,
+};
