@@ -4,8 +4,9 @@ import { Redis } from 'ioredis';
 import { redisAt } from '../../queue/redis.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
+import { until } from '../support/network.ts';
 import type { Figure } from './figures.ts';
-import { startSite, until } from './site.ts';
+import { startSite } from './site.ts';
 
 const producers = 64;
 

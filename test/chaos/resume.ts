@@ -1,6 +1,7 @@
 import { runDevice } from '../../gateway-sim/device.ts';
+import { until } from '../support/network.ts';
 import type { Figure } from './figures.ts';
-import { type Part, type Site, startSite, until } from './site.ts';
+import { type Part, type Site, startSite } from './site.ts';
 
 const patience = { timeoutMs: 600_000, patienceMs: 300_000 };
 const step = 'AttachPolicy';

@@ -1,10 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
@@ -17,6 +15,7 @@ import { ensureTable } from '../../registry/setup.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { accepts, answers, freePort, until } from '../support/network.ts';
 
 const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');
@@ -52,7 +51,12 @@ export async function startSite(options: {
   env?: Record<string, string>;
 }) {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-chaos-'));
-  const [redisPort, httpPort, dataPort, brokerPort] = await freePorts(4);
+  const [redisPort, httpPort, dataPort, brokerPort] = await Promise.all([
+    freePort(),
+    freePort(),
+    freePort(),
+    freePort(),
+  ]);
   const redisPassword = randomBytes(16).toString('hex');
   const awsUrl = `http://127.0.0.1:${httpPort}`;
   const env: NodeJS.ProcessEnv = {
@@ -246,12 +250,6 @@ export async function startSite(options: {
 
 export type Site = Awaited<ReturnType<typeof startSite>>;
 
-/** Resolves when `holds` does. @throws after `forMs` */
-export async function until(holds: () => Promise<boolean>, forMs: number, what: string): Promise<void> {
-  for (const deadline = Date.now() + forMs; !(await holds()); await sleep(20))
-    if (Date.now() > deadline) throw new Error(`not within ${forMs} ms: ${what}`);
-}
-
 async function run(
   argv: string[],
   env: NodeJS.ProcessEnv,
@@ -266,45 +264,6 @@ async function run(
   });
   const status = await new Promise<number | null>((resolve) => process_.once('close', resolve));
   return { status, stdout, stderr };
-}
-
-/**
- * Free ports outside of the range for outgoing connections: a client that keeps trying to reach a stopped part would
- * sooner or later be given that part's port.
- */
-async function freePorts(count: number): Promise<[number, number, number, number]> {
-  const ports = new Set<number>();
-  while (ports.size < count) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = createServer();
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (free) {
-      await new Promise((resolve) => server.close(resolve));
-      ports.add(port);
-    }
-  }
-  return [...ports] as [number, number, number, number];
-}
-
-const answers = (url: string) =>
-  fetch(url).then(
-    ({ ok }) => ok,
-    () => false,
-  );
-
-/** Whether a server accepts connections there: a broker that listens is ready. */
-async function accepts(port: number): Promise<boolean> {
-  const { connect } = await import('node:net');
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 function isAlive(pid: number): boolean {

@@ -4,8 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';
-import { startSite, until } from '../chaos/site.ts';
+import { startSite } from '../chaos/site.ts';
 import { askOnce } from '../support/device.ts';
+import { until } from '../support/network.ts';
 import { kindsOfAttackers, type Mob } from './attackers.ts';
 import { percentile } from './welch.ts';
 
