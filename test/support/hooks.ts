@@ -41,8 +41,10 @@ export function hooksOf({
     fetch: async () => [],
     close: async () => {},
   };
-  const options = { feed, dialect, counters, log, now: Date.now, maxTokens: 8 };
-  const pendingReplies = { ...createPendingReplies(options), ...replaced };
+  const pendingReplies = {
+    ...createPendingReplies({ feed, dialect, counters, log, now: Date.now, maxTokens: 8 }),
+    ...replaced,
+  };
   void pendingReplies.start();
   const intake: IntakeContext = {
     requests: {
@@ -61,8 +63,10 @@ export function hooksOf({
     newId: () => `request-${++ids}`,
   };
   const refusals = { refused: () => true, close: () => {} };
+  const options = { intake, dialect, refusals, counters, log };
   return {
-    hooks: createHooks({ intake, dialect, refusals, counters, log }),
+    options,
+    hooks: createHooks(options),
     announce: (reply: SealedReply) => announce(reply),
     close: () => pendingReplies.close(),
   };

@@ -1,12 +1,7 @@
-import { duplexPair } from 'node:stream';
-import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
+import type { AedesPublishPacket, Client } from 'aedes';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
-import { hashToken } from '../../protocol/token.ts';
-import { recipientIdOf } from '../../queue/provisioning-request.ts';
-import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
 import {
-  asConnection,
   ask,
   clientOf,
   connected,
@@ -17,7 +12,6 @@ import {
   publication,
   token,
 } from '../support/hooks.ts';
-import { connectWith, packetReader, publishOf, type RawPacket, subscribeTo } from '../support/raw-mqtt.ts';
 
 const undo: (() => void)[] = [];
 const unhandled: unknown[] = [];
@@ -32,9 +26,9 @@ afterEach(async () => {
 
 /** The hooks of one broker, which ends with the test. */
 function hooksOf(parts: Parameters<typeof createTestHooks>[0] = {}) {
-  const { hooks, announce, close } = createTestHooks(parts);
+  const { hooks, close } = createTestHooks(parts);
   undo.push(close);
-  return { hooks, announce };
+  return { hooks };
 }
 
 describe('a hook, whatever happens behind it', () => {
@@ -233,102 +227,5 @@ describe('a delivery', () => {
     expect(hooks.authorizeForward(clientOf(), ours)).toBeNull();
     expect(hooks.authorizeForward(device, { ...ours, payload: Buffer.from(ours.payload) })).toBeNull();
     expect(hooks.authorizeForward(device, { ...ours, payload: 'text' })).toBeNull();
-  });
-});
-
-/** What aedes keeps; its types do not say so. */
-type Inside = {
-  readonly clients: Readonly<Record<string, unknown>>;
-  readonly persistence: {
-    outgoingStream(client: { id: string }): AsyncIterable<unknown>;
-    createRetainedStream(pattern: string): AsyncIterable<{ topic: string }>;
-    countOffline(): Promise<{ subsCount: number; clientsCount: number }>;
-  };
-};
-
-describe('inside the broker', () => {
-  /** aedes with our hooks, and nothing of ours around it. */
-  async function brokerOf(parts: Parameters<typeof hooksOf>[0] = {}) {
-    const { hooks, announce } = hooksOf(parts);
-    const aedes = new Aedes(hooks) as Aedes & Inside;
-    await aedes.listen();
-    undo.push(() => aedes.close());
-    const connect = async (clientId: string, flags: number) => {
-      const [near, stream] = duplexPair();
-      const far = asConnection(stream);
-      const heard: RawPacket[] = [];
-      near.on(
-        'data',
-        packetReader((each) => heard.push(each)),
-      );
-      aedes.handle(far);
-      near.write(connectWith(clientId, { flags }));
-      const count = (type: number) => heard.filter((each) => each.type === type).length;
-      await expect.poll(() => count(2)).toBe(1);
-      return {
-        heard,
-        leave: () => far.destroy(),
-        async exchange(requestKey: Buffer, answer: number) {
-          const before = count(answer);
-          near.write(requestKey);
-          await expect.poll(() => count(answer)).toBe(before + 1);
-        },
-      };
-    };
-    return { aedes, announce, connect };
-  }
-  const [connack, publish, puback, suback] = [2, 3, 4, 9];
-  const keys = deriveReplyKeys('SN', token);
-
-  it('nothing is kept for a connection that wants its session kept: no subscription, no reply', async () => {
-    const { aedes, announce, connect } = await brokerOf();
-    const device = await connect('its own', 0);
-    expect(device.heard.find(({ type }) => type === connack)?.body).toEqual(Buffer.from([0, 0]));
-    await device.exchange(subscribeTo(replyTopic('SN')), suback);
-    await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token })), puback);
-    const recipientId = recipientIdOf('SN', hashToken(token));
-    const answer = {
-      status: 'accepted' as const,
-      credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
-    };
-    announce({ requestId: 'request-1', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
-    // it takes the reply, and does not say so
-    await expect.poll(() => device.heard.filter(({ type }) => type === publish)).toHaveLength(1);
-    const ids = Object.keys(aedes.clients);
-    expect(ids).toHaveLength(1);
-    device.leave();
-    await expect.poll(() => aedes.connectedClients).toBe(0);
-    const kept = [];
-    for (const id of ['its own', ...ids])
-      for await (const each of aedes.persistence.outgoingStream({ id })) kept.push(each);
-    expect(kept).toEqual([]);
-    expect(await aedes.persistence.countOffline()).toEqual({ subsCount: 0, clientsCount: 0 });
-    const again = await connect('its own', 0);
-    await later(100);
-    expect(again.heard.map(({ type, body }) => [type, ...body])).toEqual([[connack, 0, 0]]);
-  });
-
-  it('what is published by other means than ours reaches nobody', async () => {
-    const { aedes, connect } = await brokerOf();
-    const device = await connect('its own', 2);
-    await device.exchange(subscribeTo(replyTopic('SN')), suback);
-    for (const qos of [0, 1] as const)
-      await new Promise<void>((resolve, reject) =>
-        aedes.publish(
-          { cmd: 'publish', topic: replyTopic('SN'), payload: Buffer.from('x'), qos, retain: false, dup: false },
-          (error) => (error ? reject(error) : resolve()),
-        ),
-      );
-    await later(100);
-    expect(device.heard.filter(({ type }) => type === publish)).toEqual([]);
-  });
-
-  it('nothing is retained', async () => {
-    const { aedes, connect } = await brokerOf();
-    const device = await connect('its own', 2);
-    await device.exchange(publishOf(requestTopic('SN'), JSON.stringify({ token }), { retain: true }), puback);
-    const kept = [];
-    for await (const each of aedes.persistence.createRetainedStream('#')) kept.push(each.topic);
-    expect(kept).toEqual([]);
   });
 });
