@@ -4,8 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: [
-      'test/unit/{access,admission,device-keys,frame-guard,hpke,listener-psk,packet-rules,psk,reply,request}.test.ts',
-      'test/unit/{sealing,token,handshake-limiter,words}.test.ts',
+      'test/unit/{access,admission,aedes-broker,cvm-dialect,device-keys,frame-guard,hpke,listener-psk,packet-rules,psk,reply,request}.test.ts',
+      'test/unit/{hooks,second-dialect,sealing,token,handshake-limiter,words}.test.ts',
     ],
   },
 });

@@ -20,7 +20,7 @@ const pemBlock =
 
 /**
  * Checks a certificate request before it is queued, so that a device hears at once what AWS would refuse minutes later.
- * Takes PEM or base64 DER (RFC 2986) as sent by a device; answers with one PEM block, "CERTIFICATE REQUEST", 64 columns.
+ * Takes PEM or base64 DER (RFC 2986) as sent by a device; returns one PEM block, "CERTIFICATE REQUEST", 64 columns.
  * Accepted: RSA 2048–4096 with e = 65537 and no known weakness, P-256, P-384; signed by the very key, with SHA-256, SHA-384 or SHA-512.
  * Everything else is an `InvalidCsr` problem. Never throws or rejects, whatever the input.
  */
@@ -44,7 +44,7 @@ export async function checkCsr(text: string): Promise<CheckedCsr> {
       keyDigest: createHash('sha256').update(Buffer.from(csr.publicKey.rawData)).digest('hex'),
     };
   } catch {
-    // What the parser says is about its own classes and of no use on a device.
+    // the parser's own messages name its classes, and would not help a firmware engineer
     return refuse('the CSR is not a PKCS#10 certificate request (RFC 2986)');
   }
 }
@@ -56,7 +56,7 @@ function refuse(message: string): CheckedCsr {
   return { ok: false, problem: problem('InvalidCsr', message) };
 }
 
-/** The DER bytes of a PEM block or of bare base64, or the reason why there are none. */
+/** The DER bytes of a PEM block or of bare base64; where it is neither, the reason as text. */
 function decode(text: string): Buffer | string {
   const isPem = text.includes('-----');
   const body = isPem ? pemBlock.exec(text)?.[2] : text;
@@ -64,7 +64,7 @@ function decode(text: string): Buffer | string {
     return 'the CSR must be exactly one PEM block, from -----BEGIN CERTIFICATE REQUEST----- to -----END CERTIFICATE REQUEST-----, with nothing before or after it';
   const base64 = body.replace(/[ \t\r\n]+/g, '');
   const der = Buffer.from(base64, 'base64');
-  // Buffer.from skips what it does not know; only base64 that comes back unchanged was strict (RFC 4648 section 3.5).
+  // Buffer.from skips characters that are not base64; text that encodes back to itself had none (RFC 4648 section 3.5)
   if (base64 === '' || der.toString('base64') !== base64)
     return 'the CSR is neither PEM nor valid base64 (standard alphabet, with = padding, nothing else)';
   if (sequenceLength(der) !== der.length)
@@ -102,7 +102,7 @@ function keyReason(spki: Buffer): string | undefined {
     return `a key of type "${key.asymmetricKeyType}" cannot be certified; use RSA 2048–4096, P-256 or P-384`;
   if (namedCurve !== 'prime256v1' && namedCurve !== 'secp384r1')
     return `the curve ${namedCurve ?? 'of the CSR'} cannot be certified; use P-256 (prime256v1) or P-384 (secp384r1)`;
-  // A second spelling of the same key would defeat "same key" checks, which compare the SPKI; RFC 5480 2.1.1 and 2.2
+  // "the same key" is decided by comparing the SPKI, so a key must have only one; RFC 5480 2.1.1 and 2.2
   if (!canonicalSpki(key).equals(spki))
     return 'the EC public key must be an uncompressed point on a named curve (RFC 5480)';
   return undefined;
@@ -132,7 +132,7 @@ function hashReason(csr: Pkcs10CertificateRequest): string | undefined {
   return 'the CSR must be signed with SHA-256, SHA-384 or SHA-512';
 }
 
-/** WebCrypto throws where key and algorithm do not go together or the signature is no DER: neither verifies. */
+/** WebCrypto throws where key and algorithm do not fit, or where the signature is not DER. Such a signature is not valid. */
 async function verifies(csr: Pkcs10CertificateRequest): Promise<boolean> {
   try {
     return await csr.verify();

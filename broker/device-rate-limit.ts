@@ -1,8 +1,8 @@
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 
-/** How fast one device may ask and acknowledge at this broker, whatever the number of its connections. */
+/** Limits how fast one device may send requests and acknowledgements to this broker, on all its connections together. */
 export type DeviceRateLimit = {
-  /** @returns for how many seconds there is nothing to take; undefined when it was taken */
+  /** Counts one message of a device. @returns in how many seconds the next one is allowed; undefined when this one was */
   take(serial: string): Promise<number | undefined>;
 };
 

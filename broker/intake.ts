@@ -179,7 +179,7 @@ async function checkToken(
     // wrong tokens of others must not delay for long a device with the right one that is not on the roster yet
     intake.roster.requestLookup(serial);
     const seconds = Math.min(attempt.seconds, maxPauseSeconds);
-    return { problem: problem('Throttled', problems.tooManyGuesses.message, seconds) };
+    return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
   }
   return {
     settle: (outcome) =>

@@ -12,9 +12,9 @@ export const defaultLimits = {
   /** connections that have not come to their CONNECT yet; a device needs its place for a moment */
   maxPending: 1000,
   maxPendingPerAddress: 500,
-  /** questions of one connection that are being taken in, or wait for their answer */
+  /** requests of one connection that are being taken in, or wait for their answer */
   maxRequestsPerConnection: 8,
-  /** questions and acknowledgements of one device, on all its connections, in so many seconds */
+  /** requests and acknowledgements of one device, on all its connections, in so many seconds */
   messagesPerDevice: 100,
   messagesPerDeviceSeconds: 10,
   /** tokens that one connection is remembered to have presented */
@@ -26,7 +26,7 @@ export const defaultLimits = {
   connectMs: 5000,
   /** a reader that takes nothing for so long is cut */
   drainMs: 10_000,
-  /** for Redis to store a question; a device waits for its PUBACK meanwhile */
+  /** for Redis to store a request; the device waits for its PUBACK meanwhile */
   storeMs: 5000,
   /** keep-alive of a client that wants none, in seconds: a connection that is silent for longer is dead */
   keepaliveSeconds: 600,

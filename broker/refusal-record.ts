@@ -3,12 +3,12 @@ import { isSerial } from '../protocol/serial.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
 /**
- * So many refusals are recorded one by one; those beyond are recorded by their number, every minute that has any. A flood
- * without end writes less than 3 MB a day.
+ * Refusals are recorded one by one up to these limits; the others are counted, and each minute that has any records their
+ * number. A flood that never ends writes less than 3 MB a day.
  */
 const [perSecond, perDay, summaryMs] = [10, 5000, 60_000];
 
-/** Records what the broker itself refuses. */
+/** Records in the audit trail what the broker refuses by itself, without a worker. */
 export function createRefusalAudit(audit: Audit, now: () => number) {
   const inSecond = createBudget(perSecond, 1000);
   const inDay = createBudget(perDay, 86_400_000);
@@ -23,7 +23,7 @@ export function createRefusalAudit(audit: Audit, now: () => number) {
   }
 
   return {
-    /** @returns whether it was recorded by itself; the log need say no more than the record does */
+    /** @returns whether it has a record of its own; the log then has room for a line about it, too */
     refused(serial: string, remoteAddress: string | undefined, { code }: Problem): boolean {
       const time = now();
       if (inSecond(time) && inDay(time)) {
@@ -42,17 +42,17 @@ export function createRefusalAudit(audit: Audit, now: () => number) {
 
 export type RefusalAudit = ReturnType<typeof createRefusalAudit>;
 
-/** Answers whether one more fits into the present stretch of `ms`. */
+/** Counts up to `most` in each period of `ms`. @returns a function that says whether one more fits into the present one */
 function createBudget(most: number, ms: number): (time: number) => boolean {
-  let [stretch, used] = [0, 0];
+  let [period, used] = [0, 0];
   return (time) => {
     const present = Math.floor(time / ms);
-    if (present !== stretch) [stretch, used] = [present, 0];
+    if (present !== period) [period, used] = [present, 0];
     return used++ < most;
   };
 }
 
-/** What is no serial may be anything, and is nothing that could be looked for. */
+/** Text that is not a serial may hold anything, a token too, and is not recorded. */
 function named(serial: string): { serial?: string } {
   return isSerial(serial) ? { serial } : {};
 }

@@ -1,11 +1,11 @@
 /**
- * RSA moduli that anybody can factor, because of how they were made. The three checks of the Baseline Requirements for
- * publicly trusted certificates, §6.1.1.3; cheap enough to be made for each CSR.
+ * RSA keys that can be factored because of how they were generated: the three checks of the Baseline Requirements for
+ * publicly trusted certificates, §6.1.1.3. Cheap enough to be made for each CSR.
  * @see https://cabforum.org/working-groups/server/baseline-requirements/
  */
 const primes = primesBelow(752);
 
-/** Why this modulus is weak; undefined when none of the known ways shows. */
+/** Why this modulus is weak; undefined when none of the three checks finds a weakness. */
 export function rsaWeakness(modulus: bigint): string | undefined {
   if (primes.some((prime) => modulus % BigInt(prime) === 0n)) return 'its modulus has a small factor';
   if (isRoca(modulus)) return 'it was made by a chip with the ROCA weakness (CVE-2017-15361)';
@@ -13,7 +13,7 @@ export function rsaWeakness(modulus: bigint): string | undefined {
   return undefined;
 }
 
-/** Primes up to 167 are those of which ROCA's smallest keys are built; for each, what 65537 generates. */
+/** The primes up to 167, of which ROCA's smallest keys are built, each with the subgroup that 65537 generates. */
 const subgroups = primes
   .filter((prime) => prime > 2 && prime <= 167)
   .map((prime) => ({ prime: BigInt(prime), members: generatedBy(65537 % prime, prime) }));
@@ -34,13 +34,13 @@ function generatedBy(generator: number, prime: number): ReadonlySet<number> {
 
 const fermatRounds = 110;
 
-/** Fermat's factorization, a few steps of it: finds factors whose distance is small against their size. */
+/** A few rounds of Fermat's factorization: finds two factors whose difference is small against their size. */
 function hasCloseFactors(modulus: bigint): boolean {
   let a = squareRoot(modulus);
   if (a * a < modulus) a += 1n;
   for (let round = 0; round < fermatRounds; round++, a += 1n) {
     const rest = a * a - modulus;
-    // squares end in few ways: most candidates need no root
+    // few values modulo 64 are those of a square, so most candidates need no square root
     if (squareEndings.has(Number(rest & 63n)) && squareRoot(rest) ** 2n === rest) return true;
   }
   return false;
@@ -48,7 +48,7 @@ function hasCloseFactors(modulus: bigint): boolean {
 
 const squareEndings: ReadonlySet<number> = new Set(Array.from({ length: 64 }, (_, value) => (value * value) & 63));
 
-/** The largest integer whose square is not larger (Newton's method). */
+/** The largest integer whose square is at most `value` (Newton's method). */
 function squareRoot(value: bigint): bigint {
   if (value < 2n) return value;
   let root = 1n << BigInt(Math.ceil(value.toString(2).length / 2));

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { decode as decodeCbor, encode as encodeCbor, Tokenizer } from 'cborg';
 
-/** How a payload is written: JSON (RFC 8259) or CBOR (RFC 8949). An answer is written as its question was. */
+/** How a payload is written: JSON (RFC 8259) or CBOR (RFC 8949). A reply is written as its request was. */
 export type Encoding = 'json' | 'cbor';
 
 /** The first byte tells: a CBOR map begins with major type 5, which no text in UTF-8 begins with. */
@@ -11,7 +11,7 @@ export function encodingOf(payload: Uint8Array): Encoding {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** What a device has no use for in a message of ours is not taken: it only gives a parser more to get wrong. */
+/** Values that no message of ours needs are refused: each would be one more thing for the parser to get wrong. */
 const cborOptions = {
   useMaps: true,
   rejectDuplicateMapKeys: true,
@@ -21,7 +21,7 @@ const cborOptions = {
   retainStringBytes: true,
 };
 
-/** The library puts U+FFFD where text is not UTF-8; RFC 8949 section 3.1 calls that invalid. */
+/** cborg replaces text that is not UTF-8 by U+FFFD; RFC 8949 section 3.1 calls such text invalid. */
 class StrictTokenizer extends Tokenizer {
   override next() {
     const token = super.next();
@@ -43,7 +43,7 @@ export function readPayload(payload: Uint8Array): unknown {
   }
 }
 
-/** A CBOR map as JSON would have it. Keys that are not text are nobody's, and must not become text that is somebody's. */
+/** A CBOR map as an object. Keys that are not text are dropped: turned into text, one could become the name of a field. */
 function objectOf(value: unknown): unknown {
   if (!(value instanceof Map)) return undefined;
   return Object.fromEntries([...value].filter(([key]) => typeof key === 'string'));

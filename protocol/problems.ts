@@ -21,9 +21,9 @@ export function problem(code: ErrorCode, message: string, retryAfterSeconds?: nu
   return retryAfterSeconds === undefined ? { code, message } : { code, message, retryAfterSeconds };
 }
 
-/** The sentences that more than one part says; each is the same for every device that meets it. */
+/** Refusals that more than one part of the gateway gives, in the same words wherever they are given. */
 export const problems = {
-  /** The same words for an unknown serial and for a wrong token: an answer must not tell which serials exist. */
+  /** The same words for an unknown serial and for a wrong token: a refusal must not tell which serials exist. */
   invalidToken: problem('InvalidToken', 'the token does not fit this serial; check both against the enrolment list'),
   tokenExpired: problem('TokenExpired', 'the token has expired; ask the fleet owner for a new one'),
   blocked: problem('Forbidden', 'this device is blocked; ask the gateway operator to unblock it'),
@@ -49,7 +49,7 @@ export const problems = {
     'KeyMismatch',
     'this token has vended a certificate for another key; ask with the first key, or have the device reissued',
   ),
-  tooManyGuesses: problem(
+  tooManyAttempts: problem(
     'Throttled',
     'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,

@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 
-/** Keeps this use of the token apart from all others (RFC 5869 §3.2). */
+/** HKDF's `info`: the other keys that are derived from a token have another one (RFC 5869 §3.2). */
 const info = 'cvm-gateway tls psk v1';
 
 /**

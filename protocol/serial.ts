@@ -1,6 +1,6 @@
 /**
- * A serial is a thing name: AWS's alphabet, so that a MAC address is a serial and nothing that has a meaning in a topic,
- * a policy or an ARN can be part of one.
+ * A serial becomes the name of an AWS IoT thing, and has its alphabet. A MAC address is a serial. No character of a serial
+ * has a meaning in a topic, a policy or an ARN.
  * @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
  */
 export const serialPattern = /^[A-Za-z0-9:_-]{1,128}$/;

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
-/** Bytes of randomness in a token that we make: 160 bits, 27 characters. */
+/** Random bytes in a token that the gateway makes: 160 bits, 27 characters. */
 const tokenBytes = 20;
 
 /** 128 bits need 22 characters even of base64url; anything shorter can be guessed. */
@@ -12,7 +12,7 @@ export function makeToken(random: (size: number) => Buffer = randomBytes): strin
   return random(tokenBytes).toString('base64url');
 }
 
-/** Why a token that somebody else made cannot be taken; undefined when it can. Never quotes the token. */
+/** Why a token that was made elsewhere is not accepted; undefined when it is. Never quotes the token. */
 export function tokenFault(token: string): string | undefined {
   if (!/^[\x21-\x7e]*$/.test(token)) return 'the token has characters other than printable ASCII without spaces';
   if (token.length < minTokenLength)
@@ -23,7 +23,7 @@ export function tokenFault(token: string): string | undefined {
   return undefined;
 }
 
-/** What is kept of a token: `sha256:<hex>`. A plain hash is enough because a token has at least 128 random bits. */
+/** `sha256:<hex>`, the only form in which a token is stored. A plain hash is enough: a token has at least 128 random bits. */
 export function hashToken(token: string): string {
   return `sha256:${createHash('sha256').update(token, 'utf8').digest('hex')}`;
 }

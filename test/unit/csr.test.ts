@@ -38,7 +38,7 @@ describe('a CSR', () => {
     expect(await checkCsr(make(algorithm))).toMatchObject({ ok: true }),
   );
 
-  it('comes out as the same PEM whether it went in as PEM or as base64 of the DER', async () => {
+  it('gives the same PEM, whether it was sent as PEM or as base64 of the DER', async () => {
     const pem = make(ec('P-256'));
     const checked = await checkCsr(pem);
     expect(await checkCsr(base64(pem))).toEqual(checked);
@@ -53,8 +53,12 @@ describe('a CSR', () => {
     ['a SHA-1 signature', () => make(ec('P-256'), 'sha1'), /SHA-256/],
     ['junk', () => 'junk!', /base64/],
     ['nothing', () => '', /./],
-    ['something after it', () => `${make(ec('P-256'))}more`, /one PEM block/],
-    ['another kind of PEM', () => make(ec('P-256')).replaceAll('CERTIFICATE REQUEST', 'CERTIFICATE'), /PEM block/],
+    ['text after it', () => `${make(ec('P-256'))}more`, /one PEM block/],
+    [
+      'a PEM block of another type',
+      () => make(ec('P-256')).replaceAll('CERTIFICATE REQUEST', 'CERTIFICATE'),
+      /PEM block/,
+    ],
     ['5000 characters', () => 'A'.repeat(5000), /4096/],
     ['valid DER that is no CSR', () => Buffer.from('3003020101', 'hex').toString('base64'), /PKCS#10/],
   ])('with %s is refused, and the device is told why', async (_name, csr, reason) => {

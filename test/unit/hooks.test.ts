@@ -31,14 +31,14 @@ function hooksOf(parts: Parameters<typeof createTestHooks>[0] = {}) {
   return { hooks };
 }
 
-describe('a hook, whatever happens behind it', () => {
+describe('a hook, whatever fails behind it', () => {
   const throws = () => {
     throw new Error('no');
   };
   it.each<[string, Parameters<typeof hooksOf>[0]]>([
     ['the queue throws', { requests: { add: throws } }],
     ['the queue rejects', { requests: { add: async () => throws() } }],
-    ['the queue rejects with what is no error', { requests: { add: () => Promise.reject('no') } }],
+    ['the queue rejects with something that is not an Error', { requests: { add: () => Promise.reject('no') } }],
     ['the queue never settles', { requests: { add: () => new Promise<never>(() => {}) } }],
     ['adding the pending request throws', { pendingReplies: { addRequest: throws } }],
     [
@@ -90,7 +90,7 @@ describe('a hook, whatever happens behind it', () => {
     expect(byKey.said).toEqual([[expect.any(Error), false]]);
   });
 
-  it('answers once, and closes the connection, when aedes throws at the answer', async () => {
+  it('answers once, and closes the connection, when aedes throws at being called back', async () => {
     const { hooks } = hooksOf();
     const client = await connected(hooks);
     let closed = 0;
@@ -108,7 +108,7 @@ describe('a hook, whatever happens behind it', () => {
     expect([calls.length, closed]).toEqual([3, 3]);
   });
 
-  it('answers once, and with no, for a connection that it does not know: a will has none', async () => {
+  it('answers once, and refuses, for a connection that it does not know, as aedes asks about a will', async () => {
     const { hooks } = hooksOf();
     for (const client of [null, clientOf()]) {
       const published = await ask((done) => hooks.authorizePublish(client, publication(), done));
@@ -147,14 +147,17 @@ describe('a CONNECT', () => {
 
   it.each([
     ['a bridge', { bridgeMode: true }],
-    ['one that leaves a will', { will: { topic: replyTopic('SN'), payload: Buffer.from('x'), qos: 1, retain: false } }],
+    [
+      'a device that leaves a will',
+      { will: { topic: replyTopic('SN'), payload: Buffer.from('x'), qos: 1, retain: false } },
+    ],
   ])('of %s is refused', async (_what, extra) => {
     const { said } = await ask((done) => hooksOf().hooks.preConnect(clientOf(), connectOf(extra), done));
     expect(said).toEqual([[expect.any(Error), false]]);
   });
 });
 
-describe('what is secret', () => {
+describe('a secret', () => {
   it.each([
     ['a request', requestTopic('SN'), JSON.stringify({ token })],
     ['a request that is refused', requestTopic('SN'), JSON.stringify({ token, key: 'dsa' })],
@@ -190,7 +193,7 @@ describe('what is secret', () => {
     expect(password.every((byte) => byte === 0)).toBe(true);
   });
 
-  it('is wiped from what is refused: a message to a topic that is not its own, a password with a user name that does not fit', async () => {
+  it('is wiped from a message to a foreign topic, and from a password with a user name that does not fit', async () => {
     const { hooks } = hooksOf();
     const client = await connected(hooks);
     const packet = publication({ topic: 'cvm/requests/SN' });
@@ -203,7 +206,7 @@ describe('what is secret', () => {
       expect(secret.every((byte) => byte === 0)).toBe(true);
   });
 
-  it('is wiped from the keys of a handshake, once the connection has what opens its answers', async () => {
+  it('is wiped from the keys of a TLS handshake, once the keys that open answers are derived', async () => {
     const keys = { psk: Buffer.alloc(32, 1), replySeed: Buffer.alloc(32, 2) };
     const { hooks } = hooksOf();
     await connected(hooks, clientOf(noWrite, { serial: 'SN', tokenHash: 'sha256:aa', keys }));
@@ -211,8 +214,8 @@ describe('what is secret', () => {
   });
 });
 
-describe('a delivery', () => {
-  it('leaves only when it is what is being sent to this very connection', async () => {
+describe('a message to a device', () => {
+  it('is forwarded only while it is being sent to this very connection', async () => {
     const sent: AedesPublishPacket[] = [];
     const { hooks } = hooksOf();
     const write = (packet: AedesPublishPacket, done: (error?: Error) => void) => {

@@ -18,7 +18,7 @@ describe('the record of refusals', () => {
   const byNumber = (records: readonly Recorded[]) =>
     records.reduce((sum, { byCode }) => sum + (byCode?.InvalidRequest ?? 0), 0);
 
-  it('counts each, and has one by one no more than 10 a second and 5,000 a day', () => {
+  it('counts every refusal, and has single entries for at most 10 a second and 5,000 a day', () => {
     const { records, refusals } = start();
     for (let second = 0; second < 86_400; second++) {
       for (let index = 0; index < 12; index++) refusals.refused('SN-1', '192.0.2.1', invalid);
@@ -28,7 +28,7 @@ describe('the record of refusals', () => {
     expect(singly(records)).toBe(5000);
     expect(records.length).toBeLessThanOrEqual(5000 + 1440);
     expect(JSON.stringify(records).length).toBeLessThan(2_000_000);
-    // the next day has its own
+    // the next day has a budget of its own
     refusals.refused('SN-1', '192.0.2.1', invalid);
     expect(records.at(-1)).toMatchObject({ event: 'refused' });
     refusals.close();
@@ -36,7 +36,7 @@ describe('the record of refusals', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('names serials only', () => {
+  it('does not quote text that is not a serial', () => {
     const { records, refusals } = start();
     for (const serial of ['SN-1', 'a\u2028b', 'x'.repeat(129), '']) refusals.refused(serial, '192.0.2.1', invalid);
     refusals.close();

@@ -1,12 +1,13 @@
 import { decode as decodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
 import { encodeReply } from '../../protocol/cvm/reply.ts';
+import { defaultForm } from '../../protocol/cvm/request.ts';
 import { problem, statusCodes } from '../../protocol/problems.ts';
 
 const pem = '-----BEGIN CERTIFICATE-----\nAAEC\nAwQF\n-----END CERTIFICATE-----\n';
 const credentials = { certificateId: 'id', certificatePem: pem, thingName: 'SN', endpoint: 'e', rootCaPem: pem };
 const accepted = { status: 'accepted', credentials } as const;
-const json = { format: 'pem', encoding: 'json' } as const;
+const json = defaultForm('json');
 const decode = (buffer: Buffer) => JSON.parse(buffer.toString()) as Record<string, unknown>;
 
 describe('a reply', () => {
@@ -43,7 +44,7 @@ describe('a reply', () => {
     });
   });
 
-  it('says the same in CBOR, and DER as bytes there, where the device asked in CBOR', () => {
+  it('has the same fields in CBOR where the device asked in CBOR; DER is written as bytes there', () => {
     const cbor = { ...json, encoding: 'cbor' } as const;
     const plain = encodeReply(accepted, json, 0);
     expect(decodeCbor(encodeReply(accepted, cbor, 0))).toEqual(decode(plain));

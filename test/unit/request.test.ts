@@ -13,11 +13,11 @@ describe('a request', () => {
     });
   });
 
-  it('may be empty of a token, which CONNECT may have carried', () => {
+  it('may come without a token, which CONNECT may have carried', () => {
     expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem', encoding: 'json' } });
   });
 
-  it('may have keys that nobody knows yet', () => {
+  it('may have unknown keys', () => {
     expect(parse('{"token":"t","later":{"a":[1]},"__proto__":{"key":"ec"}}')).toMatchObject({
       ok: true,
       request: { key: 'rsa' },
@@ -75,7 +75,7 @@ describe('a request in CBOR', () => {
     expect(parseRequest(map)).toMatchObject({ ok: true, request: { token: secret } });
   });
 
-  it('takes no key for another: bytes, numbers and lists that read like one are unknown keys', () => {
+  it('ignores keys that are bytes, numbers or lists, even where they would read like a known key as text', () => {
     const map = new Map<unknown, unknown>([
       [Buffer.from('token'), secret],
       [['token'], secret],

@@ -22,29 +22,29 @@ function rocaPrime(a: number): bigint {
 }
 
 describe('an RSA modulus', () => {
-  it('of a key that was made well shows no weakness', () => {
+  it('of a key that OpenSSL generated is not found to be weak', () => {
     for (let count = 0; count < 3; count++) {
       const { n = '' } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
       expect(rsaWeakness(BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`))).toBeUndefined();
     }
   });
 
-  it('of two primes that are close to each other is found out', () => {
+  it('of two primes that are close to each other is found to be weak', () => {
     const p = prime(1024);
     expect(rsaWeakness(p * nextPrime(p + 2n))).toContain('close');
     expect(rsaWeakness(p * nextPrime(p + (1n << 500n)))).toContain('close');
     expect(rsaWeakness(p * p)).toContain('close');
   });
 
-  it('with a small factor is found out', () => {
+  it('with a small factor is found to be weak', () => {
     expect(rsaWeakness(751n * prime(2038))).toContain('small factor');
   });
 
-  it('of a chip with the ROCA weakness is found out', () => {
+  it('of a chip with the ROCA weakness is found to be weak', () => {
     expect(rsaWeakness(rocaPrime(1234) * rocaPrime(98_765))).toContain('ROCA');
   });
 
-  it('is judged in no time that anybody would notice', () => {
+  it('is checked without a noticeable delay', () => {
     const modulus = prime(2048) * prime(2048);
     expect(rsaWeakness(modulus)).toBeUndefined();
   });

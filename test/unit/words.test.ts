@@ -13,12 +13,15 @@ it.each(['a', 'AA:BB:CC:00:11:22', 'x'.repeat(128), '_-_', '0'])('%s is a serial
   expect(isSerial(serial)).toBe(true);
 });
 
-it.each(['', ' ', 'a b', 'x'.repeat(129), 'a/b', 'a+', '#', 'ä', 'a\n', '\na', 'a.b', '$x'])('%j is none', (text) => {
-  expect(isSerial(text)).toBe(false);
-  expect(serialRule).toContain('128');
-});
+it.each(['', ' ', 'a b', 'x'.repeat(129), 'a/b', 'a+', '#', 'ä', 'a\n', '\na', 'a.b', '$x'])(
+  '%j is not a serial',
+  (text) => {
+    expect(isSerial(text)).toBe(false);
+    expect(serialRule).toContain('128');
+  },
+);
 
-it('a topic and its serial are each other', () => {
+it('a topic gives its serial back', () => {
   for (const [topicOf, serialOf, topic] of [
     [requestTopic, serialOfRequest, 'cvm/request/S'],
     [replyTopic, serialOfReply, 'cvm/reply/S'],
