@@ -1,6 +1,7 @@
 import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.ts';
 import { defaultLimits } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
+import { cvm } from '../protocol/cvm/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createReplyFeed } from '../queue/redis-replies.ts';
 import { createRosterFeed } from '../queue/redis-roster.ts';
@@ -61,7 +62,7 @@ export async function openGuards(
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
   const { settings, log, lifecycle } = app;
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
-  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, log, ...deps }));
+  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, dialects: [cvm], log, ...deps }));
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

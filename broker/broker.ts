@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { cvm } from '../protocol/cvm/dialect.ts';
 import { type Dialect, joinDialects } from '../protocol/dialect.ts';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
@@ -25,8 +24,8 @@ export type BrokerOptions = {
   readonly replies: ReplyFeed;
   /** the devices that this site knows; with `noRoster` no device can use a pre-shared key */
   readonly roster: Roster;
-  /** what devices may speak; our own device API alone unless said otherwise */
-  readonly dialects?: readonly Dialect[];
+  /** what devices may speak, side by side */
+  readonly dialects: readonly Dialect[];
   readonly suites: TlsSuites;
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts: TokenAttemptLimiter;
@@ -49,7 +48,7 @@ export type Broker = {
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, roster, tokenAttempts, audit, limits, log, now = Date.now, newId = randomUUID } = options;
-  const dialect = joinDialects(options.dialects ?? [cvm]);
+  const dialect = joinDialects(options.dialects);
   const counters = createCounters();
   const pendingReplies = createPendingReplies({
     feed: replies,

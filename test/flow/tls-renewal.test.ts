@@ -5,6 +5,7 @@ import { connect, type PeerCertificate } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Broker, startBroker } from '../../broker/broker.ts';
 import { tlsCommand } from '../../cli/tls.ts';
+import { cvm } from '../../protocol/cvm/dialect.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
@@ -36,6 +37,7 @@ describe('the server certificate', () => {
       requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
       ...unguarded,
+      dialects: [cvm],
       suites: 'modern',
       log,
     });
