@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/sequencer.ts';
 
 export default defineConfig({
   test: {
@@ -7,6 +8,7 @@ export default defineConfig({
     globalSetup: ['test/support/system-packages.ts', 'test/support/least-privilege.ts'],
     // the AWS stand-ins of all test files share their RSA key pairs, which cost up to 200 ms of CPU each
     env: { STAND_IN_KEY_FOLDER: join(import.meta.dirname, '.cache/stand-in-keys') },
+    sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
