@@ -1,35 +1,24 @@
 import { connectDynamoDb, connectIot } from '../aws/client.ts';
+import { createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
-import { type Changes, createDynamoChanges } from '../registry/changes.ts';
-import { createDynamoRegistry } from '../registry/dynamodb.ts';
-import { createDynamoGateways, type Gateways } from '../registry/gateways.ts';
-import type { Registry } from '../registry/registry.ts';
-import { ensureTable } from '../registry/setup.ts';
-import { createDynamoSweepLease, type SweepLease } from '../registry/sweep-lease.ts';
+import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
+import { ensureTable } from '../registry/dynamodb/setup.ts';
+import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
-/** The association table in DynamoDB, and what is kept beside its rows. */
-export type Table = {
-  readonly registry: Registry;
-  readonly lease: SweepLease;
-  readonly gateways: Gateways;
-  readonly changes: Changes;
-};
-
 /** @param role whose IAM permissions the calls need */
-export function connectTable({ settings, lifecycle }: App, role: IamRole): Table {
+export function connectTable({ settings, lifecycle }: App, role: IamRole): AssociationTable {
   const client = connectDynamoDb({ ...settings.aws, role });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
-  return {
-    registry: createDynamoRegistry(client, settings.table),
-    lease: createDynamoSweepLease(client, settings.table),
-    gateways: createDynamoGateways(client, settings.table),
-    changes: createDynamoChanges(client, settings.table),
-  };
+  return createAssociationTable(gatedTable(client, settings));
+}
+
+function gatedTable(client: ReturnType<typeof connectDynamoDb>, { table }: Settings): DynamoTable {
+  return openDynamoTable(client, table, createAwsGate({ table, region: () => client.config.region() }));
 }
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
@@ -46,7 +35,7 @@ export async function setUpAws(settings: Settings): Promise<Record<string, 'crea
   const [dynamo, iot] = [connectDynamoDb(options), connectIot(options)];
   try {
     const [table, policy] = await Promise.all([
-      ensureTable(dynamo, settings.table),
+      ensureTable(gatedTable(dynamo, settings)),
       ensurePolicy(iot, settings.policyName),
     ]);
     return { [`table ${settings.table}`]: table, [`IoT policy ${settings.policyName}`]: policy };

@@ -5,6 +5,7 @@ import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
+import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
@@ -15,7 +16,7 @@ import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
 import { startWorker } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
-import { connectIssuer, connectTable, type Table } from './aws.ts';
+import { connectIssuer, connectTable } from './aws.ts';
 import { warnOfRedis } from './redis.ts';
 
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
@@ -26,7 +27,7 @@ const usualLeaseMs = 10_000;
 
 /** What a worker is built with. Tests put their own in the place of some of it. */
 export type WorkerDeps = {
-  readonly table: Table;
+  readonly table: AssociationTable;
   readonly issuer: Issuer;
   readonly replies: ReplyStore;
   readonly audit: Audit;
@@ -98,7 +99,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
 export function startRosterKeeping(
   { log, lifecycle }: App,
   redis: RedisConnector,
-  { registry, changes, gateways }: Table,
+  { registry, changes, gateways }: AssociationTable,
   times: Partial<RosterSyncTimes> = {},
 ): void {
   const roster = createRosterStore(redis, log);

@@ -4,11 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { keepAudit } from '../app/app.ts';
-import { connectIssuer, connectTable, type Table } from '../app/aws.ts';
+import { connectIssuer, connectTable } from '../app/aws.ts';
 import { startBrokerPart } from '../app/broker.ts';
 import { connectOperator } from '../app/operator.ts';
 import { redisOf } from '../app/redis.ts';
 import { startWorkerPart, sweepCallsPerSecond } from '../app/worker.ts';
+import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { auditCommand } from './audit.ts';
 import { awsCommand } from './aws.ts';
@@ -31,8 +32,8 @@ const { version } = JSON.parse(packageFile ? readFileSync(packageFile, 'utf8') :
 
 const print = (line: string) => console.log(line);
 
-let connected: Table | undefined;
-const table = (): Table => {
+let connected: AssociationTable | undefined;
+const table = (): AssociationTable => {
   connected ??= connectTable(forOneCommand(), 'operator');
   return connected;
 };

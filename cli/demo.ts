@@ -52,7 +52,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   await connectToAws(demo, credentials);
 
   const row = await registry.find(device.serial);
-  say(`\nThe table says: ${device.serial} applyState ${row && applyStateOf(row.state)}, certId ${row?.certificateId}.`);
+  say(`\nThe table says: ${device.serial} applyState ${row && applyStateOf(row.state)}, certID ${row?.certificateId}.`);
   if (once) return;
   const second = await enrolDemoDevice(demo, operator);
   say(await invitation(demo, second));

@@ -1,5 +1,5 @@
 import { finishRemoval } from '../issuer/withdrawal.ts';
-import type { Device, Removal } from '../registry/registry.ts';
+import type { Device, Removal } from '../registry/device.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
 import { findIdle, type Refusal } from './device.ts';

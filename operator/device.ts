@@ -1,4 +1,5 @@
-import type { Device, Registry } from '../registry/registry.ts';
+import type { Device } from '../registry/device.ts';
+import type { Registry } from '../registry/registry.ts';
 import type { OperatorDeps } from './deps.ts';
 
 /** Why nothing was done to a device. */

@@ -1,5 +1,6 @@
 import { applyStateOf } from '../registry/apply-state.ts';
-import type { Device, DeviceState, Registry } from '../registry/registry.ts';
+import type { Device, DeviceState } from '../registry/device.ts';
+import type { Registry } from '../registry/registry.ts';
 
 /** What a person may see of a device: everything but the token's hash and the keys derived from it. Times are ISO 8601. */
 export type DeviceView = {

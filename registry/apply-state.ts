@@ -1,4 +1,4 @@
-import type { DeviceState } from './registry.ts';
+import type { DeviceState } from './device.ts';
 
 /** The number that `applyState` has in the table, as in the reference design, and in what `cvm devices` prints as JSON. */
 const numbers: Readonly<Record<DeviceState, number>> = { enrolled: 0, provisioning: 1, registered: -1, blocked: -2 };

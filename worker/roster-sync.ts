@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { RosterEntry, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
+import type { Device } from '../registry/device.ts';
 import type { Gateways } from '../registry/gateways.ts';
-import type { Device, Registry } from '../registry/registry.ts';
+import type { Registry } from '../registry/registry.ts';
 import type { Log } from '../runtime/log.ts';
 
 /** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */

@@ -1,7 +1,8 @@
 import { type CertificateSummary, clockSkewMs, type Issuer } from '../issuer/issuer.ts';
 import { abandonCertificate, deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import { isSerial } from '../protocol/serial.ts';
-import type { Device, Registry } from '../registry/registry.ts';
+import type { Device } from '../registry/device.ts';
+import type { Registry } from '../registry/registry.ts';
 import type { OwnerTag } from './ec-key.ts';
 
 export type SweepOptions = {

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { listDevices } from '../../operator/view.ts';
-import type { DeviceState } from '../../registry/registry.ts';
+import type { DeviceState } from '../../registry/device.ts';
 import type { DevicesContext } from './context.ts';
 
 const states: readonly DeviceState[] = ['enrolled', 'provisioning', 'registered', 'blocked'];

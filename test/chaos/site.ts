@@ -9,12 +9,11 @@ import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { makeToken } from '../../protocol/token.ts';
-import { createDynamoChanges } from '../../registry/changes.ts';
-import { createDynamoRegistry } from '../../registry/dynamodb.ts';
-import { ensureTable } from '../../registry/setup.ts';
+import { ensureTable } from '../../registry/dynamodb/setup.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { openTable } from '../support/association-table.ts';
 import { accepts, answers, freePort, until } from '../support/network.ts';
 
 const built = join(import.meta.dirname, '../..');
@@ -173,9 +172,8 @@ export async function startSite(options: {
   await Promise.all([redis.start(), aws.start()]);
   const dynamo = new DynamoDBClient({ region, credentials, endpoint: awsUrl });
   const iot = new IoTClient({ region, credentials, endpoint: awsUrl });
-  await Promise.all([ensureTable(dynamo, table), ensurePolicy(iot, policyName)]);
-  const registry = createDynamoRegistry(dynamo, table);
-  const changes = createDynamoChanges(dynamo, table);
+  const { table: associationTable, registry, changes } = openTable(dynamo, table);
+  await Promise.all([ensureTable(associationTable), ensurePolicy(iot, policyName)]);
   await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
   const gateway: Gateway = {
     host: 'localhost',

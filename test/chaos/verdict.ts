@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-iot';
 import { Redis } from 'ioredis';
 import type { Stored } from '../../gateway-sim/device.ts';
-import type { DeviceState } from '../../registry/registry.ts';
+import type { DeviceState } from '../../registry/device.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { policyName, type Site } from './site.ts';
 

@@ -5,8 +5,8 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { expect, it } from 'vitest';
 import { startAwsLocal } from '../../aws-local/main.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { createDynamoRegistry } from '../../registry/dynamodb.ts';
-import { ensureTable } from '../../registry/setup.ts';
+import { ensureTable } from '../../registry/dynamodb/setup.ts';
+import { openTable } from '../support/association-table.ts';
 import { registryContract } from './registry-suite.ts';
 
 async function open() {
@@ -17,11 +17,12 @@ async function open() {
     endpoint: aws.httpUrl,
     credentials: { accessKeyId: 'x', secretAccessKey: 'x' },
   });
-  await ensureTable(client, 'devices');
+  const { table, registry } = openTable(client, 'devices');
+  await ensureTable(table);
   return {
     aws,
-    client,
-    registry: createDynamoRegistry(client, 'devices'),
+    table,
+    registry,
     async close() {
       client.destroy();
       await aws.close();
@@ -44,7 +45,7 @@ it('a claim whose answer was lost is taken up again by the call that the SDK rep
 });
 
 it('setting the table up twice is setting it up once', async () => {
-  const { client, close } = await open();
-  expect(await ensureTable(client, 'devices')).toBe('exists');
+  const { table, close } = await open();
+  expect(await ensureTable(table)).toBe('exists');
   await close();
 });

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
-import type { ClaimRequest, Registry } from '../../registry/registry.ts';
+import type { ClaimRequest } from '../../registry/attempts.ts';
+import type { Registry } from '../../registry/registry.ts';
 
 const [tokenHash, now, leaseMs] = [hashToken('the-right-token-of-the-device'), 1_700_000_000_000, 10_000];
 
@@ -86,14 +87,48 @@ export function registryContract(
       expect(await registry.recordCertificate(serial, 1, { certificateId: 'c' })).toBe(false);
     });
 
-    it('lets an attempt that was overtaken neither record, finish nor release', async () => {
-      const serial = await fresh();
-      await claim(serial);
-      await claim(serial, { now: now + leaseMs });
-      expect(await registry.recordCertificate(serial, 1, { certificateId: 'cert' })).toBe(false);
-      expect(await registry.finish(serial, 1, 'cert', now)).toBe(false);
-      expect(await registry.release(serial, 1)).toBe(false);
-      expect(await registry.find(serial)).toMatchObject({ state: 'provisioning', attempt: 2 });
+    describe('an attempt that a later one has overtaken', () => {
+      const overtaken = async () => {
+        const serial = await fresh();
+        await claim(serial);
+        await registry.recordCreateIntent(serial, 1, { at: now });
+        await registry.recordCertificate(serial, 1, { certificateId: 'cert' });
+        await claim(serial, { now: now + leaseMs });
+        return serial;
+      };
+
+      // each of these holds for the attempt that is the latest: only the fence stands in the way
+      it.each<[string, (serial: string, attempt: number) => Promise<boolean>]>([
+        ['note a create call', (serial, attempt) => registry.recordCreateIntent(serial, attempt, { at: now + 1 })],
+        [
+          'record a certificate',
+          (serial, attempt) => registry.recordCertificate(serial, attempt, { certificateId: 'd' }),
+        ],
+        ['discard the certificate', (serial, attempt) => registry.discardCertificate(serial, attempt, 'cert')],
+        ['finish', (serial, attempt) => registry.finish(serial, attempt, 'cert', now)],
+        ['release the device', (serial, attempt) => registry.release(serial, attempt)],
+      ])('cannot %s', async (_what, write) => {
+        const serial = await overtaken();
+        const before = await registry.find(serial);
+        expect(await write(serial, 1)).toBe(false);
+        expect(await registry.find(serial)).toEqual(before);
+        expect(await write(serial, 2)).toBe(true);
+      });
+    });
+
+    it('lets no attempt write any more that is finished, released or blocked', async () => {
+      const finished = (await registered()).serial;
+      const released = await fresh();
+      await claim(released);
+      await registry.release(released, 1);
+      for (const serial of [finished, released]) {
+        const before = await registry.find(serial);
+        expect(await registry.recordCreateIntent(serial, 1, { at: now })).toBe(false);
+        expect(await registry.recordCertificate(serial, 1, { certificateId: 'd' })).toBe(false);
+        expect(await registry.discardCertificate(serial, 1, 'c')).toBe(false);
+        expect(await registry.release(serial, 1)).toBe(false);
+        expect(await registry.find(serial)).toEqual(before);
+      }
     });
 
     it('hands the next attempt what an earlier one recorded', async () => {
@@ -309,6 +344,7 @@ export function registryContract(
       const attempts = Object.keys((await registry.find(serial))?.createIntents ?? {}).map(Number);
       expect(attempts).toHaveLength(200);
       expect(Math.min(...attempts)).toBe(4);
+      expect(await registry.recordCreateIntent(serial, 202, { at: now })).toBe(false);
     });
 
     it('resolves create calls, and only while nobody else decided', async () => {

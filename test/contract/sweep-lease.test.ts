@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
-import { createDynamoRegistry } from '../../registry/dynamodb.ts';
-import { ensureTable } from '../../registry/setup.ts';
-import { createDynamoSweepLease } from '../../registry/sweep-lease.ts';
+import { ensureTable } from '../../registry/dynamodb/setup.ts';
+import { openTable } from '../support/association-table.ts';
 
 describe('the lease of the sweeper', () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-lease-'));
@@ -16,7 +15,7 @@ describe('the lease of the sweeper', () => {
     aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off' });
     const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
     client = new DynamoDBClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials });
-    await ensureTable(client, 'devices');
+    await ensureTable(openTable(client, 'devices').table);
   });
   afterAll(async () => {
     client.destroy();
@@ -25,7 +24,7 @@ describe('the lease of the sweeper', () => {
   });
 
   it('has one holder at a time, who may extend it, until it ends or is given back', async () => {
-    const lease = createDynamoSweepLease(client, 'devices');
+    const { lease } = openTable(client, 'devices');
     const first = await Promise.all(['a', 'b', 'c'].map((holder) => lease.take(holder, 1000, 100)));
     expect(first.filter((held) => held)).toHaveLength(1);
     const holder = ['a', 'b', 'c'][first.indexOf(true)] ?? '';
@@ -40,7 +39,7 @@ describe('the lease of the sweeper', () => {
   });
 
   it('is not given to one who would sweep too soon after the last sweep began', async () => {
-    const lease = createDynamoSweepLease(client, 'devices');
+    const { lease } = openTable(client, 'devices');
     expect(await lease.take('f', 2000, 100)).toBe(true);
     await lease.release('f');
     expect(await lease.take('g', 2999, 100, 1000)).toBe(false);
@@ -49,7 +48,7 @@ describe('the lease of the sweeper', () => {
 
   it('is no device', async () => {
     const serials: string[] = [];
-    for await (const { serial } of createDynamoRegistry(client, 'devices').list()) serials.push(serial);
+    for await (const { serial } of openTable(client, 'devices').registry.list()) serials.push(serial);
     expect(serials).toEqual([]);
   });
 });

@@ -47,7 +47,7 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
   it('--once shows a device from enrolment to its first message in AWS IoT, and ends with status 0', async () => {
     const { stdout } = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env });
     for (const step of ['enrol', 'connect', 'ask', 'receive', 'publish']) expect(stdout).toContain(step);
-    expect(stdout).toMatch(/applyState -1, certId [0-9a-f]{64}/);
+    expect(stdout).toMatch(/applyState -1, certID [0-9a-f]{64}/);
   });
 
   it('keeps its data for a second start', async () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Device } from '../../registry/registry.ts';
+import type { Device } from '../../registry/device.ts';
 import { type CrashRow, crashTable, type Found } from './crash-table.ts';
 import type { Gate } from './explore.ts';
 import { openWorld } from './world.ts';

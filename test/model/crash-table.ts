@@ -1,4 +1,4 @@
-import type { DeviceState } from '../../registry/registry.ts';
+import type { DeviceState } from '../../registry/device.ts';
 import type { Job, Start } from './world.ts';
 
 /** What is found after a crash: the row, the certificates, how many replies are kept and were delivered. */

@@ -1,4 +1,4 @@
-import type { Device } from '../../registry/registry.ts';
+import type { Device } from '../../registry/device.ts';
 import { type Sabotage, type Scenario, secondToken } from './world.ts';
 
 const [rsa, ec, csr, otherCsr] = [{ key: 'rsa' }, { key: 'ec' }, { csrPem: 'CSR one' }, { csrPem: 'CSR two' }] as const;

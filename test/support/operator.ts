@@ -1,7 +1,7 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { hashToken } from '../../protocol/token.ts';
+import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
-import type { Device } from '../../registry/registry.ts';
 import { createMemoryIssuer } from '../fakes/memory-issuer.ts';
 
 /** The time of the clock that the operator's functions are given, in epoch milliseconds. */

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { block, remove } from '../../operator/decisions.ts';
 import { listDevices, showDevice, viewOf } from '../../operator/view.ts';
-import type { Device } from '../../registry/registry.ts';
+import type { Device } from '../../registry/device.ts';
 import { createMemoryOperator, type MemoryOperator } from '../support/operator.ts';
 
 describe('what an operator sees of a device', () => {

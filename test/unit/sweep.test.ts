@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
-import type { Device, Registry } from '../../registry/registry.ts';
+import type { Registry } from '../../registry/registry.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
 import { type Finding, sweep } from '../../worker/sweep.ts';
 import { createMemoryIssuer, type Held } from '../fakes/memory-issuer.ts';

@@ -1,0 +1,77 @@
+import type { Problem } from '../protocol/problems.ts';
+import type { CreateIntent, Device, OwnKey } from './device.ts';
+
+export type ClaimRequest = {
+  readonly serial: string;
+  readonly tokenHash: string;
+  /** epoch milliseconds */
+  readonly now: number;
+  readonly leaseMs: number;
+  /** the id of the request: an attempt that was made for it may be taken up by it again, whatever the lease */
+  readonly claimedBy?: string;
+};
+
+export type Claim =
+  /** the right to a certificate is taken until the lease ends; `device` is the row after the claim */
+  | { readonly outcome: 'claimed'; readonly device: Device }
+  /** another attempt of the same device is under way */
+  | { readonly outcome: 'busy'; readonly until: number }
+  /** the token is right and has vended its certificate already */
+  | { readonly outcome: 'registered'; readonly device: Device }
+  | { readonly outcome: 'refused'; readonly problem: Problem };
+
+export type RecordedCertificate = {
+  readonly certificateId: string;
+  /** of the key in the device's own CSR */
+  readonly keyDigest?: string;
+  /** the attempt whose create call made the certificate; absent when that is not certain */
+  readonly createdBy?: number;
+};
+
+/**
+ * What one attempt at a certificate writes down, from the claim to the acknowledgement.
+ *
+ * - A write that names an attempt takes effect only while that attempt is the latest and the device is being provisioned.
+ *   Otherwise it changes nothing and answers false.
+ * - `reopen` takes effect only while no other attempt or decision was written since the row was read.
+ * - Repeating `recordCreateIntent`, `recordCertificate`, `discardCertificate`, `finish` or `acknowledge` after its answer
+ *   was lost gives that answer again. A repeated `claim` is a new attempt.
+ */
+export interface Attempts {
+  /**
+   * Takes the device's one right to a certificate, or an attempt whose lease is over. The token is judged before
+   * anything else: a caller with a wrong one learns nothing about the device.
+   */
+  claim(request: ClaimRequest): Promise<Claim>;
+  /**
+   * Ties a public key to one device. False when another enrolled device has asked with it before. Only the removal of
+   * that device undoes this.
+   */
+  bindKey(serial: string, keyDigest: string): Promise<boolean>;
+  /** Notes that this attempt is about to create a certificate, and for which key. */
+  recordCreateIntent(serial: string, attempt: number, intent: CreateIntent, ownKey?: OwnKey): Promise<boolean>;
+  /**
+   * Notes the certificate of this attempt in place of that of an earlier one. False, too, when it is marked for deletion
+   * or deleted.
+   */
+  recordCertificate(serial: string, attempt: number, certificate: RecordedCertificate): Promise<boolean>;
+  /** Marks the row's certificate for deletion: from now on no attempt carries on with it. */
+  discardCertificate(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. */
+  finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
+  /**
+   * Ends the attempt unfinished: the device is enrolled again. A certificate that it recorded stays in the row, where the
+   * next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
+   */
+  release(serial: string, attempt: number, nothingMade?: boolean): Promise<boolean>;
+  /**
+   * Begins a new attempt for a registered device whose answer is lost and that has not acknowledged. The certificate in
+   * the row is to be discarded before another goes live.
+   */
+  reopen(device: Device, request: ClaimRequest): Promise<Claim>;
+  /**
+   * Notes that the device has stored this certificate: the token is spent for good. False when the certificate or the
+   * token is not the device's.
+   */
+  acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
+}

@@ -1,0 +1,19 @@
+import type { Device, NewToken, Removal } from './device.ts';
+
+/**
+ * What an operator decides about a device. Each decision takes effect only while no other decision and no attempt was
+ * written since the row was read, and answers false otherwise. It raises the fence: an attempt that was under way can
+ * write nothing more.
+ */
+export interface Decisions {
+  block(device: Device): Promise<boolean>;
+  /** Undoes `block`: the device is registered again when its certificate had gone live, and enrolled otherwise. */
+  unblock(device: Device): Promise<boolean>;
+  /**
+   * Gives a new token and a new right to a certificate. The certificate that the device holds works until the new one
+   * goes live; one that had not gone live is marked for deletion.
+   */
+  reissue(device: Device, token: NewToken): Promise<boolean>;
+  /** The first step of removing a device: blocks it and marks its certificates for deletion. */
+  retire(device: Device, removal: Removal): Promise<boolean>;
+}

@@ -1,0 +1,72 @@
+/**
+ * `enrolled`: it may ask for its certificate · `provisioning`: an attempt is under way or died · `registered`: it holds
+ * its certificate · `blocked`: by an operator
+ */
+export type DeviceState = 'enrolled' | 'provisioning' | 'registered' | 'blocked';
+
+/** A call that creates a certificate, written down before it is made. */
+export type CreateIntent = {
+  /** epoch milliseconds */
+  readonly at: number;
+  /** hex SHA-256 of the public key (SPKI), where it is known before the certificate is */
+  readonly keyDigest?: string;
+};
+
+/** A key pair that the gateway made for a device, written down before it is certified. */
+export type OwnKey = {
+  readonly csrPem: string;
+  readonly keyDigest: string;
+  /** the private key, sealed to the holder of the token: the gateway cannot read it again */
+  readonly sealedKey: string;
+};
+
+/** What an operator wants to become of the thing in AWS IoT Core when its device is removed. */
+export type Removal = 'with-thing' | 'keep-thing';
+
+/** One row of the association table. Times are epoch milliseconds. */
+export type Device = {
+  readonly serial: string;
+  /** `sha256:<hex>` of the one-time token */
+  readonly tokenHash: string;
+  readonly state: DeviceState;
+  /** the last certificate request; 0 before the first */
+  readonly requestedAt: number;
+  readonly enrolledAt: number;
+  /** the fence: every claim and every decision raises it, and a write that names an older attempt is refused */
+  readonly attempt: number;
+  /** until then no other request may take up the attempt that is under way */
+  readonly leaseUntil?: number;
+  /** the id of the request for which the latest attempt was made */
+  readonly claimedBy?: string;
+  readonly certificateId?: string;
+  /** of a device that is being reissued: the certificate that works until the new one goes live */
+  readonly previousCertificateId?: string;
+  /** hex SHA-256 of the public key, where the device sent a CSR */
+  readonly keyDigest?: string;
+  /** the certificate went live, and the replay window began */
+  readonly issuedAt?: number;
+  /** the device acknowledged that it has stored its certificate: the token is spent for good */
+  readonly deliveredAt?: number;
+  readonly tokenExpiresAt?: number;
+  /** the device's TLS and reply keys, sealed to each gateway that was known when the token was made; by gateway id */
+  readonly sealedKeys?: Readonly<Record<string, string>>;
+  readonly policyName?: string;
+  readonly thingTypeName?: string;
+  readonly thingGroupName?: string;
+  /** create calls whose outcome the row does not know, by attempt: under way, or their answer was lost */
+  readonly createIntents?: Readonly<Record<string, CreateIntent>>;
+  /** of the attempt that is under way, or of one that died */
+  readonly ownKey?: OwnKey;
+  /** certificates that are to be deleted. No attempt carries on with them, and none may be left when another goes live */
+  readonly pendingDeletion?: readonly string[];
+  /** certificates that were deleted while this attempt was under way: it may have found one of them before */
+  readonly deleted?: readonly string[];
+  /** an operator removes this device: first its certificates, then (unless it is kept) its thing, then this row */
+  readonly removal?: Removal;
+};
+
+/** The part of a row that belongs to a token and is replaced with it. */
+export type NewToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
+
+export type Enrolment = NewToken &
+  Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;

@@ -1,0 +1,54 @@
+import { isSerial } from '../../protocol/serial.ts';
+import type { Changes } from '../changes.ts';
+import type { Device } from '../device.ts';
+import type { Gateways } from '../gateways.ts';
+import type { Registry } from '../registry.ts';
+import type { Rows } from '../rows.ts';
+import type { BoundKey } from '../rules/bound-keys.ts';
+import { type Announcement, createChanges } from '../rules/changes.ts';
+import { createRegistry } from '../rules/registry.ts';
+import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
+import type { SweepLease } from '../sweep-lease.ts';
+import { type Attributes, number, propertiesOf, text, texts } from './attributes.ts';
+import { deviceAttributes, deviceOf } from './device-attributes.ts';
+import { createDynamoGateways } from './gateways.ts';
+import { dynamoRows } from './rows.ts';
+import type { DynamoTable } from './table.ts';
+
+/** All that the association table holds. */
+export type AssociationTable = {
+  readonly registry: Registry;
+  readonly lease: SweepLease;
+  readonly gateways: Gateways;
+  readonly changes: Changes;
+};
+
+export function createAssociationTable(table: DynamoTable): AssociationTable {
+  return {
+    registry: createRegistry(deviceRows(table), otherRows<BoundKey>(table, { serial: ['holder', text] })),
+    lease: createSweepLease(
+      otherRows<Lease>(table, {
+        holder: ['claimant', text],
+        leaseUntil: ['leaseUntil', number],
+        sweptAt: ['sweptAt', number],
+      }),
+    ),
+    gateways: createDynamoGateways(table),
+    changes: createChanges(
+      otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
+    ),
+  };
+}
+
+/** No serial has a "#" in it, and the key of every row that is no device begins with one. */
+function deviceRows(table: DynamoTable): Rows<Device> {
+  return dynamoRows(table, deviceAttributes, (item) => {
+    const device = deviceOf(item);
+    return isSerial(device.serial) ? device : undefined;
+  });
+}
+
+/** Rows that are no devices are few, and none of their properties is required. */
+function otherRows<Row extends object>(table: DynamoTable, attributes: Attributes<Row>): Rows<Row> {
+  return dynamoRows(table, attributes, (item) => propertiesOf(attributes, item) as Row);
+}

@@ -1,0 +1,37 @@
+import type { Condition, Rows, Update } from '../rows.ts';
+import { type Attributes, itemOf } from './attributes.ts';
+import { conditionOf } from './conditions.ts';
+import { type Clause, type DynamoTable, type Item, keyAttribute } from './table.ts';
+import { updateOf } from './updates.ts';
+
+/** The rows of one kind in a table. @param rowOf undefined for a row of another kind */
+export function dynamoRows<Row extends object>(
+  table: DynamoTable,
+  attributes: Attributes<Row>,
+  rowOf: (item: Item) => Row | undefined,
+): Rows<Row> {
+  const changing = (update: Update<Row>) => updateOf(attributes, update);
+  const holding = (condition: Condition<Row>) => conditionOf(attributes, condition);
+  const existing = (condition: Condition<Row> | undefined): Clause =>
+    condition === undefined ? exists : (used) => `${exists(used)} AND ${holding(condition)(used)}`;
+  const rowIn = (item: Item | undefined) => item && rowOf(item);
+  return {
+    find: async (key) => rowIn(await table.get(key)),
+    async *list() {
+      for await (const item of table.scan()) {
+        const row = rowOf(item);
+        if (row !== undefined) yield row;
+      }
+    },
+    add: (key, row) => table.put(key, itemOf(attributes, row), existsNot),
+    update: (key, update, condition) => table.update(key, changing(update), existing(condition)),
+    updateAndGet: async (key, update, condition) =>
+      rowIn(await table.updateAndGet(key, changing(update), existing(condition))),
+    upsert: async (key, update, condition) =>
+      rowIn(await table.updateAndGet(key, changing(update), condition && holding(condition))),
+    remove: (key, condition) => table.delete(key, existing(condition)),
+  };
+}
+
+const exists: Clause = ({ name }) => `attribute_exists(${name(keyAttribute)})`;
+const existsNot: Clause = ({ name }) => `attribute_not_exists(${name(keyAttribute)})`;

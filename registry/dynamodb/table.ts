@@ -1,0 +1,151 @@
+import {
+  type AttributeValue,
+  ConditionalCheckFailedException,
+  CreateTableCommand,
+  DeleteItemCommand,
+  DescribeTableCommand,
+  type DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
+  ScanCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import { awsErrorName } from '../../aws/errors.ts';
+import type { AwsGate } from '../../aws/gate.ts';
+
+export type { AttributeValue };
+
+/** A row as DynamoDB has it, by attribute. */
+export type Item = Record<string, AttributeValue>;
+
+/** The partition key of the association table. */
+export const keyAttribute = 'productId';
+
+/** The names and values that an expression uses, and what they are called in it. */
+export type Placeholders = { name(attribute: string): string; value(value: AttributeValue): string };
+
+/** A condition, or an update, of one write. `conditions.ts` and `updates.ts` make them. */
+export type Clause = (placeholders: Placeholders) => string;
+
+/**
+ * One table of DynamoDB, and the few calls that the registry makes. A condition that does not hold is an answer, and the
+ * row is then unchanged; every other error is thrown as the gate maps it. Reads are consistent.
+ */
+export interface DynamoTable {
+  get(key: string): Promise<Item | undefined>;
+  /** Every row, page by page, in no particular order. */
+  scan(): AsyncIterable<Item>;
+  put(key: string, item: Item, condition?: Clause): Promise<boolean>;
+  /** Changes a row, or makes it where there is none and the condition allows that. */
+  update(key: string, update: Clause, condition?: Clause): Promise<boolean>;
+  /** @returns the row as this update leaves it; undefined when the condition did not hold */
+  updateAndGet(key: string, update: Clause, condition?: Clause): Promise<Item | undefined>;
+  delete(key: string, condition: Clause): Promise<boolean>;
+  create(): Promise<'created' | 'exists'>;
+  /** `missing` also for a moment after `create`. */
+  status(): Promise<'active' | 'not-ready' | 'missing'>;
+}
+
+/** No other file of the registry imports the SDK, and every call passes the gate. */
+export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: string, gate: AwsGate): DynamoTable {
+  const row = (key: string) => ({ TableName: name, Key: { [keyAttribute]: { S: key } } });
+  return {
+    async get(key) {
+      const command = new GetItemCommand({ ...row(key), ConsistentRead: true });
+      return (await gate.call('dynamodb:GetItem', () => client.send(command))).Item;
+    },
+    async *scan() {
+      let from: Item | undefined;
+      do {
+        const start = from === undefined ? {} : { ExclusiveStartKey: from };
+        const command = new ScanCommand({ TableName: name, ConsistentRead: true, ...start });
+        const page = await gate.call('dynamodb:Scan', () => client.send(command));
+        yield* page.Items ?? [];
+        from = page.LastEvaluatedKey;
+      } while (from !== undefined);
+    },
+    async put(key, item, condition) {
+      const whole = { ...item, [keyAttribute]: { S: key } };
+      const command = new PutItemCommand({ TableName: name, Item: whole, ...expressionsOf({ condition }) });
+      return (await gate.call('dynamodb:PutItem', () => ifHeld(client.send(command)))) !== undefined;
+    },
+    async update(key, update, condition) {
+      const command = new UpdateItemCommand({ ...row(key), ...expressionsOf({ update, condition }) });
+      return (await gate.call('dynamodb:UpdateItem', () => ifHeld(client.send(command)))) !== undefined;
+    },
+    async updateAndGet(key, update, condition) {
+      const expressions = expressionsOf({ update, condition });
+      const command = new UpdateItemCommand({ ...row(key), ...expressions, ReturnValues: 'ALL_NEW' });
+      return (await gate.call('dynamodb:UpdateItem', () => ifHeld(client.send(command))))?.Attributes;
+    },
+    async delete(key, condition) {
+      const command = new DeleteItemCommand({ ...row(key), ...expressionsOf({ condition }) });
+      return (await gate.call('dynamodb:DeleteItem', () => ifHeld(client.send(command)))) !== undefined;
+    },
+    async create() {
+      const command = new CreateTableCommand({
+        TableName: name,
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: [{ AttributeName: keyAttribute, KeyType: 'HASH' }],
+        AttributeDefinitions: [{ AttributeName: keyAttribute, AttributeType: 'S' }],
+      });
+      try {
+        await gate.call('dynamodb:CreateTable', () => client.send(command));
+        return 'created';
+      } catch (error) {
+        if (awsErrorName(error) === 'ResourceInUseException') return 'exists';
+        throw error;
+      }
+    },
+    async status() {
+      const command = new DescribeTableCommand({ TableName: name });
+      try {
+        const { Table } = await gate.call('dynamodb:DescribeTable', () => client.send(command));
+        return Table?.TableStatus === 'ACTIVE' ? 'active' : 'not-ready';
+      } catch (error) {
+        if (awsErrorName(error) === 'ResourceNotFoundException') return 'missing';
+        throw error;
+      }
+    },
+  };
+}
+
+/** Undefined when the condition of a write did not hold: an outcome, so the gate sees no error. */
+async function ifHeld<T>(write: Promise<T>): Promise<T | undefined> {
+  try {
+    return await write;
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Every name and value is a placeholder, so no word that DynamoDB reserves and no text of a device gets into an expression.
+ * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ExpressionAttributeNames.html
+ */
+function expressionsOf({ update, condition }: { update?: Clause; condition?: Clause | undefined }) {
+  const names = new Map<string, string>();
+  const values: [placeholder: string, value: AttributeValue][] = [];
+  const placeholders: Placeholders = {
+    name(attribute) {
+      const placeholder = names.get(attribute) ?? `#n${names.size}`;
+      names.set(attribute, placeholder);
+      return placeholder;
+    },
+    value(value) {
+      const placeholder = `:v${values.length}`;
+      values.push([placeholder, value]);
+      return placeholder;
+    },
+  };
+  return {
+    ...(update === undefined ? {} : { UpdateExpression: update(placeholders) }),
+    ...(condition === undefined ? {} : { ConditionExpression: condition(placeholders) }),
+    // DynamoDB refuses empty ones
+    ...(names.size === 0
+      ? {}
+      : { ExpressionAttributeNames: Object.fromEntries([...names].map(([attribute, name]) => [name, attribute])) }),
+    ...(values.length === 0 ? {} : { ExpressionAttributeValues: Object.fromEntries(values) }),
+  };
+}

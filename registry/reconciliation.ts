@@ -1,0 +1,15 @@
+import type { Device } from './device.ts';
+
+/**
+ * What the sweep decides about rows that no process works on any more. Each write takes effect only while no decision and
+ * no attempt was written since the row was read, and answers false otherwise.
+ */
+export interface Reconciliation {
+  /**
+   * Ends an attempt that died, and raises the fence: its certificate is marked for deletion, and the device may ask again.
+   * A blocked device stays blocked.
+   */
+  abandonAttempt(device: Device): Promise<boolean>;
+  /** Notes that the certificates which the create calls of these attempts may have left have been looked for. */
+  clearCreateIntents(device: Device, attempts: readonly string[]): Promise<boolean>;
+}

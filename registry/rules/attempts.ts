@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto';
+import type { Attempts, ClaimRequest } from '../attempts.ts';
+import type { CreateIntent, Device, OwnKey } from '../device.ts';
+import { all, any, type Condition, type Rows } from '../rows.ts';
+import { type BoundKey, bindKey } from './bound-keys.ts';
+import { judgeClaim, mayClaim } from './claim.ts';
+import { createIntentsLimit, oldestBeyondLimit } from './create-intents.ts';
+import { type DeviceRows, noLease, where } from './device-rows.ts';
+
+/** The fence: an attempt may write only while it is the latest and the device is being provisioned. */
+const isCurrent = (attempt: number): Condition<Device> => where.is({ state: 'provisioning', attempt });
+
+export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>): Attempts {
+  return {
+    async claim(request) {
+      // a store may repeat a call whose answer was lost: it then takes up its own claim
+      const claimedBy = request.claimedBy ?? randomUUID();
+      const device = await devices.updateAndGet(
+        request.serial,
+        { ...beginning(request, claimedBy), increase: { attempt: 1 } },
+        mayClaim(request, claimedBy),
+      );
+      if (device !== undefined) return { outcome: 'claimed', device };
+      // read in any case: an answer that came sooner would tell that there is no such serial
+      return judgeClaim(await devices.find(request.serial), request) ?? { outcome: 'busy', until: request.now };
+    },
+
+    bindKey: (serial, keyDigest) => bindKey(serial, keyDigest, { keys, devices }),
+
+    async recordCreateIntent(serial, attempt, intent, ownKey) {
+      const hasRoom = where.hasFewerThan(createIntentsLimit, 'createIntents');
+      const recorded = await devices.update(
+        serial,
+        recording(ownKey, { [attempt]: intent }),
+        all(isCurrent(attempt), hasRoom),
+      );
+      if (recorded) return true;
+      const dropped = oldestBeyondLimit((await devices.find(serial))?.createIntents);
+      if (dropped === undefined) return false;
+      const entries = { [dropped]: undefined, [attempt]: intent };
+      return devices.update(serial, recording(ownKey, entries), isCurrent(attempt));
+    },
+
+    recordCertificate: (serial, attempt, { certificateId, keyDigest, createdBy }) =>
+      devices.update(
+        serial,
+        {
+          set: { certificateId, keyDigest },
+          setEntries: { createIntents: createdBy === undefined ? {} : { [createdBy]: undefined } },
+        },
+        all(
+          isCurrent(attempt),
+          where.excludes('pendingDeletion', certificateId),
+          where.excludes('deleted', certificateId),
+        ),
+      ),
+
+    discardCertificate: (serial, attempt, certificateId) =>
+      devices.update(
+        serial,
+        { set: { certificateId: undefined, keyDigest: undefined }, include: { pendingDeletion: [certificateId] } },
+        // a repeated call finds it marked already
+        all(isCurrent(attempt), any(where.is({ certificateId }), where.includes('pendingDeletion', certificateId))),
+      ),
+
+    finish: (serial, attempt, certificateId, now) =>
+      devices.update(
+        serial,
+        {
+          set: { state: 'registered', ...noLease, previousCertificateId: undefined, ownKey: undefined },
+          setIfMissing: { issuedAt: now },
+        },
+        // a repeated call finds the device registered already
+        all(
+          any(where.is({ state: 'provisioning' }), where.is({ state: 'registered' })),
+          where.is({ attempt, certificateId }),
+        ),
+      ),
+
+    release: (serial, attempt, nothingMade = false) =>
+      devices.update(
+        serial,
+        {
+          set: { state: 'enrolled', ...noLease },
+          setEntries: { createIntents: nothingMade ? { [attempt]: undefined } : {} },
+        },
+        isCurrent(attempt),
+      ),
+
+    async reopen({ serial, attempt }, request) {
+      const { set, setIfMissing } = beginning(request, request.claimedBy ?? randomUUID());
+      const device = await devices.updateAndGet(
+        serial,
+        { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, setIfMissing },
+        where.is({ state: 'registered', attempt, deliveredAt: undefined }),
+      );
+      return device === undefined ? { outcome: 'busy', until: request.now } : { outcome: 'claimed', device };
+    },
+
+    acknowledge: (serial, tokenHash, certificateId, now) =>
+      devices.update(
+        serial,
+        { setIfMissing: { deliveredAt: now } },
+        where.is({ state: 'registered', tokenHash, certificateId }),
+      ),
+  };
+}
+
+function beginning({ now, leaseMs }: ClaimRequest, claimedBy: string) {
+  return {
+    set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, claimedBy, deleted: undefined },
+    // the attempt will set an entry in it
+    setIfMissing: { createIntents: {} },
+  } as const;
+}
+
+function recording(ownKey: OwnKey | undefined, createIntents: Record<string, CreateIntent | undefined>) {
+  return { ...(ownKey && { set: { ownKey } }), setEntries: { createIntents } };
+}

@@ -1,0 +1,38 @@
+import { problems } from '../../protocol/problems.ts';
+import { sameHash } from '../../protocol/token.ts';
+import type { Claim, ClaimRequest } from '../attempts.ts';
+import type { Device } from '../device.ts';
+import { all, any, type Condition } from '../rows.ts';
+import { where } from './device-rows.ts';
+
+/** The condition under which a claim takes effect. */
+export function mayClaim({ tokenHash, now }: ClaimRequest, claimedBy: string): Condition<Device> {
+  const free = any(
+    where.isMissing('leaseUntil'),
+    where.isAtMost('leaseUntil', now),
+    // a request that is worked on again took over from a worker that died: the fence keeps the dead one off
+    where.is({ claimedBy }),
+  );
+  return all(
+    where.is({ tokenHash }),
+    any(where.isMissing('tokenExpiresAt'), where.isAbove('tokenExpiresAt', now)),
+    any(where.is({ state: 'enrolled' }), all(where.is({ state: 'provisioning' }), free)),
+  );
+}
+
+/** Names the reason why a claim did not take effect, by the same rules; undefined when the row has changed meanwhile. */
+export function judgeClaim(
+  device: Device | undefined,
+  request: ClaimRequest,
+): Exclude<Claim, { outcome: 'claimed' }> | undefined {
+  if (!device || !sameHash(device.tokenHash, request.tokenHash))
+    return { outcome: 'refused', problem: problems.invalidToken };
+  if (device.state === 'blocked') return { outcome: 'refused', problem: problems.blocked };
+  if (device.state === 'registered') return { outcome: 'registered', device };
+  if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
+    return { outcome: 'refused', problem: problems.tokenExpired };
+  const own = request.claimedBy !== undefined && device.claimedBy === request.claimedBy;
+  if (device.state === 'provisioning' && !own && device.leaseUntil !== undefined && device.leaseUntil > request.now)
+    return { outcome: 'busy', until: device.leaseUntil };
+  return undefined;
+}

@@ -1,0 +1,19 @@
+import type { Registry } from '../registry.ts';
+import type { Rows } from '../rows.ts';
+import { createAttempts } from './attempts.ts';
+import type { BoundKey } from './bound-keys.ts';
+import { createDecisions } from './decisions.ts';
+import { createDeletions } from './deletions.ts';
+import type { DeviceRows } from './device-rows.ts';
+import { createDevices } from './devices.ts';
+import { createReconciliation } from './reconciliation.ts';
+
+export function createRegistry(devices: DeviceRows, keys: Rows<BoundKey>): Registry {
+  return {
+    ...createDevices(devices),
+    ...createAttempts(devices, keys),
+    ...createDecisions(devices),
+    ...createDeletions(devices),
+    ...createReconciliation(devices),
+  };
+}
