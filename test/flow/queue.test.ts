@@ -89,7 +89,8 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
     const [reply] = await feed.fetch([requestId]);
     expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
-      rejected: { code: 'UpstreamUnavailable', retryAfterSeconds: 60 },
+      status: 'rejected',
+      problem: { code: 'UpstreamUnavailable', retryAfterSeconds: 60 },
     });
     expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
     await Promise.all([requests.close(), feed.close()]);
