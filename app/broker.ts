@@ -60,9 +60,10 @@ export async function openGuards(
 
 /** Opens the port for devices, and keeps the server certificate from running out. */
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
-  const { settings, log, lifecycle } = app;
+  const { settings, log, lifecycle, metrics } = app;
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
-  const broker = lifecycle.add(await startBroker({ port, listen, tls, suites, dialects: [cvm], log, ...deps }));
+  const mqtt = { port, listen, tls, suites, dialects: [cvm] };
+  const broker = lifecycle.add(await startBroker({ ...mqtt, log, metrics, ...deps }));
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

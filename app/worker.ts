@@ -54,7 +54,7 @@ export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
-  { settings, log, lifecycle }: App,
+  { settings, log, lifecycle, metrics }: App,
   redis: RedisConnector,
   { table, issuer, replies, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
@@ -74,7 +74,7 @@ export function startProvisioning(
     makeKey: (serial) => makeEcKey(serial, ownerTag),
     seal: sealer,
   };
-  return lifecycle.add(startWorker({ redis, concurrency, context, log, audit, ...backoff }));
+  return lifecycle.add(startWorker({ redis, concurrency, context, log, audit, metrics, ...backoff }));
 }
 
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */

@@ -5,7 +5,7 @@ import type { ReplyFeed } from '../queue/replies.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
-import { createCounters } from './counters.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
@@ -30,6 +30,7 @@ export type BrokerOptions = {
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly audit: Audit;
+  readonly metrics: Metrics;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -41,19 +42,18 @@ export type Broker = {
   readonly port: number;
   /** From the next handshake on; connections stay. */
   useTls(material: ServerTls): void;
-  counters(): ReturnType<ReturnType<typeof createCounters>['snapshot']>;
   close(): Promise<void>;
 };
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { requests, replies, roster, tokenAttempts, audit, limits, log, now = Date.now, newId = randomUUID } = options;
+  const { requests, replies, roster, tokenAttempts, audit, limits, metrics, log } = options;
+  const { now = Date.now, newId = randomUUID } = options;
   const dialect = joinDialects(options.dialects);
-  const counters = createCounters();
   const pendingReplies = createPendingReplies({
     feed: replies,
     dialect,
-    counters,
+    metrics,
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
@@ -73,7 +73,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     },
     dialect,
     refusals,
-    counters,
+    metrics,
     log,
   });
   const listener = createDeviceListener({
@@ -81,7 +81,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     suites: options.suites,
     limits,
     roster,
-    counts: counters.counts,
+    metrics,
     log,
     onConnection: mqtt.handle,
   });
@@ -92,7 +92,6 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     name: 'broker',
     port,
     useTls: listener.useTls,
-    counters: counters.snapshot,
     async close() {
       const closing = listener.close();
       pendingReplies.close();

@@ -4,7 +4,7 @@ import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
-import type { Counters } from './counters.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
@@ -17,13 +17,13 @@ import { createWaitingRequests, type PendingRequest, type WaitingRequest } from 
 export function createPendingReplies(options: {
   feed: ReplyFeed;
   dialect: Dialect;
-  counters: Counters;
+  metrics: Pick<Metrics, 'replies'>;
   log: Log;
   now(): number;
   /** tokens that one connection is remembered to have presented */
   maxTokens: number;
 }) {
-  const { feed, dialect, counters, log, now, maxTokens } = options;
+  const { feed, dialect, metrics, log, now, maxTokens } = options;
   const waiting = createWaitingRequests(now);
   const holders = createTokenHolders(maxTokens);
   const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
@@ -86,7 +86,8 @@ export function createPendingReplies(options: {
   }
 
   function send(session: Session, opened: Answer, form: ReplyForm): void {
-    counters.answered(opened);
+    const { status } = opened;
+    metrics.replies.inc({ status, error_code: status === 'rejected' ? opened.problem.code : 'none' });
     const { topic, payload } = dialect.write(opened, form, session, now());
     session
       .send(topic, payload)

@@ -17,6 +17,9 @@ export type Reading = { readFrom(read: () => number): void };
 /** Durations in seconds. It counts them as well, so it needs no counter beside it. */
 export type Histogram<L> = { observe(seconds: number, labels: L): void };
 
+/** Where metrics are read. */
+export type MetricsRegistry = Registry;
+
 type Definition<Metric> = (registry: Registry) => Metric;
 
 export function counter<L extends Bounded<L> & Labels = NoLabels>(
@@ -95,11 +98,11 @@ export type MetricsOf<D extends Definitions> = {
 };
 
 /**
- * Makes every defined metric. Parts get `metrics` and report to it; `registry.metrics()` is the text that Prometheus reads.
- * Nothing is global: each call makes a set of its own.
+ * Makes every defined metric. Parts get `metrics` and report to it; `metricsRegistry.metrics()` is the text that Prometheus
+ * reads. Nothing is global: each call makes a set of its own.
  */
-export function registerMetrics<D extends Definitions>(definitions: D): { metrics: MetricsOf<D>; registry: Registry } {
-  const registry = new Registry();
-  const made = Object.entries(definitions).map(([name, define]) => [name, define(registry)]);
-  return { metrics: Object.fromEntries(made) as MetricsOf<D>, registry };
+export function registerMetrics<D extends Definitions>(definitions: D) {
+  const metricsRegistry = new Registry();
+  const made = Object.entries(definitions).map(([name, define]) => [name, define(metricsRegistry)]);
+  return { metrics: Object.fromEntries(made) as MetricsOf<D>, metricsRegistry };
 }

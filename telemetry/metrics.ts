@@ -1,7 +1,8 @@
 import type { ErrorCode } from '../protocol/problems.ts';
 import { counter, gauge, histogram, type MetricsOf, registerMetrics, total } from '../runtime/metrics.ts';
 
-type DeviceMessage = { kind: 'request' | 'acknowledgement' };
+/** `unreadable`: its topic is right, and its payload is not. */
+type DeviceMessage = { kind: 'request' | 'acknowledgement' | 'unreadable' };
 type Reply = { status: 'accepted' | 'rejected' | 'pending'; error_code: ErrorCode | 'none' };
 type RequestOutcome = 'vended' | 'repeated' | 'refused' | 'expired' | 'busy' | 'throttled' | 'failed';
 type AwsCall = {
@@ -29,17 +30,17 @@ const definitions = {
 
   messagesReceived: counter<DeviceMessage>(
     'cvm_broker_messages_received_total',
-    'Requests and acknowledgements that devices published.',
+    'Messages that devices published to a topic of theirs.',
     { kind: true },
   ),
   messagesStored: counter<DeviceMessage>(
     'cvm_broker_messages_stored_total',
-    'Requests and acknowledgements that were stored, or wait already, and got their PUBACK.',
+    'Messages that were stored, or wait already, and got their PUBACK.',
     { kind: true },
   ),
   messagesRefused: counter<DeviceMessage & { error_code: ErrorCode }>(
     'cvm_broker_messages_refused_total',
-    'Requests and acknowledgements that the broker refused by itself.',
+    'Messages that the broker refused by itself.',
     { kind: true, error_code: true },
   ),
   replies: counter<Reply>('cvm_broker_replies_total', 'Replies to stored requests that were sent to devices.', {

@@ -5,9 +5,10 @@ import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/r
 import type { Log } from '../runtime/log.ts';
 import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { acknowledge, type ProvisionContext, type Provisioned, provision, refuse } from './provision.ts';
 
-/** How long the line waits after AWS said "too fast", in milliseconds. AWS's quotas are per second. */
+/** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
 
 /** A request that is older is told to be asked again: its device asks anew, or is gone. Milliseconds. */
@@ -23,13 +24,14 @@ export function startWorker(options: {
   context: ProvisionContext;
   log: Log;
   audit: Audit;
+  metrics: WorkerMetrics;
   maxBackoffMs?: number;
 }): RequestWorker {
-  const { context, log, audit, ...queue } = options;
+  const { context, log, audit, metrics, ...queue } = options;
   return startRequestWorker({
     ...queue,
     log,
-    handle: (request) => answer(request, context, { log, audit }),
+    handle: (request) => answer(request, context, { log, audit, metrics }),
     async acknowledge(acknowledgement) {
       const { serial, certificateId } = acknowledgement;
       if (await acknowledge(acknowledgement, context)) {
@@ -40,51 +42,69 @@ export function startWorker(options: {
   });
 }
 
-async function answer(
-  request: ProvisioningRequest,
-  context: ProvisionContext,
-  { log, audit }: { log: Log; audit: Audit },
-): Promise<Outcome> {
-  const about = { serial: request.serial, requestId: request.requestId };
+type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
+/** Where a worker says what it did. */
+type Reporting = { readonly log: Log; readonly audit: Audit; readonly metrics: WorkerMetrics };
+
+async function answer(request: ProvisioningRequest, context: ProvisionContext, to: Reporting): Promise<Outcome> {
+  const { log, metrics } = to;
   try {
-    if (context.now() - request.receivedAt > interestMs) {
-      await refuse(request, problems.waitedTooLong, context);
-      audit.record('refused', { ...about, errorCode: problems.waitedTooLong.code });
-      log.info(
-        { ...about, receivedAt: request.receivedAt },
-        'a request waited for so long that nobody waits for it any more',
-      );
-      return 'answered';
-    }
+    const waitedMs = context.now() - request.receivedAt;
+    if (waitedMs > interestMs) return await refuseExpired(request, context, to);
     const result = await provision(request, context);
-    if (result.outcome === 'busy')
+    if (result.outcome === 'busy') {
+      metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };
-    record(audit, about, result);
-    const waited = { ms: context.now() - request.receivedAt };
-    if (result.outcome === 'accepted')
-      log.info({ ...about, ...waited, certificateId: result.certificateId, again: result.again }, 'vended');
-    else if (result.cause !== undefined)
-      log.error({ ...about, err: result.cause, cure: result.cause.cure }, 'AWS refuses, and will until somebody acts');
-    else {
-      // another key with the right token: a firmware that makes a new one each time, or somebody else
-      const level = result.problem.code === 'KeyMismatch' ? 'warn' : 'info';
-      log[level]({ ...about, ...waited, errorCode: result.problem.code }, 'refused');
     }
+    report(request, result, context.now() - request.receivedAt, to);
     return 'answered';
   } catch (error) {
-    if (!(error instanceof UpstreamThrottled)) throw error;
-    log.debug({ ...about, err: error }, 'AWS says too fast; the line waits');
+    const throttled = error instanceof UpstreamThrottled;
+    metrics.requests.inc({ outcome: throttled ? 'throttled' : 'failed' });
+    if (!throttled) throw error;
+    log.debug({ ...idsOf(request), err: error }, 'AWS throttles; all requests wait');
     return { slowDown: slowDownMs };
   }
 }
 
-/** What was decided. A question whose worker dies right here is decided, and recorded, again. */
-function record(
-  audit: Audit,
-  about: { serial: string; requestId: string },
-  result: Exclude<Provisioned, { outcome: 'busy' }>,
-): void {
-  if (result.outcome === 'accepted')
-    audit.record(result.again ? 'repeated' : 'vended', { ...about, certificateId: result.certificateId });
-  else audit.record('refused', { ...about, errorCode: result.problem.code });
+async function refuseExpired(
+  request: ProvisioningRequest,
+  context: ProvisionContext,
+  { log, audit, metrics }: Reporting,
+): Promise<Outcome> {
+  const about = idsOf(request);
+  await refuse(request, problems.waitedTooLong, context);
+  audit.record('refused', { ...about, errorCode: problems.waitedTooLong.code });
+  metrics.requests.inc({ outcome: 'expired' });
+  log.info({ ...about, receivedAt: request.receivedAt }, 'a request waited for more than a day and was refused');
+  return 'answered';
 }
+
+/** Says what was decided. A worker that dies right here leaves the request to another, which decides and reports again. */
+function report(
+  request: ProvisioningRequest,
+  result: Exclude<Provisioned, { outcome: 'busy' }>,
+  ms: number,
+  { log, audit, metrics }: Reporting,
+): void {
+  const about = idsOf(request);
+  const outcome = result.outcome === 'rejected' ? 'refused' : result.again ? 'repeated' : 'vended';
+  metrics.requests.inc({ outcome });
+  metrics.requestSeconds.observe(ms / 1000, { outcome });
+  if (result.outcome === 'accepted') {
+    const { certificateId, again } = result;
+    audit.record(again ? 'repeated' : 'vended', { ...about, certificateId });
+    log.info({ ...about, ms, certificateId, again }, 'vended');
+    return;
+  }
+  const errorCode = result.problem.code;
+  audit.record('refused', { ...about, errorCode });
+  if (result.cause !== undefined) {
+    log.error({ ...about, err: result.cause, cure: result.cause.cure }, 'AWS refuses, and will until somebody acts');
+    return;
+  }
+  // another key with the right token: firmware that makes a new key each time, or an attacker
+  log[errorCode === 'KeyMismatch' ? 'warn' : 'info']({ ...about, ms, errorCode }, 'refused');
+}
+
+const idsOf = ({ serial, requestId }: ProvisioningRequest) => ({ serial, requestId });

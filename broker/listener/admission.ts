@@ -38,7 +38,7 @@ export function createAdmission(limits: AdmissionLimits) {
   const [pending, unverified] = [new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
   const open = new Set<Holder>();
-  const counts = { refused: 0, evicted: 0 };
+  const counts = { admitted: 0, refused: 0, evicted: 0 };
 
   function leavePending(holder: Holder): void {
     if (pending.delete(holder)) holder.address.pending--;
@@ -84,6 +84,7 @@ export function createAdmission(limits: AdmissionLimits) {
         counts.refused++;
         return undefined;
       }
+      counts.admitted++;
       const holder = { socket, address };
       address.all++;
       address.pending++;
@@ -103,7 +104,7 @@ export function createAdmission(limits: AdmissionLimits) {
         closed: () => close(holder),
       };
     },
-    /** how many are open, wait for their CONNECT, have no verified token after it, were refused, were evicted */
+    /** now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused, evicted */
     counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size, ...counts }),
   };
 }

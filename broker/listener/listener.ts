@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
 import { createAdmission } from './admission.ts';
@@ -13,6 +14,16 @@ import { createPskAuthenticator } from './psk.ts';
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
 
+type ListenerMetrics = Pick<
+  Metrics,
+  | 'connections'
+  | 'connectionsOpen'
+  | 'connectionsRefused'
+  | 'connectionsEvicted'
+  | 'handshakesWaiting'
+  | 'handshakesFailed'
+>;
+
 /**
  * The way of a device into the broker, from TCP accept to a stream of MQTT packets: a slot, a turn at the TLS handshake, TLS
  * by certificate or pre-shared key, the frame guard. README.md draws it.
@@ -22,12 +33,12 @@ export function createDeviceListener(options: {
   suites: TlsSuites;
   limits: Limits;
   roster: Pick<Roster, 'keysOf'>;
-  counts: { connections: number; connectionsOpen: number };
+  metrics: ListenerMetrics;
   log: Log;
   /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
   onConnection(stream: GuardedStream): void;
 }) {
-  const { limits, counts, log, onConnection } = options;
+  const { limits, metrics, log, onConnection } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
@@ -38,6 +49,11 @@ export function createDeviceListener(options: {
    * both have the same two ends.
    */
   const connections = new Map<string, Connection>();
+  metrics.connections.readFrom(() => admission.counts().admitted);
+  metrics.connectionsOpen.readFrom(() => sockets.size);
+  metrics.connectionsRefused.readFrom(() => admission.counts().refused);
+  metrics.connectionsEvicted.readFrom(() => admission.counts().evicted);
+  metrics.handshakesWaiting.readFrom(handshakeLimiter.waiting);
 
   // before the handshake, which costs more than all that follows
   const server = createServer({ noDelay: true }, acceptTcp);
@@ -47,6 +63,7 @@ export function createDeviceListener(options: {
   );
   // Node reports a handshake that failed or took too long, and leaves the socket open
   secured.on('tlsClientError', (err, socket) => {
+    metrics.handshakesFailed.inc();
     log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
     socket.destroy();
   });
@@ -63,8 +80,6 @@ export function createDeviceListener(options: {
       return;
     }
     sockets.add(socket);
-    counts.connections++;
-    counts.connectionsOpen++;
     const release = handshakeLimiter.acquire(slot.address, () => {
       // a destroyed socket is cleaned up by its `close` handler
       if (socket.destroyed) return;
@@ -78,7 +93,6 @@ export function createDeviceListener(options: {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
       sockets.delete(socket);
-      counts.connectionsOpen--;
       release();
       psk.withdraw(handshake);
       slot.closed();

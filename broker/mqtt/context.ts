@@ -1,7 +1,7 @@
 import type { Client } from 'aedes';
 import type { Dialect } from '../../protocol/dialect.ts';
 import type { Log } from '../../runtime/log.ts';
-import type { Counters } from '../counters.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
 import type { RefusalAudit } from '../refusal-record.ts';
 import type { Session } from '../session.ts';
@@ -12,7 +12,7 @@ export type HookOptions = {
   readonly intake: IntakeContext;
   readonly dialect: Dialect;
   readonly refusals: RefusalAudit;
-  readonly counters: Counters;
+  readonly metrics: Metrics;
   readonly log: Log;
 };
 

@@ -40,12 +40,13 @@ async function publish(session: Session, packet: Packet, context: HookContext): 
 }
 
 async function takeIn(session: Session, message: IncomingMessage, context: HookContext): Promise<void> {
-  const { counters, dialect, intake } = context;
-  counters.counts.requests++;
+  const { metrics, dialect, intake } = context;
+  const { kind } = message;
+  metrics.messagesReceived.inc({ kind });
   session.published(message.encoding);
   const accepted = await acceptMessage(session, message, intake);
   if (accepted.outcome === 'stored') {
-    counters.counts.stored++;
+    metrics.messagesStored.inc({ kind });
     return;
   }
   const { problem } = accepted;
@@ -59,13 +60,13 @@ function recordRefusal(
   session: Session,
   message: IncomingMessage,
   problem: Extract<Awaited<ReturnType<typeof acceptMessage>>, { outcome: 'refused' }>['problem'],
-  { counters, refusals, log }: HookContext,
+  { metrics, refusals, log }: HookContext,
 ): void {
-  counters.refused(problem.code);
   const { remoteAddress } = session;
   // a text that is no serial may have kilobytes, and a flood of refusals thousands of lines
   const serial = (message.serial ?? session.serial ?? '').slice(0, 128);
   const recorded = refusals.refused(serial, remoteAddress, problem);
   const { code: errorCode, message: reason } = problem;
+  metrics.messagesRefused.inc({ kind: message.kind, error_code: errorCode });
   log[recorded ? 'info' : 'debug']({ serial, remoteAddress, errorCode, reason }, 'refused');
 }

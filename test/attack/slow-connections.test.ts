@@ -69,7 +69,7 @@ describe.skipIf(lacks('redis-server'))('a connection that reads nothing', () => 
     // each is answered by a PUBACK and a rejection, which fill the kernel's send buffer
     const requests = Buffer.concat(Array.from({ length: 500 }, () => publishOf('cvm/request/slow-reader', '{}')));
     const flood = setInterval(() => reader.socket.writableLength < 1_000_000 && reader.socket.write(requests), 10);
-    await expect.poll(() => gateway.broker.counters().connectionsOpen, { timeout: 2 * soonMs }).toBe(0);
+    await expect.poll(() => gateway.broker.metric('cvm_broker_connections_open'), { timeout: 2 * soonMs }).toBe(0);
     clearInterval(flood);
     reader.socket.destroy();
   });

@@ -21,7 +21,10 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
 
   const certificates = async () =>
     (await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }))).certificates?.length;
-  const refusals = (code: string) => (gateway.broker.counters().refusals as Record<string, number>)[code] ?? 0;
+  /** by the broker itself, and by a worker */
+  const refusals = async (code: string) =>
+    (await gateway.broker.metric('cvm_broker_messages_refused_total', { error_code: code })) +
+    (await gateway.broker.metric('cvm_broker_replies_total', { status: 'rejected', error_code: code }));
 
   it.each<[string, string, number, () => string | object]>([
     ['not JSON', 'InvalidRequest', 400, () => `token=${secret}`],
@@ -36,7 +39,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     'that is %s is rejected as %s %i on the same connection, counted, logged without secrets, and leaves no trace in AWS',
     async (name, errorCode, statusCode, request) => {
       const { serial } = await gateway.enrol(`bad-${name.replaceAll(' ', '-')}`);
-      const [before, counted] = [await certificates(), refusals(errorCode)];
+      const [before, counted] = [await certificates(), await refusals(errorCode)];
       const reply = await askOnce(gateway.broker, serial, request());
       expect(reply).toEqual({
         status: 'rejected',
@@ -44,7 +47,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
         errorCode,
         errorMessage: expect.stringMatching(/.{10,}/),
       });
-      expect(refusals(errorCode)).toBe(counted + 1);
+      expect(await refusals(errorCode)).toBe(counted + 1);
       expect(gateway.logText()).toContain(errorCode);
       expect(gateway.logText()).not.toContain(secret);
       expect(await certificates()).toBe(before);
@@ -128,13 +131,14 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     const { serial, token } = await gateway.enrol('impatient');
     gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 400, times: 1 }]);
     const device = await connectDevice(gateway.broker);
-    const stored = gateway.broker.counters().requests;
+    const received = () => gateway.broker.metric('cvm_broker_messages_received_total', { kind: 'request' });
+    const before = await received();
     for (const id of ['1', '2', '3'])
       await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, id, key: 'ec' }), { qos: 1 });
     expect(await device.next()).toMatchObject({ status: 'accepted', id: '3' });
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(device.heard).toEqual([]);
-    expect(gateway.broker.counters().requests).toBe(stored + 3);
+    expect(await received()).toBe(before + 3);
     await device.client.endAsync(true);
   });
 });

@@ -93,6 +93,11 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
 
     expect(secrets.length).toBeGreaterThan(30);
     expect(await leaksOf(secrets)).toEqual([]);
+    // metrics say how many, and never of whom
+    const metrics = await metricsText();
+    expect(metrics).toContain('cvm_broker_messages_received_total{kind="request"} 5');
+    expect(metrics).toContain('cvm_worker_requests_total{outcome="vended"} 4');
+    expect(metrics).not.toContain('leak-');
   });
 
   it('not the keys that are derived from a token, and not a reissued token', async () => {
@@ -194,11 +199,13 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     return lines;
   }
 
-  /** Where any of these is found: in the log, in Redis, in the counters, below the data folder, where table, audit trail and Redis' files are. */
+  const metricsText = async () => (await gateway.broker.metricsText()) + (await gateway.worker.metricsText());
+
+  /** Where any of these is found: in the log, in Redis, in the metrics, below the data folder, where table, audit trail and Redis' files are. */
   async function leaksOf(secrets: readonly (string | Buffer)[]): Promise<string[]> {
     const places: [string, Buffer][] = [
       ['log', Buffer.from(gateway.logText())],
-      ['counters', Buffer.from(JSON.stringify(gateway.broker.counters()))],
+      ['metrics', Buffer.from(await metricsText())],
       ...(await everythingInRedis(gateway.redis.url)).map((content): [string, Buffer] => ['Redis', content]),
     ];
     for (const file of filesBelow(gateway.dataDir)) places.push([file, readFileSync(file)]);

@@ -15,6 +15,7 @@ import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
 import type { TlsMaterial } from '../../site-tls/material.ts';
 import { keepTlsFresh } from '../../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
 import { unguarded } from '../support/unguarded.ts';
 
 const log = createLog('silent');
@@ -39,6 +40,7 @@ describe('the server certificate', () => {
       ...unguarded,
       dialects: [cvm],
       suites: 'modern',
+      metrics: createMetrics().metrics,
       log,
     });
   });

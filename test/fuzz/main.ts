@@ -15,6 +15,7 @@ import { sealer } from '../../sealing/replies.ts';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
 import { connectDevice } from '../support/device.ts';
+import { metricOf } from '../support/metrics.ts';
 import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
@@ -195,7 +196,7 @@ const { asked, accepted, longest } = await healthy;
 // lets the closed connections be collected
 await new Promise((resolve) => setTimeout(resolve, 1000));
 const growthMb = heapMb() - calmMb;
-const { connectionsOpen } = broker.counters();
+const connectionsOpen = await metricOf(app.metricsRegistry, 'cvm_broker_connections_open');
 await app.lifecycle.close();
 rmSync(dataDir, { recursive: true, force: true });
 for (const accident of accidents.slice(0, 5)) console.error(accident);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
-import { keepAudit } from '../../app/app.ts';
+import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
 import { connectQueue, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
@@ -20,6 +20,7 @@ import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings, type Settings } from '../../runtime/settings.ts';
+import { metricOf } from './metrics.ts';
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
 export async function startGateway(
@@ -51,7 +52,8 @@ export async function startGateway(
   });
   lifecycle.add({ name: 'aws', close: () => aws.close() });
   const settings = settingsFor(dataDir, aws, options);
-  const [app, redis] = [{ settings, log, lifecycle }, redisAt(server.url)];
+  const app = { ...createApp(settings, log), lifecycle };
+  const redis = redisAt(server.url);
   await setUpAws(settings);
 
   // the calls of each role are compared with its IAM policy, so each part calls with the role that it has in the product
@@ -67,14 +69,14 @@ export async function startGateway(
 
   /** Closed by itself, or with the gateway. */
   const partOf = (name: string) => {
-    const part = { ...app, lifecycle: createLifecycle(log) };
+    const part = createApp(settings, log);
     lifecycle.add({ name, close: () => part.lifecycle.close() });
     return part;
   };
   const startOneWorker = () => {
     const part = partOf('worker');
     startProvisioning(part, redis, { ...connectWorker(part, redis), audit }, { leaseMs: 3000 });
-    return { close: () => part.lifecycle.close() };
+    return { close: () => part.lifecycle.close(), metricsText: () => part.metricsRegistry.metrics() };
   };
   const startOneBroker = async () => {
     const part = partOf('broker');
@@ -85,7 +87,9 @@ export async function startGateway(
     return {
       port: broker.port,
       roster: guards.roster,
-      counters: () => broker.counters(),
+      /** a metric of this broker: the sum over its time series with these labels */
+      metric: (name: string, labels?: Readonly<Record<string, string>>) => metricOf(part.metricsRegistry, name, labels),
+      metricsText: () => part.metricsRegistry.metrics(),
       caPem: tls.caPem ?? '',
       caFile: tls.caFile ?? '',
     };

@@ -1,7 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { AedesPublishPacket, Client, ConnectPacket } from 'aedes';
 import { expect } from 'vitest';
-import { createCounters } from '../../broker/counters.ts';
 import { createDeviceRateLimit } from '../../broker/device-rate-limit.ts';
 import type { IntakeContext } from '../../broker/intake.ts';
 import { defaultLimits } from '../../broker/limits.ts';
@@ -16,6 +15,7 @@ import type { RequestQueue } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
 
 export const token = 'the-token-of-this-very-device';
 export const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -32,7 +32,7 @@ export function hooksOf({
 } = {}) {
   const log = createLog('silent');
   let ids = 0;
-  const counters = createCounters();
+  const { metrics } = createMetrics();
   let announce: (reply: SealedReply) => void = () => {};
   const feed = {
     listen: async (listener: typeof announce) => {
@@ -42,7 +42,7 @@ export function hooksOf({
     close: async () => {},
   };
   const pendingReplies = {
-    ...createPendingReplies({ feed, dialect, counters, log, now: Date.now, maxTokens: 8 }),
+    ...createPendingReplies({ feed, dialect, metrics, log, now: Date.now, maxTokens: 8 }),
     ...replaced,
   };
   void pendingReplies.start();
@@ -63,7 +63,7 @@ export function hooksOf({
     newId: () => `request-${++ids}`,
   };
   const refusals = { refused: () => true, close: () => {} };
-  const options = { intake, dialect, refusals, counters, log };
+  const options = { intake, dialect, refusals, metrics, log };
   return {
     options,
     hooks: createHooks(options),

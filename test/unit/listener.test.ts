@@ -3,12 +3,15 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectSecure } from 'node:tls';
+import type { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { type Connection, connectionOf } from '../../broker/listener/connection.ts';
 import { createDeviceListener } from '../../broker/listener/listener.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { metricOf } from '../support/metrics.ts';
 
 /** One handshake at a time, and one that hangs keeps its turn until its connection ends. */
 const limits = { ...defaultLimits, maxHandshakes: 1, handshakeTurnMs: 60_000, handshakeMs: 60_000 };
@@ -20,7 +23,7 @@ const keysOf = (serial: string) =>
 
 describe('the device listener', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-listener-'));
-  const counts = { connections: 0, connectionsOpen: 0 };
+  let metricsRegistry: Registry;
   let accepted: Connection[] = [];
   let listener: ReturnType<typeof createDeviceListener>;
   let port: number;
@@ -28,13 +31,14 @@ describe('the device listener', () => {
 
   beforeEach(async () => {
     accepted = [];
-    Object.assign(counts, { connections: 0, connectionsOpen: 0 });
+    const made = createMetrics();
+    metricsRegistry = made.metricsRegistry;
     listener = createDeviceListener({
       tls: await loadTlsMaterial({ dataDir: folder, hostnames: [], machineName: 'test' }),
       suites: 'modern',
       limits,
       roster: { keysOf },
-      counts,
+      metrics: made.metrics,
       log: createLog('silent'),
       onConnection: (stream) => void accepted.push(connectionOf(stream)),
     });
@@ -47,10 +51,10 @@ describe('the device listener', () => {
   });
 
   async function openFrom(localAddress: string): Promise<Socket> {
-    const taken = counts.connections;
+    const admitted = await metricOf(metricsRegistry, 'cvm_broker_connections_total');
     const socket = connect({ port, host: '127.0.0.1', localAddress });
     sockets.push(socket.on('error', () => {}));
-    await expect.poll(() => counts.connections).toBe(taken + 1);
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_connections_total')).toBe(admitted + 1);
     return socket;
   }
 
@@ -61,7 +65,7 @@ describe('the device listener', () => {
     // the connection that has the turn ends, and then the next one of its address
     for (const index of [0, 1]) {
       sockets[index]?.destroy();
-      await expect.poll(() => counts.connectionsOpen).toBe(10 - index);
+      await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_connections_open')).toBe(10 - index);
     }
     await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
   });

@@ -1,5 +1,4 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { createCounters } from '../../broker/counters.ts';
 import { createPendingReplies } from '../../broker/pending-replies.ts';
 import { Session } from '../../broker/session.ts';
 import type { PendingRequest } from '../../broker/waiting-requests.ts';
@@ -10,6 +9,7 @@ import { problems } from '../../protocol/problems.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
 
 const log = createLog('silent');
 const accepted: Answer = {
@@ -48,8 +48,8 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     fetch: async () => [],
     close: async () => {},
   };
-  const counters = createCounters();
-  const pendingReplies = createPendingReplies({ feed, dialect: cvm, counters, log, now: Date.now, maxTokens: 4 });
+  const { metrics } = createMetrics();
+  const pendingReplies = createPendingReplies({ feed, dialect: cvm, metrics, log, now: Date.now, maxTokens: 4 });
   closing.push(pendingReplies);
   await pendingReplies.start();
   const { session, heard } = subscriber();
