@@ -3,7 +3,7 @@ import type { Registry } from '../registry/registry.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
-/** What the operator's functions work with. Each of them takes the part that it needs. */
+/** The arguments of the operator's functions. Each function takes the part that it needs. */
 export type OperatorDeps = {
   readonly registry: Registry;
   readonly issuer: Issuer;

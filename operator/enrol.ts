@@ -63,7 +63,7 @@ export async function enrol(
   return { outcomes, gateways: gateways.length, ...announcement };
 }
 
-/** Enrols one device, and announces nothing: for those who enrol many. */
+/** Enrols one device without an announcement, for callers that enrol many. */
 export async function enrolDevice(
   request: EnrolRequest,
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,

@@ -1,4 +1,6 @@
-/** What did not work after a decision stood in the table. The decision is not undone. */
+import { UpstreamRefused } from '../runtime/upstream.ts';
+
+/** The failures after a decision stood in the table. They do not undo the decision. */
 export type FollowUp = {
   /** why AWS IoT Core or the table failed; the same command, run again, finishes the work */
   readonly unfinished?: string;
@@ -13,6 +15,8 @@ export async function followUp(steps: readonly (() => Promise<unknown>)[]): Prom
   return reasons.length === 0 ? {} : { unfinished: [...new Set(reasons)].join('; ') };
 }
 
+/** The message of an error, with its cure where one is known. */
 export function reasonOf(error: unknown): string {
+  if (error instanceof UpstreamRefused) return `${error.message} (${error.cure})`;
   return error instanceof Error ? error.message : String(error);
 }

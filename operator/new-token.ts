@@ -2,7 +2,7 @@ import { hashToken } from '../protocol/token.ts';
 import type { NewToken } from '../registry/device.ts';
 import { type GatewayKey, sealDeviceKeys } from '../sealing/device-keys.ts';
 
-/** What the table keeps of a token: its hash, its end, and the keys derived from it, sealed to each gateway. */
+/** The part of a token that the table keeps: its hash, its end, and the keys derived from it, sealed to each gateway. */
 export function newToken(
   serial: string,
   token: string,

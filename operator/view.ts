@@ -2,7 +2,7 @@ import { applyStateOf } from '../registry/apply-state.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
 import type { Registry } from '../registry/registry.ts';
 
-/** What a person may see of a device: everything but the token's hash and the keys derived from it. Times are ISO 8601. */
+/** The part of a row that a person may see: not the token's hash, and no key derived from the token. Times are ISO 8601. */
 export type DeviceView = {
   readonly serial: string;
   readonly state: DeviceState | 'being-removed';

@@ -1,6 +1,6 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
 
-/** What the commands about devices get from outside. */
+/** The arguments of the commands about devices. */
 export type DevicesContext = {
   /** connects to the table and to AWS IoT Core; called by a command that runs, not by its help */
   operator(): OperatorDeps;

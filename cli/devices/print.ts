@@ -20,7 +20,7 @@ export function failRefused(serial: string, { outcome }: Refusal): void {
   fail(reasons[outcome]);
 }
 
-/** Says that a decision stands, and what did not work after it. */
+/** Reports a failure after a decision; the decision stands. */
 export function failUnfinished({ stands, reason, cure }: { stands: string; reason: string; cure: string }): void {
   fail(`${stands}: ${reason}. ${cure}`);
 }

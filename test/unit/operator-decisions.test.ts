@@ -3,13 +3,14 @@ import { block, remove, unblock } from '../../operator/decisions.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { forgetGateway } from '../../operator/gateways.ts';
 import { reissue } from '../../operator/reissue.ts';
+import { UpstreamRefused } from '../../runtime/upstream.ts';
 import { createMemoryOperator, type MemoryOperator, now } from '../support/operator.ts';
 
 const away = async () => {
   throw new Error('AWS is away');
 };
 
-describe('an operator', () => {
+describe('a decision of the operator', () => {
   let operator: MemoryOperator;
   /** the same operator while every change of a certificate fails */
   let withoutAws: OperatorDeps;
@@ -19,8 +20,8 @@ describe('an operator', () => {
     withoutAws = { ...operator.deps, issuer };
   });
 
-  describe('who blocks a device', () => {
-    it('refuses it every certificate and makes the one that it has inactive; repeating it changes nothing', async () => {
+  describe('to block a device', () => {
+    it('refuses it every certificate and makes its certificate inactive; repeating it changes nothing', async () => {
       const certificateId = await operator.register('A');
       for (const _twice of [1, 2]) {
         expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
@@ -36,7 +37,7 @@ describe('an operator', () => {
       expect(operator.certificate(certificateId)).toMatchObject({ active: false });
     });
 
-    it('has it blocked and on record when AWS fails, and is told that the certificate may still work', async () => {
+    it('stands and is on record when AWS fails; the outcome says that it is unfinished, and repeating finishes it', async () => {
       const certificateId = await operator.register('A');
       expect(await block('A', withoutAws)).toEqual({ outcome: 'blocked', unfinished: 'AWS is away' });
       expect(operator.row('A')).toMatchObject({ state: 'blocked' });
@@ -46,7 +47,7 @@ describe('an operator', () => {
     });
   });
 
-  describe('who unblocks a device', () => {
+  describe('to unblock a device', () => {
     it('makes its certificate active again; repeating it changes nothing', async () => {
       const certificateId = await operator.register('A');
       await block('A', operator.deps);
@@ -55,6 +56,16 @@ describe('an operator', () => {
         expect(operator.row('A')).toMatchObject({ state: 'registered' });
         expect(operator.certificate(certificateId)).toMatchObject({ active: true });
       }
+    });
+
+    it('names the cure when AWS refuses a call', async () => {
+      await operator.register('A');
+      await block('A', operator.deps);
+      const refuse = async () => {
+        throw new UpstreamRefused('iot:UpdateCertificate', new Error('denied'), 'allow iot:UpdateCertificate');
+      };
+      const deps = { ...operator.deps, issuer: { ...operator.deps.issuer, activate: refuse } };
+      expect(await unblock('A', deps)).toMatchObject({ unfinished: expect.stringContaining('(allow iot:UpdateCert') });
     });
 
     it('activates no certificate that never went live', async () => {
@@ -73,7 +84,7 @@ describe('an operator', () => {
       expect(operator.certificate(certificateId)).toMatchObject({ active: true });
     });
 
-    it('is told when AWS fails that the certificate may still be inactive', async () => {
+    it('stands and is on record when AWS fails; the outcome says that it is unfinished', async () => {
       await operator.register('A');
       await block('A', operator.deps);
       expect(await unblock('A', withoutAws)).toEqual({ outcome: 'unblocked', unfinished: 'AWS is away' });
@@ -88,7 +99,7 @@ describe('an operator', () => {
     });
   });
 
-  describe('who removes a device', () => {
+  describe('to remove a device', () => {
     it.each([
       ['with-thing', false],
       ['keep-thing', true],
@@ -108,7 +119,7 @@ describe('an operator', () => {
       expect(operator.row('A')).toMatchObject({ state: 'blocked', removal: 'with-thing' });
     });
 
-    it('is told when AWS fails that it is not finished, and finishes it by repeating it', async () => {
+    it('stands when AWS fails; the outcome says that it is unfinished, and repeating finishes it', async () => {
       await operator.register('A');
       expect(await remove('A', 'with-thing', withoutAws)).toEqual({
         outcome: 'removed',
@@ -120,7 +131,7 @@ describe('an operator', () => {
       expect(operator.row('A')).toBeUndefined();
     });
 
-    it('is told when the gateways could not be told', async () => {
+    it('is carried out also when the gateways cannot be told, and the outcome says so', async () => {
       await operator.register('A');
       const deps = { ...operator.deps, announce: away };
       expect(await remove('A', 'with-thing', deps)).toEqual({
@@ -137,13 +148,13 @@ describe('an operator', () => {
     ['remove', (deps) => remove('A', 'with-thing', deps)],
   ];
 
-  it.each(decisions)('cannot %s a device that is not enrolled', async (_name, decide) => {
+  it.each(decisions)('is refused for a device that is not enrolled: %s', async (_name, decide) => {
     expect(await decide(operator.deps)).toEqual({ outcome: 'not-enrolled' });
     expect(operator.events).toEqual([]);
   });
 
   it.each(decisions)(
-    'cannot %s a device while a worker is at it, and can when its lease is over',
+    'is refused while a worker is at the device, until its lease is over: %s',
     async (_name, decide) => {
       await operator.beProvisioned('A');
       expect(await decide(operator.deps)).toEqual({ outcome: 'being-provisioned' });
@@ -152,7 +163,7 @@ describe('an operator', () => {
     },
   );
 
-  it.each(decisions)('does nothing when the device changed before the %s was written', async (name, decide) => {
+  it.each(decisions)('changes nothing when the device changed before it was written: %s', async (name, decide) => {
     await operator.register('A');
     if (name === 'unblock') await block('A', operator.deps);
     const lost = async () => false;
@@ -164,7 +175,7 @@ describe('an operator', () => {
     expect(operator.events).toEqual(events);
   });
 
-  it('forgets a gateway that is known, which is on record, and none that is not', async () => {
+  it('to forget a gateway is carried out and recorded for a gateway that is known, and only then', async () => {
     const gateways = { forget: async (id: string) => id === 'stolen' };
     expect(await forgetGateway('stolen', { ...operator.deps, gateways })).toEqual({ outcome: 'forgotten' });
     expect(await forgetGateway('other', { ...operator.deps, gateways })).toEqual({ outcome: 'unknown' });
