@@ -1,3 +1,4 @@
+import { findAccess } from '../aws/access.ts';
 import { connectDynamoDb, connectIot } from '../aws/client.ts';
 import { createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
@@ -7,7 +8,7 @@ import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../registry/dynamodb/setup.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
-import type { Settings } from '../runtime/settings.ts';
+import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
 /** @param role whose IAM permissions the calls need */
@@ -27,6 +28,23 @@ export function connectIssuer({ settings, log, lifecycle }: App, role: IamRole, 
   const issuer = createAwsIssuer({ ...settings.aws, log, role, ...quota });
   lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
   return issuer;
+}
+
+/** How long a part that starts looks for its AWS account, in milliseconds. */
+const lookMs = 5000;
+
+/**
+ * A service that cannot sign its calls to AWS must not look as if it worked. It starts all the same when its credentials
+ * are configured and cannot be fetched just now: requests are stored, and answered later.
+ * @returns the region @throws SettingsError when there is none, or there are no credentials
+ */
+export async function requireAws({ settings, log }: App): Promise<string> {
+  const named = settings.awsVariables.length > 0;
+  const { region = '', missing, away } = await findAccess(settings.aws, { waitMs: lookMs, named });
+  if (missing.length > 0) throw new SettingsError(missing);
+  if (away !== undefined)
+    log.warn({ err: away }, 'the AWS credentials cannot be fetched now; requests wait until they can');
+  return region;
 }
 
 /** Table and policy exist afterwards. @returns for each, whether it was made now */

@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
+import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import type { Log } from '../runtime/log.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
+import type { App } from './app.ts';
 
 /** @throws SettingsError when there is no REDIS_URL: only `cvm up` brings a Redis of its own */
 export function redisOf(settings: Settings): RedisConnector {
@@ -8,6 +11,17 @@ export function redisOf(settings: Settings): RedisConnector {
   throw new SettingsError([
     'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
   ]);
+}
+
+/** A Redis of our own, as a child process with its data below the data folder. @returns it, and that folder */
+export async function embedRedis({
+  settings,
+  log,
+  lifecycle,
+}: App): Promise<{ redis: RedisConnector; folder: string }> {
+  const { dataDir } = settings;
+  const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
+  return { redis: redisAt(server.url), folder: join(dataDir, 'redis') };
 }
 
 /** Warns, as soon as Redis answers, of every setting of the server that breaks a promise. */

@@ -41,11 +41,17 @@ type Cures = ReadonlyMap<string, Cure>;
 
 function cureOf(operation: AwsOperation, name: string, code: string, { region, table }: AwsPlace): string | undefined {
   // the SDK's error for it has no name of its own
-  if (region === undefined) return 'no AWS region is set: set AWS_REGION, or a region in the AWS profile';
+  if (region === undefined) return noRegionCure;
   const ofService = operation.startsWith('iot:') ? iotCures : dynamoDbCures;
   const cure = ofService.get(name) ?? commonCures.get(name) ?? tlsCures.get(code);
   return cure?.(operation, { region, table });
 }
+
+export const noRegionCure =
+  'no AWS region is set: set AWS_REGION, or give the AWS profile a region and unset an AWS_REGION that is empty';
+
+export const noCredentialsCure =
+  'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. To try the gateway without AWS: cvm up --local-aws';
 
 function curesBy(...entries: readonly (readonly [names: string, cure: Cure])[]): Cures {
   return new Map(entries.flatMap(([names, cure]) => names.split(' ').map((name): [string, Cure] => [name, cure])));
@@ -73,11 +79,7 @@ const commonCures = curesBy(
     'RequestTimeTooSkewed RequestExpired RequestInTheFuture',
     () => 'the clock of this machine is wrong: set it, best by NTP',
   ],
-  [
-    'CredentialsProviderError TokenProviderError',
-    () =>
-      'there are no AWS credentials: name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. To try the gateway without AWS: cvm up --local-aws',
-  ],
+  ['CredentialsProviderError TokenProviderError', () => `there are no AWS credentials: ${noCredentialsCure}`],
   [
     'LimitExceededException ServiceQuotaExceededException',
     () => 'a limit of the AWS account is reached: remove resources that are not needed, or ask AWS to raise it',

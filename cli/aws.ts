@@ -1,17 +1,18 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { setUpAws } from '../app/aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
-import { loadSettings } from '../runtime/settings.ts';
-import { forOneCommand } from './program.ts';
+import type { CommandLine } from './program.ts';
+import { findAws } from './stand-in.ts';
 
-export function awsCommand(): Command {
+export function awsCommand(commandLine: Pick<CommandLine, 'settings' | 'app'>): Command {
   const aws = new Command('aws').description('prepare the AWS account');
   aws
     .command('setup')
     .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')
     .option('--json', 'print the outcome as JSON')
     .action(async (options: { json?: boolean }) => {
-      const outcome = await setUpAws(forOneCommand().settings);
+      const { settings } = await findAws(commandLine.app(), (remark) => console.error(`cvm: ${remark}`));
+      const outcome = await setUpAws(settings);
       if (options.json) console.log(JSON.stringify(outcome));
       else for (const [name, what] of Object.entries(outcome)) console.log(`${name}: ${what}`);
     });
@@ -25,7 +26,7 @@ export function awsCommand(): Command {
     )
     .option('--account <id>', 'the AWS account (default: any)', accountId, '*')
     .action((options: { for: IamRole[]; account: string }) => {
-      const { table, policyName, aws } = loadSettings(process.env);
+      const { table, policyName, aws } = commandLine.settings();
       const { region = '*' } = aws;
       const scope = {
         partition: partitionOf(region),

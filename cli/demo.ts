@@ -10,7 +10,7 @@ import { applyStateOf } from '../registry/apply-state.ts';
 import type { Registry } from '../registry/registry.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
-import type { LocalAws } from './environment.ts';
+import type { LocalAws } from './stand-in.ts';
 
 export type Demo = {
   readonly app: App;

@@ -2,60 +2,79 @@ import { type Command, CommanderError } from 'commander';
 import { type App, createApp } from '../app/app.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
-import { awsIsConfigured, findLocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
+import { chooseAws } from './stand-in.ts';
 
 /** Wrong use of the program: exit status 2, message only. */
 export class UsageError extends Error {}
 
-/** Settings for a command: those of the environment, checked, with the stand-in of this data folder where no AWS is named. */
-export function readSettings(): Settings {
-  tidyAwsVariables(process.env);
-  const settings = loadSettings(process.env);
-  if (awsIsConfigured(process.env)) return settings;
-  const local = findLocalAws(settings.dataDir);
-  if (local === undefined) return settings;
-  useLocalAws(process.env, local);
-  return loadSettings(process.env);
-}
+/** What commands get from the program: settings from the environment, which is read once, and what they open is closed. */
+export type CommandLine = {
+  /** @throws SettingsError */
+  settings(): Settings;
+  /** Runs a service until a signal, then closes what it started. */
+  serve(start: (app: App) => Promise<unknown>): Promise<void>;
+  /** For a command that does one thing and ends. It prints its own outcome, so only warnings are logged, unless LOG_LEVEL says more. */
+  app(): App;
+  /** The same for a command that calls AWS. Says on standard error, once, when it is not the AWS that one might think of. */
+  awsApp(): App;
+  /** whether LOG_LEVEL asks for everything: then an unexpected error is shown with its stack */
+  readonly tracing: boolean;
+  /** Closes what `app` and `awsApp` opened. */
+  close(): Promise<void>;
+};
 
-/** Runs a part until a signal, then closes what it started. */
-export async function serve(start: (app: App) => Promise<unknown>): Promise<void> {
-  const settings = readSettings();
-  const app = createApp(settings, createLog(settings.logLevel));
-  const { log, lifecycle } = app;
-  const signal = lifecycle.untilSignal();
-  try {
-    await start(app);
-    log.info({ signal: await signal }, 'closing');
-  } finally {
-    await lifecycle.close();
-  }
-}
-
-let shared: App | undefined;
-
-/**
- * What a command that does one thing and ends works with; `main` closes it. Such a command prints its own outcome, so
- * the log is quiet unless LOG_LEVEL asks for more.
- */
-export function forOneCommand(): App {
-  if (shared === undefined) {
-    const settings = readSettings();
-    shared = createApp(settings, createLog(process.env.LOG_LEVEL ? settings.logLevel : 'warn'));
-  }
-  return shared;
+export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
+  let shared: App | undefined;
+  let withAws: App | undefined;
+  const settings = () => loadSettings(env);
+  const quietSettings = () => loadSettings({ ...env, LOG_LEVEL: env.LOG_LEVEL?.trim() || 'warn' });
+  const app = (): App => {
+    if (shared === undefined) {
+      const quiet = quietSettings();
+      shared = createApp(quiet, createLog(quiet.logLevel));
+    }
+    return shared;
+  };
+  return {
+    settings,
+    async serve(start) {
+      const serviceSettings = settings();
+      const service = createApp(serviceSettings, createLog(serviceSettings.logLevel));
+      const signal = service.lifecycle.untilSignal();
+      try {
+        await start(service);
+        service.log.info({ signal: await signal }, 'closing');
+      } finally {
+        await service.lifecycle.close();
+      }
+    },
+    app,
+    awsApp() {
+      if (withAws === undefined) {
+        const chosen = chooseAws(app().settings);
+        if (chosen.remark !== undefined) console.error(`cvm: ${chosen.remark}`);
+        withAws = { ...app(), settings: chosen.settings };
+      }
+      return withAws;
+    },
+    tracing: env.LOG_LEVEL === 'trace',
+    async close() {
+      await shared?.lifecycle.close();
+    },
+  };
 }
 
 /** Exit statuses: 0 done, 1 failed, 2 wrong use or wrong configuration. */
-export async function main(program: Command, argv: readonly string[]): Promise<void> {
+export async function main(program: Command, commandLine: CommandLine, argv: readonly string[]): Promise<void> {
   prepare(program);
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = statusOf(error);
+    process.exitCode = statusOf(error, commandLine.tracing);
   } finally {
-    await shared?.lifecycle.close();
-    // everything is closed; whatever still keeps the process up (a connection that tries to reach a Redis that is away) shall not
+    await commandLine.close();
+    // everything is closed; what still keeps the process up (a connection that tries to reach a Redis that is away) shall not
     setTimeout(() => process.exit(), 1000).unref();
   }
 }
@@ -80,10 +99,11 @@ function* everyCommand(command: Command): Iterable<Command> {
   for (const child of command.commands) yield* everyCommand(child);
 }
 
-function statusOf(error: unknown): number {
+function statusOf(error: unknown, tracing: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  const usage = error instanceof SettingsError || error instanceof UsageError;
   console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
-  if (!usage && process.env.LOG_LEVEL === 'trace' && error instanceof Error) console.error(error.stack);
-  return usage ? 2 : 1;
+  if (error instanceof UpstreamRefused) console.error(`cvm: ${error.cure}`);
+  if (error instanceof SettingsError || error instanceof UsageError) return 2;
+  if (tracing && error instanceof Error) console.error(error.stack);
+  return 1;
 }

@@ -3,34 +3,36 @@ import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { pino } from 'pino';
 import { type App, createApp } from '../app/app.ts';
-import { setUpAws } from '../app/aws.ts';
+import { requireAws, setUpAws } from '../app/aws.ts';
 import { startBrokerPart } from '../app/broker.ts';
+import { embedRedis, redisOf } from '../app/redis.ts';
 import { startWorkerPart } from '../app/worker.ts';
-import { redisAt } from '../queue/redis.ts';
-import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
+import type { RedisConnector } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
-import { loadSettings } from '../runtime/settings.ts';
-import { ensureCommand } from '../runtime/system-packages.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { findCommand, installCommand } from '../runtime/system-packages.ts';
+import type { TlsMaterial } from '../site-tls/material.ts';
 import { runAwsLocal } from './aws-local.ts';
 import { type Demo, runDemo } from './demo.ts';
-import { awsIsConfigured, type LocalAws, tidyAwsVariables, useLocalAws } from './environment.ts';
-import { UsageError } from './program.ts';
+import { type CommandLine, UsageError } from './program.ts';
+import { type LocalAws, onLocalAws } from './stand-in.ts';
 
-type Options = { demo?: boolean; once?: boolean };
+type Options = { localAws?: boolean; demo?: boolean; once?: boolean };
+type Say = (line: string) => void;
 
-export function upCommand(): Command {
+export function upCommand(commandLine: CommandLine): Command {
   return new Command('up')
     .description(
-      'the whole gateway on this machine: broker and worker, with an embedded Redis and the local AWS stand-in where REDIS_URL or AWS are not configured',
+      'run the whole gateway on this machine: broker and worker, and a Redis of its own unless REDIS_URL is set',
     )
+    .option('--local-aws', 'use a local stand-in for AWS IoT Core and DynamoDB instead of an AWS account')
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
     .option('--once', 'with --demo: end after the demonstration instead of staying up')
-    .action(up);
+    .action((options: Options) => up(commandLine.settings(), options));
 }
 
-async function up(options: Options): Promise<void> {
-  tidyAwsVariables(process.env);
-  const settings = loadSettings(process.env);
+async function up(settings: Settings, options: Options): Promise<void> {
+  requireRedisServer(settings);
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
   const log = options.demo
@@ -38,9 +40,9 @@ async function up(options: Options): Promise<void> {
     : createLog(settings.logLevel);
   const app = createApp(settings, log);
   const signal = app.lifecycle.untilSignal();
-  const say = options.demo ? (line: string) => console.log(line) : () => {};
+  const say: Say = options.demo ? (line) => console.log(line) : () => {};
   try {
-    const demo = await startAll(app, say);
+    const demo = await startAll(app, options, say);
     if (options.demo) await runDemo(demo, options.once ?? false);
     if (options.once) return;
     log.info({ signal: await signal }, 'closing');
@@ -50,42 +52,57 @@ async function up(options: Options): Promise<void> {
   }
 }
 
-async function startAll(first: App, say: (line: string) => void): Promise<Demo> {
+async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   say('Starting the gateway.\n');
-  const redis = redisAt(first.settings.redisUrl ?? (await embedRedis(first, say)));
-  const local = awsIsConfigured(process.env) ? undefined : await embedAws(first, say);
-  // the stand-in's address reaches everybody through the SDK's own variables
-  const app: App = { ...first, settings: loadSettings(process.env) };
+  // first what ends the start without having changed anything: no account, another gateway on this data folder
+  if (!options.localAws) await useAccount(first, say);
+  const redis = await connectRedis(first, say);
+  const local = options.localAws ? await startLocalAws(first, say) : undefined;
+  const app = local === undefined ? first : { ...first, settings: onLocalAws(first.settings, local) };
   if (local !== undefined) await setUpAws(app.settings);
   startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
   const { broker, tls } = await startBrokerPart(app, redis);
-  say(`  broker    mqtts://${app.settings.machineName}:${broker.port}`);
-  say(
-    `  TLS       ${tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`}`,
-  );
-  say(`            fingerprint ${tls.fingerprint}`);
-  say(`            SPKI pin    ${tls.spkiPin}`);
+  sayBroker(app.settings.machineName, broker.port, tls, say);
   return { app, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
 }
 
-async function embedRedis({ settings, log, lifecycle }: App, say: (line: string) => void): Promise<string> {
-  const found = await ensureCommand('redis-server', { write: (line) => console.error(line) });
-  if (!found.ok)
-    throw new UsageError(
-      `redis-server is not on this machine and could not be installed (${found.reason}). Run this, then start again:\n\n  ${found.command}\n`,
-    );
-  const redis = lifecycle.add(await startEmbeddedRedis({ dataDir: settings.dataDir, log }));
-  say(`  Redis     embedded, append-only file below ${shown(join(settings.dataDir, 'redis'))}`);
-  return redis.url;
+/** A service does not run a package manager by itself: it names the command. */
+function requireRedisServer({ redisUrl, searchPath }: Settings): void {
+  const find = (name: string) => findCommand(name, searchPath);
+  if (redisUrl !== undefined || find('redis-server') !== undefined) return;
+  throw new UsageError(
+    `redis-server is not on this machine. Run this, then start again, or name a Redis in REDIS_URL:\n\n  ${installCommand('redis-server', find)}\n`,
+  );
 }
 
-async function embedAws(app: App, say: (line: string) => void): Promise<LocalAws> {
+async function connectRedis(app: App, say: Say): Promise<RedisConnector> {
+  if (app.settings.redisUrl !== undefined) return redisOf(app.settings);
+  const { redis, folder } = await embedRedis(app);
+  say(`  Redis     embedded, append-only file below ${shown(folder)}`);
+  return redis;
+}
+
+async function startLocalAws(app: App, say: Say): Promise<LocalAws> {
   const local = await runAwsLocal(app, '127.0.0.1');
-  useLocalAws(process.env, local);
-  say(`  AWS       no account configured: local stand-in for IoT Core and DynamoDB at ${local.httpUrl},`);
+  say(`  AWS       none: a local stand-in for IoT Core and DynamoDB (--local-aws) at ${local.httpUrl},`);
   say(`            its MQTT data plane at mqtts://localhost:${local.mqttPort}`);
   return local;
+}
+
+async function useAccount(app: App, say: Say): Promise<void> {
+  const region = await requireAws(app);
+  app.log.info({ region, table: app.settings.table }, 'using AWS');
+  say(`  AWS       your account, in ${region}`);
+}
+
+function sayBroker(machineName: string, port: number, tls: TlsMaterial, say: Say): void {
+  const origin =
+    tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`;
+  say(`  broker    mqtts://${machineName}:${port}`);
+  say(`  TLS       ${origin}`);
+  say(`            fingerprint ${tls.fingerprint}`);
+  say(`            SPKI pin    ${tls.spkiPin}`);
 }
 
 function shown(path: string): string {

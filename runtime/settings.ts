@@ -80,7 +80,7 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
-/** How to reach AWS. The SDK's own chain (environment, profile, instance or container role, SSO) finds what is not here. */
+/** How AWS is reached. The SDK's own chain (environment, profile, instance or container role, SSO) finds what is not here. */
 export type AwsAccess = {
   readonly region?: string;
   /** of IoT Core and DynamoDB alike */
@@ -88,10 +88,28 @@ export type AwsAccess = {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 };
 
+/** The variables that say which AWS to use. The SDK reads them by itself, or settings carry their value to it. */
+const awsVariables = [
+  'AWS_REGION',
+  'AWS_DEFAULT_REGION',
+  'AWS_PROFILE',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_ENDPOINT_URL',
+  'AWS_ENDPOINT_URL_IOT',
+  'AWS_ENDPOINT_URL_DYNAMODB',
+];
+
 export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
   aws: AwsAccess;
+  /** names of the variables in the environment that say which AWS to use */
+  awsVariables: readonly string[];
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
   /** absolute path; everything that must survive a restart is below it */
   dataDir: string;
@@ -115,6 +133,8 @@ export type Settings = {
   tls: { certFile: string; keyFile: string } | undefined;
   /** `old`: CBC suites as well, for firmware that has nothing better */
   tlsSuites: 'modern' | 'old';
+  /** where programs are looked for: PATH */
+  searchPath: string;
   workerConcurrency: number;
 };
 
@@ -136,6 +156,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
     aws: s.AWS_REGION === undefined ? {} : { region: s.AWS_REGION },
+    awsVariables: awsVariables.filter((name) => name in present),
     awsLocal: {
       httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,
       mqttPort: s.CVM_AWS_LOCAL_MQTT_PORT,
@@ -159,6 +180,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
         ? { certFile: resolve(s.CVM_TLS_CERT), keyFile: resolve(s.CVM_TLS_KEY) }
         : undefined,
     tlsSuites: s.CVM_TLS_SUITES,
+    searchPath: env.PATH ?? '',
     workerConcurrency: s.CVM_WORKER_CONCURRENCY,
   };
 }

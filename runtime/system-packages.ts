@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 export type Ensured = { readonly ok: true } | { readonly ok: false; readonly command: string; readonly reason: string };
 
 /** Runs a program without a terminal. @returns its exit status and the end of what it said */
-export type Run = (argv: readonly string[], env?: NodeJS.ProcessEnv) => Promise<{ status: number; said: string }>;
+export type Run = (argv: readonly string[], env: NodeJS.ProcessEnv) => Promise<{ status: number; said: string }>;
 
 type Manager = {
   readonly program: string;
@@ -34,8 +34,10 @@ const managers: readonly Manager[] = [
   { program: 'brew', install: ['brew', 'install'], root: false, names: others },
 ];
 
-/** The path of a program, undefined when it is not on PATH. */
-export function findCommand(name: string, path: string = process.env.PATH ?? ''): string | undefined {
+type Find = (name: string) => string | undefined;
+
+/** The path of a program; undefined when none of these folders (as in PATH) has it. */
+export function findCommand(name: string, path: string): string | undefined {
   return path
     .split(delimiter)
     .filter((folder) => folder !== '')
@@ -43,29 +45,37 @@ export function findCommand(name: string, path: string = process.env.PATH ?? '')
     .find(isExecutable);
 }
 
+/** The command line that installs a program on this machine, for a person to run. */
+export function installCommand(name: string, find: Find): string {
+  const found = findPackage(name, find);
+  if (found === undefined) return `install ${name} and put it on PATH`;
+  const { manager, packageName } = found;
+  return [...(manager.root ? ['sudo'] : []), ...manager.install, packageName].join(' ');
+}
+
 /**
- * A program is on this machine afterwards, installed through the system's package manager if that takes no prompt; else
- * the answer holds the exact command to run.
+ * Installs a program that is missing, through the system's package manager and without a prompt. For `npm start` and
+ * `npm test`: the product itself only names the command.
+ * @returns when the program could not be installed: the command for a person to run, and the reason
  */
 export async function ensureCommand(
   name: string,
-  options: { write(line: string): void; run?: Run; find?: (name: string) => string | undefined; root?: boolean },
+  options: { env: NodeJS.ProcessEnv; write(line: string): void; run?: Run; find?: Find; root?: boolean },
 ): Promise<Ensured> {
-  const { write, run = runQuietly, find = findCommand, root = process.getuid?.() === 0 } = options;
+  const { env, write, run = runQuietly, root = process.getuid?.() === 0 } = options;
+  const find = options.find ?? ((program: string) => findCommand(program, env.PATH ?? ''));
   if (find(name) !== undefined) return { ok: true };
-  const manager = managers.find((candidate) => find(candidate.program) !== undefined);
-  const packageName = manager?.names[name];
-  if (manager === undefined || packageName === undefined)
-    return { ok: false, command: `install ${name} and put it on PATH`, reason: 'no package manager that we know' };
-  const install = [...manager.install, packageName];
-  const command = [...(manager.root ? ['sudo'] : []), ...install].join(' ');
-  const prefix = await prefixWithoutPrompt(manager, root, run, find);
+  const command = installCommand(name, find);
+  const found = findPackage(name, find);
+  if (found === undefined) return { ok: false, command, reason: 'no known package manager' };
+  const { manager, packageName } = found;
+  const prefix = await prefixWithoutPrompt(manager, root, env, run, find);
   if (prefix === undefined) return { ok: false, command, reason: 'that takes administrator rights' };
   write(`${name} is not on this machine; installing ${packageName} with ${manager.program}`);
   // a package must not start a service of its own beside ours
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-  if (manager.refresh !== undefined) await run([...prefix, ...manager.refresh], env);
-  const { status, said } = await run([...prefix, ...install], env);
+  const quiet = { ...env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  if (manager.refresh !== undefined) await run([...prefix, ...manager.refresh], quiet);
+  const { status, said } = await run([...prefix, ...manager.install, packageName], quiet);
   if (status === 0 && find(name) !== undefined) return { ok: true };
   return {
     ok: false,
@@ -74,15 +84,22 @@ export async function ensureCommand(
   };
 }
 
+function findPackage(name: string, find: Find): { manager: Manager; packageName: string } | undefined {
+  const manager = managers.find((candidate) => find(candidate.program) !== undefined);
+  const packageName = manager?.names[name];
+  return manager === undefined || packageName === undefined ? undefined : { manager, packageName };
+}
+
 async function prefixWithoutPrompt(
   manager: Manager,
   root: boolean,
+  env: NodeJS.ProcessEnv,
   run: Run,
-  find: (name: string) => string | undefined,
+  find: Find,
 ): Promise<string[] | undefined> {
   if (!manager.root || root) return [];
   if (find('sudo') === undefined) return undefined;
-  return (await run(['sudo', '-n', 'true'])).status === 0
+  return (await run(['sudo', '-n', 'true'], env)).status === 0
     ? ['sudo', '-n', '--preserve-env=DEBIAN_FRONTEND,RUNLEVEL']
     : undefined;
 }
@@ -96,7 +113,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-const runQuietly: Run = ([program = '', ...argv], env = process.env) =>
+const runQuietly: Run = ([program = '', ...argv], env) =>
   new Promise((resolve) => {
     let said = '';
     const child = spawn(program, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] });

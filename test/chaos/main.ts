@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { type Figure, printFigures } from './figures.ts';
 import { everyPoint, killPoints } from './kill-points.ts';
 import { lostAnswers } from './lost-answers.ts';
@@ -8,7 +9,7 @@ import { redisKills } from './redis-kills.ts';
 import { resume } from './resume.ts';
 import { storm } from './storm.ts';
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+hideNodeWarning();
 
 const { values } = parseArgs({
   options: {

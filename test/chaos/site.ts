@@ -61,7 +61,6 @@ export async function startSite(options: {
   const env: NodeJS.ProcessEnv = {
     PATH: process.env.PATH,
     LOG_LEVEL: 'info',
-    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
     REDIS_URL: `redis://:${redisPassword}@127.0.0.1:${redisPort}/0`,
     AWS_REGION: region,
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,

@@ -63,7 +63,7 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
       `running on the data folder ${dataDir} already (process ${other?.pid})`,
     );
     const env = { PATH: process.env.PATH, CVM_DATA_DIR: dataDir, CVM_LISTEN: '127.0.0.1' };
-    const up = promisify(execFile)(process.execPath, [join(built, 'cli/cvm.js'), 'up'], { env });
+    const up = promisify(execFile)(process.execPath, [join(built, 'cli/cvm.js'), 'up', '--local-aws'], { env });
     await expect(up).rejects.toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/^cvm: a gateway is running on/m),

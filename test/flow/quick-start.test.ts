@@ -1,23 +1,18 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
+import { freePort } from '../support/network.ts';
 
 const run = promisify(execFile);
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
-
-/** A port that was free just now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
+/** what `npm start` gives to cvm */
+const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: { start: string } };
+const [, , ...start] = scripts.start.split(' ');
 
 /** The environment of a newcomer: nothing is configured but free ports, so that tests do not collide. */
 async function freshEnvironment(dataDir: string) {
@@ -45,18 +40,18 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
   afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
 
   it('--once shows a device from enrolment to its first message in AWS IoT, and ends with status 0', async () => {
-    const { stdout } = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env });
+    const { stdout } = await run(process.execPath, [cvm, ...start, '--once'], { env });
     for (const step of ['enrol', 'connect', 'ask', 'receive', 'publish']) expect(stdout).toContain(step);
     expect(stdout).toMatch(/applyState -1, certID [0-9a-f]{64}/);
   });
 
   it('keeps its data for a second start', async () => {
-    const { stdout } = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env });
+    const { stdout } = await run(process.execPath, [cvm, ...start, '--once'], { env });
     expect(stdout).toContain('1 devices, 1 with a certificate');
   });
 
   it('stays up, serves a device enrolled from another terminal, and ends cleanly at SIGTERM', async () => {
-    const gateway = spawn(process.execPath, [cvm, 'up', '--demo'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const gateway = spawn(process.execPath, [cvm, ...start], { env, stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = new Promise<number | null>((resolve) => gateway.once('exit', resolve));
     let said = '';
     await new Promise<void>((resolve, reject) => {
@@ -73,25 +68,67 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
     expect(JSON.stringify(added)).toContain('from-elsewhere');
     const listed = await run(process.execPath, [cvm, 'devices', 'list', '--json'], { env });
     expect(listed.stdout).toContain('from-elsewhere');
+    expect(listed.stderr).toMatch(
+      /^cvm: this command calls the AWS stand-in at http:\S+, which runs on this data folder/,
+    );
+    const account = { ...env, AWS_REGION: 'eu-west-1', AWS_EC2_METADATA_DISABLED: 'true' };
+    expect((await failureOf(['devices', 'list'], account)).stderr).toContain('calls AWS, since AWS_REGION is set');
     gateway.kill('SIGTERM');
     expect(await ended).toBe(0);
   });
 
   it('reports every problem of the configuration at once, with status 2', async () => {
     const wrong = { ...env, CVM_MQTT_PORT: 'many', CVM_REPLAY_WINDOW: 'soon', CVM_TPYO: '1' };
-    const failed = await run(process.execPath, [cvm, 'up'], { env: wrong }).catch(
-      (error: { code: number; stderr: string }) => error,
-    );
+    const failed = await failureOf(['up'], wrong);
     expect(failed).toMatchObject({ code: 2 });
     for (const name of ['CVM_MQTT_PORT', 'CVM_REPLAY_WINDOW', 'CVM_TPYO']) expect(failed.stderr).toContain(name);
   });
 
-  it('prints the exact command and ends with status 2 where redis-server is missing and cannot be installed', async () => {
-    const nowhere = { ...env, PATH: dataDir, CVM_DATA_DIR: join(dataDir, 'other') };
-    const failed = await run(process.execPath, [cvm, 'up', '--demo', '--once'], { env: nowhere }).catch(
-      (error: { code: number; stderr: string }) => error,
-    );
+  it('does not install redis-server where it is missing: it prints the exact command, with status 2', async () => {
+    const bin = join(dataDir, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'apt-get'), '#!/bin/sh\n: > "$(dirname "$0")/ran"\n', { mode: 0o755 });
+    const failed = await failureOf(start, { ...env, PATH: bin, CVM_DATA_DIR: join(dataDir, 'other') });
     expect(failed).toMatchObject({ code: 2 });
-    expect(failed.stderr).toContain('redis');
+    expect(failed.stderr).toContain('sudo apt-get install -y --no-install-recommends redis-server');
+    expect(readdirSync(bin)).toEqual(['apt-get']);
   });
 });
+
+describe.skipIf(lacks('redis-server'))('cvm up without --local-aws', () => {
+  let dataDir: string;
+  let env: NodeJS.ProcessEnv;
+  /** takes connections, and never answers: as a network that drops what is sent to the instance metadata service */
+  const silent = createServer(() => {}).listen(0, '127.0.0.1');
+  beforeAll(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-account-'));
+    const none = join(dataDir, 'none');
+    env = { ...(await freshEnvironment(dataDir)), AWS_CONFIG_FILE: none, AWS_SHARED_CREDENTIALS_FILE: none };
+  });
+  afterAll(() => {
+    silent.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  it.each([
+    ['where there is no instance metadata', 'http://127.0.0.1:1'],
+    ['where the instance metadata service is silent', undefined],
+  ])('ends within seconds, with status 2, and names both ways %s', async (_title, endpoint) => {
+    const { port } = silent.address() as AddressInfo;
+    const AWS_EC2_METADATA_SERVICE_ENDPOINT = endpoint ?? `http://127.0.0.1:${port}`;
+    const from = performance.now();
+    const failed = await failureOf(['up'], { ...env, AWS_EC2_METADATA_SERVICE_ENDPOINT });
+    expect(failed).toMatchObject({ code: 2 });
+    expect(performance.now() - from).toBeLessThan(15_000);
+    for (const way of ['--local-aws', 'AWS_PROFILE', 'AWS_ACCESS_KEY_ID', 'AWS_REGION'])
+      expect(failed.stderr).toContain(way);
+    expect(readdirSync(dataDir)).toEqual([]);
+  });
+});
+
+async function failureOf(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<{ code: number; stderr: string }> {
+  return run(process.execPath, [cvm, ...argv], { env }).then(
+    ({ stderr }) => ({ code: 0, stderr }),
+    (error: { code: number; stderr: string }) => error,
+  );
+}

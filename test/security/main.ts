@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
 import { mob } from './mob.ts';
@@ -7,7 +8,7 @@ import { soak } from './soak.ts';
 import { timing } from './timing.ts';
 import { tokenAttempts } from './token-attempts.ts';
 
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+hideNodeWarning();
 
 const { values } = parseArgs({
   options: {

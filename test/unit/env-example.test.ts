@@ -25,8 +25,20 @@ describe('.env.example', () => {
     const active = Object.fromEntries(
       [...example.matchAll(/^([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
     );
-    const { hostnames: _hostnames, aws: _aws, workerConcurrency: _concurrency, ...fromExample } = loadSettings(active);
-    const { hostnames: _none, aws: _noAws, workerConcurrency: _auto, ...defaults } = loadSettings({});
+    const {
+      hostnames: _hostnames,
+      aws: _aws,
+      awsVariables: _awsVariables,
+      workerConcurrency: _concurrency,
+      ...fromExample
+    } = loadSettings(active);
+    const {
+      hostnames: _none,
+      aws: _noAws,
+      awsVariables: _noAwsVariables,
+      workerConcurrency: _auto,
+      ...defaults
+    } = loadSettings({});
     expect(fromExample).toEqual(defaults);
   });
 });

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { awsCommand } from '../../cli/aws.ts';
-import { prepare } from '../../cli/program.ts';
+import { createCommandLine, prepare } from '../../cli/program.ts';
 
 describe('what is said of a command line that is wrong', () => {
   afterEach(() => {
@@ -19,7 +19,9 @@ describe('what is said of a command line that is wrong', () => {
       .option('-x, --expires <duration>')
       .action(() => {});
     const program = prepare(
-      new Command('cvm').addCommand(new Command('devices').addCommand(reissue)).addCommand(awsCommand()),
+      new Command('cvm')
+        .addCommand(new Command('devices').addCommand(reissue))
+        .addCommand(awsCommand(createCommandLine({}))),
     );
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });

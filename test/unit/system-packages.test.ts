@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ensureCommand, findCommand, type Run } from '../../runtime/system-packages.ts';
+import { ensureCommand, findCommand, installCommand, type Run } from '../../runtime/system-packages.ts';
 
 /** A machine with these programs; installing adds redis-server. */
 function machine(programs: string[], options: { sudo?: boolean; works?: boolean } = {}) {
@@ -12,7 +12,12 @@ function machine(programs: string[], options: { sudo?: boolean; works?: boolean 
   };
   return {
     ran,
-    options: { write: () => {}, run, find: (name: string) => (programs.includes(name) ? `/bin/${name}` : undefined) },
+    options: {
+      env: {},
+      write: () => {},
+      run,
+      find: (name: string) => (programs.includes(name) ? `/bin/${name}` : undefined),
+    },
   };
 }
 
@@ -54,7 +59,17 @@ describe('a program that is missing', () => {
   });
 
   it('is found on PATH only where it may be run', () => {
-    expect(findCommand('sh')).toMatch(/\/sh$/);
-    expect(findCommand('no-such-program-anywhere')).toBeUndefined();
+    expect(findCommand('sh', process.env.PATH ?? '')).toMatch(/\/sh$/);
+    expect(findCommand('no-such-program-anywhere', process.env.PATH ?? '')).toBeUndefined();
+  });
+
+  it('is named with the command that installs it, and nothing is run', () => {
+    const { ran, options } = machine(['apt-get']);
+    expect(installCommand('redis-server', options.find)).toBe(
+      'sudo apt-get install -y --no-install-recommends redis-server',
+    );
+    expect(installCommand('redis-server', machine(['brew']).options.find)).toBe('brew install redis');
+    expect(installCommand('redis-server', machine([]).options.find)).toBe('install redis-server and put it on PATH');
+    expect(ran).toEqual([]);
   });
 });

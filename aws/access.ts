@@ -1,0 +1,54 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type AwsClientOptions, connectIot } from './client.ts';
+import { noCredentialsCure, noRegionCure } from './errors.ts';
+
+/** With what this process would call AWS. */
+export type AwsAccess = {
+  readonly region: string | undefined;
+  /** what a person must change before any call can be made: one sentence each */
+  readonly missing: readonly string[];
+  /** credentials are configured, and the service that gives them cannot be reached now */
+  readonly away?: unknown;
+};
+
+/** Names of the SDK's errors that say that no source has credentials, or that those of a source have ended. */
+const noCredentials = new Set(['CredentialsProviderError', 'TokenProviderError']);
+
+/**
+ * Looks for a region and credentials as a client with these options would, without a call to IoT Core or DynamoDB.
+ * @param waitMs when no outcome is known by then (the machine's network drops what is sent to the instance metadata
+ * service, say), credentials are away if `named`, and missing otherwise
+ * @param named whether the environment names a source of credentials
+ */
+export async function findAccess(
+  options: AwsClientOptions,
+  { waitMs, named }: { waitMs: number; named: boolean },
+): Promise<AwsAccess> {
+  const client = connectIot(options);
+  try {
+    const late = sleep(waitMs, undefined, { ref: false }).then(() => Promise.reject(new Late(waitMs)));
+    late.catch(() => {});
+    const [region, credentials] = await Promise.allSettled([
+      Promise.race([client.config.region(), late]),
+      Promise.race([client.config.credentials(), late]),
+    ]);
+    const found = region.status === 'fulfilled' ? region.value : undefined;
+    const missing = found === undefined ? [noRegionCure] : [];
+    if (credentials.status === 'fulfilled') return { region: found, missing };
+    const reason: unknown = credentials.reason;
+    const none = reason instanceof Late ? !named : reason instanceof Error && noCredentials.has(reason.name);
+    if (!none) return { region: found, missing, away: reason };
+    return {
+      region: found,
+      missing: [...missing, `there are no AWS credentials (${(reason as Error).message}): ${noCredentialsCure}`],
+    };
+  } finally {
+    client.destroy();
+  }
+}
+
+class Late extends Error {
+  constructor(waitMs: number) {
+    super(`no source gave any within ${waitMs / 1000} s`);
+  }
+}

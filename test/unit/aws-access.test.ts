@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { findAccess } from '../../aws/access.ts';
+
+const keys = { accessKeyId: 'a', secretAccessKey: 's' };
+const never = () => new Promise<never>(() => {});
+const fails = (name: string) => () => Promise.reject(Object.assign(new Error('the reason'), { name }));
+const soon = { waitMs: 50, named: false };
+
+describe('looking for an AWS account', () => {
+  it('finds region and credentials', async () => {
+    expect(await findAccess({ region: 'eu-west-1', credentials: keys }, soon)).toEqual({
+      region: 'eu-west-1',
+      missing: [],
+    });
+  });
+
+  it('reports a missing region and missing credentials together, each with its cure', async () => {
+    const region = fails('Error');
+    const { missing } = await findAccess({ region, credentials: fails('CredentialsProviderError') }, soon);
+    expect(missing).toHaveLength(2);
+    expect(missing[0]).toContain('set AWS_REGION');
+    expect(missing[1]).toMatch(/the reason.*AWS_PROFILE.*cvm up --local-aws/);
+  });
+
+  it('takes credentials that do not come in time for missing, unless the environment names their source', async () => {
+    const options = { region: 'eu-west-1', credentials: never };
+    expect((await findAccess(options, soon)).missing).toHaveLength(1);
+    expect(await findAccess(options, { ...soon, named: true })).toMatchObject({ missing: [], away: expect.any(Error) });
+  });
+
+  it('does not take credentials for missing whose service cannot be reached now', async () => {
+    const options = { region: 'eu-west-1', credentials: fails('TimeoutError') };
+    expect(await findAccess(options, soon)).toMatchObject({ missing: [], away: { name: 'TimeoutError' } });
+  });
+});
