@@ -7,7 +7,7 @@ import type { OperatorDeps } from '../operator/deps.ts';
 import { enrol } from '../operator/enrol.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { applyStateOf } from '../registry/apply-state.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import type { LocalAws } from './stand-in.ts';
@@ -58,7 +58,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   say(await invitation(demo, second));
 }
 
-async function countDevices(registry: Registry) {
+async function countDevices(registry: Pick<Devices, 'list'>) {
   const count = { all: 0, registered: 0 };
   for await (const device of registry.list()) {
     count.all++;

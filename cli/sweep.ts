@@ -1,17 +1,16 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Issuer } from '../issuer/issuer.ts';
-import type { Registry } from '../registry/registry.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { ownerTagOf } from '../worker/ec-key.ts';
-import { type Finding, type SweepSummary, sweep } from '../worker/sweep.ts';
+import { type Finding, type SweepOptions, type SweepSummary, sweep } from '../worker/sweep.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
 
 export type SweepContext = {
   settings(): Settings;
-  table(): { registry: Registry; lease: SweepLease };
+  table(): { registry: SweepOptions['registry']; lease: SweepLease };
   issuer(callsPerSecond: number): Issuer;
   audit(): Audit;
   write(line: string): void;

@@ -1,8 +1,9 @@
+import type { Deletions } from '../registry/deletions.ts';
 import type { Device } from '../registry/device.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { Issuer } from './issuer.ts';
 
-type WithdrawalDeps = { readonly registry: Registry; readonly issuer: Issuer };
+type WithdrawalDeps = { readonly registry: Deletions; readonly issuer: Issuer };
 
 /** Deletes what the row has marked for deletion, and notes that it is gone. Safe to repeat, and for several at once. */
 export async function deletePending(
@@ -23,7 +24,7 @@ export async function deletePending(
 export async function abandonCertificate(
   serial: string,
   certificateId: string,
-  parts: WithdrawalDeps,
+  parts: WithdrawalDeps & { readonly registry: Pick<Devices, 'find'> },
 ): Promise<boolean> {
   const verdict = await parts.registry.markForDeletion(serial, certificateId);
   if (verdict === 'in-use') {

@@ -1,11 +1,13 @@
 import type { Issuer } from '../issuer/issuer.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Decisions } from '../registry/decisions.ts';
+import type { Deletions } from '../registry/deletions.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
 /** The arguments of the operator's functions. Each function takes the part that it needs. */
 export type OperatorDeps = {
-  readonly registry: Registry;
+  readonly registry: Devices & Decisions & Deletions;
   readonly issuer: Issuer;
   /** the gateways to which the keys of a new token are sealed */
   gateways(): Promise<readonly GatewayKey[]>;

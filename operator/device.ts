@@ -1,5 +1,5 @@
 import type { Device } from '../registry/device.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { OperatorDeps } from './deps.ts';
 
 /** Why nothing was done to a device. */
@@ -13,7 +13,7 @@ export type Refusal =
   /** unblock it first */
   | { readonly outcome: 'is-blocked' };
 
-export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Registry, 'find'> };
+export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };
 
 /** The device, if it is enrolled and no worker is at it at this moment. */
 export async function findIdle(

@@ -1,6 +1,6 @@
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { tokenFault } from '../protocol/token.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
@@ -30,7 +30,7 @@ export type EnrolOutcome =
   | { readonly outcome: 'invalid'; readonly serial: string; readonly reason: string };
 
 export type EnrolDeps = Pick<OperatorDeps, 'gateways' | 'announce' | 'audit' | 'now' | 'makeToken'> & {
-  readonly registry: Pick<Registry, 'enrol'>;
+  readonly registry: Pick<Devices, 'enrol'>;
 };
 
 /** `outcomes` has the order of the requests. `gateways`: to how many the keys of the devices were sealed. */

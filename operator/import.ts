@@ -1,4 +1,4 @@
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
 import type { DeviceRow } from './csv.ts';
@@ -8,7 +8,7 @@ import { reasonOf } from './follow-up.ts';
 /** So many rows are on their way to the table at the same time, and so many, and no more, are in memory. */
 const concurrency = 64;
 
-export type ImportDeps = Omit<EnrolDeps, 'registry'> & { readonly registry: Pick<Registry, 'enrol' | 'find'> };
+export type ImportDeps = Omit<EnrolDeps, 'registry'> & { readonly registry: Pick<Devices, 'enrol' | 'find'> };
 
 export type ImportOptions = {
   /** for rows that do not say otherwise */

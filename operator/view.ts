@@ -1,6 +1,6 @@
 import { applyStateOf } from '../registry/apply-state.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 
 /** The part of a row that a person may see: not the token's hash, and no key derived from the token. Times are ISO 8601. */
 export type DeviceView = {
@@ -27,7 +27,7 @@ export type DeviceView = {
   readonly attempts: number;
 };
 
-type ReadDeps = { readonly registry: Pick<Registry, 'find' | 'list'> };
+type ReadDeps = { readonly registry: Pick<Devices, 'find' | 'list'> };
 
 /** All devices, or those in one state; in no particular order. */
 export async function* listDevices(

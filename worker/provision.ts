@@ -6,15 +6,17 @@ import { problem, problems } from '../protocol/problems.ts';
 import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
 import { recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
+import type { Attempts } from '../registry/attempts.ts';
+import type { Deletions } from '../registry/deletions.ts';
 import type { Device, OwnKey } from '../registry/device.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Sealer } from '../sealing/replies.ts';
 import type { EcKey } from './ec-key.ts';
 
 /** Everything that `provision` acts on, and what it must know. */
 export type ProvisionContext = {
-  readonly registry: Registry;
+  readonly registry: Attempts & Deletions & Pick<Devices, 'find'>;
   readonly issuer: Issuer;
   readonly replies: ReplyStore;
   readonly rootCaPem: string;
@@ -150,7 +152,7 @@ async function vend(
 async function isOfAnother(
   { serial, keyDigest }: ProvisioningRequest,
   device: Device,
-  registry: Registry,
+  registry: Attempts,
 ): Promise<boolean> {
   if (keyDigest === undefined || keyDigest === device.keyDigest) return false;
   return !(await registry.bindKey(serial, keyDigest));

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { RosterEntry, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
 import type { Device } from '../registry/device.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
-import type { Registry } from '../registry/registry.ts';
 import type { Log } from '../runtime/log.ts';
 
 /** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */
@@ -15,8 +15,8 @@ export type RosterSyncTimes = typeof usualTimes;
 const patience = 5;
 
 type RosterSyncDeps = {
-  readonly registry: Pick<Registry, 'find' | 'list'>;
-  readonly changes: Changes;
+  readonly registry: Pick<Devices, 'find' | 'list'>;
+  readonly changes: Pick<Changes, 'latest' | 'read'>;
   readonly gateways: Pick<Gateways, 'record'>;
   readonly roster: RosterStore;
 };

@@ -1,12 +1,14 @@
 import { type CertificateSummary, clockSkewMs, type Issuer } from '../issuer/issuer.ts';
 import { abandonCertificate, deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import { isSerial } from '../protocol/serial.ts';
+import type { Deletions } from '../registry/deletions.ts';
 import type { Device } from '../registry/device.ts';
-import type { Registry } from '../registry/registry.ts';
+import type { Devices } from '../registry/devices.ts';
+import type { Reconciliation } from '../registry/reconciliation.ts';
 import type { OwnerTag } from './ec-key.ts';
 
 export type SweepOptions = {
-  readonly registry: Registry;
+  readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
   /** one that leaves the quotas to those who vend */
   readonly issuer: Issuer;
   /** how our own certificates are marked */

@@ -139,10 +139,11 @@ function expressionsOf({ update, condition }: { update?: Clause; condition?: Cla
       return placeholder;
     },
   };
+  const [updateText, conditionText] = [update?.(placeholders), condition?.(placeholders)];
+  // DynamoDB refuses what is empty
   return {
-    ...(update === undefined ? {} : { UpdateExpression: update(placeholders) }),
-    ...(condition === undefined ? {} : { ConditionExpression: condition(placeholders) }),
-    // DynamoDB refuses empty ones
+    ...(updateText ? { UpdateExpression: updateText } : {}),
+    ...(conditionText ? { ConditionExpression: conditionText } : {}),
     ...(names.size === 0
       ? {}
       : { ExpressionAttributeNames: Object.fromEntries([...names].map(([attribute, name]) => [name, attribute])) }),

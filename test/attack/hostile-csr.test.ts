@@ -190,11 +190,10 @@ describe.skipIf(lacks('redis-server'))('a hostile CSR', () => {
     const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
     const request = await Pkcs10CertificateRequestGenerator.create({ name: subject, keys, signingAlgorithm });
     const { certificateId } = await ask(serial, { token, csr: request.toString('pem') });
-    const { registry, issuer } = gateway;
     const findings: unknown[] = [];
     await sweep({
-      registry,
-      issuer,
+      registry: gateway.asOperator.registry,
+      issuer: gateway.issuer,
       ownerTag: ownerTagOf('cvm-devices'),
       graceMs: 900_000,
       dryRun: false,
@@ -206,7 +205,7 @@ describe.skipIf(lacks('redis-server'))('a hostile CSR', () => {
       new DescribeCertificateCommand({ certificateId: certificateId ?? '' }),
     );
     expect(certificateDescription?.status).toBe('ACTIVE');
-    expect(await registry.find(serial)).toMatchObject({ certificateId, state: 'registered' });
+    expect(await gateway.registry.find(serial)).toMatchObject({ certificateId, state: 'registered' });
   });
 
   it('that is well-formed is accepted, so the refusals above have the reasons that they state', async () => {

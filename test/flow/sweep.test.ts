@@ -11,7 +11,6 @@ import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { startSweeper } from '../../worker/sweeper.ts';
-import { openTable } from '../support/association-table.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -36,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
       {
         settings: () => loadSettings({}),
         audit: () => gateway.audit,
-        table: () => ({ registry: gateway.registry, lease: openTable(gateway.dynamo, table).lease }),
+        table: () => gateway.asOperator,
         issuer: () => gateway.issuer,
         write: (line) => lines.push(line),
         now: later,
@@ -115,7 +114,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
   });
 
   it('ends with status 1 while another sweep is under way', async () => {
-    const lease = openTable(gateway.dynamo, table).lease;
+    const { lease } = gateway.asOperator;
     await lease.take('somebody else', later(), 600_000);
     process.exitCode = undefined;
     expect(await run()).toEqual([]);
@@ -136,7 +135,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     };
     const sweepers = [1, 2, 3].map(() =>
       startSweeper({
-        lease: openTable(gateway.dynamo, table).lease,
+        lease: gateway.asOperator.lease,
         once,
         intervalMs: 200,
         log: createLog('silent'),

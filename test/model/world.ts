@@ -91,6 +91,7 @@ function createShared(gate: Gate, sabotage: Sabotage) {
 }
 
 type Shared = ReturnType<typeof createShared>;
+type Ports = ReturnType<Shared['portsOf']>;
 
 /** Sealing is not what is explored here: an answer is sealed by writing it down. */
 const openSeal: Sealer = {
@@ -124,10 +125,10 @@ function askOf(requestId: string, flow: Flow, token = firstToken): ProvisioningR
 }
 
 async function work(job: Job, process: string, shared: Shared): Promise<unknown> {
-  const context = contextOf(shared, process);
-  if ('ask' in job) return provision(askOf(job.ask, job.flow, job.token), context);
-  if ('sweep' in job) return sweep(sweepOf(shared, context));
-  const deps = operatorOf(context);
+  if ('ask' in job) return provision(askOf(job.ask, job.flow, job.token), contextOf(shared, process));
+  const ports = shared.portsOf(process);
+  if ('sweep' in job) return sweep(sweepOf(shared, ports));
+  const deps = operatorOf(ports);
   if (job.operator === 'block') return block(serial, deps);
   if (job.operator === 'unblock') return unblock(serial, deps);
   if (job.operator === 'remove') return remove(serial, 'with-thing', deps);
@@ -135,7 +136,7 @@ async function work(job: Job, process: string, shared: Shared): Promise<unknown>
 }
 
 /** By this operator's clock every lease is over: it decides also while a worker is at the device. */
-function operatorOf({ registry, issuer }: ProvisionContext): OperatorDeps {
+function operatorOf({ registry, issuer }: Ports): OperatorDeps {
   return {
     registry,
     issuer,
@@ -147,7 +148,7 @@ function operatorOf({ registry, issuer }: ProvisionContext): OperatorDeps {
   };
 }
 
-function sweepOf(shared: Shared, { registry, issuer }: Pick<ProvisionContext, 'registry' | 'issuer'>): SweepOptions {
+function sweepOf(shared: Shared, { registry, issuer }: Ports): SweepOptions {
   const ownerTag = { organization: 'cvm-gateway', unit: 't' } as const;
   const report = ({ kind, certificateId = '' }: Finding) => {
     if (kind === 'certificate-unknown') shared.unknown.add(certificateId);

@@ -58,7 +58,8 @@ export async function startGateway(
 
   // the calls of each role are compared with its IAM policy, so each part calls with the role that it has in the product
   const asWorker = { ...connectTable(app, 'gateway'), issuer: connectIssuer(app, 'gateway') };
-  const { gateways } = connectTable(app, 'operator');
+  const asOperator = connectTable(app, 'operator');
+  const { gateways } = asOperator;
   // of no role: tests look, and change what the product would not
   const [dynamo, iot] = [new DynamoDBClient(settings.aws), new IoTClient(settings.aws)];
   const audit = keepAudit(app, 'test');
@@ -109,7 +110,9 @@ export async function startGateway(
     gateways,
     issuer,
     operator,
-    /** the same with the rights of the worker */
+    /** the table with the rights of the operator */
+    asOperator,
+    /** the table and the issuer with the rights of the worker */
     asWorker,
     broker,
     worker,
