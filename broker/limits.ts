@@ -1,15 +1,15 @@
-/** What one connection, and all together, may take. Times in milliseconds. */
+/** Limits of one connection, and of all together. Times in milliseconds. */
 export const defaultLimits = {
   /** largest packet; aedes has no limit of its own. A request payload above 8 KiB but below this gets its answer */
   maxPacketBytes: 16 * 1024,
-  /** of the CONNECT packet: a serial, a token and a client id, and whoever sends it has proved nothing yet */
+  /** of the CONNECT packet: it has a serial, a token and a client id, and comes from a device that has proved nothing yet */
   maxConnectBytes: 2048,
   /** from the first byte of a packet to its last */
   packetMs: 10_000,
   /** connections in total, and of one address; many devices may share one behind a router */
   maxConnections: 10_000,
   maxConnectionsPerAddress: 2000,
-  /** connections that have not come to their CONNECT yet; a device needs its place for a moment */
+  /** connections that have not sent their CONNECT yet; a device needs such a place for a moment only */
   maxPending: 1000,
   maxPendingPerAddress: 500,
   /** requests of one connection that are being taken in, or wait for their answer */
@@ -19,16 +19,16 @@ export const defaultLimits = {
   messagesPerDeviceSeconds: 10,
   /** tokens that one connection is remembered to have presented */
   maxTokensPerConnection: 8,
-  /** TLS handshakes that are computed at the same time; one that waits for the other side leaves its place after `handshakeTurnMs` */
+  /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
   handshakeTurnMs: 250,
   handshakeMs: 10_000,
   connectMs: 5000,
-  /** a reader that takes nothing for so long is cut */
+  /** a connection whose device reads nothing for so long is cut */
   drainMs: 10_000,
   /** for Redis to store a request; the device waits for its PUBACK meanwhile */
   storeMs: 5000,
-  /** keep-alive of a client that wants none, in seconds: a connection that is silent for longer is dead */
+  /** longest keep-alive, and that of a client which asks for none, in seconds: a connection that is silent for longer is dead */
   keepaliveSeconds: 600,
 };
 

@@ -4,10 +4,10 @@ import type { Problem } from '../protocol/problems.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**
- * Answers wait in Redis sealed to a key pair that only the device's token yields: nobody has to keep a secret. The
- * broker derives the pair when the device presents its token, the question carries the public half, and whichever broker
- * the device talks to later opens the answer with the private half. So the token is proven by opening: a connection
- * that presented a wrong one holds a key that opens nothing.
+ * Answers wait in Redis, sealed to a key pair that only the device's token yields, so the gateway has no key to keep secret.
+ * The broker derives the pair when the device presents its token, and the request carries the public half. The broker that
+ * the device talks to later, any broker, opens the answer with the private half. Opening proves the token: a connection that
+ * presented a wrong one holds a key that opens nothing.
  */
 export type ReplyKeys = { /** X25519, base64url */ readonly publicKey: string; readonly pair: KeyPair };
 
@@ -25,7 +25,7 @@ export function deriveReplyKeys(serial: string, token: string): ReplyKeys {
   }
 }
 
-/** 32 bytes that only the token yields; the serial is the salt, so that one token at two devices still means two seeds. */
+/** 32 bytes that only the token yields. The serial is the salt: the same token at two devices yields two seeds. */
 export function deriveReplySeed(serial: string, token: string): Buffer {
   return Buffer.from(hkdfSync('sha256', token, serial, keyInfo, 32));
 }
@@ -35,7 +35,7 @@ export function replyKeysOf(seed: Buffer): ReplyKeys {
   return { publicKey: pair.publicKey.toString('base64url'), pair };
 }
 
-/** Seals to the holder of a token. The box is bound in: what is sealed cannot be passed off as another's. */
+/** Seals to the holder of a token. The recipientId is bound in: an answer cannot be passed off as another recipient's. */
 export type Sealer = {
   /**
    * A private key, before there is a certificate for it: from then on the gateway itself cannot read it.
@@ -52,7 +52,7 @@ export const sealer: Sealer = {
     sealed(publicKey, info, recipientId, JSON.stringify(toStored(answer, sealedKey))),
 };
 
-/** The answer, or undefined when it was not sealed to these keys and this box. */
+/** The answer, or undefined when it was not sealed to these keys and this recipientId. */
 export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): Answer | undefined {
   try {
     const stored = JSON.parse(opened(keys, info, recipientId, text)) as StoredAnswer;
@@ -96,7 +96,7 @@ function sealed(publicKey: string, use: Buffer, recipientId: string, text: strin
   );
 }
 
-/** @throws when it was sealed to other keys, for another use or for another box */
+/** @throws when it was sealed to other keys, for another use or to another recipientId */
 function opened(keys: ReplyKeys, use: Buffer, recipientId: string, text: string): string {
   return open(keys.pair, use, Buffer.from(recipientId), Buffer.from(text, 'base64url')).toString('utf8');
 }

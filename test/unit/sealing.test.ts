@@ -28,7 +28,7 @@ describe('a sealed answer', () => {
     expect(openAnswer(deriveReplyKeys('SN-2', token), recipientId, sealed)).toBeUndefined();
   });
 
-  it('cannot be passed off as the answer of another box', () => {
+  it('cannot be passed off as the answer to another recipient', () => {
     expect(openAnswer(keys, recipientIdOf('SN-2', hashToken(token)), sealed)).toBeUndefined();
   });
 
