@@ -98,7 +98,7 @@ async function useAccount(app: App, say: Say): Promise<void> {
 
 function sayBroker(machineName: string, port: number, tls: TlsMaterial, say: Say): void {
   const origin =
-    tls.made === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`;
+    tls.origin === 'own' ? 'your certificate' : `certificate by this site's own CA, ${shown(tls.caFile ?? '')}`;
   say(`  broker    mqtts://${machineName}:${port}`);
   say(`  TLS       ${origin}`);
   say(`            fingerprint ${tls.fingerprint}`);

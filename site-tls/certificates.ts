@@ -13,16 +13,17 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '../runtime/x509.ts';
-import { readKey, writeFileAtomic } from './key-file.ts';
+import { writeFileAtomic } from './files.ts';
+import { readKey } from './key-file.ts';
 import { requirePair, type TlsFiles } from './material.ts';
 
 const day = 86_400_000;
 const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
-/** Lifetimes in days. 825 is the longest that common TLS stacks take from a server. */
+/** Lifetimes in days. Common TLS stacks accept at most 825 for a server. */
 const [caDays, serverDays] = [20 * 365, 825];
 
-/** A private key (P-256, PKCS #8 in PEM). */
+/** Makes a private key (P-256, PKCS #8 in PEM). */
 export async function newKey(): Promise<string> {
   const { privateKey } = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
   const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey));
@@ -31,7 +32,7 @@ export async function newKey(): Promise<string> {
     .toString();
 }
 
-/** Makes a CA: its key, unless there is one, then its certificate. */
+/** Makes a CA: its key, unless the file exists, then its certificate. */
 export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
   if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(), 0o600);
   const pem = readKey(keyFile);
@@ -51,7 +52,7 @@ export async function makeCa(certFile: string, keyFile: string, now: Date): Prom
   writeFileAtomic(certFile, `${certificate.toString('pem')}\n`, 0o644);
 }
 
-/** Signs a certificate for the server's key with the CA in use. */
+/** Signs a certificate for the server's key with the CA in use, and writes it. */
 export async function signServer(files: TlsFiles, names: readonly string[], now: Date): Promise<void> {
   requirePair(files.caCert, files.caKey);
   const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
@@ -76,7 +77,7 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
 }
 
-/** A day back, for devices whose clock runs behind. */
+/** Begins a day earlier, for devices whose clock is behind. */
 function validity(now: Date, days: number) {
   return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + days * day) };
 }

@@ -6,15 +6,15 @@ import { distinct } from './server-names.ts';
 
 export type TlsOptions = {
   readonly dataDir: string;
-  /** names and addresses that devices use, beyond the machine's own */
+  /** names and addresses that devices use for this machine, beyond its own name and addresses */
   readonly hostnames: readonly string[];
   readonly machineName: string;
-  /** the operator's own certificate, instead of one from the site CA */
+  /** the operator's certificate, instead of one that the site CA signs */
   readonly own?: { readonly certFile: string; readonly keyFile: string };
   readonly now?: Date;
 };
 
-/** What of a configuration is about TLS. */
+/** The settings that are about TLS. */
 export function tlsOptions(settings: {
   readonly dataDir: string;
   readonly hostnames: readonly string[];
@@ -30,21 +30,23 @@ export type TlsMaterial = {
   readonly key: string;
   /** PEM: the server certificate, then its CA */
   readonly cert: string;
-  /** what devices trust, two CAs while one follows the other; absent with a certificate of the operator's own */
+  /** the CA that devices trust, both CAs during a rotation; absent with the operator's certificate */
   readonly caFile?: string;
   readonly caPem?: string;
   /** SHA-256 of the server certificate's DER, hex with colons */
   readonly fingerprint: string;
   readonly caFingerprint?: string;
-  /** of the CA that follows, while both are published */
+  /** of the next CA, during a rotation */
   readonly nextCaFingerprint?: string;
-  /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it: it outlives a renewed certificate */
+  /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it; a renewed certificate has the same */
   readonly spkiPin: string;
   readonly names: readonly string[];
   readonly notAfter: Date;
-  readonly made: 'new' | 'kept' | 'own';
+  /** `new`: made or renewed by this call; `kept`: from an earlier start; `own`: the operator's */
+  readonly origin: 'new' | 'kept' | 'own';
 };
 
+/** Paths. `next…` exist during a rotation of the CA. */
 export type TlsFiles = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
 
 export function tlsFilesIn(dataDir: string): TlsFiles {
@@ -59,21 +61,21 @@ export function tlsFilesIn(dataDir: string): TlsFiles {
   };
 }
 
-/** The material as it is in the folder. @throws when there is none yet */
+/** Reads the material and changes nothing. @throws when there is none yet */
 export function readMaterial(files: TlsFiles): TlsMaterial {
   if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
-  // not needed here; but who looks should be told that others can
+  // these keys are not needed here; reading them reports permissions that are too wide
   for (const file of [files.caKey, files.nextKey]) if (existsSync(file)) readKey(file);
   const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
   return {
     ...describeCertificate(cert),
     key,
-    cert: cert + firstOf(files.caCert),
+    cert: cert + firstCertificate(files.caCert),
     caFile: files.caCert,
     caPem,
     caFingerprint: new X509Certificate(caPem).fingerprint256,
     ...(existsSync(files.nextCert) ? { nextCaFingerprint: readCertificate(files.nextCert).fingerprint256 } : {}),
-    made: 'kept',
+    origin: 'kept',
   };
 }
 
@@ -95,17 +97,17 @@ export function readCertificate(file: string): X509Certificate {
     return new X509Certificate(readFileSync(file));
   } catch (error) {
     throw new Error(
-      `${file} is not a certificate: ${error instanceof Error ? error.message : error}; bring it back from a backup`,
+      `${file} is not a certificate: ${error instanceof Error ? error.message : error}; restore it from a backup`,
     );
   }
 }
 
-/** The first certificate of a PEM file: the CA in use, where another follows. */
-export function firstOf(file: string): string {
+/** The first certificate of a PEM file: in that of the CA, the one in use. */
+export function firstCertificate(file: string): string {
   return `${readCertificate(file).toString().trim()}\n`;
 }
 
-/** Whether devices that have the CA in use trust the server certificate, its end apart. */
+/** Whether the CA in use signed the server certificate. Does not look at its dates. */
 export function isSignedByCa(files: TlsFiles): boolean {
   const [certificate, ca] = [readCertificate(files.cert), readCertificate(files.caCert)];
   return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
@@ -115,10 +117,8 @@ export function isPair(certFile: string, keyFile: string): boolean {
   return readCertificate(certFile).checkPrivateKey(createPrivateKey(readKey(keyFile)));
 }
 
-/** @throws when that is not the certificate's key, with what to do, and what else */
+/** @throws when the key is not that of the certificate. @param orElse another cure, added to the text */
 export function requirePair(certFile: string, keyFile: string, orElse = ''): void {
   if (isPair(certFile, keyFile)) return;
-  throw new Error(
-    `${keyFile} is not the key of ${certFile}; bring back the two that belong together from a backup${orElse}`,
-  );
+  throw new Error(`${keyFile} is not the key of ${certFile}; restore both from the same backup${orElse}`);
 }

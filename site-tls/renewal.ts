@@ -1,15 +1,15 @@
 import type { Log } from '../runtime/log.ts';
 import type { TlsMaterial } from './material.ts';
 
-/** How often the certificate is looked at, in milliseconds: an operator's new one is in use a minute later. */
+/** How often the certificate is checked, in milliseconds. A file that the operator replaces is in use a minute later. */
 const usualEveryMs = 60_000;
 
-/** So long before the end of a certificate that nobody renewed, the operator is told, again and again. Milliseconds. */
+/** How long before the end of a certificate that was not renewed the operator is warned, once a day. Milliseconds. */
 const warnMs = 14 * 86_400_000;
 
 /**
- * Looks again and again at the server certificate, which `load` renews when its end is near, and hands a changed one to
- * `use`. One that cannot be loaded is reported, and the old one stays in use.
+ * Calls `load` again and again, which renews the server certificate when its end is near, and hands a changed certificate
+ * to `use`. When `load` fails, the error is logged and the certificate in use stays.
  */
 export function keepTlsFresh(options: {
   current: TlsMaterial;
@@ -23,7 +23,7 @@ export function keepTlsFresh(options: {
   let { current } = options;
   let warnedOn: string | undefined;
 
-  async function look(): Promise<void> {
+  async function check(): Promise<void> {
     const next = await load();
     if (next.fingerprint !== current.fingerprint) {
       use(next);
@@ -41,7 +41,9 @@ export function keepTlsFresh(options: {
   }
 
   const timer = setInterval(() => {
-    look().catch((err: unknown) => log.error({ err }, 'the server certificate cannot be loaded; the one in use stays'));
+    check().catch((err: unknown) =>
+      log.error({ err }, 'the server certificate cannot be loaded; the one in use stays'),
+    );
   }, everyMs);
   return {
     name: 'tls',

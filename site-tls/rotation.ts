@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeCa, signServer } from './certificates.ts';
-import { readKey, removeFile, withFolderLock, writeFileAtomic } from './key-file.ts';
+import { removeFile, withFolderLock, writeFileAtomic } from './files.ts';
+import { readKey } from './key-file.ts';
 import {
   describeCertificate,
-  firstOf,
+  firstCertificate,
   isSignedByCa,
   readMaterial,
   requirePair,
@@ -15,12 +16,12 @@ import {
 } from './material.ts';
 
 /**
- * Begins to replace the site CA: the next one is made and published beside the one in use, which goes on signing. Devices
+ * Begins to replace the site CA: makes the next CA and publishes it beside the one in use, which goes on signing. Devices
  * that are given both trust the gateway before and after `finishRotation`. Repeating it changes nothing.
  * @throws when there is no CA yet
  */
 export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return whenSettled(options, async (files, now) => {
+  return afterCompletion(options, async (files, now) => {
     if (existsSync(files.nextCert)) requireNext(files);
     else await makeCa(files.nextCert, files.nextKey, now);
     await completeRotation(files, now);
@@ -28,77 +29,78 @@ export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
   });
 }
 
-/** The next CA takes over: it signs the server certificate, and is the only one published. @throws when none was made */
+/** Puts the next CA in use: it signs the server certificate, and it alone is published. @throws when no rotation was begun */
 export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return whenSettled(options, async (files, now, settled) => {
-    if (settled !== 'taken over') {
+  return afterCompletion(options, async (files, now, completed) => {
+    if (completed !== 'finished') {
       requireNext(files);
       writeFileAtomic(files.caKey, readKey(files.nextKey), 0o600);
       await completeRotation(files, now);
     }
-    return { ...readMaterial(files), made: 'new' };
+    return { ...readMaterial(files), origin: 'new' };
   });
 }
 
-/** Forgets the next CA. @throws when none was made, and when it has taken over */
+/** Deletes the next CA. @throws when no rotation was begun, and when the next CA is in use already */
 export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return whenSettled(options, (files, _now, settled) => {
-    if (settled === 'taken over') throw new Error('the next CA has taken over already: too late to cancel');
-    if (settled !== 'forgotten') {
+  return afterCompletion(options, (files, _now, completed) => {
+    if (completed === 'finished') throw new Error('the next CA is in use already: it is too late to cancel');
+    if (completed !== 'cancelled') {
       requireBegun(files);
       removeFile(files.nextCert);
-      forgetNext(files);
+      deleteNextKey(files);
     }
     return readMaterial(files);
   });
 }
 
-type Settled = 'taken over' | 'forgotten' | undefined;
+/** The step that was completed for a process that was killed during it, if there was one. */
+type Completed = 'finished' | 'cancelled' | undefined;
 
-/** Alone at the folder, and after what a killed process left undone. @throws when the broker has not started there yet */
-export async function whenSettled<T>(
+/** Locks the folder, completes what a killed process began, then runs `act`. @throws when no broker has started there yet */
+export async function afterCompletion<T>(
   options: TlsOptions,
-  act: (files: TlsFiles, now: Date, settled: Settled) => T | Promise<T>,
+  act: (files: TlsFiles, now: Date, completed: Completed) => T | Promise<T>,
 ): Promise<T> {
   const [files, now] = [tlsFilesIn(options.dataDir), options.now ?? new Date()];
-  // a mistaken folder is told before a lock is put into it
+  // a wrong folder is reported before a lock file is put into it
   if (!existsSync(files.cert)) readMaterial(files);
   return withFolderLock(dirname(files.cert), async () => act(files, now, await completeRotation(files, now)));
 }
 
 /**
- * Completes what a killed process left undone. One write has decided:
- * - the next CA has a certificate: a rotation was begun, and both CAs are published;
- * - the CA in use has the next one's key: that one has taken over, and what is of the old one goes;
- * - the next CA has a key and no certificate: it is not to be, or no more, and what is left of it goes.
+ * Completes what a killed process began. One write decided what that is:
+ * - the next CA has a certificate: a rotation was begun; both CAs are published
+ * - the CA in use has the next CA's key: the rotation was finished; the old CA's certificates are replaced
+ * - the next CA has a key and no certificate: the rotation was cancelled, or not begun; the key is deleted
  *
- * The next CA's key goes last, since it says that there is something to do. Doing it twice changes nothing.
+ * The next CA's key is deleted last, since it shows that there is something to complete. Repeating it changes nothing.
  * @throws when key and certificate of the CA do not belong together
  */
-export async function completeRotation(files: TlsFiles, now: Date): Promise<Settled> {
+export async function completeRotation(files: TlsFiles, now: Date): Promise<Completed> {
   requireBoth(files);
-  const settled = existsSync(files.nextKey) ? await settleNext(files, now) : undefined;
-  requirePair(files.caCert, files.caKey, newCa(`${files.caCert} and ${files.caKey}`));
-  return settled;
+  const completed = existsSync(files.nextKey) ? await completeNext(files, now) : undefined;
+  requirePair(files.caCert, files.caKey, newCaHint(`${files.caCert} and ${files.caKey}`));
+  return completed;
 }
 
-async function settleNext(files: TlsFiles, now: Date): Promise<Settled> {
+async function completeNext(files: TlsFiles, now: Date): Promise<Completed> {
   if (readKey(files.nextKey) === readKey(files.caKey)) {
-    await takeOver(files, now);
-    return 'taken over';
+    await completeFinish(files, now);
+    return 'finished';
   }
   if (!existsSync(files.nextCert)) {
-    forgetNext(files);
-    return 'forgotten';
+    deleteNextKey(files);
+    return 'cancelled';
   }
-  publish(files, firstOf(files.caCert) + firstOf(files.nextCert));
+  publish(files, firstCertificate(files.caCert) + firstCertificate(files.nextCert));
   return undefined;
 }
 
-async function takeOver(files: TlsFiles, now: Date): Promise<void> {
+async function completeFinish(files: TlsFiles, now: Date): Promise<void> {
   if (existsSync(files.nextCert)) {
     requirePair(files.nextCert, files.nextKey);
-    publish(files, firstOf(files.nextCert));
+    publish(files, firstCertificate(files.nextCert));
   }
   if (existsSync(files.cert) && existsSync(files.key) && !isSignedByCa(files))
     await signServer(files, describeCertificate(readFileSync(files.cert, 'utf8')).names, now);
@@ -106,8 +108,8 @@ async function takeOver(files: TlsFiles, now: Date): Promise<void> {
   removeFile(files.nextKey);
 }
 
-function forgetNext(files: TlsFiles): void {
-  publish(files, firstOf(files.caCert));
+function deleteNextKey(files: TlsFiles): void {
+  publish(files, firstCertificate(files.caCert));
   removeFile(files.nextKey);
 }
 
@@ -121,9 +123,9 @@ function requireBegun(files: TlsFiles): void {
 
 function requireNext(files: TlsFiles): void {
   requireBegun(files);
-  const cure = ', or begin again after: cvm tls rotate-ca --cancel';
-  if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; bring it back from a backup${cure}`);
-  requirePair(files.nextCert, files.nextKey, cure);
+  const orElse = ', or begin again after: cvm tls rotate-ca --cancel';
+  if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; restore it from a backup${orElse}`);
+  requirePair(files.nextCert, files.nextKey, orElse);
 }
 
 function requireBoth({ caCert, caKey }: TlsFiles): void {
@@ -131,11 +133,11 @@ function requireBoth({ caCert, caKey }: TlsFiles): void {
   const missing = present[0] === caCert ? caKey : caCert;
   if (present.length === 1)
     throw new Error(
-      `${present[0]} is there without its other half; bring back ${missing} from a backup${newCa(`${present[0]}`)}`,
+      `${present[0]} exists and ${missing} is missing; restore ${missing} from a backup${newCaHint(`${present[0]}`)}`,
     );
 }
 
-/** What is left without a backup. Only these files: the others in the folder, `gateway.key` above all, are still good. */
-function newCa(these: string): string {
+/** For an operator without a backup. Names these files only: the others in the folder, `gateway.key` above all, are good. */
+function newCaHint(these: string): string {
   return `, or remove ${these} to make a new site CA (devices must then be given the new one)`;
 }

@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 
 type Named = { readonly hostnames: readonly string[]; readonly machineName: string };
 
-/** What devices may call this machine: what the operator says, its own name, and its addresses. */
+/** The names for the server certificate: those that the operator gives, the machine's name, and its addresses. */
 export function serverNames({ hostnames, machineName }: Named): string[] {
   const addresses = Object.values(networkInterfaces()).flatMap((entries) =>
     (entries ?? [])
@@ -13,12 +13,12 @@ export function serverNames({ hostnames, machineName }: Named): string[] {
   return distinct([...hostnames, machineName, 'localhost', '127.0.0.1', '::1', ...addresses]);
 }
 
-/** Each name once. An IPv6 address can be written in many ways, and certificates are read out in another than it has here. */
+/** Each name once. An IPv6 address can be written in several ways, and Node.js prints those of a certificate in another. */
 export function distinct(names: readonly string[]): string[] {
   return [...new Set(names.map(canonical))];
 }
 
-/** An IPv6 address as RFC 5952 has it, without its zone, which means something on one machine only. */
+/** An IPv6 address as RFC 5952 writes it, without its zone, which is valid on one machine only. */
 function canonical(name: string): string {
   const [address = ''] = name.split('%');
   return isIPv6(name) ? new URL(`http://[${address}]`).hostname.slice(1, -1) : name;

@@ -6,7 +6,7 @@ import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
 import { loadTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
 
-/** The operations of a process that is killed before one of them: that one and all that would follow do not happen. */
+/** Counts the file operations of a process, and ends the process before one of them. */
 const files = vi.hoisted(() => {
   let [done, killedAt] = [0, Number.POSITIVE_INFINITY];
   return {
@@ -28,7 +28,7 @@ const files = vi.hoisted(() => {
 
 vi.mock('node:fs', async (original) => {
   const fs = await original<typeof import('node:fs')>();
-  // those that change what is in the folder
+  // the operations that change the folder
   const { openSync, writeSync, renameSync, rmSync, writeFileSync } = fs;
   const changing = { writeSync, renameSync, rmSync, writeFileSync };
   const mortal: [string, unknown][] = Object.entries(changing).map(([name, operation]) => [
@@ -37,7 +37,7 @@ vi.mock('node:fs', async (original) => {
   ]);
   const creating = files.mortal(openSync);
   mortal.push(['openSync', (...args: Parameters<typeof openSync>) => (args[1] === 'r' ? openSync : creating)(...args)]);
-  // killing is no power cut
+  // a killed process is no power cut: what it wrote stays
   return { ...fs, ...Object.fromEntries(mortal), fsyncSync: () => {} };
 });
 
@@ -104,12 +104,12 @@ async function operationsOf(operation: Operation, from: string): Promise<number>
   return files.disarm();
 }
 
-/** What an operation may say that finds nothing to do. Anything else is a folder that somebody has to repair by hand. */
+/** The errors of an operation that finds nothing to do. Any other error is a folder that a person has to repair. */
 const refusal = /no rotation of the site CA was begun|too late to cancel|makes it at its first start/;
 
 const noRotation = 'Error: no rotation of the site CA was begun';
 
-describe('the folder of the site CA, whenever a process at it is killed', () => {
+describe('the folder of the site CA, when a process that changes it is killed at any point', () => {
   afterEach(() => {
     files.disarm();
   });
@@ -119,12 +119,12 @@ describe('the folder of the site CA, whenever a process at it is killed', () => 
     ['a first start', 'load', []],
     ['a renewal', 'renew', ['load']],
     ['the begin of a rotation', 'begin', ['load']],
-    ['its end', 'finish', ['load', 'begin']],
-    ['its cancelling', 'cancel', ['load', 'begin']],
+    ['the end of a rotation', 'finish', ['load', 'begin']],
+    ['the cancelling of a rotation', 'cancel', ['load', 'begin']],
   ];
 
   it.each(killings)(
-    'in %s, is whole after whatever is done next; that may be repeated',
+    'during %s, is whole after the next operation, whichever that is; the killed one may be repeated',
     async (_what, operation, before) => {
       const from = await prepared(...before);
       const old = before.length > 0 ? caOf(from) : undefined;
@@ -137,13 +137,13 @@ describe('the folder of the site CA, whenever a process at it is killed', () => 
           const [started, rotating] = [has('server.crt'), has('next-ca.key')];
           const said = await run(next, dataDir).then(() => '', String);
           if (said !== '') expect(said, `${operation} killed at ${at}, then ${next}`).toMatch(refusal);
-          // what was not done is done when it is repeated; with the last of its files gone, it was
+          // repeated, the operation is done; when the last of its files was gone, it was done already
           if (next === operation) expect(said).toBe(before.includes('begin') && !rotating ? noRotation : '');
           if (started && said === '') whole(dataDir);
           await run('load', dataDir);
           whole(dataDir);
           if (next === operation) expect(has('next-ca.crt')).toBe(operation === 'begin');
-          // who was not asked to change over trusts the gateway still
+          // a device that was not given the next CA still trusts the gateway
           if (old !== undefined && operation !== 'finish' && next !== 'finish') expect(caOf(dataDir)).toBe(old);
           rmSync(dataDir, { recursive: true });
         }
@@ -151,7 +151,7 @@ describe('the folder of the site CA, whenever a process at it is killed', () => 
     },
   );
 
-  it('and again while that is put right, comes out of it all the same', async () => {
+  it('is whole after a second process is killed while it completes the work of the first', async () => {
     const from = await prepared('load', 'begin');
     const count = await operationsOf('finish', from);
     for (let at = 1; at <= count; at += 3) {

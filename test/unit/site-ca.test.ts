@@ -19,7 +19,7 @@ describe('the site CA', () => {
 
   it('is made at first start, with keys that only the owner reads', async () => {
     const tls = await load();
-    expect(tls.made).toBe('new');
+    expect(tls.origin).toBe('new');
     for (const key of ['site-ca.key', 'server.key'])
       expect(statSync(join(dataDir, 'tls', key)).mode & 0o777).toBe(0o600);
     expect(statSync(join(dataDir, 'tls')).mode & 0o777).toBe(0o700);
@@ -56,7 +56,7 @@ describe('the site CA', () => {
   it('is kept at later starts', async () => {
     const first = await load();
     expect(await load()).toMatchObject({
-      made: 'kept',
+      origin: 'kept',
       fingerprint: first.fingerprint,
       caFingerprint: first.caFingerprint,
     });
@@ -69,10 +69,10 @@ describe('the site CA', () => {
     const first = await load();
     const second = await load(change);
     expect(second.fingerprint).not.toBe(first.fingerprint);
-    expect(second).toMatchObject({ spkiPin: first.spkiPin, caFingerprint: first.caFingerprint, made: 'new' });
+    expect(second).toMatchObject({ spkiPin: first.spkiPin, caFingerprint: first.caFingerprint, origin: 'new' });
   });
 
-  it('keeps the names of another broker that shares its folder, so that the two do not take turns', async () => {
+  it('keeps the names of another broker that shares its folder, so that the two do not renew it in turns', async () => {
     const one = await load({ machineName: 'one' });
     const two = await load({ machineName: 'two' });
     expect(two.fingerprint).not.toBe(one.fingerprint);
@@ -80,7 +80,7 @@ describe('the site CA', () => {
     expect((await load({ machineName: 'one' })).fingerprint).toBe(two.fingerprint);
   });
 
-  it('refuses a key that others can read, and says what to do', async () => {
+  it('refuses a key that other users can read, and names the cure', async () => {
     await load();
     chmodSync(join(dataDir, 'tls', 'site-ca.key'), 0o644);
     await expect(load()).rejects.toThrow(/chmod 600/);
@@ -89,7 +89,7 @@ describe('the site CA', () => {
     await expect(beginRotation(options)).rejects.toThrow(/chmod 600/);
   });
 
-  it("refuses the operator's own key when all can read it; a group may, as container platforms have it", async () => {
+  it("refuses an operator's key that all users can read, and takes one that a group can read, as container platforms give it", async () => {
     const folder = join((await load()).caFile ?? '', '..');
     const own = { certFile: join(folder, 'server.crt'), keyFile: join(folder, 'server.key') };
     for (const mode of [0o644, 0o604, 0o660]) {
@@ -98,17 +98,17 @@ describe('the site CA', () => {
     }
     for (const mode of [0o640, 0o440, 0o600]) {
       chmodSync(own.keyFile, mode);
-      expect(await load({ own })).toMatchObject({ made: 'own' });
+      expect(await load({ own })).toMatchObject({ origin: 'own' });
     }
   });
 
-  it('refuses half a CA instead of silently making another', async () => {
+  it('refuses a CA certificate without its key, instead of silently making another CA', async () => {
     await load();
     rmSync(join(dataDir, 'tls', 'site-ca.key'));
-    await expect(load()).rejects.toThrow(/other half/);
+    await expect(load()).rejects.toThrow(/site-ca\.crt exists and .*site-ca\.key is missing; restore/);
   });
 
-  it('refuses a CA of two halves that do not belong together, and what is signed by it, and says which files to remove', async () => {
+  it('refuses a CA key that is not the key of the CA certificate, and names the files to remove', async () => {
     const folder = join(dataDir, 'tls');
     await load();
     const options = { dataDir, hostnames: [], machineName: 'box' };
@@ -122,7 +122,7 @@ describe('the site CA', () => {
       );
     const { spkiPin } = readTlsMaterial(options);
     for (const half of ['site-ca.crt', 'site-ca.key']) rmSync(join(folder, half));
-    expect(await load()).toMatchObject({ made: 'new', spkiPin });
+    expect(await load()).toMatchObject({ origin: 'new', spkiPin });
   });
 
   it.each(['site-ca.crt', 'site-ca.key'])(
@@ -135,13 +135,13 @@ describe('the site CA', () => {
       const [, file = ''] = /or remove (\S+) to make a new site CA/.exec(String(advice)) ?? [];
       rmSync(file);
       const after = await load();
-      expect(after).toMatchObject({ made: 'new', spkiPin });
+      expect(after).toMatchObject({ origin: 'new', spkiPin });
       expect(after.caFingerprint).not.toBe(caFingerprint);
       expect((await loadGatewayKey(dataDir)).publicKey).toEqual(publicKey);
     },
   );
 
-  it('signs anew when the key of the server is another', async () => {
+  it("signs a new certificate when the server's key was replaced", async () => {
     const first = await load();
     rmSync(join(dataDir, 'tls', 'server.key'));
     writeFileSync(join(dataDir, 'tls', 'server.key'), readFileSync(join(dataDir, 'tls', 'site-ca.key')), {
@@ -162,11 +162,11 @@ describe('the site CA', () => {
     expect(said.match(/FD00:0:0:0:0:0:0:7/g)).toHaveLength(1);
   });
 
-  it("takes the operator's own certificate, and refuses one whose key is another's", async () => {
+  it("takes the operator's certificate, and refuses one that does not fit its key", async () => {
     const made = (await load()).caFile ?? '';
     const folder = join(made, '..');
     const own = { certFile: join(folder, 'server.crt'), keyFile: join(folder, 'server.key') };
-    expect(await load({ own })).toMatchObject({ made: 'own' });
+    expect(await load({ own })).toMatchObject({ origin: 'own' });
     await expect(load({ own: { ...own, keyFile: join(folder, 'site-ca.key') } })).rejects.toThrow(/does not belong/);
     writeFileSync(join(folder, 'junk'), 'junk');
     await expect(load({ own: { certFile: join(folder, 'junk'), keyFile: join(folder, 'nowhere') } })).rejects.toThrow(
@@ -189,7 +189,7 @@ describe('the site CA', () => {
       }
     };
 
-    it('publishes both CAs until it is finished; who has both trusts the gateway before and after', async () => {
+    it('publishes both CAs until it is finished; a device that has both trusts the gateway before and after', async () => {
       const before = await load();
       const during = await beginRotation(options());
       expect(during).toMatchObject({ fingerprint: before.fingerprint, caFingerprint: before.caFingerprint });
@@ -200,11 +200,11 @@ describe('the site CA', () => {
       expect(after.nextCaFingerprint).toBeUndefined();
       expect(after.names).toEqual(expect.arrayContaining([...before.names]));
       expect([trusted(before.caPem), trusted(during.caPem), trusted(after.caPem)]).toEqual([false, true, true]);
-      expect(await load()).toMatchObject({ made: 'kept', fingerprint: after.fingerprint });
+      expect(await load()).toMatchObject({ origin: 'kept', fingerprint: after.fingerprint });
       expect(statSync(join(dataDir, 'tls', 'site-ca.key')).mode & 0o777).toBe(0o600);
     });
 
-    it('may be begun twice, renewed meanwhile, and cancelled', async () => {
+    it('may be begun twice, followed by a renewal, and cancelled', async () => {
       const before = await load();
       const begun = await beginRotation(options());
       expect((await beginRotation(options())).nextCaFingerprint).toBe(begun.nextCaFingerprint);
@@ -217,12 +217,12 @@ describe('the site CA', () => {
       await expect(finishRotation(options())).rejects.toThrow(/no rotation/);
     });
 
-    it('is not begun where no broker has started, and nothing is left there', async () => {
+    it('is not begun where no broker has started, and leaves no file there', async () => {
       await expect(beginRotation(options())).rejects.toThrow(/at its first start/);
       expect(readdirSync(dataDir)).toEqual([]);
     });
 
-    it('that has lost the key of the next CA is not finished, and can be cancelled', async () => {
+    it('is not finished without the key of the next CA, and can be cancelled', async () => {
       const before = await load();
       await beginRotation(options());
       rmSync(join(dataDir, 'tls', 'next-ca.key'));
