@@ -1,8 +1,10 @@
 import { findAccess } from '../aws/access.ts';
-import { connectDynamoDb, connectIot } from '../aws/client.ts';
+import { withCallQuota } from '../aws/call-quota.ts';
+import { connectDynamoDb } from '../aws/client.ts';
 import { createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
+import { connectIotClients, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
@@ -24,10 +26,11 @@ function gatedTable(client: ReturnType<typeof connectDynamoDb>, { table }: Setti
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
 export function connectIssuer({ settings, log, lifecycle }: App, role: IamRole, callsPerSecond?: number): Issuer {
-  const quota = callsPerSecond === undefined ? {} : { callsPerSecond };
-  const issuer = createAwsIssuer({ ...settings.aws, log, role, ...quota });
-  lifecycle.add({ name: 'aws-iot', close: async () => issuer.close() });
-  return issuer;
+  const clients = connectIotClients({ ...settings.aws, role });
+  lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
+  const gate = createAwsGate({ table: settings.table, region: clients.region });
+  const iot = openIot(clients, callsPerSecond === undefined ? gate : withCallQuota(gate, callsPerSecond));
+  return createAwsIssuer({ iot, log });
 }
 
 /** How long a part that starts looks for its AWS account, in milliseconds. */
@@ -50,15 +53,16 @@ export async function requireAws({ settings, log }: App): Promise<string> {
 /** Table and policy exist afterwards. @returns for each, whether it was made now */
 export async function setUpAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
   const options = { ...settings.aws, role: 'setup' } as const;
-  const [dynamo, iot] = [connectDynamoDb(options), connectIot(options)];
+  const [dynamo, iot] = [connectDynamoDb(options), connectIotClients(options)];
+  const gate = createAwsGate({ table: settings.table, region: iot.region });
   try {
     const [table, policy] = await Promise.all([
       ensureTable(gatedTable(dynamo, settings)),
-      ensurePolicy(iot, settings.policyName),
+      ensurePolicy(openIot(iot, gate), settings.policyName),
     ]);
     return { [`table ${settings.table}`]: table, [`IoT policy ${settings.policyName}`]: policy };
   } finally {
     dynamo.destroy();
-    iot.destroy();
+    iot.close();
   }
 }

@@ -12,14 +12,16 @@ export type Certificate = {
 /** `rsa`: the issuer makes an RSA-2048 key pair. */
 export type KeySource = { readonly csrPem: string } | 'rsa';
 
+/** What a certificate is attached to. */
 export type CertificateAttachment = {
   readonly certificateId: string;
   readonly thingName: string;
   readonly policyName: string;
+  /** the group that the thing joins */
   readonly thingGroupName?: string;
 };
 
-/** `other`: revoked, or waiting for something (a fleet provisioning template, a transfer) that is not ours. */
+/** `other`: revoked, or waiting for a fleet provisioning template or a transfer, which is not ours. */
 export type CertificateStatus = 'active' | 'inactive' | 'other';
 
 /** A line of the issuer's list of certificates. */
@@ -30,7 +32,7 @@ export type CertificateSummary = {
   readonly createdAt: number;
 };
 
-/** What only a look at the certificate itself shows. */
+/** What the list does not show. */
 export type CertificateDescription = {
   readonly certificateId: string;
   readonly status: CertificateStatus;
@@ -44,7 +46,7 @@ export type CertificateDescription = {
 /** How far the issuer's clock and ours may differ where times are compared, in milliseconds. */
 export const clockSkewMs = 30_000;
 
-/** The issuer will not take this CSR, however often it is asked. `message` has its reason. */
+/** The issuer refuses this CSR, however often it is sent. `message` is its reason. */
 export class CsrRefused extends Error {
   constructor(reason: string) {
     super(reason);
@@ -53,40 +55,38 @@ export class CsrRefused extends Error {
 }
 
 /**
- * Whether an `issue` that ended with this error certainly made nothing. After any other error a certificate may exist whose
- * answer is lost.
+ * Whether a call of `issue` that ended with this error certainly made nothing. After any other error a certificate may
+ * exist whose answer is lost. It says nothing of errors of other calls.
  */
 export function didNothing(error: unknown): boolean {
   return [CsrRefused, UpstreamThrottled, UpstreamUnreachable, UpstreamRefused].some((kind) => error instanceof kind);
 }
 
 /**
- * Who makes certificates. Promises of every adapter:
+ * Makes certificates, and attaches them to things and policies. Promises of every adapter:
  *
- * - `issue` is not idempotent and is never repeated by the adapter: one call makes at most one certificate. It is
- *   INACTIVE and attached to nothing. When it throws what `didNothing` does not know, a certificate may exist whose
- *   answer was lost.
- * - Everything else may be repeated; the second time changes nothing.
- * - `withdraw` ends with the certificate gone: deactivated, detached from whatever it was attached to, deleted. One that
- *   is not there is withdrawn already.
- * - Lists may lag behind: what was made a moment ago need not be in them.
- * - Throttling throws UpstreamThrottled, what only a person can change UpstreamRefused, both from `runtime/upstream.ts`;
- *   outages throw as they come.
+ * - `issue` is not idempotent, and the adapter never repeats it: one call makes at most one certificate. The certificate is
+ *   INACTIVE and attached to nothing. After an error of `issue` for which `didNothing` is false, a certificate may exist.
+ * - Every other call may be repeated; the second time changes nothing.
+ * - Lists may lag behind: a certificate that was made a moment ago may be absent.
+ * - Throttling throws UpstreamThrottled, and what only a person can change UpstreamRefused, with the cure
+ *   (`runtime/upstream.ts`). Outages throw as they come.
  */
 export interface Issuer {
   issue(key: KeySource): Promise<Certificate>;
   /**
-   * An INACTIVE certificate for this public key that was made since (epoch milliseconds, by our clock), unless it is one
-   * of `except`: what a create call left whose answer was lost.
+   * An INACTIVE certificate for this public key that was made since (epoch milliseconds, by our clock) and is not one of
+   * `except`: that of a create call whose answer was lost.
    */
   findInactive(keyDigest: string, since: number, except: readonly string[]): Promise<Certificate | undefined>;
   /** The thing of a device exists afterwards. */
   ensureThing(name: string, thingTypeName?: string): Promise<void>;
-  /** Ties certificate to thing (exclusively) and policy, and the thing to its group. */
-  attach(identity: CertificateAttachment): Promise<void>;
+  /** Attaches the certificate to its thing (exclusively) and its policy, and adds the thing to its group. */
+  attach(attachment: CertificateAttachment): Promise<void>;
   activate(certificateId: string): Promise<void>;
-  /** Not a revocation: whoever may activate can undo it. One that is not there is inactive already. */
+  /** Not a revocation: `activate` undoes it. A certificate that is not there counts as inactive. */
   deactivate(certificateId: string): Promise<void>;
+  /** The certificate is gone afterwards: deactivated, detached from everything it was attached to, deleted. */
   withdraw(certificateId: string): Promise<void>;
   /** The thing is gone afterwards. */
   removeThing(name: string): Promise<void>;
@@ -94,8 +94,8 @@ export interface Issuer {
   listCertificates(): AsyncIterable<CertificateSummary>;
   /** One certificate; undefined when it is not there. */
   describeCertificate(certificateId: string): Promise<CertificateDescription | undefined>;
-  /** Whether the certificate is tied to any thing or policy. */
+  /** Whether the certificate is attached to any thing or policy. */
   isAttached(certificateId: string): Promise<boolean>;
-  /** The host name that devices connect to; asked once, then remembered. */
+  /** The host name that devices connect to. It is asked for once and then remembered. */
   endpoint(): Promise<string>;
 }

@@ -6,8 +6,8 @@ import { rootCertificates } from 'node:tls';
 const amazonRootCa1 = '8E:CD:E6:88:4F:3D:87:B1:12:5B:A3:1A:C3:FC:B1:3D:70:16:DE:7F:57:CC:90:4F:E1:CB:97:C6:AE:98:19:6E';
 
 /**
- * The CA certificate with which devices verify AWS IoT's endpoint, PEM: Amazon Root CA 1 as Node ships it, so that
- * nothing is fetched, or the certificate in `file`.
+ * The CA certificate, in PEM, with which devices verify the endpoint of AWS IoT: the one in `file`, or else Amazon Root CA 1
+ * as Node.js ships it, so no download is needed.
  * @throws when the file cannot be read, or is not one certificate in PEM
  */
 export function amazonRootCa(file?: string): string {
@@ -22,9 +22,12 @@ function readCertificate(file: string): string {
   const text = attempt(`${file} cannot be read`, () => readFileSync(file, 'utf8'));
   const count = text.split('-----BEGIN CERTIFICATE-----').length - 1;
   if (count === 0) throw new Error(`CVM_ROOT_CA: ${file} holds no certificate in PEM`);
-  // a device gets one; silently taking the first would fail at the device, much later
-  if (count > 1) throw new Error(`CVM_ROOT_CA: ${file} holds ${count} certificates; devices are given one: choose it`);
-  // written anew: whatever else is in the file does not go out to devices
+  // a device gets one; if the first were taken silently, devices might fail much later
+  if (count > 1)
+    throw new Error(
+      `CVM_ROOT_CA: ${file} holds ${count} certificates; devices get one: leave only that one in the file`,
+    );
+  // parsed and written again, so other text in the file is not sent to devices
   return attempt(`${file} is not a valid certificate`, () => new X509Certificate(text).toString());
 }
 

@@ -1,18 +1,18 @@
-import { CreatePolicyCommand, GetPolicyCommand, type IoTClient } from '@aws-sdk/client-iot';
 import { partitionOf } from '../aws/iam-policy.ts';
-import { unless } from './aws-errors.ts';
+import { gone, unless } from './expected-errors.ts';
+import type { IotCalls } from './iot-calls.ts';
 
 const thing = '${iot:Connection.Thing.ThingName}';
 
-/** Every device's own corner: topics below its name, its shadows and its jobs. */
+/** What one device may use: topics below its name, its shadows and its jobs. */
 const topics = [`${thing}/*`, `$aws/things/${thing}/shadow/*`, `$aws/things/${thing}/jobs/*`];
 
 /**
- * The one IoT policy that all devices share: policy variables make it say something else for each of them. It holds only
- * while the client id is the name of the thing that the certificate is attached to.
+ * The IoT policy that all devices share. Its variables stand for the thing that the certificate is attached to, so each
+ * device reaches only its own topics, and only with the thing's name as its client id.
  *
- * Region and account stay open, which grants nothing more: a policy binds only connections to the region and account
- * that it is stored in, and the account cannot be learned before there is something in it. The partition cannot.
+ * Region and account are wildcards. That grants nothing more, since a policy is valid only in the region and account that
+ * it is stored in, and no call tells the account without further permissions. The partition cannot be a wildcard.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/iot-action-resources.html
  */
@@ -34,14 +34,14 @@ export function devicePolicy(partition = 'aws'): string {
   });
 }
 
-/** The policy exists afterwards; one that is there already is left as it is, since an operator may have changed it. */
-export async function ensurePolicy(client: IoTClient, policyName: string): Promise<'created' | 'exists'> {
-  const found = await client.send(new GetPolicyCommand({ policyName })).catch(unless('ResourceNotFoundException'));
-  if (found !== undefined) return 'exists';
-  const policyDocument = devicePolicy(partitionOf(await client.config.region()));
-  // who sets up at the same time may be the one who makes it
-  const made = await client
-    .send(new CreatePolicyCommand({ policyName, policyDocument }))
-    .catch(unless('ResourceAlreadyExistsException'));
+/** The policy exists afterwards. One that exists already is left as it is, since an operator may have changed it. */
+export async function ensurePolicy(
+  iot: Pick<IotCalls, 'region' | 'getPolicy' | 'createPolicy'>,
+  policyName: string,
+): Promise<'created' | 'exists'> {
+  if ((await iot.getPolicy(policyName).catch(gone)) !== undefined) return 'exists';
+  const policyDocument = devicePolicy(partitionOf(await iot.region()));
+  // another set-up that runs at the same time may make it first
+  const made = await iot.createPolicy({ policyName, policyDocument }).catch(unless('ResourceAlreadyExistsException'));
   return made === undefined ? 'exists' : 'created';
 }

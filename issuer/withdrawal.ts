@@ -3,9 +3,13 @@ import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Issuer } from './issuer.ts';
 
-type WithdrawalDeps = { readonly registry: Deletions; readonly issuer: Issuer };
+/** The steps of deleting certificates that the worker, the sweeper and the operator's commands share. */
+type WithdrawalDeps = {
+  readonly registry: Deletions;
+  readonly issuer: Pick<Issuer, 'withdraw' | 'deactivate' | 'removeThing'>;
+};
 
-/** Deletes what the row has marked for deletion, and notes that it is gone. Safe to repeat, and for several at once. */
+/** Deletes the certificates that the row marks for deletion, and notes each as deleted. Safe to repeat, also at once. */
 export async function deletePending(
   { serial, pendingDeletion = [] }: Pick<Device, 'serial' | 'pendingDeletion'>,
   { registry, issuer }: WithdrawalDeps,
@@ -17,29 +21,32 @@ export async function deletePending(
 }
 
 /**
- * Takes back a certificate that an attempt made, or made live, and that the row does not name as that attempt's any
- * more. Condemned first: another attempt may have adopted it, and then it stays.
+ * Deletes a certificate that an attempt created or activated, and that the row does not name as the attempt's any more.
+ * It is marked for deletion first: if another attempt has adopted the certificate meanwhile, it stays.
  * @returns whether it is deleted
  */
 export async function abandonCertificate(
   serial: string,
   certificateId: string,
-  parts: WithdrawalDeps & { readonly registry: Pick<Devices, 'find'> },
+  deps: WithdrawalDeps & { readonly registry: Pick<Devices, 'find'> },
 ): Promise<boolean> {
-  const verdict = await parts.registry.markForDeletion(serial, certificateId);
-  if (verdict === 'in-use') {
-    const row = await parts.registry.find(serial);
-    if (row?.state === 'blocked') await parts.issuer.deactivate(certificateId);
+  const outcome = await deps.registry.markForDeletion(serial, certificateId);
+  if (outcome === 'in-use') {
+    const device = await deps.registry.find(serial);
+    if (device?.state === 'blocked') await deps.issuer.deactivate(certificateId);
     return false;
   }
-  if (verdict === 'marked') await deletePending({ serial, pendingDeletion: [certificateId] }, parts);
-  else await parts.issuer.withdraw(certificateId);
+  if (outcome === 'marked') await deletePending({ serial, pendingDeletion: [certificateId] }, deps);
+  else await deps.issuer.withdraw(certificateId);
   return true;
 }
 
-/** The rest of a removal that was decided. */
-export async function finishRemoval(device: Device, { registry, issuer }: WithdrawalDeps): Promise<'done' | 'waits'> {
-  await deletePending(device, { registry, issuer });
-  if (device.removal === 'with-thing') await issuer.removeThing(device.serial);
-  return (await registry.remove(device)) ? 'done' : 'waits';
+/**
+ * The steps that follow once a removal is decided. Safe to repeat.
+ * @returns `waits` while the row may not go yet: a create call is still noted in it, or another decision was written
+ */
+export async function finishRemoval(device: Device, deps: WithdrawalDeps): Promise<'done' | 'waits'> {
+  await deletePending(device, deps);
+  if (device.removal === 'with-thing') await deps.issuer.removeThing(device.serial);
+  return (await deps.registry.remove(device)) ? 'done' : 'waits';
 }

@@ -22,9 +22,12 @@ export class UpstreamUnreachable extends Error {
 /** The service will refuse this call until a person changes something. `cure` tells the operator what. */
 export class UpstreamRefused extends Error {
   readonly cure: string;
+  /** the service's own text */
+  readonly reason: string;
   constructor(operation: string, cause: Error, cure: string) {
     super(`${operation}: ${cause.name}: ${cause.message}`, { cause });
     this.name = 'UpstreamRefused';
     this.cure = cure;
+    this.reason = cause.message;
   }
 }

@@ -4,8 +4,9 @@ import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { IoTClient } from '@aws-sdk/client-iot';
+import { createAwsGate } from '../../aws/gate.ts';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
+import { connectIotClients, openIot } from '../../issuer/iot-calls.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { makeToken } from '../../protocol/token.ts';
@@ -170,9 +171,10 @@ export async function startSite(options: {
 
   await Promise.all([redis.start(), aws.start()]);
   const dynamo = new DynamoDBClient({ region, credentials, endpoint: awsUrl });
-  const iot = new IoTClient({ region, credentials, endpoint: awsUrl });
+  const iot = connectIotClients({ region, credentials, endpoint: awsUrl });
   const { table: associationTable, registry, changes } = openTable(dynamo, table);
-  await Promise.all([ensureTable(associationTable), ensurePolicy(iot, policyName)]);
+  const calls = openIot(iot, createAwsGate({ table, region: iot.region }));
+  await Promise.all([ensureTable(associationTable), ensurePolicy(calls, policyName)]);
   await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
   const gateway: Gateway = {
     host: 'localhost',
@@ -186,7 +188,7 @@ export async function startSite(options: {
     awsUrl,
     dataPort,
     redisUrl: env.REDIS_URL ?? '',
-    iot,
+    iot: iot.client,
     registry,
     gateway,
     parts,
@@ -239,7 +241,7 @@ export async function startSite(options: {
       for (const part of [...parts].reverse()) await part.kill();
       process.off('exit', killAll);
       dynamo.destroy();
-      iot.destroy();
+      iot.close();
       rmSync(folder, { recursive: true, force: true });
     },
   };

@@ -16,40 +16,42 @@ import {
 } from '@aws-sdk/client-iot';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createAwsGate } from '../../aws/gate.ts';
 import { type AwsLocalOptions, startAwsLocal } from '../../aws-local/main.ts';
-import { type AwsIssuerOptions, createAwsIssuer } from '../../issuer/aws-iot.ts';
+import { createAwsIssuer, type Patience } from '../../issuer/aws-iot.ts';
+import { connectIotClients, openIot } from '../../issuer/iot-calls.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
-import { type Inspected, issuerContract, policyName } from './issuer-suite.ts';
+import { type CertificateState, issuerContract, policyName } from './issuer-suite.ts';
 
 const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
 
-/** Not the usual patience: what is awaited here is settled in a moment, or never. */
-const impatient = { answerMs: 5000, settleMs: 1000, detachMs: 5000 };
+/** Shorter than usual: what the tests wait for is settled in a moment, or never. */
+const impatient: Patience = { settleMs: 1000, detachMs: 5000 };
 
-async function open(
-  options: { patience?: AwsIssuerOptions['patience']; aws?: Partial<AwsLocalOptions>; region?: string } = {},
-) {
-  const { patience = impatient, region = 'us-east-1' } = options;
+function openIssuer(endpoint: string, { region = 'us-east-1', answerMs = 5000 } = {}) {
+  const clients = connectIotClients({ region, endpoint, credentials, answerMs });
+  const calls = openIot(clients, createAwsGate({ table: 'devices', region: clients.region }));
+  const issuer = createAwsIssuer({ iot: calls, log: pino({ level: 'silent' }), patience: impatient });
+  return { issuer, calls, close: clients.close };
+}
+
+async function open(options: { answerMs?: number; aws?: Partial<AwsLocalOptions>; region?: string } = {}) {
+  const { aws: change, region = 'us-east-1', ...rest } = options;
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-issuer-'));
-  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4, ...options.aws });
+  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4, ...change });
   const iot = new IoTClient({ region, endpoint: aws.httpUrl, credentials });
-  await ensurePolicy(iot, policyName);
-  const issuer = createAwsIssuer({
-    region,
-    patience,
-    endpoint: aws.httpUrl,
-    credentials,
-    log: pino({ level: 'silent' }),
-  });
+  const { issuer, calls, close } = openIssuer(aws.httpUrl, { region, ...rest });
+  await ensurePolicy(calls, policyName);
   return {
     aws,
     iot,
+    calls,
     issuer,
     fault: (kind: 'throttle' | 'fail-before' | 'act-and-lose-answer', key: 'rsa' | 'csr') =>
       aws.faults.set([
         { operation: key === 'rsa' ? 'CreateKeysAndCertificate' : 'CreateCertificateFromCsr', kind, times: 1 },
       ]),
-    async inspect(): Promise<Inspected[]> {
+    async inspect(): Promise<CertificateState[]> {
       const { certificates = [] } = await iot.send(new ListCertificatesCommand({ pageSize: 250 }));
       return Promise.all(
         certificates.map(async ({ certificateId = '', certificateArn: arn, status }) => {
@@ -65,7 +67,7 @@ async function open(
       );
     },
     async close() {
-      issuer.close();
+      close();
       iot.destroy();
       await aws.close();
       rmSync(dataDir, { recursive: true, force: true });
@@ -82,7 +84,7 @@ describe('AWS IoT', () => {
   });
   afterEach(() => opened.close());
 
-  /** An answer that AWS gives `times` times before it does what it is asked. */
+  /** AWS answers the next `times` calls of this operation with an error, and does nothing. */
   const first = (times: number, operation: string, errorName: string, status: number) => ({
     operation,
     kind: 'fail-before',
@@ -101,7 +103,7 @@ describe('AWS IoT', () => {
   });
 
   it.each(['ensureThing', 'attach', 'activate', 'deactivate', 'withdraw', 'endpoint'] as const)(
-    'says so when %s is throttled for longer than the SDK repeats it',
+    'throws UpstreamThrottled when %s is throttled for longer than the SDK repeats it',
     async (name) => {
       const { aws, issuer } = opened;
       const { certificateId } = await issuer.issue('rsa');
@@ -119,7 +121,7 @@ describe('AWS IoT', () => {
   );
 
   it.each(['LimitExceededException', 'UnauthorizedException', 'MalformedPolicyException', 'InvalidRequestException'])(
-    'tells the operator the cure of a %s',
+    'gives the operator the cure of %s',
     async (errorName) => {
       const { aws, issuer } = opened;
       aws.faults.set([{ operation: 'CreateThing', kind: 'fail-before', errorName, status: 400 }]);
@@ -130,17 +132,17 @@ describe('AWS IoT', () => {
     },
   );
 
-  it('names a thing type that is not there as something to be cured', async () => {
+  it('refuses a thing type that does not exist, with the cure', async () => {
     await expect(opened.issuer.ensureThing('T', 'no-such-type')).rejects.toMatchObject({ name: 'UpstreamRefused' });
   });
 
-  it('takes a thing that somebody made otherwise for there', async () => {
+  it('accepts a thing that exists already with other attributes', async () => {
     const { iot, issuer } = opened;
     await iot.send(new CreateThingCommand({ thingName: 'T', attributePayload: { attributes: { site: 'north' } } }));
     await issuer.ensureThing('T');
   });
 
-  it('puts the thing into its group, twice as well as once', async () => {
+  it('adds the thing to its group, also when it is repeated', async () => {
     const { iot, issuer } = opened;
     await iot.send(new CreateThingGroupCommand({ thingGroupName: 'plant' }));
     const { certificateId } = await issuer.issue('rsa');
@@ -151,7 +153,7 @@ describe('AWS IoT', () => {
     expect(thingGroups.map(({ groupName }) => groupName)).toEqual(['plant']);
   });
 
-  it('attaches what AWS does not know yet, a moment after it was made', async () => {
+  it('attaches a certificate that AWS does not find in the first moment after it was made', async () => {
     const { aws, issuer, inspect } = opened;
     const { certificateId } = await issuer.issue('rsa');
     await issuer.ensureThing('T');
@@ -163,24 +165,18 @@ describe('AWS IoT', () => {
     expect(await inspect()).toMatchObject([{ things: ['T'], policies: [policyName] }]);
   });
 
-  it('attaches what another process issued, a moment ago', async () => {
+  it('attaches a certificate that another process issued a moment ago', async () => {
     const { aws, issuer, inspect } = opened;
     const { certificateId } = await issuer.issue('rsa');
     await issuer.ensureThing('T');
-    const other = createAwsIssuer({
-      region: 'us-east-1',
-      patience: impatient,
-      endpoint: aws.httpUrl,
-      credentials,
-      log: pino({ level: 'silent' }),
-    });
+    const other = openIssuer(aws.httpUrl);
     aws.faults.set([first(1, 'DescribeCertificate', 'ResourceNotFoundException', 404)]);
-    await other.attach({ certificateId, thingName: 'T', policyName });
+    await other.issuer.attach({ certificateId, thingName: 'T', policyName });
     other.close();
     expect(await inspect()).toMatchObject([{ things: ['T'], policies: [policyName] }]);
   });
 
-  it('has nothing under way any more when attach has thrown', async () => {
+  it('throws from attach only after all calls of attach have ended', async () => {
     const { aws, issuer, inspect } = opened;
     const { certificateId } = await issuer.issue('rsa');
     await issuer.ensureThing('T');
@@ -192,7 +188,7 @@ describe('AWS IoT', () => {
     expect(await inspect()).toMatchObject([{ things: ['T'] }]);
   });
 
-  it('withdraws what AWS does not know yet, a moment after it was made', async () => {
+  it('withdraws a certificate that AWS does not find in the first moment after it was made', async () => {
     const { aws, issuer, inspect } = opened;
     const { certificateId } = await issuer.issue('rsa');
     aws.faults.set([first(2, 'DescribeCertificate', 'ResourceNotFoundException', 404)]);
@@ -200,7 +196,7 @@ describe('AWS IoT', () => {
     expect(await inspect()).toEqual([]);
   });
 
-  it('withdraws what somebody activates and attaches again meanwhile', async () => {
+  it('withdraws a certificate that another process activates and attaches again meanwhile', async () => {
     const { aws, iot, issuer, inspect } = opened;
     const { certificateId, certificateArn: principal } = await issuer.issue('rsa');
     await issuer.ensureThing('T');
@@ -214,15 +210,15 @@ describe('AWS IoT', () => {
     expect(await inspect()).toEqual([]);
   });
 
-  it('leaves a policy that is there alone, however many set it up at once', async () => {
-    const { iot } = opened;
-    expect(await ensurePolicy(iot, policyName)).toBe('exists');
+  it('leaves an existing policy unchanged, and creates one policy when several set-ups run at once', async () => {
+    const { iot, calls } = opened;
+    expect(await ensurePolicy(calls, policyName)).toBe('exists');
     await iot.send(new DeletePolicyCommand({ policyName }));
-    const outcomes = await Promise.all([1, 2, 3].map(() => ensurePolicy(iot, policyName)));
+    const outcomes = await Promise.all([1, 2, 3].map(() => ensurePolicy(calls, policyName)));
     expect(outcomes.sort()).toEqual(['created', 'exists', 'exists']);
   });
 
-  it('makes a policy that says nothing of iot:* and fits into 2048 characters', async () => {
+  it('makes a policy without iot:* that fits into 2048 characters', async () => {
     const { policyDocument = '' } = await opened.iot.send(new GetPolicyCommand({ policyName }));
     expect(policyDocument).not.toContain('"iot:*"');
     expect(policyDocument).toContain('iot:Connection.Thing.IsAttached');
@@ -242,12 +238,12 @@ it('waits until AWS has detached the thing before it deletes', async () => {
   await close();
 });
 
-it('does not wait for an answer for ever, and does not ask for a second certificate either', async () => {
-  const { aws, issuer, inspect, close } = await open({ patience: { ...impatient, answerMs: 300 } });
+it('gives up waiting for the answer of a create call, and does not repeat the call', async () => {
+  const { aws, issuer, inspect, close } = await open({ answerMs: 300 });
   aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'stall', ms: 1000 }]);
   await expect(issuer.issue('rsa')).rejects.toMatchObject({ name: 'TimeoutError' });
   await vi.waitFor(async () => expect(await inspect()).toHaveLength(1), 5000);
-  // long enough for a second one, had it been asked for
+  // a repeated call would make a second certificate within this time
   await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(await inspect()).toHaveLength(1);
   await close();
@@ -256,7 +252,7 @@ it('does not wait for an answer for ever, and does not ask for a second certific
 it.each([
   ['cn-north-1', 'arn:aws-cn:iot:'],
   ['us-gov-west-1', 'arn:aws-us-gov:iot:'],
-])('names the partition of %s in the policy', async (region, arn) => {
+])('writes the partition of %s into the policy', async (region, arn) => {
   const { iot, close } = await open({ region });
   const { policyDocument = '' } = await iot.send(new GetPolicyCommand({ policyName }));
   expect(policyDocument).toContain(arn);

@@ -1,21 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CsrRefused, type Issuer } from '../../issuer/issuer.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
-import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
+import { makeEcKey as makeTaggedKey, ownerTagOf } from '../../worker/ec-key.ts';
 
-export type Inspected = { certificateId: string; active: boolean; things: string[]; policies: string[] };
+export type CertificateState = { certificateId: string; active: boolean; things: string[]; policies: string[] };
 export type IssuerUnderTest = {
   readonly issuer: Issuer;
-  /** what happens to the next `issue`, which will be by this kind of key */
+  /** the fault of the next `issue`, which will be by this kind of key */
   fault(kind: 'throttle' | 'fail-before' | 'act-and-lose-answer', key: 'rsa' | 'csr'): void;
-  inspect(): Promise<Inspected[]>;
+  inspect(): Promise<CertificateState[]>;
   close(): Promise<void>;
 };
 
 export const policyName = 'cvm-device';
 
 const ownerTag = ownerTagOf('cvm-devices');
-const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTag);
+const makeEcKey = (serial: string) => makeTaggedKey(serial, ownerTag);
 
 /** The promises of the port, for every adapter. */
 export function issuerContract(name: string, open: () => Promise<IssuerUnderTest>): void {
@@ -39,13 +39,13 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(issued).not.toHaveProperty('privateKeyPem');
     });
 
-    it('makes another certificate each time, from the same CSR, too', async () => {
+    it('makes another certificate each time, also from the same CSR', async () => {
       const { csrPem } = await makeEcKey('twice');
       const [one, other] = [await under.issuer.issue({ csrPem }), await under.issuer.issue({ csrPem })];
       expect(one.certificateId).not.toBe(other.certificateId);
     });
 
-    it('refuses a CSR that is none, and makes nothing', async () => {
+    it('refuses text that is no CSR, and makes nothing', async () => {
       const before = (await under.inspect()).length;
       await expect(under.issuer.issue({ csrPem: 'nonsense' })).rejects.toThrow(CsrRefused);
       expect(await under.inspect()).toHaveLength(before);
@@ -54,21 +54,21 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
     describe.each(['rsa', 'csr'] as const)('by %s', (key) => {
       const issue = async () => under.issuer.issue(key === 'rsa' ? key : { csrPem: (await makeEcKey('S')).csrPem });
 
-      it('makes nothing when it is throttled, and says so', async () => {
+      it('makes nothing when it is throttled, and throws UpstreamThrottled', async () => {
         const before = (await under.inspect()).length;
         under.fault('throttle', key);
         await expect(issue()).rejects.toThrow(UpstreamThrottled);
         expect(await under.inspect()).toHaveLength(before);
       });
 
-      it('makes exactly one certificate when the answer is lost: it never repeats a create', async () => {
+      it('makes exactly one certificate when the answer is lost: it never repeats a create call', async () => {
         const before = (await under.inspect()).length;
         under.fault('act-and-lose-answer', key);
         await expect(issue()).rejects.toThrow();
         expect(await under.inspect()).toHaveLength(before + 1);
       });
 
-      it('throws an outage as it comes, and does not take it for a refusal', async () => {
+      it('throws an outage as it comes, not as a refusal', async () => {
         const before = (await under.inspect()).length;
         under.fault('fail-before', key);
         const outage = await issue().catch((error: unknown) => error);
@@ -78,12 +78,12 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       });
     });
 
-    it('makes a thing once, however often it is asked', async () => {
+    it('makes a thing once when it is asked twice', async () => {
       await under.issuer.ensureThing('thing-once');
       await under.issuer.ensureThing('thing-once');
     });
 
-    it('attaches and activates, twice as well as once', async () => {
+    it('attaches and activates, also when it is repeated', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       await under.issuer.ensureThing('thing-1');
       const identity = { certificateId, thingName: 'thing-1', policyName };
@@ -99,7 +99,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       });
     });
 
-    it('ties a certificate to one thing only', async () => {
+    it('attaches a certificate to one thing only', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       for (const thing of ['thing-3', 'thing-4']) await under.issuer.ensureThing(thing);
       await under.issuer.attach({ certificateId, thingName: 'thing-3', policyName });
@@ -107,13 +107,13 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(await find(certificateId)).toMatchObject({ things: ['thing-3'] });
     });
 
-    it('does not attach to a thing that is not there', async () => {
+    it('does not attach to a thing that does not exist', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       await expect(under.issuer.attach({ certificateId, thingName: 'no-thing', policyName })).rejects.toThrow();
       expect(await find(certificateId)).toMatchObject({ active: false, things: [] });
     });
 
-    it('deactivates and activates again, twice as well as once', async () => {
+    it('deactivates and activates again, also when it is repeated', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       await under.issuer.activate(certificateId);
       for (const _twice of [1, 2]) await under.issuer.deactivate(certificateId);
@@ -122,7 +122,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(await find(certificateId)).toMatchObject({ active: true });
     });
 
-    it('withdraws a certificate that is active and attached, so that nothing is left; twice as well as once', async () => {
+    it('withdraws a certificate that is active and attached, so that nothing is left; also when it is repeated', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       await under.issuer.ensureThing('thing-2');
       await under.issuer.attach({ certificateId, thingName: 'thing-2', policyName });
@@ -138,14 +138,14 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       await expect(under.issuer.activate(certificateId)).rejects.toThrow();
     });
 
-    it('takes a certificate that never was for withdrawn, and for inactive', async () => {
+    it('counts a certificate that never existed as withdrawn, and as inactive', async () => {
       const never = '0'.repeat(64);
       await under.issuer.withdraw(never);
       await under.issuer.deactivate(never);
       expect(await find(never)).toBeUndefined();
     });
 
-    it('finds what a create call left whose answer was lost, by its public key, and nothing else', async () => {
+    it('finds the certificate of a create call whose answer was lost by its public key, and no other', async () => {
       const [lost, other] = [await makeEcKey('lost'), await makeEcKey('other')];
       const since = Date.now();
       expect(await under.issuer.findInactive(lost.keyDigest, since, [])).toBeUndefined();
@@ -165,7 +165,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(await under.issuer.findInactive(lost.keyDigest, since, [])).toBeUndefined();
     });
 
-    it('shows whose a certificate is: its subject, the mark included', async () => {
+    it('shows the subject of a certificate, with its owner tag', async () => {
       const { certificateId } = await under.issuer.issue({ csrPem: (await makeEcKey('AA:BB')).csrPem });
       expect((await under.issuer.describeCertificate(certificateId))?.subject).toMatchObject({
         O: ownerTag.organization,
@@ -191,7 +191,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(statuses.size).toBe((await under.inspect()).length);
     });
 
-    it('tells whether a certificate is tied to anything', async () => {
+    it('tells whether a certificate is attached to anything', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       expect(await under.issuer.isAttached(certificateId)).toBe(false);
       await under.issuer.ensureThing('thing-5');
@@ -201,7 +201,7 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(await under.issuer.describeCertificate('0'.repeat(64))).toBeUndefined();
     });
 
-    it('removes a thing that nothing is attached to, twice as well as once', async () => {
+    it('removes a thing that nothing is attached to, also when it is repeated', async () => {
       await under.issuer.ensureThing('thing-6');
       for (const _twice of [1, 2]) await under.issuer.removeThing('thing-6');
       const { certificateId } = await under.issuer.issue('rsa');

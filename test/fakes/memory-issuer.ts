@@ -3,7 +3,7 @@ import { CsrRefused, clockSkewMs, type Issuer } from '../../issuer/issuer.ts';
 import { UpstreamThrottled } from '../../runtime/upstream.ts';
 import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
 
-export type Held = {
+export type StoredCertificate = {
   active: boolean;
   thingName?: string;
   policies: Set<string>;
@@ -13,9 +13,9 @@ export type Held = {
 };
 
 /** What the account holds. */
-export type Cloud = { readonly certificates: Map<string, Held>; readonly things: Set<string> };
+export type Cloud = { readonly certificates: Map<string, StoredCertificate>; readonly things: Set<string> };
 
-/** AWS's calls: one step of the fake each, since a crash can fall between any two of them. */
+/** The calls of AWS. Each is one step of the fake, since a crash can fall between any two of them. */
 export type Call =
   | 'CreateCertificate'
   | 'ListCertificates'
@@ -32,15 +32,15 @@ export type Call =
 
 export type IssuerFault = 'throttle' | 'fail-before' | 'act-and-lose-answer';
 
-/** Whoever runs the steps decides when, and what becomes of their answers. */
+/** Runs the steps: it decides when each one runs, and whether its answer arrives. */
 export type RunStep = <T>(call: Call, act: () => T, about: string) => Promise<T>;
 
-/** What the fake takes from outside: ids, keys, time, and who runs its steps. */
+/** Ids, keys, time and the order of the steps come from outside. */
 export type CloudOptions = {
   readonly step?: RunStep;
   readonly makeId?: () => string;
-  /** the public key's digest and the subject of a CSR @throws when it is none */
-  readonly readCsr?: (csrPem: string) => Pick<Held, 'keyDigest' | 'subject'>;
+  /** the public key's digest and the subject of a CSR @throws for text that is no CSR */
+  readonly readCsr?: (csrPem: string) => Pick<StoredCertificate, 'keyDigest' | 'subject'>;
   readonly now?: () => number;
 };
 
@@ -50,19 +50,19 @@ const newCloud = (): Cloud => ({ certificates: new Map(), things: new Set() });
 export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Issuer {
   const { step = async (_call, act) => act(), makeId = randomId, readCsr = parseCsr, now = Date.now } = options;
   const { certificates, things } = cloud;
-  const held = (certificateId: string): Held => {
+  const stored = (certificateId: string): StoredCertificate => {
     const found = certificates.get(certificateId);
     if (found === undefined) throw new Error(`no certificate ${certificateId}`);
     return found;
   };
-  const inspected = (certificateId: string) => {
+  const describe = (certificateId: string) => {
     const found = certificates.get(certificateId);
     if (found === undefined) return undefined;
     const { active, keyDigest, subject } = found;
     const status = active ? ('active' as const) : ('inactive' as const);
     return { certificateId, status, certificatePem: `PEM ${certificateId}`, keyDigest, subject };
   };
-  const listed = () =>
+  const summaries = () =>
     [...certificates].reverse().map(([certificateId, { active, createdAt }]) => ({
       certificateId,
       status: active ? ('active' as const) : ('inactive' as const),
@@ -90,10 +90,10 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
         'a new one',
       ),
     async findInactive(keyDigest, since, except) {
-      const candidates = await step('ListCertificates', listed, keyDigest);
+      const candidates = await step('ListCertificates', summaries, keyDigest);
       for (const { certificateId, status, createdAt } of candidates) {
         if (status !== 'inactive' || createdAt < since - clockSkewMs || except.includes(certificateId)) continue;
-        const found = await step('DescribeCertificate', () => inspected(certificateId), certificateId);
+        const found = await step('DescribeCertificate', () => describe(certificateId), certificateId);
         if (found?.status === 'inactive' && found.keyDigest === keyDigest)
           return {
             certificateId,
@@ -105,11 +105,11 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
     },
     ensureThing: (name) => step('CreateThing', () => void things.add(name), name),
     async attach({ certificateId, thingName, policyName }) {
-      await step('AttachPolicy', () => void held(certificateId).policies.add(policyName), certificateId);
+      await step('AttachPolicy', () => void stored(certificateId).policies.add(policyName), certificateId);
       await step(
         'AttachThingPrincipal',
         () => {
-          const certificate = held(certificateId);
+          const certificate = stored(certificateId);
           if (!things.has(thingName)) throw new Error(`no thing ${thingName}`);
           if ((certificate.thingName ?? thingName) !== thingName) throw new Error('it belongs to another thing');
           certificate.thingName = thingName;
@@ -121,7 +121,7 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
       step(
         'Activate',
         () => {
-          held(certificateId).active = true;
+          stored(certificateId).active = true;
         },
         certificateId,
       ),
@@ -144,9 +144,9 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
         name,
       ),
     async *listCertificates() {
-      yield* await step('ListCertificates', listed, 'all');
+      yield* await step('ListCertificates', summaries, 'all');
     },
-    describeCertificate: (certificateId) => step('DescribeCertificate', () => inspected(certificateId), certificateId),
+    describeCertificate: (certificateId) => step('DescribeCertificate', () => describe(certificateId), certificateId),
     isAttached: (certificateId) =>
       step(
         'DescribeCertificate',
@@ -170,7 +170,7 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
     if (found !== undefined) delete found.thingName;
   }
 
-  /** Conflicts where AWS would; whoever withdraws begins again. */
+  /** Does nothing where AWS would answer with a conflict; `withdraw` then begins again. */
   function deleteIfFree(certificateId: string): void {
     const found = certificates.get(certificateId);
     if (found !== undefined && !found.active && found.policies.size === 0 && found.thingName === undefined)
@@ -178,7 +178,7 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
   }
 }
 
-/** The fake for tests that fail one call at a time, and count. */
+/** The fake for tests in which one call at a time fails, and calls are counted. */
 export function createMemoryIssuer(options: Omit<CloudOptions, 'step'> = {}) {
   const cloud = newCloud();
   const journal: string[] = [];
@@ -198,9 +198,9 @@ export function createMemoryIssuer(options: Omit<CloudOptions, 'step'> = {}) {
     issuer: createCloudIssuer(cloud, { ...options, step }),
     /** what happens to the next such call */
     fault: (kind: IssuerFault, call: Call = 'CreateCertificate') => void faults.set(call, kind),
-    /** every call, with what it was about, in order */
+    /** every call with its subject, in order */
     journal,
-    /** how often it was called, whatever became of it */
+    /** how often it was called, failures included */
     calls: (call: Call): number => journal.filter((line) => line.startsWith(call)).length,
     async inspect() {
       return [...cloud.certificates].map(([certificateId, { active, thingName, policies }]) => ({
@@ -216,7 +216,7 @@ export function createMemoryIssuer(options: Omit<CloudOptions, 'step'> = {}) {
 
 const randomId = () => createHash('sha256').update(randomUUID()).digest('hex');
 
-function parseCsr(csrPem: string): Pick<Held, 'keyDigest' | 'subject'> {
+function parseCsr(csrPem: string): Pick<StoredCertificate, 'keyDigest' | 'subject'> {
   if (!csrPem.includes('CERTIFICATE REQUEST')) throw new CsrRefused('not a CSR');
   const csr = new Pkcs10CertificateRequest(csrPem);
   return {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
 
 /**
- * Records what the product asks the AWS stand-in for in the whole test suite, and compares it role by role with the IAM
- * policy that `cvm aws policy` prints: nothing may be missing in it, and after a whole run nothing may be too much.
+ * Records the calls that the product makes to the AWS stand-in in a test run, and compares them role by role with the IAM
+ * policy that `cvm aws policy` prints. The policy may lack no action; after a whole run it may have none that is not called.
  */
 export default function setup() {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-calls-'));
@@ -19,14 +19,14 @@ export default function setup() {
       ...complaints(lines, iamRoles, false),
       ...iamRoles.flatMap((role) => complaints(lines, [role], whole)),
     ]) {
-      // an error at this point is printed, and the run counts as good
+      // an error that is thrown here is printed, and the run still counts as good
       process.exitCode = 1;
       console.error(line);
     }
   };
 }
 
-/** @param roles one: what is called in this role; all: what is called by adapters that a test took by themselves */
+/** @param roles one role: its calls; all roles: also the calls of adapters that a test uses without a role */
 export function complaints(lines: string, roles: readonly IamRole[], whole: boolean): string[] {
   const called = callsOf(roles.length === 1 ? `cvm-gateway/${roles[0]}` : 'cvm-gateway', lines);
   const scope = { partition: 'aws', region: '*', account: '*', table: 't', policyName: 'p' };
@@ -35,7 +35,7 @@ export function complaints(lines: string, roles: readonly IamRole[], whole: bool
   const unused = whole ? [...allowed].filter((action) => !called.has(action)) : [];
   if (missing.length + unused.length === 0) return [];
   const whose = roles.length === 1 ? `of the ${roles[0]} role` : 'of all roles';
-  return [`The IAM policy ${whose} lacks [${missing.join(', ')}], and nobody calls [${unused.join(', ')}].`];
+  return [`The IAM policy ${whose} lacks [${missing.join(', ')}], and never calls [${unused.join(', ')}].`];
 }
 
 function callsOf(agent: string, lines: string): Set<string> {

@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { Pkcs10CertificateRequest } from '../../runtime/x509.ts';
-import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
+import { makeEcKey as makeTaggedKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { lacks } from '../support/lacks.ts';
 
-const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTagOf('cvm-devices'));
+const makeEcKey = (serial: string) => makeTaggedKey(serial, ownerTagOf('cvm-devices'));
 const serials = ['AA:BB:CC:DD:EE:FF', 'plain-1', 'under_score', '-', ':', '0', 'a'.repeat(128)];
 
 describe('EC key', () => {
@@ -19,23 +19,23 @@ describe('EC key', () => {
     expect(keyDigest).toBe(createHash('sha256').update(spki).digest('hex'));
   });
 
-  it.each(serials)('has a signed CSR with the serial %s and our mark in its subject, to the letter', async (serial) => {
+  it.each(serials)('has a signed CSR whose subject is exactly the owner tag and the serial %s', async (serial) => {
     const csr = new Pkcs10CertificateRequest((await makeEcKey(serial)).csrPem);
     expect(await csr.verify()).toBe(true);
     expect(csr.subjectName.toJSON()).toEqual([{ O: ['cvm-gateway'] }, { OU: ['cvm-devices'] }, { CN: [serial] }]);
   });
 
-  it('bears the mark of its table, however long the name', () => {
+  it('has the owner tag of its table within 64 characters, also for longer names', () => {
     expect(ownerTagOf('t'.repeat(255)).unit).toHaveLength(64);
     expect(ownerTagOf('t'.repeat(254)).unit).not.toBe(ownerTagOf('t'.repeat(255)).unit);
   });
 
-  it('is another one each time', async () => {
+  it('is a new key each time', async () => {
     const [one, other] = [await makeEcKey('S'), await makeEcKey('S')];
     expect(one.privateKeyPem).not.toBe(other.privateKeyPem);
   });
 
-  it.skipIf(lacks('openssl'))('is read by OpenSSL: CSR and key', async () => {
+  it.skipIf(lacks('openssl'))('is a CSR and a key that OpenSSL reads', async () => {
     const { privateKeyPem, csrPem } = await makeEcKey('AA:BB');
     const openssl = (argv: string[], input: string) => {
       const { stdout, stderr, status } = spawnSync('openssl', argv, { input, encoding: 'utf8' });

@@ -3,7 +3,7 @@ import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
 import { complaints } from '../support/least-privilege.ts';
 
 /**
- * What each action can be limited to; nothing: to no resource at all, so that it needs "*".
+ * The resource types that each action can be limited to; without any, it needs "*".
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
  */
@@ -42,14 +42,14 @@ const resourcesOf = (roles: readonly IamRole[]) =>
 
 describe('the printed IAM policy', () => {
   it.each(iamRoles)(
-    'of %s names for each action a resource that it can be limited to, and "*" only where there is none',
+    'of %s names for each action a resource that it can be limited to, and "*" only where no type exists',
     (role) => {
       const wrong = resourcesOf([role]).filter(([action, resources]) => {
         const types = action.startsWith('dynamodb:') ? ['table'] : resourceTypes[action];
         if (types === undefined) return true;
         if (types.length === 0) return resources.join() !== '*';
         const given = resources.map((resource) => resource.split(':')[5]?.split('/')[0] ?? '');
-        // each that is given is one that counts; a thing joins a group only with both
+        // adding a thing to a group needs both resources
         return (
           !given.some((type) => types.includes(type)) || (action === 'iot:AddThingToThingGroup' && given.length < 2)
         );
@@ -58,7 +58,7 @@ describe('the printed IAM policy', () => {
     },
   );
 
-  it('holds the table and the IoT policy by their names, and nothing beyond this account and region', () => {
+  it('names the table and the IoT policy, and grants nothing outside this account and region', () => {
     const resources = new Set(resourcesOf(iamRoles).flatMap(([, each]) => each));
     expect([...resources].sort()).toEqual([
       '*',
@@ -70,35 +70,36 @@ describe('the printed IAM policy', () => {
     ]);
   });
 
-  it('lets nobody but an operator enrol, and nobody but the worker create certificates', () => {
-    const who = (action: string) => iamRoles.filter((role) => resourcesOf([role]).some(([each]) => each === action));
-    expect(who('dynamodb:PutItem')).toEqual(['operator']);
-    expect(who('iot:CreateKeysAndCertificate')).toEqual(['gateway']);
-    expect(who('iot:CreateCertificateFromCsr')).toEqual(['gateway']);
-    expect(who('iot:AttachPolicy')).toEqual(['gateway']);
-    expect(who('iot:CreatePolicy')).toEqual(['setup']);
+  it('lets only the operator enrol, and only the worker create certificates', () => {
+    const rolesWith = (action: string) =>
+      iamRoles.filter((role) => resourcesOf([role]).some(([each]) => each === action));
+    expect(rolesWith('dynamodb:PutItem')).toEqual(['operator']);
+    expect(rolesWith('iot:CreateKeysAndCertificate')).toEqual(['gateway']);
+    expect(rolesWith('iot:CreateCertificateFromCsr')).toEqual(['gateway']);
+    expect(rolesWith('iot:AttachPolicy')).toEqual(['gateway']);
+    expect(rolesWith('iot:CreatePolicy')).toEqual(['setup']);
   });
 });
 
-describe('the comparison with what was called', () => {
+describe('the comparison with the calls of a test run', () => {
   const call = (operation: string, agent: string) => `${operation}\taws-sdk-js/3 ua/2.1 ${agent} lang/js\n`;
 
-  it('complains of a call that its role may not make, though another may', () => {
+  it('reports a call that its role may not make, although another role may', () => {
     const lines = call('DynamoDB.PutItem', 'cvm-gateway/gateway');
     expect(complaints(lines, ['gateway'], false).join()).toContain('of the gateway role lacks [dynamodb:PutItem]');
     expect(complaints(lines, ['operator'], false)).toEqual([]);
     expect(complaints(lines, iamRoles, false)).toEqual([]);
   });
 
-  it('complains of what a role may and nobody does, after a whole run', () => {
+  it('reports an action that a role may call and never calls, after a whole run', () => {
     const lines = call('CreatePolicy', 'cvm-gateway/setup') + call('DynamoDB.CreateTable', 'cvm-gateway/operator');
     expect(complaints(lines, ['setup'], true).join()).toContain(
-      'nobody calls [iot:GetPolicy, dynamodb:CreateTable, dynamodb:DescribeTable]',
+      'never calls [iot:GetPolicy, dynamodb:CreateTable, dynamodb:DescribeTable]',
     );
   });
 
-  it('takes adapters without a role for anybody of ours, and who is not ours for nobody', () => {
+  it('allows adapters without a role the actions of every role, and ignores calls of other programs', () => {
     expect(complaints(call('CreatePolicyVersion', 'cvm-gateway'), iamRoles, false)).toHaveLength(1);
-    expect(complaints(call('CreatePolicyVersion', 'cvm-gateway-of-somebody-else'), iamRoles, false)).toEqual([]);
+    expect(complaints(call('CreatePolicyVersion', 'cvm-gateway-of-another-program'), iamRoles, false)).toEqual([]);
   });
 });

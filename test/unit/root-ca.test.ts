@@ -29,14 +29,14 @@ describe('root CA', () => {
     expect(amazonRootCa(path)).toBe(amazonRootCa());
   });
 
-  it('never hands out what else is in the file', () => {
+  it('leaves out other text in the file, such as a private key', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const key = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
     expect(amazonRootCa(file('with-key.pem', `${key}${amazonRootCa()}`))).toBe(amazonRootCa());
   });
 
   it.each([
-    ['a file that is not there', () => join(folder, 'missing.pem'), /missing\.pem cannot be read: ENOENT/],
+    ['a missing file', () => join(folder, 'missing.pem'), /missing\.pem cannot be read: ENOENT/],
     ['an empty file', () => file('empty.pem', ''), /empty\.pem holds no certificate in PEM/],
     ['DER', () => file('der.crt', new X509Certificate(amazonRootCa()).raw), /der\.crt holds no certificate in PEM/],
     ['a bundle', () => file('bundle.pem', amazonRootCa().repeat(3)), /bundle\.pem holds 3 certificates/],

@@ -4,7 +4,7 @@ import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
 import { type Finding, sweep } from '../../worker/sweep.ts';
-import { createMemoryIssuer, type Held } from '../fakes/memory-issuer.ts';
+import { createMemoryIssuer, type StoredCertificate } from '../fakes/memory-issuer.ts';
 
 const [now, graceMs, minute] = [1_000_000_000, 900_000, 60_000];
 const ownerTag = ownerTagOf('cvm-devices');
@@ -28,7 +28,7 @@ describe('a sweep', () => {
     const fresh: Device = { serial, tokenHash: 'h', state: 'enrolled', requestedAt: long, enrolledAt: 0, attempt: 1 };
     rows.set(serial, { ...fresh, ...change });
   }
-  function certificate(id: string, change: Partial<Held> = {}): void {
+  function certificate(id: string, change: Partial<StoredCertificate> = {}): void {
     aws.cloud.certificates.set(id, {
       active: false,
       policies: new Set(),

@@ -1,0 +1,46 @@
+import { gone } from './expected-errors.ts';
+import { statusOf } from './iot-answers.ts';
+import type { IotCalls } from './iot-calls.ts';
+import type { CertificateSummary } from './issuer.ts';
+
+/** All certificates of the account, newest first. */
+export async function* listCertificates(iot: Pick<IotCalls, 'listCertificates'>): AsyncIterable<CertificateSummary> {
+  let marker: string | undefined;
+  do {
+    const page = await iot.listCertificates({ pageSize: 250, ascendingOrder: false, marker });
+    for (const { certificateId, status, creationDate } of page.certificates ?? [])
+      if (certificateId !== undefined)
+        yield { certificateId, status: statusOf(status), createdAt: creationDate?.getTime() ?? 0 };
+    marker = page.nextMarker || undefined;
+  } while (marker !== undefined);
+}
+
+/** The policies of a certificate; none when it is not there. @param target its ARN */
+export async function attachedPolicies(
+  iot: Pick<IotCalls, 'listAttachedPolicies'>,
+  target: string,
+): Promise<readonly string[]> {
+  const names: string[] = [];
+  let marker: string | undefined;
+  do {
+    const page = await iot.listAttachedPolicies({ target, marker }).catch(gone);
+    names.push(...(page?.policies ?? []).flatMap(({ policyName }) => policyName ?? []));
+    marker = page?.nextMarker || undefined;
+  } while (marker !== undefined);
+  return names;
+}
+
+/** The things of a certificate; none when it is not there. @param principal its ARN */
+export async function attachedThings(
+  iot: Pick<IotCalls, 'listPrincipalThings'>,
+  principal: string,
+): Promise<readonly string[]> {
+  const names: string[] = [];
+  let nextToken: string | undefined;
+  do {
+    const page = await iot.listPrincipalThings({ principal, nextToken }).catch(gone);
+    names.push(...(page?.things ?? []));
+    nextToken = page?.nextToken || undefined;
+  } while (nextToken !== undefined);
+  return names;
+}

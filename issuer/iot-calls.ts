@@ -1,0 +1,116 @@
+import {
+  AddThingToThingGroupCommand,
+  type AddThingToThingGroupCommandInput,
+  AttachPolicyCommand,
+  type AttachPolicyCommandInput,
+  AttachThingPrincipalCommand,
+  type AttachThingPrincipalCommandInput,
+  CreateCertificateFromCsrCommand,
+  CreateKeysAndCertificateCommand,
+  CreatePolicyCommand,
+  type CreatePolicyCommandInput,
+  CreateThingCommand,
+  type CreateThingCommandInput,
+  DeleteCertificateCommand,
+  DeleteThingCommand,
+  DescribeCertificateCommand,
+  DescribeEndpointCommand,
+  DetachPolicyCommand,
+  type DetachPolicyCommandInput,
+  DetachThingPrincipalCommand,
+  type DetachThingPrincipalCommandInput,
+  GetPolicyCommand,
+  type IoTClient,
+  ListAttachedPoliciesCommand,
+  type ListAttachedPoliciesCommandInput,
+  ListCertificatesCommand,
+  type ListCertificatesCommandInput,
+  ListPrincipalThingsCommand,
+  type ListPrincipalThingsCommandInput,
+  UpdateCertificateCommand,
+} from '@aws-sdk/client-iot';
+import { type AwsClientOptions, connectIot } from '../aws/client.ts';
+import type { AwsGate } from '../aws/gate.ts';
+
+/** `creator` sends the calls that create certificates: they are not idempotent, so the SDK must not repeat them. */
+export type IotClients = {
+  readonly client: IoTClient;
+  readonly creator: IoTClient;
+  /** the region of both; rejects when none is set */
+  region(): Promise<string>;
+  close(): void;
+};
+
+export function connectIotClients(options: AwsClientOptions = {}): IotClients {
+  const client = connectIot(options);
+  const creator = connectIot({ ...options, maxAttempts: 1 });
+  return {
+    client,
+    creator,
+    region: () => client.config.region(),
+    close() {
+      client.destroy();
+      creator.destroy();
+    },
+  };
+}
+
+/** An adapter asks for those that it makes: `Pick<IotCalls, 'getPolicy'>`. */
+export type IotCalls = ReturnType<typeof openIot>;
+
+/**
+ * Every call of AWS IoT Core that the product makes. Each passes the gate.
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/API_Operations_AWS_IoT.html
+ */
+export function openIot({ client, creator, region }: IotClients, gate: AwsGate) {
+  return {
+    region,
+
+    createKeysAndCertificate: () =>
+      gate.call('iot:CreateKeysAndCertificate', () =>
+        creator.send(new CreateKeysAndCertificateCommand({ setAsActive: false })),
+      ),
+    createCertificateFromCsr: (certificateSigningRequest: string) =>
+      gate.call('iot:CreateCertificateFromCsr', () =>
+        creator.send(new CreateCertificateFromCsrCommand({ certificateSigningRequest, setAsActive: false })),
+      ),
+
+    describeCertificate: (certificateId: string) =>
+      gate.call('iot:DescribeCertificate', () => client.send(new DescribeCertificateCommand({ certificateId }))),
+    listCertificates: (input: ListCertificatesCommandInput) =>
+      gate.call('iot:ListCertificates', () => client.send(new ListCertificatesCommand(input))),
+    updateCertificate: (certificateId: string, newStatus: 'ACTIVE' | 'INACTIVE') =>
+      gate.call('iot:UpdateCertificate', () => client.send(new UpdateCertificateCommand({ certificateId, newStatus }))),
+    deleteCertificate: (certificateId: string) =>
+      gate.call('iot:DeleteCertificate', () => client.send(new DeleteCertificateCommand({ certificateId }))),
+
+    createThing: (input: CreateThingCommandInput) =>
+      gate.call('iot:CreateThing', () => client.send(new CreateThingCommand(input))),
+    deleteThing: (thingName: string) =>
+      gate.call('iot:DeleteThing', () => client.send(new DeleteThingCommand({ thingName }))),
+    addThingToThingGroup: (input: AddThingToThingGroupCommandInput) =>
+      gate.call('iot:AddThingToThingGroup', () => client.send(new AddThingToThingGroupCommand(input))),
+    attachThingPrincipal: (input: AttachThingPrincipalCommandInput) =>
+      gate.call('iot:AttachThingPrincipal', () => client.send(new AttachThingPrincipalCommand(input))),
+    detachThingPrincipal: (input: DetachThingPrincipalCommandInput) =>
+      gate.call('iot:DetachThingPrincipal', () => client.send(new DetachThingPrincipalCommand(input))),
+    listPrincipalThings: (input: ListPrincipalThingsCommandInput) =>
+      gate.call('iot:ListPrincipalThings', () => client.send(new ListPrincipalThingsCommand(input))),
+
+    getPolicy: (policyName: string) =>
+      gate.call('iot:GetPolicy', () => client.send(new GetPolicyCommand({ policyName }))),
+    createPolicy: (input: CreatePolicyCommandInput) =>
+      gate.call('iot:CreatePolicy', () => client.send(new CreatePolicyCommand(input))),
+    attachPolicy: (input: AttachPolicyCommandInput) =>
+      gate.call('iot:AttachPolicy', () => client.send(new AttachPolicyCommand(input))),
+    detachPolicy: (input: DetachPolicyCommandInput) =>
+      gate.call('iot:DetachPolicy', () => client.send(new DetachPolicyCommand(input))),
+    listAttachedPolicies: (input: ListAttachedPoliciesCommandInput) =>
+      gate.call('iot:ListAttachedPolicies', () => client.send(new ListAttachedPoliciesCommand(input))),
+
+    describeEndpoint: () =>
+      gate.call('iot:DescribeEndpoint', () =>
+        client.send(new DescribeEndpointCommand({ endpointType: 'iot:Data-ATS' })),
+      ),
+  };
+}
