@@ -6,105 +6,101 @@ import type { Log } from '../runtime/log.ts';
 import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { acknowledge, type ProvisionContext, type Provisioned, provision, refuse } from './provision.ts';
+import { acknowledge, reject } from './answers.ts';
+import { type ProvisionContext, type Provisioned, provision } from './provision.ts';
 
 /** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
 
-/** A request that is older is told to be asked again: its device asks anew, or is gone. Milliseconds. */
-const interestMs = 24 * 3_600_000;
+/** A request that is older is refused: its device has asked again since, or has gone. Milliseconds. */
+const maxAgeMs = 24 * 3_600_000;
 
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
 const [minBusyMs, maxBusyMs] = [100, 500];
 
-/** Takes questions from the queue and provisions, until closed. */
-export function startWorker(options: {
-  redis: RedisConnector;
-  concurrency: number;
-  context: ProvisionContext;
-  log: Log;
-  audit: Audit;
-  metrics: WorkerMetrics;
-  maxBackoffMs?: number;
-}): RequestWorker {
-  const { context, log, audit, metrics, ...queue } = options;
+type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
+type Records = { readonly log: Log; readonly audit: Audit; readonly metrics: WorkerMetrics };
+
+/** Takes requests from the queue and provisions, until closed. */
+export function startWorker(
+  options: Records & {
+    readonly redis: RedisConnector;
+    readonly concurrency: number;
+    readonly context: ProvisionContext;
+    readonly maxBackoffMs?: number;
+  },
+): RequestWorker {
+  const { context, audit, metrics, ...queue } = options;
+  const records = { log: queue.log, audit, metrics };
   return startRequestWorker({
     ...queue,
-    log,
-    handle: (request) => answer(request, context, { log, audit, metrics }),
+    handle: (request) => handle(request, context, records),
     async acknowledge(acknowledgement) {
       const { serial, certificateId } = acknowledgement;
       if (await acknowledge(acknowledgement, context)) {
-        log.info({ serial, certificateId }, 'delivered');
+        records.log.info({ serial, certificateId }, 'delivered');
         audit.record('delivered', { serial, certificateId });
-      } else log.warn({ serial, certificateId }, 'an acknowledgement does not fit the device; nothing was changed');
+      } else
+        records.log.warn(
+          { serial, certificateId },
+          'a device acknowledged another certificate or token than its own; nothing was changed',
+        );
     },
   });
 }
 
-type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
-/** Where a worker says what it did. */
-type Reporting = { readonly log: Log; readonly audit: Audit; readonly metrics: WorkerMetrics };
-
-async function answer(request: ProvisioningRequest, context: ProvisionContext, to: Reporting): Promise<Outcome> {
-  const { log, metrics } = to;
+/** A refusal completes the request. An exception puts it back into the queue. */
+async function handle(request: ProvisioningRequest, context: ProvisionContext, records: Records): Promise<Outcome> {
+  const { log, metrics } = records;
   try {
-    const waitedMs = context.now() - request.receivedAt;
-    if (waitedMs > interestMs) return await refuseExpired(request, context, to);
-    const result = await provision(request, context);
+    const expired = context.now() - request.receivedAt > maxAgeMs;
+    const result = expired ? await reject(request, problems.waitedTooLong, context) : await provision(request, context);
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };
     }
-    report(request, result, context.now() - request.receivedAt, to);
+    metrics.requests.inc({ outcome: expired ? 'expired' : outcomeOf(result) });
+    if (!expired)
+      metrics.requestSeconds.observe((context.now() - request.receivedAt) / 1000, { outcome: outcomeOf(result) });
+    record(request, result, context.now(), records);
     return 'answered';
   } catch (error) {
     const throttled = error instanceof UpstreamThrottled;
     metrics.requests.inc({ outcome: throttled ? 'throttled' : 'failed' });
     if (!throttled) throw error;
-    log.debug({ ...idsOf(request), err: error }, 'AWS throttles; all requests wait');
+    log.debug({ ...aboutOf(request), err: error }, 'AWS throttles; all requests wait');
     return { slowDown: slowDownMs };
   }
 }
 
-async function refuseExpired(
-  request: ProvisioningRequest,
-  context: ProvisionContext,
-  { log, audit, metrics }: Reporting,
-): Promise<Outcome> {
-  const about = idsOf(request);
-  await refuse(request, problems.waitedTooLong, context);
-  audit.record('refused', { ...about, errorCode: problems.waitedTooLong.code });
-  metrics.requests.inc({ outcome: 'expired' });
-  log.info({ ...about, receivedAt: request.receivedAt }, 'a request waited for more than a day and was refused');
-  return 'answered';
+type Decided = Exclude<Provisioned, { outcome: 'busy' }>;
+
+function outcomeOf(result: Decided) {
+  if (result.outcome === 'rejected') return 'refused';
+  return result.again ? 'repeated' : 'vended';
 }
 
-/** Says what was decided. A worker that dies right here leaves the request to another, which decides and reports again. */
-function report(
-  request: ProvisioningRequest,
-  result: Exclude<Provisioned, { outcome: 'busy' }>,
-  ms: number,
-  { log, audit, metrics }: Reporting,
-): void {
-  const about = idsOf(request);
-  const outcome = result.outcome === 'rejected' ? 'refused' : result.again ? 'repeated' : 'vended';
-  metrics.requests.inc({ outcome });
-  metrics.requestSeconds.observe(ms / 1000, { outcome });
+/** Writes a decision into the audit trail and the log. If the worker dies before, the request is decided and written again. */
+function record(request: ProvisioningRequest, result: Decided, now: number, { log, audit }: Records): void {
+  const about = aboutOf(request);
+  const ms = now - request.receivedAt;
   if (result.outcome === 'accepted') {
     const { certificateId, again } = result;
     audit.record(again ? 'repeated' : 'vended', { ...about, certificateId });
     log.info({ ...about, ms, certificateId, again }, 'vended');
     return;
   }
-  const errorCode = result.problem.code;
-  audit.record('refused', { ...about, errorCode });
-  if (result.cause !== undefined) {
-    log.error({ ...about, err: result.cause, cure: result.cause.cure }, 'AWS refuses, and will until somebody acts');
+  const { problem, cause } = result;
+  audit.record('refused', { ...about, errorCode: problem.code });
+  if (cause !== undefined) {
+    log.error({ ...about, err: cause, cure: cause.cure }, 'AWS refuses, until the cure is applied');
     return;
   }
-  // another key with the right token: firmware that makes a new key each time, or an attacker
-  log[errorCode === 'KeyMismatch' ? 'warn' : 'info']({ ...about, ms, errorCode }, 'refused');
+  // another key with the right token: firmware that makes a new key each time, or another party that has the token
+  const level = problem.code === 'KeyMismatch' ? 'warn' : 'info';
+  log[level]({ ...about, ms, errorCode: problem.code }, 'refused');
 }
 
-const idsOf = ({ serial, requestId }: ProvisioningRequest) => ({ serial, requestId });
+function aboutOf({ serial, requestId }: ProvisioningRequest) {
+  return { serial, requestId };
+}

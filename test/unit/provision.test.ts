@@ -7,7 +7,8 @@ import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
-import { acknowledge, type ProvisionContext, provision } from '../../worker/provision.ts';
+import { acknowledge } from '../../worker/answers.ts';
+import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
