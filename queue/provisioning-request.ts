@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import type { KeyKind } from '../protocol/dialect.ts';
 
 /**
- * One question of one device, as it waits in Redis: nothing in it is secret. The token is there only as its hash, and
- * `replyKey` is the public half of a key pair that only the token yields again.
+ * One device asks for a certificate. The request waits in Redis, and nothing in it is secret: of the token it has the hash,
+ * and `replyKey` is the public half of a key pair that can be derived from the token only.
  */
 export type ProvisioningRequest = {
-  /** unique to this question; its answer is kept under it */
+  /** unique; the reply is stored under it */
   readonly requestId: string;
   readonly serial: string;
   readonly tokenHash: string;
@@ -22,14 +22,14 @@ export type ProvisioningRequest = {
 };
 
 /**
- * The address of whoever presented this token for this serial: the same for every connection and broker, and of no use
- * to anybody without the token.
+ * Names the recipient of a reply: all connections, at any broker, that presented this token for this serial. Knowing it is
+ * of no use without the token.
  */
 export function recipientIdOf(serial: string, tokenHash: string): string {
   return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
 }
 
-/** What makes two requests the same question: whoever asks it again waits for the answer to the first. */
+/** The same for requests that ask for the same: a repeated request waits for the reply to the first one. */
 export function requestKeyOf({
   serial,
   tokenHash,
@@ -41,12 +41,12 @@ export function requestKeyOf({
     .digest('base64url');
 }
 
-/** A device says that it has stored its certificate. */
+/** A device has stored its certificate. */
 export type Acknowledgement = { readonly serial: string; readonly tokenHash: string; readonly certificateId: string };
 
-/** Where the broker puts questions. Both resolve when it is stored, and reject when it may not be. */
+/** The broker's side of the queue. `add` and `acknowledge` resolve when Redis has stored it, and reject when it may have not. */
 export interface RequestQueue {
-  /** @returns the requestId under which the answer will come: that of the same question, where it waits already */
+  /** @returns the id under which the reply will come: that of an equal request, where one waits already */
   add(request: ProvisioningRequest): Promise<string>;
   acknowledge(acknowledgement: Acknowledgement): Promise<void>;
   close(): Promise<void>;

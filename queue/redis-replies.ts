@@ -3,17 +3,17 @@ import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { ReplyFeed, ReplyStore } from './replies.ts';
 import { fromStoredReply, keptReplyKey, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 
-/** How long the answer to one question waits for a broker that missed its announcement, in milliseconds. */
-const answerMs = 10 * 60_000;
+/** How long a reply is stored for a broker that missed its announcement, in milliseconds. */
+const storedMs = 10 * 60_000;
 
-/** The worker's side of the replies, in Redis. Everything stored or sent is sealed (`sealing.ts`). */
+/** The worker's side of the replies, in Redis. All of it is sealed (`sealing/replies.ts`). */
 export function createReplyStore(connector: RedisConnector, log: Log): ReplyStore {
   const redis = connector.connect('wait', log);
   return {
     async deliver(reply) {
       const text = toStoredReply(reply);
-      // stored first: an announcement that nobody hears must leave the answer behind
-      await redis.set(replyKey(reply.requestId), text, 'PX', answerMs);
+      // stored first: a broker that misses the announcement must find the reply
+      await redis.set(replyKey(reply.requestId), text, 'PX', storedMs);
       await redis.publish(repliesChannel, text);
     },
     async keep(recipientId, certificateId, sealed, windowMs) {
@@ -36,7 +36,7 @@ export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed 
   return {
     async listen(listener, onResume) {
       subscriber.on('message', (_channel, text) => listener(fromStoredReply(text)));
-      // ioredis subscribes again by itself after a lost connection; what was said meanwhile it cannot know
+      // ioredis subscribes again by itself after a lost connection; announcements made meanwhile are lost
       subscriber.on('ready', onResume);
       await subscriber.subscribe(repliesChannel);
     },

@@ -10,12 +10,13 @@ import {
 } from './roster.ts';
 import { rosterKeys } from './stored-forms.ts';
 
+/** Entries written in one transaction. */
 const batch = 500;
 
-/** Inquiries that wait at most, so many answered at a time, and seconds until all are forgotten: strangers can make them. */
-const [maxInquiries, inquiriesAtATime, inquirySeconds] = [1000, 20, 60];
+/** Bounds, since clients without a valid token cause lookups: how many wait, how many are taken at a time, when all expire. */
+const [maxLookups, lookupsAtATime, lookupSeconds] = [1000, 20, 60];
 
-/** The worker's side of the roster, in Redis: a hash, from serial to entry. */
+/** The worker's side of the roster, in Redis. */
 export function createRosterStore(connector: RedisConnector, log: Log): RosterStore {
   const redis = connector.connect('answer-now', log);
   return {
@@ -25,11 +26,11 @@ export function createRosterStore(connector: RedisConnector, log: Log): RosterSt
       );
       const gone = all.filter(({ at }) => at <= now - announcementLifetimeMs);
       if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone.map(({ id }) => id));
-      return all.filter((introduction) => !gone.includes(introduction));
+      return all.filter((announcement) => !gone.includes(announcement));
     },
-    async lead(rosterSync, leaseMs) {
-      if ((await redis.set(rosterKeys.leader, rosterSync, 'PX', leaseMs, 'NX')) === 'OK') return true;
-      if ((await redis.get(rosterKeys.leader)) !== rosterSync) return false;
+    async lead(holder, leaseMs) {
+      if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;
+      if ((await redis.get(rosterKeys.leader)) !== holder) return false;
       return (await redis.pexpire(rosterKeys.leader, leaseMs)) === 1;
     },
     async position() {
@@ -39,20 +40,20 @@ export function createRosterStore(connector: RedisConnector, log: Log): RosterSt
     async setPosition(position) {
       await redis.set(rosterKeys.position, JSON.stringify(position));
     },
-    takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, inquiriesAtATime),
+    takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime),
     pages: () => pagesOf(redis),
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
         const written = some.flatMap(({ serial, ...entry }) => [serial, JSON.stringify(entry)]);
-        await announced(
+        await runAnnounced(
           redis.multi().hset(rosterKeys.entries, written),
           some.map(({ serial }) => serial),
         );
       }
       for (let start = 0; start < gone.length; start += batch) {
         const some = gone.slice(start, start + batch);
-        await announced(redis.multi().hdel(rosterKeys.entries, ...some), some);
+        await runAnnounced(redis.multi().hdel(rosterKeys.entries, ...some), some);
       }
     },
     close: () => disconnectRedis(redis),
@@ -64,10 +65,10 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('wait', log);
   return {
-    async announceGateway(introduction) {
+    async announceGateway(announcement) {
       await reader
         .multi()
-        .hset(rosterKeys.gateways, introduction.id, JSON.stringify(introduction))
+        .hset(rosterKeys.gateways, announcement.id, JSON.stringify(announcement))
         .pexpire(rosterKeys.gateways, announcementLifetimeMs)
         .exec();
     },
@@ -86,11 +87,11 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
       });
     },
     async requestLookup(serial) {
-      if ((await reader.scard(rosterKeys.requestedLookups)) >= maxInquiries) return;
+      if ((await reader.scard(rosterKeys.requestedLookups)) >= maxLookups) return;
       await reader
         .multi()
         .sadd(rosterKeys.requestedLookups, serial)
-        .expire(rosterKeys.requestedLookups, inquirySeconds)
+        .expire(rosterKeys.requestedLookups, lookupSeconds)
         .exec();
     },
     async close() {
@@ -99,8 +100,11 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
   };
 }
 
-/** A change that brokers are not told of would stay unknown to them: the table and the roster would agree. */
-async function announced(change: ChainableCommander, serials: readonly string[]): Promise<void> {
+/**
+ * Runs a change together with its announcement. A change without one would stay unknown to brokers: a later comparison finds
+ * table and roster equal, and announces nothing.
+ */
+async function runAnnounced(change: ChainableCommander, serials: readonly string[]): Promise<void> {
   const outcomes = await change.publish(rosterKeys.channel, JSON.stringify(serials)).exec();
   for (const [error] of outcomes ?? []) if (error) throw error;
 }

@@ -13,8 +13,8 @@ import {
 } from './token-attempts.ts';
 
 /**
- * Unlike the library's own, a window that ends when nothing was granted for its length: in no stretch of that length are
- * more points granted. What is given back after the window's end does not count below nothing.
+ * Counts in a window that ends when no point was granted for its length, unlike the library's own script: no stretch of that
+ * length has more points. A point that is given back after the window ended does not make the count negative.
  */
 const slidingWindow = `
 local consumed = redis.call('incrby', KEYS[1], ARGV[1])
@@ -22,14 +22,15 @@ if consumed < 0 then redis.call('set', KEYS[1], 0); consumed = 0 end
 if consumed <= tonumber(ARGV[3]) then redis.call('expire', KEYS[1], ARGV[2]) end
 return {consumed, redis.call('pttl', KEYS[1])}`;
 
-/** How long a broker may take to find out whether a token may be tried, in seconds; longer only if it dies meanwhile. */
-const askingSeconds = 10;
+/** How long a token stays undecided when the broker that decides about it dies, in seconds. */
+const undecidedSeconds = 10;
 
-/** What is known of a token: what came of it, or for what it is being tried, which `open` begins. */
+/** What Redis knows of a token: its outcome, or, after `open`, the request with which it is being evaluated. */
 type Known = 'wrong' | 'right' | `open ${string}`;
-const asking = 'asking';
+/** A broker is deciding whether the token may be evaluated. */
+const undecided = 'asking';
 
-/** The guess book in Redis. Every key ends by itself. */
+/** Counts attempts in Redis. Every key expires. */
 export function createTokenAttemptLimiter(
   connector: RedisConnector,
   log: Log,
@@ -55,7 +56,7 @@ export function createTokenAttemptLimiter(
   const strikes = counter('strikes', 1_000_000, 6 * 3600);
   const all = new RateLimiterMemory({ points: perSecond, duration: 1 });
 
-  /** Takes a point, or says for how many milliseconds there is none. */
+  /** Takes a point, or gives the time in milliseconds until there is one. */
   async function take(
     from: RateLimiterRedis | RateLimiterMemory,
     key: string,
@@ -73,45 +74,45 @@ export function createTokenAttemptLimiter(
     return Math.max(0, ...found.map((pause) => pause?.msBeforeNext ?? 0));
   }
 
-  /** For how many milliseconds this may not be tried, as a guess that counts; none when it was counted. */
-  async function tryAsNew(serial: string, address: string): Promise<number> {
+  /** Counts a new attempt. @returns how long it has to wait, in milliseconds; 0 when it was counted */
+  async function countAttempt(serial: string, address: string): Promise<number> {
     const pausedFor = await pausedMs(`serial ${serial}`, `address ${address}`);
     if (pausedFor > 0) return pausedFor;
     const one = await take(serials, serial);
     if (one.waitMs !== undefined) return one.waitMs;
-    // last: what is refused for its serial must not use up what others have
+    // last: an attempt that is refused for its serial must not use up the points of others
     const some = await take(all, 'all');
     if (some.waitMs !== undefined) {
       await serials.reward(serial);
       return some.waitMs;
     }
-    // zero would be for ever
+    // for the library, 0 is a pause without end
     if (pauseSeconds > 0) await pauses.block(`serial ${serial}`, pauseSeconds * 2 ** (one.taken - 1));
     return 0;
   }
 
-  /** The same, for what is tried already: no new guess, but work, until the token is known to be right. */
-  async function tryAgain(known: Known, address: string): Promise<number> {
+  /** The wait of a repeated attempt: it is not counted, but causes work until the token is known to be right. */
+  async function repeatAttempt(known: Known, address: string): Promise<number> {
     return known === 'right' ? 0 : pausedMs(`address ${address}`);
   }
 
   /**
-   * Nobody follows through a door that is not open yet: who comes second waits for what is decided of the first.
-   * @returns undefined to the one who decides
+   * Equal attempts that arrive together wait until the first one is decided.
+   * @returns undefined to the first one, which decides
    */
-  async function claimOrRead(key: string): Promise<Known | typeof asking | undefined> {
+  async function claimOrRead(key: string): Promise<Known | typeof undecided | undefined> {
     for (let patience = 20; patience > 0; patience--) {
-      if ((await redis.set(key, asking, 'EX', askingSeconds, 'NX')) === 'OK') return undefined;
-      const known = (await redis.get(key)) as Known | typeof asking | null;
-      if (known !== null && known !== asking) return known;
+      if ((await redis.set(key, undecided, 'EX', undecidedSeconds, 'NX')) === 'OK') return undefined;
+      const known = (await redis.get(key)) as Known | typeof undecided | null;
+      if (known !== null && known !== undecided) return known;
       await sleep(50);
     }
-    return asking;
+    return undecided;
   }
 
   async function penalizeAddress(address: string): Promise<void> {
     if ((await take(addresses, address)).waitMs === undefined) return;
-    // the guesses that were under way when the limit was reached are one transgression
+    // wrong attempts that were under way when the limit was reached cause one pause, not one each
     if ((await pausedMs(`address ${address}`)) > 0) return;
     const { consumedPoints } = await strikes.consume(address);
     await pauses.block(`address ${address}`, Math.min(maxAddressPauseSeconds, 60 * 2 ** (consumedPoints - 1)));
@@ -119,16 +120,16 @@ export function createTokenAttemptLimiter(
 
   return {
     async begin({ serial, tokenHash, address, requestKey }): Promise<TokenAttemptVerdict> {
-      // one token, however often and wherever it is tried, is one guess
+      // a token is one attempt, however often and at whichever broker it is presented
       const key = attemptedTokenKey(recipientIdOf(serial, tokenHash));
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
       const open: Known = `open ${createHash('sha256').update(requestKey).digest('base64url')}`;
       const known = await claimOrRead(key);
       if (known === 'wrong') return { verdict: 'wrong' };
-      if (known === asking) return { verdict: 'wait', seconds: 1 };
+      if (known === undecided) return { verdict: 'wait', seconds: 1 };
 
       const counts = known === undefined || (known !== open && known !== 'right');
-      const waitMs = counts ? await tryAsNew(serial, address) : await tryAgain(known, address);
+      const waitMs = counts ? await countAttempt(serial, address) : await repeatAttempt(known, address);
       if (known === undefined && waitMs > 0) await redis.del(key);
       if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000) };
       if (counts) await remember(open);

@@ -20,41 +20,41 @@ import {
   toStoredRequest,
 } from './stored-forms.ts';
 
-/** A worker that died is noticed after lockDuration + stalledInterval; BullMQ's defaults take a minute. Milliseconds. */
+/** The request of a killed worker is taken up after lockDuration + stalledInterval; with BullMQ's defaults, after a minute. Milliseconds. */
 const lockDuration = 5000;
 const stalledInterval = 2500;
 
-/** Longest wait between two attempts at one question, in milliseconds. */
+/** Longest wait between two attempts at one request, in milliseconds. */
 const usualMaxBackoffMs = 30_000;
 
-/** Kept until it is done, however long AWS is away; nothing is kept of what is done, since answers wait elsewhere, sealed. */
-const lasting: JobsOptions = {
+/** A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. */
+const untilAnswered: JobsOptions = {
   attempts: Number.MAX_SAFE_INTEGER,
   backoff: { type: 'custom' },
   removeOnComplete: true,
   removeOnFail: true,
 };
 
-/** The broker's end: `add` resolves when Redis has the question on its append-only file, and fails at once without Redis. */
+/** The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis. */
 export function createRequestQueue(connector: RedisConnector, log: Log): RequestQueue {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
     prefix: keyPrefix,
-    // the check's INFO would be sent once; were Redis to go away just then, this queue would stay useless when it is back
+    // BullMQ would send the INFO of the check once; if Redis went away during it, this queue would fail for ever
     skipVersionCheck: true,
     // no part reads them
     streams: { events: { maxLen: 100 } },
   });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
   return {
-    // a question waits once, however often it is asked: the line does not grow while AWS is away, and who asks again
-    // keeps its place. BullMQ forgets the id as soon as the question is answered.
+    // equal requests wait as one job: the queue does not grow while AWS is away, and a device that asks again keeps its
+    // place. BullMQ forgets the deduplication id as soon as the job is answered.
     async add(request) {
       const job = await queue.add(requestJob, toStoredRequest(request), {
         jobId: request.requestId,
         deduplication: { id: requestKeyOf(request) },
-        ...lasting,
+        ...untilAnswered,
       });
       return job.id ?? request.requestId;
     },
@@ -63,39 +63,39 @@ export function createRequestQueue(connector: RedisConnector, log: Log): Request
         deduplication: {
           id: `ack-${recipientIdOf(acknowledgement.serial, acknowledgement.tokenHash)}-${acknowledgement.certificateId}`,
         },
-        ...lasting,
+        ...untilAnswered,
       });
     },
     async close() {
-      await closed(connection.status === 'ready', queue.close(), log);
+      await closeInTime(connection.status === 'ready', queue.close(), log);
       await disconnectRedis(connection);
     },
   };
 }
 
-/** What became of a question. `again`: it goes back into the line. `slowDown`: the whole line waits. */
+/** `again`: the request is tried again after so many milliseconds. `slowDown`: the whole queue waits for so many. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
 export type RequestWorker = {
-  readonly name: string /** false when Redis cannot be reached */;
+  readonly name: string;
+  /** false when Redis cannot be reached */
   alive(): Promise<boolean>;
   close(): Promise<void>;
 };
 
 /**
- * The worker's end: calls `handle` for each question until it is answered. A handler that throws is asked again, with
- * full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) and for as long as it takes.
- * BullMQ delivers at least once: `handle` must bear being called twice.
+ * The worker's side: calls `handle` for each request until it is answered. When `handle` throws, the request is tried again
+ * with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without end. BullMQ delivers
+ * at least once, so `handle` and `acknowledge` may be called twice for the same job.
  */
 export function startRequestWorker(options: {
   redis: RedisConnector;
   concurrency: number;
   log: Log;
   handle(request: ProvisioningRequest): Promise<Outcome>;
-  /** it, too, may be called twice */
   acknowledge(acknowledgement: Acknowledgement): Promise<void>;
   random?: () => number;
-  /** between two attempts at one question, in milliseconds */
+  /** longest wait between two attempts at one request, in milliseconds */
   maxBackoffMs?: number;
 }): RequestWorker {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
@@ -117,7 +117,7 @@ export function startRequestWorker(options: {
       settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
     },
   );
-  // an outage is logged by the connection; an error that Redis answers with (a command it does not permit, no memory) is not
+  // the connection logs outages, but not errors that Redis answers with: a command is not permitted, memory is short
   let lastRefusal = '';
   worker.on('error', (err) => {
     const refused = err.name === 'ReplyError' && err.message !== lastRefusal;
@@ -146,18 +146,18 @@ export function startRequestWorker(options: {
       return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
     },
     async close() {
-      await closed(connection.status === 'ready', worker.close(), log);
+      await closeInTime(connection.status === 'ready', worker.close(), log);
       await disconnectRedis(connection);
     },
   };
 }
 
-/** Questions under way have so long to end when we close, and Redis so long to answer when it is away. Milliseconds. */
+/** Time limits for closing: for requests that are being answered, and without Redis. Milliseconds. */
 const [closeMs, closeWithoutRedisMs] = [20_000, 1000];
 
-/** BullMQ closes when its jobs have ended and Redis knows; without Redis it would wait for ever. */
-async function closed(redisIsThere: boolean, closing: Promise<void>, log: Log): Promise<void> {
+/** BullMQ waits until its jobs have ended and Redis has stored that; without Redis it would wait for ever. */
+async function closeInTime(redisIsThere: boolean, closing: Promise<void>, log: Log): Promise<void> {
   await within(redisIsThere ? closeMs : closeWithoutRedisMs, 'closing the queue', closing).catch((err: unknown) =>
-    log.warn({ err }, 'closing without Redis; what was under way is taken up again by another worker'),
+    log.warn({ err }, 'closing without waiting any longer; another worker takes up the requests that are not answered'),
   );
 }

@@ -2,8 +2,9 @@ import type { Acknowledgement, ProvisioningRequest } from './provisioning-reques
 import type { SealedReply } from './replies.ts';
 
 /**
- * How things are spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored
- * name stays as it is when the code calls the thing by another one. Types and mappers are here and nowhere else.
+ * How everything is spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored name
+ * stays when the code renames the thing. All keys, stored types and mappers are in this file; roster entries, announcements
+ * and positions are stored as JSON of their types in `roster.ts`.
  */
 
 /** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */

@@ -1,31 +1,31 @@
 /**
- * Bounds what can be tried at tokens, across all brokers of a site and whatever connections it takes. Only tokens that the
- * broker does not know to be right come here, so that a device with the right one is never held up by those who guess.
+ * Bounds attempts at tokens over all brokers and connections of a site. Tokens that the broker knows to be right do not come
+ * here, so wrong attempts by others do not delay the real device.
  */
 export interface TokenAttemptLimiter {
   /**
-   * A token that nobody vouches for is about to be evaluated.
-   * - `go`: evaluate it, and say what came of it
+   * Called before a token that is not verified is evaluated.
+   * - `go`: evaluate it, then call `settle` with the outcome
    * - `wrong`: it was evaluated a short while ago, and was wrong
-   * - `wait`: too many guesses for this serial or from this address
+   * - `wait`: there were too many attempts at this serial or from this address
    *
-   * The same token again, for the same thing, is the same guess; for something else it is work, and counts as another.
+   * The same token for the same request is the same attempt. For another request it counts again, since it causes work.
    * @throws when Redis is away
    */
-  begin(guess: TokenAttempt): Promise<TokenAttemptVerdict>;
+  begin(attempt: TokenAttempt): Promise<TokenAttemptVerdict>;
   close(): Promise<void>;
 }
 
 export type TokenAttempt = {
   readonly serial: string;
   readonly tokenHash: string;
-  /** as limits go: an IPv4 address or an IPv6 /64 */
+  /** IPv4 address, or the /64 of an IPv6 address */
   readonly address: string;
-  /** what is asked for with the token: the kind of key, or a CSR */
+  /** what is requested with the token, see `requestKeyOf` */
   readonly requestKey: string;
 };
 
-/** What came of a guess; `unknown` when nobody waited for the answer, or it does not say. */
+/** The outcome of an attempt; `unknown` when the reply did not come in time, or does not show whether the token is right. */
 export type TokenAttemptOutcome = 'right' | 'wrong' | 'unknown';
 
 export type TokenAttemptVerdict =
@@ -37,18 +37,18 @@ export const defaultTokenAttemptLimits = {
   /** different tokens evaluated for one serial until it has been quiet for `serialSeconds` */
   perSerial: 5,
   serialSeconds: 900,
-  /** after the nth guess at a serial the next waits 2ⁿ⁻¹ times so long */
+  /** after the nth attempt at a serial the next one waits 2ⁿ⁻¹ times so long */
   pauseSeconds: 1,
-  /** wrong tokens from one address a minute; who exceeds it waits a minute, then two, then four … */
+  /** wrong tokens from one address in a minute; beyond that the address waits for one minute, then two, then four … */
   wrongPerAddress: 20,
   maxAddressPauseSeconds: 3600,
-  /** guesses evaluated each second, of all serials and addresses, at one broker */
+  /** attempts evaluated in a second, of all serials and addresses, at one broker */
   perSecond: 100,
 };
 
 export type TokenAttemptLimits = typeof defaultTokenAttemptLimits;
 
-/** Lets everything be evaluated. */
+/** Lets every token be evaluated: an explicit choice, of tests. */
 export const unlimitedTokenAttempts: TokenAttemptLimiter = {
   begin: async () => ({ verdict: 'go', settle: async () => {} }),
   close: async () => {},
