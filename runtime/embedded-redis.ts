@@ -13,7 +13,7 @@ export type EmbeddedRedis = {
   readonly url: string;
   readonly pid: number;
   close(): Promise<void>;
-  /** As a power cut would. Resolves when the process is gone. */
+  /** Ends it as a power cut would. Resolves when the process has ended. */
   kill(): Promise<void>;
 };
 
@@ -22,14 +22,14 @@ const startMs = 30_000;
 type Options = { dataDir: string; log: Log; port?: number; password?: string };
 
 /**
- * Starts `redis-server` as a child on a free port of 127.0.0.1, its data below `<dataDir>/redis`. Its password is made
- * anew at each start and travels through standard input, so that it stands in no file and no process list.
- * @throws with code ENOENT when there is no redis-server on PATH; when another gateway runs on this data folder
+ * Starts `redis-server` as a child on a free port of 127.0.0.1, with its data in `<dataDir>/redis`. Each start makes a new
+ * password and passes it through standard input, so that it is in no file and in no process list.
+ * @throws with code ENOENT when no redis-server is on PATH; also when another gateway runs on this data folder
  */
 export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedis> {
   const folder = join(options.dataDir, 'redis');
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const owner = await ownFolder(folder, options.dataDir);
+  const owner = await lockFolder(folder, options.dataDir);
   try {
     return await startServer(folder, owner, options);
   } catch (error) {
@@ -38,8 +38,8 @@ export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedi
   }
 }
 
-/** Held for as long as Redis runs here: a server whose gateway lives is nobody's to end. */
-async function ownFolder(folder: string, dataDir: string): Promise<Lock> {
+/** The lock is held for as long as Redis runs here: no other gateway may end a server whose gateway lives. */
+async function lockFolder(folder: string, dataDir: string): Promise<Lock> {
   try {
     return await takeLock(join(folder, 'owner'), 0);
   } catch (error) {
@@ -58,10 +58,10 @@ async function startServer(folder: string, owner: Lock, options: Options): Promi
   const port = options.port ?? (await freePort());
   const password = options.password ?? randomBytes(32).toString('hex');
   const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] });
-  let said = '';
+  let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-2000);
+      output = (output + chunk.toString()).slice(-2000);
     });
   }
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
@@ -71,10 +71,11 @@ async function startServer(folder: string, owner: Lock, options: Options): Promi
 
   let closing = false;
   void ended.then((status) => {
-    if (!closing) log.error({ status, said: said.trim().split('\n').slice(-3) }, 'the embedded Redis ended by itself');
+    if (!closing)
+      log.error({ status, output: output.trim().split('\n').slice(-3) }, 'the embedded Redis ended by itself');
   });
   const url = `redis://:${password}@127.0.0.1:${port}/0`;
-  await untilReady(url, child, () => said);
+  await untilReady(url, child, () => output);
   return {
     name: 'redis',
     url,
@@ -95,7 +96,7 @@ async function startServer(folder: string, owner: Lock, options: Options): Promi
   };
 }
 
-/** Every acknowledged write is on disk, and nothing is dropped when memory is short: a PUBACK is a promise. */
+/** Every acknowledged write is on disk, and none is dropped when memory is short: a PUBACK is a promise. */
 function configuration(folder: string, port: number, password: string): string {
   const lines = [
     'bind 127.0.0.1',
@@ -112,7 +113,7 @@ function configuration(folder: string, port: number, password: string): string {
   return `${lines.join('\n')}\n`;
 }
 
-async function untilReady(url: string, child: ChildProcess, said: () => string): Promise<void> {
+async function untilReady(url: string, child: ChildProcess, output: () => string): Promise<void> {
   const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
   redis.on('error', () => {});
   const ready = redis.ping().then(() => 'ready' as const);
@@ -123,11 +124,11 @@ async function untilReady(url: string, child: ChildProcess, said: () => string):
   if (outcome === 'ready') return;
   child.kill('SIGKILL');
   throw new Error(
-    `redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : said().trim()}`,
+    `redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : output().trim()}`,
   );
 }
 
-/** Two servers on one append-only file destroy it: what a gateway left behind that was killed is ended first. */
+/** Two servers on one append-only file destroy it: a server that a killed gateway left behind is ended first. */
 async function endOrphan(pidFile: string, folder: string, log: Log): Promise<void> {
   const pid = orphanIn(pidFile, folder);
   if (pid === undefined) return;

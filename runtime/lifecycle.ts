@@ -1,10 +1,11 @@
 import type { Log } from './log.ts';
 
+/** A part of the process that holds something open: a port, a connection, a timer, a file. */
 export type Part = { readonly name: string; close(): Promise<void> };
 
 /**
- * Keeps what was started and closes it in reverse order: what depends on others goes first. Closing twice is closing
- * once; a part that fails to close does not keep the rest open.
+ * Keeps the parts that were started and closes them in reverse order, since a later part depends on earlier ones. Closing
+ * twice is closing once. A part that fails to close does not keep the others open.
  */
 export function createLifecycle(log: Log) {
   const parts: Part[] = [];

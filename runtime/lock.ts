@@ -5,7 +5,7 @@ import { isAlive, ownMark, type ProcessMark } from './process-mark.ts';
 
 export type Lock = { release(): void };
 
-/** Somebody else has it. */
+/** Another process, or another caller in this one, holds the lock. */
 export class LockHeld extends Error {
   readonly holder: string;
   constructor(file: string, holder: string) {
@@ -14,19 +14,19 @@ export class LockHeld extends Error {
   }
 }
 
-/** A holder of another container or machine shows every `touchMs` that it lives, and is given up after `silentMs`. */
+/** A holder touches its file every `touchMs`. One in another container or on another machine is taken for dead after `silentMs`. */
 const [touchMs, silentMs, pollMs] = [2000, 10_000, 20];
 
-/** What a lock file begins with whose holder let go. */
+/** The content of a lock file that its holder has released. */
 const free = 'free';
 
 /**
- * One process at a time, and within a process one caller at a time. A holder that died holds nothing.
+ * Takes a lock that one process at a time holds, and within a process one caller at a time. A process that died holds none.
  *
- * The lock is a row of files, `<file>.1`, `<file>.2`, …: whoever made the last one holds it until that says otherwise. To take it
- * is to make the next, which only one can (O_EXCL); so no file is ever taken away from under somebody, which is where
- * locks of one file go wrong when two find a dead holder.
- * @param patienceMs how long a living holder is waited for
+ * The lock is a row of files, `<file>.1`, `<file>.2`, …: the process that made the last one holds the lock until it writes
+ * `free` into it. To take the lock is to make the next file, which only one process can (O_EXCL). So no file of a holder is
+ * ever deleted, which is where locks of a single file fail when two processes find the same dead holder.
+ * @param patienceMs how long to wait for a living holder
  * @throws LockHeld
  */
 export async function takeLock(file: string, patienceMs: number): Promise<Lock> {
@@ -35,13 +35,14 @@ export async function takeLock(file: string, patienceMs: number): Promise<Lock> 
     const last = lastOf(file);
     const holder = last === 0 ? undefined : holderOf(`${file}.${last}`);
     if (holder === undefined) {
-      if (take(file, last + 1, mark)) return held(`${file}.${last + 1}`);
+      if (makeFile(file, last + 1, mark)) return hold(`${file}.${last + 1}`);
     } else if (waited >= (holder.sure ? patienceMs : patienceMs + silentMs)) throw new LockHeld(file, holder.name);
     await sleep(pollMs);
   }
 }
 
-function take(file: string, number: number, mark: string): boolean {
+/** @returns whether this process made the file, and none made a later one meanwhile */
+function makeFile(file: string, number: number, mark: string): boolean {
   try {
     writeFileSync(`${file}.${number}`, mark, { flag: 'wx', mode: 0o600 });
   } catch (error) {
@@ -49,19 +50,19 @@ function take(file: string, number: number, mark: string): boolean {
     throw error;
   }
   const numbers = numbersOf(file);
-  // somebody took this number and a later one, and removed this one, since we looked
+  // since we looked, another process made this number and a later one, and removed this one
   const late = numbers.some((other) => other > number);
   for (const other of numbers)
     if (late ? other === number : other < number) rmSync(`${file}.${other}`, { force: true });
   return !late;
 }
 
-function held(file: string): Lock {
+function hold(file: string): Lock {
   const timer = setInterval(() => {
     try {
       utimesSync(file, new Date(), new Date());
     } catch {
-      // its folder is gone, and the lock with it
+      // its folder was removed, and the lock with it
     }
   }, touchMs);
   timer.unref();
@@ -72,34 +73,34 @@ function held(file: string): Lock {
       released = true;
       clearInterval(timer);
       try {
-        // r+: were it taken away, it must not come back
+        // r+: a file that was removed must not come back
         writeFileSync(file, free, { flag: 'r+' });
       } catch {
-        // as above
+        // the folder was removed
       }
     },
   };
 }
 
-/** Who holds it, and whether that is certain; undefined when nobody does. */
+/** The holder, and whether it surely lives; undefined when the lock is free. */
 function holderOf(file: string): { name: string; sure: boolean } | undefined {
   try {
     const text = readFileSync(file, 'utf8');
     if (text.startsWith(free)) return undefined;
     const silent = Date.now() - statSync(file).mtimeMs > silentMs;
-    const mark = parse(text);
+    const mark = parseMark(text);
     const alive = mark === undefined ? undefined : isAlive(mark);
     if (alive === false || (alive === undefined && silent)) return undefined;
     return { name: mark === undefined ? 'another process' : `process ${mark.pid}`, sure: alive === true };
   } catch (error) {
-    // another one followed it, and took it away
+    // a later holder removed it
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { name: 'another process', sure: false };
     throw error;
   }
 }
 
-/** Undefined for what is being written. */
-function parse(text: string): ProcessMark | undefined {
+/** undefined for a mark that is being written */
+function parseMark(text: string): ProcessMark | undefined {
   try {
     return JSON.parse(text) as ProcessMark;
   } catch {

@@ -1,8 +1,8 @@
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 
 /**
- * Connects over TLS and MQTT 3.1.1, once: no reconnecting behind the caller's back. It rejects also when the other side
- * closes before its CONNACK, which the library's own promise waits out for ever.
+ * Connects over TLS and MQTT 3.1.1, once: it does not reconnect by itself. It also rejects when the other side closes before
+ * its CONNACK; the promise of the library would never settle then.
  */
 export function connectOnce(options: IClientOptions): Promise<MqttClient> {
   const client = connect({

@@ -1,42 +1,42 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** Names one process for others that come across it later. Its pid alone does not: pids are given again. */
+/** Identifies a process for others that read this later. The pid alone does not, since the kernel uses pids again. */
 export type ProcessMark = {
   readonly pid: number;
-  /** the machine, its boot, and the container: only there does the pid mean this process */
+  /** machine, boot and container: the pid means this process only there */
   readonly where: string;
-  /** when it began, as the kernel has it; empty where there is no /proc */
+  /** when it started, as the kernel counts it; empty without /proc */
   readonly began: string;
 };
 
 /** The mark of this process. */
 export function ownMark(): ProcessMark {
-  return { pid: process.pid, where: whereWeAre(), began: beganAt(process.pid) };
+  return { pid: process.pid, where: ownPlace(), began: startOf(process.pid) };
 }
 
-/** Whether that process still runs; undefined when that cannot be known here, being of another container or machine. */
+/** Whether that process still runs; undefined when it belongs to another container or machine and cannot be seen from here. */
 export function isAlive({ pid, where, began }: ProcessMark): boolean | undefined {
-  if (where !== whereWeAre()) return undefined;
+  if (where !== ownPlace()) return undefined;
   try {
     process.kill(pid, 0);
   } catch (error) {
-    // it is there, and another user's
+    // EPERM: it runs as another user
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
-  return beganAt(pid) === began;
+  return startOf(pid) === began;
 }
 
-function whereWeAre(): string {
+function ownPlace(): string {
   const boot = orEmpty(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
   const space = orEmpty(() => readlinkSync('/proc/self/ns/pid'));
   return [hostname(), boot, space].join(' ');
 }
 
-/** When a process began; empty for one that has ended, and where there is no /proc. */
-function beganAt(pid: number): string {
+/** When a process started; empty for one that has ended, and without /proc. */
+function startOf(pid: number): string {
   const stat = orEmpty(() => readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  // proc(5): the second field, in brackets, may hold anything; the third is the state, the 22nd the time
+  // proc(5): the second field, in brackets, may hold any character; the third is the state, the 22nd the start time
   const [state = '', ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return /[ZX]/.test(state) ? '' : (rest[18] ?? '');
 }
