@@ -169,7 +169,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const again = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => again.close());
     const living = newKeyPair();
-    const second = await openRoster(again, living, log, { againMs: 50 });
+    const second = await openRoster(again, living, log, { announceMs: 50 });
     closing.push(() => second.close());
     const rosterSync = keep();
     const times = (id: string) => seen.filter((other) => other.id === id).map(({ seenAt }) => seenAt);

@@ -6,9 +6,9 @@ function machine(programs: string[], options: { sudo?: boolean; works?: boolean 
   const ran: string[] = [];
   const run: Run = async (argv) => {
     ran.push(argv.join(' '));
-    if (argv.includes('true') && !options.sudo) return { status: 1, output: 'a password is required' };
+    if (argv.includes('true') && !options.sudo) return { status: 1, said: 'a password is required' };
     if (argv.includes('install') && options.works !== false) programs.push('redis-server');
-    return { status: argv.includes('install') && options.works === false ? 100 : 0, output: 'E: no network\n' };
+    return { status: argv.includes('install') && options.works === false ? 100 : 0, said: 'E: no network\n' };
   };
   return {
     ran,
