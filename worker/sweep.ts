@@ -23,7 +23,7 @@ export type SweepOptions = {
   stopped?(): boolean;
 };
 
-/** What a sweep can find. `docs/architecture.md` says how each comes about. */
+/** What a sweep can find. `docs/issuance-cycle.md` says how each comes about. */
 export type FindingKind =
   /** an attempt that nobody carried on with */
   | 'attempt-expired'

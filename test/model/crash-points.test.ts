@@ -5,7 +5,7 @@ import { type CrashRow, crashTable, type Found } from './crash-table.ts';
 import type { Gate } from './explore.ts';
 import { openWorld } from './world.ts';
 
-const page = readFileSync('docs/architecture.md', 'utf8').replace(/ +/g, ' ');
+const page = readFileSync('docs/issuance-cycle.md', 'utf8').replace(/ +/g, ' ');
 
 describe('a process killed right after', () => {
   it.each(crashTable.map((row) => ({ ...row })))('$after: $found. Healed by $healedBy', async (row) => {
@@ -16,7 +16,7 @@ describe('a process killed right after', () => {
     await world.finish();
   });
 
-  it('is what docs/architecture.md tells of, row by row', () => {
+  it('is what docs/issuance-cycle.md tells of, row by row', () => {
     for (const { after, found, healedBy } of crashTable)
       expect(page).toContain(`| ${after} | ${found} | ${healedBy} |`);
   });

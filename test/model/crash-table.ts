@@ -14,7 +14,7 @@ export type Found = {
 };
 
 export type CrashRow = {
-  /** as docs/architecture.md says it */
+  /** as docs/issuance-cycle.md says it */
   readonly after: string;
   readonly found: string;
   readonly healedBy: string;
@@ -28,23 +28,22 @@ export type CrashRow = {
 const ask = (flow: 'rsa' | 'ec'): Job => ({ ask: '1', flow: { key: flow } });
 
 /**
- * The crash points of the worker and of the operator's commands: the table of docs/architecture.md, row by row. Those of
+ * The crash points of the worker and of the operator's commands: the table of docs/issuance-cycle.md, row by row. Those of
  * the broker and of Redis are in `npm run chaos -- --parts kill-points`, with real processes.
  */
 export const crashTable: readonly CrashRow[] = [
   {
     after: '1 claim',
     found: 'the row is provisioning, with a lease; nothing in AWS',
-    healedBy: 'the same question, which claims again at once; another one when the lease is over',
+    healedBy: 'the same request, which claims again at once; another request when the lease is over',
     job: ask('ec'),
     call: 'claim',
     state: { state: 'provisioning', named: false, intended: false, certificates: [] },
   },
   {
-    after: '2 intend',
-    found: 'the row has a create call, its time and its key; nothing in AWS',
-    healedBy:
-      'the next attempt: it looks for a certificate with that key, finds none, and creates one for the same key',
+    after: '2 intent',
+    found: 'the row has a create intent with its time and its key; nothing in AWS',
+    healedBy: 'the next attempt, which finds no certificate with that key and creates one for the same key',
     job: ask('ec'),
     call: 'recordCreateIntent',
     state: { state: 'provisioning', named: false, intended: true, certificates: [] },
@@ -59,8 +58,8 @@ export const crashTable: readonly CrashRow[] = [
   },
   {
     after: '3 issue, the key made by AWS',
-    found: 'an INACTIVE certificate, attached to nothing, whose private key nobody has',
-    healedBy: 'the next attempt creates another; the sweeper deletes this one, by the time that the row has',
+    found: 'an INACTIVE certificate, attached to nothing, whose private key is lost',
+    healedBy: 'the next attempt creates another one; the sweeper deletes this one by the time in the row',
     job: ask('rsa'),
     call: 'CreateCertificate',
     state: { state: 'provisioning', named: false, intended: true, certificates: ['inactive'] },
@@ -68,7 +67,7 @@ export const crashTable: readonly CrashRow[] = [
   {
     after: '4 record',
     found: 'the row names the INACTIVE certificate; no reply is kept',
-    healedBy: 'the next attempt marks it for deletion, deletes it, and begins anew',
+    healedBy: 'the next attempt marks it for deletion, deletes it, and starts again at 2',
     job: ask('rsa'),
     call: 'recordCertificate',
     state: { state: 'provisioning', named: true, intended: false, certificates: ['inactive'], kept: 0 },
@@ -109,15 +108,15 @@ export const crashTable: readonly CrashRow[] = [
   {
     after: '9 finish',
     found: 'the row is registered, nothing was handed over',
-    healedBy: 'the question, worked on again, is answered from the kept reply',
+    healedBy: 'the request, processed again, is answered from the kept reply',
     job: ask('rsa'),
     call: 'finish',
     state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
   },
   {
     after: '10 hand over',
-    found: 'the sealed reply waits under its question',
-    healedBy: 'the broker, which asks for the replies that it owes; or the device, which asks again',
+    found: 'the sealed reply waits under its request',
+    healedBy: 'the broker, which fetches the replies that it owes; or the device, which asks again',
     job: ask('rsa'),
     call: 'deliver',
     state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 1 },
@@ -125,7 +124,7 @@ export const crashTable: readonly CrashRow[] = [
   {
     after: 'discarding a certificate whose reply is lost',
     found: 'the row has marked the certificate for deletion; it is still there',
-    healedBy: 'the next attempt deletes it before another goes live; the sweeper, if none comes',
+    healedBy: 'the next attempt deletes it before another one is activated; without one, the sweeper',
     start: 'half-done',
     job: ask('rsa'),
     call: 'discardCertificate',
@@ -151,8 +150,8 @@ export const crashTable: readonly CrashRow[] = [
   },
   {
     after: 'the first step of devices reissue',
-    found: 'the row has another token, and remembers the certificate, which still works',
-    healedBy: 'nothing is to be healed but that nobody has seen the new token: the command, repeated',
+    found: 'the row has a new token and keeps the certificate, which still works',
+    healedBy: 'nothing is broken; if the new token was not printed, the command, repeated',
     start: 'registered',
     job: { operator: 'reissue' },
     call: 'reissue',
