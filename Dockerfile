@@ -3,9 +3,9 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
-# without test/ and the rest of .dockerignore
+# without test/ and the other names in .dockerignore
 COPY . .
-# type declarations, source maps and other runtimes' builds are of no use at run time
+# type declarations, source maps and builds for other platforms are not used at run time
 RUN npm run build \
  && npm prune --omit=dev --no-audit --no-fund \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) -type f -delete \
@@ -13,12 +13,12 @@ RUN npm run build \
 
 FROM node:24-bookworm-slim
 WORKDIR /app
-# two arenas: glibc's default, some for each thread, keeps for ever what a flood of connections once took
+# two arenas: with glibc's default, several for each thread, the memory of a flood of connections is never given back
 ENV NODE_ENV=production CVM_DATA_DIR=/data MALLOC_ARENA_MAX=2
 COPY package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-# these folders are mounted; they belong to the user that runs, or a new volume would belong to root
+# the folders of volumes belong to the user that runs: a new volume takes over the owner
 RUN mkdir /data /audit /aws-local && chown node:node /data /audit /aws-local
 USER node
 VOLUME /data

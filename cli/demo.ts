@@ -31,9 +31,10 @@ type Accepted = {
 };
 type Rejected = { status: 'rejected'; statusCode: number; errorCode: string; errorMessage: string };
 
-const patienceMs = 60_000;
+/** How long the demonstration waits for the reply, in milliseconds. */
+const replyMs = 60_000;
 
-/** Shows the whole main job on real parts: enrol, ask over TLS MQTT, receive, connect to AWS IoT with the certificate. */
+/** Takes one device through everything on real parts: enrol, request over TLS MQTT, reply, connection to AWS IoT. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
   const operator = connectOperator(demo.app);
@@ -42,13 +43,13 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   say(
     earlier.all === 0
       ? '\nOne device, from serial number to certificate:\n'
-      : `\nFound again from earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
+      : `\nFrom earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
   );
 
   const device = await enrolDemoDevice(demo, operator);
   say(`  1 enrol     The fleet owner enrols serial ${device.serial}.`);
   say('              Its one-time token is made and shown once; the table keeps only the SHA-256.');
-  const credentials = await ask(demo, device);
+  const credentials = await requestCertificate(demo, device);
   await connectToAws(demo, credentials);
 
   const row = await registry.find(device.serial);
@@ -75,7 +76,10 @@ async function enrolDemoDevice({ app }: Demo, operator: OperatorDeps) {
   return device;
 }
 
-async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string; token: string }): Promise<Accepted> {
+async function requestCertificate(
+  { say, port, tls }: Demo,
+  { serial, token }: { serial: string; token: string },
+): Promise<Accepted> {
   const client = await connectOnce({
     host: 'localhost',
     port,
@@ -102,7 +106,7 @@ async function ask({ say, port, tls }: Demo, { serial, token }: { serial: string
     );
     say(`              certificateId ${answer.certificateId}`);
     await client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId: answer.certificateId }), { qos: 1 });
-    say(`  5 store     It stores them and says so on ${ackTopic(serial)}: the token is spent for good.`);
+    say(`  5 store     It stores them and says so on ${ackTopic(serial)}: the token cannot be used again.`);
     return answer;
   } finally {
     await client.endAsync();
@@ -155,7 +159,7 @@ The gateway stays up; Ctrl-C ends it.`;
 
 function nextMessage(client: MqttClient): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no reply within ${patienceMs / 1000} s`)), patienceMs);
+    const timer = setTimeout(() => reject(new Error(`no reply within ${replyMs / 1000} s`)), replyMs);
     client.once('message', (_topic, payload) => {
       clearTimeout(timer);
       resolve(payload);

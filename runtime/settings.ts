@@ -2,7 +2,7 @@ import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 
-/** Thrown when the configuration has problems; `problems` has all of them, one sentence each. */
+/** The configuration has problems; `problems` has all of them, one sentence each. */
 export class SettingsError extends Error {
   readonly problems: readonly string[];
   constructor(problems: readonly string[]) {
@@ -47,7 +47,7 @@ const tableName = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{3,255}$/, 'may hold letters, digits and _.- (DynamoDB table name, 3 to 255)');
 
-/** Every setting: its environment variable, default and meaning. The one place; `.env.example` is checked against it. */
+/** Every setting: its environment variable, form and default. `.env.example` says what each means, and is tested against this. */
 const schema = z.object({
   AWS_REGION: z.string().optional(),
   CVM_AUDIT_DIR: z.string().optional(),
@@ -80,15 +80,15 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
-/** How AWS is reached. The SDK's own chain (environment, profile, instance or container role, SSO) finds what is not here. */
+/** How AWS is reached. A part that is absent is found by the SDK's own chain: environment, profile, instance or container role, SSO. */
 export type AwsAccess = {
   readonly region?: string;
-  /** of IoT Core and DynamoDB alike */
+  /** for both IoT Core and DynamoDB */
   readonly endpoint?: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 };
 
-/** The variables that say which AWS to use. The SDK reads them by itself, or settings carry their value to it. */
+/** The variables that name an AWS account or its address. The SDK reads them by itself. */
 const awsVariables = [
   'AWS_REGION',
   'AWS_DEFAULT_REGION',
@@ -108,12 +108,12 @@ export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
   aws: AwsAccess;
-  /** names of the variables in the environment that say which AWS to use */
+  /** which of the variables that name an AWS account are set */
   awsVariables: readonly string[];
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
-  /** absolute path; everything that must survive a restart is below it */
+  /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
-  /** names and addresses for the server certificate, beyond the machine's own */
+  /** names and addresses for the server certificate, beyond the machine's name and addresses */
   hostnames: readonly string[];
   machineName: string;
   /** address to listen on */
@@ -126,14 +126,14 @@ export type Settings = {
   replayWindowMs: number;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
   rootCaFile: string | undefined;
-  /** milliseconds: how often the workers reconcile the table with AWS, and how old a thing must be to be judged */
+  /** milliseconds: how often the workers compare the table with AWS, and from which age on the sweep touches anything */
   sweep: { intervalMs: number; graceMs: number };
   table: string;
-  /** the operator's own server certificate, instead of one from the site CA */
+  /** the operator's server certificate, instead of one that the site CA signs */
   tls: { certFile: string; keyFile: string } | undefined;
   /** `old`: CBC suites as well, for firmware that has nothing better */
   tlsSuites: 'modern' | 'old';
-  /** where programs are looked for: PATH */
+  /** PATH: the folders of programs */
   searchPath: string;
   workerConcurrency: number;
 };
@@ -185,7 +185,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   };
 }
 
-/** A mistyped name would otherwise be a setting that silently does nothing. */
+/** Without this check, a mistyped name would be ignored silently. */
 function unknownNames(present: Record<string, string | undefined>): string[] {
   return Object.keys(present)
     .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name))
