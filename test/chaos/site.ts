@@ -3,23 +3,21 @@ import { randomBytes } from 'node:crypto';
 import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { createAwsGate } from '../../aws/gate.ts';
+import { IoTClient } from '@aws-sdk/client-iot';
+import { createApp } from '../../app/app.ts';
+import { connectTable, setUpAws } from '../../app/aws.ts';
+import { connectOperator } from '../../app/operator.ts';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
-import { connectIotClients, openIot } from '../../issuer/iot-calls.ts';
-import { ensurePolicy } from '../../issuer/setup.ts';
 import { enrol } from '../../operator/enrol.ts';
-import { makeToken } from '../../protocol/token.ts';
-import { ensureTable } from '../../registry/dynamodb/setup.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { openTable } from '../support/association-table.ts';
+import { loadSettings } from '../../runtime/settings.ts';
 import { accepts, answers, freePort, until } from '../support/network.ts';
 
 const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');
-const [region, table] = ['us-east-1', 'cvm-devices'];
+const region = 'us-east-1';
 
 /** The IoT policy that a site's devices share. */
 export const policyName = 'cvm-device';
@@ -170,11 +168,13 @@ export async function startSite(options: {
   const parts = [redis, aws, broker, ...workers];
 
   await Promise.all([redis.start(), aws.start()]);
-  const dynamo = new DynamoDBClient({ region, credentials, endpoint: awsUrl });
-  const iot = connectIotClients({ region, credentials, endpoint: awsUrl });
-  const { table: associationTable, registry, changes } = openTable(dynamo, table);
-  const calls = openIot(iot, createAwsGate({ table, region: iot.region }));
-  await Promise.all([ensureTable(associationTable), ensurePolicy(calls, policyName)]);
+  const settings = loadSettings({ CVM_DATA_DIR: join(folder, 'operator'), CVM_POLICY_NAME: policyName });
+  const app = createApp({ ...settings, aws: { region, credentials, endpoint: awsUrl } }, quiet);
+  await setUpAws(app.settings);
+  const { registry } = connectTable(app, 'operator');
+  const iot = new IoTClient(app.settings.aws);
+  // no keys are sealed: these devices do not use TLS-PSK
+  const operator = { ...connectOperator(app), audit: noAudit, gateways: async () => [] };
   await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
   const gateway: Gateway = {
     host: 'localhost',
@@ -188,7 +188,7 @@ export async function startSite(options: {
     awsUrl,
     dataPort,
     redisUrl: env.REDIS_URL ?? '',
-    iot: iot.client,
+    iot,
     registry,
     gateway,
     parts,
@@ -199,15 +199,7 @@ export async function startSite(options: {
     async enrol(serials: readonly string[]): Promise<Credential[]> {
       const { outcomes } = await enrol(
         serials.map((serial) => ({ serial })),
-        // no keys are sealed: these devices do not use TLS-PSK
-        {
-          registry,
-          gateways: async () => [],
-          announce: (announced) => changes.announce(announced),
-          audit: noAudit,
-          now: Date.now,
-          makeToken,
-        },
+        operator,
         { concurrency: 25 },
       );
       return outcomes.map((device) => {
@@ -240,8 +232,8 @@ export async function startSite(options: {
     async close(): Promise<void> {
       for (const part of [...parts].reverse()) await part.kill();
       process.off('exit', killAll);
-      dynamo.destroy();
-      iot.close();
+      await app.lifecycle.close();
+      iot.destroy();
       rmSync(folder, { recursive: true, force: true });
     },
   };
