@@ -18,7 +18,7 @@ describe('looking for an AWS account', () => {
     const region = fails('Error');
     const { missing } = await findAccess({ region, credentials: fails('CredentialsProviderError') }, soon);
     expect(missing).toHaveLength(2);
-    expect(missing[0]).toContain('set AWS_REGION');
+    expect(missing[0]).toMatch(/set AWS_REGION.*cvm up --local-aws/);
     expect(missing[1]).toMatch(/the reason.*AWS_PROFILE.*cvm up --local-aws/);
   });
 
