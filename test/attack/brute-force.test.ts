@@ -4,8 +4,9 @@ import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
-const [tokenAttempts, connections, serial] = [100_000, 20, 'victim'];
+const [tokenAttempts, connections, serial] = [sized(100_000), 20, 'victim'];
 
 describe.skipIf(lacks('redis-server'))('trying wrong tokens', () => {
   let gateway: Gateway;

@@ -5,6 +5,7 @@ import { connectPacket } from '../fuzz/corpus.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
 const limits = {
   maxConnections: 300,
@@ -46,10 +47,10 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
   }
 
   it.each<[string, number, (port: number) => Socket]>([
-    ['say nothing', 10_000, (port) => connect(port, '127.0.0.1')],
+    ['say nothing', sized(10_000), (port) => connect(port, '127.0.0.1')],
     [
       'begin a TLS handshake and stop',
-      10_000,
+      sized(10_000),
       (port) => {
         const socket = connect(port, '127.0.0.1');
         socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
@@ -58,12 +59,12 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
     ],
     [
       'finish the handshake and never send CONNECT',
-      1000,
+      sized(1000, 400),
       (port) => connectSecure({ port, host: '127.0.0.1', rejectUnauthorized: false }),
     ],
     [
       'send CONNECT, from many addresses, and then nothing',
-      1000,
+      sized(1000, 400),
       (port) => {
         const localAddress = `127.0.0.${1 + (sockets.length % 200)}`;
         const plain = connect({ port, host: '127.0.0.1', localAddress }).on('error', () => {});

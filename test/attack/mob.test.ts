@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
 const security = join(import.meta.dirname, '../../dist/test/security/main.js');
 
@@ -12,7 +13,7 @@ it.skipIf(lacks('redis-server'))(
   '500 attackers of all kinds at once do not end the broker, stop the service of honest devices or fill the memory',
   { timeout: 300_000 },
   async () => {
-    const args = ['--expose-gc', security, '--parts', 'mob', '--seconds', '15', '--json'];
+    const args = ['--expose-gc', security, '--parts', 'mob', '--seconds', String(sized(15, 4)), '--json'];
     const { stdout } = await promisify(execFile)(process.execPath, args).catch((error: { stdout: string }) => error);
     const figures = JSON.parse(stdout) as Figure[];
     const failed = figures.filter(({ name, holds }) => !holds && !name.startsWith('p99'));

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
 const chaos = join(import.meta.dirname, '../../dist/test/chaos/main.js');
 
@@ -12,7 +13,7 @@ describe.skipIf(lacks('redis-server'))('a site whose parts are killed while AWS 
   it('loses no request, vends no second certificate and leaves nothing behind', { timeout: 300_000 }, async () => {
     const { stdout } = await promisify(execFile)(process.execPath, [
       chaos,
-      ...['--seed', '7', '--devices', '24', '--kills', '8', '--json'],
+      ...['--seed', '7', '--devices', String(sized(24, 8)), '--kills', String(sized(8, 3)), '--json'],
     ]);
     const figures = JSON.parse(stdout) as Figure[];
     expect(figures.filter(({ holds }) => !holds)).toEqual([]);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import type { Figure } from '../chaos/figures.ts';
+import { sized } from '../support/size.ts';
 
 const fuzz = join(import.meta.dirname, '../../dist/test/fuzz/main.js');
 
@@ -11,7 +12,7 @@ it('a broker that receives mutated packets, requests and CSRs goes on serving', 
   const { stdout } = await promisify(execFile)(process.execPath, [
     '--expose-gc',
     fuzz,
-    ...['--seed', '1', '--cases', '20000', '--json'],
+    ...['--seed', '1', '--cases', String(sized(20_000)), '--json'],
     // if the status is 1, the figures say why
   ]).catch((failed: { stdout: string }) => failed);
   expect((JSON.parse(stdout) as Figure[]).filter(({ holds }) => !holds)).toEqual([]);

@@ -7,6 +7,9 @@ import { DescribeCertificateCommand, ListThingPrincipalsCommand, ListThingsComma
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
+
+const devices = sized(500);
 
 const run = promisify(execFile);
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
@@ -23,7 +26,9 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
     rmSync(empty, { recursive: true, force: true });
   });
 
-  it('provisions 500 devices: 500 things, each with exactly one ACTIVE certificate', { timeout: 300_000 }, async () => {
+  it(`provisions ${devices} devices: ${devices} things, each with exactly one ACTIVE certificate`, {
+    timeout: 300_000,
+  }, async () => {
     const env = {
       ...process.env,
       CVM_DATA_DIR: empty,
@@ -39,7 +44,7 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
         cvm,
         'sim',
         '--devices',
-        '500',
+        String(devices),
         '--host',
         'localhost',
         '--port',
@@ -53,10 +58,10 @@ describe.skipIf(lacks('redis-server'))('cvm sim', () => {
       { env },
       // if the status is 1, the report says why
     ).catch((failed: { stdout: string }) => failed);
-    expect(JSON.parse(stdout)).toMatchObject({ accepted: 500 });
+    expect(JSON.parse(stdout)).toMatchObject({ accepted: devices });
 
     const things = await allThings();
-    expect(things).toHaveLength(500);
+    expect(things).toHaveLength(devices);
     const active = await Promise.all(things.map(activeCertificates));
     expect(active.filter((count) => count !== 1)).toEqual([]);
   });
