@@ -58,8 +58,8 @@ const run = (operation: Operation, dataDir: string) =>
 const read = (dataDir: string, name: string) => readFileSync(join(dataDir, 'tls', name), 'utf8');
 const caOf = (dataDir: string) => new X509Certificate(read(dataDir, 'site-ca.crt')).fingerprint256;
 
-/** What must hold of a folder once somebody was there who lived. */
-function whole(dataDir: string): void {
+/** What holds of a folder after a process worked there that was not killed. */
+function expectWhole(dataDir: string): void {
   const folder = join(dataDir, 'tls');
   const [ca, server] = ['site-ca.crt', 'server.crt'].map((name) => new X509Certificate(read(dataDir, name)));
   if (ca === undefined || server === undefined) throw new Error('no certificates');
@@ -81,15 +81,15 @@ async function prepared(...before: Operation[]): Promise<string> {
   return dataDir;
 }
 
-/** A copy of that folder as it is when somebody was killed before the operation of this number. */
+/** A copy of that folder, in which a process was killed before its file operation of this number. */
 async function killedIn(operation: Operation, from: string, at: number): Promise<string> {
   const dataDir = join(root, `${folders++}`);
   if (existsSync(from)) cpSync(from, dataDir, { recursive: true });
   files.arm(at);
-  // the last ones let go of the lock, which fails silently
+  // the last operations release the lock, which fails silently
   await run(operation, dataDir).catch((error: Error) => expect(error.message).toBe('killed'));
   files.disarm();
-  // what the dead hold is nobody's: lock.test.ts; here they are ourselves
+  // the lock of a killed process is free (lock.test.ts); here the killed process is this one, so its lock is deleted
   const folder = join(dataDir, 'tls');
   if (existsSync(folder))
     for (const name of readdirSync(folder)) if (name.startsWith('lock.')) rmSync(join(folder, name));
@@ -139,9 +139,9 @@ describe('the folder of the site CA, when a process that changes it is killed at
           if (said !== '') expect(said, `${operation} killed at ${at}, then ${next}`).toMatch(refusal);
           // repeated, the operation is done; when the last of its files was gone, it was done already
           if (next === operation) expect(said).toBe(before.includes('begin') && !rotating ? noRotation : '');
-          if (started && said === '') whole(dataDir);
+          if (started && said === '') expectWhole(dataDir);
           await run('load', dataDir);
-          whole(dataDir);
+          expectWhole(dataDir);
           if (next === operation) expect(has('next-ca.crt')).toBe(operation === 'begin');
           // a device that was not given the next CA still trusts the gateway
           if (old !== undefined && operation !== 'finish' && next !== 'finish') expect(caOf(dataDir)).toBe(old);
@@ -160,7 +160,7 @@ describe('the folder of the site CA, when a process that changes it is killed at
       for (let again = 1; again <= left; again++) {
         const dataDir = await killedIn('load', first, again);
         await run('load', dataDir);
-        whole(dataDir);
+        expectWhole(dataDir);
         rmSync(dataDir, { recursive: true });
       }
     }
