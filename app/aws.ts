@@ -1,7 +1,8 @@
 import { findAccess } from '../aws/access.ts';
+import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
 import { connectDynamoDb } from '../aws/client.ts';
-import { createAwsGate } from '../aws/gate.ts';
+import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
 import { connectIotClients, openIot } from '../issuer/iot-calls.ts';
@@ -9,26 +10,29 @@ import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../registry/dynamodb/setup.ts';
-import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
+import { openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
 /** @param role whose IAM permissions the calls need */
-export function connectTable({ settings, lifecycle }: App, role: IamRole): AssociationTable {
+export function connectTable(app: App, role: IamRole): AssociationTable {
+  const { settings, lifecycle } = app;
   const client = connectDynamoDb({ ...settings.aws, role });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
-  return createAssociationTable(gatedTable(client, settings));
+  const gate = gateOf(app, () => client.config.region());
+  return createAssociationTable(openDynamoTable(client, settings.table, gate));
 }
 
-function gatedTable(client: ReturnType<typeof connectDynamoDb>, { table }: Settings): DynamoTable {
-  return openDynamoTable(client, table, createAwsGate({ table, region: () => client.config.region() }));
+function gateOf({ settings, metrics }: App, region: () => Promise<string>): AwsGate {
+  return withCallMetrics(createAwsGate({ table: settings.table, region }), metrics);
 }
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
-export function connectIssuer({ settings, log, lifecycle }: App, role: IamRole, callsPerSecond?: number): Issuer {
+export function connectIssuer(app: App, role: IamRole, callsPerSecond?: number): Issuer {
+  const { settings, log, lifecycle } = app;
   const clients = connectIotClients({ ...settings.aws, role });
   lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
-  const gate = createAwsGate({ table: settings.table, region: clients.region });
+  const gate = gateOf(app, clients.region);
   const iot = openIot(clients, callsPerSecond === undefined ? gate : withCallQuota(gate, callsPerSecond));
   return createAwsIssuer({ iot, log });
 }
@@ -57,7 +61,7 @@ export async function setUpAws(settings: Settings): Promise<Record<string, 'crea
   const gate = createAwsGate({ table: settings.table, region: iot.region });
   try {
     const [table, policy] = await Promise.all([
-      ensureTable(gatedTable(dynamo, settings)),
+      ensureTable(openDynamoTable(dynamo, settings.table, gate)),
       ensurePolicy(openIot(iot, gate), settings.policyName),
     ]);
     return { [`table ${settings.table}`]: table, [`IoT policy ${settings.policyName}`]: policy };

@@ -1,5 +1,6 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { awsErrorName } from './errors.ts';
 import type { AwsGate } from './gate.ts';
 
 /** A gate that reports each call, with its outcome and how long it took. A quota goes around it: waiting is no part of a call. */
@@ -27,6 +28,7 @@ export function withCallMetrics(
 type Outcome = Parameters<Metrics['awsCallSeconds']['observe']>[1]['outcome'];
 
 function outcomeOf(error: unknown): Outcome {
+  if (awsErrorName(error) === 'ConditionalCheckFailedException') return 'condition_failed';
   if (error instanceof UpstreamThrottled) return 'throttled';
   if (error instanceof UpstreamUnreachable) return 'unreachable';
   return error instanceof UpstreamRefused ? 'refused' : 'failed';

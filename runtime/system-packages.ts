@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path';
 
 export type Ensured = { readonly ok: true } | { readonly ok: false; readonly command: string; readonly reason: string };
 
-/** Runs a program without a terminal. @returns its exit status and the end of what it said */
-export type Run = (argv: readonly string[], env: NodeJS.ProcessEnv) => Promise<{ status: number; said: string }>;
+/** Runs a program without a terminal. @returns its exit status and the end of its output */
+export type Run = (argv: readonly string[], env: NodeJS.ProcessEnv) => Promise<{ status: number; output: string }>;
 
 type Manager = {
   readonly program: string;
@@ -70,17 +70,17 @@ export async function ensureCommand(
   if (found === undefined) return { ok: false, command, reason: 'no known package manager' };
   const { manager, packageName } = found;
   const prefix = await prefixWithoutPrompt(manager, root, env, run, find);
-  if (prefix === undefined) return { ok: false, command, reason: 'that takes administrator rights' };
+  if (prefix === undefined) return { ok: false, command, reason: 'that needs administrator rights' };
   write(`${name} is not on this machine; installing ${packageName} with ${manager.program}`);
   // a package must not start a service of its own beside ours
   const quiet = { ...env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   if (manager.refresh !== undefined) await run([...prefix, ...manager.refresh], quiet);
-  const { status, said } = await run([...prefix, ...manager.install, packageName], quiet);
+  const { status, output } = await run([...prefix, ...manager.install, packageName], quiet);
   if (status === 0 && find(name) !== undefined) return { ok: true };
   return {
     ok: false,
     command,
-    reason: `${manager.program} ended with status ${status}: ${said.trim().split('\n').at(-1) ?? ''}`,
+    reason: `${manager.program} ended with status ${status}: ${output.trim().split('\n').at(-1) ?? ''}`,
   };
 }
 
@@ -115,13 +115,13 @@ function isExecutable(path: string): boolean {
 
 const runQuietly: Run = ([program = '', ...argv], env) =>
   new Promise((resolve) => {
-    let said = '';
+    let output = '';
     const child = spawn(program, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => {
-        said = (said + chunk.toString()).slice(-4000);
+        output = (output + chunk.toString()).slice(-4000);
       });
     }
-    child.once('error', (error) => resolve({ status: 127, said: error.message }));
-    child.once('close', (status) => resolve({ status: status ?? 1, said }));
+    child.once('error', (error) => resolve({ status: 127, output: error.message }));
+    child.once('close', (status) => resolve({ status: status ?? 1, output }));
   });

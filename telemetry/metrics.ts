@@ -7,7 +7,8 @@ type Reply = { status: 'accepted' | 'rejected' | 'pending'; error_code: ErrorCod
 type RequestOutcome = 'vended' | 'repeated' | 'refused' | 'expired' | 'busy' | 'throttled' | 'failed';
 type AwsCall = {
   operation: `iot:${string}` | `dynamodb:${string}`;
-  outcome: 'done' | 'throttled' | 'unreachable' | 'refused' | 'failed';
+  /** `failed`: another error, or no answer. A condition that fails is a decision, and no failure */
+  outcome: 'done' | 'condition_failed' | 'throttled' | 'unreachable' | 'refused' | 'failed';
 };
 
 /**

@@ -1,11 +1,11 @@
 import { constants } from 'node:crypto';
 
-/** Which cipher suites are offered: `modern`, or `old` for firmware that has nothing better. TLS 1.2 at least, in any case. */
+/** The cipher suites on offer: `modern`, or `old` for firmware that has no better ones. Both need TLS 1.2 or newer. */
 export type TlsSuites = 'modern' | 'old';
 
 /**
- * Authenticated encryption, with forward secrecy wherever there is a certificate. The pre-shared-key suites without it are
- * the profile for constrained devices (RFC 7925 §4.2); who can, takes ECDHE-PSK or TLS 1.3.
+ * Authenticated encryption; with a certificate always forward secrecy. The pre-shared-key suites without forward secrecy are
+ * the profile for constrained devices (RFC 7925 §4.2); a device that can uses ECDHE-PSK or TLS 1.3.
  */
 const modern = [
   'TLS_AES_128_GCM_SHA256',
@@ -27,7 +27,7 @@ const modern = [
   'PSK-AES128-CCM8',
 ];
 
-/** CBC, and RSA key exchange for an operator's RSA certificate. */
+/** CBC suites, and RSA key exchange for the RSA certificate of an operator. */
 const old = [
   'ECDHE-ECDSA-AES128-SHA256',
   'ECDHE-RSA-AES128-SHA256',
@@ -42,11 +42,11 @@ const old = [
 ];
 
 /**
- * OpenSSL's security levels know no exception: from 3.2 on, its level 1 forbids CCM-8 for its 64-bit tag, which is what devices
- * of RFC 7925 have. So there is no level, and what a level would keep out is kept out by name: suites above, and here SHA-1
- * signatures. Short curves are not among OpenSSL's own choice.
+ * OpenSSL's security levels have no exceptions: from 3.2 on, level 1 forbids CCM-8 for its 64-bit tag, and devices of RFC 7925
+ * have only that. So the level is 0, and the names do what a level would do: the lists of suites above, and this list of
+ * signatures without SHA-1. OpenSSL offers no short curves by itself.
  */
-const noLevel = '@SECLEVEL=0';
+const noSecurityLevel = '@SECLEVEL=0';
 const signatures = [
   'ecdsa_secp256r1_sha256',
   'ecdsa_secp384r1_sha384',
@@ -60,13 +60,13 @@ const signatures = [
   'rsa_pkcs1_sha512',
 ];
 
-/** What goes into every TLS context of the broker. */
+/** The options of every TLS context of the broker. */
 export function contextOptions(suites: TlsSuites) {
   return {
-    ciphers: [...modern, ...(suites === 'old' ? old : []), noLevel].join(':'),
+    ciphers: [...modern, ...(suites === 'old' ? old : []), noSecurityLevel].join(':'),
     sigalgs: signatures.join(':'),
     minVersion: 'TLSv1.2' as const,
-    // a device provisions once: resumption saves it nothing, and would let a session outlive its token
+    // a device provisions once: resumption would save it nothing, and a session could outlive its token
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }

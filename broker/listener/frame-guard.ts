@@ -1,11 +1,11 @@
 import { Duplex } from 'node:stream';
 import { createPacketRules } from './packet-rules.ts';
 
-/** A connection whose MQTT frames are watched. `remoteAddress` stays readable after the socket has gone. */
+/** A stream of whole MQTT packets. `remoteAddress` stays readable after the socket is destroyed. */
 export type GuardedStream = Duplex & { readonly remoteAddress: string | undefined };
 
 export type FrameLimits = {
-  /** of the CONNECT packet: whoever sends it has proved nothing yet */
+  /** of the CONNECT packet: its sender is not authenticated yet */
   readonly maxConnectBytes: number;
   readonly maxPacketBytes: number;
   /** from the first byte of a packet to its last, in milliseconds */
@@ -15,9 +15,9 @@ export type FrameLimits = {
 const nothing = Buffer.alloc(0);
 
 /**
- * Cuts a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
- * bytes. Takes the stream chunk by chunk and answers with the packets that are complete by now, as they came; or with the
- * reason for which the connection must end. After a reason it must not be called again.
+ * Splits a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
+ * bytes. Takes the stream chunk by chunk. @returns the bytes of the packets that are complete by now, unchanged; or the reason
+ * for which the connection must end. After a reason it must not be called again
  */
 function followFrames(
   limits: FrameLimits,
@@ -30,8 +30,8 @@ function followFrames(
     const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let at = 0;
     for (;;) {
-      const unfit = at < data.length ? rules.begins(data[at] ?? 0) : undefined;
-      if (unfit !== undefined) return { reason: unfit };
+      const violation = at < data.length ? rules.begins(data[at] ?? 0) : undefined;
+      if (violation !== undefined) return { reason: violation };
       const frame = frameAt(data, at);
       if (typeof frame === 'string') return { reason: frame };
       if (frame === undefined) break;
@@ -49,7 +49,7 @@ function followFrames(
   };
 }
 
-/** Where the body of the packet at `at` begins, and its length; undefined when its header is not complete yet; or what is wrong with it. */
+/** The offset and length of the body of the packet at `at`; undefined when its header is incomplete; a text when it is malformed. */
 function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } | string | undefined {
   let length = 0;
   for (let count = 0; count < 4; count++) {
@@ -62,13 +62,13 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
 }
 
 /**
- * Stands between a (TLS) socket and the broker – `broker.handle(guardFrames(socket, …))` – because aedes 1.x collects a
- * whole packet, up to 256 MiB, before it looks at it, also from peers that have proved nothing, and because its parser
- * takes much that is not MQTT. Whole packets that keep the rules are passed on, and nothing else.
+ * Stands between a TLS socket and aedes. aedes 1.x collects a whole packet of up to 256 MiB before it looks at it, even from
+ * a peer that is not authenticated, and its parser accepts much that is not MQTT. The guard passes on whole packets that keep
+ * the rules, and nothing else.
  *
- * On a packet that is too long, too slow or against the rules, `onViolation` gets the reason (no payload in it; the socket
- * is still open, so its address can be read) and then both sides are destroyed, before the body of what is too long is
- * read. Errors and ends of the socket come out of the returned stream; destroying either side destroys the other.
+ * After a packet that is too long, too slow or against the rules it calls `onViolation` with the reason, which has no
+ * payload in it, and destroys both sides; the body of a packet that is too long is never read. Errors and the end of the
+ * socket come out of the returned stream. Destroying either side destroys the other.
  */
 export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
   const follow = followFrames(limits);
@@ -83,7 +83,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     write(chunk: Buffer, _encoding, done) {
       socket.write(chunk, done);
     },
-    // mqtt-packet writes a packet field by field under cork; without writev each field would be a TLS record of its own
+    // mqtt-packet corks the stream and writes a packet field by field: without writev each field would be a TLS record
     writev(chunks, done) {
       socket.cork();
       chunks.forEach(({ chunk }, i) => {
@@ -111,7 +111,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (guard.destroyed) return;
     const frames = follow(chunk);
     if ('reason' in frames) return violate(frames.reason);
-    // the time of a packet begins with its first byte, however many follow one by one
+    // the time of a packet runs from its first byte; more bytes of the same packet do not extend it
     if (frames.whole.length > 0 || !frames.partial) {
       clearTimeout(slow);
       slow = undefined;
@@ -125,7 +125,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     guard.push(null);
   });
   socket.on('error', (error) => guard.destroy(error));
-  // After an orderly end the broker may still be busy with what was sent before it: the guard then closes when that is read.
+  // After an orderly end, aedes may still have to read packets that came before it: the guard closes when they are read.
   socket.on('close', () => {
     if (!ended || guard.readableEnded) guard.destroy();
   });

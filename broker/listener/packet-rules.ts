@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 
 /**
- * What MQTT 3.1.1 (and 3.1) demands of a packet from a client, and what the parser behind us lets pass: text that is not
- * UTF-8 and becomes somebody else's client id, control characters, message ids of 0 or beyond the packet's end, flags,
- * and the order of packets. Clauses are those of MQTT 3.1.1.
+ * The rules of MQTT 3.1.1 (and 3.1) for packets of a client that the parser of aedes does not check: text that is not UTF-8,
+ * which could become the client id of another device, control characters, message ids of 0 or beyond the end of the packet,
+ * flags, and the order of packets. Clauses are those of MQTT 3.1.1.
  * @see https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
  */
 const types = {
@@ -19,7 +19,7 @@ const types = {
   disconnect: 14,
 } as const;
 
-/** Fixed header flags [MQTT-2.2.2-1]; those of PUBLISH mean something, and are judged apart. */
+/** Fixed header flags [MQTT-2.2.2-1]. Those of PUBLISH have a meaning; `judgePublish` checks them. */
 const flagsOf: Readonly<Record<number, number>> = {
   [types.connect]: 0,
   [types.puback]: 0,
@@ -36,13 +36,13 @@ const flagsOf: Readonly<Record<number, number>> = {
 class Malformed extends Error {}
 
 export type PacketRules = {
-  /** Judges a packet by its first byte, before anything else of it is known. */
+  /** Judges a packet by its first byte, before the rest has arrived. */
   begins(header: number): string | undefined;
   /** Judges a whole packet. */
   whole(header: number, body: Buffer): string | undefined;
 };
 
-/** Judges the packets of one connection, in order: answers with the reason for which it must end, or undefined. */
+/** Judges the packets of one connection, in order. @returns the reason for which the connection must end, or undefined */
 export function createPacketRules(): PacketRules {
   let connected = false;
   let over = false;
@@ -84,17 +84,17 @@ function judge(type: number, flags: number, body: Reader): void {
     else if (type === types.subscribe || type === types.unsubscribe) judgeFilters(type, body);
     else if (type !== types.pingreq && type !== types.disconnect) messageId(body);
   }
-  if (body.left() > 0) throw new Malformed(`packet type ${type} is longer than what it holds`);
+  if (body.left() > 0) throw new Malformed(`packet type ${type} is longer than its fields`);
 }
 
-/** The versions that are understood, by protocol level: the parser goes by that alone. */
+/** The protocol name of each supported protocol level. The parser of aedes looks at the level only. */
 const nameOfLevel: Readonly<Record<number, string>> = { 3: 'MQIsdp', 4: 'MQTT' };
 
 /** [MQTT-3.1] */
 function judgeConnect(body: Reader): void {
   const [name, level] = [body.text('protocol name'), body.byte()];
   const version = nameOfLevel[level & 0x7f];
-  // the parser answers an unknown level properly (CONNACK 1); what follows the level is then not ours to understand
+  // aedes answers an unknown level with CONNACK 1; the layout after the level is unknown to us
   if (version === undefined) {
     body.skip();
     return;
@@ -160,12 +160,12 @@ function createReader(body: Buffer) {
     skip(): void {
       at = body.length;
     },
-    /** [MQTT-1.5.3-1] well-formed UTF-8, [MQTT-1.5.3-2] without NUL; other control characters may close as well */
-    text(what: string): string {
+    /** Well-formed UTF-8 [MQTT-1.5.3-1] without NUL [MQTT-1.5.3-2]; the standard permits to close for other control characters */
+    text(field: string): string {
       const raw = bytes(uint16());
-      if (!isUtf8(raw)) throw new Malformed(`the ${what} is not UTF-8 [MQTT-1.5.3-1]`);
+      if (!isUtf8(raw)) throw new Malformed(`the ${field} is not UTF-8 [MQTT-1.5.3-1]`);
       const text = raw.toString('utf8');
-      if (hasControlCharacter(text)) throw new Malformed(`the ${what} has a control character [MQTT-1.5.3-2]`);
+      if (hasControlCharacter(text)) throw new Malformed(`the ${field} has a control character [MQTT-1.5.3-2]`);
       return text;
     },
   };

@@ -97,6 +97,8 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     const metrics = await metricsText();
     expect(metrics).toContain('cvm_broker_messages_received_total{kind="request"} 5');
     expect(metrics).toContain('cvm_worker_requests_total{outcome="vended"} 4');
+    expect(metrics).toMatch(/cvm_aws_call_seconds_count\{operation="iot:CreateKeysAndCertificate",outcome="done"\} 1/);
+    expect(metrics).toContain('operation="dynamodb:UpdateItem"');
     expect(metrics).not.toContain('leak-');
   });
 

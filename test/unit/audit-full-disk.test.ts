@@ -26,7 +26,7 @@ describe('on a full disk, the audit trail', () => {
     throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   };
 
-  it('lacks what could not be written, which is in the log, and fits together', async () => {
+  it('lacks a record that could not be written, which is in the log instead, and is otherwise whole', async () => {
     const audit = open();
     audit.record('vended', { serial: 'SN-1' });
     vi.mocked(fs.writeSync).mockImplementationOnce(full);
@@ -39,7 +39,7 @@ describe('on a full disk, the audit trail', () => {
     ]);
   });
 
-  it('has a record that was written in part on a line of its own, and nothing else that does not fit', async () => {
+  it('has a partly written record on its own line, and verification reports only that line', async () => {
     const audit = open();
     audit.record('vended', { serial: 'SN-1' });
     const { writeSync } = await vi.importActual<typeof fs>('node:fs');
@@ -54,7 +54,7 @@ describe('on a full disk, the audit trail', () => {
     expect(said.join()).toContain('"serial":"SN-2"');
   });
 
-  it('ends without keeping anybody from ending', async () => {
+  it('closes without holding up the process', async () => {
     const audit = open();
     audit.record('vended', {});
     vi.mocked(fs.fdatasyncSync).mockImplementationOnce(full);

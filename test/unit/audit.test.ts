@@ -38,7 +38,7 @@ describe('the audit trail', () => {
     for (const audit of two) await audit.close();
   }
 
-  it('of several writers in one file is whole, and readable by nobody else', async () => {
+  it('of several writers in one file is whole, and only its owner can read it', async () => {
     await write();
     expect(await verifyAudit(folder)).toMatchObject({ records: 6, faults: [] });
     expect(JSON.parse(lines()[2] ?? '')).toMatchObject({ part: 'broker', event: 'vended', serial: 'SN-2' });
@@ -57,7 +57,7 @@ describe('the audit trail', () => {
     expect((await verifyAudit(folder)).faults.join()).toContain('was changed');
   });
 
-  it('shows that records were swapped, repeated or put in', async () => {
+  it('shows that records were swapped, repeated or inserted', async () => {
     await write();
     const [a = '', b = '', ...rest] = lines();
     keep([b, a, ...rest]);
@@ -73,7 +73,7 @@ describe('the audit trail', () => {
     ['a stranger', 5],
     ['a writer of the trail', 1],
     ['a writer of the trail', 5],
-  ])('shows that a record was put in under the name of %s, after record %i', async (whose, index) => {
+  ])('shows that a record was inserted under the name of %s, after record %i', async (whose, index) => {
     await write(10);
     const told = lines();
     const { hash, writer } = JSON.parse(told[index] ?? '') as { hash: string; writer: string };
@@ -98,7 +98,7 @@ describe('the audit trail', () => {
     for (const audit of [broker, cvm]) await audit?.close();
   });
 
-  it('is whole also when its end was read while somebody wrote there', async () => {
+  it('is whole also when its end was read while another process wrote there', async () => {
     const broker = openAudit({ folder, part: 'broker', log, now: march });
     broker.record('first', {});
     const { head = '' } = await verifyAudit(folder);
@@ -115,7 +115,7 @@ describe('the audit trail', () => {
     expect(await verifyAudit(folder)).toMatchObject({ records: 5, faults: [] });
   });
 
-  it('has whatever text was recorded, on one line', async () => {
+  it('keeps any recorded text on one line', async () => {
     const audit = openAudit({ folder, part: 'broker', log, now: march });
     for (const serial of ['a\u2028b', 'a\u2029b', 'a\nb', '\ud800', '","after":[],"hash":"'])
       audit.record('refused', { serial });
@@ -123,7 +123,7 @@ describe('the audit trail', () => {
     expect(await verifyAudit(folder)).toMatchObject({ records: 5, faults: [] });
   });
 
-  it('is not taken for one where there is none', async () => {
+  it('is reported as missing where there is no folder, or no record in it', async () => {
     expect((await verifyAudit(join(folder, 'nowhere'))).faults.join()).toContain('there is no folder');
     expect((await verifyAudit(folder)).faults.join()).toContain('no record is in');
     writeFileSync(file(), '');
@@ -147,7 +147,7 @@ describe('the audit trail', () => {
     vi.restoreAllMocks();
   });
 
-  it('is read piece by piece, however long its files are', async () => {
+  it('is verified without holding a whole file in memory', async () => {
     await write(4);
     appendFileSync(file(), '{');
     truncateSync(file(), 0x1fff_ffe8 + 65_536);
@@ -156,7 +156,7 @@ describe('the audit trail', () => {
     expect(faults).toEqual(['2026-03.jsonl: the last record is cut off']);
   });
 
-  it('says its head every hour and at its end, to be kept elsewhere, and keeps no process alive', async () => {
+  it('logs its head every hour and when it closes, and keeps no process alive', async () => {
     const timers = vi.spyOn(globalThis, 'setInterval');
     openAudit({ folder, part: 'broker', log });
     expect(timers.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([false, false]);
@@ -179,7 +179,7 @@ describe('the audit trail', () => {
     }
   });
 
-  it('shows that the end was cut off, to who noted the head elsewhere', async () => {
+  it('shows that its end was cut off, when its head was noted elsewhere', async () => {
     await write();
     const { head } = await verifyAudit(folder);
     keep(lines().slice(0, -1));
@@ -187,7 +187,7 @@ describe('the audit trail', () => {
     expect((await verifyAudit(folder, head)).faults).not.toEqual([]);
   });
 
-  it('goes on in a file that a crash left torn, and says so', async () => {
+  it('goes on in a file with a torn line, which verification reports', async () => {
     await write(2);
     appendFileSync(file(), '{"time":"2026');
     await write(2);
@@ -196,7 +196,7 @@ describe('the audit trail', () => {
     expect(faults).toHaveLength(1);
   });
 
-  it('goes on from month to month, also when old months were put away', async () => {
+  it('goes on from month to month, also when the files of old months were archived', async () => {
     let time = march();
     const audit = openAudit({ folder, part: 'worker', log, now: () => time });
     for (let month = 2; month < 6; month++) {
@@ -212,7 +212,7 @@ describe('the audit trail', () => {
     expect(await verifyAudit(folder)).toMatchObject({ records: 4, faults: [] });
   });
 
-  it('shows that its file was taken away while it was written, and goes on', async () => {
+  it('shows that its file was removed while it was open, and goes on in a new one', async () => {
     const audit = openAudit({ folder, part: 'worker', log, now: march });
     for (const what of ['first', 'second']) audit.record(what, {});
     rmSync(file());
@@ -223,7 +223,7 @@ describe('the audit trail', () => {
     expect(faults).toEqual([expect.stringContaining('is missing')]);
   });
 
-  it('never goes back to an earlier file, when the clock does', async () => {
+  it('never returns to an earlier file when the clock is set back', async () => {
     let time = Date.UTC(2026, 3, 1);
     const [first, second] = ['broker', 'worker'].map((part) => openAudit({ folder, part, log, now: () => time }));
     first?.record('vended', {});
@@ -252,7 +252,7 @@ describe('the audit trail', () => {
     expect(await verifyAudit(folder)).toMatchObject({ records: 6, faults: [] });
   });
 
-  it('does not stop who cannot write it', () => {
+  it('that cannot be written does not stop the gateway', () => {
     writeFileSync(join(folder, 'file'), '');
     const audit = openAudit({ folder: join(folder, 'file', 'below'), part: 'x', log });
     expect(() => audit.record('vended', {})).not.toThrow();

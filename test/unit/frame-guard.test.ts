@@ -23,7 +23,7 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
 const publish = (size: number) => Buffer.concat([Buffer.from([0x30, size, 0, 1, 0x74]), Buffer.alloc(size - 3)]);
 
 describe('the frame guard', () => {
-  it('passes packets unchanged, however they are cut', async () => {
+  it('passes packets on unchanged, however they are split', async () => {
     const bytes = Buffer.concat([connectPacket, publish(20), ping]);
     for (let cut = 1; cut < bytes.length; cut++) {
       const { incoming, received, violations } = pair();
@@ -64,7 +64,7 @@ describe('the frame guard', () => {
     expect(guard.destroyed).toBe(true);
   });
 
-  it('closes at a packet that comes byte by byte and too slowly, and leaves alone one that pauses between packets', async () => {
+  it('closes at a packet that comes byte by byte and too slowly, and leaves a connection alone that pauses between packets', async () => {
     const [slow, idle] = [pair(), pair()];
     for (const { incoming } of [slow, idle]) incoming.write(connectPacket);
     const bytes = publish(40);
@@ -76,7 +76,7 @@ describe('the frame guard', () => {
     expect([slow.guard.destroyed, idle.guard.destroyed]).toEqual([true, false]);
   });
 
-  it('takes a packet of exactly the limit', async () => {
+  it('accepts a packet of exactly the limit', async () => {
     const { incoming, violations, received } = pair();
     incoming.write(Buffer.concat([connectPacket, publish(100)]));
     await settle();
@@ -84,7 +84,7 @@ describe('the frame guard', () => {
     expect(received()).toHaveLength(connectPacket.length + 102);
   });
 
-  it('hands what was written under one cork to the socket in one piece', async () => {
+  it('writes all that was corked to the socket in one piece', async () => {
     const batches: number[] = [];
     const socket = new Duplex({
       read() {},
@@ -105,7 +105,7 @@ describe('the frame guard', () => {
     expect(batches).toEqual([4]);
   });
 
-  it('goes when the socket goes, and the other way round', async () => {
+  it('is destroyed with the socket, and the socket with it', async () => {
     const one = pair();
     one.socket.destroy();
     await settle();
@@ -116,7 +116,7 @@ describe('the frame guard', () => {
     expect(two.socket.destroyed).toBe(true);
   });
 
-  it('passes on what was sent before an orderly end, and closes when that is read', async () => {
+  it('passes on packets that were sent before an orderly end, and closes when they are read', async () => {
     const { incoming, guard, received, violations } = pair();
     incoming.end(Buffer.concat([connectPacket, ping]));
     await settle();
@@ -125,7 +125,7 @@ describe('the frame guard', () => {
     expect(guard.destroyed).toBe(true);
   });
 
-  it('keeps what was sent before the end for a reader that is busy, though the socket has closed', async () => {
+  it('keeps packets that were sent before the end for a busy reader, although the socket has closed', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
     const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
@@ -150,7 +150,7 @@ describe('the frame guard', () => {
     expect(errors).toEqual([expect.objectContaining({ message: 'reset' })]);
   });
 
-  it('of a socket that is gone already is gone, too', async () => {
+  it('of a destroyed socket is destroyed', async () => {
     const socket = new PassThrough();
     socket.destroy();
     await settle();
@@ -158,7 +158,7 @@ describe('the frame guard', () => {
     expect(guard.destroyed).toBe(true);
   });
 
-  it('knows the address of its socket afterwards', () => {
+  it('knows the address of its socket after the socket is destroyed', () => {
     const socket = Object.assign(new PassThrough(), { remoteAddress: '10.0.0.7' });
     expect(
       guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {}).remoteAddress,
@@ -205,7 +205,7 @@ describe('the frame guard', () => {
     expect(violations).toEqual([]);
   });
 
-  it('takes a length of two bytes', async () => {
+  it('accepts a length of two bytes', async () => {
     const { incoming, received, violations } = pair(300);
     const bytes = Buffer.concat([Buffer.from([0x30, 0x80, 0x01, 0, 1, 0x74]), Buffer.alloc(125)]);
     incoming.write(Buffer.concat([connectPacket, bytes, ping]));

@@ -16,7 +16,7 @@ describe('a lock', () => {
     held.push(lock);
     return lock;
   };
-  /** As a holder leaves it who had no time to let go. */
+  /** Leaves a lock file behind, as a holder does that was killed. */
   const leave = (mark: object | string, number = 1) =>
     writeFileSync(`${file}.${number}`, typeof mark === 'string' ? mark : JSON.stringify(mark));
   beforeEach(() => {
@@ -44,7 +44,7 @@ describe('a lock', () => {
     expect(readdirSync(folder)).toHaveLength(1);
   });
 
-  it('names the process that holds it, at once where nobody is to wait', async () => {
+  it('names the process that holds it, at once when the caller does not want to wait', async () => {
     await take();
     const began = Date.now();
     await expect(take()).rejects.toThrow(new RegExp(`held by process ${process.pid}`));
@@ -60,12 +60,12 @@ describe('a lock', () => {
     await take();
   });
 
-  it.skipIf(process.platform !== 'linux')('of a process whose pid another one has by now is free', async () => {
+  it.skipIf(process.platform !== 'linux')('is free when another process has the pid of its holder by now', async () => {
     leave({ ...ownMark(), began: '1' });
     await take();
   });
 
-  it('of another container is free when its holder has shown no life for a while', async () => {
+  it('of another container is free when its holder has not touched it for a while', async () => {
     leave({ ...ownMark(), where: 'elsewhere' });
     expect(isAlive({ ...ownMark(), where: 'elsewhere' })).toBeUndefined();
     setTimeout(() => utimesSync(`${file}.1`, 0, 0), 100);
@@ -80,7 +80,7 @@ describe('a lock', () => {
     clearInterval(living);
   });
 
-  it('that was let go twice, or was taken from a frozen holder, is not let go for the next one', async () => {
+  it('that is released twice, or by a frozen holder that lost it, stays with its new holder', async () => {
     const first = await take();
     first.release();
     await take();

@@ -58,6 +58,7 @@ describe('the metrics of the product', () => {
 describe('the gate to AWS, with metrics', () => {
   it.each([
     ['done', undefined],
+    ['condition_failed', Object.assign(new Error('no'), { name: 'ConditionalCheckFailedException' })],
     ['throttled', new UpstreamThrottled('x')],
     ['unreachable', new UpstreamUnreachable('x', new Error('no'))],
     ['refused', new UpstreamRefused('x', new Error('no'), 'cure')],

@@ -10,7 +10,7 @@ const bytes = (...values: (number | Buffer)[]) =>
 const connect = (flags: number, ...payload: Buffer[]) => bytes(text('MQTT'), 4, flags, 0, 60, ...payload);
 const plain = connect(2, text('id'));
 
-/** After a CONNECT that is in order. */
+/** The rules after a valid CONNECT. */
 function connected() {
   const rules = createPacketRules();
   expect(rules.whole(0x10, plain)).toBeUndefined();
@@ -99,7 +99,7 @@ it.each<[string, Buffer, number]>([
   ['MQIsdp at that of MQTT 5', text('MQIsdp'), 5],
   ['another protocol at another level', text('HTTP'), 2],
   ['no protocol at none', text(''), 0],
-])('what follows %s in a CONNECT is not ours to understand', (_what, name, level) => {
+])('the fields of a CONNECT after %s are not judged', (_what, name, level) => {
   expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toBeUndefined();
 });
 
@@ -110,7 +110,7 @@ it.each<[string, Buffer, number]>([
   ['MQTT at the level of the other name', text('MQTT'), 3],
   ['MQIsdp at the level of the other name', text('MQIsdp'), 4],
   ['MQIsdp of a bridge at the level of the other name', text('MQIsdp'), 0x84],
-])('%s is refused: the parser goes by the level alone', (_what, name, level) => {
+])('%s is refused, because the parser looks at the level only', (_what, name, level) => {
   expect(createPacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))).toContain('MQTT-3.1.2-1');
 });
 
@@ -118,7 +118,7 @@ it.each<[string, Buffer, number]>([
   ['MQTT 3.1.1', text('MQTT'), 4],
   ['MQTT 3.1', text('MQIsdp'), 3],
   ['MQTT 3.1.1 of a bridge', text('MQTT'), 0x84],
-])('what follows %s is', (_what, name, level) => {
+])('the fields of a CONNECT after %s are judged', (_what, name, level) => {
   expect(createPacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))).toContain('MQTT-3.1.2-3');
 });
 
@@ -128,7 +128,7 @@ it('takes SUBSCRIBE with QoS 2, a space in a topic, and U+00A0, which is no cont
   expect(connected().whole(0x30, text('a\u00a0b'))).toBeUndefined();
 });
 
-it('names the text that is not in order', () => {
+it('names the malformed text field', () => {
   const bad = text('a\u0000');
   const will = bytes(text('MQTT'), 4, 6, 0, 60, text('id'), bad, 0, 0);
   const user = bytes(text('MQTT'), 4, 0x82, 0, 60, text('id'), bad);

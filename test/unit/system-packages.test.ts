@@ -6,9 +6,9 @@ function machine(programs: string[], options: { sudo?: boolean; works?: boolean 
   const ran: string[] = [];
   const run: Run = async (argv) => {
     ran.push(argv.join(' '));
-    if (argv.includes('true') && !options.sudo) return { status: 1, said: 'a password is required' };
+    if (argv.includes('true') && !options.sudo) return { status: 1, output: 'a password is required' };
     if (argv.includes('install') && options.works !== false) programs.push('redis-server');
-    return { status: argv.includes('install') && options.works === false ? 100 : 0, said: 'E: no network\n' };
+    return { status: argv.includes('install') && options.works === false ? 100 : 0, output: 'E: no network\n' };
   };
   return {
     ran,
@@ -28,13 +28,13 @@ describe('a program that is missing', () => {
     expect(ran).toEqual(['apt-get update', 'apt-get install -y --no-install-recommends redis-server']);
   });
 
-  it('is installed through sudo where that asks for nothing', async () => {
+  it('is installed through sudo when sudo needs no password', async () => {
     const { ran, options } = machine(['apt-get', 'sudo'], { sudo: true });
     expect(await ensureCommand('redis-server', { ...options, root: false })).toEqual({ ok: true });
     expect(ran.at(-1)).toMatch(/^sudo -n .*apt-get install/);
   });
 
-  it('is left to the user, with the exact command, where it takes a prompt', async () => {
+  it('is left to the user, with the exact command, when sudo needs a password', async () => {
     const { ran, options } = machine(['apt-get', 'sudo']);
     expect(await ensureCommand('redis-server', { ...options, root: false })).toMatchObject({
       ok: false,
@@ -43,7 +43,7 @@ describe('a program that is missing', () => {
     expect(ran.filter((line) => line.includes('install'))).toEqual([]);
   });
 
-  it('is told with the reason when the package manager fails', async () => {
+  it('is reported with the reason when the package manager fails', async () => {
     const { options } = machine(['dnf'], { works: false });
     expect(await ensureCommand('redis-server', { ...options, root: true })).toMatchObject({
       ok: false,
@@ -52,7 +52,7 @@ describe('a program that is missing', () => {
     });
   });
 
-  it('is nothing to do when it is there', async () => {
+  it('is not installed again when it is on PATH', async () => {
     const { ran, options } = machine(['redis-server']);
     expect(await ensureCommand('redis-server', { ...options, root: true })).toEqual({ ok: true });
     expect(ran).toEqual([]);
