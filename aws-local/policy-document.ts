@@ -46,10 +46,10 @@ export function allows(
   const statements = documents.flatMap((document) => shape.parse(parseJson(document)).Statement);
   const fitting = statements.filter(
     (statement) =>
-      statement.Action.some((pattern) => fits(pattern, action)) &&
+      statement.Action.some((pattern) => matches(pattern, action)) &&
       statement.Resource.some((pattern) => {
         const meant = substitute(pattern, connection);
-        return meant !== undefined && fits(meant, resource);
+        return meant !== undefined && matches(meant, resource);
       }) &&
       Object.entries(statement.Condition ?? {}).every(([operator, conditions]) =>
         Object.entries(conditions).every(([name, values]) => holds(operator, name, values, connection)),
@@ -81,7 +81,7 @@ function holds(operator: string, name: string, values: readonly string[], connec
   return values.includes(String(connection.thingName !== undefined));
 }
 
-function fits(pattern: string, text: string): boolean {
+function matches(pattern: string, text: string): boolean {
   const source = pattern
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '.*')

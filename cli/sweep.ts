@@ -4,7 +4,8 @@ import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { ownerTagOf } from '../worker/ec-key.ts';
-import { type Finding, type SweepOptions, type SweepSummary, sweep } from '../worker/sweep.ts';
+import { sweep } from '../worker/sweep.ts';
+import type { Finding, SweepOptions, SweepSummary } from '../worker/sweep-findings.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
 

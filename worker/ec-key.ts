@@ -13,12 +13,12 @@ export type EcKey = {
 };
 
 /**
- * The mark in the subject of what the gateway has certified for a key of its own: whoever finds the certificate in an AWS
- * account that others use, too, can tell whose it is. X.520 allows 64 characters each.
+ * The owner tag in the subject of certificates for keys that the gateway made: it tells the gateway's certificates from
+ * others in the same AWS account. X.520 allows 64 characters each.
  */
 export type OwnerTag = { readonly organization: 'cvm-gateway'; readonly unit: string };
 
-/** @param table the association table, which is what distinguishes one gateway's certificates from another's */
+/** @param table the association table, which tells one fleet's certificates from another's */
 export function ownerTagOf(table: string): OwnerTag {
   const unit = table.length <= 64 ? table : createHash('sha256').update(table).digest('hex');
   return { organization: 'cvm-gateway', unit };
@@ -32,7 +32,7 @@ export async function makeEcKey(serial: string, ownerTag: OwnerTag): Promise<EcK
     privateKey: await importKey('pkcs8', pair.privateKey.export({ format: 'der', type: 'pkcs8' }), 'sign'),
     publicKey: await importKey('spki', spki, 'verify'),
   };
-  // as a structure, not as text: a serial may hold what a distinguished name gives a meaning to
+  // as a structure, not as text: a serial may contain characters that have a meaning in a distinguished name
   const request = await Pkcs10CertificateRequestGenerator.create({
     name: [{ O: [ownerTag.organization] }, { OU: [ownerTag.unit] }, { CN: [serial] }],
     keys,

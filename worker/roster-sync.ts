@@ -6,12 +6,12 @@ import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
 import type { Log } from '../runtime/log.ts';
 
-/** How often the table is asked whether something was announced, and how often it is read as a whole. Milliseconds. */
+/** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
 const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
 
 export type RosterSyncTimes = typeof usualTimes;
 
-/** An announcement whose second write does not come is given up after so many polls: its writer has died. */
+/** After this number of polls an announcement without its second write is given up: its writer has died. */
 const patience = 5;
 
 type RosterSyncDeps = {
@@ -22,9 +22,9 @@ type RosterSyncDeps = {
 };
 
 /**
- * Keeps the site's roster in line with the table: what is announced within seconds, everything else within the hour.
- * Also makes the keys of the site's brokers known in the table. One worker of a site does it at a time; two at once
- * would write the same.
+ * Keeps the site's roster in line with the table: announced changes within seconds, all others within the hour. Also
+ * records the keys of the site's brokers in the table. One worker of a site runs it at a time; two at once would write
+ * the same.
  */
 export function startRosterSync(
   options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; rosterSync?: string },
@@ -81,7 +81,7 @@ export function startRosterSync(
   }
   plan(0);
   return {
-    name: 'roster keeper',
+    name: 'roster sync',
     async close() {
       closed = true;
       clearTimeout(timer);
@@ -99,7 +99,7 @@ async function takeSome(serials: readonly string[], { registry, roster }: Roster
   );
 }
 
-/** Reads both sides as a whole and writes what differs. */
+/** Compares the whole table with the roster and writes the differences. */
 async function reconcile({ registry, roster }: RosterSyncDeps, goOn: () => Promise<boolean>) {
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
@@ -124,7 +124,7 @@ async function reconcile({ registry, roster }: RosterSyncDeps, goOn: () => Promi
   return { size, changed, gone: old.size };
 }
 
-/** A token has one set of sealed keys, so its hash and theirs say everything. */
+/** A token has one set of sealed keys, so its hash and their names identify an entry. */
 function fingerprint({ tokenHash, sealedKeys = {} }: RosterEntry): string {
   return `${tokenHash} ${Object.keys(sealedKeys).sort().join(' ')}`;
 }

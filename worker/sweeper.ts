@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
-import type { Finding, SweepSummary } from './sweep.ts';
+import type { Finding, SweepSummary } from './sweep-findings.ts';
 
-/** Long enough for a slow call, short enough that a sweeper that died is soon followed by another. Milliseconds. */
+/** Longer than a slow call, and short enough that another worker soon follows a dead sweeper. Milliseconds. */
 const leaseMs = 120_000;
 
 export type SweepOnce = (report: (finding: Finding) => void, stopped: () => boolean) => Promise<SweepSummary>;
 
 /**
- * Sweeps, provided that nobody else does: undefined when somebody else is at it, or when the last sweep began less than
+ * Sweeps under the lease. @returns undefined when another process holds the lease, or when the last sweep began less than
  * `everyMs` ago.
  */
 export async function sweepAlone(
@@ -37,7 +37,7 @@ export async function sweepAlone(
   }
 }
 
-/** Sweeps every `intervalMs`, as one of however many workers, until closed. */
+/** Sweeps every `intervalMs` until closed. One worker at a time runs the sweep. */
 export function startSweeper(options: {
   lease: SweepLease;
   once: SweepOnce;
@@ -68,7 +68,7 @@ export function startSweeper(options: {
     plan(intervalMs);
   }
 
-  /** Workers that were started together do not ask together. */
+  /** A random delay, so that workers that start together do not sweep together. */
   function plan(ms: number): void {
     if (closed) return;
     timer = setTimeout(
@@ -90,16 +90,16 @@ export function startSweeper(options: {
   };
 }
 
-/** What a sweep did. What it only reports is in the log, again and again. */
+/** Records what a sweep changed. Mere reports go to the log, at each sweep. */
 export function recordFinding(audit: Audit, finding: Finding): void {
   const { action, cure: _forThePerson, ...rest } = finding;
   if (action !== 'reported' && action !== 'left') audit.record('swept-up', { action, ...rest });
 }
 
-/** What nobody need do anything about is said quietly: an account may hold many certificates of others. */
+/** Logs a finding. Unknown certificates are logged quietly: an account may hold many of other users. */
 function say(finding: Finding, log: Log, audit: Audit): void {
   recordFinding(audit, finding);
   if (finding.kind === 'certificate-unknown') log.debug(finding, 'swept');
-  else if (finding.action === 'reported') log.warn(finding, 'swept: this is yours to decide');
+  else if (finding.action === 'reported') log.warn(finding, 'swept: the operator must decide');
   else log.info(finding, 'swept');
 }

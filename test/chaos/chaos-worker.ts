@@ -34,7 +34,7 @@ startProvisioning(
           serial = request.serial;
           return cross(serial, 'claim', () => registry.claim(request));
         },
-        recordCreateIntent: (...given) => cross(serial, 'intend', () => registry.recordCreateIntent(...given)),
+        recordCreateIntent: (...given) => cross(serial, 'intent', () => registry.recordCreateIntent(...given)),
         recordCertificate: (...given) => cross(serial, 'record', () => registry.recordCertificate(...given)),
         finish: (...given) => cross(serial, 'finish', () => registry.finish(...given)),
         acknowledge(...given) {

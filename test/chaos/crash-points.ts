@@ -15,7 +15,7 @@ export type CrashPoint = {
 };
 
 export const workerSteps = [
-  ...['claim', 'intend', 'record', 'finish', 'acknowledge'],
+  ...['claim', 'intent', 'record', 'finish', 'acknowledge'],
   ...['ensureThing', 'issue', 'attach', 'activate'],
   ...['keep', 'deliver', 'erase'],
 ] as const;

@@ -275,9 +275,9 @@ describe('the AWS stand-in', () => {
       const inactive = await vended();
       await iot.send(new UpdateCertificateCommand({ certificateId: inactive.id, newStatus: 'INACTIVE' }));
       await expect(connect(inactive, inactive.thingName)).rejects.toThrow();
-      const loose = await fromCsr();
-      await iot.send(new UpdateCertificateCommand({ certificateId: loose.id, newStatus: 'ACTIVE' }));
-      await expect(connect(loose, 'loose')).rejects.toThrow();
+      const unattached = await fromCsr();
+      await iot.send(new UpdateCertificateCommand({ certificateId: unattached.id, newStatus: 'ACTIVE' }));
+      await expect(connect(unattached, 'unattached')).rejects.toThrow();
     });
 
     it('closes the connection of a certificate that is deactivated', async () => {

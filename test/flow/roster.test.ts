@@ -78,19 +78,19 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const sealedKeys = sealed ? { sealedKeys: sealDeviceKeys(serial, `token of ${serial}`, known) } : {};
     return registry.enrol({ serial, tokenHash: hashToken(`token of ${serial}`), enrolledAt: 0, ...sealedKeys });
   };
-  const fits = (serial: string) => roster.matchesToken(serial, hashToken(`token of ${serial}`));
+  const matches = (serial: string) => roster.matchesToken(serial, hashToken(`token of ${serial}`));
 
   it('learns of a device without an announcement when its serial is tried', async () => {
     keep();
     await enrol('known');
     await changes.announce(['known']);
-    await expect.poll(() => fits('known')).toBe(true);
+    await expect.poll(() => matches('known')).toBe(true);
     await enrol('unannounced');
     await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(fits('unannounced')).toBe(false);
+    expect(matches('unannounced')).toBe(false);
     roster.requestLookup('unannounced');
-    await expect.poll(() => fits('unannounced')).toBe(true);
-    expect(fits('known')).toBe(true);
+    await expect.poll(() => matches('unannounced')).toBe(true);
+    expect(matches('known')).toBe(true);
     // strangers may request lookups of any serial; that leaves nothing behind
     for (let index = 0; index < 1100; index++) await feed.requestLookup(`stranger-${index}`);
     await expect.poll(() => store.takeRequestedLookups(), { timeout: 20_000 }).toEqual([]);
@@ -100,7 +100,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   it("publishes the broker's key, and takes in devices that were enrolled before it", async () => {
     await enrol('early', false);
     keep();
-    await expect.poll(() => fits('early')).toBe(true);
+    await expect.poll(() => matches('early')).toBe(true);
     expect(known).toHaveLength(1);
     expect(roster.keysOf('early')).toBeUndefined();
     expect(roster.matchesToken('early', hashToken('another token'))).toBe(false);
@@ -117,7 +117,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     if (device) await registry.reissue(device, { tokenHash: hashToken('new') });
     await changes.announce(['SN-1']);
     await expect.poll(() => roster.matchesToken('SN-1', hashToken('new'))).toBe(true);
-    expect(fits('SN-1')).toBe(false);
+    expect(matches('SN-1')).toBe(false);
     expect(roster.keysOf('SN-1')).toBeUndefined();
     const row = await registry.find('SN-1');
     if (row) await registry.remove(row);
@@ -140,10 +140,10 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => known.length).toBe(1);
     await enrol('missed');
     changes.numbers.push(gap);
-    await expect.poll(() => fits('missed')).toBe(true);
+    await expect.poll(() => matches('missed')).toBe(true);
     await enrol('next');
     await changes.announce(['next']);
-    await expect.poll(() => fits('next')).toBe(true);
+    await expect.poll(() => matches('next')).toBe(true);
   });
 
   it('is available at once when a broker starts without any worker', async () => {
@@ -151,7 +151,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => known.length).toBe(1);
     await enrol('SN-1');
     await changes.announce(['SN-1']);
-    await expect.poll(() => fits('SN-1')).toBe(true);
+    await expect.poll(() => matches('SN-1')).toBe(true);
     await rosterSync.close();
     const other = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => other.close());
@@ -188,7 +188,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const admin = new Redis(redis.url);
     closing.push(() => admin.quit());
     await store.write([{ serial: 'there', tokenHash: hashToken('token of there') }], []);
-    await expect.poll(() => fits('there')).toBe(true);
+    await expect.poll(() => matches('there')).toBe(true);
     // publishing fails now, as it does when the worker dies before it
     await admin.call('ACL', 'SETUSER', 'default', 'resetchannels');
     const entry = { serial: 'SN-1', tokenHash: hashToken('token of SN-1') };

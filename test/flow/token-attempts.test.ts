@@ -14,7 +14,7 @@ import { lacks } from '../support/lacks.ts';
 const log = createLog('silent');
 
 describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
-  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-guesses-'));
+  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-attempts-'));
   let redis: EmbeddedRedis;
   let keys: Redis;
   const books: TokenAttemptLimiter[] = [];

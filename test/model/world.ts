@@ -12,7 +12,8 @@ import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import type { Sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
-import { type Finding, type SweepOptions, sweep } from '../../worker/sweep.ts';
+import { sweep } from '../../worker/sweep.ts';
+import type { Finding, SweepOptions } from '../../worker/sweep-findings.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 import type { Gate, World } from './explore.ts';
 

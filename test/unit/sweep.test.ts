@@ -3,7 +3,8 @@ import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
-import { type Finding, sweep } from '../../worker/sweep.ts';
+import { sweep } from '../../worker/sweep.ts';
+import type { Finding } from '../../worker/sweep-findings.ts';
 import { createMemoryIssuer, type StoredCertificate } from '../fakes/memory-issuer.ts';
 
 const [now, graceMs, minute] = [1_000_000_000, 900_000, 60_000];

@@ -1,0 +1,77 @@
+import type { Issuer } from '../issuer/issuer.ts';
+import type { Deletions } from '../registry/deletions.ts';
+import type { Devices } from '../registry/devices.ts';
+import type { Reconciliation } from '../registry/reconciliation.ts';
+import type { OwnerTag } from './ec-key.ts';
+
+export type SweepOptions = {
+  readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
+  /** an issuer with a small quota of its own, so that vending keeps the rest */
+  readonly issuer: Issuer;
+  /** the owner tag in the subject of our certificates */
+  readonly ownerTag: OwnerTag;
+  /** anything younger is not touched: an attempt may still be under way. Milliseconds */
+  readonly graceMs: number;
+  readonly dryRun: boolean;
+  now(): number;
+  /** called for each finding, right after its action */
+  report(finding: Finding): void;
+  /** checked between two steps; true ends the sweep early, without harm */
+  stopped?(): boolean;
+};
+
+/** The kinds of findings. `docs/issuance-cycle.md` has the cause of each. */
+export type FindingKind =
+  /** an attempt that was not continued */
+  | 'attempt-expired'
+  /** a certificate that is marked for deletion and still there */
+  | 'certificate-pending-deletion'
+  /** a certificate whose create call got no answer */
+  | 'answer-lost'
+  /** a certificate with our owner tag that no row names */
+  | 'certificate-unnamed'
+  /** a removal that was interrupted */
+  | 'removal-unfinished'
+  | 'blocked-but-active'
+  /** a registered device's certificate is not in AWS IoT Core */
+  | 'certificate-missing'
+  /** a registered device's certificate is not active */
+  | 'certificate-inactive'
+  /** a certificate that no row names, without any sign that it is ours */
+  | 'certificate-unknown';
+
+export type Finding = {
+  readonly kind: FindingKind;
+  readonly serial?: string;
+  readonly certificateId?: string;
+  /** `reported`: for the operator to decide. `left`: another process has dealt with it meanwhile. */
+  readonly action: 'withdrawn' | 'deactivated' | 'removed' | 'released' | 'reported' | 'left';
+  /** what the operator should do, when the operator must act */
+  readonly cure?: string;
+};
+
+export type SweepSummary = {
+  readonly dryRun: boolean;
+  readonly devices: number;
+  readonly certificates: number;
+  readonly findings: Readonly<Partial<Record<FindingKind, number>>>;
+  readonly ms: number;
+};
+
+/** A create intent in a row, without a known outcome. */
+export type LostIntent = {
+  readonly serial: string;
+  readonly attempt: string;
+  readonly at: number;
+  readonly keyDigest?: string;
+};
+
+/** A sweep under way: its options, and the times that it judges by. */
+export type SweepRun = SweepOptions & {
+  readonly startedAt: number;
+  /** epoch milliseconds: anything older is no work in progress */
+  readonly before: number;
+};
+
+/** A create call may still make a certificate for this time after its intent was written. Milliseconds. */
+export const createWindowMs = 60_000;

@@ -1,0 +1,111 @@
+import { type CertificateSummary, clockSkewMs } from '../issuer/issuer.ts';
+import { abandonCertificate } from '../issuer/withdrawal.ts';
+import { isSerial } from '../protocol/serial.ts';
+import { createWindowMs, type FindingKind, type LostIntent, type SweepRun } from './sweep-findings.ts';
+
+/** The subject of the certificates that CreateKeysAndCertificate makes. */
+const awsKeySubject = 'AWS IoT Certificate';
+
+/**
+ * Judges INACTIVE certificates that no row names. A certificate with the key of a create intent, or with our owner tag, is
+ * ours. A certificate for a key that AWS made can be judged by its time only.
+ */
+export async function judgeOrphans(
+  unnamed: readonly CertificateSummary[],
+  lost: readonly LostIntent[],
+  run: SweepRun,
+): Promise<void> {
+  const { issuer, report, stopped, ownerTag } = run;
+  const byKey = new Map(lost.flatMap((call) => (call.keyDigest === undefined ? [] : [[call.keyDigest, call.serial]])));
+  const madeByAws: CertificateSummary[] = [];
+  const marked: [serial: string, certificate: CertificateSummary][] = [];
+  for (const each of unnamed) {
+    if (stopped?.()) return;
+    const found = await issuer.describeCertificate(each.certificateId);
+    if (found?.status !== 'inactive') continue;
+    const { O, OU, CN } = found.subject;
+    const serialOfIntent = byKey.get(found.keyDigest);
+    if (serialOfIntent !== undefined) await deleteOrphan('answer-lost', serialOfIntent, each, run);
+    else if (O === ownerTag.organization && OU === ownerTag.unit && CN !== undefined && isSerial(CN))
+      marked.push([CN, each]);
+    else if (CN === awsKeySubject) madeByAws.push(each);
+    else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
+  }
+  await judgeMarked(marked, run);
+  await judgeByTime(
+    madeByAws,
+    lost.filter(({ keyDigest }) => keyDigest === undefined),
+    run,
+  );
+}
+
+async function judgeMarked(
+  marked: readonly [serial: string, certificate: CertificateSummary][],
+  run: SweepRun,
+): Promise<void> {
+  const { issuer, report, stopped } = run;
+  for (const [serial, each] of marked) {
+    if (stopped?.()) return;
+    // an attempt attaches only the certificate that its row names, so a person has deleted this one's row by hand
+    if (await issuer.isAttached(each.certificateId))
+      report({ kind: 'certificate-unnamed', serial, certificateId: each.certificateId, action: 'reported' });
+    else await deleteOrphan('certificate-unnamed', serial, each, run);
+  }
+}
+
+/**
+ * A certificate for a key that AWS made does not tell its device. If a span of time has more of them than create intents
+ * without an outcome, some belong to others, and none is touched.
+ */
+async function judgeByTime(
+  candidates: readonly CertificateSummary[],
+  lost: readonly LostIntent[],
+  run: SweepRun,
+): Promise<void> {
+  const { issuer, report, stopped } = run;
+  const unattached: CertificateSummary[] = [];
+  for (const each of candidates) {
+    if (stopped?.()) return;
+    if (await issuer.isAttached(each.certificateId))
+      report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
+    else unattached.push(each);
+  }
+  for (const { calls, certificates } of spansOf(lost, unattached)) {
+    const ours = calls.length >= certificates.length;
+    for (const [index, each] of certificates.entries()) {
+      if (stopped?.()) return;
+      const serial = calls[index]?.serial;
+      if (ours && serial !== undefined) await deleteOrphan('answer-lost', serial, each, run);
+      else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
+    }
+  }
+}
+
+type Span = { from: number; to: number; calls: LostIntent[]; certificates: CertificateSummary[] };
+
+/** Joins intents whose times overlap into spans, each with the certificates of that time. The last span has the certificates without intents. */
+function spansOf(lost: readonly LostIntent[], certificates: readonly CertificateSummary[]): Span[] {
+  const spans: Span[] = [];
+  for (const call of [...lost].sort((a, b) => a.at - b.at)) {
+    const [from, to] = [call.at - clockSkewMs, call.at + createWindowMs + clockSkewMs];
+    const last = spans.at(-1);
+    if (last !== undefined && from <= last.to) {
+      last.to = to;
+      last.calls.push(call);
+    } else spans.push({ from, to, calls: [call], certificates: [] });
+  }
+  const outside: Span = { from: 0, to: 0, calls: [], certificates: [] };
+  for (const each of certificates)
+    (spans.find(({ from, to }) => each.createdAt >= from && each.createdAt <= to) ?? outside).certificates.push(each);
+  return [...spans, outside];
+}
+
+async function deleteOrphan(
+  kind: FindingKind,
+  serial: string,
+  { certificateId }: CertificateSummary,
+  run: SweepRun,
+): Promise<void> {
+  const gone = run.dryRun || (await abandonCertificate(serial, certificateId, run));
+  run.report({ kind, serial, certificateId, action: gone ? 'withdrawn' : 'left' });
+}
