@@ -1,4 +1,4 @@
-import type { Problem } from '../protocol/problems.ts';
+import type { ErrorCode, Problem } from '../protocol/problems.ts';
 import { isSerial } from '../protocol/serial.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
@@ -12,7 +12,7 @@ const [perSecond, perDay, summaryMs] = [10, 5000, 60_000];
 export function createRefusalAudit(audit: Audit, now: () => number) {
   const inSecond = createBudget(perSecond, 1000);
   const inDay = createBudget(perDay, 86_400_000);
-  let beyond: Partial<Record<string, number>> = {};
+  let beyond: Partial<Record<ErrorCode, number>> = {};
   const timer = setInterval(flush, summaryMs);
   timer.unref();
 

@@ -11,7 +11,7 @@ export type Roster = {
   /** The device's keys, if they were sealed to this gateway. It takes 0.1 ms, with keys or without. */
   keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined;
   /**
-   * Has the serial looked up in the table, because an attacker guesses at its token, or because the device was enrolled a
+   * Has the serial looked up in the table, because wrong tokens are tried for it, or because the device was enrolled a
    * moment ago. Its entry is here some seconds later.
    */
   requestLookup(serial: string): void;
@@ -31,7 +31,7 @@ export const noRoster: Roster = {
 /** How often a broker announces its key again, in milliseconds. One that stops is forgotten (`announcementLifetimeMs`). */
 const usualAnnounceMs = 3_600_000;
 
-/** Between two requested lookups, in milliseconds: a flood of guesses must not become a flood of lookups. */
+/** Between two requested lookups, in milliseconds: a flood of wrong tokens must not become a flood of lookups. */
 const lookupIntervalMs = 100;
 
 /**

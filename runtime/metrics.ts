@@ -12,7 +12,7 @@ type LabelNames<L> = { readonly [Name in keyof L]: true };
 
 /** Counts events since the start of the process. */
 export type Counter<L> = { inc(...labels: keyof L extends never ? [] : [labels: L]): void };
-/** A number that a part keeps anyway. `read` is called when somebody asks, so that reporting it costs nothing meanwhile. */
+/** A number that a part keeps anyway. `read` is called when the metrics are read, so reporting costs nothing meanwhile. */
 export type Reading = { readFrom(read: () => number): void };
 /** Durations in seconds. It counts them as well, so it needs no counter beside it. */
 export type Histogram<L> = { observe(seconds: number, labels: L): void };

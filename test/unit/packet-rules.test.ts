@@ -95,7 +95,7 @@ describe('the rules of MQTT 3.1.1', () => {
 });
 
 it.each<[string, Buffer, number]>([
-  ['MQTT at a level that nobody knows', text('MQTT'), 6],
+  ['MQTT at an unknown level', text('MQTT'), 6],
   ['MQIsdp at that of MQTT 5', text('MQIsdp'), 5],
   ['another protocol at another level', text('HTTP'), 2],
   ['no protocol at none', text(''), 0],
