@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parse } from 'csv-parse/sync';
 import type { Credential, Flow } from '../gateway-sim/device.ts';
@@ -13,7 +14,6 @@ import { startProgress } from './progress.ts';
 export type SimContext = {
   settings(): Settings;
   operator(): EnrolDeps;
-  caPem(): Promise<string>;
   write(line: string): void;
 };
 
@@ -63,7 +63,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
       `${host} is not this machine; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
-  const caPem = options.ca === undefined ? await context.caPem() : await readFile(options.ca, 'utf8');
+  const caPem = await readFile(options.ca ?? siteCaFile(context), 'utf8');
   const devices =
     options.credentials === undefined
       ? await enrolAll(newSerials(options), context.operator())
@@ -82,6 +82,8 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   context.write(options.json ? JSON.stringify(result) : summary(result));
   if (result.accepted !== result.devices) process.exitCode = 1;
 }
+
+const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');
 
 function newSerials({ prefix, devices }: Options): string[] {
   const run = randomBytes(3).toString('hex');

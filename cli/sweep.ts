@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { sweepCallsPerSecond } from '../app/worker.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import type { Settings } from '../runtime/settings.ts';
@@ -20,14 +21,14 @@ export type SweepContext = {
 
 type Options = { dryRun?: boolean; json?: boolean; grace?: number; rate: number };
 
-export function sweepCommand(context: SweepContext, defaultRate: number): Command {
+export function sweepCommand(context: SweepContext): Command {
   return new Command('sweep')
     .description(
       'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',
     )
     .option('--dry-run', 'print what would be done, and do nothing')
     .option('--grace <duration>', 'leave alone anything younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
-    .option('--rate <n>', 'calls of each AWS operation in a second', positive, defaultRate)
+    .option('--rate <n>', 'calls of each AWS operation in a second', positive, sweepCallsPerSecond)
     .option('--json', 'print the outcome as JSON')
     .action((options: Options) => runSweep(context, options));
 }

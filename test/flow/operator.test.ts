@@ -118,7 +118,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
       const audit = { ...noAudit, record: (...event: unknown[]) => void events.push(event) };
       const settings = () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
       const write = (line: string) => lines.push(line);
-      const command = tlsCommand({ settings, gateways: () => gateways, audit: () => audit, write, now: Date.now });
+      const command = tlsCommand({ settings, table: () => ({ gateways }), audit: () => audit, write, now: Date.now });
       await command.parseAsync(argv, { from: 'user' });
       return { lines, events };
     };

@@ -31,17 +31,14 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
   const later = () => Date.now() + 3_600_000;
   async function run(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
-    const command = sweepCommand(
-      {
-        settings: () => loadSettings({}),
-        audit: () => gateway.audit,
-        table: () => gateway.asOperator,
-        issuer: () => gateway.issuer,
-        write: (line) => lines.push(line),
-        now: later,
-      },
-      2,
-    );
+    const command = sweepCommand({
+      settings: () => loadSettings({}),
+      audit: () => gateway.audit,
+      table: () => gateway.asOperator,
+      issuer: () => gateway.issuer,
+      write: (line) => lines.push(line),
+      now: later,
+    });
     await command.parseAsync(argv, { from: 'user' });
     return lines;
   }

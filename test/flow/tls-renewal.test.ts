@@ -98,7 +98,7 @@ describe('the server certificate', () => {
     const command = () =>
       tlsCommand({
         settings,
-        gateways: () => none,
+        table: () => ({ gateways: none }),
         audit: () => noAudit,
         write: (line) => lines.push(line),
         now: Date.now,

@@ -1,0 +1,43 @@
+import { keepAudit } from '../app/app.ts';
+import { connectIssuer, connectTable } from '../app/aws.ts';
+import { connectOperator } from '../app/operator.ts';
+import type { Issuer } from '../issuer/issuer.ts';
+import type { OperatorDeps } from '../operator/deps.ts';
+import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
+import type { CommandLine } from './program.ts';
+
+/**
+ * The argument of every command; each command declares the part that it needs. A connection is made when a command that
+ * runs asks for it, so that `--help` needs no settings.
+ */
+export type CliContext = CommandLine & {
+  operator(): OperatorDeps;
+  table(): AssociationTable;
+  /** @param callsPerSecond of each operation, so that a sweep leaves AWS's quotas to the workers */
+  issuer(callsPerSecond: number): Issuer;
+  audit(): Audit;
+  /** one line of standard output */
+  write(line: string): void;
+  now(): number;
+};
+
+export function createContext(commandLine: CommandLine): CliContext {
+  return {
+    ...commandLine,
+    operator: () => connectOperator(commandLine.awsApp()),
+    table: once(() => connectTable(commandLine.awsApp(), 'operator')),
+    issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', callsPerSecond),
+    audit: once(() => keepAudit(commandLine.app(), 'cvm')),
+    write: (line) => console.log(line),
+    now: Date.now,
+  };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
