@@ -6,7 +6,7 @@ import type { AwsOperation } from './iam-policy.ts';
 type QuotaClock = { now(): number; sleep(ms: number): Promise<unknown> };
 
 /**
- * A gate that lets at most so many calls a second of each operation through, evenly spaced. AWS counts each operation of
+ * A gate that lets a limited number of calls a second of each operation through, evenly spaced. AWS counts each operation of
  * an account by itself; a background task with a small quota leaves the rest to the devices that wait.
  */
 export function withCallQuota(

@@ -14,7 +14,7 @@ export const defaultLimits = {
   maxPendingPerAddress: 500,
   /** requests of one connection that are being taken in, or wait for their answer */
   maxRequestsPerConnection: 8,
-  /** requests and acknowledgements of one device, on all its connections, in so many seconds */
+  /** requests and acknowledgements of one device, on all its connections, in `messagesPerDeviceSeconds` */
   messagesPerDevice: 100,
   messagesPerDeviceSeconds: 10,
   /** tokens that one connection is remembered to have presented */

@@ -5,7 +5,7 @@ import type { DeviceRow } from './csv.ts';
 import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolDevice, faultOf } from './enrol.ts';
 import { reasonOf } from './follow-up.ts';
 
-/** So many rows are on their way to the table at the same time, and so many, and no more, are in memory. */
+/** The number of rows that are on their way to the table, and in memory, at the same time. */
 const concurrency = 64;
 
 export type ImportDeps = Omit<EnrolDeps, 'registry'> & { readonly registry: Pick<Devices, 'enrol' | 'find'> };

@@ -19,7 +19,7 @@ export type Answer =
       /** place in the line, from 1 */
       readonly position: number;
       readonly etaSeconds: number;
-      /** a device that leaves should ask again after so many seconds */
+      /** seconds after which a device that leaves should ask again */
       readonly retryAfterSeconds: number;
     };
 

@@ -73,7 +73,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log): Request
   };
 }
 
-/** `again`: the request is tried again after so many milliseconds. `slowDown`: the whole queue waits for so many. */
+/** `again`: milliseconds until the request is tried again. `slowDown`: milliseconds for which the whole queue waits. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
 export type RequestWorker = {

@@ -5,7 +5,7 @@ import { type KeyPair, open, seal } from './hpke.ts';
 import { deriveReplySeed } from './replies.ts';
 
 /**
- * What a gateway must know of a device before the device has said its token: with TLS-PSK it never does. Whoever enrols
+ * A device's keys, which a gateway needs before the device sends its token: with TLS-PSK it never sends it. An operator who enrols
  * the device seals both to each gateway's own key, so that no table, queue or backup can be read for them.
  */
 export type DeviceKeys = {

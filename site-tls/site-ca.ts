@@ -23,7 +23,7 @@ const day = 86_400_000;
 /** How many days before its end a server certificate is renewed. */
 const renewDays = 30;
 
-/** Old addresses of the machine stay in the certificate when it is renewed, up to so many names in all. */
+/** Old addresses of the machine stay in the certificate when it is renewed, up to this number of names in all. */
 const maxNames = 100;
 
 /**

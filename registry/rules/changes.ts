@@ -4,7 +4,7 @@ import type { Rows } from '../rows.ts';
 /** `#changes` counts the announcements; the rows `#change:0` and up are a ring of the latest ones. */
 export type Announcement = { readonly number?: number; readonly serials?: readonly string[] };
 
-/** So many announcements are remembered, of at most so many serials each (an item of DynamoDB holds 400 KB). */
+/** The number of announcements that are remembered, and of serials in each (an item of DynamoDB holds 400 KB). */
 const [remembered, atMost] = [1000, 1000];
 
 const counter = '#changes';

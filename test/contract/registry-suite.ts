@@ -270,7 +270,7 @@ export function registryContract(
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });
     });
 
-    it('reissues: the new token may apply, the old one is nobody, the certificate in use is remembered until another is finished', async () => {
+    it('reissues: the new token may apply, the old one is unknown, the certificate in use is kept until another one is finished', async () => {
       const device = await registered();
       const newHash = hashToken('the-new-token-of-the-device');
       const sealedKeys = { gateway: 'new' };
@@ -347,7 +347,7 @@ export function registryContract(
       expect(await registry.recordCreateIntent(serial, 202, { at: now })).toBe(false);
     });
 
-    it('resolves create calls, and only while nobody else decided', async () => {
+    it('clears create intents, and only while no other decision was written', async () => {
       const serial = await fresh();
       for (const attempt of [1, 2]) {
         await claim(serial, { claimedBy: 'ask' });
@@ -397,7 +397,7 @@ export function registryContract(
       expect(await registry.find('SN:unknown')).toBeUndefined();
     });
 
-    it('expires an attempt that nobody carries on with, and raises the fence', async () => {
+    it('abandons an attempt that was not continued, and raises the fence', async () => {
       const serial = await fresh();
       await claim(serial);
       await registry.recordCertificate(serial, 1, { certificateId: 'c' });

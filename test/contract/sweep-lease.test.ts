@@ -23,7 +23,7 @@ describe('the lease of the sweeper', () => {
     rmSync(dataDir, { recursive: true, force: true });
   });
 
-  it('has one holder at a time, who may extend it, until it ends or is given back', async () => {
+  it('has one holder at a time, which may extend it, until it ends or is given back', async () => {
     const { lease } = openTable(client, 'devices');
     const first = await Promise.all(['a', 'b', 'c'].map((holder) => lease.take(holder, 1000, 100)));
     expect(first.filter((held) => held)).toHaveLength(1);

@@ -60,7 +60,7 @@ describe('rows of the table that are no devices', () => {
     expect(await ids()).toEqual(['a', 'b']);
   });
 
-  it('announcements are numbered without a gap, whoever makes them, and name each serial once', async () => {
+  it('announcements of any writer are numbered without a gap, and name each serial once', async () => {
     const { changes } = openTable(client, table);
     expect(await changes.latest()).toBe(0);
     await changes.announce(['one', 'two', 'one']);

@@ -14,10 +14,10 @@ export type World = {
   snapshot(): string;
   /** @throws when a promise is broken; called after every step */
   check(): void;
-  /** @throws when the end is not a good one; called when nobody has anything left to do. Carries out calls at once. */
+  /** @throws when the end is not a good one; called when no process has work left. Carries out calls at once. */
   finish(): Promise<void>;
   readonly processes: readonly { readonly name: string; run(): Promise<unknown> }[];
-  /** what may happen by itself, so many times each */
+  /** events that may happen by themselves, with the number of times */
   readonly events: readonly { readonly name: string; readonly times: number; happen(): void }[];
 };
 

@@ -19,7 +19,7 @@ if (values.help) {
 
 Explores the schedules of the issuance cycle, the operator's commands and the sweeper with their real code and fakes that
 behave: every order of calls, a crash before or after any of them, lost answers, leases that end at any time.
-  --states N   so many states of each scenario at most (150000); 0 for all of them, which takes an hour
+  --states N   at most N states of each scenario (150000); 0 for all of them, which takes an hour
   --faults N   mishaps in one execution, at most (1)
   --seed N     in which order choices are tried`);
   process.exit(0);

@@ -3,7 +3,7 @@ import { type Sabotage, type Scenario, secondToken } from './world.ts';
 
 const [rsa, ec, csr, otherCsr] = [{ key: 'rsa' }, { key: 'ec' }, { csrPem: 'CSR one' }, { csrPem: 'CSR two' }] as const;
 
-/** Who may be at work on one device at the same time. In each execution one call of one of them may go wrong, too. */
+/** The processes that may work on one device at the same time. In each execution one call of one of them may also fail. */
 export const scenarios: readonly Scenario[] = [
   ...([rsa, ec, csr] as const).map((flow) => ({
     name: `two workers answer the same question, ${'key' in flow ? flow.key : 'CSR'}`,

@@ -17,7 +17,7 @@ import type { Finding, SweepOptions } from '../../worker/sweep-findings.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 import type { Gate, World } from './explore.ts';
 
-/** One device, its row, its certificates and its mailbox; and whoever is at work on them. */
+/** One device, its row, its certificates and its replies; and the processes that work on them. */
 export const serial = 'SN-1';
 export const [firstToken, secondToken] = ['the-first-token-of-it', 'the-second-token-of-it'];
 const leaseMs = 10_000;
@@ -54,7 +54,7 @@ function createShared(gate: Gate, sabotage: Sabotage) {
   const kept = new Map<string, string>();
   const delivered: string[] = [];
   const clock = { now: 1_000_000_000 };
-  /** reported by a sweep as nobody's */
+  /** reported by a sweep as unknown */
   const unknown = new Set<string>();
   const memory = createMemoryRegistry(rows);
   const registry = sabotage.registry?.(memory, rows) ?? memory;
@@ -255,7 +255,7 @@ async function finish(scenario: Scenario, shared: Shared): Promise<void> {
     clock.now += 10 * graceMs;
     await work({ sweep: true }, 'S', shared);
     await work({ sweep: true }, 'T', shared);
-    // a worker that was frozen meanwhile may make the thing again, which grants nobody anything
+    // a worker that was frozen meanwhile may make the thing again, which grants nothing
     if (rows.size + cloud.certificates.size > 0) throw new Error('something is left of a removed device');
     return;
   }
@@ -309,7 +309,7 @@ function judge(before: readonly string[], operator: string | undefined, scenario
   if (!cloud.things.has(serial)) throw new Error('there is no thing');
   if (certificateIn(delivered.at(-1) ?? '') !== id)
     throw new Error('the device holds another certificate than the table names');
-  // whoever was handed a certificate keeps it, unless its reply was lost or the operator wanted another
+  // a device keeps the certificate that it was given, unless its reply was lost or the operator reissued it
   const mayChange = operator !== undefined || scenario.events?.includes('reply-gone');
   const changed = before.filter((each) => each !== id);
   if (!mayChange && changed.length > 0)

@@ -69,7 +69,7 @@ describe('a sweep', () => {
     expect(rows.get('A')).not.toHaveProperty('pendingDeletion');
   });
 
-  it('withdraws an attempt that nobody carried on with, and lets the device apply again', async () => {
+  it('abandons an attempt that was not continued, and lets the device apply again', async () => {
     row('A', { state: 'provisioning', leaseUntil: long, certificateId: 'a' });
     row('B', { state: 'enrolled', certificateId: 'b' });
     row('C', { state: 'provisioning', leaseUntil: long });
