@@ -3,27 +3,19 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ListCertificatesCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { askOnce, connectDevice } from '../support/device.ts';
-import { type Gateway, startGateway } from '../support/gateway.ts';
+import { startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
-describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
-  let gateway: Gateway;
-  let folder: string;
+/** A gateway without a worker, and real worker processes on it. */
+async function openSite() {
+  const gateway = await startGateway();
+  await gateway.worker.close();
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-killed-'));
   const children: ChildProcess[] = [];
-  beforeEach(async () => {
-    gateway = await startGateway();
-    await gateway.worker.close();
-    folder = mkdtempSync(join(tmpdir(), 'cvm-killed-'));
-  });
-  afterEach(async () => {
-    for (const child of children.splice(0)) child.kill('SIGKILL');
-    await gateway?.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
 
   function spawnWorker(): ChildProcess {
     const env = {
@@ -51,19 +43,32 @@ describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
     return stats[operation]?.calls ?? 0;
   }
 
-  /** Kills a real worker process while it waits for the answer of this call. */
-  async function killDuring(operation: string): Promise<void> {
-    const before = await calls(operation);
-    gateway.aws.faults.set([{ operation, kind: 'stall', ms: 2000, times: 1 }]);
-    const worker = spawnWorker();
-    await expect.poll(() => calls(operation), { timeout: 30_000, interval: 20 }).toBeGreaterThan(before);
-    worker.kill('SIGKILL');
-  }
+  return {
+    gateway,
+    /** Kills a real worker process while it waits for the answer of this call. */
+    async killDuring(operation: string): Promise<void> {
+      const before = await calls(operation);
+      gateway.aws.faults.set([{ operation, kind: 'stall', ms: 2000, times: 1 }]);
+      const worker = spawnWorker();
+      await expect.poll(() => calls(operation), { timeout: 60_000, interval: 20 }).toBeGreaterThan(before);
+      worker.kill('SIGKILL');
+    },
+    async close(): Promise<void> {
+      for (const child of children) child.kill('SIGKILL');
+      await gateway.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
 
-  it.each(['CreateThing', 'AttachPolicy', 'UpdateCertificate'])(
+// at once, since each waits seconds until BullMQ notices a stalled job
+describe.skipIf(lacks('redis-server')).concurrent('a worker that is killed', () => {
+  it.for(['CreateThing', 'AttachPolicy', 'UpdateCertificate'])(
     'during %s leaves its work to the next worker: the device gets one certificate',
     { timeout: 90_000 },
-    async (operation) => {
+    async (operation, { onTestFinished }) => {
+      const { gateway, killDuring, close } = await openSite();
+      onTestFinished(close);
       const { serial, token } = await gateway.enrol(`killed-${operation}`);
       const device = await connectDevice(gateway.broker);
       await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
@@ -80,7 +85,9 @@ describe.skipIf(lacks('redis-server'))('a worker that is killed', () => {
     },
   );
 
-  it('again and again does not lose the request', { timeout: 120_000 }, async () => {
+  it('again and again does not lose the request', { timeout: 120_000 }, async ({ onTestFinished }) => {
+    const { gateway, killDuring, close } = await openSite();
+    onTestFinished(close);
     const { serial, token } = await gateway.enrol('killed-often');
     const device = await connectDevice(gateway.broker);
     await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
