@@ -1,4 +1,5 @@
 import type { AedesOptions } from 'aedes';
+import type { Problem } from '../../protocol/problems.ts';
 import { acceptMessage, type IncomingMessage } from '../intake.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
@@ -51,7 +52,7 @@ async function takeIn(session: Session, message: IncomingMessage, context: HookC
   }
   const { problem } = accepted;
   recordRefusal(session, message, problem, context);
-  // To where the device listens, under the serial that it named; it goes to this connection only.
+  // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
   const refusal = dialect.write({ status: 'rejected', problem }, message.form, session, intake.now());
   await session.send(refusal.topic, refusal.payload);
 }
@@ -59,7 +60,7 @@ async function takeIn(session: Session, message: IncomingMessage, context: HookC
 function recordRefusal(
   session: Session,
   message: IncomingMessage,
-  problem: Extract<Awaited<ReturnType<typeof acceptMessage>>, { outcome: 'refused' }>['problem'],
+  problem: Problem,
   { metrics, refusals, log }: HookContext,
 ): void {
   const { remoteAddress } = session;
