@@ -71,5 +71,5 @@ const definitions = {
 
 export type Metrics = MetricsOf<typeof definitions>;
 
-/** Metrics of one process. A caller that does not publish them still has them: they cost it a microsecond an event. */
+/** Metrics of one process. A caller that does not publish them still has them: they cost less than a microsecond an event. */
 export const createMetrics = () => registerMetrics(definitions);
