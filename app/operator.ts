@@ -3,7 +3,7 @@ import { makeToken } from '../protocol/token.ts';
 import { type App, keepAudit } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
 
-/** What an operator's commands work with: the table and AWS IoT Core with the rights of an operator, and no Redis. */
+/** The arguments of the operator's functions: the table and AWS IoT Core with the rights of an operator, and no Redis. */
 export function connectOperator(app: App): OperatorDeps {
   const { registry, gateways, changes } = connectTable(app, 'operator');
   return {

@@ -1,6 +1,6 @@
 import type { Refusal } from '../../operator/device.ts';
 
-/** Says on standard error what failed; the exit status will be 1. */
+/** Prints a failure on standard error; the exit status will be 1. */
 export function fail(reason: string): void {
   console.error(`cvm: ${reason}`);
   process.exitCode = 1;

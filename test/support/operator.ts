@@ -7,7 +7,7 @@ import { createMemoryIssuer } from '../fakes/memory-issuer.ts';
 /** The time of the clock that the operator's functions are given, in epoch milliseconds. */
 export const now = 1_000_000;
 
-/** What the operator's functions work with, in memory: a table, AWS IoT Core, and a list of what they did. */
+/** The arguments of the operator's functions, in memory, and a list of each event and announcement. */
 export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
   const rows = new Map<string, Device>();
   const registry = createMemoryRegistry(rows);
