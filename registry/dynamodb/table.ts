@@ -125,24 +125,17 @@ async function ifHeld<T>(write: Promise<T>): Promise<T | undefined> {
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ExpressionAttributeNames.html
  */
 function expressionsOf({ update, condition }: { update?: Clause; condition?: Clause | undefined }) {
-  const names: Record<string, string> = {};
-  const values: Record<string, AttributeValue> = {};
-  /** placeholders by what they stand for: the update and the condition often use the same name or value */
-  const known = new Map<string, string>();
-  const key = (data: string): string => {
-    const placeholder = known.get(data) ?? `#n${known.size}`;
-    known.set(data, placeholder);
-    names[placeholder] = data;
-    return placeholder;
-  };
+  const names = new Map<string, string>();
+  const values: [placeholder: string, value: AttributeValue][] = [];
   const placeholders: Placeholders = {
-    key,
-    name: (attribute) => (reservedWords.has(attribute) ? key(attribute) : attribute),
+    name(attribute) {
+      const placeholder = names.get(attribute) ?? `#n${names.size}`;
+      names.set(attribute, placeholder);
+      return placeholder;
+    },
     value(value) {
-      const what = value.S !== undefined ? `S ${value.S}` : value.N !== undefined ? `N ${value.N}` : `: ${known.size}`;
-      const placeholder = known.get(what) ?? `:v${known.size}`;
-      known.set(what, placeholder);
-      values[placeholder] = value;
+      const placeholder = `:v${values.length}`;
+      values.push([placeholder, value]);
       return placeholder;
     },
   };
@@ -151,7 +144,9 @@ function expressionsOf({ update, condition }: { update?: Clause; condition?: Cla
   return {
     ...(updateText ? { UpdateExpression: updateText } : {}),
     ...(conditionText ? { ConditionExpression: conditionText } : {}),
-    ...(Object.keys(names).length > 0 ? { ExpressionAttributeNames: names } : {}),
-    ...(Object.keys(values).length > 0 ? { ExpressionAttributeValues: values } : {}),
+    ...(names.size === 0
+      ? {}
+      : { ExpressionAttributeNames: Object.fromEntries([...names].map(([attribute, name]) => [name, attribute])) }),
+    ...(values.length === 0 ? {} : { ExpressionAttributeValues: Object.fromEntries(values) }),
   };
 }
