@@ -6,7 +6,8 @@ import { rsaWeakness } from './rsa-weakness.ts';
 export type CheckedCsr =
   | {
       readonly ok: true;
-      readonly csrPem: string /** hex SHA-256 of the public key's SPKI */;
+      readonly csrPem: string;
+      /** hex SHA-256 of the public key's SPKI */
       readonly keyDigest: string;
     }
   | { readonly ok: false; readonly problem: Problem };

@@ -54,7 +54,7 @@ export class Session implements SessionView {
     return this.#serial;
   }
 
-  /** A connection speaks for the first serial that it names. @returns false when that is another one */
+  /** A connection speaks for the first serial that it names. @returns false when it already speaks for another serial */
   bindSerial(serial: string): boolean {
     this.#serial ??= serial;
     return this.#serial === serial;

@@ -4,7 +4,7 @@ import type { Problem } from '../protocol/problems.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**
- * Answers wait in Redis, sealed to a key pair that only the device's token yields, so the gateway has no key to keep secret.
+ * Answers wait in Redis, sealed to a key pair that only the device's token yields, so the gateway stores no key that opens them.
  * The broker derives the pair when the device presents its token, and the request carries the public half. The broker that
  * the device talks to later, any broker, opens the answer with the private half. Opening proves the token: a connection that
  * presented a wrong one holds a key that opens nothing.
@@ -66,8 +66,8 @@ export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): 
 }
 
 /**
- * An answer as it lies in Redis. A kept reply lives for a day, across upgrades, and workers and brokers of two versions run
- * side by side during one: so the spelling of 0.1.0 stays, and is known here only.
+ * An answer as it lies in Redis. A kept reply lives for the replay window, across upgrades, and workers and brokers
+ * of two versions run side by side during one: so the spelling of 0.1.0 stays, and is known here only.
  */
 type StoredAnswer = {
   readonly accepted?: Credentials;

@@ -4,7 +4,7 @@ import { checkVerified, type IntakeContext } from '../intake.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
 
-/** CONNACK return code 4, bad user name or password [MQTT-3.2.2-4]. */
+/** CONNACK return code 4, bad user name or password (MQTT 3.1.1, section 3.2.2.3). */
 const badUserName = 4;
 
 /**
