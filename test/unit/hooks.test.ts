@@ -225,6 +225,8 @@ describe('a message to a device', () => {
     const [device, other] = [await connected(hooks, clientOf(write)), await connected(hooks, clientOf(write))];
     await ask((done) => hooks.authorizePublish(device, publication({ payload: Buffer.from('{}') }), done));
     const [ours] = sent as [AedesPublishPacket];
+    // never retained
+    expect(ours).toMatchObject({ cmd: 'publish', topic: replyTopic('SN'), qos: 1, retain: false, dup: false });
     expect(hooks.authorizeForward(device, ours)).toBe(ours);
     expect(hooks.authorizeForward(other, ours)).toBeNull();
     expect(hooks.authorizeForward(clientOf(), ours)).toBeNull();

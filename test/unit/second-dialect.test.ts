@@ -106,8 +106,9 @@ describe('a dialect whose topics name no serial', () => {
   it('writes an answer to the connection that asked, and no copy to the others of the device', async () => {
     const [asking, listening, asCvm] = [await connect(), await connect(), await connect()];
     for (const each of [asking, listening, asCvm]) await each.logIn();
-    await listening.subscribe(`${create}/accepted`);
-    await asCvm.subscribe('cvm/reply/SN');
+    expect(await listening.subscribe(`${create}/accepted`)).toBe(true);
+    // a subscription of the one dialect does not end what the other has granted
+    expect([await asCvm.subscribe('cvm/reply/SN'), await asCvm.subscribe(`${create}/accepted`)]).toEqual([true, true]);
     await asking.publish(create, {});
     answer();
     await later();
