@@ -12,7 +12,7 @@ import type { TlsSuites } from './listener/cipher-suites.ts';
 import { createDeviceListener, type ServerTls } from './listener/listener.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
-import { createRefusalAudit } from './refusal-record.ts';
+import { createRefusalAudit } from './refusal-audit.ts';
 import type { Roster } from './roster.ts';
 
 export type BrokerOptions = {

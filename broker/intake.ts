@@ -103,7 +103,7 @@ async function acceptRequest(
 /** A token that is not verified is being tried: `settle` tells the limiter what came of it. Empty for a verified token. */
 type Attempt = Pick<PendingRequest, 'settle'>;
 
-/** The request is refused, but not because of its token: the attempt says nothing of it. */
+/** Refuses the request, but not because of its token: the attempt ends `unknown`, and still counts against the address. */
 function abandon(attempt: Attempt, reason: Problem): Accepted {
   void attempt.settle?.('unknown');
   return refused(reason);
@@ -172,7 +172,7 @@ async function checkToken(
   if (checkVerified(session, serial, token, intake)) return (await checkDeviceRate(serial, intake)) ?? {};
   const { tokenAttempts, limits, log } = intake;
   const { tokenHash } = token;
-  const begun = tokenAttempts.begin({ serial, tokenHash, address: session.address, requestKey: purpose });
+  const begun = tokenAttempts.begin({ serial, tokenHash, address: session.address, purpose });
   const attempt = await within(limits.storeMs, 'counting a token attempt', begun);
   if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
   if (attempt.verdict === 'wait') {

@@ -119,11 +119,11 @@ export function createTokenAttemptLimiter(
   }
 
   return {
-    async begin({ serial, tokenHash, address, requestKey }): Promise<TokenAttemptVerdict> {
-      // a token is one attempt, however often and at whichever broker it is presented
+    async begin({ serial, tokenHash, address, purpose }): Promise<TokenAttemptVerdict> {
+      // the same token for the same purpose is one attempt, at whichever broker and however often it is presented
       const key = attemptedTokenKey(recipientIdOf(serial, tokenHash));
       const remember = (known: Known) => redis.set(key, known, 'EX', serialSeconds);
-      const open: Known = `open ${createHash('sha256').update(requestKey).digest('base64url')}`;
+      const open: Known = `open ${createHash('sha256').update(purpose).digest('base64url')}`;
       const known = await claimOrRead(key);
       if (known === 'wrong') return { verdict: 'wrong' };
       if (known === undecided) return { verdict: 'wait', seconds: 1 };

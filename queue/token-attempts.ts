@@ -9,7 +9,7 @@ export interface TokenAttemptLimiter {
    * - `wrong`: it was evaluated a short while ago, and was wrong
    * - `wait`: there were too many attempts at this serial or from this address
    *
-   * The same token for the same request is the same attempt. For another request it counts again, since it causes work.
+   * The same token for the same purpose is the same attempt. For another purpose it counts again, since it causes work.
    * @throws when Redis is away
    */
   begin(attempt: TokenAttempt): Promise<TokenAttemptVerdict>;
@@ -21,11 +21,11 @@ export type TokenAttempt = {
   readonly tokenHash: string;
   /** IPv4 address, or the /64 of an IPv6 address */
   readonly address: string;
-  /** what is requested with the token, see `requestKeyOf` */
-  readonly requestKey: string;
+  /** what the token is tried for: the CSR as it was sent, or the kind of key */
+  readonly purpose: string;
 };
 
-/** The outcome of an attempt; `unknown` when the reply did not come in time, or does not show whether the token is right. */
+/** The outcome of an attempt; `unknown` when the connection closed first, the request was refused for another reason, or the answer does not show it. */
 export type TokenAttemptOutcome = 'right' | 'wrong' | 'unknown';
 
 export type TokenAttemptVerdict =
@@ -34,12 +34,12 @@ export type TokenAttemptVerdict =
   | { readonly verdict: 'wait'; readonly seconds: number };
 
 export const defaultTokenAttemptLimits = {
-  /** different tokens evaluated for one serial until it has been quiet for `serialSeconds` */
+  /** attempts evaluated for one serial until it has been quiet for `serialSeconds` */
   perSerial: 5,
   serialSeconds: 900,
   /** after the nth attempt at a serial the next one waits 2ⁿ⁻¹ times so long */
   pauseSeconds: 1,
-  /** wrong tokens from one address in a minute; beyond that the address waits for one minute, then two, then four … */
+  /** attempts from one address in a minute that were not right; beyond that the address waits for one minute, then two, then four … */
   wrongPerAddress: 20,
   maxAddressPauseSeconds: 3600,
   /** attempts evaluated in a second, of all serials and addresses, at one broker */

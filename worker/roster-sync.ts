@@ -31,16 +31,16 @@ export function startRosterSync(
 ) {
   const { changes, gateways, roster, log, now, rosterSync = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
-  const introduced = new Map<string, number>();
+  const recorded = new Map<string, number>();
   let waited = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
   async function announceGateway(): Promise<void> {
     for (const { at, ...key } of await roster.gateways(now())) {
-      if (introduced.get(key.id) === at) continue;
+      if (recorded.get(key.id) === at) continue;
       await gateways.record(key, at);
-      introduced.set(key.id, at);
+      recorded.set(key.id, at);
     }
   }
 

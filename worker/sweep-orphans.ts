@@ -18,7 +18,7 @@ export async function judgeOrphans(
   const { issuer, report, stopped, ownerTag } = run;
   const byKey = new Map(lost.flatMap((call) => (call.keyDigest === undefined ? [] : [[call.keyDigest, call.serial]])));
   const madeByAws: CertificateSummary[] = [];
-  const marked: [serial: string, certificate: CertificateSummary][] = [];
+  const tagged: [serial: string, certificate: CertificateSummary][] = [];
   for (const each of unnamed) {
     if (stopped?.()) return;
     const found = await issuer.describeCertificate(each.certificateId);
@@ -27,11 +27,11 @@ export async function judgeOrphans(
     const serialOfIntent = byKey.get(found.keyDigest);
     if (serialOfIntent !== undefined) await deleteOrphan('answer-lost', serialOfIntent, each, run);
     else if (O === ownerTag.organization && OU === ownerTag.unit && CN !== undefined && isSerial(CN))
-      marked.push([CN, each]);
+      tagged.push([CN, each]);
     else if (CN === awsKeySubject) madeByAws.push(each);
     else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
   }
-  await judgeMarked(marked, run);
+  await judgeTagged(tagged, run);
   await judgeByTime(
     madeByAws,
     lost.filter(({ keyDigest }) => keyDigest === undefined),
@@ -39,12 +39,12 @@ export async function judgeOrphans(
   );
 }
 
-async function judgeMarked(
-  marked: readonly [serial: string, certificate: CertificateSummary][],
+async function judgeTagged(
+  tagged: readonly [serial: string, certificate: CertificateSummary][],
   run: SweepRun,
 ): Promise<void> {
   const { issuer, report, stopped } = run;
-  for (const [serial, each] of marked) {
+  for (const [serial, each] of tagged) {
     if (stopped?.()) return;
     // an attempt attaches only the certificate that its row names, so a person has deleted this one's row by hand
     if (await issuer.isAttached(each.certificateId))

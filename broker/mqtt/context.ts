@@ -3,7 +3,7 @@ import type { Dialect } from '../../protocol/dialect.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
-import type { RefusalAudit } from '../refusal-record.ts';
+import type { RefusalAudit } from '../refusal-audit.ts';
 import type { Session } from '../session.ts';
 import { type AnswerOnce, createAnswerOnce } from './answer-once.ts';
 import { createForwarding, type Forwarding } from './forward.ts';

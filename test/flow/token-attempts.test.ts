@@ -29,11 +29,11 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     await redis.close();
     rmSync(dataDir, { recursive: true, force: true });
   });
-  const attemptOf = (serial: string, tokenHash: string, address: string, requestKey = 'rsa') => ({
+  const attemptOf = (serial: string, tokenHash: string, address: string, purpose = 'rsa') => ({
     serial,
     tokenHash,
     address,
-    requestKey,
+    purpose,
   });
   /** A broker's limiter, with the shortest pauses unless a test is about them. */
   const open = (limits = {}) => {
@@ -120,7 +120,7 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     expect(verdicts.filter((evaluated) => evaluated).length).toBeLessThanOrEqual(5);
   });
 
-  it('with one token for different requests count one by one, since each causes work', async () => {
+  it('with one token for different purposes count one by one, since each causes work', async () => {
     const book = await ready();
     const token = hashToken('one token');
     const verdicts: string[] = [];

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createRefusalAudit } from '../../broker/refusal-record.ts';
+import { createRefusalAudit } from '../../broker/refusal-audit.ts';
 import { problem } from '../../protocol/problems.ts';
 
 type Recorded = { event: string; serial?: string; byCode?: Record<string, number> };
