@@ -5,7 +5,7 @@ import type { IamRole } from './iam-policy.ts';
 export type AwsClientOptions = {
   /** shown in CloudTrail: `cvm-gateway/operator` */
   readonly role?: IamRole | undefined;
-  /** how long one try of one call waits for its answer, in milliseconds */
+  /** how long one try of one call waits for its answer, and then for each further part of it, in milliseconds */
   readonly answerMs?: number | undefined;
   /** how often the SDK tries a call that failed; 1 for calls that must not happen twice */
   readonly maxAttempts?: number | undefined;
@@ -25,14 +25,17 @@ export function connectIot(options: AwsClientOptions = {}): IoTClient {
  * the time limit is only a warning in the log.
  */
 function clientSettings({ role, answerMs, maxAttempts = 3, ...chain }: AwsClientOptions, usualAnswerMs: number) {
+  const waitMs = answerMs ?? usualAnswerMs;
   return {
     // the SDK takes a key with the value undefined for a value
     ...Object.fromEntries(Object.entries(chain).filter(([, value]) => value !== undefined)),
     customUserAgent: [role === undefined ? ['cvm-gateway'] : ['cvm-gateway', role]] satisfies [string, string?][],
     requestHandler: {
       connectionTimeout: 5000,
-      requestTimeout: answerMs ?? usualAnswerMs,
+      requestTimeout: waitMs,
       throwOnRequestTimeout: true,
+      // requestTimeout ends with the first byte of the answer: without this, an answer that stops halfway is awaited for ever
+      socketTimeout: waitMs,
       httpAgent: { keepAlive: true, maxSockets: 128 },
       httpsAgent: { keepAlive: true, maxSockets: 128 },
     },

@@ -1,4 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTableCommand, GetItemCommand } from '@aws-sdk/client-dynamodb';
@@ -60,6 +62,33 @@ describe('clients of AWS', () => {
     await expect(get()).rejects.toMatchObject({ name: 'TimeoutError' });
     aws.faults.set([]);
   });
+
+  it.each(['DynamoDB', 'AWS IoT'])(
+    'wait for the rest of an answer of %s for a limited time',
+    async (service) => {
+      const server = createServer((_request, response) => {
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': '5000' });
+        response.write('{"Item":{');
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      const { port } = server.address() as AddressInfo;
+      const options = {
+        region: 'eu-west-1',
+        credentials,
+        endpoint: `http://127.0.0.1:${port}`,
+        answerMs: 100,
+        maxAttempts: 1,
+      };
+      const call =
+        service === 'DynamoDB'
+          ? connectDynamoDb(options).send(new GetItemCommand({ TableName: 't', Key: { productId: { S: 'S' } } }))
+          : connectIot(options).send(new DescribeEndpointCommand({}));
+      await expect(call).rejects.toThrow();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+    10_000,
+  );
 
   it('say that nothing listens at the endpoint', async () => {
     const { get } = open('any', { endpoint: 'http://127.0.0.1:1' });
