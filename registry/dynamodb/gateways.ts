@@ -22,8 +22,8 @@ export function createDynamoGateways(table: DynamoTable): Gateways {
   return {
     async record({ id, publicKey }, seenAt) {
       const gateway = { publicKey: text.write(publicKey), seenAt: number.write(seenAt) };
-      await table.update(key, setting(id, gateway), ({ name, value }) => {
-        const forgottenAt = `${name(prefix + id)}.${name('forgottenAt')}`;
+      await table.update(key, setting(id, gateway), ({ name, key: attribute, value }) => {
+        const forgottenAt = `${attribute(prefix + id)}.${name('forgottenAt')}`;
         return `attribute_not_exists(${forgottenAt}) OR ${forgottenAt} < ${value(number.write(seenAt))}`;
       });
     },
@@ -42,5 +42,5 @@ export function createDynamoGateways(table: DynamoTable): Gateways {
 
 const setting =
   (id: string, gateway: Record<string, AttributeValue>): Clause =>
-  ({ name, value }) =>
-    `SET ${name(prefix + id)} = ${value({ M: gateway })}`;
+  ({ key: attribute, value }) =>
+    `SET ${attribute(prefix + id)} = ${value({ M: gateway })}`;

@@ -8,60 +8,58 @@ import type { Clause, Placeholders } from './table.ts';
  */
 export function updateOf<Row extends object>(attributes: Attributes<Row>, update: Update<Row>): Clause {
   return (placeholders) => {
-    const actions = Object.entries(update).flatMap(([kind, part]) =>
-      Object.entries(part).flatMap(([property, given]) => {
+    const actions: Actions = { SET: [], REMOVE: [], ADD: [], DELETE: [] };
+    for (const [kind, properties] of Object.entries(update))
+      for (const [property, given] of Object.entries(properties)) {
         const attribute = attributes[property as keyof Row] as unknown as Attribute<unknown>;
-        return actionsOf[kind as keyof Update<Row>](attribute, given as never, placeholders);
-      }),
-    );
-    return verbs
-      .map((verb) => [
-        verb,
-        actions
-          .filter((action) => action[0] === verb)
-          .map(([, what]) => what)
-          .join(', '),
-      ])
-      .filter(([, what]) => what !== '')
-      .map((clause) => clause.join(' '))
-      .join(' ');
+        writers[kind as keyof Update<Row>](attribute, given as never, placeholders, actions);
+      }
+    const clauses = Object.entries(actions).filter(([, what]) => what.length > 0);
+    return clauses.map(([verb, what]) => `${verb} ${what.join(', ')}`).join(' ');
   };
 }
 
-const verbs = ['SET', 'REMOVE', 'ADD', 'DELETE'] as const;
-type Action = readonly [verb: (typeof verbs)[number], what: string];
+/** The clauses of an update expression. */
+type Actions = Readonly<Record<'SET' | 'REMOVE' | 'ADD' | 'DELETE', string[]>>;
 
-type ActionsOf<Given> = (attribute: Attribute<unknown>, given: Given, placeholders: Placeholders) => Action[];
+type Writer<Given> = (
+  attribute: Attribute<unknown>,
+  given: Given,
+  placeholders: Placeholders,
+  actions: Actions,
+) => void;
 
-const set: ActionsOf<unknown> = ([attribute, codec, { earlierName } = {}], given, { name, value }) => {
-  const action: Action =
-    given === undefined ? ['REMOVE', name(attribute)] : ['SET', `${name(attribute)} = ${value(codec.write(given))}`];
-  return earlierName === undefined ? [action] : [action, ['REMOVE', name(earlierName)]];
+const set: Writer<unknown> = ([attribute, codec, more], given, { name, value }, { SET, REMOVE }) => {
+  if (given === undefined) REMOVE.push(name(attribute));
+  else SET.push(`${name(attribute)} = ${value(codec.write(given))}`);
+  if (more?.earlierName !== undefined) REMOVE.push(name(more.earlierName));
 };
 
-const setIfMissing: ActionsOf<unknown> = ([attribute, codec], given, { name, value }) => [
-  ['SET', `${name(attribute)} = if_not_exists(${name(attribute)}, ${value(codec.write(given))})`],
-];
+const setIfMissing: Writer<unknown> = ([attribute, codec], given, { name, value }, { SET }) => {
+  SET.push(`${name(attribute)} = if_not_exists(${name(attribute)}, ${value(codec.write(given))})`);
+};
 
-const increase: ActionsOf<number> = ([attribute], by, { name, value }) => [
-  ['ADD', `${name(attribute)} ${value({ N: String(by) })}`],
-];
+const increase: Writer<number> = ([attribute], by, { name, value }, { ADD }) => {
+  ADD.push(`${name(attribute)} ${value({ N: String(by) })}`);
+};
 
-const setEntries: ActionsOf<Record<string, unknown>> = ([attribute, codec], entries, { name, value }) => {
+const setEntries: Writer<Record<string, unknown>> = ([attribute, codec], entries, used, { SET, REMOVE }) => {
   const { entry } = codec as unknown as { entry: Codec<unknown> };
-  return Object.entries(entries).map(([key, given]): Action => {
-    const path = `${name(attribute)}.${name(key)}`;
-    return given === undefined ? ['REMOVE', path] : ['SET', `${path} = ${value(entry.write(given))}`];
-  });
+  for (const [key, given] of Object.entries(entries)) {
+    const path = `${used.name(attribute)}.${used.key(key)}`;
+    if (given === undefined) REMOVE.push(path);
+    else SET.push(`${path} = ${used.value(entry.write(given))}`);
+  }
 };
 
 /** DynamoDB knows no empty set. */
 const members =
-  (verb: 'ADD' | 'DELETE'): ActionsOf<readonly string[]> =>
-  ([attribute], given, { name, value }) =>
-    given.length === 0 ? [] : [[verb, `${name(attribute)} ${value({ SS: [...given] })}`]];
+  (verb: 'ADD' | 'DELETE'): Writer<readonly string[]> =>
+  ([attribute], given, { name, value }, actions) => {
+    if (given.length > 0) actions[verb].push(`${name(attribute)} ${value({ SS: [...given] })}`);
+  };
 
-const actionsOf: { readonly [Kind in keyof Update<object>]-?: ActionsOf<never> } = {
+const writers: { readonly [Kind in keyof Update<object>]-?: Writer<never> } = {
   set,
   setIfMissing,
   increase,
