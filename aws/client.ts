@@ -13,11 +13,22 @@ export type AwsClientOptions = {
 
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
-  return new DynamoDBClient(clientSettings(options, 5000));
+  return withoutCallLog(new DynamoDBClient(clientSettings(options, 5000)));
 }
 
 export function connectIot(options: AwsClientOptions = {}): IoTClient {
-  return new IoTClient(clientSettings(options, 20_000));
+  return withoutCallLog(new IoTClient(clientSettings(options, 20_000)));
+}
+
+/**
+ * The SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
+ * would get hashes of tokens and sealed keys, so there is no such step.
+ */
+function withoutCallLog<Client extends { readonly middlewareStack: { remove(name: string): boolean } }>(
+  client: Client,
+): Client {
+  client.middlewareStack.remove('loggerMiddleware');
+  return client;
 }
 
 /**

@@ -1,5 +1,4 @@
-import { createHash, generateKeyPair, webcrypto } from 'node:crypto';
-import { promisify } from 'node:util';
+import { createHash, KeyObject, webcrypto } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
@@ -24,27 +23,19 @@ export function ownerTagOf(table: string): OwnerTag {
   return { organization: 'cvm-gateway', unit };
 }
 
-/** A P-256 key pair made at the gateway, and its CSR. */
+/** A P-256 key pair made at the gateway, and its CSR. Made as a WebCrypto key, since the CSR is signed with one. */
 export async function makeEcKey(serial: string, ownerTag: OwnerTag): Promise<EcKey> {
-  const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
-  const spki = pair.publicKey.export({ format: 'der', type: 'spki' });
-  const keys = {
-    privateKey: await importKey('pkcs8', pair.privateKey.export({ format: 'der', type: 'pkcs8' }), 'sign'),
-    publicKey: await importKey('spki', spki, 'verify'),
-  };
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   // as a structure, not as text: a serial may contain characters that have a meaning in a distinguished name
   const request = await Pkcs10CertificateRequestGenerator.create({
     name: [{ O: [ownerTag.organization] }, { OU: [ownerTag.unit] }, { CN: [serial] }],
     keys,
     signingAlgorithm: algorithm,
   });
+  const spki = KeyObject.from(keys.publicKey).export({ format: 'der', type: 'spki' });
   return {
-    privateKeyPem: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    privateKeyPem: KeyObject.from(keys.privateKey).export({ format: 'pem', type: 'pkcs8' }).toString(),
     csrPem: `${request.toString('pem')}\n`,
     keyDigest: createHash('sha256').update(spki).digest('hex'),
   };
-}
-
-function importKey(format: 'pkcs8' | 'spki', der: Buffer, usage: 'sign' | 'verify') {
-  return webcrypto.subtle.importKey(format, der, algorithm, true, [usage]);
 }

@@ -3,8 +3,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateTableCommand, GetItemCommand } from '@aws-sdk/client-dynamodb';
-import { DescribeEndpointCommand } from '@aws-sdk/client-iot';
+import { CreateTableCommand, DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import { CreateCertificateFromCsrCommand, DescribeEndpointCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { connectDynamoDb, connectIot } from '../../aws/client.ts';
 import { createAwsGate } from '../../aws/gate.ts';
@@ -89,6 +89,20 @@ describe('clients of AWS', () => {
     },
     10_000,
   );
+
+  it.each(['DynamoDB', 'AWS IoT'])('of %s give no token hash, CSR or sealed key to a logger', async (service) => {
+    const options = { region: 'eu-west-1', credentials, endpoint: aws.httpUrl };
+    const client = service === 'DynamoDB' ? connectDynamoDb(options) : connectIot(options);
+    const logger = { trace: vi.fn(), debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+    client.config.logger = logger;
+    const key = { productId: { S: 'secret' } };
+    await (client instanceof DynamoDBClient
+      ? client.send(new GetItemCommand({ TableName: 'no-such-table', Key: key }))
+      : client.send(new CreateCertificateFromCsrCommand({ certificateSigningRequest: 'secret' }))
+    ).catch(() => undefined);
+    const logged = Object.values(logger).flatMap((log) => log.mock.calls);
+    expect(JSON.stringify(logged)).not.toContain('secret');
+  });
 
   it('say that nothing listens at the endpoint', async () => {
     const { get } = open('any', { endpoint: 'http://127.0.0.1:1' });
