@@ -51,19 +51,16 @@ function is<Row extends object>(
   { name, value }: Placeholders,
 ): string {
   const [attribute, codec, { earlierName, missing } = {}] = attributes[property];
-  const [now, earlier] = [name(attribute), earlierName === undefined ? undefined : name(earlierName)];
-  const neither = [now, earlier]
-    .filter((each) => each !== undefined)
-    .map(isMissing)
-    .join(' AND ');
+  const now = name(attribute);
+  const earlier = earlierName === undefined ? undefined : name(earlierName);
+  const neither = earlier === undefined ? isMissing(now) : `${isMissing(now)} AND ${isMissing(earlier)}`;
   const operand = wanted ?? missing;
   if (operand === undefined) return neither;
   const placeholder = value(codec.write(operand as NonNullable<Row[keyof Row]>));
-  return anyOf(
-    `${now} = ${placeholder}`,
-    ...(earlier === undefined ? [] : [`${isMissing(now)} AND ${earlier} = ${placeholder}`]),
-    ...(operand === missing ? [neither] : []),
-  );
+  const alternatives = [`${now} = ${placeholder}`];
+  if (earlier !== undefined) alternatives.push(`${isMissing(now)} AND ${earlier} = ${placeholder}`);
+  if (operand === missing) alternatives.push(neither);
+  return anyOf(...alternatives);
 }
 
 function isNot<Row extends object>(
@@ -72,9 +69,8 @@ function isNot<Row extends object>(
   unwanted: unknown,
   { name, value }: Placeholders,
 ): string {
-  const [attribute, codec, { earlierName = attribute } = {}] = attributes[property];
+  const [attribute, codec, { earlierName } = {}] = attributes[property];
   const operand = value(codec.write(unwanted as NonNullable<Row[keyof Row]>));
-  return [...new Set([attribute, earlierName])]
-    .map((each) => anyOf(isMissing(name(each)), `${name(each)} <> ${operand}`))
-    .join(' AND ');
+  const names = earlierName === undefined ? [name(attribute)] : [name(attribute), name(earlierName)];
+  return names.map((each) => anyOf(isMissing(each), `${each} <> ${operand}`)).join(' AND ');
 }

@@ -140,11 +140,9 @@ const reservedWords = new Set(['timestamp']);
 function expressionsOf({ update, condition }: { update?: Clause; condition?: Clause | undefined }) {
   const names: Record<string, string> = {};
   const values: Record<string, AttributeValue> = {};
-  /** placeholders by what they stand for: the update and the condition often use the same name or value */
-  const known = new Map<string, string>();
+  let count = 0;
   const key = (data: string): string => {
-    const placeholder = known.get(data) ?? `#n${known.size}`;
-    known.set(data, placeholder);
+    const placeholder = `#${count++}`;
     names[placeholder] = data;
     return placeholder;
   };
@@ -152,9 +150,7 @@ function expressionsOf({ update, condition }: { update?: Clause; condition?: Cla
     key,
     name: (attribute) => (reservedWords.has(attribute) ? key(attribute) : attribute),
     value(value) {
-      const what = value.S !== undefined ? `S ${value.S}` : value.N !== undefined ? `N ${value.N}` : `: ${known.size}`;
-      const placeholder = known.get(what) ?? `:v${known.size}`;
-      known.set(what, placeholder);
+      const placeholder = `:${count++}`;
       values[placeholder] = value;
       return placeholder;
     },

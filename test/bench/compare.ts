@@ -11,31 +11,30 @@ export type Row = {
   readonly ratio?: { readonly median: number; readonly min: number; readonly max: number };
 };
 
-type Side = { readonly name: string; readonly gateway: BenchGateway };
+type Side = { readonly gateway: BenchGateway };
 type Sides = { readonly here: Side; readonly there?: Side };
 type Pair = { readonly here: Round; readonly there?: Round };
 
 /**
- * Measures one flow: a round for each side that is not counted, then `rounds` that are. The sides take turns, and take
- * turns at being first.
+ * Measures one flow: a round that is not counted, then `rounds` that are. Both sides work at the same time, so whatever
+ * else slows the machine slows both alike: one after the other, equal sides differed by up to a third. They take turns at
+ * being first.
  */
 export async function compare(
   sides: Sides,
   { devices, rounds, flow }: { devices: number; rounds: number; flow: Flow },
   say: (line: string) => void,
 ): Promise<Row[]> {
-  const measure = async ({ name, gateway }: Side, round: number) => {
-    say(`${flow}, ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}, ${name}`);
-    return gateway.round(devices, flow);
-  };
+  const measure = ({ gateway }: Side) => gateway.round(devices, flow);
   const pair = async (round: number): Promise<Pair> => {
-    if (sides.there === undefined) return { here: await measure(sides.here, round) };
-    if (round % 2 === 1) {
-      const here = await measure(sides.here, round);
-      return { here, there: await measure(sides.there, round) };
+    say(`${flow}, ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}`);
+    if (sides.there === undefined) return { here: await measure(sides.here) };
+    if (round % 2 === 0) {
+      const [here, there] = await Promise.all([measure(sides.here), measure(sides.there)]);
+      return { here, there };
     }
-    const there = await measure(sides.there, round);
-    return { here: await measure(sides.here, round), there };
+    const [there, here] = await Promise.all([measure(sides.there), measure(sides.here)]);
+    return { here, there };
   };
   const pairs: Pair[] = [];
   for (let round = 0; round <= rounds; round++) {

@@ -21,12 +21,12 @@ const known: readonly string[] = ['csr', 'ec', 'rsa'] satisfies Flow[];
 if (values.help) {
   console.log(`npm run bench -- [--against PATH] [--devices N] [--rounds N] [--flow NAME,...] [--json]
 
-CPU time of broker and worker for each device, of this checkout and of the built one at PATH, side by side in one run.
+CPU time of broker and worker for each device, of this checkout and of the built one at PATH, at work at the same time.
   --devices N   devices in each round (1000)
   --rounds N    rounds that are counted, after one that is not (3)
   --flow NAMES  who makes the key pair: csr (the device), ec (the gateway), rsa (AWS); several with commas (csr,ec)
 The phases are enrol (import of the devices, and the roster that follows it) and vend (from the first CONNECT until
-broker and worker are idle again). With the defaults and --against it takes about ten minutes.`);
+broker and worker are idle again). With the defaults and --against it takes about six minutes.`);
   process.exit(0);
 }
 
@@ -48,7 +48,7 @@ const thereFolder = values.against === undefined ? undefined : resolve(values.ag
 for (const folder of [hereFolder, thereFolder])
   if (folder !== undefined && !existsSync(cvmOf(folder))) wrongUse(`run "npm run build" in ${folder} first`);
 const simulator = cvmOf(hereFolder);
-const open = async (folder: string) => ({ name: versionOf(folder), gateway: await startGateway(folder, simulator) });
+const open = async (folder: string) => ({ gateway: await startGateway(folder, simulator) });
 const say = (line: string) => console.error(line);
 
 const rows: Row[] = [];
