@@ -112,6 +112,8 @@ export function startRequestWorker(options: {
       stalledInterval,
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       runRetryDelay: 1000,
+      // BullMQ looks at the pause that `rateLimit` makes only where a limit is set: this one is never reached
+      limiter: { max: 1_000_000, duration: 1000 },
       // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
       // to be tried again in 0.1 to 0.5 s would wait for 1.1 s
       settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -5,12 +6,20 @@ import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
-import { createRequestQueue } from '../../queue/request-queue.ts';
+import { createRequestQueue, startRequestWorker } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+
+const queuedRequest = (serial: string, tokenHash: string) => ({
+  requestId: '00000000-0000-4000-8000-000000000000',
+  serial,
+  tokenHash,
+  replyKey: '',
+  key: 'ec' as const,
+});
 
 describe.skipIf(lacks('redis-server'))('the queue', () => {
   let gateway: Gateway;
@@ -69,6 +78,35 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     expect(await redis.keys('{cvm}:asks:de:*')).toEqual([]);
   });
 
+  it('pauses for every worker while AWS throttles', async () => {
+    await worker.close();
+    const log = createLog('silent');
+    const requests = createRequestQueue(redisAt(gateway.redis.url), log);
+    const add = (serial: string) =>
+      requests.add({ ...queuedRequest(serial, hashToken(serial)), requestId: randomUUID(), receivedAt: Date.now() });
+    const taken: number[] = [];
+    const pauseMs = 1500;
+    const handle = async () => (taken.push(Date.now()) === 1 ? { slowDown: pauseMs } : ('answered' as const));
+    const startWorker = () =>
+      startRequestWorker({
+        redis: redisAt(gateway.redis.url),
+        concurrency: 4,
+        log,
+        handle,
+        acknowledge: async () => {},
+      });
+    const workers = [startWorker(), startWorker()];
+    await add('throttled');
+    await expect.poll(() => taken.length, { timeout: 10_000 }).toBe(1);
+    await Promise.all(['next-1', 'next-2', 'next-3'].map(add));
+    // the throttled request as well is taken up again
+    await expect.poll(() => taken.length, { timeout: 20_000 }).toBe(5);
+    const [first = 0, second = 0] = taken;
+    expect(second - first).toBeGreaterThan(pauseMs * 0.9);
+    await Promise.all([...workers, requests].map((each) => each.close()));
+    worker = gateway.startOneWorker();
+  });
+
   it('rejects a request that waited for more than a day, and creates nothing for it', async () => {
     const { serial, token } = await gateway.enrol('queue-old');
     const log = createLog('silent');
@@ -79,11 +117,8 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);
     const requestId = await requests.add({
-      requestId: '00000000-0000-4000-8000-000000000000',
-      serial,
-      tokenHash,
+      ...queuedRequest(serial, tokenHash),
       replyKey: keys.publicKey,
-      key: 'ec',
       receivedAt: Date.now() - 25 * 3_600_000,
     });
     await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
