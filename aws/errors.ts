@@ -109,7 +109,7 @@ const iotCures = curesBy(
   [
     'ResourceNotFoundException',
     (_operation, { region }) =>
-      `the policy, thing type or thing group that the device's row or CVM_POLICY_NAME names is not in ${region}: create it ("cvm aws setup" makes the policy), or correct the name`,
+      `the policy, thing type or thing group that the device's row or CVM_POLICY_NAME names is not in ${region}: create it ("cvm aws setup" makes the policy), or correct the name. Where somebody deleted the certificate in AWS instead, nothing is to be done: the device's next request gets a new one`,
   ],
 );
 

@@ -51,6 +51,8 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
         report(finding) {
           findings.push(finding);
           if (!dryRun) recordFinding(context.audit(), finding);
+          // at once: what was repaired must be known when the rest fails
+          if (!options.json) context.write(findingLine(finding, dryRun));
         },
         stopped,
       }),
@@ -61,11 +63,11 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
     process.exitCode = 1;
     return;
   }
-  if (!dryRun) context.audit().record('swept', summary);
-  if (options.json) context.write(JSON.stringify({ ...summary, found: findings }));
-  else
-    for (const line of [...findings.map((finding) => findingLine(finding, dryRun)), summaryLine(summary)])
-      context.write(line);
+  if (!dryRun && summary.complete) context.audit().record('swept', summary);
+  context.write(options.json ? JSON.stringify({ ...summary, found: findings }) : summaryLine(summary));
+  if (!summary.complete)
+    console.error('cvm: the sweep ended early, since another process took the lease; run it again');
+  if (!summary.complete || findings.some(({ kind }) => kind === 'repair-failed')) process.exitCode = 1;
 }
 
 function findingLine({ kind, serial, certificateId, action, cure }: Finding, dryRun: boolean): string {

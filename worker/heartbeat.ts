@@ -8,14 +8,18 @@ const [everyMs, firstMs] = [5000, 500];
 export function keepHeartbeat(dataDir: string, alive: () => Promise<boolean>) {
   const file = join(dataDir, 'worker.alive');
   mkdirSync(dataDir, { recursive: true });
+  let closed = false;
   const beat = async () => {
-    if (await alive()) writeFileSync(file, `${Date.now()}\n`);
+    if ((await alive()) && !closed) writeFileSync(file, `${Date.now()}\n`);
   };
-  const first = setTimeout(() => void beat(), firstMs);
-  const timer = setInterval(() => void beat(), everyMs);
+  // where the file cannot be written, its age says so: a full disk must not end the worker
+  const tryToBeat = () => void beat().catch(() => {});
+  const first = setTimeout(tryToBeat, firstMs);
+  const timer = setInterval(tryToBeat, everyMs);
   return {
     name: 'heartbeat',
     async close() {
+      closed = true;
       clearTimeout(first);
       clearInterval(timer);
       rmSync(file, { force: true });

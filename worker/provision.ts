@@ -144,9 +144,14 @@ async function issueAndSeal(attempt: Attempt, context: ProvisionContext): Promis
   const credentials = credentialsOf(certificate, { thingName: serial, endpoint, rootCaPem: context.rootCaPem });
   const answer = { status: 'accepted', credentials } as const;
   const sealed = context.seal.answer(request.replyKey, recipientId, answer, key.sealedKey);
-  await replies.keep(recipientId, certificateId, sealed, context.replayWindowMs);
+  await replies.keep(recipientId, certificateId, sealed, keptMs(context));
   await thing;
   return { certificateId, sealed };
+}
+
+/** The replay window begins with step 9, at most a lease after a reply is kept, and the reply must not end before it. */
+function keptMs({ replayWindowMs, leaseMs }: ProvisionContext): number {
+  return replayWindowMs + leaseMs;
 }
 
 /** Steps 2 and 3. */
@@ -161,7 +166,8 @@ async function issue(
   const intent = { at: now(), ...(key.keyDigest === undefined ? {} : { keyDigest: key.keyDigest }) };
   if (!(await registry.recordCreateIntent(serial, attempt, intent, key.ownKey))) return { overtaken: true };
   // a worker that was frozen here would create a certificate outside the time that the row tells
-  if (now() > intent.at + leaseMs) throw new Error('woke up too late to create a certificate');
+  if (now() > intent.at + leaseMs)
+    throw new Error('the create call was not made: too much time had passed since its intent was written');
 
   // 3 issue: the certificate exists, INACTIVE and attached to nothing
   try {
@@ -190,6 +196,8 @@ async function carryOn(attempt: Attempt, context: ProvisionContext): Promise<Rea
   if (certificateId === undefined) return undefined;
   const sealed = await replies.kept(recipientId, certificateId);
   if (sealed !== undefined && device.keyDigest === request.keyDigest) {
+    // the earlier attempt may be a long time ago
+    await replies.keep(recipientId, certificateId, sealed, keptMs(context));
     await issuer.ensureThing(serial, device.thingTypeName);
     return { certificateId, sealed };
   }

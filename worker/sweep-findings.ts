@@ -14,7 +14,7 @@ export type SweepOptions = {
   readonly graceMs: number;
   readonly dryRun: boolean;
   now(): number;
-  /** called for each finding, right after its action */
+  /** called for each finding, after its action has succeeded */
   report(finding: Finding): void;
   /** checked between two steps; true ends the sweep early, without harm */
   stopped?(): boolean;
@@ -38,19 +38,23 @@ export type FindingKind =
   /** a registered device's certificate is not active */
   | 'certificate-inactive'
   /** a certificate that no row names, without any sign that it is ours */
-  | 'certificate-unknown';
+  | 'certificate-unknown'
+  /** a step that AWS refused, or that failed for an unexpected reason; the next sweep tries it again */
+  | 'repair-failed';
 
 export type Finding = {
   readonly kind: FindingKind;
   readonly serial?: string;
   readonly certificateId?: string;
-  /** `reported`: for the operator to decide. `left`: another process has dealt with it meanwhile. */
+  /** `reported`: for the operator to decide. `left`: another process has dealt with it meanwhile, or it waits for a later sweep. */
   readonly action: 'withdrawn' | 'deactivated' | 'removed' | 'released' | 'reported' | 'left';
   /** what the operator should do, when the operator must act */
   readonly cure?: string;
 };
 
 export type SweepSummary = {
+  /** false when it was stopped before its end: everything that follows is then about a part */
+  readonly complete: boolean;
   readonly dryRun: boolean;
   readonly devices: number;
   readonly certificates: number;
@@ -71,6 +75,8 @@ export type SweepRun = SweepOptions & {
   readonly startedAt: number;
   /** epoch milliseconds: anything older is no work in progress */
   readonly before: number;
+  /** what failed so far: the serials that it was about, and how many unexpected errors came one after the other */
+  readonly failures: { readonly serials: Set<string>; inARow: number };
 };
 
 /** A create call may still make a certificate for this time after its intent was written. Milliseconds. */

@@ -2,6 +2,7 @@ import { type CertificateSummary, clockSkewMs } from '../issuer/issuer.ts';
 import { abandonCertificate } from '../issuer/withdrawal.ts';
 import { isSerial } from '../protocol/serial.ts';
 import { createWindowMs, type FindingKind, type LostIntent, type SweepRun } from './sweep-findings.ts';
+import { repair } from './sweep-repair.ts';
 
 /** The subject of the certificates that CreateKeysAndCertificate makes. */
 const awsKeySubject = 'AWS IoT Certificate';
@@ -72,10 +73,12 @@ async function judgeByTime(
   }
   for (const { calls, certificates } of spansOf(lost, unattached)) {
     const ours = calls.length >= certificates.length;
+    // the calls of a span can have made its certificates in any order: with several devices, whose is whose is a guess
+    const isGuess = calls.some(({ serial }) => serial !== calls[0]?.serial);
     for (const [index, each] of certificates.entries()) {
       if (stopped?.()) return;
       const serial = calls[index]?.serial;
-      if (ours && serial !== undefined) await deleteOrphan('answer-lost', serial, each, run);
+      if (ours && serial !== undefined) await deleteOrphan('answer-lost', serial, each, run, isGuess);
       else report({ kind: 'certificate-unknown', certificateId: each.certificateId, action: 'reported' });
     }
   }
@@ -100,12 +103,16 @@ function spansOf(lost: readonly LostIntent[], certificates: readonly Certificate
   return [...spans, outside];
 }
 
-async function deleteOrphan(
+/** @param isGuess the certificate may be that of another device, so the finding names none */
+function deleteOrphan(
   kind: FindingKind,
   serial: string,
   { certificateId }: CertificateSummary,
   run: SweepRun,
+  isGuess = false,
 ): Promise<void> {
-  const gone = run.dryRun || (await abandonCertificate(serial, certificateId, run));
-  run.report({ kind, serial, certificateId, action: gone ? 'withdrawn' : 'left' });
+  return repair(run, { serial, certificateId }, async () => {
+    const gone = run.dryRun || (await abandonCertificate(serial, certificateId, run));
+    run.report({ kind, ...(isGuess ? {} : { serial }), certificateId, action: gone ? 'withdrawn' : 'left' });
+  });
 }

@@ -11,12 +11,13 @@ import {
   type SweepSummary,
 } from './sweep-findings.ts';
 import { judgeOrphans } from './sweep-orphans.ts';
+import { repair } from './sweep-repair.ts';
 
 /**
  * Compares the table with AWS IoT Core and repairs what crashes left behind. The account may have other users, so only these
- * certificates are deleted: those that a row marks for deletion, those with the key of a create intent, those with our owner
- * tag, and – for keys that AWS made – those that are INACTIVE, attached to nothing and as old as a create intent without an
- * outcome. All others are reported.
+ * certificates are deleted: those that a row marks for deletion, and INACTIVE ones that no row names and that have the key of a
+ * create intent; or have our owner tag and are attached to nothing; or, for keys that AWS made, are attached to nothing and as
+ * old as a create intent without an outcome. All others are reported.
  */
 export async function sweep(options: SweepOptions): Promise<SweepSummary> {
   const { now, dryRun } = options;
@@ -26,17 +27,22 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
     counts[finding.kind] = (counts[finding.kind] ?? 0) + 1;
     options.report(finding);
   };
-  const run: SweepRun = { ...options, report, startedAt, before: startedAt - options.graceMs };
+  const failures = { serials: new Set<string>(), inARow: 0 };
+  const run: SweepRun = { ...options, report, startedAt, before: startedAt - options.graceMs, failures };
 
   const table = await readTable(run);
   const listed = await readCertificates(table, run);
-  for (const serial of table.unfinished) await heal(serial, run);
-  for (const [certificateId, serial] of listed.mismatched) await compare(serial, certificateId, run);
+  for (const serial of table.unfinished) await repair(run, { serial }, () => finishRow(serial, run));
+  for (const [certificateId, serial] of listed.mismatched)
+    await repair(run, { serial, certificateId }, () => compare(serial, certificateId, run));
   await judgeOrphans(listed.unnamed, table.lost, run);
   // only after everything was compared, and when no certificate can appear any more
-  const over = table.lost.filter(({ at }) => at + createWindowMs + 2 * clockSkewMs < run.before);
+  const over = table.lost.filter(
+    ({ serial, at }) => at + createWindowMs + 2 * clockSkewMs < run.before && !failures.serials.has(serial),
+  );
   if (!dryRun && !run.stopped?.()) await clearLostIntents(over, run);
   return {
+    complete: !run.stopped?.(),
     dryRun,
     devices: table.devices,
     certificates: listed.certificates,
@@ -92,7 +98,8 @@ async function readCertificates(
     const serial = named.get(certificateId);
     missing.delete(certificateId);
     if (serial !== undefined) {
-      if ((status === 'active') === blocked.has(serial)) mismatched.push([certificateId, serial]);
+      const shouldBeActive = !blocked.has(serial);
+      if ((status === 'active') !== shouldBeActive) mismatched.push([certificateId, serial]);
     } else if (status !== 'inactive') report({ kind: 'certificate-unknown', certificateId, action: 'reported' });
     else if (createdAt < before) unnamed.push(each);
   }
@@ -101,7 +108,10 @@ async function readCertificates(
 }
 
 /** Finishes what a row has decided, and abandons an attempt that was not continued. */
-async function heal(serial: string, { registry, issuer, report, dryRun, before, stopped }: SweepRun): Promise<void> {
+async function finishRow(
+  serial: string,
+  { registry, issuer, report, dryRun, before, stopped }: SweepRun,
+): Promise<void> {
   if (stopped?.()) return;
   let device = await registry.find(serial);
   if (device === undefined) return;
@@ -110,14 +120,15 @@ async function heal(serial: string, { registry, issuer, report, dryRun, before, 
     return report({ kind: 'removal-unfinished', serial, action: done ? 'removed' : 'left' });
   }
   const { certificateId: itsCertificate } = device;
+  let expired: Finding | undefined;
   if (isAbandoned(device, before)) {
-    const expired = dryRun || (await registry.abandonAttempt(device));
-    report({
+    const ended = dryRun || (await registry.abandonAttempt(device));
+    expired = {
       kind: 'attempt-expired',
       serial,
       ...(itsCertificate === undefined ? {} : { certificateId: itsCertificate }),
-      action: !expired ? 'left' : itsCertificate === undefined ? 'released' : 'withdrawn',
-    });
+      action: !ended ? 'left' : itsCertificate === undefined ? 'released' : 'withdrawn',
+    };
     device = dryRun ? device : await registry.find(serial);
   }
   for (const certificateId of device?.pendingDeletion ?? []) {
@@ -125,6 +136,8 @@ async function heal(serial: string, { registry, issuer, report, dryRun, before, 
     if (certificateId !== itsCertificate)
       report({ kind: 'certificate-pending-deletion', serial, certificateId, action: 'withdrawn' });
   }
+  // last, since "withdrawn" is true only now
+  if (expired !== undefined) report(expired);
 }
 
 /** Reads row and certificate again before it judges a difference, since both may have changed since they were listed. */
@@ -162,13 +175,13 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
 }
 
 /** Clears intents whose possible certificates have been looked for. */
-async function clearLostIntents(lost: readonly LostIntent[], { registry, issuer, stopped }: SweepRun): Promise<void> {
+async function clearLostIntents(lost: readonly LostIntent[], run: SweepRun): Promise<void> {
+  const { registry, issuer, stopped } = run;
   const bySerial = new Map<string, string[]>();
   for (const { serial, attempt } of lost) bySerial.set(serial, [...(bySerial.get(serial) ?? []), attempt]);
-  for (const [serial, attempts] of bySerial) {
-    if (stopped?.()) return;
+  const clear = async (serial: string, attempts: readonly string[]) => {
     const device = await registry.find(serial);
-    if (device === undefined) continue;
+    if (device === undefined) return;
     await registry.clearCreateIntents(
       device,
       attempts.filter((attempt) => device.createIntents?.[attempt] !== undefined),
@@ -176,5 +189,9 @@ async function clearLostIntents(lost: readonly LostIntent[], { registry, issuer,
     // finishes a removal that waited for this
     const rest = device.removal === undefined ? undefined : await registry.find(serial);
     if (rest !== undefined) await finishRemoval(rest, { registry, issuer });
+  };
+  for (const [serial, attempts] of bySerial) {
+    if (stopped?.()) return;
+    await repair(run, { serial }, () => clear(serial, attempts));
   }
 }

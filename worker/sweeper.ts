@@ -59,27 +59,27 @@ export function startSweeper(options: {
         everyMs: intervalMs,
         stopped: () => closed,
       });
-      if (summary === undefined) return plan(intervalMs);
-      log.info(summary, 'swept');
-      audit.record('swept', summary);
+      if (summary?.complete === true) {
+        log.info(summary, 'sweep done');
+        audit.record('swept', summary);
+      } else if (summary !== undefined)
+        log.info(summary, 'the sweep was stopped before its end; the next one begins anew');
     } catch (err) {
-      log.warn({ err }, 'the sweep was not finished; the next one goes on');
+      log.warn({ err }, 'the sweep failed; the next one begins anew');
     }
-    plan(intervalMs);
+    // not earlier, or the lease would refuse it and the next one would be an interval late
+    plan(intervalMs * (1 + random() / 10));
   }
 
-  /** A random delay, so that workers that start together do not sweep together. */
   function plan(ms: number): void {
     if (closed) return;
-    timer = setTimeout(
-      () => {
-        running = run();
-      },
-      ms * (0.5 + random()),
-    );
+    timer = setTimeout(() => {
+      running = run();
+    }, ms);
   }
 
-  plan(Math.min(intervalMs, 60_000));
+  // a random delay, so that workers that start together do not sweep together
+  plan(Math.min(intervalMs, 60_000) * (0.5 + random()));
   return {
     name: 'sweeper',
     async close() {
@@ -99,7 +99,7 @@ export function recordFinding(audit: Audit, finding: Finding): void {
 /** Logs a finding. Unknown certificates are logged quietly: an account may hold many of other users. */
 function say(finding: Finding, log: Log, audit: Audit): void {
   recordFinding(audit, finding);
-  if (finding.kind === 'certificate-unknown') log.debug(finding, 'swept');
-  else if (finding.action === 'reported') log.warn(finding, 'swept: the operator must decide');
-  else log.info(finding, 'swept');
+  if (finding.kind === 'certificate-unknown') log.debug(finding, 'sweep finding');
+  else if (finding.action === 'reported') log.warn(finding, 'sweep finding: it needs a person');
+  else log.info(finding, 'sweep finding');
 }

@@ -73,20 +73,20 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
     async put(key, item, condition) {
       const whole = { ...item, [keyAttribute]: { S: key } };
       const command = new PutItemCommand({ TableName: name, Item: whole, ...expressionsOf({ condition }) });
-      return (await gate.call('dynamodb:PutItem', () => ifHeld(client.send(command)))) !== undefined;
+      return (await ifHeld(gate.call('dynamodb:PutItem', () => client.send(command)))) !== undefined;
     },
     async update(key, update, condition) {
       const command = new UpdateItemCommand({ ...row(key), ...expressionsOf({ update, condition }) });
-      return (await gate.call('dynamodb:UpdateItem', () => ifHeld(client.send(command)))) !== undefined;
+      return (await ifHeld(gate.call('dynamodb:UpdateItem', () => client.send(command)))) !== undefined;
     },
     async updateAndGet(key, update, condition) {
       const expressions = expressionsOf({ update, condition });
       const command = new UpdateItemCommand({ ...row(key), ...expressions, ReturnValues: 'ALL_NEW' });
-      return (await gate.call('dynamodb:UpdateItem', () => ifHeld(client.send(command))))?.Attributes;
+      return (await ifHeld(gate.call('dynamodb:UpdateItem', () => client.send(command))))?.Attributes;
     },
     async delete(key, condition) {
       const command = new DeleteItemCommand({ ...row(key), ...expressionsOf({ condition }) });
-      return (await gate.call('dynamodb:DeleteItem', () => ifHeld(client.send(command)))) !== undefined;
+      return (await ifHeld(gate.call('dynamodb:DeleteItem', () => client.send(command)))) !== undefined;
     },
     async create() {
       const command = new CreateTableCommand({
@@ -116,7 +116,7 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
   };
 }
 
-/** Undefined when the condition of a write did not hold: an outcome, so the gate sees no error. */
+/** Undefined when the condition of a write did not hold, which is an outcome. */
 async function ifHeld<T>(write: Promise<T>): Promise<T | undefined> {
   try {
     return await write;

@@ -3,9 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { expect, it } from 'vitest';
+import { awsErrorName } from '../../aws/errors.ts';
+import type { AwsGate } from '../../aws/gate.ts';
 import { startAwsLocal } from '../../aws-local/main.ts';
 import { hashToken } from '../../protocol/token.ts';
+import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
+import { openDynamoTable } from '../../registry/dynamodb/table.ts';
 import { openTable } from '../support/association-table.ts';
 import { registryContract } from './registry-suite.ts';
 
@@ -21,6 +25,7 @@ async function open() {
   await ensureTable(table);
   return {
     aws,
+    client,
     table,
     registry,
     async close() {
@@ -47,5 +52,28 @@ it('a claim whose answer was lost is taken up again by the call that the SDK rep
 it('setting the table up twice is setting it up once', async () => {
   const { table, close } = await open();
   expect(await ensureTable(table)).toBe('exists');
+  await close();
+});
+
+it('the gate sees a condition that did not hold, so metrics can count it', async () => {
+  const { client, close } = await open();
+  const seen: string[] = [];
+  const gate: AwsGate = {
+    async call(operation, send) {
+      return send().catch((error: unknown) => {
+        seen.push(`${operation} ${awsErrorName(error)}`);
+        throw error;
+      });
+    },
+  };
+  const { registry } = createAssociationTable(openDynamoTable(client, 'devices', gate));
+  const device = { serial: 'S', tokenHash: hashToken('t'), enrolledAt: 0 };
+  expect(await registry.enrol(device)).toBe(true);
+  expect(await registry.enrol(device)).toBe(false);
+  expect(await registry.release('S', 9)).toBe(false);
+  expect(seen).toEqual([
+    'dynamodb:PutItem ConditionalCheckFailedException',
+    'dynamodb:UpdateItem ConditionalCheckFailedException',
+  ]);
   await close();
 });

@@ -48,13 +48,17 @@ function journalCloud(now: () => number) {
   return { issuer, cloud, journal, live, fail, lose, count };
 }
 
-function memoryReplies() {
-  const kept = new Map<string, string>();
+function memoryReplies(now: () => number) {
+  const kept = new Map<string, { sealed: string; until: number }>();
   const delivered: SealedReply[] = [];
   const replies: ReplyStore = {
     deliver: async (reply) => void delivered.push(reply),
-    keep: async (key, certificateId, sealed) => void kept.set(`${key} ${certificateId}`, sealed),
-    kept: async (key, certificateId) => kept.get(`${key} ${certificateId}`),
+    keep: async (key, certificateId, sealed, windowMs) =>
+      void kept.set(`${key} ${certificateId}`, { sealed, until: now() + windowMs }),
+    async kept(key, certificateId) {
+      const { sealed, until = 0 } = kept.get(`${key} ${certificateId}`) ?? {};
+      return now() < until ? sealed : undefined;
+    },
     erase: async (key, certificateId) => void kept.delete(`${key} ${certificateId}`),
     close: async () => {},
   };
@@ -74,7 +78,7 @@ describe('the issuance cycle', () => {
     now = 1_000_000;
     registry = createMemoryRegistry();
     aws = journalCloud(() => now);
-    mail = memoryReplies();
+    mail = memoryReplies(() => now);
     context = {
       registry,
       issuer: aws.issuer,
@@ -114,7 +118,7 @@ describe('the issuance cycle', () => {
     });
   });
 
-  it('answers the second question from the kept reply, without a call to AWS', async () => {
+  it('answers a repeated request from the kept reply, without a call to AWS', async () => {
     await provision(ask, context);
     const calls = aws.journal.length;
     expect(await provision({ ...ask, requestId: 'ask-2' }, context)).toEqual({
@@ -126,7 +130,7 @@ describe('the issuance cycle', () => {
     expect(mail.delivered.at(-1)).toEqual({ ...mail.delivered[0], requestId: 'ask-2' });
   });
 
-  it('refuses the second question when the replay window is over, and erases the reply', async () => {
+  it('refuses a repeated request when the replay window is over, and erases the reply', async () => {
     await provision(ask, context);
     now += context.replayWindowMs;
     expect(await provision(ask, context)).toMatchObject({
@@ -135,6 +139,29 @@ describe('the issuance cycle', () => {
     });
     expect(mail.kept.size).toBe(0);
     expect(aws.live()).toEqual(['cert-1']);
+  });
+
+  it('keeps the reply to the end of the replay window, also of an attempt that carried on a day later', async () => {
+    aws.fail.set('Activate', new Error('away'));
+    await expect(provision(ask, context)).rejects.toThrow('away');
+    aws.fail.clear();
+    now += context.replayWindowMs - 1;
+    await provision(ask, context);
+    now += context.replayWindowMs - 1;
+    expect(await provision(ask, context)).toMatchObject({ certificateId: 'cert-1', again: true });
+  });
+
+  it('keeps the reply to the end of the replay window, however long the last steps took', async () => {
+    const slow: Issuer = {
+      ...aws.issuer,
+      async activate(certificateId) {
+        now += context.leaseMs - 1;
+        await aws.issuer.activate(certificateId);
+      },
+    };
+    await provision(ask, { ...context, issuer: slow });
+    now += context.replayWindowMs - 1;
+    expect(await provision(ask, context)).toMatchObject({ certificateId: 'cert-1', again: true });
   });
 
   it('withdraws the certificate whose reply is lost before another goes live: still one', async () => {
@@ -168,7 +195,7 @@ describe('the issuance cycle', () => {
     expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', again: true });
   });
 
-  it('refuses a second question with another key, and keeps the first certificate', async () => {
+  it('refuses a second request with another key, and keeps the first certificate', async () => {
     await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context);
     expect(await provision({ ...ask, csrPem: 'CSR2', keyDigest: 'digest of CSR2' }, context)).toMatchObject({
       outcome: 'rejected',
@@ -404,7 +431,7 @@ describe('the issuance cycle', () => {
         return noted;
       },
     };
-    await expect(provision(ask, { ...context, registry: frozen })).rejects.toThrow('too late');
+    await expect(provision(ask, { ...context, registry: frozen })).rejects.toThrow('too much time had passed');
     expect(aws.count('CreateCertificate')).toBe(0);
   });
 

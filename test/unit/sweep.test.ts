@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { Issuer } from '../../issuer/issuer.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
+import { UpstreamRefused, UpstreamUnreachable } from '../../runtime/upstream.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
 import { sweep } from '../../worker/sweep.ts';
 import type { Finding } from '../../worker/sweep-findings.ts';
@@ -39,10 +41,10 @@ describe('a sweep', () => {
       ...change,
     });
   }
-  const run = (dryRun = false) =>
+  const run = (dryRun = false, issuer: Issuer = aws.issuer) =>
     sweep({
       registry,
-      issuer: aws.issuer,
+      issuer,
       ownerTag,
       graceMs,
       dryRun,
@@ -84,7 +86,7 @@ describe('a sweep', () => {
     for (const serial of ['A', 'B', 'C']) expect(rows.get(serial)).toMatchObject({ state: 'enrolled', attempt: 2 });
   });
 
-  it('leaves alone an attempt that somebody may still be at', async () => {
+  it('leaves alone an attempt that may still be under way', async () => {
     row('A', { state: 'provisioning', leaseUntil: now + 1, requestedAt: long, certificateId: 'a' });
     row('B', { state: 'provisioning', leaseUntil: long, requestedAt: now - minute, certificateId: 'b' });
     for (const id of ['a', 'b']) certificate(id);
@@ -160,7 +162,7 @@ describe('a sweep', () => {
     });
   });
 
-  it('deletes what bears our mark and no row names, once it is old enough', async () => {
+  it('deletes what has our owner tag and no row names, once it is old enough', async () => {
     certificate('old', { subject: ours('GONE') });
     certificate('young', { subject: ours('NEW'), createdAt: now - minute });
     await run();
@@ -168,7 +170,7 @@ describe('a sweep', () => {
     expect(left()).toEqual(['young']);
   });
 
-  it('reports what bears our mark and is attached: its row was there, and somebody deleted it', async () => {
+  it('reports what has our owner tag and is attached: a person deleted its row by hand', async () => {
     certificate('a', { subject: ours('GONE'), thingName: 'GONE', policies: new Set(['p']) });
     await run();
     expect(found).toMatchObject([{ kind: 'certificate-unnamed', serial: 'GONE', action: 'reported' }]);
@@ -202,6 +204,57 @@ describe('a sweep', () => {
     expect([left(), rows.size, aws.cloud.things.size]).toEqual([[], 0, 0]);
   });
 
+  describe('of which one step fails', () => {
+    const refused = new UpstreamRefused('iot:DeleteCertificate', new Error('no permission'), 'permit it');
+    const deleting = (error: Error) => ({
+      ...aws.issuer,
+      withdraw: async (certificateId: string) => {
+        if (certificateId.startsWith('stuck')) throw error;
+        await aws.issuer.withdraw(certificateId);
+      },
+    });
+    beforeEach(() => {
+      for (const serial of ['A', 'B', 'C']) {
+        const id = serial === 'B' ? 'b' : `stuck-${serial}`;
+        row(serial, { state: 'provisioning', leaseUntil: long, certificateId: id });
+        certificate(id);
+      }
+      row('D', { createIntents: { 1: { at: long, keyDigest: 'key of stuck-d' } } });
+      certificate('stuck-d');
+    });
+
+    it('reports it with the cure, and goes on', async () => {
+      expect(await run(false, deleting(refused))).toMatchObject({ complete: true });
+      const cure = expect.stringMatching(/no permission.*permit it/);
+      expect(found).toEqual([
+        { kind: 'repair-failed', serial: 'A', action: 'reported', cure },
+        { kind: 'attempt-expired', serial: 'B', certificateId: 'b', action: 'withdrawn' },
+        { kind: 'repair-failed', serial: 'C', action: 'reported', cure },
+        { kind: 'repair-failed', serial: 'D', certificateId: 'stuck-d', action: 'reported', cure },
+      ]);
+    });
+
+    it('never calls withdrawn what is still there, and the next sweep finishes it', async () => {
+      await run(false, deleting(refused));
+      expect(left()).toEqual(['stuck-A', 'stuck-C', 'stuck-d']);
+      found = [];
+      await run();
+      expect(left()).toEqual([]);
+      expect(found.filter(({ kind }) => kind === 'repair-failed')).toEqual([]);
+    });
+
+    it('goes on after an unexpected error, too, but ends when one follows the other', async () => {
+      await expect(run(false, deleting(new Error('odd')))).resolves.toMatchObject({ complete: true });
+      rows.delete('B');
+      found = [];
+      await expect(run(false, deleting(new Error('odd')))).rejects.toThrow('odd');
+    });
+
+    it('ends when AWS is away', async () => {
+      await expect(run(false, deleting(new UpstreamUnreachable('x', new Error('away'))))).rejects.toThrow('away');
+    });
+  });
+
   it('changes nothing when it is only to say what it would do', async () => {
     row('A', { pendingDeletion: ['a'], createIntents: { 1: { at: long, keyDigest: 'key of b' } } });
     row('C', { state: 'provisioning', leaseUntil: long, certificateId: 'c' });
@@ -218,7 +271,7 @@ describe('a sweep', () => {
   it('ends early when it is told to, and then resolves nothing', async () => {
     row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } } });
     certificate('a');
-    await sweep({
+    const summary = await sweep({
       registry,
       issuer: aws.issuer,
       ownerTag,
@@ -228,6 +281,7 @@ describe('a sweep', () => {
       report: () => {},
       stopped: () => true,
     });
+    expect(summary).toMatchObject({ complete: false });
     expect([left(), rows.get('A')?.createIntents]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
   });
 });
