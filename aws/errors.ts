@@ -48,7 +48,7 @@ function cureOf(operation: AwsOperation, name: string, code: string, { region, t
 }
 
 export const noRegionCure =
-  'no AWS region is set: set AWS_REGION, or give the AWS profile a region and unset an AWS_REGION that is empty. To try the gateway without AWS: cvm up --local-aws';
+  'no AWS region is set: set AWS_REGION (AWS_DEFAULT_REGION is not read), or give the AWS profile a region and unset an AWS_REGION that is empty. To try the gateway without AWS: cvm up --local-aws';
 
 export const noCredentialsCure =
   'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. To try the gateway without AWS: cvm up --local-aws';

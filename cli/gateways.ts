@@ -31,7 +31,7 @@ export function addGatewayCommands(tls: Command, { table, audit, write, now }: G
       if (outcome === 'unknown') throw new Error(`no gateway ${id} is known; cvm tls gateways lists them`);
       write(json ? JSON.stringify({ forgotten: id }) : `${id}  forgotten`);
       console.error(
-        'If a gateway still runs with this key, it announces the key again within the hour, and is known again: stop it or give it a new key, and then forget the old one. For each device that has no certificate yet, run cvm devices reissue.',
+        'If a gateway still runs with this key, it announces the key again within the hour, and is known again: stop it or give it a new key, and then forget the old one. Then run cvm devices reissue for each device that has not acknowledged its certificate: those for which cvm devices show prints no deliveredAt.',
       );
     });
 }

@@ -17,7 +17,8 @@ export function healthCommand(): Command {
     .option('--max-age <seconds>', 'with --file', number, 30)
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);
-      console.log(fault ?? 'ok');
+      if (fault === undefined) console.log('ok');
+      else console.error(fault);
       process.exitCode = fault === undefined ? 0 : 1;
     });
 }
@@ -29,9 +30,16 @@ async function findFault({ port, host, url, file, maxAge }: Options, command: Co
     if (url !== undefined) return await faultOfUrl(url);
     if (file !== undefined) return faultOfFile(file, maxAge);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return reasonOf(error);
   }
   return command.error('give --port, --url or --file', { exitCode: 2 });
+}
+
+/** With its cause: fetch hides the reason there, and an error about several addresses has no text of its own. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message, code, cause } = error as NodeJS.ErrnoException;
+  return [message || code, ...(cause === undefined ? [] : [reasonOf(cause)])].filter(Boolean).join(': ');
 }
 
 function faultOfPort(host: string, port: number): Promise<undefined> {

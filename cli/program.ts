@@ -8,7 +8,7 @@ import { chooseAws } from './stand-in.ts';
 /** Wrong use of the program: exit status 2, message only. */
 export class UsageError extends Error {}
 
-/** What commands get from the program: settings from the environment, which is read once, and what they open is closed. */
+/** What commands get from the program: settings, parsed from the environment that `cvm.ts` passes in, and what they open is closed. */
 export type CommandLine = {
   /** @throws SettingsError */
   settings(): Settings;
@@ -16,7 +16,7 @@ export type CommandLine = {
   serve(start: (app: App) => Promise<unknown>): Promise<void>;
   /** For a command that does one thing and ends. It prints its own outcome, so only warnings are logged, unless LOG_LEVEL says more. */
   app(): App;
-  /** The same for a command that calls AWS. Says on standard error, once, when it is not the AWS that one might think of. */
+  /** The same for a command that calls AWS. Where a stand-in runs on the data folder, it says once, on standard error, which AWS it calls. */
   awsApp(): App;
   /** whether LOG_LEVEL asks for everything: then an unexpected error is shown with its stack */
   readonly tracing: boolean;
@@ -43,8 +43,8 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
       const service = createApp(serviceSettings, createLog(serviceSettings.logLevel));
       const signal = service.lifecycle.untilSignal();
       try {
-        await start(service);
-        service.log.info({ signal: await signal }, 'closing');
+        const early = await service.lifecycle.started(start(service), signal);
+        service.log.info({ signal: early ?? (await signal) }, 'closing');
       } finally {
         await service.lifecycle.close();
       }

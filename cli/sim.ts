@@ -9,6 +9,7 @@ import { summary } from '../gateway-sim/report.ts';
 import { simulate } from '../gateway-sim/simulate.ts';
 import { type EnrolDeps, enrol } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
+import { UsageError } from './program.ts';
 import { startProgress } from './progress.ts';
 
 export type SimContext = {
@@ -63,7 +64,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
       `${host} is not this machine; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
-  const caPem = await readFile(options.ca ?? siteCaFile(context), 'utf8');
+  const caPem = await readCa(options.ca ?? siteCaFile(context));
   const devices =
     options.credentials === undefined
       ? await enrolAll(newSerials(options), context.operator())
@@ -101,7 +102,20 @@ async function enrolAll(serials: readonly string[], deps: EnrolDeps): Promise<Cr
 }
 
 async function readCredentials(file: string): Promise<Credential[]> {
-  return parse(await readFile(file, 'utf8'), { columns: true, trim: true, skip_empty_lines: true }) as Credential[];
+  const text = await readFile(file, 'utf8');
+  const rows = parse(text, { columns: true, bom: true, trim: true, skip_empty_lines: true }) as Partial<Credential>[];
+  return rows.map(({ serial, token }) => {
+    if (serial && token) return { serial, token };
+    throw new UsageError(`${file}: every row needs a serial and a token, and the first line must be "serial,token"`);
+  });
+}
+
+function readCa(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(
+      `the CA file ${file} cannot be read (${error.code}): start the gateway once, or name the CA of your own certificate with --ca`,
+    );
+  });
 }
 
 function isLoopback(host: string): boolean {

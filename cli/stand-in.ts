@@ -23,11 +23,14 @@ export function removeNote(dataDir: string): void {
   rmSync(noteIn(dataDir), { force: true });
 }
 
-/** The stand-in that runs on this data folder. A process that was killed leaves its note behind; the note is ignored. */
+/**
+ * The stand-in that runs on this data folder. The note of a process that is not known to run is ignored: it was killed, or
+ * the machine was started anew.
+ */
 export function findLocalAws(dataDir: string): LocalAws | undefined {
   try {
     const { process: mark, ...local } = JSON.parse(readFileSync(noteIn(dataDir), 'utf8')) as Note;
-    return mark !== undefined && isAlive(mark) === false ? undefined : local;
+    return mark !== undefined && isAlive(mark) === true ? local : undefined;
   } catch {
     return undefined;
   }

@@ -42,10 +42,13 @@ async function up(settings: Settings, options: Options): Promise<void> {
   const signal = app.lifecycle.untilSignal();
   const say: Say = options.demo ? (line) => console.log(line) : () => {};
   try {
-    const demo = await startAll(app, options, say);
-    if (options.demo) await runDemo(demo, options.once ?? false);
-    if (options.once) return;
-    log.info({ signal: await signal }, 'closing');
+    const start = async () => {
+      const demo = await startAll(app, options, say);
+      if (options.demo) await runDemo(demo, options.once ?? false);
+    };
+    const early = await app.lifecycle.started(start(), signal);
+    if (early === undefined && options.once) return;
+    log.info({ signal: early ?? (await signal) }, 'closing');
     say('\nClosing. The data stays; start again to go on with it.');
   } finally {
     await app.lifecycle.close();
@@ -54,7 +57,8 @@ async function up(settings: Settings, options: Options): Promise<void> {
 
 async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   say('Starting the gateway.\n');
-  // first what ends the start without having changed anything: no account, another gateway on this data folder
+  // checked first, so that a start that cannot succeed changes nothing: the account, and whether another gateway holds this
+  // data folder
   if (!options.localAws) await useAccount(first, say);
   const redis = await connectRedis(first, say);
   const local = options.localAws ? await startLocalAws(first, say) : undefined;

@@ -62,5 +62,9 @@ function rowOf(record: readonly string[], header: readonly string[], line: numbe
     thingGroupName: text('thing_group'),
   };
   if (record.length === header.length) return { line, request };
-  return { line, request, fault: `has ${record.length} columns instead of ${header.length}` };
+  return {
+    line,
+    request,
+    fault: `has ${record.length} columns instead of ${header.length}; a file with more than serials begins with a header such as serial,token`,
+  };
 }

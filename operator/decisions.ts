@@ -6,8 +6,8 @@ import { findIdle, type Refusal } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 
 /*
- * Each of these begins with one conditional write to the table, which is the decision: from then on no attempt under way
- * can write any more. What follows in AWS IoT Core may be repeated, and the sweep finishes a block or a removal that was
+ * The first of these calls is decided by one conditional write to the table: from then on no attempt under way can write
+ * any more. A repeated one goes straight to AWS. What follows in AWS IoT Core may be repeated, and the sweep finishes a block or a removal that was
  * interrupted.
  */
 
@@ -45,7 +45,7 @@ export type RemoveOutcome =
   /** `row` stays until a sweep has looked for a certificate whose create call got no answer */
   ({ readonly outcome: 'removed'; readonly row: 'gone' | 'stays' } & FollowUp) | Refusal;
 
-/** Deletes the certificates of a device, its thing (unless it is to be kept), and its row. Safe to repeat. */
+/** Deletes the certificates of a device, its thing (unless it is to be kept), and its row. Safe to repeat: the latest choice about the thing counts. */
 export async function remove(
   serial: string,
   removal: Removal,
@@ -54,7 +54,7 @@ export async function remove(
   const found = await findIdle(serial, deps);
   if (found.outcome !== 'found') return found;
   const { device } = found;
-  if (device.removal === undefined && !(await deps.registry.retire(device, removal))) return { outcome: 'changed' };
+  if (device.removal !== removal && !(await deps.registry.retire(device, removal))) return { outcome: 'changed' };
   deps.audit.record('removed', { serial });
   let row: 'gone' | 'stays' = 'stays';
   const rest = await followUp([

@@ -24,8 +24,8 @@ export type ImportResult = Announcement & { readonly gateways: number };
 
 /**
  * Enrols the devices of a file of any length. A row that cannot be enrolled is an outcome, and the others go on. A token
- * that is made here is kept before its device is enrolled: after any crash, the token of every enrolled device is known.
- * A token that was kept for a device that was not enrolled opens nothing.
+ * that is made here is kept before its device is enrolled: when the command is killed, the token of every enrolled device is
+ * in the file (a power cut may cost the latest ones: `cvm devices reissue` makes new ones). A token that was kept for a device that was not enrolled opens nothing.
  * @throws when the table is away or a token cannot be kept, with the line at which the import stopped
  */
 export async function importDevices(
@@ -87,6 +87,6 @@ function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSetting
 }
 
 function stoppedAt(line: number, cause: unknown): Error {
-  const message = `stopped near line ${line}: ${reasonOf(cause)}. Run the import again: rows that are enrolled already are reported and left as they are.`;
+  const message = `stopped near line ${line}: ${reasonOf(cause)}. Run the import again: it leaves devices that are enrolled as they are. If tokens were made, name another file with --out.`;
   return new Error(message, { cause });
 }

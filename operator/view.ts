@@ -31,10 +31,13 @@ type ReadDeps = { readonly registry: Pick<Devices, 'find' | 'list'> };
 
 /** All devices, or those in one state; in no particular order. */
 export async function* listDevices(
-  { state }: { readonly state?: DeviceState | undefined },
+  { state }: { readonly state?: DeviceView['state'] | undefined },
   { registry }: ReadDeps,
 ): AsyncIterable<DeviceView> {
-  for await (const device of registry.list()) if (state === undefined || device.state === state) yield viewOf(device);
+  for await (const device of registry.list()) {
+    const view = viewOf(device);
+    if (state === undefined || view.state === state) yield view;
+  }
 }
 
 export type ShowOutcome =

@@ -38,7 +38,10 @@ export async function verifyAudit(folder: string, expect?: string): Promise<Audi
   }
   const { records, head } = chain.state();
   if (records === 0) faults.push(emptyTrail(folder));
-  if (expect !== undefined && !chain.has(expect)) faults.push(`the record ${expect} is not there`);
+  if (expect !== undefined && !chain.has(expect))
+    faults.push(
+      `the record ${expect} is not there: it and those before it were cut off or written anew, or its monthly file was archived (put it back and run this again)`,
+    );
   return { records, ...(head === undefined ? {} : { head }), faults };
 }
 
@@ -46,7 +49,7 @@ export async function verifyAudit(folder: string, expect?: string): Promise<Audi
 function emptyTrail(folder: string): string {
   return existsSync(folder)
     ? `no record is in ${folder}: none was ever written there, or they were removed`
-    : `there is no folder ${folder}`;
+    : `there is no folder ${folder}: name the folder of the trail with --dir or CVM_AUDIT_DIR`;
 }
 
 /** @param oldest the first month of the trail; a record of an earlier month was archived */

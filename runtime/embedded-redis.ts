@@ -72,7 +72,10 @@ async function startServer(folder: string, owner: Lock, options: Options): Promi
   let closing = false;
   void ended.then((status) => {
     if (!closing)
-      log.error({ status, output: output.trim().split('\n').slice(-3) }, 'the embedded Redis ended by itself');
+      log.error(
+        { status, output: output.trim().split('\n').slice(-3) },
+        'the embedded Redis ended by itself: restart the gateway, which can store and answer nothing until then',
+      );
   });
   const url = `redis://:${password}@127.0.0.1:${port}/0`;
   await untilReady(url, child, () => output);

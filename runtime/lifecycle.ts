@@ -12,24 +12,37 @@ export function createLifecycle(log: Log) {
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
-    for (const part of parts.reverse()) {
-      try {
-        await part.close();
-        log.debug({ part: part.name }, 'closed');
-      } catch (err) {
-        log.error({ part: part.name, err }, 'did not close cleanly');
-      }
+    for (const part of parts.reverse()) await closeOne(part);
+  }
+
+  async function closeOne(part: Part): Promise<void> {
+    try {
+      await part.close();
+      log.debug({ part: part.name }, 'closed');
+    } catch (err) {
+      log.error({ part: part.name, err }, 'did not close cleanly');
     }
   }
 
   return {
+    /** A part that is ready only after the closing began is closed at once. */
     add<T extends Part>(part: T): T {
-      parts.push(part);
+      if (closing === undefined) parts.push(part);
+      else closing = closing.then(() => closeOne(part));
       return part;
     },
     close(): Promise<void> {
       closing ??= closeAll();
       return closing;
+    },
+    /**
+     * Waits for the start of a service, or for a signal that comes meanwhile: a broker waits in its start for as long as
+     * Redis is away. @returns the signal, if one came first. @throws when the start fails
+     */
+    async started(start: Promise<unknown>, signal: Promise<NodeJS.Signals>): Promise<NodeJS.Signals | undefined> {
+      // after a signal nobody waits for the start any more
+      start.catch(() => {});
+      return Promise.race([signal, start.then(() => undefined)]);
     },
     /** Resolves at SIGINT or SIGTERM; a second signal ends the process at once. */
     untilSignal(): Promise<NodeJS.Signals> {

@@ -16,16 +16,22 @@ export class SettingsError extends Error {
 
 const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
-/** `250ms`, `30s`, `15m`, `24h`, `7d` → milliseconds. */
-const duration = z.string().transform((text, context) => {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
-  if (match) return Number(match[1]) * units[match[2] as keyof typeof units];
-  context.addIssue({
-    code: 'custom',
-    message: `"${text}" is not a duration; write a number and a unit: 250ms, 30s, 15m, 24h or 7d`,
+/** `250ms`, `30s`, `15m`, `24h`, `7d` → milliseconds. Timers of Node.js end at once when they are to last over 24.8 days. */
+const duration = (min: string, max: string) =>
+  z.string().transform((text, context) => {
+    const ms = durationMs(text);
+    if (ms !== undefined && ms >= (durationMs(min) ?? 0) && ms <= (durationMs(max) ?? 0)) return ms;
+    context.addIssue({
+      code: 'custom',
+      message: `"${text}" is not a duration from ${min} to ${max}; write a number and a unit: 250ms, 30s, 15m, 24h or 7d`,
+    });
+    return z.NEVER;
   });
-  return z.NEVER;
-});
+
+function durationMs(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text.trim());
+  return match ? Number(match[1]) * units[match[2] as keyof typeof units] : undefined;
+}
 
 const whole = (min: number, max: number) =>
   z.string().transform((text, context) => {
@@ -60,10 +66,10 @@ const schema = z.object({
   CVM_LISTEN: z.string().default('0.0.0.0'),
   CVM_MQTT_PORT: port.default(8883),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
-  CVM_REPLAY_WINDOW: duration.default(units.d),
+  CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
-  CVM_SWEEP_GRACE: duration.default(15 * units.m),
-  CVM_SWEEP_INTERVAL: duration.default(units.h),
+  CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
+  CVM_SWEEP_INTERVAL: duration('1m', '20d').default(units.h),
   CVM_TABLE: tableName.default('cvm-devices'),
   CVM_TLS_CERT: z.string().optional(),
   CVM_TLS_KEY: z.string().optional(),
@@ -88,7 +94,7 @@ export type AwsAccess = {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 };
 
-/** The variables that name an AWS account or its address. The SDK reads them by itself. */
+/** The variables that name an AWS account or its address. The SDK reads them by itself, but for AWS_DEFAULT_REGION, which is the AWS CLI's. */
 const awsVariables = [
   'AWS_REGION',
   'AWS_DEFAULT_REGION',
@@ -189,7 +195,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
 function unknownNames(present: Record<string, string | undefined>): string[] {
   return Object.keys(present)
     .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name))
-    .map((name) => `${name}: there is no such setting`);
+    .map((name) => `${name}: there is no such setting; correct or unset it (.env.example has all names)`);
 }
 
 function halfPairs(present: Record<string, string | undefined>): string[] {

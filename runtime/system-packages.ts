@@ -50,7 +50,8 @@ export function installCommand(name: string, find: Find): string {
   const found = findPackage(name, find);
   if (found === undefined) return `install ${name} and put it on PATH`;
   const { manager, packageName } = found;
-  return [...(manager.root ? ['sudo'] : []), ...manager.install, packageName].join(' ');
+  const steps = [...(manager.refresh === undefined ? [] : [manager.refresh]), [...manager.install, packageName]];
+  return steps.map((step) => [...(manager.root ? ['sudo'] : []), ...step].join(' ')).join(' && ');
 }
 
 /**

@@ -77,9 +77,9 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
 }
 
-/** Begins a day earlier, for devices whose clock is behind. */
+/** So many days in all. They begin a day earlier, for devices whose clock is behind. */
 function validity(now: Date, days: number) {
-  return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + days * day) };
+  return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + (days - 1) * day) };
 }
 
 /** Positive and at most 20 bytes (RFC 5280 §4.1.2.2). */

@@ -118,7 +118,8 @@ function publish({ caCert }: TlsFiles, pem: string): void {
 }
 
 function requireBegun(files: TlsFiles): void {
-  if (!existsSync(files.nextCert)) throw new Error('no rotation of the site CA was begun');
+  if (!existsSync(files.nextCert))
+    throw new Error('no rotation of the site CA was begun; begin one with: cvm tls rotate-ca');
 }
 
 function requireNext(files: TlsFiles): void {

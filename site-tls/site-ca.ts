@@ -91,5 +91,8 @@ function isValid(files: TlsFiles, now: Date): boolean {
 /** Brokers that share a data folder have different names: a certificate that is valid and lacks a name keeps its others. */
 function withPresentNames(files: TlsFiles, names: readonly string[], now: Date): readonly string[] {
   if (!existsSync(files.cert) || !isValid(files, now)) return names;
-  return distinct([...names, ...describeCertificate(readFileSync(files.cert, 'utf8')).names]).slice(0, maxNames);
+  return distinct([...names, ...describeCertificate(readFileSync(files.cert, 'utf8')).names]).slice(
+    0,
+    Math.max(maxNames, names.length),
+  );
 }

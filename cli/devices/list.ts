@@ -1,11 +1,10 @@
 import { Command, Option } from 'commander';
-import { listDevices } from '../../operator/view.ts';
-import type { DeviceState } from '../../registry/device.ts';
+import { type DeviceView, listDevices } from '../../operator/view.ts';
 import type { DevicesContext } from './context.ts';
 
-const states: readonly DeviceState[] = ['enrolled', 'provisioning', 'registered', 'blocked'];
+const states: readonly DeviceView['state'][] = ['enrolled', 'provisioning', 'registered', 'blocked', 'being-removed'];
 
-type Options = { state?: DeviceState; json?: boolean };
+type Options = { state?: DeviceView['state']; json?: boolean };
 
 export function listCommand(context: DevicesContext): Command {
   return new Command('list')

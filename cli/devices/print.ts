@@ -6,15 +6,16 @@ export function fail(reason: string): void {
   process.exitCode = 1;
 }
 
-export const alreadyEnrolled = (serial: string): string => `${serial} is enrolled already; nothing was changed`;
+export const alreadyEnrolled = (serial: string): string =>
+  `${serial} is enrolled already; nothing was changed. For a new token: cvm devices reissue ${serial}`;
 
 /** Says why nothing was done to a device. */
 export function failRefused(serial: string, { outcome }: Refusal): void {
   const reasons: Readonly<Record<Refusal['outcome'], string>> = {
-    'not-enrolled': `${JSON.stringify(serial)} is not enrolled`,
+    'not-enrolled': `${JSON.stringify(serial)} is not enrolled; cvm devices list shows the serials`,
     'being-provisioned': `${serial} is being provisioned at this moment; try again in a minute`,
     changed: `${serial} changed meanwhile; run the command again`,
-    'being-removed': `${serial} is being removed`,
+    'being-removed': `${serial} is being removed; to finish it, run cvm devices remove ${serial} again`,
     'is-blocked': `${serial} is blocked; unblock it first`,
   };
   fail(reasons[outcome]);

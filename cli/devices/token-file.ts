@@ -31,10 +31,14 @@ export function openTokenFile(path: string, write: (line: string) => void) {
 async function begin(path: string): Promise<WriteStream> {
   const file = await open(path, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EEXIST'
-      ? new Error(`${path} exists already; name another file with --out, tokens in it are not overwritten`)
+      ? new Error(
+          `${path} exists already, perhaps with tokens of an earlier import, and is not overwritten; name another file with --out`,
+        )
       : error;
   });
   const stream = file.createWriteStream();
+  // `add` reports a write that fails; without a listener the error would end the process as well
+  stream.on('error', () => {});
   stream.write('serial,token\n');
   return stream;
 }

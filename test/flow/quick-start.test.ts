@@ -90,8 +90,35 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
     writeFileSync(join(bin, 'apt-get'), '#!/bin/sh\n: > "$(dirname "$0")/ran"\n', { mode: 0o755 });
     const failed = await failureOf(start, { ...env, PATH: bin, CVM_DATA_DIR: join(dataDir, 'other') });
     expect(failed).toMatchObject({ code: 2 });
-    expect(failed.stderr).toContain('sudo apt-get install -y --no-install-recommends redis-server');
+    expect(failed.stderr).toContain(
+      'sudo apt-get update && sudo apt-get install -y --no-install-recommends redis-server',
+    );
     expect(readdirSync(bin)).toEqual(['apt-get']);
+  });
+});
+
+describe('a service that waits for Redis in its start', () => {
+  it.each(['broker', 'worker'])('ends at the first SIGTERM: cvm %s', async (part) => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'cvm-waits-'));
+    const env = {
+      ...(await freshEnvironment(dataDir)),
+      REDIS_URL: `redis://127.0.0.1:${await freePort()}/0`,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'x',
+      AWS_SECRET_ACCESS_KEY: 'x',
+      AWS_ENDPOINT_URL_IOT: 'http://127.0.0.1:9',
+      AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:9',
+      LOG_LEVEL: 'info',
+    };
+    const service = spawn(process.execPath, [cvm, part], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = new Promise((resolve) => service.once('close', resolve));
+    // it has begun: it reports that Redis is away
+    await new Promise((resolve) => service.stdout.once('data', resolve));
+    service.kill('SIGTERM');
+    const killed = setTimeout(() => service.kill('SIGKILL'), 15_000);
+    expect(await ended).toBe(0);
+    clearTimeout(killed);
+    rmSync(dataDir, { recursive: true, force: true });
   });
 });
 

@@ -29,7 +29,7 @@ describe('the server certificate', () => {
     loadTlsMaterial({ dataDir, hostnames: [], machineName: 'box', ...(now === undefined ? {} : { now }) });
   beforeEach(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-tls-'));
-    // made 800 days ago, of 825
+    // made 800 days ago, of 825 since a day before
     tls = await load(new Date(Date.now() - 800 * day));
     broker = await startBroker({
       port: 0,

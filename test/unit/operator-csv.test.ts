@@ -32,7 +32,7 @@ describe('a CSV file of devices', () => {
   it('has faulty rows with their line, among the others', async () => {
     expect(await read('serial,token\nA,\nB,t,extra\nC,\n')).toMatchObject([
       { line: 2, request: { serial: 'A' } },
-      { line: 3, request: { serial: 'B' }, fault: 'has 3 columns instead of 2' },
+      { line: 3, request: { serial: 'B' }, fault: expect.stringContaining('has 3 columns instead of 2') },
       { line: 4, request: { serial: 'C' } },
     ]);
   });

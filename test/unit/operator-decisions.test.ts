@@ -113,6 +113,13 @@ describe('a decision of the operator', () => {
       expect(operator.announced).toEqual([['A']]);
     });
 
+    it('goes by the latest choice about the thing when it is repeated', async () => {
+      await operator.register('A');
+      expect(await remove('A', 'with-thing', withoutAws)).toMatchObject({ unfinished: 'AWS is away' });
+      expect(await remove('A', 'keep-thing', operator.deps)).toMatchObject({ row: 'gone' });
+      expect(operator.aws.cloud.things.has('A')).toBe(true);
+    });
+
     it('keeps the row while a create call without an answer may have left a certificate', async () => {
       await operator.loseAnswer('A');
       expect(await remove('A', 'with-thing', operator.deps)).toEqual({ outcome: 'removed', row: 'stays' });

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { block, remove } from '../../operator/decisions.ts';
-import { listDevices, showDevice, viewOf } from '../../operator/view.ts';
+import { type DeviceView, listDevices, showDevice, viewOf } from '../../operator/view.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryOperator, type MemoryOperator } from '../support/operator.ts';
 
@@ -75,14 +75,15 @@ describe('what an operator sees of a device', () => {
     await operator.loseAnswer('D');
     await block('B', operator.deps);
     await remove('D', 'with-thing', operator.deps);
-    const listed = async (state?: Device['state']) => {
+    const listed = async (state?: DeviceView['state']) => {
       const serials: string[] = [];
       for await (const { serial } of listDevices({ state }, operator.deps)) serials.push(serial);
       return serials;
     };
     expect(await listed()).toEqual(['A', 'B', 'C', 'D']);
     expect(await listed('registered')).toEqual(['A', 'C']);
-    expect(await listed('blocked')).toEqual(['B', 'D']);
+    expect(await listed('blocked')).toEqual(['B']);
+    expect(await listed('being-removed')).toEqual(['D']);
     expect(await listed('enrolled')).toEqual([]);
   });
 });

@@ -46,6 +46,11 @@ describe('settings', () => {
     ['7d', 604_800_000],
   ])('read %s as a duration', (text, ms) => expect(loadSettings({ CVM_REPLAY_WINDOW: text }).replayWindowMs).toBe(ms));
 
+  // a timer of Node.js that is to last longer than 24.8 days ends at once
+  it.each(['0s', '59s', '25d', '30d'])('refuse a sweep interval of %s, and say what is allowed', (text) => {
+    expect(problemsOf({ CVM_SWEEP_INTERVAL: text })).toEqual([expect.stringMatching(/SWEEP_INTERVAL.*from 1m to 20d/)]);
+  });
+
   it('split lists at commas and spaces', () => {
     expect(loadSettings({ CVM_HOSTNAMES: 'a.example, b.example 10.0.0.1' }).hostnames).toEqual([
       'a.example',

@@ -44,6 +44,23 @@ describe('the site CA', () => {
     expect(certificate.publicKey.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
   });
 
+  it('signs for at most 825 days, which Apple allows, counted from its beginning', async () => {
+    const { validFrom, validTo } = new X509Certificate((await load()).cert);
+    expect((Date.parse(validTo) - Date.parse(validFrom)) / 86_400_000).toBe(825);
+  });
+
+  it('names every address of the machine, however many, and keeps that certificate', async () => {
+    const hostnames = Array.from({ length: 150 }, (_, index) => `10.9.1.${index}`);
+    const [first, ...rest] = hostnames;
+    await load({ hostnames });
+    // one address changes
+    const changed = ['10.9.2.1', ...rest];
+    const { fingerprint, cert } = await load({ hostnames: changed });
+    for (const address of changed) expect(new X509Certificate(cert).checkIP(address)).toBeDefined();
+    expect((await load({ hostnames: changed })).fingerprint).toBe(fingerprint);
+    expect(first).toBe('10.9.1.0');
+  });
+
   it('prints the pin that openssl computes', async () => {
     const tls = await load();
     const pin = execFileSync('sh', [

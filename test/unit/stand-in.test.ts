@@ -29,7 +29,7 @@ describe('a command other than cvm up', () => {
     expect(settings.rootCaFile).toBe(local.rootCaFile);
     expect(remark).toContain(`the AWS stand-in at ${local.httpUrl}`);
     removeNote(dataDir);
-    expect(chosen()).toMatchObject({ settings: { aws: {} } });
+    expect(chosen().settings.aws).toEqual({});
   });
 
   it.each([
@@ -54,6 +54,14 @@ describe('a command other than cvm up', () => {
     const note = JSON.parse(readFileSync(file, 'utf8')) as { process: object };
     const { pid } = spawnSync(process.execPath, ['--version']);
     writeFileSync(file, JSON.stringify({ ...note, process: { ...note.process, pid } }));
-    expect(chosen()).toMatchObject({ settings: { aws: {} } });
+    expect(chosen().settings.aws).toEqual({});
+  });
+
+  it('does not call a stand-in that ran before the machine was started anew', () => {
+    noteLocalAws(dataDir, local);
+    const file = join(dataDir, 'aws-local', 'running.json');
+    const note = JSON.parse(readFileSync(file, 'utf8')) as { process: object };
+    writeFileSync(file, JSON.stringify({ ...note, process: { ...note.process, where: 'box earlier-boot pid:[1]' } }));
+    expect(chosen().settings.aws).toEqual({});
   });
 });

@@ -38,7 +38,7 @@ describe('a program that is missing', () => {
     const { ran, options } = machine(['apt-get', 'sudo']);
     expect(await ensureCommand('redis-server', { ...options, root: false })).toMatchObject({
       ok: false,
-      command: 'sudo apt-get install -y --no-install-recommends redis-server',
+      command: 'sudo apt-get update && sudo apt-get install -y --no-install-recommends redis-server',
     });
     expect(ran.filter((line) => line.includes('install'))).toEqual([]);
   });
@@ -66,7 +66,7 @@ describe('a program that is missing', () => {
   it('is named with the command that installs it, and nothing is run', () => {
     const { ran, options } = machine(['apt-get']);
     expect(installCommand('redis-server', options.find)).toBe(
-      'sudo apt-get install -y --no-install-recommends redis-server',
+      'sudo apt-get update && sudo apt-get install -y --no-install-recommends redis-server',
     );
     expect(installCommand('redis-server', machine(['brew']).options.find)).toBe('brew install redis');
     expect(installCommand('redis-server', machine([]).options.find)).toBe('install redis-server and put it on PATH');
