@@ -111,9 +111,9 @@ describe('a service that waits for Redis in its start', () => {
       LOG_LEVEL: 'info',
     };
     const service = spawn(process.execPath, [cvm, part], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const ended = new Promise((resolve) => service.once('close', resolve));
+    const ended = new Promise((resolve) => service.once('exit', resolve));
     // it has begun: it reports that Redis is away
-    await new Promise((resolve) => service.stdout.once('data', resolve));
+    await new Promise((resolve) => service.stderr.once('data', resolve));
     service.kill('SIGTERM');
     const killed = setTimeout(() => service.kill('SIGKILL'), 15_000);
     expect(await ended).toBe(0);
