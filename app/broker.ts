@@ -19,7 +19,8 @@ import { warnOfRedis } from './redis.ts';
 /** Requests out, replies in. */
 type Queue = Pick<BrokerOptions, 'requests' | 'replies'>;
 
-/** What decides about a connection, bounds it, and records it. A broker without one of them is given its `no…` value. */
+/** What decides about a connection, bounds it, and records it. A test that wants none of a guard passes `noRoster`,
+ * `unlimitedTokenAttempts` or `noAudit`; limits always apply. */
 export type Guards = Pick<BrokerOptions, 'roster' | 'tokenAttempts' | 'audit' | 'limits'>;
 
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };

@@ -22,7 +22,8 @@ import { warnOfRedis } from './redis.ts';
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;
 
-/** How long one attempt at a certificate has before another may take it up, in milliseconds. The fence keeps both safe. */
+/** How long one attempt at a certificate has before another may take it up, in milliseconds. The row's attempt number keeps
+ * the older one from writing. */
 const usualLeaseMs = 10_000;
 
 /** What a worker is built with. Tests put their own in the place of some of it. */

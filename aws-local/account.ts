@@ -13,7 +13,7 @@ export type Account = {
   /** milliseconds until a detached thing is seen as detached: AWS does it asynchronously */
   readonly detachMs: number;
   arn(resource: string): string;
-  /** called when a certificate or its permissions changed */
+  /** called when the status of a certificate changed, or it was deleted */
   readonly onCertificateChange: ((certificateId: string) => void)[];
 };
 
@@ -48,7 +48,7 @@ export function text(input: Input, field: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** One page of a list. The token is a position, which is enough because nothing is inserted before it. */
+/** One page of a list. The token is a position: when the list changes between two pages, an item can be missed or come twice. */
 export function page<T>(
   all: readonly T[],
   input: Input,

@@ -23,7 +23,8 @@ export type Certificate = {
   certificateId: string;
   certificateArn: string;
   certificatePem: string;
-  status: 'ACTIVE' | 'INACTIVE' | 'REVOKED' /** epoch seconds */;
+  status: 'ACTIVE' | 'INACTIVE' | 'REVOKED';
+  /** epoch seconds */
   creationDate: number;
   lastModifiedDate: number;
 };

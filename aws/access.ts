@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type AwsClientOptions, connectIot } from './client.ts';
 import { noCredentialsCure, noRegionCure } from './errors.ts';
 
-/** With what this process would call AWS. */
+/** The region and the credentials that this process would call AWS with. */
 export type AwsAccess = {
   readonly region: string | undefined;
   /** what a person must change before any call can be made: one sentence each */

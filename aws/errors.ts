@@ -5,7 +5,7 @@ import type { AwsOperation } from './iam-policy.ts';
 export type AwsPlace = { readonly region: string | undefined; readonly table: string };
 
 /**
- * AWS's name for an error, also after a gate has mapped it; '' for a value that is no error. Errors are told apart by
+ * AWS's name for an error, also when a gate has mapped it to UpstreamRefused; '' for a value that is no error. Errors are told apart by
  * their names, never by their texts.
  */
 export function awsErrorName(error: unknown): string {

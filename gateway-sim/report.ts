@@ -1,6 +1,6 @@
 import type { Outcome } from './device.ts';
 
-/** Times in milliseconds, rate in devices a second. */
+/** Times in milliseconds, rate in accepted devices a second. */
 export type Report = {
   readonly devices: number;
   readonly accepted: number;
@@ -52,7 +52,7 @@ export function summary(result: Report): string {
     ...counts
       .filter(([name, count]) => count !== 0 || name === 'accepted')
       .map(([name, count]) => `  ${String(name).padEnd(28)}${String(count).padStart(8)}`),
-    `  connections made            ${String(result.attempts).padStart(8)}`,
+    `  attempts                    ${String(result.attempts).padStart(8)}`,
     `  from request to answer      p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms, longest ${max} ms`,
   ].join('\n');
 }

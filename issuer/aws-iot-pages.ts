@@ -1,4 +1,4 @@
-import { gone } from './expected-errors.ts';
+import { ignoreNotFound } from './expected-errors.ts';
 import { statusOf } from './iot-answers.ts';
 import type { IotCalls } from './iot-calls.ts';
 import type { CertificateSummary } from './issuer.ts';
@@ -23,7 +23,7 @@ export async function attachedPolicies(
   const names: string[] = [];
   let marker: string | undefined;
   do {
-    const page = await iot.listAttachedPolicies({ target, marker }).catch(gone);
+    const page = await iot.listAttachedPolicies({ target, marker }).catch(ignoreNotFound);
     names.push(...(page?.policies ?? []).flatMap(({ policyName }) => policyName ?? []));
     marker = page?.nextMarker || undefined;
   } while (marker !== undefined);
@@ -38,7 +38,7 @@ export async function attachedThings(
   const names: string[] = [];
   let nextToken: string | undefined;
   do {
-    const page = await iot.listPrincipalThings({ principal, nextToken }).catch(gone);
+    const page = await iot.listPrincipalThings({ principal, nextToken }).catch(ignoreNotFound);
     names.push(...(page?.things ?? []));
     nextToken = page?.nextToken || undefined;
   } while (nextToken !== undefined);

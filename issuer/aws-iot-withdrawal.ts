@@ -1,5 +1,5 @@
 import { attachedPolicies, attachedThings } from './aws-iot-pages.ts';
-import { gone, repeated, together } from './expected-errors.ts';
+import { ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import type { IotCalls } from './iot-calls.ts';
 
 /** Errors of DeleteCertificate that pass: AWS is still detaching, or another process has attached or activated meanwhile. */
@@ -18,17 +18,17 @@ export async function withdrawCertificate(
   forMs: number,
 ): Promise<readonly string[]> {
   const detached = new Set<string>();
-  await repeated(() => takeApart(iot, certificateId, arn, detached), passing, forMs);
+  await retryWhile(() => takeApart(iot, certificateId, arn, detached), passing, forMs);
   return [...detached];
 }
 
 async function takeApart(iot: IotCalls, certificateId: string, arn: string, detached: Set<string>): Promise<void> {
-  await iot.updateCertificate(certificateId, 'INACTIVE').catch(gone);
+  await iot.updateCertificate(certificateId, 'INACTIVE').catch(ignoreNotFound);
   const [policies, things] = await Promise.all([attachedPolicies(iot, arn), attachedThings(iot, arn)]);
   for (const thing of things) detached.add(thing);
   await together([
-    ...policies.map((policyName) => iot.detachPolicy({ policyName, target: arn }).catch(gone)),
-    ...things.map((thingName) => iot.detachThingPrincipal({ thingName, principal: arn }).catch(gone)),
+    ...policies.map((policyName) => iot.detachPolicy({ policyName, target: arn }).catch(ignoreNotFound)),
+    ...things.map((thingName) => iot.detachThingPrincipal({ thingName, principal: arn }).catch(ignoreNotFound)),
   ]);
-  await iot.deleteCertificate(certificateId).catch(gone);
+  await iot.deleteCertificate(certificateId).catch(ignoreNotFound);
 }

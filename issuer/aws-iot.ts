@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import { attachedPolicies, attachedThings, listCertificates } from './aws-iot-pages.ts';
 import { withdrawCertificate } from './aws-iot-withdrawal.ts';
-import { gone, repeated, together, unless } from './expected-errors.ts';
+import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import { certificateOf, certifiedBy, required, statusOf } from './iot-answers.ts';
 import type { IotCalls } from './iot-calls.ts';
 import {
@@ -44,7 +44,7 @@ export function createAwsIssuer({
   let endpoint: Promise<string> | undefined;
 
   /** Repeats a call about a certificate that was created a moment ago, until AWS IoT knows it. */
-  const settled = <T>(call: () => Promise<T>) => repeated(call, ['ResourceNotFoundException'], settleMs);
+  const settled = <T>(call: () => Promise<T>) => retryWhile(call, ['ResourceNotFoundException'], settleMs);
 
   async function describeArn(certificateId: string): Promise<string> {
     const { certificateDescription } = await iot.describeCertificate(certificateId);
@@ -52,7 +52,7 @@ export function createAwsIssuer({
   }
 
   async function describeCertificate(certificateId: string): Promise<CertificateDescription | undefined> {
-    const answer = await iot.describeCertificate(certificateId).catch(gone);
+    const answer = await iot.describeCertificate(certificateId).catch(ignoreNotFound);
     const description = answer?.certificateDescription;
     if (description === undefined) return undefined;
     arns.remember(certificateId, required(description.certificateArn, 'DescribeCertificate'));
@@ -90,7 +90,7 @@ export function createAwsIssuer({
   async function withdraw(certificateId: string): Promise<void> {
     // a certificate that was issued here a moment ago and is not found is more likely not known yet than deleted already
     const describe = () => describeArn(certificateId);
-    const arn = await (arns.of(certificateId) === undefined ? describe() : settled(describe)).catch(gone);
+    const arn = await (arns.of(certificateId) === undefined ? describe() : settled(describe)).catch(ignoreNotFound);
     if (arn !== undefined) {
       const things = await withdrawCertificate(iot, { certificateId, arn }, detachMs);
       log.info({ certificateId, things }, 'certificate withdrawn');
@@ -105,7 +105,7 @@ export function createAwsIssuer({
       return certificate;
     },
     async ensureThing(thingName, thingTypeName) {
-      await iot.createThing({ thingName, thingTypeName }).catch(unless('ResourceAlreadyExistsException'));
+      await iot.createThing({ thingName, thingTypeName }).catch(ignore('ResourceAlreadyExistsException'));
     },
     attach,
     async activate(certificateId) {
@@ -113,13 +113,13 @@ export function createAwsIssuer({
       arns.forget(certificateId);
     },
     async deactivate(certificateId) {
-      await iot.updateCertificate(certificateId, 'INACTIVE').catch(gone);
+      await iot.updateCertificate(certificateId, 'INACTIVE').catch(ignoreNotFound);
     },
     findInactive,
     listCertificates: () => listCertificates(iot),
     describeCertificate,
     async isAttached(certificateId) {
-      const arn = arns.of(certificateId) ?? (await describeArn(certificateId).catch(gone));
+      const arn = arns.of(certificateId) ?? (await describeArn(certificateId).catch(ignoreNotFound));
       if (arn === undefined) return false;
       const [policies, things] = await Promise.all([attachedPolicies(iot, arn), attachedThings(iot, arn)]);
       return policies.length + things.length > 0;
@@ -127,7 +127,7 @@ export function createAwsIssuer({
     withdraw,
     async removeThing(thingName) {
       // until AWS has detached its certificate, the thing cannot be deleted
-      await repeated(() => iot.deleteThing(thingName), ['InvalidRequestException'], detachMs);
+      await retryWhile(() => iot.deleteThing(thingName), ['InvalidRequestException'], detachMs);
     },
     endpoint() {
       endpoint ??= describeEndpoint(iot).catch((error: unknown) => {
@@ -157,7 +157,8 @@ async function describeEndpoint(iot: IotCalls): Promise<string> {
   return required((await iot.describeEndpoint()).endpointAddress, 'DescribeEndpoint');
 }
 
-/** ARNs of certificates under way. It holds a limited number, since one that never goes live would stay for ever. */
+/** ARNs of certificates that were issued or described lately: at most `limit`, since nothing removes one that is never activated
+ * or deleted. */
 function createArnMemory(limit = 1000) {
   const arns = new Map<string, string>();
   return {

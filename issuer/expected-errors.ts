@@ -1,20 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { awsErrorName } from '../aws/errors.ts';
 
-/** For `.catch`: takes this error for done, and throws every other again. */
-export function unless(expected: string) {
+/** For `.catch`: answers undefined for this error, and throws every other one again. */
+export function ignore(expected: string) {
   return (error: unknown): undefined => {
     if (awsErrorName(error) !== expected) throw error;
   };
 }
 
-/** For `.catch`: the thing, certificate or policy is not there. */
-export function gone(error: unknown): undefined {
-  return unless('ResourceNotFoundException')(error);
+/** The same for a thing, certificate or policy that is not there. */
+export function ignoreNotFound(error: unknown): undefined {
+  return ignore('ResourceNotFoundException')(error);
 }
 
 /** AWS IoT is eventually consistent: repeats a call while its error is one that passes by itself, for at most `forMs`. */
-export async function repeated<T>(call: () => Promise<T>, passing: readonly string[], forMs: number): Promise<T> {
+export async function retryWhile<T>(call: () => Promise<T>, passing: readonly string[], forMs: number): Promise<T> {
   const deadline = performance.now() + forMs;
   for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2000)) {
     try {

@@ -67,10 +67,10 @@ export function didNothing(error: unknown): boolean {
  *
  * - `issue` is not idempotent, and the adapter never repeats it: one call makes at most one certificate. The certificate is
  *   INACTIVE and attached to nothing. After an error of `issue` for which `didNothing` is false, a certificate may exist.
- * - Every other call may be repeated; the second time changes nothing.
+ * - Every other call may be retryWhile; the second time changes nothing.
  * - Lists may lag behind: a certificate that was made a moment ago may be absent.
- * - Throttling throws UpstreamThrottled, and what only a person can change UpstreamRefused, with the cure
- *   (`runtime/upstream.ts`). Outages throw as they come.
+ * - Throttling throws UpstreamThrottled, no connection UpstreamUnreachable, and what only a person can change
+ *   UpstreamRefused, with the cure (`runtime/upstream.ts`). Every other error is thrown as it comes.
  */
 export interface Issuer {
   issue(key: KeySource): Promise<Certificate>;

@@ -1,5 +1,5 @@
 import { partitionOf } from '../aws/iam-policy.ts';
-import { gone, unless } from './expected-errors.ts';
+import { ignore, ignoreNotFound } from './expected-errors.ts';
 import type { IotCalls } from './iot-calls.ts';
 
 const thing = '${iot:Connection.Thing.ThingName}';
@@ -39,9 +39,9 @@ export async function ensurePolicy(
   iot: Pick<IotCalls, 'region' | 'getPolicy' | 'createPolicy'>,
   policyName: string,
 ): Promise<'created' | 'exists'> {
-  if ((await iot.getPolicy(policyName).catch(gone)) !== undefined) return 'exists';
+  if ((await iot.getPolicy(policyName).catch(ignoreNotFound)) !== undefined) return 'exists';
   const policyDocument = devicePolicy(partitionOf(await iot.region()));
   // another set-up that runs at the same time may make it first
-  const made = await iot.createPolicy({ policyName, policyDocument }).catch(unless('ResourceAlreadyExistsException'));
+  const made = await iot.createPolicy({ policyName, policyDocument }).catch(ignore('ResourceAlreadyExistsException'));
   return made === undefined ? 'exists' : 'created';
 }

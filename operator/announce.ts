@@ -6,7 +6,7 @@ const batchSize = 500;
 
 export type Announcement = Pick<FollowUp, 'unannounced'>;
 
-/** Tells the gateways of changed devices. A failure is an answer: the change itself stands in the table. */
+/** Tells the gateways of changed devices. A failure is returned, not thrown: the change itself stands in the table. */
 export async function announce(
   serials: readonly string[],
   deps: Pick<OperatorDeps, 'announce'>,

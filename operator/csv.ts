@@ -5,7 +5,7 @@ import type { EnrolRequest } from './enrol.ts';
 const columns = ['serial', 'token', 'policy', 'thing_type', 'thing_group'] as const;
 type Column = (typeof columns)[number];
 
-/** One row of a file of devices. `line`: where it begins, from 1. `fault`: why it is no device. */
+/** One row of a file of devices. `line`: where it ends, from 1. `fault`: why it is no device. */
 export type DeviceRow = { readonly line: number; readonly request: EnrolRequest; readonly fault?: string };
 
 /**

@@ -5,7 +5,7 @@ import type { OperatorDeps } from './deps.ts';
 /** Why nothing was done to a device. */
 export type Refusal =
   | { readonly outcome: 'not-enrolled' }
-  /** a worker is at it; try again when its lease is over */
+  /** a worker is provisioning it; try again when its lease is over */
   | { readonly outcome: 'being-provisioned' }
   /** the row changed between reading and writing it; try again */
   | { readonly outcome: 'changed' }
@@ -15,7 +15,7 @@ export type Refusal =
 
 export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };
 
-/** The device, if it is enrolled and no worker is at it at this moment. */
+/** The device, if it is enrolled and no worker is provisioning it at this moment. */
 export async function findIdle(
   serial: string,
   { registry, now }: FindDeps,

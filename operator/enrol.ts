@@ -5,7 +5,7 @@ import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
 import type { OperatorDeps } from './deps.ts';
-import { expiryOf, newToken } from './new-token.ts';
+import { expiryOf, storedTokenOf } from './stored-token.ts';
 
 /** Settings of a device that several devices can share. */
 export type EnrolSettings = {
@@ -76,7 +76,7 @@ export async function enrolDevice(
   const now = deps.now();
   const added = await deps.registry.enrol({
     serial,
-    ...newToken(serial, token, { gateways, expiresAt: expiryOf(tokenLifetimeMs, now) }),
+    ...storedTokenOf(serial, token, { gateways, expiresAt: expiryOf(tokenLifetimeMs, now) }),
     enrolledAt: now,
     ...(policyName === undefined ? {} : { policyName }),
     ...(thingTypeName === undefined ? {} : { thingTypeName }),

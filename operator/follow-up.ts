@@ -2,7 +2,10 @@ import { UpstreamRefused } from '../runtime/upstream.ts';
 
 /** The failures after a decision stood in the table. They do not undo the decision. */
 export type FollowUp = {
-  /** why AWS IoT Core or the table failed; the same command, run again, finishes the work */
+  /**
+   * why AWS IoT Core or the table failed. `block`, `unblock` and `remove`, run again, finish the work, and so does the sweep for
+   * a block or a removal. After `reissue` the device's next request does; run again, it would make another token
+   */
   readonly unfinished?: string;
   /** why the gateways could not be told; they notice the change by themselves within the hour */
   readonly unannounced?: string;

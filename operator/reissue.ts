@@ -3,7 +3,7 @@ import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
 import { findIdle, type Refusal } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
-import { expiryOf, newToken } from './new-token.ts';
+import { expiryOf, storedTokenOf } from './stored-token.ts';
 
 export type ReissueOutcome = ({ readonly outcome: 'reissued'; readonly token: string } & FollowUp) | Refusal;
 
@@ -31,7 +31,7 @@ export async function reissue(
   if (device.state === 'blocked') return { outcome: 'is-blocked' };
   const token = deps.makeToken();
   const expiresAt = expiryOf(tokenLifetimeMs, deps.now());
-  const decided = newToken(serial, token, { gateways: await deps.gateways(), expiresAt });
+  const decided = storedTokenOf(serial, token, { gateways: await deps.gateways(), expiresAt });
   if (!(await deps.registry.reissue(device, decided))) return { outcome: 'changed' };
   deps.audit.record('reissued', { serial });
   await onToken(token);

@@ -29,7 +29,7 @@ export function recipientIdOf(serial: string, tokenHash: string): string {
   return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
 }
 
-/** The same for requests that ask for the same: a repeated request waits for the reply to the first one. */
+/** Equal for requests of the same serial and token that ask for the same key: the second one waits for the reply to the first. */
 export function requestKeyOf({
   serial,
   tokenHash,

@@ -13,8 +13,9 @@ import {
 } from './token-attempts.ts';
 
 /**
- * Counts in a window that ends when no point was granted for its length, unlike the library's own script: no stretch of that
- * length has more points. A point that is given back after the window ended does not make the count negative.
+ * The library's own script counts in fixed windows, so twice the points fit around their border. This one begins the window
+ * again with each point that is granted or given back. A point that is given back after the window ended does not make the
+ * count negative.
  */
 const slidingWindow = `
 local consumed = redis.call('incrby', KEYS[1], ARGV[1])

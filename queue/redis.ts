@@ -2,12 +2,12 @@ import { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 
 export type RedisUse =
-  /** fail at once when Redis is away: a device waits for the outcome */
+  /** fail at once when Redis is away: for a caller that must not hang */
   | 'answer-now'
   /** wait until Redis is back; also for commands that block or listen */
   | 'wait';
 
-/** Makes connections to the one Redis that all parts of a site share. The parts below `queue/` get it as an argument. */
+/** Makes connections to the one Redis that all parts of a site share. `app/` passes it to the files of this folder. */
 export type RedisConnector = {
   /** A new connection. It reconnects for ever; errors are logged once per outage. `disconnectRedis` ends it. */
   connect(use: RedisUse, log: Log): Redis;

@@ -127,7 +127,7 @@ export function startRequestWorker(options: {
     log[refused ? 'error' : 'debug']({ err }, 'the queue reports an error');
   });
   worker.on('failed', (job, err) =>
-    log.warn({ serial: job?.data.serial, requestId: job?.id, err }, 'not answered yet; trying again'),
+    log.warn({ job: job?.name, serial: job?.data.serial, jobId: job?.id, err }, 'a job failed; trying again'),
   );
 
   async function run(job: Job<StoredRequest | StoredAcknowledgement>, lock: string | undefined): Promise<void> {

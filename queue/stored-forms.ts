@@ -3,8 +3,9 @@ import type { SealedReply } from './replies.ts';
 
 /**
  * How everything is spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored name
- * stays when the code renames the thing. All keys, stored types and mappers are in this file; roster entries, announcements
- * and positions are stored as JSON of their types in `roster.ts`.
+ * stays when the code renames the thing. Keys, stored types and mappers are in this file, but for these: roster entries,
+ * announcements and positions are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
+ * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  */
 
 /** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */

@@ -7,7 +7,7 @@ export function applyStateOf(state: DeviceState): number {
   return numbers[state];
 }
 
-/** A row without the number, or with one that has no meaning, counts as `enrolled`; no conditional write matches it. */
+/** A number without a meaning is read as `enrolled`, but no conditional write matches it. A row without the number is enrolled. */
 export function stateOfApplyState(applyState: number): DeviceState {
   const found = Object.entries(numbers).find(([, number]) => number === applyState);
   return (found?.[0] ?? 'enrolled') as DeviceState;

@@ -70,8 +70,8 @@ export interface Attempts {
    */
   reopen(device: Device, request: ClaimRequest): Promise<Claim>;
   /**
-   * Notes that the device has stored this certificate: the token is spent for good. False when the certificate or the
-   * token is not the device's.
+   * Notes that the device has stored this certificate: the token is spent for good. False when the device is not
+   * registered, or not with this certificate and token.
    */
   acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
 }

@@ -1,4 +1,4 @@
-import type { Device, NewToken, Removal } from './device.ts';
+import type { Device, Removal, StoredToken } from './device.ts';
 
 /**
  * What an operator decides about a device. Each decision takes effect only while no other decision and no attempt was
@@ -13,7 +13,7 @@ export interface Decisions {
    * Gives a new token and a new right to a certificate. The certificate that the device holds works until the new one
    * goes live; one that had not gone live is marked for deletion.
    */
-  reissue(device: Device, token: NewToken): Promise<boolean>;
+  reissue(device: Device, token: StoredToken): Promise<boolean>;
   /** The first step of removing a device: blocks it and marks its certificates for deletion. */
   retire(device: Device, removal: Removal): Promise<boolean>;
 }

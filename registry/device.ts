@@ -16,7 +16,7 @@ export type CreateIntent = {
 export type OwnKey = {
   readonly csrPem: string;
   readonly keyDigest: string;
-  /** the private key, sealed to the holder of the token: the gateway cannot read it again */
+  /** the private key, sealed to the holder of the token: the worker cannot read it again */
   readonly sealedKey: string;
 };
 
@@ -66,7 +66,7 @@ export type Device = {
 };
 
 /** The part of a row that belongs to a token and is replaced with it. */
-export type NewToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
+export type StoredToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
 
-export type Enrolment = NewToken &
+export type Enrolment = StoredToken &
   Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;

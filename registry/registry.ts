@@ -7,7 +7,8 @@ import type { Reconciliation } from './reconciliation.ts';
 /**
  * The association table as a whole; each user takes the interfaces that it needs. Promises of every adapter:
  *
- * - Each method is one atomic write (or read), and its answer is the decision. Of two callers at once, one wins.
+ * - Each method decides by one conditional write, and its answer is the decision; reads before or after it only find the
+ *   reason. Of two callers at once, one wins.
  * - Reads see every write that was answered before them.
  * - A refusal is a value; an outage is an exception.
  */

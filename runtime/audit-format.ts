@@ -7,7 +7,10 @@ export type Position = { readonly name: string; readonly hash: string };
 /** The part of a record that ties it to others. `after`: references to earlier records. */
 export type Links = { readonly writer: string; readonly after: readonly string[]; readonly hash: string };
 
-/** More processes than this do not write to one trail at the same moment. */
+/**
+ * The largest number of processes that may write to one trail at the same moment. With more, `verifyAudit` may report faults in
+ * a good trail.
+ */
 export const writersAtOnce = 16;
 
 /** Characters. No record comes near it; a longer line is never held in memory. */
@@ -16,7 +19,7 @@ const longestLine = 65_536;
 const monthlyFile = /^\d{4}-\d{2}\.jsonl$/;
 const record =
   /^\{"time":"[^"]*","writer":"([0-9a-f]{8})",.*"after":\[((?:"(?:\d{4}-\d{2} )?[0-9a-f]{64}",?)*)\],"hash":"([0-9a-f]{64})"\}$/s;
-const sealLength = `,"hash":"${'0'.repeat(64)}"}`.length;
+const hashFieldLength = `,"hash":"${'0'.repeat(64)}"}`.length;
 
 export const fileOf = (time: string): string => `${time.slice(0, 7)}.jsonl`;
 const monthOf = (name: string): string => name.slice(0, 7);
@@ -55,7 +58,7 @@ export function parseReference(reference: string): { readonly hash: string; read
 }
 
 /** A record as it is written, with the SHA-256 of itself. */
-export function sealRecord(fields: Readonly<Record<string, unknown>>): {
+export function hashRecord(fields: Readonly<Record<string, unknown>>): {
   readonly line: string;
   readonly hash: string;
 } {
@@ -73,7 +76,7 @@ export function parseLinks(line: string): Links | undefined {
 
 /** The hash that the line of an unchanged record states. */
 export function recomputeHash(line: string): string {
-  return hashOf(`${line.slice(0, -sealLength)}}`);
+  return hashOf(`${line.slice(0, -hashFieldLength)}}`);
 }
 
 function hashOf(body: string): string {

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import {
   fileOf,
   filesIn,
+  hashRecord,
   type Links,
   type Position,
   parseLinks,
   parseReference,
   referenceTo,
-  sealRecord,
   writersAtOnce,
 } from './audit-format.ts';
 import type { Log } from './log.ts';
@@ -32,7 +32,7 @@ export type AuditRecord<Events extends AuditEventMap> = {
   } & Events[Name];
 }[keyof Events & string];
 
-/** Records nothing: an explicit choice, of tests and of tools that are no part of a gateway. */
+/** For tests: records nothing. */
 export const noAudit = { record() {}, async close() {} };
 
 /** How much of the end of a file is searched for records that no other names yet: one record of each writer fits into it. */
@@ -95,7 +95,7 @@ export function openAudit<Events extends AuditEventMap>(options: {
     const { unreferenced, torn, ends } = endOf(folder, [...new Set([...existing, name])], readTo);
     const before = lastOwn === undefined ? unreferenced : [lastOwn, ...unreferenced];
     const after = [...new Set(before.map((position) => referenceTo(position, name)))];
-    const { line, hash } = sealRecord({ time, writer, part, event, ...fields, after });
+    const { line, hash } = hashRecord({ time, writer, part, event, ...fields, after });
     // a record that a crash left half written stays as it is, on a line of its own
     appendAtomic(descriptor, `${torn ? '\n' : ''}${line}\n`);
     lastOwn = { name, hash };

@@ -24,8 +24,9 @@ const free = 'free';
  * Takes a lock that one process at a time holds, and within a process one caller at a time. A process that died holds none.
  *
  * The lock is a row of files, `<file>.1`, `<file>.2`, …: the process that made the last one holds the lock until it writes
- * `free` into it. To take the lock is to make the next file, which only one process can (O_EXCL). So no file of a holder is
- * ever deleted, which is where locks of a single file fail when two processes find the same dead holder.
+ * `free` into it. To take the lock is to make the next file, which only one process can (O_EXCL). The file of
+ * a holder that lives is never deleted. A lock of a single file fails there: two processes that find the same dead holder both
+ * delete it, and the second deletes the file of the first.
  * @param patienceMs how long to wait for a living holder
  * @throws LockHeld
  */

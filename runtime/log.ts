@@ -2,7 +2,8 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type Log = Logger;
 
-/** Fields of these names are never printed, down to the third level. They are the second line: log ids, never payloads. */
+/** Fields of these names are never printed, down to the third level. A second defence: the first is that code logs
+ * ids and never payloads. */
 const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'PrivateKey', 'keyPair', 'payload', 'secret'];
 
 /**

@@ -5,7 +5,7 @@ import { type KeyPair, open, seal } from './hpke.ts';
 import { deriveReplySeed } from './replies.ts';
 
 /**
- * A device's keys, which a gateway needs before the device sends its token: with TLS-PSK it never sends it. An operator who enrols
+ * A device's keys. A gateway needs them before the device has sent its token; with TLS-PSK the device never sends the token. An operator who enrols
  * the device seals both to each gateway's own key, so that no table, queue or backup can be read for them.
  */
 export type DeviceKeys = {
@@ -17,7 +17,7 @@ export type DeviceKeys = {
 
 /** A gateway, as those who enrol devices know it. */
 export type GatewayKey = {
-  /** names the key; `gatewayIdOf` it */
+  /** `gatewayIdOf` the public key */
   readonly id: string;
   /** X25519, base64url */
   readonly publicKey: string;

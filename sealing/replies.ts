@@ -4,8 +4,9 @@ import type { Problem } from '../protocol/problems.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**
- * Answers wait in Redis, sealed to a key pair that only the device's token yields, so the gateway stores no key that opens them.
- * The broker derives the pair when the device presents its token, and the request carries the public half. The broker that
+ * Answers wait in Redis, sealed to a key pair that is derived from the device's token. Redis holds no key that opens them. A
+ * gateway for which the device was enrolled can derive the pair too: it holds the device's reply seed, sealed to its own key
+ * (`device-keys.ts`). The broker derives the pair when the device presents its token, and the request carries the public half. The broker that
  * the device talks to later, any broker, opens the answer with the private half. Opening proves the token: a connection that
  * presented a wrong one holds a key that opens nothing.
  */
@@ -38,7 +39,7 @@ export function replyKeysOf(seed: Buffer): ReplyKeys {
 /** Seals to the holder of a token. The recipientId is bound in: an answer cannot be passed off as another recipient's. */
 export type Sealer = {
   /**
-   * A private key, before there is a certificate for it: from then on the gateway itself cannot read it.
+   * A private key, before there is a certificate for it: from then on the worker cannot read it.
    * @param publicKey of the token, as in `ReplyKeys`
    */
   privateKey(publicKey: string, recipientId: string, privateKeyPem: string): string;

@@ -21,7 +21,7 @@ import {
  * @throws when there is no CA yet
  */
 export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return afterCompletion(options, async (files, now) => {
+  return withCompletedRotation(options, async (files, now) => {
     if (existsSync(files.nextCert)) requireNext(files);
     else await makeCa(files.nextCert, files.nextKey, now);
     await completeRotation(files, now);
@@ -31,7 +31,7 @@ export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
 
 /** Puts the next CA in use: it signs the server certificate, and it alone is published. @throws when no rotation was begun */
 export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return afterCompletion(options, async (files, now, completed) => {
+  return withCompletedRotation(options, async (files, now, completed) => {
     if (completed !== 'finished') {
       requireNext(files);
       writeFileAtomic(files.caKey, readKey(files.nextKey), 0o600);
@@ -43,7 +43,7 @@ export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
 
 /** Deletes the next CA. @throws when no rotation was begun, and when the next CA is in use already */
 export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return afterCompletion(options, (files, _now, completed) => {
+  return withCompletedRotation(options, (files, _now, completed) => {
     if (completed === 'finished') throw new Error('the next CA is in use already: it is too late to cancel');
     if (completed !== 'cancelled') {
       requireBegun(files);
@@ -58,7 +58,7 @@ export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
 type Completed = 'finished' | 'cancelled' | undefined;
 
 /** Locks the folder, completes what a killed process began, then runs `act`. @throws when no broker has started there yet */
-export async function afterCompletion<T>(
+export async function withCompletedRotation<T>(
   options: TlsOptions,
   act: (files: TlsFiles, now: Date, completed: Completed) => T | Promise<T>,
 ): Promise<T> {

@@ -15,7 +15,7 @@ import {
   tlsFilesIn,
 } from './material.ts';
 import { loadOwnCertificate } from './own-certificate.ts';
-import { afterCompletion, completeRotation } from './rotation.ts';
+import { completeRotation, withCompletedRotation } from './rotation.ts';
 import { distinct, serverNames } from './server-names.ts';
 
 const day = 86_400_000;
@@ -53,7 +53,7 @@ export function readTlsMaterial({ dataDir, own, now = new Date() }: TlsOptions):
  * and of the settings. @throws when there is none yet
  */
 export function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
-  return afterCompletion(options, async (files, now) => {
+  return withCompletedRotation(options, async (files, now) => {
     await signServer(files, distinct([...readMaterial(files).names, ...serverNames(options)]), now);
     return { ...readMaterial(files), origin: 'new' };
   });

@@ -17,7 +17,7 @@ type RefusedByWorker = Device & { readonly requestId: string; readonly errorCode
  * them, and rename none. Ids only: no token, no key, no payload.
  */
 export type AuditEvents = {
-  /** a person did it, with `cvm devices` */
+  /** a person decided it, with `cvm devices` or `cvm tls forget-gateway` */
   enrolled: Device;
   reissued: Device;
   blocked: Device;
@@ -32,7 +32,7 @@ export type AuditEvents = {
   refused: RefusedAtOnce | RefusedByWorker;
   /** refusals of the broker beyond those that are recorded one by one */
   'refused-flood': { readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>; readonly ofLastSeconds: number };
-  /** a whole sweep, and each thing that it changed */
+  /** the end of a whole sweep */
   swept: {
     readonly dryRun: boolean;
     readonly devices: number;

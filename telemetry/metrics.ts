@@ -12,7 +12,7 @@ type AwsCall = {
 };
 
 /**
- * Every metric of the product: name, meaning and labels. Dashboards and alerts name them, so a name stays.
+ * Every metric of the product: name, meaning and labels. Dashboards and alerts will name them, so a name stays.
  * To add one: a line here, and the call of `inc`, `observe` or `readFrom` in the part that knows.
  */
 const definitions = {

@@ -23,15 +23,15 @@ export async function reject(
 /** What a device gets with its certificate. */
 export function credentialsOf(
   { certificateId, certificatePem, privateKeyPem }: Certificate,
-  place: Pick<Credentials, 'thingName' | 'endpoint' | 'rootCaPem'>,
+  connection: Pick<Credentials, 'thingName' | 'endpoint' | 'rootCaPem'>,
 ): Credentials {
-  return { certificateId, certificatePem, ...(privateKeyPem === undefined ? {} : { privateKeyPem }), ...place };
+  return { certificateId, certificatePem, ...(privateKeyPem === undefined ? {} : { privateKeyPem }), ...connection };
 }
 
 /**
  * The device has stored its certificate: the token is spent for good, and the sealed reply is erased. An acknowledgement
  * of another certificate or token changes nothing.
- * @returns whether it was of the device's certificate and token
+ * @returns whether it took effect
  */
 export async function acknowledge(
   { serial, tokenHash, certificateId }: Acknowledgement,

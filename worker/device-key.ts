@@ -42,14 +42,11 @@ export async function deviceKeyOf({ request, device, recipientId }: Attempt, dep
   return { source: { csrPem }, keyDigest, sealedKey, ownKey: { csrPem, keyDigest, sealedKey } };
 }
 
-/** Whether another device has asked with this key: two certificates for one key would be one secret in two places. */
-export async function isKeyOfAnotherDevice(
-  { request, device }: Attempt,
-  registry: Pick<Attempts, 'bindKey'>,
-): Promise<boolean> {
+/** Ties the key of the CSR to this device: two devices with one key could act for each other. @returns false when it is another's */
+export async function bindKeyOf({ request, device }: Attempt, registry: Pick<Attempts, 'bindKey'>): Promise<boolean> {
   const { serial, keyDigest } = request;
-  if (keyDigest === undefined || keyDigest === device.keyDigest) return false;
-  return !(await registry.bindKey(serial, keyDigest));
+  if (keyDigest === undefined || keyDigest === device.keyDigest) return true;
+  return registry.bindKey(serial, keyDigest);
 }
 
 /** `createdBy`: the attempt whose create call made it; absent when that is not certain. */

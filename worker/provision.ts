@@ -12,12 +12,12 @@ import type { Sealer } from '../sealing/replies.ts';
 import { credentialsOf, type Rejected, reject } from './answers.ts';
 import {
   type Attempt,
+  bindKeyOf,
   type CreatedCertificate,
   type DeviceKey,
   type DeviceKeyDeps,
   deviceKeyOf,
   findLostCertificate,
-  isKeyOfAnotherDevice,
 } from './device-key.ts';
 
 /** Everything that `provision` acts on, and its settings. */
@@ -37,8 +37,8 @@ export type ProvisionContext = DeviceKeyDeps & {
 };
 
 /**
- * `again`: an answer that was given before. `cause`: AWS refuses until a person changes something, and names the cure.
- * `busy`: another attempt of the same device is under way; try again later.
+ * `again`: an answer that was given before. `cause`: AWS refuses until a person changes something; the error
+ * names the cure. `busy`: another attempt is under way, or this one was overtaken by an attempt or a decision: try again.
  */
 export type Provisioned =
   | { readonly outcome: 'accepted'; readonly certificateId: string; readonly again: boolean }
@@ -72,7 +72,7 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   const { request, device, recipientId } = attempt;
   const { registry, issuer, replies } = context;
 
-  if (await isKeyOfAnotherDevice(attempt, registry)) {
+  if (!(await bindKeyOf(attempt, registry))) {
     await registry.release(device.serial, device.attempt);
     return reject(request, problems.sharedKey, context);
   }
@@ -86,12 +86,12 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   // 6 attach: the certificate to its thing and its policy, at once
   await issuer.attach(attachmentOf(device, certificateId, context.policyName));
 
-  // 7 make way: the device's earlier certificates are deleted first. INACTIVE would not be enough: a worker that was frozen
+  // 7 delete earlier: the device's earlier certificates. INACTIVE would not be enough: a worker that was frozen
   // in the middle of an earlier attempt may still activate one of them, and then the device would have two
   await deletePending(device, context);
   if (device.previousCertificateId !== undefined) await issuer.withdraw(device.previousCertificateId);
 
-  // 8 activate: live last
+  // 8 activate: from here on the certificate works
   await issuer.activate(certificateId);
 
   // 9 finish: the device is registered

@@ -22,21 +22,21 @@ type RosterSyncDeps = {
 };
 
 /**
- * Keeps the site's roster in line with the table: announced changes within seconds, all others within the hour. Also
- * records the keys of the site's brokers in the table. One worker of a site runs it at a time; two at once would write
- * the same.
+ * Keeps the site's roster in line with the table: announced changes within seconds, all others within the hour. One worker of
+ * a site does it at a time; two at once would write the same. Every worker also records the keys of the site's brokers in
+ * the table.
  */
 export function startRosterSync(
-  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; rosterSync?: string },
+  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; holder?: string },
 ) {
-  const { changes, gateways, roster, log, now, rosterSync = randomUUID() } = options;
+  const { changes, gateways, roster, log, now, holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   const recorded = new Map<string, number>();
   let waited = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
-  async function announceGateway(): Promise<void> {
+  async function recordGateways(): Promise<void> {
     for (const { at, ...key } of await roster.gateways(now())) {
       if (recorded.get(key.id) === at) continue;
       await gateways.record(key, at);
@@ -45,27 +45,27 @@ export function startRosterSync(
   }
 
   async function follow(): Promise<void> {
-    await announceGateway();
-    if (!(await roster.lead(rosterSync, times.leaseMs))) return;
-    await takeSome(await roster.takeRequestedLookups(), options);
+    await recordGateways();
+    if (!(await roster.lead(holder, times.leaseMs))) return;
+    await copyRows(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
     const latest = await changes.latest();
-    const lost = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
-    if (lost) return takeAll(latest);
+    const compareAll = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
+    if (compareAll) return compareAllRows(latest);
     for (let number = position.change + 1; number <= latest; number++) {
       const announced = await changes.read(number);
       if (announced === 'not-yet' && waited++ < patience) return;
-      if (typeof announced === 'string') return takeAll(latest);
+      if (typeof announced === 'string') return compareAllRows(latest);
       waited = 0;
-      await takeSome(announced, options);
+      await copyRows(announced, options);
       await roster.setPosition({ change: number, wholeAt: position.wholeAt });
     }
   }
 
-  async function takeAll(latest: number): Promise<void> {
+  async function compareAllRows(latest: number): Promise<void> {
     waited = 0;
     const started = now();
-    const { size, changed, gone } = await reconcile(options, () => roster.lead(rosterSync, times.leaseMs));
+    const { size, changed, gone } = await reconcile(options, () => roster.lead(holder, times.leaseMs));
     await roster.setPosition({ change: latest, wholeAt: started });
     log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
@@ -90,7 +90,7 @@ export function startRosterSync(
   };
 }
 
-async function takeSome(serials: readonly string[], { registry, roster }: RosterSyncDeps): Promise<void> {
+async function copyRows(serials: readonly string[], { registry, roster }: RosterSyncDeps): Promise<void> {
   const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);
   const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [entryOf(device)]));
   await roster.write(
@@ -100,7 +100,7 @@ async function takeSome(serials: readonly string[], { registry, roster }: Roster
 }
 
 /** Compares the whole table with the roster and writes the differences. */
-async function reconcile({ registry, roster }: RosterSyncDeps, goOn: () => Promise<boolean>) {
+async function reconcile({ registry, roster }: RosterSyncDeps, extendLease: () => Promise<unknown>) {
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
   let [size, changed] = [0, 0];
@@ -108,7 +108,7 @@ async function reconcile({ registry, roster }: RosterSyncDeps, goOn: () => Promi
   const flush = async () => {
     await roster.write(batch, []);
     batch = [];
-    await goOn();
+    await extendLease();
   };
   for await (const device of registry.list()) {
     const entry = entryOf(device);

@@ -12,7 +12,8 @@ import { type ProvisionContext, type Provisioned, provision } from './provision.
 /** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
 
-/** A request that is older is refused: its device has asked again since, or has gone. Milliseconds. */
+/** An older request is refused, so that requests of devices that have gone do not stay for ever. A device that is still there asks
+ * again. Milliseconds. */
 const maxAgeMs = 24 * 3_600_000;
 
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
@@ -43,7 +44,7 @@ export function startWorker(
       } else
         records.log.warn(
           { serial, certificateId },
-          'a device acknowledged another certificate or token than its own; nothing was changed',
+          'an acknowledgement was ignored: the device is not registered with this certificate and token',
         );
     },
   });
@@ -87,7 +88,7 @@ function record(request: ProvisioningRequest, result: Decided, now: number, { lo
   if (result.outcome === 'accepted') {
     const { certificateId, again } = result;
     audit.record(again ? 'repeated' : 'vended', { ...about, certificateId });
-    log.info({ ...about, ms, certificateId, again }, 'vended');
+    log.info({ ...about, ms, certificateId }, again ? 'repeated' : 'vended');
     return;
   }
   const { problem, cause } = result;

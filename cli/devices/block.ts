@@ -13,7 +13,7 @@ export function blockCommand(context: DevicesContext): Command {
 export function unblockCommand(context: DevicesContext): Command {
   return new Command('unblock')
     .argument('<serial...>')
-    .description('undo a block; safe to repeat')
+    .description('undo a block, and activate the certificate again; safe to repeat')
     .action((serials: string[]) => unblockEach(context, serials));
 }
 

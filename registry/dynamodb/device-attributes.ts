@@ -21,7 +21,10 @@ const ownKey = objectOf<OwnKey>({ csrPem: ['csr', text], keyDigest: ['key', text
   'sealedKey',
 ]);
 
-/** The association table: which attribute holds which property of a device. The first five are those of the reference design. */
+/**
+ * The association table: which attribute holds which property of a device. The first five are those of the reference design.
+ * Tables hold rows of earlier versions, so an attribute keeps its name when the code renames the property.
+ */
 export const deviceAttributes: Attributes<Device> = {
   serial: ['productId', text],
   tokenHash: ['accessToken', text],

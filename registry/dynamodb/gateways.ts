@@ -2,8 +2,8 @@ import type { Gateways, KnownGateway } from '../gateways.ts';
 import { number, text } from './attributes.ts';
 import type { AttributeValue, Clause, DynamoTable } from './table.ts';
 
-/** A gateway that has not announced itself for so long is gone for good. */
-const forgottenMs = 30 * 86_400_000;
+/** Nothing is sealed to a gateway that has not announced itself for so long. */
+const silentMs = 30 * 86_400_000;
 
 const key = '#gateways';
 const prefix = 'gateway-';
@@ -28,7 +28,7 @@ export function createDynamoGateways(table: DynamoTable): Gateways {
       });
     },
     async known(now) {
-      return (await all()).filter(({ seenAt }) => seenAt > now - forgottenMs);
+      return (await all()).filter(({ seenAt }) => seenAt > now - silentMs);
     },
     async forget(id, now) {
       const gateway = (await all()).find((other) => other.id === id);

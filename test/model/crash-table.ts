@@ -89,7 +89,7 @@ export const crashTable: readonly CrashRow[] = [
     state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: 1 },
   },
   {
-    after: '7 make way',
+    after: '7 delete earlier',
     found: 'the certificate of a reissued device is gone, the new one is INACTIVE and attached',
     healedBy: 'the next attempt carries on at 6; deleting twice changes nothing',
     start: 'reissued',

@@ -33,9 +33,16 @@ export function complaints(lines: string, roles: readonly IamRole[], whole: bool
   const allowed = new Set(iamPolicy(roles, scope).Statement.flatMap(({ Action }) => Action));
   const missing = [...called].filter((action) => !allowed.has(action));
   const unused = whole ? [...allowed].filter((action) => !called.has(action)) : [];
-  if (missing.length + unused.length === 0) return [];
-  const whose = roles.length === 1 ? `of the ${roles[0]} role` : 'of all roles';
-  return [`The IAM policy ${whose} lacks [${missing.join(', ')}], and never calls [${unused.join(', ')}].`];
+  const policy = `The IAM policy of ${roles.length === 1 ? `the ${roles[0]} role` : 'all roles'}`;
+  const list = (actions: readonly string[]) => actions.join(', ');
+  return [
+    ...(missing.length === 0
+      ? []
+      : [`${policy} does not allow what tests call: ${list(missing)}. Add it in aws/iam-policy.ts.`]),
+    ...(unused.length === 0
+      ? []
+      : [`${policy} allows what no test calls: ${list(unused)}. Remove it from aws/iam-policy.ts, or test it.`]),
+  ];
 }
 
 function callsOf(agent: string, lines: string): Set<string> {

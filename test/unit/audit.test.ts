@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { auditCommand } from '../../cli/audit.ts';
 import { openAudit } from '../../runtime/audit.ts';
-import { sealRecord } from '../../runtime/audit-format.ts';
+import { hashRecord } from '../../runtime/audit-format.ts';
 import { verifyAudit } from '../../runtime/audit-verify.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
@@ -78,7 +78,7 @@ describe('the audit trail', () => {
     const told = lines();
     const { hash, writer } = JSON.parse(told[index] ?? '') as { hash: string; writer: string };
     const forged = { time: '2026-03-01T00:00:00.000Z', writer: whose === 'a stranger' ? 'deadbeef' : writer };
-    keep(told.toSpliced(index + 1, 0, sealRecord({ ...forged, part: 'cvm', event: 'removed', after: [hash] }).line));
+    keep(told.toSpliced(index + 1, 0, hashRecord({ ...forged, part: 'cvm', event: 'removed', after: [hash] }).line));
     expect((await verifyAudit(folder)).faults).toEqual([expect.stringMatching(`^2026-03.jsonl:${index + 2}: none of`)]);
   });
 
@@ -102,7 +102,7 @@ describe('the audit trail', () => {
     const broker = openAudit({ folder, part: 'broker', log, now: march });
     broker.record('first', {});
     const { head = '' } = await verifyAudit(folder);
-    const { line } = sealRecord({
+    const { line } = hashRecord({
       time: '2026-03-01T00:00:00.000Z',
       writer: 'deadbeef',
       event: 'blocked',

@@ -85,7 +85,7 @@ describe('cvm devices', () => {
     '%s says that a device is not enrolled, with status 1',
     async (command) => {
       await devices([command, 'A']);
-      expect(complaints).toEqual(['cvm: "A" is not enrolled']);
+      expect(complaints).toEqual(['cvm: "A" is not enrolled; cvm devices list shows the serials']);
       expect(process.exitCode).toBe(1);
     },
   );
@@ -95,7 +95,7 @@ describe('cvm devices', () => {
     await devices(['add', 'A', 'B', 'c d', 'E']);
     expect(lines).toEqual(['A  token-1-of-the-operator', expect.stringMatching(/^E {2}token-\d-of-the-operator$/)]);
     expect(complaints).toEqual([
-      'cvm: B is enrolled already; nothing was changed',
+      'cvm: B is enrolled already; nothing was changed. For a new token: cvm devices reissue B',
       expect.stringMatching(/^cvm: "c d": a serial has 1 to 128/),
       expect.stringContaining('No gateway has made its key known'),
       expect.stringContaining('Write the tokens down'),

@@ -107,7 +107,7 @@ async function operationsOf(operation: Operation, from: string): Promise<number>
 /** The errors of an operation that finds nothing to do. Any other error is a folder that a person has to repair. */
 const refusal = /no rotation of the site CA was begun|too late to cancel|makes it at its first start/;
 
-const noRotation = 'Error: no rotation of the site CA was begun';
+const noRotation = 'Error: no rotation of the site CA was begun; begin one with: cvm tls rotate-ca';
 
 describe('the folder of the site CA, when a process that changes it is killed at any point', () => {
   afterEach(() => {
