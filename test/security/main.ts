@@ -28,7 +28,7 @@ if (values.help) {
 
 Figures of what docs/security.md promises; ends with status 1 when one of them does not hold.
   timing    can an unknown serial be told from a wrong token? --samples N (20000)
-  guesses   how many token attempts at one serial are evaluated; --guesses N (100000)
+  tokenAttempts  how many token attempts at one serial are evaluated; --tokenAttempts N (100000)
   roster    what pre-shared keys cost a broker; --devices N (100000)
   soak      connects, requests and refusals for --seconds N (300), then all is as it was
   mob       --attackers N (500) of all kinds for --seconds N (300), while honest devices ask`);
