@@ -78,7 +78,7 @@ export function registryContract(
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
     });
 
-    it('lets the same question take up its attempt again at once, under a higher number, and no other question', async () => {
+    it('lets the same request take up its attempt again at once, under a higher number, and no other request', async () => {
       const serial = await fresh();
       await claim(serial, { claimedBy: 'ask-1' });
       expect(await claim(serial, { claimedBy: 'ask-2' })).toMatchObject({ outcome: 'busy' });
@@ -232,7 +232,7 @@ export function registryContract(
       expect(await registry.find(serial)).toMatchObject({ deliveredAt: now + 1 });
     });
 
-    it('lets the question that reopened a device take it up again', async () => {
+    it('lets the request that reopened a device take it up again', async () => {
       const device = await registered();
       const request = { serial: device.serial, tokenHash, now, leaseMs, claimedBy: 'ask-1' };
       await registry.reopen(device, request);

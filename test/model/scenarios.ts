@@ -6,7 +6,7 @@ const [rsa, ec, csr, otherCsr] = [{ key: 'rsa' }, { key: 'ec' }, { csrPem: 'CSR 
 /** The processes that may work on one device at the same time. In each execution one call of one of them may also fail. */
 export const scenarios: readonly Scenario[] = [
   ...([rsa, ec, csr] as const).map((flow) => ({
-    name: `two workers answer the same question, ${'key' in flow ? flow.key : 'CSR'}`,
+    name: `two workers work on the same request, ${'key' in flow ? flow.key : 'CSR'}`,
     start: 'enrolled' as const,
     jobs: [
       { ask: '1', flow },
@@ -14,7 +14,7 @@ export const scenarios: readonly Scenario[] = [
     ],
   })),
   {
-    name: 'two questions of one device, the lease ends at any time',
+    name: 'two requests of one device, the lease ends at any time',
     start: 'enrolled',
     jobs: [
       { ask: '1', flow: rsa },
@@ -23,7 +23,7 @@ export const scenarios: readonly Scenario[] = [
     events: ['lease-over'],
   },
   {
-    name: 'three workers answer the same question',
+    name: 'three workers work on the same request',
     start: 'enrolled',
     jobs: [
       { ask: '1', flow: ec },
@@ -57,7 +57,7 @@ export const scenarios: readonly Scenario[] = [
     events: ['lease-over'],
   },
   {
-    name: 'a second question, the reply vanishes at any time',
+    name: 'a repeated request, the reply vanishes at any time',
     start: 'registered',
     jobs: [
       { ask: '1', flow: rsa },
@@ -122,7 +122,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
   [
     {
       name: 'record is not conditional',
-      scenario: find('two workers answer the same question, rsa'),
+      scenario: find('two workers work on the same request, rsa'),
       sabotage: {
         registry: (whole, rows) => ({
           ...whole,
@@ -178,7 +178,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
     },
     {
       name: 'a claim does not raise the fence',
-      scenario: find('two workers answer the same question, rsa'),
+      scenario: find('two workers work on the same request, rsa'),
       sabotage: {
         registry: (whole, rows) => ({
           ...whole,
@@ -195,7 +195,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
     },
     {
       name: 'a create call is not written down',
-      scenario: find('two workers answer the same question, rsa'),
+      scenario: find('two workers work on the same request, rsa'),
       sabotage: { registry: (whole) => ({ ...whole, recordCreateIntent: async () => true }) },
     },
   ];
