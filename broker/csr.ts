@@ -91,22 +91,34 @@ function toPem(der: Buffer): string {
 function keyReason(spki: Buffer): string | undefined {
   const key = readKey(spki);
   if (key === undefined) return 'the public key in the CSR cannot be read; send RSA 2048–4096, P-256 or P-384';
+  return kindReason(key) ?? encodingReason(key, spki) ?? weaknessReason(key);
+}
+
+function kindReason(key: KeyObject): string | undefined {
   const { modulusLength, publicExponent, namedCurve } = key.asymmetricKeyDetails ?? {};
   if (key.asymmetricKeyType === 'rsa') {
     if (modulusLength === undefined || modulusLength < 2048 || modulusLength > 4096)
       return `the RSA key of the CSR has ${modulusLength} bits; use 2048 to 4096`;
-    if (publicExponent !== 65537n) return 'the RSA key of the CSR must have the public exponent 65537';
-    const weakness = rsaWeakness(modulusOf(key));
-    return weakness === undefined ? undefined : `the RSA key of the CSR can be factored: ${weakness}; make another one`;
+    return publicExponent === 65537n ? undefined : 'the RSA key of the CSR must have the public exponent 65537';
   }
   if (key.asymmetricKeyType !== 'ec')
     return `a key of type "${key.asymmetricKeyType}" cannot be certified; use RSA 2048–4096, P-256 or P-384`;
   if (namedCurve !== 'prime256v1' && namedCurve !== 'secp384r1')
     return `the curve ${namedCurve ?? 'of the CSR'} cannot be certified; use P-256 (prime256v1) or P-384 (secp384r1)`;
-  // "the same key" is decided by comparing the SPKI, so a key must have only one; RFC 5480 2.1.1 and 2.2
-  if (!canonicalSpki(key).equals(spki))
-    return 'the EC public key must be an uncompressed point on a named curve (RFC 5480)';
   return undefined;
+}
+
+/** "The same key" is decided by the digest of the SPKI, so a key must have only one: RFC 3279 2.3.1, RFC 5480 2.1.1 and 2.2. */
+function encodingReason(key: KeyObject, spki: Buffer): string | undefined {
+  if (canonicalSpki(key).equals(spki)) return undefined;
+  return key.asymmetricKeyType === 'ec'
+    ? 'the EC public key must be an uncompressed point on a named curve (RFC 5480)'
+    : 'the RSA public key must be DER: rsaEncryption with NULL parameters (RFC 3279), shortest lengths, nothing after it';
+}
+
+function weaknessReason(key: KeyObject): string | undefined {
+  const weakness = key.asymmetricKeyType === 'rsa' ? rsaWeakness(modulusOf(key)) : undefined;
+  return weakness && `the RSA key of the CSR can be factored: ${weakness}; make another one`;
 }
 
 function modulusOf(key: KeyObject): bigint {

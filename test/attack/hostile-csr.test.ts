@@ -54,6 +54,7 @@ const byEc = (info: Buffer) => sign('sha256', info, ec.privateKey);
 const rsaOf = (modulusLength: number, publicExponent = 65537) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength, publicExponent });
   return {
+    publicKey,
     spki: publicKey.export({ format: 'der', type: 'spki' }),
     by: (hash: string) => (info: Buffer) => createSign(hash).update(info).sign(privateKey),
   };
@@ -72,7 +73,33 @@ const deep = (() => {
   return nested;
 })();
 
+/** The same RSA key, in other encodings that OpenSSL reads: each would have a digest of its own. */
+const reencoded = (() => {
+  const { n = '', e = '' } = rsa2048.publicKey.export({ format: 'jwk' });
+  const [modulus, exponent] = [Buffer.from(n, 'base64url'), Buffer.from(e, 'base64url')];
+  const zero = Buffer.from([0]);
+  const key = der(0x30, der(2, zero, modulus), der(2, exponent));
+  const spki = (algorithm: Buffer[], bits: Buffer[]) => der(0x30, der(0x30, ...algorithm), der(3, zero, ...bits));
+  const rsaEncryption = oid('2a864886f70d010101');
+  return {
+    'no parameters': spki([rsaEncryption], [key]),
+    'the algorithm by its X.509 name': spki([oid('55080101'), nothing], [key]),
+    'a modulus with another zero': spki(
+      [rsaEncryption, nothing],
+      [der(0x30, der(2, zero, zero, modulus), der(2, exponent))],
+    ),
+    'an exponent with another zero': spki(
+      [rsaEncryption, nothing],
+      [der(0x30, der(2, zero, modulus), der(2, zero, exponent))],
+    ),
+  };
+})();
+
 const hostile: [string, string][] = [
+  ...Object.entries(reencoded).map(([what, spki]): [string, string] => [
+    `an RSA key with ${what}`,
+    csr({ spki }, rsaSha256, rsa2048.by('sha256')),
+  ]),
   ['an RSA key of 1024 bits', csr({ spki: rsa1024.spki }, rsaSha256, rsa1024.by('sha256'))],
   ['the exponent 3', csr({ spki: rsa3.spki }, rsaSha256, rsa3.by('sha256'))],
   ['a SHA-1 signature', csr({ spki: rsa2048.spki }, rsaSha1, rsa2048.by('sha1'))],
