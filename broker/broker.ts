@@ -12,7 +12,7 @@ import type { TlsSuites } from './listener/cipher-suites.ts';
 import { createDeviceListener, type ServerTls } from './listener/listener.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
-import { createRefusalAudit } from './refusal-audit.ts';
+import { createRefusals } from './refusals.ts';
 import type { Roster } from './roster.ts';
 
 export type BrokerOptions = {
@@ -58,7 +58,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     now,
     maxTokens: limits.maxTokensPerConnection,
   });
-  const refusals = createRefusalAudit(audit, now);
+  const refusals = createRefusals({ audit, log, now });
   const mqtt = await startMqttBroker({
     intake: {
       requests,
@@ -84,6 +84,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     metrics,
     log,
     onConnection: mqtt.handle,
+    onMalformed: refusals.connection,
   });
   const port = await listener.listen(options.port, options.listen);
   await pendingReplies.start();
@@ -95,9 +96,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     async close() {
       const closing = listener.close();
       pendingReplies.close();
-      refusals.close();
       await mqtt.close();
       await closing.cut();
+      refusals.close();
     },
   };
 }

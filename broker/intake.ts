@@ -135,7 +135,8 @@ async function store(
   // added before it is stored: the answer may be here before Redis says that it has the request
   pendingReplies.addRequest(session, pending);
   try {
-    const request = { requestId, serial, tokenHash, key, ...csrFields, replyKey: token.keys.publicKey, receivedAt };
+    const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress };
+    const request = { requestId, serial, tokenHash, key, ...csrFields, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
     if (answeredAs !== requestId) pendingReplies.joinRequest(session, pending, answeredAs);
   } catch (error) {

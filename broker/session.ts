@@ -19,7 +19,7 @@ export function tokenOfHandshake({ serial, tokenHash, keys }: PskIdentity): Pres
  */
 export class Session implements SessionView {
   /** for log and audit */
-  readonly remoteAddress: string | undefined;
+  readonly remoteAddress: string;
   /** what limits count it under: an IPv4 address, or the /64 of an IPv6 address */
   readonly address: string;
   /** Sends a message to this connection alone. Resolves when it is written. */
@@ -37,7 +37,7 @@ export class Session implements SessionView {
   readonly #verified = new Set<string>();
 
   constructor(options: {
-    remoteAddress: string | undefined;
+    remoteAddress: string;
     address: string;
     send(topic: string, payload: Buffer): Promise<void>;
     /** called each time that a token of this connection is found to be right */

@@ -19,6 +19,8 @@ export type ProvisioningRequest = {
   readonly keyDigest?: string;
   /** epoch milliseconds */
   readonly receivedAt: number;
+  /** where it came from, for log and audit trail; absent when a broker of an older version stored it */
+  readonly remoteAddress?: string;
 };
 
 /**

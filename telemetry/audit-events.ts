@@ -2,15 +2,17 @@ import type { ErrorCode } from '../protocol/problems.ts';
 import type { AuditRecord, AuditTrail } from '../runtime/audit.ts';
 
 type Device = { readonly serial: string };
-type Vended = Device & { readonly requestId: string; readonly certificateId: string };
+/** `remoteAddress`: where the request came from; absent in the records of older versions. */
+type AboutRequest = Device & { readonly requestId: string; readonly remoteAddress?: string };
+type Vended = AboutRequest & { readonly certificateId: string };
 
 /** Refused by the broker at once. `serial`: only when the device named one that is a serial. */
 type RefusedAtOnce = {
   readonly serial?: string;
-  readonly remoteAddress: string | undefined;
+  readonly remoteAddress: string;
   readonly errorCode: ErrorCode;
 };
-type RefusedByWorker = Device & { readonly requestId: string; readonly errorCode: ErrorCode };
+type RefusedByWorker = AboutRequest & { readonly errorCode: ErrorCode };
 
 /**
  * Every event that the product records in its audit trail, with its fields. Names and fields stand on disk for years: add to
@@ -30,8 +32,9 @@ export type AuditEvents = {
   /** the device has acknowledged that it stored the certificate */
   delivered: Device & { readonly certificateId: string };
   refused: RefusedAtOnce | RefusedByWorker;
-  /** refusals of the broker beyond those that are recorded one by one */
+  /** refusals, and repeated answers, beyond those that are recorded one by one */
   'refused-flood': { readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>; readonly ofLastSeconds: number };
+  'repeated-flood': { readonly answers?: number; readonly acknowledgements?: number; readonly ofLastSeconds: number };
   /** the end of a whole sweep */
   swept: {
     readonly dryRun: boolean;

@@ -7,7 +7,8 @@ import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { acknowledge, reject } from './answers.ts';
-import { type ProvisionContext, type Provisioned, provision } from './provision.ts';
+import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
+import { type ProvisionContext, provision } from './provision.ts';
 
 /** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -20,34 +21,36 @@ const maxAgeMs = 24 * 3_600_000;
 const [minBusyMs, maxBusyMs] = [100, 500];
 
 type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
-type Records = { readonly log: Log; readonly audit: Audit; readonly metrics: WorkerMetrics };
+type Records = { readonly log: Log; readonly decisions: DecisionRecords; readonly metrics: WorkerMetrics };
 
 /** Takes requests from the queue and provisions, until closed. */
-export function startWorker(
-  options: Records & {
-    readonly redis: RedisConnector;
-    readonly concurrency: number;
-    readonly context: ProvisionContext;
-    readonly maxBackoffMs?: number;
-  },
-): RequestWorker {
+export function startWorker(options: {
+  readonly log: Log;
+  readonly audit: Audit;
+  readonly metrics: WorkerMetrics;
+  readonly redis: RedisConnector;
+  readonly concurrency: number;
+  readonly context: ProvisionContext;
+  readonly maxBackoffMs?: number;
+}): RequestWorker {
   const { context, audit, metrics, ...queue } = options;
-  const records = { log: queue.log, audit, metrics };
-  return startRequestWorker({
+  const { log } = queue;
+  const decisions = createDecisionRecords({ audit, log, now: context.now });
+  const records = { log, decisions, metrics };
+  const worker = startRequestWorker({
     ...queue,
     handle: (request) => handle(request, context, records),
     async acknowledge(acknowledgement) {
-      const { serial, certificateId } = acknowledgement;
-      if (await acknowledge(acknowledgement, context)) {
-        records.log.info({ serial, certificateId }, 'delivered');
-        audit.record('delivered', { serial, certificateId });
-      } else
-        records.log.warn(
-          { serial, certificateId },
-          'an acknowledgement was ignored: the device is not registered with this certificate and token',
-        );
+      decisions.acknowledged(acknowledgement, await acknowledge(acknowledgement, context));
     },
   });
+  return {
+    ...worker,
+    async close() {
+      await worker.close();
+      decisions.close();
+    },
+  };
 }
 
 /** A refusal completes the request. An exception puts it back into the queue. */
@@ -63,7 +66,7 @@ async function handle(request: ProvisioningRequest, context: ProvisionContext, r
     metrics.requests.inc({ outcome: expired ? 'expired' : outcomeOf(result) });
     if (!expired)
       metrics.requestSeconds.observe((context.now() - request.receivedAt) / 1000, { outcome: outcomeOf(result) });
-    record(request, result, context.now(), records);
+    records.decisions.decided(request, result);
     return 'answered';
   } catch (error) {
     const throttled = error instanceof UpstreamThrottled;
@@ -74,34 +77,7 @@ async function handle(request: ProvisioningRequest, context: ProvisionContext, r
   }
 }
 
-type Decided = Exclude<Provisioned, { outcome: 'busy' }>;
-
 function outcomeOf(result: Decided) {
   if (result.outcome === 'rejected') return 'refused';
   return result.again ? 'repeated' : 'vended';
-}
-
-/** Writes a decision into the audit trail and the log. If the worker dies before, the request is decided and written again. */
-function record(request: ProvisioningRequest, result: Decided, now: number, { log, audit }: Records): void {
-  const about = aboutOf(request);
-  const ms = now - request.receivedAt;
-  if (result.outcome === 'accepted') {
-    const { certificateId, again } = result;
-    audit.record(again ? 'repeated' : 'vended', { ...about, certificateId });
-    log.info({ ...about, ms, certificateId }, again ? 'repeated' : 'vended');
-    return;
-  }
-  const { problem, cause } = result;
-  audit.record('refused', { ...about, errorCode: problem.code });
-  if (cause !== undefined) {
-    log.error({ ...about, err: cause, cure: cause.cure }, 'AWS refuses, until the cure is applied');
-    return;
-  }
-  // another key with the right token: firmware that makes a new key each time, or another party that has the token
-  const level = problem.code === 'KeyMismatch' ? 'warn' : 'info';
-  log[level]({ ...about, ms, errorCode: problem.code }, 'refused');
-}
-
-function aboutOf({ serial, requestId }: ProvisioningRequest) {
-  return { serial, requestId };
 }

@@ -1,9 +1,6 @@
 import { Duplex } from 'node:stream';
 import { createPacketRules } from './packet-rules.ts';
 
-/** A stream of whole MQTT packets. `remoteAddress` stays readable after the socket is destroyed. */
-export type GuardedStream = Duplex & { readonly remoteAddress: string | undefined };
-
 export type FrameLimits = {
   /** of the CONNECT packet: its sender is not authenticated yet */
   readonly maxConnectBytes: number;
@@ -70,7 +67,7 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
  * payload in it, and destroys both sides; the body of a packet that is too long is never read. Errors and the end of the
  * socket come out of the returned stream. Destroying either side destroys the other.
  */
-export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
+export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): Duplex {
   const follow = followFrames(limits);
   let ended = false;
   let slow: NodeJS.Timeout | undefined;
@@ -130,7 +127,5 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (!ended || guard.readableEnded) guard.destroy();
   });
   if (socket.destroyed) guard.destroy();
-
-  const { remoteAddress } = socket as { remoteAddress?: string };
-  return Object.assign(guard, { remoteAddress });
+  return guard;
 }

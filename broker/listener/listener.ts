@@ -1,4 +1,5 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -7,7 +8,7 @@ import type { Roster } from '../roster.ts';
 import { createAdmission } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
-import { type GuardedStream, guardFrames } from './frame-guard.ts';
+import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPskAuthenticator } from './psk.ts';
 
@@ -36,9 +37,11 @@ export function createDeviceListener(options: {
   metrics: ListenerMetrics;
   log: Log;
   /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
-  onConnection(stream: GuardedStream): void;
+  onConnection(stream: Duplex): void;
+  /** a connection that is closed since it sent no acceptable MQTT */
+  onMalformed(connection: Connection, reason: string): void;
 }) {
-  const { limits, metrics, log, onConnection } = options;
+  const { limits, metrics, log, onConnection, onMalformed } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
@@ -114,10 +117,7 @@ export function createDeviceListener(options: {
     connection.handshake.release();
     connection.psk = psk.identify(connection.handshake, socket);
     socket.setNoDelay(true);
-    const { remoteAddress } = connection;
-    const stream = guardFrames(socket, limits, (reason) =>
-      log.warn({ remoteAddress, reason }, 'connection closed: not acceptable MQTT'),
-    );
+    const stream = guardFrames(socket, limits, (reason) => onMalformed(connection, reason));
     onConnection(attachConnection(stream, connection));
   }
 

@@ -94,7 +94,7 @@ const nameOfLevel: Readonly<Record<number, string>> = { 3: 'MQIsdp', 4: 'MQTT' }
 function judgeConnect(body: Reader): void {
   const [name, level] = [body.text('protocol name'), body.byte()];
   const version = nameOfLevel[level & 0x7f];
-  // aedes answers an unknown level with CONNACK 1; the layout after the level is unknown to us
+  // aedes answers MQTT 5 with CONNACK 1, and closes the connection at other levels; the layout after the level is unknown to us
   if (version === undefined) {
     body.skip();
     return;

@@ -3,7 +3,7 @@ import type { Dialect } from '../../protocol/dialect.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
-import type { RefusalAudit } from '../refusal-audit.ts';
+import type { Refusals } from '../refusals.ts';
 import type { Session } from '../session.ts';
 import { type AnswerOnce, createAnswerOnce } from './answer-once.ts';
 import { createForwarding, type Forwarding } from './forward.ts';
@@ -11,7 +11,7 @@ import { createForwarding, type Forwarding } from './forward.ts';
 export type HookOptions = {
   readonly intake: IntakeContext;
   readonly dialect: Dialect;
-  readonly refusals: RefusalAudit;
+  readonly refusals: Refusals;
   readonly metrics: Metrics;
   readonly log: Log;
 };

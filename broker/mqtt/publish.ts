@@ -1,5 +1,4 @@
 import type { AedesOptions } from 'aedes';
-import type { Problem } from '../../protocol/problems.ts';
 import { acceptMessage, type IncomingMessage } from '../intake.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
@@ -11,15 +10,12 @@ type Packet = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
  * before. An error closes the connection without a PUBACK: MQTT 3.1.1 has no other way to say no.
  */
 export function createAuthorizePublish(context: HookContext): NonNullable<AedesOptions['authorizePublish']> {
-  const { sessions, answerOnce, log } = context;
+  const { sessions, answerOnce, refusals } = context;
   return (client, packet, done) => {
     const work = async () => publish(sessions.of(client), packet, context);
     void answerOnce.later(client, 'authorizePublish', work, (error) => {
-      if (error !== undefined) {
-        const { name, message } = error;
-        log.info({ topic: packet.topic, err: { name, message } }, 'closing a connection without an acknowledgement');
-      }
       done(error ?? null);
+      if (error !== undefined) refusals.connection(sessions.of(client), error.message);
     });
   };
 }
@@ -41,7 +37,7 @@ async function publish(session: Session, packet: Packet, context: HookContext): 
 }
 
 async function takeIn(session: Session, message: IncomingMessage, context: HookContext): Promise<void> {
-  const { metrics, dialect, intake } = context;
+  const { metrics, dialect, intake, refusals } = context;
   const { kind } = message;
   metrics.messagesReceived.inc({ kind });
   session.published(message.encoding);
@@ -51,23 +47,10 @@ async function takeIn(session: Session, message: IncomingMessage, context: HookC
     return;
   }
   const { problem } = accepted;
-  recordRefusal(session, message, problem, context);
+  metrics.messagesRefused.inc({ kind, error_code: problem.code });
+  const { remoteAddress, address } = session;
+  refusals.message({ serial: message.serial ?? session.serial, remoteAddress, address }, problem);
   // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
   const refusal = dialect.write({ status: 'rejected', problem }, message.form, session, intake.now());
   await session.send(refusal.topic, refusal.payload);
-}
-
-function recordRefusal(
-  session: Session,
-  message: IncomingMessage,
-  problem: Problem,
-  { metrics, refusals, log }: HookContext,
-): void {
-  const { remoteAddress } = session;
-  // a text that is no serial may have kilobytes, and a flood of refusals thousands of lines
-  const serial = (message.serial ?? session.serial ?? '').slice(0, 128);
-  const recorded = refusals.refused(serial, remoteAddress, problem);
-  const { code: errorCode, message: reason } = problem;
-  metrics.messagesRefused.inc({ kind: message.kind, error_code: errorCode });
-  log[recorded ? 'info' : 'debug']({ serial, remoteAddress, errorCode, reason }, 'refused');
 }

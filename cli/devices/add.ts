@@ -10,7 +10,10 @@ export function addCommand(context: DevicesContext): Command {
   return withEnrolOptions(
     new Command('add').argument('<serial...>').description('enrol devices; prints each token once'),
   )
-    .option('--token <token>', 'a token that the device has already; only with one serial')
+    .option(
+      '--token <token>',
+      'a token that the device has already; only with one serial. Other users of this machine can see it while the command runs: `import` reads tokens from a file',
+    )
     .option('--json', 'one JSON object a line')
     .action((serials: string[], options: Options, command: Command) => {
       if (options.token !== undefined && serials.length > 1)

@@ -31,6 +31,15 @@ describe.skipIf(lacks('redis-server'))('a message in the name of the gateway or 
     },
   );
 
+  it('is not quoted in the log: a topic may hold a token', async () => {
+    const device = await connectDevice(gateway.broker);
+    const ended = closed(device.client);
+    device.client.publish('cvm/request/SN-1/my-secret-token', 'x', { qos: 1 }, () => {});
+    await ended;
+    await expect.poll(() => gateway.logText()).toContain('devices publish to cvm/request/');
+    expect(gateway.logText()).not.toContain('my-secret-token');
+  });
+
   it('cannot be left as a will, not even on the own topic: the CONNECT is not answered, and no subscriber hears it', async () => {
     const { serial, token } = await gateway.enrol('victim');
     const ears = [

@@ -62,7 +62,7 @@ export function hooksOf({
     now: Date.now,
     newId: () => `request-${++ids}`,
   };
-  const refusals = { refused: () => true, close: () => {} };
+  const refusals = { message() {}, connection() {}, close() {} };
   const options = { intake, dialect, refusals, metrics, log };
   return {
     options,

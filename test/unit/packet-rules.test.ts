@@ -71,7 +71,7 @@ describe('the rules of MQTT 3.1.1', () => {
     ['a will', connect(0x06, text('id'), text('t'), text('m')), undefined],
     ['MQTT 3.1', bytes(text('MQIsdp'), 3, 2, 0, 60, text('id')), undefined],
     // the broker answers it with CONNACK 1
-    ['a version that is not known', bytes(text('MQTT'), 5, 2, 0, 60, 0, text('id')), undefined],
+    ['the level of MQTT 5', bytes(text('MQTT'), 5, 2, 0, 60, 0, text('id')), undefined],
     ['the reserved flag', connect(3, text('id')), 'MQTT-3.1.2-3'],
     ['a will QoS without a will', connect(0x0a, text('id')), 'MQTT-3.1.2-11'],
     ['a will with QoS 3', connect(0x1e, text('id'), text('t'), text('m')), 'MQTT-3.1.2-14'],

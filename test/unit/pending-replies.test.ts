@@ -28,7 +28,7 @@ type Reply = { readonly id?: string; readonly status?: string };
 function subscriber(): { session: Session; heard: Reply[] } {
   const heard: Reply[] = [];
   const session = new Session({
-    remoteAddress: undefined,
+    remoteAddress: '192.0.2.1',
     address: '127.0.0.1',
     send: async (_topic, payload) => void heard.push(JSON.parse(payload.toString())),
     onVerified() {},

@@ -1,0 +1,54 @@
+import type { ErrorCode, Problem } from '../protocol/problems.ts';
+import { isSerial } from '../protocol/serial.ts';
+import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
+import type { Log } from '../runtime/log.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
+
+/** Half of a day's lines at most are about one address, so others are seen beside a flood. All records of a day take less than 3 MB. */
+const limits: FloodLimits = { perSecond: 10, perDay: 2500, perDayOfAll: 5000 };
+
+/** Whom the broker turned away. `address`: what limits count the connection under. */
+export type TurnedAway = {
+  readonly serial?: string | undefined;
+  readonly remoteAddress: string;
+  readonly address: string;
+};
+
+export type Refusals = ReturnType<typeof createRefusals>;
+
+/**
+ * Writes down whom the broker turns away by itself, without a worker: refused messages in the audit trail and the log, closed
+ * connections in the log. Anybody on the site network can cause these lines, so their number is bounded.
+ */
+export function createRefusals({ audit, log, now }: { audit: Audit; log: Log; now: () => number }) {
+  const refused = createFloodLimit<ErrorCode>(limits, now, (byCode, ofLastSeconds) =>
+    audit.record('refused-flood', { byCode, ofLastSeconds }),
+  );
+  const closed = createFloodLimit<'connections'>(limits, now, ({ connections }, ofLastSeconds) =>
+    log.warn({ connections, ofLastSeconds }, 'closed more connections'),
+  );
+
+  return {
+    /** The message is answered with `problem`. */
+    message({ serial, remoteAddress, address }: TurnedAway, { code: errorCode, message: reason }: Problem): void {
+      const about = { ...named(serial), remoteAddress, errorCode };
+      const fits = refused.fits(address, errorCode);
+      if (fits) audit.record('refused', about);
+      log[fits ? 'info' : 'debug']({ ...about, reason }, 'refused');
+    },
+    /** The connection is closed, since MQTT has no other answer. `reason` quotes nothing that the device sent. */
+    connection({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+      const level = closed.fits(address, 'connections') ? 'warn' : 'debug';
+      log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
+    },
+    close(): void {
+      refused.close();
+      closed.close();
+    },
+  };
+}
+
+/** Text that is not a serial may hold anything, a token too, and is not written down. */
+function named(serial: string | undefined): { serial?: string } {
+  return serial !== undefined && isSerial(serial) ? { serial } : {};
+}

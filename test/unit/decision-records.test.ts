@@ -1,0 +1,85 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { problems } from '../../protocol/problems.ts';
+import type { ProvisioningRequest } from '../../queue/provisioning-request.ts';
+import { createLog } from '../../runtime/log.ts';
+import { createDecisionRecords } from '../../worker/decision-records.ts';
+
+type Recorded = { event: string; serial?: string };
+
+describe('what the worker writes down of its decisions', () => {
+  beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 2, 1) }));
+  afterEach(() => void vi.useRealTimers());
+
+  const certificateId = 'c'.repeat(64);
+  const requestOf = (serial: string, remoteAddress?: string): ProvisioningRequest => ({
+    ...{
+      requestId: `of-${serial}`,
+      serial,
+      tokenHash: 'sha256:00',
+      replyKey: 'key',
+      key: 'ec' as const,
+      receivedAt: Date.now(),
+    },
+    ...(remoteAddress === undefined ? {} : { remoteAddress }),
+  });
+  const refusal = { outcome: 'rejected', problem: problems.alreadyProvisioned } as const;
+  function start() {
+    const records: Recorded[] = [];
+    const lines: string[] = [];
+    const record = (event: string, fields = {}) => void records.push({ event, ...fields });
+    const log = createLog('info', { write: (line: string) => void lines.push(line) });
+    const decisions = createDecisionRecords({ audit: { record, async close() {} }, log, now: Date.now });
+    return { records, decisions, lines: () => lines.map((line): Recorded & { msg: string } => JSON.parse(line)) };
+  }
+
+  it('says where a request came from, in the audit trail and in the log', () => {
+    const { records, decisions, lines } = start();
+    decisions.decided(requestOf('SN-1', '192.0.2.1'), refusal);
+    decisions.decided(requestOf('SN-1', '192.0.2.2'), { outcome: 'accepted', certificateId, again: false });
+    // as a broker of an older version stores it
+    decisions.decided(requestOf('SN-1'), refusal);
+    decisions.close();
+    const about = { serial: 'SN-1', requestId: 'of-SN-1' };
+    const errorCode = 'AlreadyProvisioned';
+    expect(records).toEqual([
+      { event: 'refused', ...about, remoteAddress: '192.0.2.1', errorCode },
+      { event: 'vended', ...about, remoteAddress: '192.0.2.2', certificateId },
+      { event: 'refused', ...about, errorCode },
+    ]);
+    expect(lines()).toMatchObject([{ remoteAddress: '192.0.2.1' }, { remoteAddress: '192.0.2.2' }, {}]);
+  });
+
+  it('has few lines of a device that asks and acknowledges all day, and everything by number', () => {
+    const { records, decisions, lines } = start();
+    const perSecond = 4;
+    for (let second = 0; second < 7200; second++) {
+      for (let index = 0; index < perSecond; index++) {
+        decisions.decided(requestOf('SN-1'), refusal);
+        decisions.decided(requestOf('SN-1'), { outcome: 'accepted', certificateId, again: true });
+        decisions.acknowledged({ serial: 'SN-1', tokenHash: 'sha256:00', certificateId }, index % 2 === 0);
+      }
+      vi.advanceTimersByTime(1000);
+    }
+    decisions.decided(requestOf('SN-2'), refusal);
+    decisions.close();
+    const ones = records.filter(({ event }) => !event.endsWith('-flood'));
+    expect(ones.length).toBeLessThanOrEqual(301);
+    expect(lines().length).toBeLessThanOrEqual(301);
+    expect(ones.at(-1)).toMatchObject({ serial: 'SN-2' });
+    expect(JSON.stringify(records.filter((each) => each.event === 'refused-flood'))).toContain('AlreadyProvisioned');
+    const sum = (event: string, count: (record: never) => number | undefined) =>
+      records.filter((each) => each.event === event).reduce((total, each) => total + (count(each as never) ?? 0), 0);
+    const answers = sum('repeated-flood', (each: { answers?: number }) => each.answers);
+    expect(answers + sum('repeated', () => 1)).toBe(7200 * perSecond);
+  });
+
+  it('has every certificate that was vended, and every device of a fleet that is refused', () => {
+    const { records, decisions } = start();
+    for (let device = 0; device < 12_000; device++) {
+      decisions.decided(requestOf(`SN-${device}`), refusal);
+      decisions.decided(requestOf('SN-1'), { outcome: 'accepted', certificateId, again: false });
+    }
+    decisions.close();
+    expect(records).toHaveLength(24_000);
+  });
+});

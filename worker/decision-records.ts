@@ -1,0 +1,72 @@
+import type { ErrorCode } from '../protocol/problems.ts';
+import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
+import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
+import type { Log } from '../runtime/log.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
+import type { Provisioned } from './provision.ts';
+
+/** A device with its one token may ask as often as its rate limit allows, day and night. Of all together there is no limit here: a
+ * fleet whose tokens have expired has a line for each device. */
+const limits: FloodLimits = { perSecond: 10, perDay: 100, perDayOfAll: Number.POSITIVE_INFINITY };
+
+export type Decided = Exclude<Provisioned, { outcome: 'busy' }>;
+
+export type DecisionRecords = ReturnType<typeof createDecisionRecords>;
+
+/**
+ * Writes each decision on a request, and each acknowledgement, into the audit trail and the log; of a device that asks again and again, a few one by one
+ * and the rest by number. If the worker dies before, the request is decided and written down again.
+ */
+export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: Log; now: () => number }) {
+  const refused = createFloodLimit<ErrorCode>(limits, now, (byCode, ofLastSeconds) =>
+    audit.record('refused-flood', { byCode, ofLastSeconds }),
+  );
+  const repeated = createFloodLimit<'answers' | 'acknowledgements'>(limits, now, (beyond, ofLastSeconds) =>
+    audit.record('repeated-flood', { ...beyond, ofLastSeconds }),
+  );
+
+  function accepted(request: ProvisioningRequest, certificateId: string, again: boolean): void {
+    const [about, event] = [{ ...aboutOf(request), certificateId }, again ? 'repeated' : 'vended'] as const;
+    const fits = !again || repeated.fits(request.serial, 'answers');
+    if (fits) audit.record(event, about);
+    log[fits ? 'info' : 'debug']({ ...about, ms: now() - request.receivedAt }, event);
+  }
+
+  function rejected(request: ProvisioningRequest, { problem, cause }: Extract<Decided, { outcome: 'rejected' }>): void {
+    const about = { ...aboutOf(request), errorCode: problem.code };
+    const fits = refused.fits(request.serial, problem.code);
+    if (fits) audit.record('refused', about);
+    if (cause !== undefined) {
+      log.error({ ...about, err: cause, cure: cause.cure }, 'AWS refuses, until the cure is applied');
+      return;
+    }
+    // another key with the right token: firmware that makes a new key each time, or another party that has the token
+    const level = problem.code === 'KeyMismatch' ? 'warn' : 'info';
+    log[fits ? level : 'debug']({ ...about, ms: now() - request.receivedAt }, 'refused');
+  }
+
+  return {
+    decided(request: ProvisioningRequest, decision: Decided): void {
+      if (decision.outcome === 'rejected') rejected(request, decision);
+      else accepted(request, decision.certificateId, decision.again);
+    },
+    /** The device says that it has stored its certificate. `spent`: that took effect, now or before. */
+    acknowledged({ serial, certificateId }: Acknowledgement, spent: boolean): void {
+      const fits = repeated.fits(serial, 'acknowledgements');
+      if (spent && fits) audit.record('delivered', { serial, certificateId });
+      if (spent) log[fits ? 'info' : 'debug']({ serial, certificateId }, 'delivered');
+      else log[fits ? 'warn' : 'debug']({ serial, certificateId }, acknowledgementIgnored);
+    },
+    close(): void {
+      refused.close();
+      repeated.close();
+    },
+  };
+}
+
+const acknowledgementIgnored =
+  'an acknowledgement was ignored: the device is not registered with this certificate and token';
+
+export function aboutOf({ serial, requestId, remoteAddress }: ProvisioningRequest) {
+  return { serial, requestId, ...(remoteAddress === undefined ? {} : { remoteAddress }) };
+}
