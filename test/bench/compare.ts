@@ -11,29 +11,28 @@ export type Row = {
   readonly ratio?: { readonly median: number; readonly min: number; readonly max: number };
 };
 
-type Side = { readonly gateway: BenchGateway };
-type Sides = { readonly here: Side; readonly there?: Side };
-type Pair = { readonly here: Round; readonly there?: Round };
+type Sides = { readonly here: BenchGateway; readonly there?: BenchGateway };
+export type Pair = { readonly here: Round; readonly there?: Round };
 
 /**
- * Measures one flow: a round that is not counted, then `rounds` that are. Both sides work at the same time, so whatever
- * else slows the machine slows both alike: one after the other, equal sides differed by up to a third. They take turns at
- * being first.
+ * Measures one flow at two gateways that were just started: a round that is not counted, then `rounds` that are. Both sides
+ * work at the same time, so whatever else slows the machine slows both alike: one after the other, equal sides differed by up
+ * to a third. They take turns at being first.
  */
-export async function compare(
+export async function measure(
   sides: Sides,
   { devices, rounds, flow }: { devices: number; rounds: number; flow: Flow },
   say: (line: string) => void,
-): Promise<Row[]> {
-  const measure = ({ gateway }: Side) => gateway.round(devices, flow);
+): Promise<Pair[]> {
+  const one = (gateway: BenchGateway) => gateway.round(devices, flow);
   const pair = async (round: number): Promise<Pair> => {
     say(`${flow}, ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}`);
-    if (sides.there === undefined) return { here: await measure(sides.here) };
+    if (sides.there === undefined) return { here: await one(sides.here) };
     if (round % 2 === 0) {
-      const [here, there] = await Promise.all([measure(sides.here), measure(sides.there)]);
+      const [here, there] = await Promise.all([one(sides.here), one(sides.there)]);
       return { here, there };
     }
-    const [there, here] = await Promise.all([measure(sides.there), measure(sides.here)]);
+    const [there, here] = await Promise.all([one(sides.there), one(sides.here)]);
     return { here, there };
   };
   const pairs: Pair[] = [];
@@ -41,7 +40,7 @@ export async function compare(
     const measured = await pair(round);
     if (round > 0) pairs.push(measured);
   }
-  return rowsOf(flow, devices, pairs);
+  return pairs;
 }
 
 /** What a row takes from a round. */
