@@ -11,6 +11,8 @@ export type Connection = {
   readonly handshake: Handshake;
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
+  /** CONNECT is answered: lets through what the device sent after it */
+  connected(): void;
 };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */

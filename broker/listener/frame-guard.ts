@@ -1,6 +1,11 @@
 import { Duplex } from 'node:stream';
 import { createPacketRules } from './packet-rules.ts';
 
+export type GuardedStream = Duplex & {
+  /** The MQTT library has answered CONNECT, and may have what came after it. */
+  connected(): void;
+};
+
 export type FrameLimits = {
   /** of the CONNECT packet: its sender is not authenticated yet */
   readonly maxConnectBytes: number;
@@ -13,15 +18,15 @@ const nothing = Buffer.alloc(0);
 
 /**
  * Splits a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
- * bytes. Takes the stream chunk by chunk. @returns the bytes of the packets that are complete by now, unchanged; or the reason
- * for which the connection must end. After a reason it must not be called again
+ * bytes. Takes the stream chunk by chunk. @returns the bytes of the packets that are complete by now, unchanged, the first
+ * packet by itself (`isFirst`); or the reason for which the connection must end. After a reason it must not be called again
  */
 function followFrames(
   limits: FrameLimits,
-): (chunk: Buffer) => { whole: Buffer; partial: boolean } | { reason: string } {
+): (chunk: Buffer) => { whole: Buffer; partial: boolean; isFirst: boolean } | { reason: string } {
   const rules = createPacketRules();
   let rest: Buffer = nothing;
-  let max = limits.maxConnectBytes;
+  let isFirst = true;
 
   return (chunk) => {
     const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
@@ -32,17 +37,22 @@ function followFrames(
       const frame = frameAt(data, at);
       if (typeof frame === 'string') return { reason: frame };
       if (frame === undefined) break;
+      const max = isFirst ? limits.maxConnectBytes : limits.maxPacketBytes;
       if (frame.length > max)
         return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
       const end = frame.bodyAt + frame.length;
       if (end > data.length) break;
       const reason = rules.whole(data[at] ?? 0, data.subarray(frame.bodyAt, end));
       if (reason !== undefined) return { reason };
-      max = limits.maxPacketBytes;
       at = end;
+      if (isFirst) {
+        isFirst = false;
+        rest = data.subarray(at);
+        return { whole: data.subarray(0, at), partial: false, isFirst: true };
+      }
     }
     rest = at === data.length ? nothing : data.subarray(at);
-    return { whole: data.subarray(0, at), partial: rest.length > 0 };
+    return { whole: data.subarray(0, at), partial: rest.length > 0, isFirst: false };
   };
 }
 
@@ -61,21 +71,23 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
 /**
  * Stands between a TLS socket and aedes. aedes 1.x collects a whole packet of up to 256 MiB before it looks at it, even from
  * a peer that is not authenticated, and its parser accepts much that is not MQTT. The guard passes on whole packets that keep
- * the rules, and nothing else.
+ * the rules, and nothing else. A device need not wait for CONNACK [MQTT 3.1.4], but aedes handles what comes a moment after
+ * CONNECT before it has authenticated the device (https://github.com/moscajs/aedes/pull/1119): the guard keeps it back.
  *
  * After a packet that is too long, too slow or against the rules it calls `onViolation` with the reason, which has no
  * payload in it, and destroys both sides; the body of a packet that is too long is never read. Errors and the end of the
  * socket come out of the returned stream. Destroying either side destroys the other.
  */
-export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): Duplex {
+export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
   const follow = followFrames(limits);
   let ended = false;
+  let [isConnected, keepsBack] = [false, false];
   let slow: NodeJS.Timeout | undefined;
 
   const guard = new Duplex({
     allowHalfOpen: false,
     read() {
-      socket.resume();
+      if (!keepsBack) socket.resume();
     },
     write(chunk: Buffer, _encoding, done) {
       socket.write(chunk, done);
@@ -104,10 +116,15 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     guard.destroy();
   }
 
-  socket.on('data', (chunk: Buffer) => {
-    if (guard.destroyed) return;
+  /** @returns whether there is room for more */
+  function take(chunk: Buffer): boolean {
+    if (guard.destroyed) return false;
     const frames = follow(chunk);
-    if ('reason' in frames) return violate(frames.reason);
+    if ('reason' in frames) {
+      violate(frames.reason);
+      return false;
+    }
+    keepsBack = frames.isFirst && !isConnected;
     // the time of a packet runs from its first byte; more bytes of the same packet do not extend it
     if (frames.whole.length > 0 || !frames.partial) {
       clearTimeout(slow);
@@ -115,7 +132,18 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     }
     if (frames.partial)
       slow ??= setTimeout(() => violate(`a packet took more than ${limits.packetMs} ms`), limits.packetMs);
-    if (frames.whole.length > 0 && !guard.push(frames.whole)) socket.pause();
+    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack;
+  }
+
+  function connected(): void {
+    isConnected = true;
+    if (!keepsBack) return;
+    // what came in one chunk with CONNECT
+    if (take(nothing)) socket.resume();
+  }
+
+  socket.on('data', (chunk: Buffer) => {
+    if (!take(chunk)) socket.pause();
   });
   socket.on('end', () => {
     ended = true;
@@ -127,5 +155,5 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (!ended || guard.readableEnded) guard.destroy();
   });
   if (socket.destroyed) guard.destroy();
-  return guard;
+  return Object.assign(guard, { connected });
 }

@@ -90,7 +90,14 @@ export function createDeviceListener(options: {
       secured.emit('connection', socket);
     });
     const handshake = { named: 0, offered: undefined, release };
-    const connection: Connection = { remoteAddress, address: slot.address, slot, handshake, psk: undefined };
+    const connection: Connection = {
+      remoteAddress,
+      address: slot.address,
+      slot,
+      handshake,
+      psk: undefined,
+      connected() {},
+    };
     connections.set(ends, connection);
     socket.once('close', () => {
       // the ends may belong to a newer connection by now
@@ -118,6 +125,7 @@ export function createDeviceListener(options: {
     connection.psk = psk.identify(connection.handshake, socket);
     socket.setNoDelay(true);
     const stream = guardFrames(socket, limits, (reason) => onMalformed(connection, reason));
+    connection.connected = stream.connected;
     onConnection(attachConnection(stream, connection));
   }
 

@@ -28,6 +28,7 @@ export async function startMqttBroker(options: HookOptions): Promise<MqttBroker>
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
   aedes.on('client', (client) => connectionOf(client.conn).slot.connected());
+  aedes.on('clientReady', (client) => connectionOf(client.conn).connected());
   await aedes.listen();
   return {
     handle: (stream) => void aedes.handle(stream),

@@ -6,7 +6,7 @@ const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex')
 const ping = Buffer.from([0xc0, 0]);
 
 /** A socket whose incoming bytes are ours to say and whose outgoing bytes are ours to read. */
-function pair(maxPacketBytes = 100) {
+function pair({ maxPacketBytes = 100, isAnswered = true } = {}) {
   const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
   const socket = Duplex.from({ readable: incoming, writable: outgoing });
   socket.on('error', () => {});
@@ -16,6 +16,7 @@ function pair(maxPacketBytes = 100) {
   guard.on('error', () => {});
   const received: Buffer[] = [];
   guard.on('data', (chunk: Buffer) => received.push(chunk));
+  if (isAnswered) guard.once('data', () => guard.connected());
   return { incoming, outgoing, socket, guard, violations, received: () => Buffer.concat(received) };
 }
 
@@ -34,6 +35,36 @@ describe('the frame guard', () => {
       expect(received()).toEqual(bytes);
       expect(violations).toEqual([]);
     }
+  });
+
+  it.each([
+    ['in one chunk with it', [Buffer.concat([connectPacket, publish(20), ping])]],
+    ['in chunks of their own', [connectPacket, publish(20), ping]],
+    ['with half a packet', [Buffer.concat([connectPacket, ping.subarray(0, 1)]), ping.subarray(1)]],
+  ])('keeps back what comes after CONNECT until CONNECT is answered: %s', async (_how, chunks) => {
+    const { incoming, guard, received, violations } = pair({ isAnswered: false });
+    for (const chunk of chunks) {
+      incoming.write(chunk);
+      await settle();
+      expect(received()).toEqual(connectPacket);
+    }
+    guard.connected();
+    await settle();
+    expect(received()).toEqual(Buffer.concat(chunks));
+    incoming.write(ping);
+    incoming.end();
+    await settle();
+    expect(received()).toEqual(Buffer.concat([...chunks, ping]));
+    expect([violations, guard.readableEnded]).toEqual([[], true]);
+  });
+
+  it('keeps back no more than one chunk', async () => {
+    const { incoming, socket, received } = pair({ isAnswered: false });
+    incoming.write(connectPacket);
+    for (let count = 0; count < 100; count++) incoming.write(publish(100));
+    await settle();
+    expect(received()).toEqual(connectPacket);
+    expect(socket.isPaused()).toBe(true);
   });
 
   it('closes at the header of a packet that announces 256 MiB, before its body', async () => {
@@ -132,6 +163,8 @@ describe('the frame guard', () => {
     const guard = guardFrames(socket, limits, () => {});
     incoming.end(connectPacket);
     await settle();
+    guard.connected();
+    await settle();
     socket.destroy();
     await settle();
     expect(guard.destroyed).toBe(false);
@@ -174,6 +207,8 @@ describe('the frame guard', () => {
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
     const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 }, () => {});
     incoming.write(connectPacket);
+    await settle();
+    guard.connected();
     const big = Buffer.concat([Buffer.from([0x30, 0xa0, 0x9c, 0x01, 0, 1, 0x74]), Buffer.alloc(20_000 - 3)]);
     for (let sent = 0; sent < 30; sent++) incoming.write(big);
     await settle();
@@ -199,7 +234,7 @@ describe('the frame guard', () => {
   });
 
   it('accepts a length of two bytes', async () => {
-    const { incoming, received, violations } = pair(300);
+    const { incoming, received, violations } = pair({ maxPacketBytes: 300 });
     const bytes = Buffer.concat([Buffer.from([0x30, 0x80, 0x01, 0, 1, 0x74]), Buffer.alloc(125)]);
     incoming.write(Buffer.concat([connectPacket, bytes, ping]));
     await settle();
