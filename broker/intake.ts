@@ -126,19 +126,19 @@ async function store(
   const { tokenHash } = token;
   const csrFields = csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest };
   const requestKey = requestKeyOf({ serial, tokenHash, key, ...csrFields });
-  if (pendingReplies.repeatRequest(session, requestKey, form)) return stored;
-  if (pendingReplies.countOf(session) + session.messagesUnderWay >= limits.maxRequestsPerConnection)
-    return abandon(attempt, problems.tooManyWaiting);
+  const isFull = pendingReplies.countOf(session) + session.messagesUnderWay >= limits.maxRequestsPerConnection;
+  if (isFull && !pendingReplies.isRepeated(session, requestKey, form)) return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
   const pending = { requestId, token, requestKey, form, since: receivedAt, ...attempt };
-  // added before it is stored: the answer may be here before Redis says that it has the request
+  // added before it is stored: the answer may be here before Redis says that it has the request. Also a request that waits
+  // already is stored: Redis may have lost it, and takes it for the same if not
   pendingReplies.addRequest(session, pending);
   try {
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress };
     const request = { requestId, serial, tokenHash, key, ...csrFields, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
-    if (answeredAs !== requestId) pendingReplies.joinRequest(session, pending, answeredAs);
+    pendingReplies.requestStored(session, pending, answeredAs);
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);
     throw error;

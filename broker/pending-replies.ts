@@ -69,7 +69,7 @@ export function createPendingReplies(options: {
     } else if (request.sentMeanwhile !== sealed) {
       // it is announced once, and found by every search for as long as the request waits
       request.sentMeanwhile = sealed;
-      send(session, opened, request.form);
+      for (const form of request.forms) send(session, opened, form);
     }
   }
 
@@ -82,7 +82,7 @@ export function createPendingReplies(options: {
     if (!waiting.isWaiting(session, request)) return;
     waiting.remove(session, request.requestId);
     lastAnswered.set(session, request.requestId);
-    send(session, final, request.form);
+    for (const form of request.forms) send(session, final, form);
   }
 
   function send(session: Session, opened: Answer, form: ReplyForm): void {
@@ -108,15 +108,11 @@ export function createPendingReplies(options: {
       holders.add(session, request.token);
       waiting.add(session, request);
     },
-    /** The same request waits in the queue already, under another id: its answer is this one's. */
-    joinRequest(session: Session, request: PendingRequest, requestId: string): void {
-      waiting.remove(session, request.requestId);
-      waiting.add(session, { ...request, requestId });
-    },
-    repeatRequest: waiting.repeat,
+    /** The queue has the request, and will answer it under `requestId`: another one, where an equal request waited already. */
+    requestStored: waiting.unite,
+    isRepeated: waiting.isRepeated,
     /** The request could not be stored: no answer is owed. */
     removeRequest: waiting.remove,
-    /** How many requests of this connection wait for their answers. */
     countOf: waiting.countOf,
     /** No answer is owed to this connection any more. A device that connects and asks again gets its answer then. */
     connectionClosed(session: Session): void {

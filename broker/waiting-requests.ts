@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ReplyForm } from '../protocol/dialect.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { PresentedToken, Session } from './session.ts';
@@ -19,12 +20,16 @@ export type PendingRequest = {
 
 /** A pending request, and how far its answer has come. */
 export type WaitingRequest = Omit<PendingRequest, 'form'> & {
-  form: ReplyForm;
+  /** its answer is written once in each of them: the same request may come again with another id */
+  readonly forms: ReplyForm[];
   /** its final answer is here, and about to be sent; an answer may be announced twice */
   answered: boolean;
   /** the latest answer that was sent and was not final, as it was sealed */
   sentMeanwhile?: string;
 };
+
+const has = (forms: readonly ReplyForm[], form: ReplyForm): boolean =>
+  forms.some((each) => isDeepStrictEqual(each, form));
 
 /** Which connections wait for the answers to which requests. The same request of several connections waits for one answer. */
 export function createWaitingRequests(now: () => number) {
@@ -40,26 +45,40 @@ export function createWaitingRequests(now: () => number) {
     if (sessions?.size === 0) byId.delete(requestId);
   }
 
+  function put(session: Session, waiting: WaitingRequest): void {
+    const sessions = byId.get(waiting.requestId) ?? new Map<Session, WaitingRequest>();
+    byId.set(waiting.requestId, sessions.set(session, waiting));
+    const requests = bySession.get(session) ?? new Map<string, WaitingRequest>();
+    bySession.set(session, requests.set(waiting.requestId, waiting));
+  }
+
   return {
-    add(session: Session, request: PendingRequest): void {
-      if (session.closed) {
-        void request.settle?.('unknown');
-        return;
-      }
-      const waiting = { ...request, answered: false };
-      const sessions = byId.get(request.requestId) ?? new Map<Session, WaitingRequest>();
-      byId.set(request.requestId, sessions.set(session, waiting));
-      const requests = bySession.get(session) ?? new Map<string, WaitingRequest>();
-      bySession.set(session, requests.set(request.requestId, waiting));
+    add(session: Session, { form, ...request }: PendingRequest): void {
+      if (session.closed) void request.settle?.('unknown');
+      else put(session, { ...request, forms: [form], answered: false });
     },
     remove,
-    /** A request is sent again. @returns whether the first still waits; its answer is then written in the new form */
-    repeat(session: Session, requestKey: string, form: ReplyForm): boolean {
-      const same = requestsOf(session).find((waiting) => waiting.requestKey === requestKey);
-      if (same !== undefined) same.form = form;
-      return same !== undefined;
+    /**
+     * The queue answers this request under `requestId`, and with it all others of this connection that ask for the same:
+     * they may have waited under another id, which the queue has forgotten or answered.
+     */
+    unite(session: Session, { requestKey }: PendingRequest, requestId: string): void {
+      const same = requestsOf(session).filter((each) => each.requestKey === requestKey && !each.answered);
+      const [first] = same;
+      if (first === undefined || (same.length === 1 && first.requestId === requestId)) return;
+      const forms: ReplyForm[] = [];
+      for (const form of same.flatMap((each) => each.forms)) if (!has(forms, form)) forms.push(form);
+      for (const each of same) remove(session, each.requestId);
+      const answered = bySession.get(session)?.get(requestId);
+      // its answer is about to be written
+      if (answered !== undefined) answered.forms.push(...forms);
+      else put(session, { ...first, requestId, forms });
     },
-    countOf: (session: Session): number => bySession.get(session)?.size ?? 0,
+    /** Whether a request of this connection waits that is the same in every respect. */
+    isRepeated: (session: Session, requestKey: string, form: ReplyForm): boolean =>
+      requestsOf(session).some((each) => each.requestKey === requestKey && has(each.forms, form)),
+    /** How many answers this connection waits for. */
+    countOf: (session: Session): number => requestsOf(session).reduce((sum, { forms }) => sum + forms.length, 0),
     /** Whether this connection waits for an answer that is sealed to this recipient. */
     waitsFor: (session: Session, recipientId: string): boolean =>
       requestsOf(session).some(({ token }) => token.recipientId === recipientId),

@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
@@ -56,5 +57,39 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     await ask('10', ninth);
     expect(await device.next()).toMatchObject({ id: '10', errorCode: 'KeyMismatch' });
     for (const { client } of [device, stranger]) await client.endAsync(true);
+    gateway.startOneWorker();
+  });
+
+  it('that asks for the same with one id after the other gets an answer for each', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('many-ids');
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    const ids = Array.from({ length: 8 }, (_, index) => `n${index}`);
+    const ask = (id: string) =>
+      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, key: 'ec' }), { qos: 1 });
+    await Promise.all(ids.map(ask));
+    const replies = [];
+    while (replies.length < ids.length) replies.push(await device.next());
+    expect(replies.map(({ id, errorCode }) => errorCode ?? id).sort()).toEqual(ids);
+    expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
+    await device.client.endAsync(true);
+  });
+
+  it('is answered when it asks again after Redis has lost everything', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('asks-a-redis-that-forgot');
+    await gateway.worker.close();
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    const ask = (id: string) =>
+      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, key: 'ec' }), { qos: 1 });
+    await ask('first');
+    const redis = new Redis(gateway.redis.url);
+    await redis.flushall();
+    await redis.quit();
+    await ask('first');
+    await ask('second');
+    gateway.startOneWorker();
+    const replies = [await device.next(), await device.next()];
+    expect(replies.map(({ id, status }) => `${id} ${status}`).sort()).toEqual(['first accepted', 'second accepted']);
+    expect(device.heard).toEqual([]);
+    await device.client.endAsync(true);
   });
 });

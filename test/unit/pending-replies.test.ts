@@ -71,9 +71,9 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     session,
     token,
     request,
-    announce: (other?: Answer) =>
+    announce: (other?: Answer, requestId = 'request-1') =>
       listener({
-        requestId: 'request-1',
+        requestId,
         recipientId: token.recipientId,
         sealed: other === undefined ? sealed : seal(other),
       }),
@@ -140,6 +140,57 @@ describe('the answer to a token that is not verified yet', () => {
     await later();
     expect([outcomes, heard]).toEqual([['unknown', 'unknown'], []]);
     expect([session.latestToken, pendingReplies.countOf(session)]).toEqual([undefined, 0]);
+  });
+});
+
+describe('a request that is sent again before its answer', () => {
+  const askedAgain = (id: string, { request, session }: Awaited<ReturnType<typeof waiting>>): PendingRequest => ({
+    ...request,
+    requestId: `again-${id}`,
+    form: cvm.read(requestTopic('SN'), Buffer.from(JSON.stringify({ id })), session)?.form,
+  });
+
+  it('is answered once for each id, under the id that the queue has for it', async () => {
+    const started = await waiting(async () => {});
+    const { pendingReplies, session, heard, announce } = started;
+    for (const id of ['mine', 'other']) {
+      pendingReplies.addRequest(session, askedAgain(id, started));
+      pendingReplies.requestStored(session, askedAgain(id, started), 'request-1');
+    }
+    expect(pendingReplies.countOf(session)).toBe(2);
+    announce();
+    await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'other']);
+    expect(pendingReplies.countOf(session)).toBe(0);
+  });
+
+  it('is answered once for each id when the queue has forgotten the first', async () => {
+    const started = await waiting(async () => {});
+    const { pendingReplies, session, heard, announce } = started;
+    const again = askedAgain('other', started);
+    pendingReplies.addRequest(session, again);
+    pendingReplies.requestStored(session, again, again.requestId);
+    announce();
+    await later();
+    expect(heard).toEqual([]);
+    announce(accepted, again.requestId);
+    await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'other']);
+  });
+
+  it('is answered, too, when the queue says that it has it while the answer is on its way', async () => {
+    let settled = () => {};
+    const started = await waiting(
+      () =>
+        new Promise((resolve) => {
+          settled = resolve;
+        }),
+    );
+    const { pendingReplies, session, heard, announce } = started;
+    announce();
+    const again = askedAgain('other', started);
+    pendingReplies.addRequest(session, again);
+    pendingReplies.requestStored(session, again, 'request-1');
+    settled();
+    await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'other']);
   });
 });
 
