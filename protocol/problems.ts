@@ -47,7 +47,7 @@ export const problems = {
   ),
   keyMismatch: problem(
     'KeyMismatch',
-    'this token has vended a certificate for another key; ask with the first key, or have the device reissued',
+    'this token has vended a certificate for another key: ask with the CSR of that key (without one, if the device sent none then), or have the device reissued',
   ),
   tooManyAttempts: problem(
     'Throttled',

@@ -257,8 +257,8 @@ async function answerAgain(
     if (certificateId !== undefined) await replies.erase(recipientId, certificateId);
     return reject(request, problems.alreadyProvisioned, context);
   }
-  if (request.keyDigest !== undefined && request.keyDigest !== device.keyDigest)
-    return reject(request, problems.keyMismatch, context);
+  // without its CSR, the device would get a certificate and no key that it is known to have
+  if (request.keyDigest !== device.keyDigest) return reject(request, problems.keyMismatch, context);
 
   const sealed = certificateId === undefined ? undefined : await replies.kept(recipientId, certificateId);
   if (certificateId !== undefined && sealed !== undefined) {

@@ -1,6 +1,7 @@
 import type { AedesOptions, AuthenticateError } from 'aedes';
 import { isSerial } from '../../protocol/serial.ts';
 import { checkVerified, type IntakeContext } from '../intake.ts';
+import { connectionOf } from '../listener/connection.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
 
@@ -15,6 +16,7 @@ export function createAuthenticate({
   sessions,
   answerOnce,
   intake,
+  refusals,
 }: HookContext): NonNullable<AedesOptions['authenticate']> {
   return (client, username, password, done) => {
     const work = () => {
@@ -26,9 +28,10 @@ export function createAuthenticate({
         password.fill(0);
       }
     };
-    answerOnce.now(client, 'authenticate', work, (error) =>
-      done((error as AuthenticateError) ?? null, error === undefined ? true : null),
-    );
+    answerOnce.now(client, 'authenticate', work, (error) => {
+      done((error as AuthenticateError) ?? null, error === undefined ? true : null);
+      if (error !== undefined) refusals.connection(connectionOf(client.conn), error.message);
+    });
   };
 }
 

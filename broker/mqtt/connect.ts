@@ -5,7 +5,7 @@ import { Session, tokenOfHandshake } from '../session.ts';
 import type { HookContext } from './context.ts';
 
 /** A CONNECT with one of these is refused. */
-const refusals: readonly { readonly when: (packet: ConnectPacket) => boolean; readonly reason: string }[] = [
+const unwanted: readonly { readonly when: (packet: ConnectPacket) => boolean; readonly reason: string }[] = [
   {
     when: (packet) => Boolean(packet.will),
     reason: 'a will is refused: the broker publishes nothing for a device',
@@ -34,15 +34,18 @@ const changes: readonly ((packet: ConnectPacket, limits: { keepaliveSeconds: num
 
 /** aedes asks this first, before it answers a CONNECT. */
 export function createPreConnect(context: HookContext): NonNullable<AedesOptions['preConnect']> {
-  const { answerOnce, intake } = context;
+  const { answerOnce, intake, refusals } = context;
   return (client, packet, done) => {
     const work = () => {
-      const refusal = refusals.find(({ when }) => when(packet));
+      const refusal = unwanted.find(({ when }) => when(packet));
       if (refusal !== undefined) throw new Error(refusal.reason);
       for (const change of changes) change(packet, intake.limits);
       startSession(client, context);
     };
-    answerOnce.now(client, 'preConnect', work, (error) => done(error ?? null, error === undefined));
+    answerOnce.now(client, 'preConnect', work, (error) => {
+      done(error ?? null, error === undefined);
+      if (error !== undefined) refusals.connection(connectionOf(client.conn), error.message);
+    });
   };
 }
 

@@ -128,7 +128,7 @@ describe.skipIf(lacks('redis-server'))('a captured request', () => {
       errorCode: 'KeyMismatch',
     });
     const without = await askOnce(gateway.broker, serial, { token, key: 'ec' });
-    expect(without).toMatchObject({ status: 'accepted', certificateId: first.certificateId });
-    expect(without).not.toHaveProperty('privateKey');
+    expect(without).toMatchObject({ errorCode: 'KeyMismatch' });
+    for (const key of ['certificatePem', 'privateKey']) expect(without).not.toHaveProperty(key);
   });
 });

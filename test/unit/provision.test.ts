@@ -209,6 +209,17 @@ describe('the issuance cycle', () => {
     expect(aws.live()).toEqual(['cert-1']);
   });
 
+  it.each<[string, Partial<typeof ask>, Partial<typeof ask>]>([
+    ['without its CSR, after a certificate for a CSR', { csrPem: 'CSR', keyDigest: 'digest of CSR' }, {}],
+    ['with a CSR, after a certificate without one', {}, { csrPem: 'CSR', keyDigest: 'digest of CSR' }],
+  ])('refuses a second request %s: the device would have no key to it', async (_what, first, second) => {
+    await provision({ ...ask, ...first }, context);
+    const refused = { outcome: 'rejected', problem: { code: 'KeyMismatch' } };
+    expect(await provision({ ...ask, ...second }, context)).toMatchObject(refused);
+    expect(await provision({ ...ask, ...first }, context)).toMatchObject({ outcome: 'accepted', again: true });
+    expect(aws.live()).toEqual(['cert-1']);
+  });
+
   it('certifies the new key of a device that changed it before the first attempt ended', async () => {
     aws.fail.set('Activate', new Error('away'));
     await expect(provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context)).rejects.toThrow();
