@@ -24,7 +24,7 @@ export function awsCommand(commandLine: Pick<CommandLine, 'settings' | 'app'>): 
         .choices(iamRoles)
         .default(iamRoles, 'all'),
     )
-    .option('--account <id>', 'the AWS account (default: any)', accountId, '*')
+    .option('--account <id>', 'the AWS account; * is any', accountId, '*')
     .action((options: { for: IamRole[]; account: string }) => {
       const { table, policyName, aws } = commandLine.settings();
       const { region = '*' } = aws;

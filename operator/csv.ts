@@ -11,7 +11,7 @@ export type DeviceRow = { readonly line: number; readonly request: EnrolRequest;
 /**
  * Reads devices from CSV, row by row. The first line is a header if it names the column `serial`; a file without a header
  * is a list of serials.
- * @throws for a header with a column that is not known, and when the input fails
+ * @throws for a header that cannot be followed, and when the input fails
  */
 export function readDeviceRows(input: Readable): AsyncIterable<DeviceRow> {
   const parser = parse({
@@ -41,16 +41,26 @@ async function* rowsOf(records: AsyncIterable<CsvRecord>): AsyncIterable<DeviceR
   }
 }
 
-/** The names of the columns; undefined when this line is not a header. */
+/** The names of the columns; undefined when this line is not a header. @throws when it is one that cannot be followed */
 function headerIn(record: readonly string[]): readonly string[] | undefined {
   const names = record.map((name) => name.toLowerCase());
-  if (!names.includes('serial')) return undefined;
+  const [separator] = /[;\t|]/.exec(names[0] ?? '') ?? [];
+  // no serial has these characters
+  if (separator !== undefined)
+    throw new Error(`line 1: separate the columns with commas, not with ${JSON.stringify(separator)}`);
   const unknown = names.filter((name) => !columns.includes(name as Column));
-  if (unknown.length === 0) return names;
-  throw new Error(
-    `line 1: unknown column ${unknown.map((name) => JSON.stringify(name)).join(', ')}; known are ${columns.join(', ')}`,
-  );
+  if (unknown.length === names.length && !names.some((name) => otherNames.test(name))) return undefined;
+  if (!names.includes('serial'))
+    throw new Error('line 1: this header has no column "serial"; rename the one with the serials');
+  const quoted = unknown.map((name) => JSON.stringify(name)).join(', ');
+  if (unknown.length > 0) throw new Error(`line 1: unknown column ${quoted}; known are ${columns.join(', ')}`);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new Error(`line 1: the column ${JSON.stringify(twice)} is there twice`);
+  return names;
 }
+
+/** What other tools call the column of serials. Without this, the name would be enrolled as a device, and its column as serials. */
+const otherNames = /^(serial|device|product|thing)[ _-]?(number|no\.?|num|id|name|token)?$/;
 
 function rowOf(record: readonly string[], header: readonly string[], line: number): DeviceRow {
   const text = (column: Column): string | undefined => record[header.indexOf(column)] || undefined;

@@ -88,7 +88,24 @@ export async function enrolDevice(
 }
 
 /** Why a device cannot be enrolled like this; undefined when it can. Never quotes the token. */
-export function faultOf({ serial, token }: EnrolRequest): string | undefined {
+export function faultOf(request: EnrolRequest): string | undefined {
+  const { serial, token } = request;
   if (!isSerial(serial)) return serialRule;
+  for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
+    const name = request[field as keyof typeof awsNames];
+    if (name !== undefined && !pattern.test(name))
+      return `${JSON.stringify(name)} is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
+  }
   return token === undefined ? undefined : tokenFault(token);
 }
+
+/**
+ * What AWS IoT takes as a name. A device with another one would be enrolled, and refused when it asks.
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreatePolicy.html, API_CreateThingType, API_CreateThingGroup
+ */
+const thingNames = { pattern: /^[A-Za-z0-9:_-]{1,128}$/, characters: 'A-Z a-z 0-9 : _ -' };
+const awsNames = {
+  policyName: { what: 'policy', pattern: /^[\w+=,.@-]{1,128}$/, characters: 'A-Z a-z 0-9 _ + = , . @ -' },
+  thingTypeName: { what: 'thing type', ...thingNames },
+  thingGroupName: { what: 'thing group', ...thingNames },
+};

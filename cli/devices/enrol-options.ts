@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { EnrolSettings } from '../../operator/enrol.ts';
-import { durationMs } from '../duration.ts';
+import { lifetimeMs } from '../duration.ts';
 
 /** `expires`: milliseconds from now until the token ends */
 export type EnrolOptions = { expires?: number; policy?: string; thingType?: string; thingGroup?: string };
@@ -8,7 +8,7 @@ export type EnrolOptions = { expires?: number; policy?: string; thingType?: stri
 /** The options of every command that enrols. */
 export function withEnrolOptions(command: Command): Command {
   return command
-    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', durationMs)
+    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
     .option('--policy <name>', 'IoT policy instead of CVM_POLICY_NAME')
     .option('--thing-type <name>', 'thing type of the device')
     .option('--thing-group <name>', 'thing group that the device joins');

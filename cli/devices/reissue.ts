@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { reissue } from '../../operator/reissue.ts';
-import { durationMs } from '../duration.ts';
+import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
 import { failRefused, failUnfinished, tokenLine, warnUnannounced } from './print.ts';
 
@@ -12,7 +12,7 @@ export function reissueCommand(context: DevicesContext): Command {
     .description(
       'make a new token for a device; its certificate works until the new one is active. Prints each token once',
     )
-    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', durationMs)
+    .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
     .option('--json', 'one JSON object a line')
     .action((serials: string[], options: Options) => reissueEach(context, serials, options));
 }

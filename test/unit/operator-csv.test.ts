@@ -41,6 +41,22 @@ describe('a CSV file of devices', () => {
     await expect(read('serial,tokn\nA,x\n')).rejects.toThrow('line 1: unknown column "tokn"; known are serial, token');
   });
 
+  it.each([
+    ['without the column serial', 'token\nA\n', 'has no column "serial"'],
+    ['with another name for it', 'Serial_Number\nA\n', 'has no column "serial"'],
+    ['with another name for it, and a token', 'productId,token\nA,x\n', 'has no column "serial"'],
+    ['with a column twice', 'serial,token,serial\nA,x,B\n', 'the column "serial" is there twice'],
+    ['with semicolons', 'serial;token\nA;x\n', 'separate the columns with commas, not with ";"'],
+    ['with tabs', 'serial\ttoken\nA\tx\n', 'separate the columns with commas, not with "\\t"'],
+  ])('is refused as a whole for a header %s: its lines would become devices', async (_what, text, message) => {
+    await expect(read(text)).rejects.toThrow(message);
+  });
+
+  it('may be in UTF-16, as spreadsheets write it', async () => {
+    const bytes = Buffer.from('\ufeffserial,token\r\nA,t\r\n', 'utf16le');
+    expect(await read(Readable.from([bytes]))).toEqual([{ line: 2, request: { serial: 'A', token: 't' } }]);
+  });
+
   it('that cannot be read is an error, also when nothing reads its rows yet', async () => {
     const rows = readDeviceRows(createReadStream('/no/such/file.csv'));
     await new Promise((resolve) => setTimeout(resolve, 50));

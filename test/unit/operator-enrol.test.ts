@@ -55,6 +55,17 @@ describe('enrolling devices', () => {
     expect(operator.events).toEqual([]);
   });
 
+  it.each([
+    ['policyName', 'no such', 'no name of a policy'],
+    ['policyName', 'a\nb', 'no name of a policy'],
+    ['thingTypeName', 'a.b', 'no name of a thing type'],
+    ['thingGroupName', 'a b', 'no name of a thing group'],
+  ])('refuses a %s that AWS cannot have: %j', async (field, name, reason) => {
+    const { outcomes } = await enrol([{ serial: 'A', [field]: name }], operator.deps);
+    expect(outcomes).toEqual([{ outcome: 'invalid', serial: 'A', reason: expect.stringContaining(reason) }]);
+    expect(operator.rows.size).toBe(0);
+  });
+
   it('enrols many at once, a bounded number at a time, and answers in the order of the requests', async () => {
     let [running, most] = [0, 0];
     const registry: Pick<Registry, 'enrol'> = {
