@@ -1,20 +1,20 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { setUpAws } from '../app/aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
-import type { CommandLine } from './program.ts';
+import type { CliContext } from './context.ts';
 import { findAws } from './stand-in.ts';
 
-export function awsCommand(commandLine: Pick<CommandLine, 'settings' | 'app'>): Command {
+export function awsCommand(context: Pick<CliContext, 'settings' | 'app' | 'write'>): Command {
   const aws = new Command('aws').description('prepare the AWS account');
   aws
     .command('setup')
     .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')
     .option('--json', 'print the outcome as JSON')
     .action(async (options: { json?: boolean }) => {
-      const { settings } = await findAws(commandLine.app(), (remark) => console.error(`cvm: ${remark}`));
+      const { settings } = await findAws(context.app(), (remark) => console.error(`cvm: ${remark}`));
       const outcome = await setUpAws(settings);
-      if (options.json) console.log(JSON.stringify(outcome));
-      else for (const [name, what] of Object.entries(outcome)) console.log(`${name}: ${what}`);
+      if (options.json) context.write(JSON.stringify(outcome));
+      else for (const [name, what] of Object.entries(outcome)) context.write(`${name}: ${what}`);
     });
   aws
     .command('policy')
@@ -26,7 +26,7 @@ export function awsCommand(commandLine: Pick<CommandLine, 'settings' | 'app'>): 
     )
     .option('--account <id>', 'the AWS account; * is any', accountId, '*')
     .action((options: { for: IamRole[]; account: string }) => {
-      const { table, policyName, aws } = commandLine.settings();
+      const { table, policyName, aws } = context.settings();
       const { region = '*' } = aws;
       const scope = {
         partition: partitionOf(region),
@@ -35,7 +35,7 @@ export function awsCommand(commandLine: Pick<CommandLine, 'settings' | 'app'>): 
         table,
         policyName,
       };
-      console.log(JSON.stringify(iamPolicy(options.for, scope), null, 2));
+      context.write(JSON.stringify(iamPolicy(options.for, scope), null, 2));
     });
   return aws;
 }

@@ -5,6 +5,7 @@ import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { writeLine } from './output.ts';
 import type { CommandLine } from './program.ts';
 
 /**
@@ -29,7 +30,7 @@ export function createContext(commandLine: CommandLine): CliContext {
     table: once(() => connectTable(commandLine.awsApp(), 'operator')),
     issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', callsPerSecond),
     audit: once(() => keepAudit(commandLine.app(), 'cvm')),
-    write: (line) => console.log(line),
+    write: writeLine,
     now: Date.now,
   };
 }

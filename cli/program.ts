@@ -3,6 +3,7 @@ import { type App, createApp } from '../app/app.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
+import { OutputClosed } from './output.ts';
 import { chooseAws } from './stand-in.ts';
 
 /** Wrong use of the program: exit status 2, message only. */
@@ -83,7 +84,13 @@ export async function main(program: Command, commandLine: CommandLine, argv: rea
 export function prepare(program: Command): Command {
   for (const command of everyCommand(program))
     command.exitOverride().configureOutput({ outputError: (text, write) => write(withoutValues(text)) });
-  return program;
+  return program.hook('preAction', (_program, command) => refuseEmpty(command));
+}
+
+/** An empty argument is a mistake, and none of its possible meanings a good guess. */
+function refuseEmpty(command: Command): void {
+  if (command.args.includes(''))
+    throw new UsageError('an argument is empty; perhaps a variable of the shell is not set');
 }
 
 /**
@@ -101,6 +108,8 @@ function* everyCommand(command: Command): Iterable<Command> {
 
 function statusOf(error: unknown, tracing: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  // its reader has what it wanted
+  if (error instanceof OutputClosed) return 0;
   console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
   if (error instanceof UpstreamRefused) console.error(`cvm: ${error.cure}`);
   if (error instanceof SettingsError || error instanceof UsageError) return 2;

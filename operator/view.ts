@@ -24,7 +24,8 @@ export type DeviceView = {
   readonly thingGroupName?: string;
   /** ids of the gateways where the device can use its token as a TLS pre-shared key */
   readonly pskGateways?: readonly string[];
-  readonly attempts: number;
+  /** how many claims and decisions there were */
+  readonly revision: number;
 };
 
 type ReadDeps = { readonly registry: Pick<Devices, 'find' | 'list'> };
@@ -68,7 +69,7 @@ export function viewOf(device: Device): DeviceView {
     thingTypeName: device.thingTypeName,
     thingGroupName: device.thingGroupName,
     pskGateways: device.sealedKeys && Object.keys(device.sealedKeys),
-    attempts: device.attempt,
+    revision: device.attempt,
   };
   return Object.fromEntries(Object.entries(view).filter(([, value]) => value !== undefined)) as DeviceView;
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { type EnrolOutcome, enrol } from '../../operator/enrol.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
-import { alreadyEnrolled, fail, tokenLine, warnUnannounced, warnWithoutGateways } from './print.ts';
+import { alreadyEnrolled, fail, printToken, warnUnannounced, warnWithoutGateways } from './print.ts';
 
 type Options = EnrolOptions & { token?: string; json?: boolean };
 
@@ -26,7 +26,7 @@ async function add({ operator, write }: DevicesContext, serials: readonly string
   const requests = serials.map((serial) => ({ ...enrolSettings(options), serial, token: options.token }));
   const print = (outcome: EnrolOutcome) => {
     const { serial } = outcome;
-    if (outcome.outcome === 'enrolled') write(tokenLine(serial, outcome.token, options.json));
+    if (outcome.outcome === 'enrolled') printToken(write, serial, outcome.token, options.json);
     else fail(outcome.outcome === 'exists' ? alreadyEnrolled(serial) : `${JSON.stringify(serial)}: ${outcome.reason}`);
   };
   // one after the other: the lines have the order of the arguments

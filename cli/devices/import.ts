@@ -3,11 +3,12 @@ import { Command } from 'commander';
 import { readDeviceRows } from '../../operator/csv.ts';
 import type { EnrolOutcome } from '../../operator/enrol.ts';
 import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
+import { UsageError } from '../program.ts';
 import { startProgress } from '../progress.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.ts';
-import { openTokenFile } from './token-file.ts';
+import { openTokenFile, toStandardOutput } from './token-file.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
 export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };
@@ -32,6 +33,12 @@ export function importCommand(context: ImportContext): Command {
     });
 }
 
+/** @throws where there is no place beside it */
+function tokenFileOf(file: string): string {
+  if (file.startsWith('/dev/')) throw new UsageError(`--out is needed: no file can be made beside ${file}`);
+  return `${file}.tokens.csv`;
+}
+
 /** Enrols the devices of a file. Rows that cannot be enrolled are reported with their line; the exit status is then 1. */
 export async function importFile(
   { operator, write }: ImportContext,
@@ -40,7 +47,7 @@ export async function importFile(
 ): Promise<ImportSummary> {
   const deps = operator();
   const summary: ImportSummary = { rows: 0, enrolled: 0, bad: 0, tokensMade: 0 };
-  const tokens = openTokenFile(options.out ?? `${file}.tokens.csv`, write);
+  const tokens = openTokenFile(options.out ?? tokenFileOf(file), write);
   const progress = startProgress((perSecond) => {
     const { rows, enrolled, bad } = summary;
     return `${rows} rows, ${enrolled} enrolled, ${bad} bad, ${perSecond(rows).toFixed(0)} rows/s`;
@@ -61,7 +68,9 @@ export async function importFile(
   }
   warnUnannounced(result.unannounced);
   if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways();
-  for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) write(line);
+  // standard output has the tokens, and nothing else
+  const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
+  for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) say(line);
   return summary;
 }
 

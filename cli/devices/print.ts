@@ -38,5 +38,17 @@ export function warnWithoutGateways(): void {
   );
 }
 
-export const tokenLine = (serial: string, token: string, json = false): string =>
+/** Prints a token that is in effect already. @throws with the cure when it cannot be printed: it stands nowhere else */
+export function printToken(write: (line: string) => void, serial: string, token: string, json = false): void {
+  try {
+    write(tokenLine(serial, token, json));
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(
+      `the new token of ${serial} could not be printed (${message}); for another: cvm devices reissue ${serial}`,
+    );
+  }
+}
+
+const tokenLine = (serial: string, token: string, json = false): string =>
   json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`;

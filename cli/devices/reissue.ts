@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { reissue } from '../../operator/reissue.ts';
 import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished, tokenLine, warnUnannounced } from './print.ts';
+import { failRefused, failUnfinished, printToken, warnUnannounced } from './print.ts';
 
 type Options = { expires?: number; json?: boolean };
 
@@ -23,8 +23,9 @@ async function reissueEach(
   { expires, json }: Options,
 ): Promise<void> {
   const deps = operator();
-  for (const serial of serials) {
-    const onToken = (token: string) => write(tokenLine(serial, token, json));
+  // twice would make two tokens, of which the first is worth nothing
+  for (const serial of new Set(serials)) {
+    const onToken = (token: string) => printToken(write, serial, token, json);
     const result = await reissue(serial, { tokenLifetimeMs: expires, onToken }, deps);
     if (result.outcome !== 'reissued') {
       failRefused(serial, result);

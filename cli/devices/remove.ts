@@ -6,7 +6,7 @@ import { failRefused, failUnfinished, warnUnannounced } from './print.ts';
 export function removeCommand(context: DevicesContext): Command {
   return new Command('remove')
     .argument('<serial...>')
-    .description('delete the certificate, the thing and the row of a device; safe to repeat')
+    .description('delete the certificate, the thing and the row of a device; safe to repeat until it is done')
     .option('--keep-thing', 'leave the thing in AWS IoT Core: its attributes, groups and shadow')
     .action((serials: string[], options: { keepThing?: boolean }) => removeEach(context, serials, options));
 }

@@ -153,8 +153,8 @@ describe('devices import', () => {
 
   it('prints the tokens on standard output when it is asked to', async () => {
     expect(await run('A\nB\n', {}, [], { out: '-' })).toMatchObject({ enrolled: 2, tokensMade: 2 });
-    expect(lines.map((line) => line.split(',')[0])).toEqual(['A', 'B', '2 rows: 2 enrolled']);
-    const [, token = ''] = lines[0]?.split(',') ?? [];
+    expect(lines.map((line) => line.split(',')[0])).toEqual(['serial', 'A', 'B']);
+    const [, token = ''] = lines[1]?.split(',') ?? [];
     expect(await registry.find('A')).toMatchObject({ tokenHash: hashToken(token) });
   });
 

@@ -55,13 +55,13 @@ describe('what an operator sees of a device', () => {
       thingTypeName: 't',
       thingGroupName: 'g',
       pskGateways: ['gateway'],
-      attempts: 3,
+      revision: 3,
     });
   });
 
   it('has no key for what the row does not have, and no time that has not come yet', () => {
     const device: Device = { serial: 'A', tokenHash: '', state: 'enrolled', requestedAt: 0, enrolledAt: 0, attempt: 0 };
-    expect(Object.keys(viewOf(device))).toEqual(['serial', 'state', 'applyState', 'attempts']);
+    expect(Object.keys(viewOf(device))).toEqual(['serial', 'state', 'applyState', 'revision']);
   });
 
   it('is there for a device that is enrolled, and only for such', async () => {

@@ -21,7 +21,7 @@ describe('what is said of a command line that is wrong', () => {
     const program = prepare(
       new Command('cvm')
         .addCommand(new Command('devices').addCommand(reissue))
-        .addCommand(awsCommand(createCommandLine({}))),
+        .addCommand(awsCommand({ ...createCommandLine({}), write() {} })),
     );
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });
