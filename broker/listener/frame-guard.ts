@@ -1,5 +1,5 @@
 import { Duplex } from 'node:stream';
-import { createPacketRules } from './packet-rules.ts';
+import { createPacketRules, unacceptableLevel } from './packet-rules.ts';
 
 export type GuardedStream = Duplex & {
   /** The MQTT library has answered CONNECT, and may have what came after it. */
@@ -15,6 +15,9 @@ export type FrameLimits = {
 };
 
 const nothing = Buffer.alloc(0);
+
+/** CONNACK, unacceptable protocol version [MQTT 3.1.1, 3.2]. */
+const connackUnacceptableLevel = Buffer.from([0x20, 2, 0, 1]);
 
 /**
  * Splits a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
@@ -113,7 +116,8 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
 
   function violate(reason: string): void {
     onViolation(reason);
-    guard.destroy();
+    if (reason === unacceptableLevel) socket.write(connackUnacceptableLevel, () => guard.destroy());
+    else guard.destroy();
   }
 
   /** @returns whether there is room for more */

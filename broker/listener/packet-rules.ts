@@ -87,18 +87,18 @@ function judge(type: number, flags: number, body: Reader): void {
   if (body.left() > 0) throw new Malformed(`packet type ${type} is longer than its fields`);
 }
 
+/** The one reason that has an answer of its own. */
+export const unacceptableLevel = 'an MQTT version other than 3.1 and 3.1.1 [MQTT-3.1.2-2]';
+
 /** The protocol name of each supported protocol level. The parser of aedes looks at the level only. */
 const nameOfLevel: Readonly<Record<number, string>> = { 3: 'MQIsdp', 4: 'MQTT' };
 
 /** [MQTT-3.1] */
 function judgeConnect(body: Reader): void {
   const [name, level] = [body.text('protocol name'), body.byte()];
-  const version = nameOfLevel[level & 0x7f];
-  // aedes answers MQTT 5 with CONNACK 1, and closes the connection at other levels; the layout after the level is unknown to us
-  if (version === undefined) {
-    body.skip();
-    return;
-  }
+  const version = nameOfLevel[level];
+  // the layout after the level is unknown to us
+  if (version === undefined) throw new Malformed(unacceptableLevel);
   if (name !== version)
     throw new Malformed(`protocol level ${level} does not go with this protocol name [MQTT-3.1.2-1]`);
   const flags = body.byte();

@@ -4,15 +4,6 @@ import { connectionOf } from '../listener/connection.ts';
 import { Session, tokenOfHandshake } from '../session.ts';
 import type { HookContext } from './context.ts';
 
-/** A CONNECT with one of these is refused. */
-const unwanted: readonly { readonly when: (packet: ConnectPacket) => boolean; readonly reason: string }[] = [
-  {
-    when: (packet) => Boolean(packet.will),
-    reason: 'a will is refused: the broker publishes nothing for a device',
-  },
-  { when: (packet) => (packet as { bridgeMode?: boolean }).bridgeMode === true, reason: 'bridges are refused' },
-];
-
 /** Each CONNECT is changed by these in turn. */
 const changes: readonly ((packet: ConnectPacket, limits: { keepaliveSeconds: number }) => void)[] = [
   /**
@@ -37,8 +28,7 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
   const { answerOnce, intake, refusals } = context;
   return (client, packet, done) => {
     const work = () => {
-      const refusal = unwanted.find(({ when }) => when(packet));
-      if (refusal !== undefined) throw new Error(refusal.reason);
+      if (packet.will) throw new Error('a will is refused: the broker publishes nothing for a device');
       for (const change of changes) change(packet, intake.limits);
       startSession(client, context);
     };

@@ -85,9 +85,28 @@ describe.skipIf(lacks('redis-server'))('a device that does not wait for CONNACK'
   it('is answered by CONNACK before anything else, even where its user name is refused', async () => {
     const device = await connectRaw(gateway.broker);
     const refused = connectWith('eager', { flags: 0xc2, payload: [text('no serial!'), text('x')] });
-    device.send(refused);
-    device.send(packet(0xc0));
+    const { serial, token } = await gateway.enrol('eager-refused');
+    const relay = await joiningRelay(gateway.broker.port);
+    const joined = await connectRaw({ ...gateway.broker, port: relay.port });
+    for (const each of [device, joined]) {
+      for (const sent of [refused, publishOf(requestTopic(serial), JSON.stringify({ token }))]) {
+        each.send(sent);
+        await turn();
+      }
+      await each.closed;
+      expect(each.heard.map(({ type, body }) => [type, body[1]])).toEqual([[connack, 4]]);
+    }
+    relay.close();
+    // what comes after a refused CONNECT is not processed [MQTT-3.1.4-5]
+    expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
+  });
+
+  it.each([5, 6, 0, 0x84, 255])('that speaks level %i gets CONNACK 1 [MQTT-3.1.2-2]', async (level) => {
+    const device = await connectRaw(gateway.broker);
+    const connecting = connectWith('other-version');
+    connecting[8] = level;
+    device.send(connecting);
     await device.closed;
-    expect(device.heard.map(({ type, body }) => [type, body[1]])).toEqual([[connack, 4]]);
+    expect(device.heard.map(({ type, body }) => [type, ...body])).toEqual([[connack, 0, 1]]);
   });
 });
