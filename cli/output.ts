@@ -9,8 +9,11 @@ export class OutputClosed extends Error {}
  * Writes one line to standard output, and returns when it is written: the line may be a token, which stands nowhere else.
  * @throws OutputClosed, or an error with the cause, when it cannot be written
  */
-export function writeLine(line: string): void {
-  const bytes = Buffer.from(`${line}\n`);
+export const writeLine = (line: string): void => writeText(`${line}\n`);
+
+/** The same for text that has its line ends. @throws as `writeLine` does */
+export function writeText(text: string): void {
+  const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) at += writeSome(bytes, at);
 }
 

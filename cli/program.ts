@@ -3,7 +3,7 @@ import { type App, createApp } from '../app/app.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
-import { OutputClosed } from './output.ts';
+import { OutputClosed, writeText } from './output.ts';
 import { chooseAws } from './stand-in.ts';
 
 /** Wrong use of the program: exit status 2, message only. */
@@ -69,6 +69,8 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
 /** Exit statuses: 0 done, 1 failed, 2 wrong use or wrong configuration. */
 export async function main(program: Command, commandLine: CommandLine, argv: readonly string[]): Promise<void> {
   prepare(program);
+  // a reader of the log that has gone is no reason to stop
+  process.stderr.on('error', () => {});
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
@@ -83,7 +85,9 @@ export async function main(program: Command, commandLine: CommandLine, argv: rea
 /** Commands that were made by themselves inherit nothing of the program's. */
 export function prepare(program: Command): Command {
   for (const command of everyCommand(program))
-    command.exitOverride().configureOutput({ outputError: (text, write) => write(withoutValues(text)) });
+    command
+      .exitOverride()
+      .configureOutput({ writeOut: writeText, outputError: (text, write) => write(withoutValues(text)) });
   return program.hook('preAction', (_program, command) => refuseEmpty(command));
 }
 

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ export function simCommand(context: SimContext): Command {
     .description('simulate devices that request their certificates from the gateway, for load tests')
     .option('--devices <n>', 'number of devices', wholeNumber, 100)
     .option('--host <name>', 'host of the broker', 'localhost')
-    .option('--port <n>', 'its port (default: CVM_MQTT_PORT)', wholeNumber)
+    .option('--port <n>', 'its port (default: CVM_MQTT_PORT)', portNumber)
     .option('--ca <file>', 'CA that signed its certificate (default: the site CA of the data folder)')
     .addOption(
       new Option('--flow <flow>', 'the key pair is made by AWS (rsa), the gateway (ec) or the device (csr)')
@@ -45,7 +45,12 @@ export function simCommand(context: SimContext): Command {
         .default('rsa'),
     )
     .option('--concurrency <n>', 'devices connected at the same time', wholeNumber, 100)
-    .option('--credentials <file.csv>', 'serial,token of devices that are enrolled already (default: enrol new ones)')
+    .addOption(
+      new Option(
+        '--credentials <file.csv>',
+        'serial,token of devices that are enrolled already (default: enrol new ones)',
+      ).conflicts(['devices', 'prefix']),
+    )
     .option('--prefix <text>', 'first part of the serials of new devices', 'sim')
     .option('--timeout <seconds>', 'time limit for each device', wholeNumber, 600)
     .option('--allow-remote', 'allow a host that is not this machine; ask its owner first')
@@ -71,17 +76,28 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
       : await readCredentials(options.credentials);
   const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
   const progress = showProgress(devices.length);
+  const interruption = untilInterrupted();
   const result = await simulate({
-    gateway,
-    devices,
-    flow,
-    concurrency,
-    timeoutMs: timeout * 1000,
+    ...{ gateway, devices, flow, concurrency, timeoutMs: timeout * 1000 },
+    signal: interruption.signal,
     onProgress: progress.set,
   });
   progress.end();
+  interruption.end();
   context.write(options.json ? JSON.stringify(result) : summary(result));
-  if (result.accepted !== result.devices) process.exitCode = 1;
+  if (result.accepted !== devices.length) process.exitCode = 1;
+  if (interruption.signal.aborted) {
+    console.error(`cvm: interrupted when ${result.devices} of ${devices.length} devices had ended`);
+    process.exitCode = 130;
+  }
+}
+
+/** SIGINT ends the run, and what is known by then is reported. A second one ends the process. */
+function untilInterrupted() {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  process.once('SIGINT', abort);
+  return { signal: controller.signal, end: () => process.off('SIGINT', abort) };
 }
 
 const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');
@@ -102,20 +118,29 @@ async function enrolAll(serials: readonly string[], deps: EnrolDeps): Promise<Cr
 }
 
 async function readCredentials(file: string): Promise<Credential[]> {
-  const text = await readFile(file, 'utf8');
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`${file} cannot be read (${error.code})`);
+  });
   const rows = parse(text, { columns: true, bom: true, trim: true, skip_empty_lines: true }) as Partial<Credential>[];
+  if (rows.length === 0) throw new UsageError(`${file} has no device`);
   return rows.map(({ serial, token }) => {
     if (serial && token) return { serial, token };
     throw new UsageError(`${file}: every row needs a serial and a token, and the first line must be "serial,token"`);
   });
 }
 
-function readCa(file: string): Promise<string> {
-  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+async function readCa(file: string): Promise<string> {
+  const pem = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(
       `the CA file ${file} cannot be read (${error.code}): start the gateway once, or name the CA of your own certificate with --ca`,
     );
   });
+  try {
+    new X509Certificate(pem);
+    return pem;
+  } catch {
+    throw new UsageError(`the CA file ${file} has no certificate in PEM`);
+  }
 }
 
 function isLoopback(host: string): boolean {
@@ -137,6 +162,12 @@ function showProgress(total: number) {
     },
     end: progress.end,
   };
+}
+
+function portNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value > 65_535) throw new InvalidArgumentError('It must be a port, 1 to 65535.');
+  return value;
 }
 
 function wholeNumber(text: string): number {

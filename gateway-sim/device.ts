@@ -1,4 +1,5 @@
 import { createHash, createPrivateKey, randomUUID, X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
@@ -14,7 +15,8 @@ export type Outcome =
   | { readonly kind: 'accepted'; readonly latencyMs: number; readonly attempts: number }
   | { readonly kind: 'rejected'; readonly errorCode: string; readonly attempts: number }
   | { readonly kind: 'wrong'; readonly reason: string; readonly attempts: number }
-  | { readonly kind: 'timedOut'; readonly attempts: number };
+  /** `reason`: why its last attempt failed */
+  | { readonly kind: 'timedOut'; readonly reason: string; readonly attempts: number };
 
 /** What an accepted device stores in its flash; PEM. */
 export type Stored = {
@@ -68,33 +70,39 @@ export async function runDevice(
   const onAsk = () => {
     asked ??= performance.now();
   };
-  let attempts = 0;
-  while (performance.now() < deadline) {
+  let [attempts, reason] = [0, 'no attempt was made'];
+  const left = () => deadline - performance.now();
+  while (left() > 0) {
     attempts++;
     const id = randomUUID();
-    const waitMs = Math.min(options.patienceMs ?? patienceMs, deadline - performance.now());
+    const waitMs = Math.min(options.patienceMs ?? patienceMs, left());
     let outcome: Outcome | undefined;
     const accept = (reply: Reply): boolean => {
-      const reason = fault(reply, serial, id, own?.privateKeyPem);
-      if (reason === undefined) options.store?.(storedFrom(reply, serial, own?.privateKeyPem));
+      const wrong = fault(reply, serial, id, own?.privateKeyPem);
+      if (wrong === undefined) options.store?.(storedFrom(reply, serial, own?.privateKeyPem));
       outcome =
-        reason === undefined
+        wrong === undefined
           ? { kind: 'accepted', latencyMs: performance.now() - (asked ?? 0), attempts }
-          : { kind: 'wrong', reason, attempts };
-      return reason === undefined;
+          : { kind: 'wrong', reason: wrong, attempts };
+      return wrong === undefined;
     };
-    const result = await askOnce(gateway, serial, { ...request, id }, waitMs, onAsk, accept).catch(() => undefined);
+    const result = await askOnce(gateway, serial, { ...request, id }, waitMs, onAsk, accept).catch((error: Error) => {
+      reason = error.message;
+    });
     // the device has stored its credentials, so a connection that broke after that does not matter
     if (outcome !== undefined) {
       const { certificateId } = result?.reply ?? {};
       if (result?.acknowledged === false && certificateId) await acknowledge(gateway, credential, certificateId);
       return outcome;
     }
-    if (result !== undefined && result.reply.retryAfter === undefined)
-      return { kind: 'rejected', errorCode: result.reply.errorCode ?? '', attempts };
-    await pause(attempts, options.maxPauseMs ?? maxPauseMs);
+    if (result !== undefined) {
+      const { retryAfter, errorCode = '' } = result.reply;
+      if (retryAfter === undefined) return { kind: 'rejected', errorCode, attempts };
+      reason = `told to come back later: ${errorCode}`;
+    }
+    await pause(attempts, Math.min(options.maxPauseMs ?? maxPauseMs, left()));
   }
-  return { kind: 'timedOut', attempts };
+  return { kind: 'timedOut', reason, attempts };
 }
 
 function storedFrom(reply: Reply, serial: string, ownKey: string | undefined): Stored {
@@ -104,7 +112,7 @@ function storedFrom(reply: Reply, serial: string, ownKey: string | undefined): S
 
 /** Full jitter. */
 function pause(attempts: number, longestMs: number): Promise<void> {
-  return sleep(Math.random() * Math.min(longestMs, 500 * 2 ** Math.min(attempts, 10)));
+  return sleep(Math.random() * Math.max(0, Math.min(longestMs, 500 * 2 ** Math.min(attempts, 10))));
 }
 
 /** @throws when the connection breaks or no answer comes in time */
@@ -116,7 +124,11 @@ async function askOnce(
   onAsk: () => void,
   accept: (reply: Reply) => boolean,
 ): Promise<{ reply: Reply; acknowledged?: boolean }> {
-  const client = await connectOnce({ host, port, ca: caPem, servername: host, clientId: serial });
+  const client = await connectOnce({
+    ...to({ host, port, caPem }),
+    connectTimeout: Math.min(30_000, waitMs),
+    clientId: serial,
+  });
   try {
     await client.subscribeAsync(replyTopic(serial), { qos: 1 });
     const reply = finalReply(client, waitMs);
@@ -137,13 +149,14 @@ async function askOnce(
   }
 }
 
+/** An address has no place in SNI (RFC 6066 section 3); the certificate is compared with the host in any case. */
+function to({ host, port, caPem }: Gateway) {
+  return { host, port, ca: caPem, ...(isIP(host) === 0 ? { servername: host } : {}) };
+}
+
 /** Repeats after a broken connection, a few times; if all fail, the replay window ends by itself. */
-async function acknowledge(
-  { host, port, caPem }: Gateway,
-  { serial, token }: Credential,
-  certificateId: string,
-): Promise<void> {
-  const connect = { host, port, ca: caPem, servername: host, clientId: serial, username: serial, password: token };
+async function acknowledge(gateway: Gateway, { serial, token }: Credential, certificateId: string): Promise<void> {
+  const connect = { ...to(gateway), clientId: serial, username: serial, password: token };
   for (let attempts = 1; attempts <= maxAcknowledgements; attempts++) {
     try {
       const client = await connectOnce(connect);

@@ -16,7 +16,7 @@ describe('the report of a simulation', () => {
         { kind: 'accepted', latencyMs: 30, attempts: 3 },
         { kind: 'rejected', errorCode: 'InvalidToken', attempts: 1 },
         { kind: 'wrong', reason: 'no key', attempts: 1 },
-        { kind: 'timedOut', attempts: 9 },
+        { kind: 'timedOut', reason: 'connect ECONNREFUSED', attempts: 9 },
       ],
       2000,
     );
@@ -26,11 +26,19 @@ describe('the report of a simulation', () => {
       rejected: { InvalidToken: 1 },
       wrong: { 'no key': 1 },
       timedOut: 1,
+      timedOutReasons: { 'connect ECONNREFUSED': 1 },
       attempts: 15,
       latencyMs: { p50: 10, p95: 30, p99: 30, max: 30 },
       wallMs: 2000,
       perSecond: 1,
     });
     expect(summary(result)).toContain('rejected, InvalidToken');
+    expect(summary(result)).toContain('timed out, connect ECONNREFUSED');
+  });
+
+  it('says nothing of latency where no device was answered', () => {
+    const result = report([{ kind: 'timedOut', reason: 'no answer in time', attempts: 1 }], 2000);
+    expect(result).not.toHaveProperty('latencyMs');
+    expect(summary(result)).not.toContain('p50');
   });
 });

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { simCommand } from '../../cli/sim.ts';
+import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 
 describe('cvm sim', () => {
@@ -14,7 +15,10 @@ describe('cvm sim', () => {
   const run = (...argv: string[]) => {
     const settings = () => loadSettings({ CVM_DATA_DIR: folder });
     const context = { settings, operator: () => Promise.reject as never, write: () => {} };
-    return simCommand(context).parseAsync(argv, { from: 'user' });
+    const command = simCommand(context)
+      .exitOverride()
+      .configureOutput({ writeErr() {} });
+    return command.parseAsync(argv, { from: 'user' });
   };
   const file = (name: string, content: string) => {
     const path = join(folder, name);
@@ -26,11 +30,37 @@ describe('cvm sim', () => {
     'refuses a file in which a row has no serial or no token, before any device connects: %j',
     async (content) => {
       const credentials = file('devices.csv', content);
-      await expect(run('--ca', file('ca.pem', ''), '--credentials', credentials)).rejects.toThrow(
+      await expect(run('--ca', file('ca.pem', amazonRootCa()), '--credentials', credentials)).rejects.toThrow(
         /devices\.csv: every row needs a serial and a token.*"serial,token"/,
       );
     },
   );
+
+  it.each([
+    ['a CA file without a certificate', ['--ca', 'other.txt'], /other\.txt has no certificate in PEM/],
+    [
+      'a file of credentials that is missing',
+      ['--ca', 'ca.pem', '--credentials', 'none.csv'],
+      /none\.csv cannot be read \(ENOENT\)/,
+    ],
+    [
+      'a file of credentials without a device',
+      ['--ca', 'ca.pem', '--credentials', 'empty.csv'],
+      /empty\.csv has no device/,
+    ],
+  ])('refuses %s before any device connects', async (_what, argv, message) => {
+    file('ca.pem', amazonRootCa());
+    file('other.txt', 'no certificate');
+    file('empty.csv', 'serial,token\n');
+    await expect(run(...argv.map((each) => (each.includes('.') ? join(folder, each) : each)))).rejects.toThrow(message);
+  });
+
+  it.each([
+    ['a port that is none', ['--port', '99999'], /1 to 65535/],
+    ['a number of devices beside a file of them', ['--devices', '5', '--credentials', 'x.csv'], /cannot be used with/],
+  ])('refuses %s', async (_what, argv, message) => {
+    await expect(run(...argv)).rejects.toThrow(message);
+  });
 
   it('says how to get the CA file that is missing', async () => {
     await expect(run()).rejects.toThrow(/site-ca\.crt cannot be read \(ENOENT\): start the gateway once.*--ca/);
