@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { verifyAudit } from '../runtime/audit-verify.ts';
 import type { Settings } from '../runtime/settings.ts';
 
@@ -15,6 +15,7 @@ export function auditCommand(context: AuditContext): Command {
     .option(
       '--expect <hash>',
       'the head that an earlier run printed, kept elsewhere: no record up to it may be cut off or rewritten',
+      recordHash,
     )
     .option('--json', 'as JSON')
     .action(async ({ dir, expect, json }: { dir?: string; expect?: string; json?: boolean }) => {
@@ -30,4 +31,9 @@ export function auditCommand(context: AuditContext): Command {
       if (faults.length > 0) process.exitCode = 1;
     });
   return audit;
+}
+
+function recordHash(text: string): string {
+  if (!/^[0-9a-f]{64}$/.test(text)) throw new InvalidArgumentError('A hash has 64 of the characters 0-9 a-f.');
+  return text;
 }

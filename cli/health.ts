@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { connect } from 'node:net';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { portNumber } from './numbers.ts';
 
 type Options = { port?: number; host: string; url?: string; file?: string; maxAge: number };
 
@@ -10,9 +11,13 @@ const timeoutMs = 3000;
 export function healthCommand(): Command {
   return new Command('health')
     .description('check that a part works: exit status 0, or 1 with the reason')
-    .option('--port <n>', 'a TCP connection to this port succeeds', number)
+    .addOption(
+      new Option('--port <n>', 'a TCP connection to this port succeeds')
+        .argParser(portNumber)
+        .conflicts(['url', 'file']),
+    )
     .option('--host <name>', 'with --port', '127.0.0.1')
-    .option('--url <url>', 'this address answers with status 200')
+    .addOption(new Option('--url <url>', 'this address answers with status 200').conflicts('file'))
     .option('--file <path>', 'this file was written to in the last --max-age seconds')
     .option('--max-age <seconds>', 'with --file', number, 30)
     .action(async (options: Options, command: Command) => {

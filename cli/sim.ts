@@ -2,13 +2,14 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { parse } from 'csv-parse/sync';
 import type { Credential, Flow } from '../gateway-sim/device.ts';
 import { summary } from '../gateway-sim/report.ts';
 import { simulate } from '../gateway-sim/simulate.ts';
 import { type EnrolDeps, enrol } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
+import { portNumber, wholeNumber } from './numbers.ts';
 import { UsageError } from './program.ts';
 import { startProgress } from './progress.ts';
 
@@ -162,16 +163,4 @@ function showProgress(total: number) {
     },
     end: progress.end,
   };
-}
-
-function portNumber(text: string): number {
-  const value = wholeNumber(text);
-  if (value > 65_535) throw new InvalidArgumentError('It must be a port, 1 to 65535.');
-  return value;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number from 1.');
-  return value;
 }

@@ -74,7 +74,9 @@ export function viewOf(device: Device): DeviceView {
   return Object.fromEntries(Object.entries(view).filter(([, value]) => value !== undefined)) as DeviceView;
 }
 
-/** 0 stands for a time that has not come yet. */
+/** 0 stands for a time that has not come yet. A number that is no time is shown as it is: one row must not end a list. */
 function isoTime(ms: number | undefined): string | undefined {
-  return ms === undefined || ms === 0 ? undefined : new Date(ms).toISOString();
+  if (ms === undefined || ms === 0) return undefined;
+  const time = new Date(ms);
+  return Number.isNaN(time.getTime()) ? String(ms) : time.toISOString();
 }

@@ -57,6 +57,7 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
   const row = (key: string) => ({ TableName: name, Key: { [keyAttribute]: { S: key } } });
   return {
     async get(key) {
+      if (!canBeKey(key)) return undefined;
       const command = new GetItemCommand({ ...row(key), ConsistentRead: true });
       return (await gate.call('dynamodb:GetItem', () => client.send(command))).Item;
     },
@@ -115,6 +116,9 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
     },
   };
 }
+
+/** DynamoDB refuses a key that is empty or longer than 2,048 bytes, with the error for a table that has other keys. */
+const canBeKey = (key: string): boolean => key !== '' && Buffer.byteLength(key) <= 2048;
 
 /** Undefined when the condition of a write did not hold, which is an outcome. */
 async function ifHeld<T>(write: Promise<T>): Promise<T | undefined> {

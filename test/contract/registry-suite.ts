@@ -48,6 +48,11 @@ export function registryContract(
       expect(await registry.find(await fresh(extra))).toMatchObject(extra);
     });
 
+    it('knows no device by a name that no row can have', async () => {
+      for (const serial of ['', 'x'.repeat(2049), 'ä'.repeat(1025)])
+        expect(await registry.find(serial)).toBeUndefined();
+    });
+
     it('lets one of twenty claims at once win', async () => {
       const serial = await fresh();
       const outcomes = await Promise.all(Array.from({ length: 20 }, () => claim(serial)));

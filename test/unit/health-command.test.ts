@@ -23,4 +23,14 @@ describe('cvm health', () => {
     expect(output).toEqual([]);
     expect(complaints).toEqual([expect.stringContaining('ECONNREFUSED')]);
   });
+
+  it.each([
+    ['two checks at once', ['--port', '8883', '--file', '/none'], /cannot be used with/],
+    ['a port that is none', ['--port', '99999'], /1 to 65535/],
+  ])('refuses %s', async (_what, argv, message) => {
+    const command = healthCommand()
+      .exitOverride()
+      .configureOutput({ writeErr() {} });
+    await expect(command.parseAsync(argv, { from: 'user' })).rejects.toThrow(message);
+  });
 });

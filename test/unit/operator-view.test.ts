@@ -64,6 +64,21 @@ describe('what an operator sees of a device', () => {
     expect(Object.keys(viewOf(device))).toEqual(['serial', 'state', 'applyState', 'revision']);
   });
 
+  it('shows a number that is no time as it is: one row must not end a list', () => {
+    const device: Device = {
+      serial: 'A',
+      tokenHash: '',
+      state: 'enrolled',
+      requestedAt: 0,
+      enrolledAt: 1e300,
+      attempt: 0,
+    };
+    expect(viewOf({ ...device, tokenExpiresAt: 9e15 })).toMatchObject({
+      enrolledAt: '1e+300',
+      tokenExpiresAt: '9000000000000000',
+    });
+  });
+
   it('is there for a device that is enrolled, and only for such', async () => {
     const certificateId = await operator.register('A');
     expect(await showDevice('A', operator.deps)).toMatchObject({ outcome: 'found', device: { certificateId } });
