@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { verifyAudit } from '../runtime/audit-verify.ts';
+import { counted } from '../runtime/counted.ts';
 import type { Settings } from '../runtime/settings.ts';
 
 export type AuditContext = { settings(): Settings; write(line: string): void };
@@ -24,7 +25,7 @@ export function auditCommand(context: AuditContext): Command {
       else {
         for (const fault of faults) console.error(`cvm: ${fault}`);
         context.write(
-          `${records} records, ${faults.length === 0 ? 'all as they were written' : `faults: ${faults.length}`}`,
+          `${counted(records, 'record')}, ${faults.length === 0 ? 'all as they were written' : `faults: ${faults.length}`}`,
         );
         if (head !== undefined) context.write(`head ${head}`);
       }

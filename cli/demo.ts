@@ -8,6 +8,7 @@ import { enrol } from '../operator/enrol.ts';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { applyStateOf } from '../registry/apply-state.ts';
 import type { Devices } from '../registry/devices.ts';
+import { counted } from '../runtime/counted.ts';
 import { connectOnce } from '../runtime/mqtt-connect.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import type { LocalAws } from './stand-in.ts';
@@ -43,7 +44,7 @@ export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   say(
     earlier.all === 0
       ? '\nOne device, from serial number to certificate:\n'
-      : `\nFrom earlier starts: ${earlier.all} devices, ${earlier.registered} with a certificate. One more:\n`,
+      : `\nFrom earlier starts: ${counted(earlier.all, 'device')}, ${earlier.registered} with a certificate. One more:\n`,
   );
 
   const device = await enrolDemoDevice(demo, operator);

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { sweepCallsPerSecond } from '../app/worker.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
+import { counted } from '../runtime/counted.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { ownerTagOf } from '../worker/ec-key.ts';
@@ -83,7 +84,7 @@ function findingLine({ kind, serial, certificateId, action, cure }: Finding, dry
 
 function summaryLine({ devices, certificates, findings, ms }: SweepSummary): string {
   const found = Object.values(findings).reduce((sum, count) => sum + count, 0);
-  return `${devices} devices and ${certificates} certificates compared in ${(ms / 1000).toFixed(1)} s: ${found === 0 ? 'nothing to do' : `${found} findings`}`;
+  return `${counted(devices, 'device')} and ${counted(certificates, 'certificate')} compared in ${(ms / 1000).toFixed(1)} s: ${found === 0 ? 'nothing to do' : counted(found, 'finding')}`;
 }
 
 function positive(text: string): number {

@@ -1,3 +1,4 @@
+import { counted } from '../runtime/counted.ts';
 import type { Outcome } from './device.ts';
 
 /** Times in milliseconds, rate in accepted devices a second. */
@@ -52,7 +53,7 @@ export function summary(result: Report): string {
   ];
   const { latencyMs } = result;
   return [
-    `${result.devices} devices in ${(result.wallMs / 1000).toFixed(1)} s, ${result.perSecond} certificates a second`,
+    `${counted(result.devices, 'device')} in ${(result.wallMs / 1000).toFixed(1)} s, ${result.perSecond} certificates a second`,
     ...counts
       .filter(([name, count]) => count !== 0 || name === 'accepted')
       .map(([name, count]) => `  ${String(name).padEnd(28)}${String(count).padStart(8)}`),

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { readDeviceRows } from '../../operator/csv.ts';
 import type { EnrolOutcome } from '../../operator/enrol.ts';
 import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
+import { counted } from '../../runtime/counted.ts';
 import { UsageError } from '../program.ts';
 import { startProgress } from '../progress.ts';
 import type { DevicesContext } from './context.ts';
@@ -87,7 +88,8 @@ function count(summary: ImportSummary, line: number, outcome: EnrolOutcome): voi
 }
 
 function linesOf({ rows, enrolled, bad, tokensMade, tokenFile }: ImportSummary): string[] {
-  const lines = [`${rows} rows: ${enrolled} enrolled, ${bad} bad`];
-  if (tokenFile !== undefined) lines.push(`${tokensMade} tokens were made; they are in ${tokenFile} and nowhere else`);
+  const lines = [`${counted(rows, 'row')}: ${enrolled} enrolled, ${bad} bad`];
+  if (tokenFile !== undefined)
+    lines.push(`tokens that were made: ${tokensMade}; they are in ${tokenFile} and nowhere else`);
   return lines;
 }
