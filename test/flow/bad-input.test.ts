@@ -127,7 +127,7 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     });
   });
 
-  it('the same request, repeated while the first waits, is queued once', async () => {
+  it('the same request, repeated while the first waits, is queued once, and answered under each id', async () => {
     const { serial, token } = await gateway.enrol('impatient');
     gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 400, times: 1 }]);
     const device = await connectDevice(gateway.broker);
@@ -135,7 +135,9 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
     const before = await received();
     for (const id of ['1', '2', '3'])
       await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, id, key: 'ec' }), { qos: 1 });
-    expect(await device.next()).toMatchObject({ status: 'accepted', id: '3' });
+    const replies = [await device.next(), await device.next(), await device.next()];
+    expect(replies.map(({ id, status }) => [id, status])).toEqual(['1', '2', '3'].map((id) => [id, 'accepted']));
+    expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(device.heard).toEqual([]);
     expect(await received()).toBe(before + 3);

@@ -47,7 +47,7 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
 
   it('keeps its data for a second start', async () => {
     const { stdout } = await run(process.execPath, [cvm, ...start, '--once'], { env });
-    expect(stdout).toContain('1 devices, 1 with a certificate');
+    expect(stdout).toContain('1 device, 1 with a certificate');
   });
 
   it('stays up, serves a device enrolled from another terminal, and ends cleanly at SIGTERM', async () => {
