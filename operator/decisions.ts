@@ -15,15 +15,23 @@ export type DecisionDeps = Pick<OperatorDeps, 'registry' | 'issuer' | 'audit' | 
 
 export type BlockOutcome = ({ readonly outcome: 'blocked' } & FollowUp) | Refusal;
 
-/** Refuses the device every certificate, and makes the certificates that it has INACTIVE. Safe to repeat. */
+/** A device that asks all the time changes its row some ten times a second. */
+const blockTries = 200;
+
+/**
+ * Refuses the device every certificate, and makes the certificates that it has INACTIVE. It is for emergencies: it ends an
+ * attempt that is under way, whatever its lease, and tries again when the row changed meanwhile. Safe to repeat.
+ */
 export async function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome> {
-  const found = await findIdle(serial, deps);
-  if (found.outcome !== 'found') return found;
-  const { device } = found;
-  if (device.state !== 'blocked' && !(await deps.registry.block(device))) return { outcome: 'changed' };
-  deps.audit.record('blocked', { serial });
-  const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
-  return { outcome: 'blocked', ...(await followUp(steps)) };
+  for (let tries = 0; tries < blockTries; tries++) {
+    const device = await deps.registry.find(serial);
+    if (device === undefined) return { outcome: 'not-enrolled' };
+    if (device.state !== 'blocked' && !(await deps.registry.block(device))) continue;
+    deps.audit.record('blocked', { serial });
+    const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
+    return { outcome: 'blocked', ...(await followUp(steps)) };
+  }
+  return { outcome: 'changed' };
 }
 
 export type UnblockOutcome = ({ readonly outcome: 'unblocked' } & FollowUp) | Refusal;

@@ -3,7 +3,7 @@ import type { Device, Removal, StoredToken } from './device.ts';
 /**
  * What an operator decides about a device. Each decision takes effect only while no other decision and no attempt was
  * written since the row was read, and answers false otherwise. It raises the fence: an attempt that was under way can
- * write nothing more.
+ * write nothing more. Repeating a decision after its answer was lost gives that answer again.
  */
 export interface Decisions {
   block(device: Device): Promise<boolean>;

@@ -1,26 +1,39 @@
 import type { Decisions } from '../decisions.ts';
+import type { Device } from '../device.ts';
+import type { Update } from '../rows.ts';
 import { type DeviceRows, endOfAttempt, idsOf, isAsRead, noCertificate } from './device-rows.ts';
+import { confirmed } from './lost-answer.ts';
 
 export function createDecisions(devices: DeviceRows): Decisions {
+  /** @param isDone whether a row, one decision later than `device`, is as this decision leaves it */
+  const decide = (device: Device, update: Update<Device>, isDone: (row: Device) => boolean): Promise<boolean> =>
+    confirmed(
+      () => devices.update(device.serial, update, isAsRead(device)),
+      async () => {
+        const row = await devices.find(device.serial);
+        return row !== undefined && row.attempt === device.attempt + 1 && isDone(row);
+      },
+    );
+
   return {
     block: (device) =>
-      devices.update(
-        device.serial,
+      decide(
+        device,
         // `unblock` goes by `issuedAt`, and a row that another tool wrote has none
         { set: { state: 'blocked', ...endOfAttempt(device), issuedAt: device.issuedAt } },
-        isAsRead(device),
+        ({ state }) => state === 'blocked',
       ),
 
     async unblock(device) {
       if (device.state !== 'blocked' || device.removal !== undefined) return false;
       const state = device.issuedAt === undefined ? 'enrolled' : 'registered';
-      return devices.update(device.serial, { set: { state, ...endOfAttempt(device) } }, isAsRead(device));
+      return decide(device, { set: { state, ...endOfAttempt(device) } }, (row) => row.state === state);
     },
 
     reissue(device, { tokenHash, tokenExpiresAt, sealedKeys }) {
       const live = device.issuedAt !== undefined && device.certificateId !== undefined;
-      return devices.update(
-        device.serial,
+      return decide(
+        device,
         {
           set: {
             state: 'enrolled',
@@ -35,13 +48,13 @@ export function createDecisions(devices: DeviceRows): Decisions {
           },
           include: { pendingDeletion: live ? [] : idsOf(device.certificateId) },
         },
-        isAsRead(device),
+        (row) => row.tokenHash === tokenHash,
       );
     },
 
     retire: (device, removal) =>
-      devices.update(
-        device.serial,
+      decide(
+        device,
         {
           set: {
             state: 'blocked',
@@ -52,7 +65,7 @@ export function createDecisions(devices: DeviceRows): Decisions {
           },
           include: { pendingDeletion: idsOf(device.certificateId, device.previousCertificateId) },
         },
-        isAsRead(device),
+        (row) => row.removal === removal,
       ),
   };
 }

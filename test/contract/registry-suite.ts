@@ -260,10 +260,13 @@ export function registryContract(
       const device = await registered();
       expect(await registry.block(device)).toBe(true);
       expect(await claim(device.serial)).toEqual({ outcome: 'refused', problem: problems.blocked });
-      expect(await registry.block(device)).toBe(false);
+      // the same decision, repeated since its answer was lost
+      expect(await registry.block(device)).toBe(true);
       const blocked = await registry.find(device.serial);
       expect(blocked && (await registry.unblock(blocked))).toBe(true);
       expect(await registry.find(device.serial)).toMatchObject({ state: 'registered', certificateId: 'c' });
+      // the row was read before another decision
+      expect(await registry.block(device)).toBe(false);
 
       const serial = await fresh();
       await claim(serial);

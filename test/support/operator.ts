@@ -44,6 +44,7 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
 
   return {
     deps,
+    registry,
     aws,
     rows,
     /** each event on the audit trail: its name and fields */

@@ -149,6 +149,30 @@ describe('a decision of the operator', () => {
     });
   });
 
+  it('to block a device ends the attempt that is under way, whatever its lease', async () => {
+    await operator.beProvisioned('A');
+    expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
+    expect(operator.row('A')).toMatchObject({ state: 'blocked', attempt: 2 });
+    expect(await operator.registry.recordCertificate('A', 1, { certificateId: 'late' })).toBe(false);
+  });
+
+  it('to block a device stands in the end, also while it asks all the time', async () => {
+    await operator.register('A');
+    let changes = 0;
+    const registry = {
+      ...operator.deps.registry,
+      async find(serial: string) {
+        const device = await operator.deps.registry.find(serial);
+        // the device asks between reading and writing its row
+        if (device !== undefined && changes++ < 20)
+          operator.rows.set(serial, { ...device, attempt: device.attempt + 1 });
+        return device;
+      },
+    };
+    expect(await block('A', { ...operator.deps, registry })).toEqual({ outcome: 'blocked' });
+    expect(operator.events).toEqual(['blocked A']);
+  });
+
   const decisions: [string, (deps: OperatorDeps) => Promise<object>][] = [
     ['block', (deps) => block('A', deps)],
     ['unblock', (deps) => unblock('A', deps)],
@@ -160,7 +184,7 @@ describe('a decision of the operator', () => {
     expect(operator.events).toEqual([]);
   });
 
-  it.each(decisions)(
+  it.each(decisions.filter(([name]) => name !== 'block'))(
     'is refused while a worker is at the device, until its lease is over: %s',
     async (_name, decide) => {
       await operator.beProvisioned('A');
