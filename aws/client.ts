@@ -52,5 +52,7 @@ function clientSettings({ role, answerMs, maxAttempts = 3, ...chain }: AwsClient
     },
     retryMode: 'standard',
     maxAttempts,
+    // the steps of a call are put together once for each command, not at each call: our clients change none after that
+    cacheMiddleware: true,
   };
 }
