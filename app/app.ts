@@ -1,8 +1,8 @@
-import { openAudit } from '../runtime/audit.ts';
+import { openAudit, prepareAudit } from '../runtime/audit.ts';
 import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
-import type { Settings } from '../runtime/settings.ts';
+import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 
@@ -20,9 +20,26 @@ export function createApp(settings: Settings, log: Log): App {
   return { settings, log, lifecycle: createLifecycle(log), ...createMetrics() };
 }
 
-/** @param part names the writer in each record */
+/** The audit trail of a service, which does not start without one. @param part names the writer in each record */
 export function keepAudit({ settings, log, lifecycle }: App, part: string): Audit {
-  const audit: Audit = openAudit({ folder: settings.auditDir, part, log });
+  const { auditDir: folder } = settings;
+  try {
+    prepareAudit(folder);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new SettingsError([`CVM_AUDIT_DIR: the audit trail cannot be kept in ${folder} (${code ?? message})`]);
+  }
+  const audit: Audit = openAudit({ folder, part, log });
+  lifecycle.add({ name: 'audit', close: () => audit.close() });
+  return audit;
+}
+
+/** The audit trail of a command. A decision stands where it cannot be recorded, and `onLost` says so. */
+export function keepOperatorAudit(
+  { settings, log, lifecycle }: App,
+  onLost: (event: string, fields: object, error: Error) => void,
+): Audit {
+  const audit: Audit = openAudit({ folder: settings.auditDir, part: 'cvm', log, onLost });
   lifecycle.add({ name: 'audit', close: () => audit.close() });
   return audit;
 }

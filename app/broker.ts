@@ -8,6 +8,7 @@ import { createRosterFeed } from '../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
 import { createRequestQueue } from '../queue/request-queue.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
+import { SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
 import { loadGatewayKey } from '../site-tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
@@ -64,7 +65,11 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   const { settings, log, lifecycle, metrics } = app;
   const { mqttPort: port, listen, tlsSuites: suites } = settings;
   const mqtt = { port, listen, tls, suites, dialects: [cvm] };
-  const broker = lifecycle.add(await startBroker({ ...mqtt, log, metrics, ...deps }));
+  const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
+    if (error.syscall !== 'listen' && error.syscall !== 'getaddrinfo') throw error;
+    throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
+  });
+  const broker = lifecycle.add(await starting);
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

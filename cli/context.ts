@@ -1,4 +1,4 @@
-import { keepAudit } from '../app/app.ts';
+import { keepOperatorAudit } from '../app/app.ts';
 import { connectIssuer, connectTable } from '../app/aws.ts';
 import { connectOperator } from '../app/operator.ts';
 import type { Issuer } from '../issuer/issuer.ts';
@@ -24,12 +24,13 @@ export type CliContext = CommandLine & {
 };
 
 export function createContext(commandLine: CommandLine): CliContext {
+  const audit = once(() => keepOperatorAudit(commandLine.app(), failUnrecorded));
   return {
     ...commandLine,
-    operator: () => connectOperator(commandLine.awsApp()),
+    operator: () => connectOperator(commandLine.awsApp(), audit()),
     table: once(() => connectTable(commandLine.awsApp(), 'operator')),
     issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', callsPerSecond),
-    audit: once(() => keepAudit(commandLine.app(), 'cvm')),
+    audit,
     write: writeLine,
     now: Date.now,
   };
@@ -41,4 +42,13 @@ function once<T>(make: () => T): () => T {
     made ??= { value: make() };
     return made.value;
   };
+}
+
+/** The decision stands. */
+function failUnrecorded(event: string, fields: object, { message }: Error): void {
+  const { serial = '' } = fields as { serial?: string };
+  console.error(
+    `cvm: the audit trail has no record of this (${`${event} ${serial}`.trim()}): ${message}. Mend CVM_AUDIT_DIR`,
+  );
+  process.exitCode = 1;
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join, relative } from 'node:path';
 import type { MqttClient } from 'mqtt';
 import type { App } from '../app/app.ts';
+import { keepAudit } from '../app/app.ts';
 import { connectOperator } from '../app/operator.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import { enrol } from '../operator/enrol.ts';
@@ -38,7 +39,7 @@ const replyMs = 60_000;
 /** Takes one device through everything on real parts: enrol, request over TLS MQTT, reply, connection to AWS IoT. */
 export async function runDemo(demo: Demo, once: boolean): Promise<void> {
   const { say } = demo;
-  const operator = connectOperator(demo.app);
+  const operator = connectOperator(demo.app, keepAudit(demo.app, 'cvm'));
   const { registry } = operator;
   const earlier = await countDevices(registry);
   say(

@@ -1,5 +1,6 @@
 import { type Command, CommanderError } from 'commander';
 import { type App, createApp } from '../app/app.ts';
+import { redisCure } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
@@ -116,6 +117,8 @@ function statusOf(error: unknown, tracing: boolean): number {
   if (error instanceof OutputClosed) return 0;
   console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
   if (error instanceof UpstreamRefused) console.error(`cvm: ${error.cure}`);
+  const cure = error instanceof Error ? redisCure(error) : undefined;
+  if (cure !== undefined) console.error(`cvm: ${cure}`);
   if (error instanceof SettingsError || error instanceof UsageError) return 2;
   if (tracing && error instanceof Error) console.error(error.stack);
   return 1;

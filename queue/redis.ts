@@ -61,13 +61,22 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
 function logOutages(redis: Redis, log: Log): void {
   let away = false;
   redis.on('error', (err: Error) => {
-    if (!away) log.warn({ err }, 'Redis is away; trying again until it is back');
+    if (away) return;
     away = true;
+    const cure = redisCure(err);
+    if (cure === undefined) log.warn({ err }, 'Redis is away; trying again until it is back');
+    else log.error({ err }, cure);
   });
   redis.on('ready', () => {
     if (away) log.info('Redis is back');
     away = false;
   });
+}
+
+/** The cure where Redis is there and does not let us in. */
+export function redisCure({ message }: Error): string | undefined {
+  if (!/^(WRONGPASS|NOAUTH|NOPERM)\b/.test(message)) return undefined;
+  return 'Redis refuses; check user and password in REDIS_URL';
 }
 
 /** Ends a connection: with QUIT where Redis is there, else at once. */

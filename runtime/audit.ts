@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fdatasync, fdatasyncSync, fstatSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import {
   fileOf,
@@ -54,8 +65,10 @@ export function openAudit<Events extends AuditEventMap>(options: {
   part: string;
   log: Log;
   now?: () => number;
+  /** called for a record that could not be written; it is in the log, too */
+  onLost?: (event: string, fields: object, error: Error) => void;
 }): AuditTrail<Events> {
-  const { folder, part, log, now = Date.now } = options;
+  const { folder, part, log, now = Date.now, onLost } = options;
   const writer = randomBytes(4).toString('hex');
   let file: { readonly name: string; readonly descriptor: number } | undefined;
   let lastOwn: Position | undefined;
@@ -124,6 +137,7 @@ export function openAudit<Events extends AuditEventMap>(options: {
       } catch (err) {
         const lost: Record<string, unknown> = { ...fields, event, err };
         log.error(lost, 'the audit trail could not be written');
+        onLost?.(event, fields, err as Error);
       }
     },
     async close() {
@@ -132,6 +146,14 @@ export function openAudit<Events extends AuditEventMap>(options: {
       logHead();
     },
   };
+}
+
+/** Makes the folder of an audit trail where it is missing. @throws when no record could be written there */
+export function prepareAudit(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+  const last = filesIn(folder).at(-1);
+  if (last !== undefined) accessSync(join(folder, last), constants.R_OK | constants.W_OK);
 }
 
 /** One write, or an error: the rest, written later, could stand behind the record of another process. */

@@ -70,12 +70,23 @@ export function startRosterSync(
     log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
 
+  let failing = false;
+  /** Once for each outage: it fails again every few seconds. */
+  function report(err: unknown): void {
+    log[failing ? 'debug' : 'warn']({ err }, 'the roster cannot be brought up to date; trying again until it can');
+    failing = true;
+  }
+  function succeeded(): void {
+    if (failing) log.info('the roster is brought up to date again');
+    failing = false;
+  }
+
   let running: Promise<void> = Promise.resolve();
   function plan(ms: number): void {
     if (closed) return;
     timer = setTimeout(() => {
       running = follow()
-        .catch((err: unknown) => log.debug({ err }, 'the roster could not be brought up to date; trying again'))
+        .then(succeeded, report)
         .then(() => plan(times.pollMs));
     }, ms);
   }

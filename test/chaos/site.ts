@@ -174,7 +174,7 @@ export async function startSite(options: {
   const { registry } = connectTable(app, 'operator');
   const iot = new IoTClient(app.settings.aws);
   // no keys are sealed: these devices do not use TLS-PSK
-  const operator = { ...connectOperator(app), audit: noAudit, gateways: async () => [] };
+  const operator = { ...connectOperator(app, noAudit), gateways: async () => [] };
   await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
   const gateway: Gateway = {
     host: 'localhost',

@@ -64,7 +64,7 @@ export async function startGateway(
   const [dynamo, iot] = [new DynamoDBClient(settings.aws), new IoTClient(settings.aws)];
   const audit = keepAudit(app, 'test');
   /** what `cvm devices` works with */
-  const operator = { ...connectOperator(app), audit };
+  const operator = connectOperator(app, audit);
   const { registry, issuer } = operator;
   startRosterKeeping(app, redis, asWorker, { pollMs: 100 });
 

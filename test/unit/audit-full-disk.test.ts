@@ -26,6 +26,17 @@ describe('on a full disk, the audit trail', () => {
     throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   };
 
+  it('tells its caller which record is lost', async () => {
+    const lost: unknown[] = [];
+    const onLost = (event: string, fields: object, { message }: Error) => void lost.push([event, fields, message]);
+    const audit = openAudit({ folder, part: 'cvm', log: createLog('silent'), onLost });
+    vi.mocked(fs.writeSync).mockImplementationOnce(full);
+    audit.record('blocked', { serial: 'SN-1' });
+    audit.record('blocked', { serial: 'SN-2' });
+    await audit.close();
+    expect(lost).toEqual([['blocked', { serial: 'SN-1' }, 'no space left on device']]);
+  });
+
   it('lacks a record that could not be written, which is in the log instead, and is otherwise whole', async () => {
     const audit = open();
     audit.record('vended', { serial: 'SN-1' });

@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import { createLog } from '../../runtime/log.ts';
+import { startRosterSync } from '../../worker/roster-sync.ts';
+
+describe('the roster sync', () => {
+  it('says once that the table is away, and once that it is back', async () => {
+    let away = true;
+    let asked = 0;
+    const lines: { level: number; msg: string }[] = [];
+    const log = createLog('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
+    const roster = {
+      async gateways() {
+        asked++;
+        if (away) throw new Error('connect ECONNREFUSED');
+        return [];
+      },
+      lead: async () => false,
+    };
+    const deps = { registry: {}, changes: {}, gateways: {}, roster } as never;
+    const sync = startRosterSync({ ...(deps as object), log, now: Date.now, times: { pollMs: 5 } } as never);
+    await expect.poll(() => asked).toBeGreaterThan(3);
+    expect(lines.map(({ level }) => level)).toEqual([40]);
+    away = false;
+    await expect.poll(() => lines.length).toBe(2);
+    const before = asked;
+    await expect.poll(() => asked).toBeGreaterThan(before + 3);
+    await sync.close();
+    expect(lines.map(({ msg }) => msg)).toEqual([
+      'the roster cannot be brought up to date; trying again until it can',
+      'the roster is brought up to date again',
+    ]);
+  });
+});

@@ -1,0 +1,60 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type App, createApp, keepAudit } from '../../app/app.ts';
+import { loadTls, serveDevices } from '../../app/broker.ts';
+import { defaultLimits } from '../../broker/limits.ts';
+import { noRoster } from '../../broker/roster.ts';
+import { redisCure } from '../../queue/redis.ts';
+import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
+import { noAudit } from '../../runtime/audit.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+
+describe('a part that cannot start names the setting to change', () => {
+  let folder: string;
+  let app: App;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'cvm-start-'));
+  });
+  afterEach(async () => {
+    await app?.lifecycle.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const open = (env: Record<string, string>) => {
+    app = createApp(loadSettings({ CVM_DATA_DIR: folder, ...env }), createLog('silent'));
+    return app;
+  };
+
+  it('an audit trail that cannot be written', () => {
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    expect(() => keepAudit(open({ CVM_AUDIT_DIR: file }), 'worker')).toThrow(/CVM_AUDIT_DIR: .*(EEXIST|ENOTDIR)/);
+    expect(() => keepAudit(open({ CVM_AUDIT_DIR: join(file, 'below') }), 'worker')).toThrow(/CVM_AUDIT_DIR: .*ENOTDIR/);
+  });
+
+  it('a port that is taken, and an address that this machine does not have', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as { port: number };
+    const start = async (env: Record<string, string>) => {
+      const part = open(env);
+      const feed = { listen: async () => {}, fetch: async () => [], close: async () => {} };
+      const requests = { add: async () => '', acknowledge: async () => {}, close: async () => {} };
+      const guards = { roster: noRoster, tokenAttempts: unlimitedTokenAttempts, audit: noAudit, limits: defaultLimits };
+      return serveDevices(part, { requests, replies: feed, ...guards }, await loadTls(part));
+    };
+    const here = { CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: String(port) };
+    await expect(start(here)).rejects.toThrow(new RegExp(`CVM_MQTT_PORT: .*127.0.0.1, port ${port} .EADDRINUSE`));
+    await expect(start({ ...here, CVM_LISTEN: '192.0.2.1' })).rejects.toThrow(/CVM_LISTEN.*192.0.2.1.*EADDRNOTAVAIL/);
+    taken.close();
+  });
+
+  it('a Redis that refuses the password', () => {
+    for (const message of ['WRONGPASS invalid username-password pair', 'NOAUTH Authentication required.'])
+      expect(redisCure(new Error(message))).toContain('REDIS_URL');
+    expect(redisCure(new Error('connect ECONNREFUSED 127.0.0.1:6379'))).toBeUndefined();
+  });
+});
