@@ -31,9 +31,16 @@ export function createPendingReplies(options: {
   const lastAnswered = new WeakMap<Session, string>();
 
   function deliver(reply: SealedReply): void {
-    for (const session of holders.of(reply.recipientId)) if (wantsCopy(session, reply)) copy(session, reply);
+    for (const session of holders.of(reply.recipientId))
+      if (wantsCopy(session, reply)) guard(session, async () => copy(session, reply));
     for (const [session, request] of waiting.askersOf(reply.requestId))
-      if (request.token.recipientId === reply.recipientId && !request.answered) void answer(session, request, reply);
+      if (request.token.recipientId === reply.recipientId && !request.answered)
+        guard(session, () => answer(session, request, reply));
+  }
+
+  /** An answer comes by way of Redis, and may be sealed by anybody: one that cannot be written must not end the broker. */
+  function guard({ serial }: Session, work: () => Promise<void>): void {
+    work().catch((err: unknown) => log.error({ serial, err }, 'an answer could not be written'));
   }
 
   /** A connection that waits for an answer of its own gets that one, in the form and with the id that it asked for. */

@@ -1,7 +1,8 @@
 import type { Log } from '../runtime/log.ts';
+import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import type { ReplyFeed, ReplyStore } from './replies.ts';
-import { fromStoredReply, keptReplyKey, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
+import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
+import { keptReplyKey, readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 
 /** How long a reply is stored for a broker that missed its announcement, in milliseconds. */
 const storedMs = 10 * 60_000;
@@ -33,9 +34,15 @@ export function createReplyStore(connector: RedisConnector, log: Log): ReplyStor
 export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed {
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('answer-now', log);
+  const reportMalformed = createMalformedReport(log);
+  function read(text: string): SealedReply[] {
+    const reply = readStoredReply(text);
+    if (reply === undefined) reportMalformed('a reply');
+    return reply === undefined ? [] : [reply];
+  }
   return {
     async listen(listener, onResume) {
-      subscriber.on('message', (_channel, text) => listener(fromStoredReply(text)));
+      subscriber.on('message', (_channel, text) => read(text).forEach(listener));
       // ioredis subscribes again by itself after a lost connection; announcements made meanwhile are lost
       subscriber.on('ready', onResume);
       await subscriber.subscribe(repliesChannel);
@@ -43,7 +50,7 @@ export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed 
     async fetch(requestIds) {
       if (requestIds.length === 0) return [];
       const texts = await reader.mget(requestIds.map(replyKey));
-      return texts.filter((text) => text !== null).map((text) => fromStoredReply(text));
+      return texts.filter((text) => text !== null).flatMap(read);
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);

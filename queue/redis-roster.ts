@@ -1,14 +1,15 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
+import { createMalformedReport, type ReportMalformed } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { announcementLifetimeMs, type RosterEntry, type RosterFeed, type RosterStore } from './roster.ts';
 import {
-  announcementLifetimeMs,
-  type GatewayAnnouncement,
-  type RosterEntry,
-  type RosterFeed,
-  type RosterStore,
-} from './roster.ts';
-import { rosterKeys } from './stored-forms.ts';
+  readChangedSerials,
+  readGatewayAnnouncement,
+  readPosition,
+  readRosterEntry,
+  rosterKeys,
+} from './stored-forms.ts';
 
 /** Entries written in one transaction. */
 const batch = 500;
@@ -19,11 +20,15 @@ const [maxLookups, lookupsAtATime, lookupSeconds] = [1000, 20, 60];
 /** The worker's side of the roster, in Redis. */
 export function createRosterStore(connector: RedisConnector, log: Log): RosterStore {
   const redis = connector.connect('answer-now', log);
+  const reportMalformed = createMalformedReport(log);
   return {
     async gateways(now) {
-      const all = Object.values(await redis.hgetall(rosterKeys.gateways)).map(
-        (text) => JSON.parse(text) as GatewayAnnouncement,
-      );
+      const texts = Object.values(await redis.hgetall(rosterKeys.gateways));
+      const all = texts.flatMap((text) => {
+        const announcement = readGatewayAnnouncement(text);
+        if (announcement === undefined) reportMalformed('the key of a gateway');
+        return announcement ?? [];
+      });
       const gone = all.filter(({ at }) => at <= now - announcementLifetimeMs);
       if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone.map(({ id }) => id));
       return all.filter((announcement) => !gone.includes(announcement));
@@ -35,13 +40,14 @@ export function createRosterStore(connector: RedisConnector, log: Log): RosterSt
     },
     async position() {
       const text = await redis.get(rosterKeys.position);
-      return text === null ? undefined : (JSON.parse(text) as { change: number; wholeAt: number });
+      // without one, the whole table is compared
+      return text === null ? undefined : readPosition(text);
     },
     async setPosition(position) {
       await redis.set(rosterKeys.position, JSON.stringify(position));
     },
     takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime),
-    pages: () => pagesOf(redis),
+    pages: () => pagesOf(redis, reportMalformed),
     async write(entries, gone) {
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
@@ -64,6 +70,7 @@ export function createRosterStore(connector: RedisConnector, log: Log): RosterSt
 export function createRosterFeed(connector: RedisConnector, log: Log): RosterFeed {
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('wait', log);
+  const reportMalformed = createMalformedReport(log);
   return {
     async announceGateway(announcement) {
       await reader
@@ -73,17 +80,21 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
         .exec();
     },
     async listen(onChange, onResume) {
-      subscriber.on('message', (_channel, text) => onChange(JSON.parse(text) as string[]));
+      subscriber.on('message', (_channel, text) => {
+        const serials = readChangedSerials(text);
+        if (serials === undefined) reportMalformed('a change of the roster');
+        else onChange(serials);
+      });
       subscriber.on('ready', onResume);
       await subscriber.subscribe(rosterKeys.channel);
     },
-    pages: () => pagesOf(reader),
+    pages: () => pagesOf(reader, reportMalformed),
     async read(serials) {
       if (serials.length === 0) return [];
       const texts = await reader.hmget(rosterKeys.entries, ...serials);
       return serials.flatMap((serial, index) => {
         const text = texts[index];
-        return text ? [entryOf(serial, text)] : [];
+        return text ? entryOf(serial, text, reportMalformed) : [];
       });
     },
     async requestLookup(serial) {
@@ -109,17 +120,20 @@ async function runAnnounced(change: ChainableCommander, serials: readonly string
   for (const [error] of outcomes ?? []) if (error) throw error;
 }
 
-async function* pagesOf(redis: Redis): AsyncIterable<RosterEntry[]> {
+async function* pagesOf(redis: Redis, reportMalformed: ReportMalformed): AsyncIterable<RosterEntry[]> {
   let cursor = '0';
   do {
     const [next, flat] = await redis.hscan(rosterKeys.entries, cursor, 'COUNT', 1000);
     const page: RosterEntry[] = [];
-    for (let i = 0; i < flat.length; i += 2) page.push(entryOf(flat[i] ?? '', flat[i + 1] ?? '{}'));
+    for (let i = 0; i < flat.length; i += 2) page.push(...entryOf(flat[i] ?? '', flat[i + 1] ?? '{}', reportMalformed));
     yield page;
     cursor = next;
   } while (cursor !== '0');
 }
 
-function entryOf(serial: string, text: string): RosterEntry {
-  return { serial, ...(JSON.parse(text) as Omit<RosterEntry, 'serial'>) };
+/** None where the text is not an entry: the device is then unknown here, and the others are served. */
+function entryOf(serial: string, text: string, reportMalformed: ReportMalformed): RosterEntry[] {
+  const entry = readRosterEntry(text);
+  if (entry === undefined) reportMalformed('an entry of the roster');
+  return entry === undefined ? [] : [{ serial, ...entry }];
 }

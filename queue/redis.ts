@@ -50,6 +50,8 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
         connectTimeout: connectMs,
         keepAlive: keepAliveMs,
         retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
+        // the server was demoted to a replica: the address may lead to the new master by now. 2: and repeat the command
+        reconnectOnError: ({ message }) => (message.startsWith('READONLY') ? 2 : false),
       });
       logOutages(redis, log);
       return redis;

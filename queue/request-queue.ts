@@ -1,6 +1,7 @@
 import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
+import { createMalformedReport } from './malformed.ts';
 import {
   type Acknowledgement,
   type ProvisioningRequest,
@@ -11,9 +12,10 @@ import {
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
   acknowledgementJob,
-  fromStoredRequest,
   keyPrefix,
   queueName,
+  readStoredAcknowledgement,
+  readStoredRequest,
   requestJob,
   type StoredAcknowledgement,
   type StoredRequest,
@@ -101,6 +103,7 @@ export function startRequestWorker(options: {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const { maxBackoffMs = usualMaxBackoffMs } = options;
   const connection = redis.connect('wait', log);
+  const reportMalformed = createMalformedReport(log);
   const worker: Worker<StoredRequest | StoredAcknowledgement> = new Worker<StoredRequest | StoredAcknowledgement>(
     queueName,
     (job, lock) => run(job, lock),
@@ -131,8 +134,13 @@ export function startRequestWorker(options: {
   );
 
   async function run(job: Job<StoredRequest | StoredAcknowledgement>, lock: string | undefined): Promise<void> {
-    if (job.name === acknowledgementJob) return acknowledge(job.data as StoredAcknowledgement);
-    const outcome = await handle(fromStoredRequest(job.data as StoredRequest));
+    if (job.name === acknowledgementJob) {
+      const acknowledgement = readStoredAcknowledgement(job.data);
+      return acknowledgement === undefined ? reportMalformed('an acknowledgement') : acknowledge(acknowledgement);
+    }
+    const request = readStoredRequest(job.data);
+    if (request === undefined) return reportMalformed('a request');
+    const outcome = await handle(request);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(outcome.slowDown);

@@ -17,7 +17,7 @@ const queuedRequest = (serial: string, tokenHash: string) => ({
   requestId: '00000000-0000-4000-8000-000000000000',
   serial,
   tokenHash,
-  replyKey: '',
+  replyKey: deriveReplyKeys(serial, 'any-token').publicKey,
   key: 'ec' as const,
 });
 

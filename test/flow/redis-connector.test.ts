@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -52,4 +53,55 @@ describe.skipIf(lacks('redis-server'))('a connection to a Redis that is there bu
     expect(redis.options.socketTimeout).toBeGreaterThan(10_000);
     await disconnectRedis(redis);
   });
+});
+
+describe.skipIf(lacks('redis-server'))('a connection to a Redis that was demoted to a replica', () => {
+  const folders: string[] = [];
+  const servers: EmbeddedRedis[] = [];
+  beforeAll(async () => {
+    for (const name of ['one', 'other']) {
+      const folder = mkdtempSync(join(tmpdir(), `cvm-redis-${name}-`));
+      folders.push(folder);
+      servers.push(await startEmbeddedRedis({ dataDir: folder, log }));
+    }
+  });
+  afterAll(async () => {
+    for (const server of servers) await server.close();
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  });
+
+  it.each(['answer-now', 'wait'] as const)(
+    'is made anew, since its address may lead to the new master, and the command is repeated there: %s',
+    async (use) => {
+      const [one, other] = servers.map(({ url }) => new URL(url));
+      // an address that moves, as with a virtual IP or a name of Kubernetes; connections that stand stay where they are
+      let master = one;
+      const address = createServer((socket) => {
+        const server = connect(Number(master?.port), '127.0.0.1');
+        socket.pipe(server).pipe(socket);
+        for (const each of [socket, server]) each.on('error', () => {}).on('close', () => socket.destroy());
+        socket.on('close', () => server.destroy());
+      });
+      await new Promise<void>((resolve) => address.listen(0, '127.0.0.1', resolve));
+      const url = new URL(one?.href ?? '');
+      url.port = String((address.address() as AddressInfo).port);
+      const redis = redisAt(url.href).connect(use, log);
+      await expect.poll(() => redis.status).toBe('ready');
+      await redis.set('before', '1');
+
+      const promoted = redisAt(other?.href ?? '').connect('wait', log);
+      // as after a replication
+      await promoted.config('SET', 'requirepass', one?.password ?? '');
+      const demoted = redisAt(one?.href ?? '').connect('wait', log);
+      await demoted.replicaof('127.0.0.1', Number(other?.port));
+      master = other;
+      await expect.poll(() => redis.set('after', '2').catch((error: Error) => error.message)).toBe('OK');
+      expect(await promoted.get('after')).toBe('2');
+
+      await demoted.replicaof('NO', 'ONE');
+      await promoted.config('SET', 'requirepass', other?.password ?? '');
+      for (const each of [redis, demoted, promoted]) await disconnectRedis(each);
+      address.close();
+    },
+  );
 });

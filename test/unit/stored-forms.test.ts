@@ -20,12 +20,12 @@ const reply = { requestId: request.requestId, recipientId: 'cmVjaXBpZW50', seale
 describe('the stored form', () => {
   it('of a request is the one that the previous version reads and writes', () => {
     expect(JSON.stringify(forms.toStoredRequest(request))).toBe(storedRequest);
-    expect(forms.fromStoredRequest(JSON.parse(storedRequest) as forms.StoredRequest)).toEqual(request);
+    expect(forms.readStoredRequest(JSON.parse(storedRequest))).toEqual(request);
   });
 
   it('of a reply is the one that the previous version reads and writes', () => {
     expect(forms.toStoredReply(reply)).toBe(storedReply);
-    expect(forms.fromStoredReply(storedReply)).toEqual(reply);
+    expect(forms.readStoredReply(storedReply)).toEqual(reply);
   });
 
   it('of every key, channel and job name is the one that the previous version uses', () => {

@@ -1,0 +1,96 @@
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import * as forms from '../../queue/stored-forms.ts';
+import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const garbage = [
+  '',
+  '{',
+  'null',
+  '[]',
+  '[1]',
+  '"x"',
+  '{"askId":1}',
+  '{"__proto__":{}}',
+  `["${'x'.repeat(200)}"]`,
+  'x'.repeat(300_000),
+];
+
+/** Whoever can write to Redis can stop the gateway by deleting everything. It must not take more than that. */
+describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in no form of ours', () => {
+  let gateway: Gateway;
+  let redis: Redis;
+  beforeAll(async () => {
+    gateway = await startGateway();
+    redis = new Redis(gateway.redis.url);
+  });
+  afterAll(async () => {
+    await redis?.quit();
+    await gateway?.close();
+  });
+  const isServed = async (serial: string) => {
+    const { token } = await gateway.enrolOnRoster(serial);
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  };
+
+  it('on the channels of replies and of the roster is ignored, and devices are served', async () => {
+    for (const text of garbage) {
+      await redis.publish(forms.repliesChannel, text);
+      await redis.publish(forms.rosterKeys.channel, text);
+    }
+    await isServed('after-channels');
+    expect(gateway.logText()).toContain('no part of this gateway writes');
+  });
+
+  it('among the entries of the roster, keys of gateways and positions is left out, and a broker that starts serves the others', async () => {
+    for (const [index, text] of garbage.entries()) {
+      await redis.hset(forms.rosterKeys.entries, `garbage-${index}`, text);
+      await redis.hset(forms.rosterKeys.gateways, `garbage-${index}`, text);
+    }
+    await redis.set(forms.rosterKeys.position, 'garbage');
+    const { serial, token } = await gateway.enrolOnRoster('after-roster');
+    const broker = await gateway.startOneBroker();
+    expect(await askOnce(broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  });
+
+  it('in the queue is dropped, and the requests behind it are answered', async () => {
+    const queue = new Queue(forms.queueName, {
+      connection: { url: gateway.redis.url } as never,
+      prefix: forms.keyPrefix,
+    });
+    for (const data of [null, 1, 'x', [], { askId: 'a' }, { askId: 'a', serial: '../x', key: 'ec' }] as object[])
+      for (const name of [forms.requestJob, forms.acknowledgementJob, 'other']) await queue.add(name, data);
+    await isServed('after-queue');
+    await expect.poll(async () => (await queue.getJobCountByTypes('waiting', 'active', 'delayed')) as number).toBe(0);
+    await queue.close();
+  });
+
+  it('as an answer that is sealed to a device but is none ends nothing', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('sealed-garbage');
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    const recipientId = recipientIdOf(serial, hashToken(token));
+    const { publicKey } = deriveReplyKeys(serial, token);
+    for (const answer of [
+      { status: 'accepted' },
+      { status: 'accepted', credentials: null },
+      { status: 'rejected' },
+      {},
+    ]) {
+      const sealed = sealer.answer(publicKey, recipientId, answer as never);
+      await redis.publish(forms.repliesChannel, forms.toStoredReply({ requestId: 'r', recipientId, sealed }));
+    }
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', id: 'mine' }), { qos: 1 });
+    let reply = await device.next();
+    while (reply.id !== 'mine') reply = await device.next();
+    expect(reply).toMatchObject({ status: 'accepted' });
+    await device.client.endAsync(true);
+  });
+});
