@@ -83,13 +83,20 @@ export function createDeviceListener(options: {
       return;
     }
     sockets.add(socket);
-    const release = handshakeLimiter.acquire(slot.address, () => {
-      // a destroyed socket is cleaned up by its `close` handler
-      if (socket.destroyed) return;
-      setTimeout(() => release(), limits.handshakeTurnMs).unref();
-      secured.emit('connection', socket);
+    let release = () => {};
+    // before TLS has it, nobody else ends a connection that says nothing
+    const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
+    // a turn begins with a ClientHello, not with TCP: connections that say nothing would take the turns of those that do
+    onFirstBytes(socket, () => {
+      clearTimeout(silence);
+      release = handshakeLimiter.acquire(slot.address, () => {
+        // a destroyed socket is cleaned up by its `close` handler
+        if (socket.destroyed) return;
+        setTimeout(() => release(), limits.handshakeTurnMs).unref();
+        secured.emit('connection', socket);
+      });
     });
-    const handshake = { named: 0, offered: undefined, release };
+    const handshake = { named: 0, offered: undefined, release: () => release() };
     const connection: Connection = {
       remoteAddress,
       address: slot.address,
@@ -103,6 +110,7 @@ export function createDeviceListener(options: {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
       sockets.delete(socket);
+      clearTimeout(silence);
       release();
       psk.withdraw(handshake);
       slot.closed();
@@ -154,6 +162,15 @@ export function createDeviceListener(options: {
       };
     },
   };
+}
+
+/** The bytes stay where TLS finds them: Node gives it what a socket has read before. */
+function onFirstBytes(socket: Socket, then: () => void): void {
+  socket.once('readable', () => {
+    // readable without bytes: the other side has ended it
+    if (socket.readableLength === 0) socket.destroy();
+    else then();
+  });
 }
 
 /** The two ends of a connection; undefined when it has ended already. */

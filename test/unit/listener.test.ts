@@ -26,6 +26,7 @@ describe('the device listener', () => {
   let metricsRegistry: Registry;
   let accepted: Connection[] = [];
   let listener: ReturnType<typeof createDeviceListener>;
+  let listenerWith: (given: typeof limits) => typeof listener;
   let port: number;
   const sockets: Socket[] = [];
 
@@ -33,16 +34,19 @@ describe('the device listener', () => {
     accepted = [];
     const made = createMetrics();
     metricsRegistry = made.metricsRegistry;
-    listener = createDeviceListener({
-      tls: await loadTlsMaterial({ dataDir: folder, hostnames: [], machineName: 'test' }),
-      suites: 'modern',
-      limits,
-      roster: { keysOf },
-      metrics: made.metrics,
-      log: createLog('silent'),
-      onConnection: (stream) => void accepted.push(connectionOf(stream)),
-      onMalformed() {},
-    });
+    const tls = await loadTlsMaterial({ dataDir: folder, hostnames: [], machineName: 'test' });
+    listenerWith = (given) =>
+      createDeviceListener({
+        tls,
+        suites: 'modern',
+        limits: given,
+        roster: { keysOf },
+        metrics: made.metrics,
+        log: createLog('silent'),
+        onConnection: (stream) => void accepted.push(connectionOf(stream)),
+        onMalformed() {},
+      });
+    listener = listenerWith(limits);
     port = await listener.listen(0, '127.0.0.1');
   });
   afterEach(async () => {
@@ -59,8 +63,28 @@ describe('the device listener', () => {
     return socket;
   }
 
+  const beginOfHello = Buffer.from('1603010200010001fc0303', 'hex');
+
+  it('gives no turn to connections that say nothing', async () => {
+    for (let count = 0; count < 10; count++) await openFrom(`127.0.0.${count + 3}`);
+    const plain = await openFrom('127.0.0.2');
+    connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
+    await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
+  });
+
+  it('ends a connection that says nothing, and one that is closed before it says anything', async () => {
+    await listener.close().cut();
+    listener = listenerWith({ ...limits, handshakeMs: 100 });
+    port = await listener.listen(0, '127.0.0.1');
+    const [silent, gone] = [await openFrom('127.0.0.1'), await openFrom('127.0.0.1')];
+    gone.end();
+    await expect.poll(() => silent.destroyed || silent.readableEnded || silent.closed).toBe(true);
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_connections_open')).toBe(0);
+  });
+
   it('serves another address in turn, however many connections of one address wait for their handshake', async () => {
-    for (let count = 0; count < 10; count++) await openFrom('127.0.0.1');
+    for (let count = 0; count < 10; count++) (await openFrom('127.0.0.1')).write(beginOfHello);
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_handshakes_waiting')).toBe(9);
     const plain = await openFrom('127.0.0.2');
     connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
     // the connection that has the turn ends, and then the next one of its address
