@@ -84,7 +84,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     metrics,
     log,
     onConnection: mqtt.handle,
-    onMalformed: refusals.connection,
+    onTurnedAway: refusals.connection,
   });
   const port = await listener.listen(options.port, options.listen);
   await pendingReplies.start();

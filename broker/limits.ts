@@ -12,6 +12,8 @@ export const defaultLimits = {
   /** connections that have not sent their CONNECT yet; a device needs such a place for a moment only */
   maxPending: 1000,
   maxPendingPerAddress: 500,
+  /** connections of one device with its token; a newer one closes the oldest */
+  maxConnectionsPerSerial: 16,
   /** requests of one connection that are being taken in, or wait for their answer */
   maxRequestsPerConnection: 8,
   /** requests and acknowledgements of one device, on all its connections, in `messagesPerDeviceSeconds` */

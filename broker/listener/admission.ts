@@ -11,6 +11,8 @@ export type AdmissionLimits = {
   /** connections that have not sent their CONNECT yet, in total and of one address */
   readonly maxPending: number;
   readonly maxPendingPerAddress: number;
+  /** connections that have verified their token for the same serial */
+  readonly maxConnectionsPerSerial: number;
 };
 
 /** The slot of one connection, from TCP accept to its close. Each step may be repeated, and none can be undone. */
@@ -19,24 +21,27 @@ export type ConnectionSlot = {
   readonly address: string;
   /** It has sent its CONNECT. */
   connected(): void;
-  /** It has presented the right token of a device of this site: from now on no other connection evicts it. */
-  verified(): void;
+  /** It has presented the right token of this device: from now on only newer connections of the same device evict it. */
+  verified(serial: string): void;
   closed(): void;
 };
 
-type Holder = { readonly socket: Admitted; readonly address: Address };
+type Holder = { readonly socket: Admitted; readonly address: Address; serial?: string };
 type Address = { readonly name: string; all: number; pending: number };
 
 /**
  * Limits the connections, in total and by address. A connection that has sent nothing costs an attacker nothing, so there are
  * few slots for those. When no slot is left, the oldest connection that has got the least far is evicted: first those before
  * their CONNECT, then those without a verified token. An honest device needs such a slot for a moment, a slow attacker for as
- * long as possible. A device with a verified token is never evicted.
+ * long as possible. A connection with a verified token is evicted by newer ones of the same device only: a device needs one,
+ * and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
   const [pending, unverified] = [new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
+  /** those with a verified token, oldest first */
+  const bySerial = new Map<string, Set<Holder>>();
   const open = new Set<Holder>();
   const counts = { admitted: 0, refused: 0, evicted: 0 };
 
@@ -48,8 +53,31 @@ export function createAdmission(limits: AdmissionLimits) {
     leavePending(holder);
     unverified.delete(holder);
     if (!open.delete(holder)) return;
+    leaveSerial(holder);
     holder.address.all--;
     if (holder.address.all === 0) addresses.delete(holder.address.name);
+  }
+
+  function leaveSerial(holder: Holder): void {
+    if (holder.serial === undefined) return;
+    const own = bySerial.get(holder.serial);
+    own?.delete(holder);
+    if (own?.size === 0) bySerial.delete(holder.serial);
+  }
+
+  function joinSerial(holder: Holder, serial: string): void {
+    if (!open.has(holder) || holder.serial !== undefined) return;
+    holder.serial = serial;
+    const own = bySerial.get(serial) ?? new Set();
+    bySerial.set(serial, own.add(holder));
+    const [oldest] = own;
+    if (own.size > limits.maxConnectionsPerSerial && oldest !== undefined) evictOne(oldest);
+  }
+
+  function evictOne(holder: Holder): void {
+    counts.evicted++;
+    close(holder);
+    holder.socket.destroy();
   }
 
   /** Evicts one connection, of the given address or of any. @returns whether there was one to evict */
@@ -57,9 +85,7 @@ export function createAdmission(limits: AdmissionLimits) {
     for (const holders of from)
       for (const holder of holders) {
         if (address !== undefined && holder.address !== address) continue;
-        counts.evicted++;
-        close(holder);
-        holder.socket.destroy();
+        evictOne(holder);
         return true;
       }
     return false;
@@ -85,7 +111,7 @@ export function createAdmission(limits: AdmissionLimits) {
         return undefined;
       }
       counts.admitted++;
-      const holder = { socket, address };
+      const holder: Holder = { socket, address };
       address.all++;
       address.pending++;
       addresses.set(name, address);
@@ -97,9 +123,10 @@ export function createAdmission(limits: AdmissionLimits) {
           if (pending.has(holder)) unverified.add(holder);
           leavePending(holder);
         },
-        verified() {
+        verified(serial) {
           leavePending(holder);
           unverified.delete(holder);
+          joinSerial(holder, serial);
         },
         closed: () => close(holder),
       };

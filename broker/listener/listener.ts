@@ -5,12 +5,14 @@ import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
-import { createAdmission } from './admission.ts';
+import { createAdmission, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPskAuthenticator } from './psk.ts';
+
+const noSlot = 'there is no slot for another connection: in total, or of its address';
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
@@ -38,10 +40,10 @@ export function createDeviceListener(options: {
   log: Log;
   /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
   onConnection(stream: Duplex): void;
-  /** a connection that is closed since it sent no acceptable MQTT */
-  onMalformed(connection: Connection, reason: string): void;
+  /** a connection that is closed: it got no slot, or sent no acceptable MQTT */
+  onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'>, reason: string): void;
 }) {
-  const { limits, metrics, log, onConnection, onMalformed } = options;
+  const { limits, metrics, log, onConnection, onTurnedAway } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
@@ -78,7 +80,7 @@ export function createDeviceListener(options: {
     const ends = endsOf(socket);
     const slot = ends === undefined ? undefined : admission.admit(socket, remoteAddress);
     if (ends === undefined || remoteAddress === undefined || slot === undefined) {
-      log.debug({ remoteAddress }, 'no slot for another connection');
+      if (remoteAddress !== undefined) onTurnedAway({ remoteAddress, address: groupOf(remoteAddress) }, noSlot);
       socket.destroy();
       return;
     }
@@ -132,7 +134,7 @@ export function createDeviceListener(options: {
     connection.handshake.release();
     connection.psk = psk.identify(connection.handshake, socket);
     socket.setNoDelay(true);
-    const stream = guardFrames(socket, limits, (reason) => onMalformed(connection, reason));
+    const stream = guardFrames(socket, limits, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;
     onConnection(attachConnection(stream, connection));
   }

@@ -45,7 +45,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     remoteAddress,
     address,
     send: (topic, payload) => forwarding.send(client, topic, payload),
-    onVerified: () => slot.verified(),
+    onVerified: (serial) => slot.verified(serial),
   });
   sessions.add(client, session);
   client.conn.once('close', () =>

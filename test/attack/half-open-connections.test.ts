@@ -5,6 +5,7 @@ import { connectPacket } from '../fuzz/corpus.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { connectWith, text } from '../support/raw-mqtt.ts';
 import { sized } from '../support/size.ts';
 
 const limits = {
@@ -87,4 +88,18 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
       await served.client.endAsync(true);
     },
   );
+
+  it('and have the token of one device, do not keep another device out, and leave that device its newest', async () => {
+    const thief = await gateway.enrolOnRoster('places-of-one-token');
+    const login = [text(thief.serial), text(thief.token)];
+    const left = await flood(limits.maxConnections + 50, (port) => {
+      const plain = connect({ port, host: '127.0.0.1', localAddress: `127.0.1.${1 + (sockets.length % 200)}` });
+      const socket = connectSecure({ socket: plain.on('error', () => {}), rejectUnauthorized: false });
+      socket.once('secureConnect', () => socket.write(connectWith('thief', { flags: 0xc2, payload: login })));
+      return socket;
+    });
+    const { serial, token } = await gateway.enrol('beside-one-token');
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    await expect.poll(left, { timeout: 30_000 }).toBeLessThanOrEqual(16);
+  });
 });

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { createAdmission, groupOf } from '../../broker/listener/admission.ts';
 
-const limits = { maxConnections: 10, maxConnectionsPerAddress: 4, maxPending: 5, maxPendingPerAddress: 3 };
+const limits = {
+  maxConnections: 10,
+  maxConnectionsPerAddress: 4,
+  maxPending: 5,
+  maxPendingPerAddress: 3,
+  maxConnectionsPerSerial: 2,
+};
+let serials = 0;
 const socket = () => {
   const made = {
     cut: false,
@@ -59,7 +66,7 @@ describe('admission', () => {
     const device = socket();
     const slot = admission.admit(device, '10.0.0.1');
     slot?.connected();
-    slot?.verified();
+    slot?.verified(`SN-${++serials}`);
     slot?.connected();
     for (let count = 0; count < 100; count++) admission.admit(socket(), `10.1.0.${count}`)?.closed();
     for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`)?.connected();
@@ -67,11 +74,26 @@ describe('admission', () => {
     expect(device.cut).toBe(false);
   });
 
+  it('lets one device keep few connections: a newer one closes the oldest of its own, and of nobody else', () => {
+    const admission = createAdmission(limits);
+    const other = socket();
+    admission.admit(other, '10.0.0.9')?.verified('other');
+    const own = [socket(), socket(), socket(), socket()];
+    for (const [index, each] of own.entries()) {
+      const slot = admission.admit(each, `10.0.1.${index}`);
+      slot?.verified('one');
+      // a token that is right is verified at every request
+      slot?.verified('one');
+    }
+    expect([other, ...own].map(({ cut }) => cut)).toEqual([false, true, true, false, false]);
+    expect(admission.counts()).toMatchObject({ open: 3, evicted: 2 });
+  });
+
   it('refuses more than one address may have, and more than there may be in total, until a slot is free again', () => {
     const admission = createAdmission(limits);
     const admit = () => {
       const slot = admission.admit(socket(), '10.0.0.1');
-      slot?.verified();
+      slot?.verified(`SN-${++serials}`);
       return slot;
     };
     const slots = Array.from({ length: 4 }, admit);
@@ -81,7 +103,7 @@ describe('admission', () => {
     slots[0]?.closed();
     expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
     expect(admission.counts()).toMatchObject({ open: 5, refused: 1 });
-    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.verified();
+    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.verified(`SN-${++serials}`);
     expect(admission.counts()).toMatchObject({ open: 10, pending: 0, unverified: 0 });
     expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
   });
@@ -99,7 +121,7 @@ describe('admission', () => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 2 });
     const admit = () => {
       const slot = admission.admit(socket(), '10.0.0.1');
-      slot?.verified();
+      slot?.verified(`SN-${++serials}`);
       return slot;
     };
     const first = admit();
@@ -114,7 +136,7 @@ describe('admission', () => {
     const second = admission.admit(socket(), '10.0.0.2');
     first?.closed();
     first?.connected();
-    first?.verified();
+    first?.verified(`SN-${++serials}`);
     expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unverified: 0 });
     second?.closed();
     expect(admission.counts()).toMatchObject({ open: 0, pending: 0 });
@@ -126,7 +148,7 @@ describe('admission', () => {
     ['fe80::1', 'fe80:0:0:0:1:2:3:4'],
   ])('counts %s and %s under one address', (one, other) => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 1 });
-    admission.admit(socket(), one)?.verified();
+    admission.admit(socket(), one)?.verified(`SN-${++serials}`);
     expect(admission.admit(socket(), other)).toBeUndefined();
     expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
   });

@@ -44,7 +44,7 @@ describe('the device listener', () => {
         metrics: made.metrics,
         log: createLog('silent'),
         onConnection: (stream) => void accepted.push(connectionOf(stream)),
-        onMalformed() {},
+        onTurnedAway() {},
       });
     listener = listenerWith(limits);
     port = await listener.listen(0, '127.0.0.1');

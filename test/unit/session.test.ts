@@ -35,6 +35,7 @@ describe('a session', () => {
 
   it('does not verify one token by another', () => {
     const { session, verified } = connect();
+    session.bindSerial('SN');
     const [right, wrong] = [session.presentToken('SN', 'right'), session.presentToken('SN', 'wrong')];
     session.markVerified(right);
     expect([session.isVerified(right), session.isVerified(wrong), verified()]).toEqual([true, false, 1]);
