@@ -4,6 +4,9 @@ export const defaultLimits = {
   maxPacketBytes: 16 * 1024,
   /** of the CONNECT packet: it has a serial, a token and a client id, and comes from a device that has proved nothing yet */
   maxConnectBytes: 2048,
+  /** packets of one connection: so many at once, then so many a second; more wait, and are not read until then */
+  packets: { burst: 50, perSecond: 10 },
+  verifiedPackets: { burst: 200, perSecond: 50 },
   /** from the first byte of a packet to its last */
   packetMs: 10_000,
   /** connections in total, and of one address; many devices may share one behind a router */

@@ -13,6 +13,8 @@ export type Connection = {
   psk: PskIdentity | undefined;
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void;
+  /** Its token is verified: its packets may come faster. */
+  verified(): void;
 };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */

@@ -1,12 +1,15 @@
 import { Duplex } from 'node:stream';
+import { createPacketPace, type PaceLimits, type PacketPace } from './packet-pace.ts';
 import { createPacketRules, unacceptableLevel } from './packet-rules.ts';
 
 export type GuardedStream = Duplex & {
   /** The MQTT library has answered CONNECT, and may have what came after it. */
   connected(): void;
+  /** The device has verified its token: its packets may come faster. */
+  verified(): void;
 };
 
-export type FrameLimits = {
+export type FrameLimits = PaceLimits & {
   /** of the CONNECT packet: its sender is not authenticated yet */
   readonly maxConnectBytes: number;
   readonly maxPacketBytes: number;
@@ -22,11 +25,13 @@ const connackUnacceptableLevel = Buffer.from([0x20, 2, 0, 1]);
 /**
  * Splits a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
  * bytes. Takes the stream chunk by chunk. @returns the bytes of the packets that are complete by now, unchanged, the first
- * packet by itself (`isFirst`); or the reason for which the connection must end. After a reason it must not be called again
+ * packet by itself (`isFirst`), and no more than the pace allows (`isAhead`: more are there); or the reason for which the
+ * connection must end. After a reason it must not be called again
  */
 function followFrames(
   limits: FrameLimits,
-): (chunk: Buffer) => { whole: Buffer; partial: boolean; isFirst: boolean } | { reason: string } {
+  pace: PacketPace,
+): (chunk: Buffer) => { whole: Buffer; partial: boolean; isFirst: boolean; isAhead: boolean } | { reason: string } {
   const rules = createPacketRules();
   let rest: Buffer = nothing;
   let isFirst = true;
@@ -45,17 +50,21 @@ function followFrames(
         return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
       const end = frame.bodyAt + frame.length;
       if (end > data.length) break;
+      if (!pace.take()) {
+        rest = data.subarray(at);
+        return { whole: data.subarray(0, at), partial: false, isFirst: false, isAhead: true };
+      }
       const reason = rules.whole(data[at] ?? 0, data.subarray(frame.bodyAt, end));
       if (reason !== undefined) return { reason };
       at = end;
       if (isFirst) {
         isFirst = false;
         rest = data.subarray(at);
-        return { whole: data.subarray(0, at), partial: false, isFirst: true };
+        return { whole: data.subarray(0, at), partial: false, isFirst: true, isAhead: false };
       }
     }
     rest = at === data.length ? nothing : data.subarray(at);
-    return { whole: data.subarray(0, at), partial: rest.length > 0, isFirst: false };
+    return { whole: data.subarray(0, at), partial: rest.length > 0, isFirst: false, isAhead: false };
   };
 }
 
@@ -82,15 +91,17 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
  * socket come out of the returned stream. Destroying either side destroys the other.
  */
 export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
-  const follow = followFrames(limits);
+  const pace = createPacketPace(limits);
+  const follow = followFrames(limits, pace);
   let ended = false;
   let [isConnected, keepsBack] = [false, false];
   let slow: NodeJS.Timeout | undefined;
+  let ahead: NodeJS.Timeout | undefined;
 
   const guard = new Duplex({
     allowHalfOpen: false,
     read() {
-      if (!keepsBack) socket.resume();
+      if (!keepsBack && ahead === undefined) socket.resume();
     },
     write(chunk: Buffer, _encoding, done) {
       socket.write(chunk, done);
@@ -109,6 +120,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     },
     destroy(error, done) {
       clearTimeout(slow);
+      clearTimeout(ahead);
       socket.destroy();
       done(error);
     },
@@ -129,6 +141,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
       return false;
     }
     keepsBack = frames.isFirst && !isConnected;
+    ahead = frames.isAhead ? setTimeout(goOn, pace.waitMs()) : undefined;
     // the time of a packet runs from its first byte; more bytes of the same packet do not extend it
     if (frames.whole.length > 0 || !frames.partial) {
       clearTimeout(slow);
@@ -136,14 +149,18 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     }
     if (frames.partial)
       slow ??= setTimeout(() => violate(`a packet took more than ${limits.packetMs} ms`), limits.packetMs);
-    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack;
+    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack && ahead === undefined;
+  }
+
+  /** With what was kept back. */
+  function goOn(): void {
+    ahead = undefined;
+    if (take(nothing)) socket.resume();
   }
 
   function connected(): void {
     isConnected = true;
-    if (!keepsBack) return;
-    // what came in one chunk with CONNECT
-    if (take(nothing)) socket.resume();
+    if (keepsBack) goOn();
   }
 
   socket.on('data', (chunk: Buffer) => {
@@ -159,5 +176,5 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (!ended || guard.readableEnded) guard.destroy();
   });
   if (socket.destroyed) guard.destroy();
-  return Object.assign(guard, { connected });
+  return Object.assign(guard, { connected, verified: pace.verified });
 }

@@ -106,6 +106,7 @@ export function createDeviceListener(options: {
       handshake,
       psk: undefined,
       connected() {},
+      verified() {},
     };
     connections.set(ends, connection);
     socket.once('close', () => {
@@ -136,6 +137,7 @@ export function createDeviceListener(options: {
     socket.setNoDelay(true);
     const stream = guardFrames(socket, limits, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;
+    connection.verified = stream.verified;
     onConnection(attachConnection(stream, connection));
   }
 

@@ -40,12 +40,16 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
 }
 
 function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
-  const { remoteAddress, address, slot, psk } = connectionOf(client.conn);
+  const connection = connectionOf(client.conn);
+  const { remoteAddress, address, slot, psk } = connection;
   const session = new Session({
     remoteAddress,
     address,
     send: (topic, payload) => forwarding.send(client, topic, payload),
-    onVerified: (serial) => slot.verified(serial),
+    onVerified(serial) {
+      slot.verified(serial);
+      connection.verified();
+    },
   });
   sessions.add(client, session);
   client.conn.once('close', () =>

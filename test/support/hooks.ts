@@ -77,7 +77,15 @@ export function asConnection<Stream extends object>(stream: Stream, psk?: PskIde
   const address = '127.0.0.1';
   const slot = { address, connected() {}, verified() {}, closed() {} };
   const handshake = { release() {}, offered: undefined, named: 0 };
-  return attachConnection(stream, { remoteAddress: address, address, slot, handshake, psk, connected() {} });
+  return attachConnection(stream, {
+    remoteAddress: address,
+    address,
+    slot,
+    handshake,
+    psk,
+    connected() {},
+    verified() {},
+  });
 }
 
 type Write = (packet: AedesPublishPacket, done: (error?: Error) => void) => void;

@@ -2,16 +2,24 @@ import { Duplex, PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { guardFrames } from '../../broker/listener/frame-guard.ts';
 
+const fast = { burst: 100_000, perSecond: 100_000 };
+const pace = { packets: fast, verifiedPackets: fast };
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
 const ping = Buffer.from([0xc0, 0]);
 
 /** A socket whose incoming bytes are ours to say and whose outgoing bytes are ours to read. */
-function pair({ maxPacketBytes = 100, isAnswered = true } = {}) {
+function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) {
   const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
   const socket = Duplex.from({ readable: incoming, writable: outgoing });
   socket.on('error', () => {});
   const violations: string[] = [];
-  const limits = { maxConnectBytes: 50, maxPacketBytes, packetMs: 200 };
+  const limits = {
+    maxConnectBytes: 50,
+    maxPacketBytes,
+    packetMs: 200,
+    packets,
+    verifiedPackets: { burst: 50, perSecond: 1000 },
+  };
   const guard = guardFrames(socket, limits, (reason) => violations.push(reason));
   guard.on('error', () => {});
   const received: Buffer[] = [];
@@ -56,6 +64,40 @@ describe('the frame guard', () => {
     await settle();
     expect(received()).toEqual(Buffer.concat([...chunks, ping]));
     expect([violations, guard.readableEnded]).toEqual([[], true]);
+  });
+
+  it('passes packets on at the pace of the connection, all of them in the end, and reads no more meanwhile', async () => {
+    const { incoming, socket, received, violations } = pair({ packets: { burst: 4, perSecond: 20 } });
+    const pings = Buffer.concat(Array.from({ length: 10 }, () => ping));
+    incoming.write(Buffer.concat([connectPacket, pings]));
+    await settle();
+    expect(received().length).toBeLessThan(connectPacket.length + 6 * ping.length);
+    expect(socket.isPaused()).toBe(true);
+    incoming.write(publish(20));
+    const all = Buffer.concat([connectPacket, pings, publish(20)]);
+    await expect.poll(() => received().length, { timeout: 5000 }).toBe(all.length);
+    expect(received()).toEqual(all);
+    expect(violations).toEqual([]);
+  });
+
+  it('passes packets on faster when the token is verified', async () => {
+    const { incoming, guard, received } = pair({ packets: { burst: 2, perSecond: 0.001 } });
+    incoming.write(connectPacket);
+    await settle();
+    guard.verified();
+    incoming.write(Buffer.concat(Array.from({ length: 40 }, () => ping)));
+    await settle();
+    expect(received().length).toBe(connectPacket.length + 40 * ping.length);
+  });
+
+  it('stops at once when it is destroyed while packets wait for their pace', async () => {
+    const { incoming, guard, received } = pair({ packets: { burst: 2, perSecond: 50 } });
+    incoming.write(Buffer.concat([connectPacket, ping, ping, ping]));
+    await settle();
+    const before = received().length;
+    guard.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(received().length).toBe(before);
   });
 
   it('keeps back no more than one chunk', async () => {
@@ -128,7 +170,7 @@ describe('the frame guard', () => {
         done();
       },
     });
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {});
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace }, () => {});
     guard.cork();
     for (const byte of [0x20, 2, 0, 0]) guard.write(Buffer.from([byte]));
     guard.uncork();
@@ -159,7 +201,7 @@ describe('the frame guard', () => {
   it('keeps packets that were sent before the end for a busy reader, although the socket has closed', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
-    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
+    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace };
     const guard = guardFrames(socket, limits, () => {});
     incoming.end(connectPacket);
     await settle();
@@ -187,7 +229,7 @@ describe('the frame guard', () => {
     const socket = new PassThrough();
     socket.destroy();
     await settle();
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, () => {});
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace }, () => {});
     expect(guard.destroyed).toBe(true);
   });
 
@@ -205,7 +247,11 @@ describe('the frame guard', () => {
   it('reads no more from the socket than its own reader takes', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 }, () => {});
+    const guard = guardFrames(
+      socket,
+      { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000, ...pace },
+      () => {},
+    );
     incoming.write(connectPacket);
     await settle();
     guard.connected();
