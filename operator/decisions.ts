@@ -2,7 +2,7 @@ import { finishRemoval } from '../issuer/withdrawal.ts';
 import type { Device, Removal } from '../registry/device.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
-import { findIdle, type Refusal } from './device.ts';
+import { findIdle, type Patience, type Refusal } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 
 /*
@@ -58,8 +58,9 @@ export async function remove(
   serial: string,
   removal: Removal,
   deps: DecisionDeps & Pick<OperatorDeps, 'announce'>,
+  patience?: Patience,
 ): Promise<RemoveOutcome> {
-  const found = await findIdle(serial, deps);
+  const found = await findIdle(serial, deps, patience);
   if (found.outcome !== 'found') return found;
   const { device } = found;
   if (device.removal !== removal && !(await deps.registry.retire(device, removal))) return { outcome: 'changed' };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { OperatorDeps } from './deps.ts';
@@ -15,13 +16,25 @@ export type Refusal =
 
 export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };
 
-/** The device, if it is enrolled and no worker is provisioning it at this moment. */
+/** How long to wait for a worker that is provisioning the device, in milliseconds. `onWait` is called once, before that. */
+export type Patience = { readonly ms: number; onWait?(): void };
+
+export const noPatience: Patience = { ms: 0 };
+
+/** The device, if it is enrolled and no worker is provisioning it, or none is any more within the patience. */
 export async function findIdle(
   serial: string,
   { registry, now }: FindDeps,
+  { ms, onWait }: Patience = noPatience,
 ): Promise<{ readonly outcome: 'found'; readonly device: Device } | Refusal> {
-  const device = await registry.find(serial);
-  if (device === undefined) return { outcome: 'not-enrolled' };
-  if (device.state === 'provisioning' && (device.leaseUntil ?? 0) > now()) return { outcome: 'being-provisioned' };
-  return { outcome: 'found', device };
+  const end = performance.now() + ms;
+  for (let waits = 0; ; waits++) {
+    const device = await registry.find(serial);
+    if (device === undefined) return { outcome: 'not-enrolled' };
+    const leaseMs = device.state === 'provisioning' ? (device.leaseUntil ?? 0) - now() : 0;
+    if (leaseMs <= 0) return { outcome: 'found', device };
+    if (performance.now() >= end) return { outcome: 'being-provisioned' };
+    if (waits === 0) onWait?.();
+    await sleep(Math.min(leaseMs, 250));
+  }
 }

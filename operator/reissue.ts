@@ -1,7 +1,7 @@
 import { deletePending } from '../issuer/withdrawal.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
-import { findIdle, type Refusal } from './device.ts';
+import { findIdle, type Patience, type Refusal } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
 
@@ -10,6 +10,8 @@ export type ReissueOutcome = ({ readonly outcome: 'reissued'; readonly token: st
 export type ReissueOptions = {
   /** milliseconds from now until the new token ends; without it the token does not end */
   readonly tokenLifetimeMs?: number | undefined;
+  /** with a worker that is provisioning the device; without it there is none */
+  readonly patience?: Patience;
   /** Shows or keeps the new token. Called, and awaited, as soon as the token is valid and before anything else. */
   onToken(token: string): void | Promise<void>;
 };
@@ -21,10 +23,10 @@ export type ReissueOptions = {
  */
 export async function reissue(
   serial: string,
-  { tokenLifetimeMs, onToken }: ReissueOptions,
+  { tokenLifetimeMs, patience, onToken }: ReissueOptions,
   deps: OperatorDeps,
 ): Promise<ReissueOutcome> {
-  const found = await findIdle(serial, deps);
+  const found = await findIdle(serial, deps, patience);
   if (found.outcome !== 'found') return found;
   const { device } = found;
   if (device.removal !== undefined) return { outcome: 'being-removed' };

@@ -1,4 +1,4 @@
-import type { Refusal } from '../../operator/device.ts';
+import type { Patience, Refusal } from '../../operator/device.ts';
 
 /** Prints a failure on standard error; the exit status will be 1. */
 export function fail(reason: string): void {
@@ -8,6 +8,12 @@ export function fail(reason: string): void {
 
 export const alreadyEnrolled = (serial: string): string =>
   `${serial} is enrolled already; nothing was changed. For a new token: cvm devices reissue ${serial}`;
+
+/** Most attempts end within a second, and a lease within ten. */
+export const patientWith = (serial: string): Patience => ({
+  ms: 15_000,
+  onWait: () => console.error(`cvm: ${serial} is being provisioned; waiting for up to 15 s until it is done`),
+});
 
 /** Says why nothing was done to a device. */
 export function failRefused(serial: string, { outcome }: Refusal): void {

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { reissue } from '../../operator/reissue.ts';
 import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished, printToken, warnUnannounced } from './print.ts';
+import { failRefused, failUnfinished, patientWith, printToken, warnUnannounced } from './print.ts';
 
 type Options = { expires?: number; json?: boolean };
 
@@ -26,7 +26,7 @@ async function reissueEach(
   // twice would make two tokens, of which the first is worth nothing
   for (const serial of new Set(serials)) {
     const onToken = (token: string) => printToken(write, serial, token, json);
-    const result = await reissue(serial, { tokenLifetimeMs: expires, onToken }, deps);
+    const result = await reissue(serial, { tokenLifetimeMs: expires, patience: patientWith(serial), onToken }, deps);
     if (result.outcome !== 'reissued') {
       failRefused(serial, result);
       continue;

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { remove } from '../../operator/decisions.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished, warnUnannounced } from './print.ts';
+import { failRefused, failUnfinished, patientWith, warnUnannounced } from './print.ts';
 
 export function removeCommand(context: DevicesContext): Command {
   return new Command('remove')
@@ -18,7 +18,7 @@ async function removeEach(
 ): Promise<void> {
   const deps = operator();
   for (const serial of serials) {
-    const result = await remove(serial, keepThing ? 'keep-thing' : 'with-thing', deps);
+    const result = await remove(serial, keepThing ? 'keep-thing' : 'with-thing', deps, patientWith(serial));
     if (result.outcome !== 'removed') {
       failRefused(serial, result);
       continue;

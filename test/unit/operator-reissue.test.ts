@@ -112,6 +112,23 @@ describe('reissuing a device', () => {
     expect(operator.certificate(certificateId)).toBeUndefined();
   });
 
+  it('waits for a worker that is provisioning the device, says so once, and then makes the token', async () => {
+    await operator.beProvisioned('A');
+    let waits = 0;
+    let time = operator.deps.now();
+    const onWait = () => {
+      waits++;
+      setTimeout(() => {
+        time += 10;
+      }, 20);
+    };
+    const deps = { ...operator.deps, now: () => time };
+    expect(await reissue('A', { onToken, patience: { ms: 5000, onWait } }, deps)).toMatchObject({
+      outcome: 'reissued',
+    });
+    expect([waits, shown.length]).toEqual([1, 1]);
+  });
+
   it.each<[string, (serial: string) => Promise<unknown>]>([
     ['not-enrolled', async () => {}],
     ['being-provisioned', (serial) => operator.beProvisioned(serial)],
