@@ -6,6 +6,7 @@ import { createRosterStore } from '../queue/redis-roster.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
+import { usualLeaseMs } from '../registry/lease.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
@@ -21,10 +22,6 @@ import { warnOfRedis } from './redis.ts';
 
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;
-
-/** How long one attempt at a certificate has before another may take it up, in milliseconds. The row's attempt number keeps
- * the older one from writing. */
-const usualLeaseMs = 10_000;
 
 /** What a worker is built with. Tests put their own in the place of some of it. */
 export type WorkerDeps = {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
+import { latestLeaseEnd, usualLeaseMs } from '../registry/lease.ts';
 import type { OperatorDeps } from './deps.ts';
 
 /** Why nothing was done to a device. */
@@ -32,7 +33,7 @@ export async function findIdle(
     const device = await registry.find(serial);
     if (device === undefined) return { outcome: 'not-enrolled' };
     const leaseMs = device.state === 'provisioning' ? (device.leaseUntil ?? 0) - now() : 0;
-    if (leaseMs <= 0) return { outcome: 'found', device };
+    if (leaseMs <= 0 || leaseMs > latestLeaseEnd(0, usualLeaseMs)) return { outcome: 'found', device };
     if (performance.now() >= end) return { outcome: 'being-provisioned' };
     if (waits === 0) onWait?.();
     await sleep(Math.min(leaseMs, 250));

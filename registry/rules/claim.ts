@@ -2,14 +2,16 @@ import { problems } from '../../protocol/problems.ts';
 import { sameHash } from '../../protocol/token.ts';
 import type { Claim, ClaimRequest } from '../attempts.ts';
 import type { Device } from '../device.ts';
+import { latestLeaseEnd } from '../lease.ts';
 import { all, any, type Condition } from '../rows.ts';
 import { where } from './device-rows.ts';
 
 /** The condition under which a claim takes effect. */
-export function mayClaim({ tokenHash, now }: ClaimRequest, claimedBy: string): Condition<Device> {
+export function mayClaim({ tokenHash, now, leaseMs }: ClaimRequest, claimedBy: string): Condition<Device> {
   const free = any(
     where.isMissing('leaseUntil'),
     where.isAtMost('leaseUntil', now),
+    where.isAbove('leaseUntil', latestLeaseEnd(now, leaseMs)),
     // a request that is worked on again took over from a worker that died: the fence keeps the dead one off
     where.is({ claimedBy }),
   );
@@ -32,7 +34,8 @@ export function judgeClaim(
   if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
     return { outcome: 'refused', problem: problems.tokenExpired };
   const own = request.claimedBy !== undefined && device.claimedBy === request.claimedBy;
-  if (device.state === 'provisioning' && !own && device.leaseUntil !== undefined && device.leaseUntil > request.now)
-    return { outcome: 'busy', until: device.leaseUntil };
+  const { leaseUntil = 0 } = device;
+  const isHeld = leaseUntil > request.now && leaseUntil <= latestLeaseEnd(request.now, request.leaseMs);
+  if (device.state === 'provisioning' && !own && isHeld) return { outcome: 'busy', until: leaseUntil };
   return undefined;
 }

@@ -60,6 +60,16 @@ export function registryContract(
       expect(outcomes.filter(({ outcome }) => outcome === 'busy')).toHaveLength(19);
     });
 
+    it('takes a lease for over that ends later than any lease can, as after a clock that was ahead', async () => {
+      const serial = await fresh();
+      expect(await claim(serial, { now: now + 7_200_000, claimedBy: 'ahead' })).toMatchObject({ outcome: 'claimed' });
+      // clocks that differ by less than a lease are usual
+      expect(await claim(serial, { now: now + 7_200_000 - leaseMs, claimedBy: 'other' })).toMatchObject({
+        outcome: 'busy',
+      });
+      expect(await claim(serial, { claimedBy: 'right' })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
+    });
+
     it('refuses an unknown serial and a wrong token in the same way, and makes no row', async () => {
       const unknown = await claim('SN:unknown');
       expect(unknown).toEqual({ outcome: 'refused', problem: problems.invalidToken });

@@ -149,6 +149,13 @@ describe('a decision of the operator', () => {
     });
   });
 
+  it('does not wait for a lease that was written by a clock far ahead', async () => {
+    await operator.beProvisioned('A');
+    const device = operator.row('A');
+    if (device !== undefined) operator.rows.set('A', { ...device, leaseUntil: now + 7_200_000 });
+    expect(await remove('A', 'with-thing', operator.deps)).toMatchObject({ outcome: 'removed' });
+  });
+
   it('to block a device ends the attempt that is under way, whatever its lease', async () => {
     await operator.beProvisioned('A');
     expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });

@@ -1,0 +1,9 @@
+/** How long one attempt at a certificate has before another may take it up, in milliseconds. The row's attempt number keeps the
+ * older one from writing. */
+export const usualLeaseMs = 10_000;
+
+/**
+ * A lease that ends later than this was written by a clock that was far ahead, and counts as over: the device would wait until
+ * the other clocks get there. The clocks of two workers may differ by the length of a lease. Epoch milliseconds.
+ */
+export const latestLeaseEnd = (now: number, leaseMs: number): number => now + 2 * leaseMs;
