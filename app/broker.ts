@@ -57,7 +57,9 @@ export async function openGuards(
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
   const tokenAttempts = createTokenAttemptLimiter(redis, log, tokenAttemptLimits);
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });
-  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits: defaultLimits };
+  const { maxConnections, maxConnectionsPerAddress } = settings;
+  const limits = { ...defaultLimits, maxConnections, maxConnectionsPerAddress };
+  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits };
 }
 
 /** Opens the port for devices, and keeps the server certificate from running out. */

@@ -64,6 +64,8 @@ const schema = z.object({
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HOSTNAMES: list.default([]),
   CVM_LISTEN: z.string().default('0.0.0.0'),
+  CVM_MAX_CONNECTIONS: whole(1, 1_000_000).default(10_000),
+  CVM_MAX_CONNECTIONS_PER_ADDRESS: whole(1, 1_000_000).default(2000),
   CVM_MQTT_PORT: port.default(8883),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
@@ -141,6 +143,9 @@ export type Settings = {
   tlsSuites: 'modern' | 'old';
   /** PATH: the folders of programs */
   searchPath: string;
+  /** of devices at the broker, in total and of one address */
+  maxConnections: number;
+  maxConnectionsPerAddress: number;
   workerConcurrency: number;
 };
 
@@ -187,6 +192,8 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
         : undefined,
     tlsSuites: s.CVM_TLS_SUITES,
     searchPath: env.PATH ?? '',
+    maxConnections: s.CVM_MAX_CONNECTIONS,
+    maxConnectionsPerAddress: s.CVM_MAX_CONNECTIONS_PER_ADDRESS,
     workerConcurrency: s.CVM_WORKER_CONCURRENCY,
   };
 }

@@ -12,7 +12,8 @@ import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPskAuthenticator } from './psk.ts';
 
-const noSlot = 'there is no slot for another connection: in total, or of its address';
+const noSlot =
+  'there is no slot for another connection, in total or of its address (CVM_MAX_CONNECTIONS, CVM_MAX_CONNECTIONS_PER_ADDRESS)';
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };

@@ -29,6 +29,8 @@ export async function startGateway(
     replayWindowMs?: number;
     limits?: Partial<Limits>;
     suites?: 'modern' | 'old';
+    /** settings, as in the environment */
+    env?: Readonly<Record<string, string>>;
     tokenAttempts?: Partial<TokenAttemptLimits>;
   } = {},
 ) {
@@ -161,7 +163,7 @@ export async function startGateway(
 function settingsFor(
   dataDir: string,
   aws: { readonly httpUrl: string; readonly rootCaFile: string },
-  { replayWindowMs, suites }: { replayWindowMs?: number; suites?: 'modern' | 'old' },
+  { replayWindowMs, suites, env = {} }: NonNullable<Parameters<typeof startGateway>[0]>,
 ): Settings {
   const settings = loadSettings({
     CVM_DATA_DIR: dataDir,
@@ -171,6 +173,7 @@ function settingsFor(
     CVM_ROOT_CA: aws.rootCaFile,
     CVM_TLS_SUITES: suites,
     CVM_WORKER_CONCURRENCY: '16',
+    ...env,
   });
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
   return {

@@ -1,0 +1,26 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectDevice, type TestDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('the connections of one address', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway({ env: { CVM_MAX_CONNECTIONS_PER_ADDRESS: '3' } });
+  });
+  afterAll(() => gateway?.close());
+
+  it('are as many as the setting says, and the log names the setting when there is no slot for another', async () => {
+    const devices: TestDevice[] = [];
+    for (let index = 0; index < 3; index++) {
+      const { serial: username, token: password } = await gateway.enrolOnRoster(`one-address-${index}`);
+      devices.push(await connectDevice(gateway.broker, { username, password }));
+    }
+    await expect(connectDevice(gateway.broker)).rejects.toThrow();
+    await expect.poll(() => gateway.logText()).toContain('CVM_MAX_CONNECTIONS_PER_ADDRESS');
+    expect(devices.map(({ client }) => client.connected)).toEqual([true, true, true]);
+    await devices[0]?.client.endAsync(true);
+    const another = await connectDevice(gateway.broker);
+    for (const { client } of [...devices, another]) await client.endAsync(true);
+  });
+});
