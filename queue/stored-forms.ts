@@ -10,7 +10,7 @@ import type { GatewayAnnouncement, RosterEntry } from './roster.ts';
  * announcements and positions are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
  * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  *
- * Whoever can write to Redis can write anything: a `read…` function gives undefined for what does not have the stored form.
+ * Redis is not trusted, so a `read…` function checks the form of what it reads, and returns undefined where that is wrong.
  */
 
 /** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */
@@ -60,17 +60,17 @@ export function readStoredRequest(data: unknown): ProvisioningRequest | undefine
   return { requestId: askId, ...rest };
 }
 
-const id = z.string().min(1).max(64);
+const shortText = z.string().min(1).max(64);
 const serial = z.string().regex(serialPattern);
 const tokenHash = z.string().min(1).max(128);
 const storedRequest = z.object({
-  askId: id,
+  askId: shortText,
   serial,
   tokenHash,
-  replyKey: id,
+  replyKey: shortText,
   csrPem: z.string().max(8192).exactOptional(),
   key: z.enum(['rsa', 'ec']),
-  keyDigest: id.exactOptional(),
+  keyDigest: shortText.exactOptional(),
   receivedAt: z.number(),
   remoteAddress: z.string().max(64).exactOptional(),
 });
@@ -80,7 +80,9 @@ export type StoredAcknowledgement = Acknowledgement;
 
 /** @param data of a job, as BullMQ parsed it */
 export const readStoredAcknowledgement = (data: unknown): Acknowledgement | undefined =>
-  z.object({ serial, tokenHash, certificateId: id }).safeParse(data).data;
+  storedAcknowledgement.safeParse(data).data;
+
+const storedAcknowledgement = z.object({ serial, tokenHash, certificateId: shortText });
 
 type StoredReply = { readonly askId: string; readonly box: string; readonly sealed: string };
 
@@ -90,24 +92,33 @@ export function toStoredReply({ requestId, recipientId, sealed }: SealedReply): 
 }
 
 export function readStoredReply(json: string): SealedReply | undefined {
-  const stored = parsed(z.object({ askId: id, box: id, sealed: z.string() }), json);
+  const stored = parsed(storedReply, json);
   return stored && { requestId: stored.askId, recipientId: stored.box, sealed: stored.sealed };
 }
 
-export const readRosterEntry = (json: string): Omit<RosterEntry, 'serial'> | undefined =>
-  parsed(z.object({ tokenHash, sealedKeys: z.record(id, z.string().max(1024)).exactOptional() }), json);
+const storedReply = z.object({ askId: shortText, box: shortText, sealed: z.string() });
+const rosterEntry = z.object({
+  tokenHash,
+  sealedKeys: z.record(shortText, z.string().max(1024)).exactOptional(),
+});
+const gatewayAnnouncement = z.object({ id: shortText, publicKey: shortText, at: z.number() });
+const position = z.object({ change: z.number(), wholeAt: z.number() });
+// the table may have rows with other names, and one of these must not hide the others
+const changedSerials = z.array(z.string());
+
+export const readRosterEntry = (json: string): Omit<RosterEntry, 'serial'> | undefined => parsed(rosterEntry, json);
 
 export const readGatewayAnnouncement = (json: string): GatewayAnnouncement | undefined =>
-  parsed(z.object({ id, publicKey: id, at: z.number() }), json);
+  parsed(gatewayAnnouncement, json);
 
 export const readPosition = (json: string): { readonly change: number; readonly wholeAt: number } | undefined =>
-  parsed(z.object({ change: z.number(), wholeAt: z.number() }), json);
+  parsed(position, json);
 
 /** Serials whose entry changed. */
-export const readChangedSerials = (json: string): readonly string[] | undefined => parsed(z.array(serial), json);
+export const readChangedSerials = (json: string): readonly string[] | undefined => parsed(changedSerials, json);
 
-/** An announcement of 500 serials of 128 characters is shorter. */
-const maxCharacters = 128 * 1024;
+/** An announcement of 500 keys of DynamoDB, 2,048 bytes each, is shorter. */
+const maxCharacters = 2 ** 21;
 
 function parsed<T>(schema: z.ZodType<T>, json: string): T | undefined {
   if (json.length > maxCharacters) return undefined;

@@ -20,10 +20,10 @@ const garbage = [
   '{"askId":1}',
   '{"__proto__":{}}',
   `["${'x'.repeat(200)}"]`,
-  'x'.repeat(300_000),
+  'x'.repeat(3_000_000),
 ];
 
-/** Whoever can write to Redis can stop the gateway by deleting everything. It must not take more than that. */
+/** A writer of Redis can stop the gateway by deleting everything. Nothing less may stop it. */
 describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in no form of ours', () => {
   let gateway: Gateway;
   let redis: Redis;
