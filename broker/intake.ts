@@ -131,8 +131,8 @@ async function store(
 
   const [requestId, receivedAt] = [newId(), now()];
   const pending = { requestId, token, requestKey, form, since: receivedAt, ...attempt };
-  // added before it is stored: the answer may be here before Redis says that it has the request. Also a request that waits
-  // already is stored: Redis may have lost it, and takes it for the same if not
+  // added before it is stored: the answer may be here before Redis says that it has the request. A repeated request is stored,
+  // too: Redis may have lost the first one. If it has not, it keeps that one only
   pendingReplies.addRequest(session, pending);
   try {
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress };

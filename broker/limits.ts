@@ -4,7 +4,7 @@ export const defaultLimits = {
   maxPacketBytes: 16 * 1024,
   /** of the CONNECT packet: it has a serial, a token and a client id, and comes from a device that has proved nothing yet */
   maxConnectBytes: 2048,
-  /** packets of one connection: so many at once, then so many a second; more wait, and are not read until then */
+  /** packets of one connection: how many may come at once, and how many a second after that. The broker reads no more until it may */
   packets: { burst: 50, perSecond: 10 },
   verifiedPackets: { burst: 200, perSecond: 50 },
   /** from the first byte of a packet to its last */

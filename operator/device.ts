@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
-import { latestLeaseEnd, usualLeaseMs } from '../registry/lease.ts';
+import { isHeld, usualLeaseMs } from '../registry/lease.ts';
 import type { OperatorDeps } from './deps.ts';
 
 /** Why nothing was done to a device. */
@@ -22,6 +22,8 @@ export type Patience = { readonly ms: number; onWait?(): void };
 
 export const noPatience: Patience = { ms: 0 };
 
+const pollMs = 250;
+
 /** The device, if it is enrolled and no worker is provisioning it, or none is any more within the patience. */
 export async function findIdle(
   serial: string,
@@ -32,10 +34,10 @@ export async function findIdle(
   for (let waits = 0; ; waits++) {
     const device = await registry.find(serial);
     if (device === undefined) return { outcome: 'not-enrolled' };
-    const leaseMs = device.state === 'provisioning' ? (device.leaseUntil ?? 0) - now() : 0;
-    if (leaseMs <= 0 || leaseMs > latestLeaseEnd(0, usualLeaseMs)) return { outcome: 'found', device };
+    const { state, leaseUntil } = device;
+    if (state !== 'provisioning' || !isHeld(leaseUntil, now(), usualLeaseMs)) return { outcome: 'found', device };
     if (performance.now() >= end) return { outcome: 'being-provisioned' };
     if (waits === 0) onWait?.();
-    await sleep(Math.min(leaseMs, 250));
+    await sleep(pollMs);
   }
 }

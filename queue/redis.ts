@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
+import { createOutageLog } from '../runtime/outage-log.ts';
 
 export type RedisUse =
   /** fail at once when Redis is away: for a caller that must not hang */
@@ -59,20 +60,14 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
   };
 }
 
-/** ioredis repeats an error at each attempt to reconnect: only the first one is logged. */
+/** ioredis reports an error at each attempt to reconnect. */
 function logOutages(redis: Redis, log: Log): void {
-  let away = false;
-  redis.on('error', (err: Error) => {
-    if (away) return;
-    away = true;
-    const cure = redisCure(err);
-    if (cure === undefined) log.warn({ err }, 'Redis is away; trying again until it is back');
-    else log.error({ err }, cure);
+  const outage = createOutageLog(log, {
+    away: 'Redis is away; trying again until it is back',
+    back: 'Redis is back',
   });
-  redis.on('ready', () => {
-    if (away) log.info('Redis is back');
-    away = false;
-  });
+  redis.on('error', (err: Error) => outage.failed(err, redisCure(err)));
+  redis.on('ready', outage.succeeded);
 }
 
 /** The cure where Redis is there and does not let us in. */

@@ -7,3 +7,7 @@ export const usualLeaseMs = 10_000;
  * the other clocks get there. The clocks of two workers may differ by the length of a lease. Epoch milliseconds.
  */
 export const latestLeaseEnd = (now: number, leaseMs: number): number => now + 2 * leaseMs;
+
+/** Whether an attempt holds the row until `leaseUntil`. */
+export const isHeld = (leaseUntil: number | undefined, now: number, leaseMs: number): boolean =>
+  leaseUntil !== undefined && leaseUntil > now && leaseUntil <= latestLeaseEnd(now, leaseMs);

@@ -5,6 +5,7 @@ import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
 import type { Log } from '../runtime/log.ts';
+import { createOutageLog } from '../runtime/outage-log.ts';
 
 /** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
 const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
@@ -70,23 +71,16 @@ export function startRosterSync(
     log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
 
-  let failing = false;
-  /** Once for each outage: it fails again every few seconds. */
-  function report(err: unknown): void {
-    log[failing ? 'debug' : 'warn']({ err }, 'the roster cannot be brought up to date; trying again until it can');
-    failing = true;
-  }
-  function succeeded(): void {
-    if (failing) log.info('the roster is brought up to date again');
-    failing = false;
-  }
-
+  const outage = createOutageLog(log, {
+    away: 'the roster cannot be brought up to date; trying again until it can',
+    back: 'the roster is brought up to date again',
+  });
   let running: Promise<void> = Promise.resolve();
   function plan(ms: number): void {
     if (closed) return;
     timer = setTimeout(() => {
       running = follow()
-        .then(succeeded, report)
+        .then(outage.succeeded, outage.failed)
         .then(() => plan(times.pollMs));
     }, ms);
   }

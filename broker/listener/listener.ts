@@ -86,20 +86,8 @@ export function createDeviceListener(options: {
       return;
     }
     sockets.add(socket);
-    let release = () => {};
-    // before TLS has it, nobody else ends a connection that says nothing
-    const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
-    // a turn begins with a ClientHello, not with TCP: connections that say nothing would take the turns of those that do
-    onFirstBytes(socket, () => {
-      clearTimeout(silence);
-      release = handshakeLimiter.acquire(slot.address, () => {
-        // a destroyed socket is cleaned up by its `close` handler
-        if (socket.destroyed) return;
-        setTimeout(() => release(), limits.handshakeTurnMs).unref();
-        secured.emit('connection', socket);
-      });
-    });
-    const handshake = { named: 0, offered: undefined, release: () => release() };
+    const release = handshakeInTurn(socket, slot.address);
+    const handshake = { named: 0, offered: undefined, release };
     const connection: Connection = {
       remoteAddress,
       address: slot.address,
@@ -114,11 +102,33 @@ export function createDeviceListener(options: {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
       sockets.delete(socket);
-      clearTimeout(silence);
       release();
       psk.withdraw(handshake);
       slot.closed();
     });
+  }
+
+  /**
+   * Hands the socket to TLS when it is its turn. A turn begins with the first bytes, not with TCP: connections that say nothing
+   * would take the turns of those that do. @returns gives the turn back, or the place in the line
+   */
+  function handshakeInTurn(socket: Socket, address: string): () => void {
+    let giveBack = () => {};
+    // TLS has a time limit of its own, which begins with the turn
+    const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
+    onFirstBytes(socket, () => {
+      clearTimeout(silence);
+      giveBack = handshakeLimiter.acquire(address, () => {
+        // a destroyed socket is cleaned up by its `close` handler
+        if (socket.destroyed) return;
+        setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
+        secured.emit('connection', socket);
+      });
+    });
+    return () => {
+      clearTimeout(silence);
+      giveBack();
+    };
   }
 
   function keyFor(socket: TLSSocket, identity: string): Buffer | null {

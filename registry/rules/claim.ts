@@ -2,7 +2,7 @@ import { problems } from '../../protocol/problems.ts';
 import { sameHash } from '../../protocol/token.ts';
 import type { Claim, ClaimRequest } from '../attempts.ts';
 import type { Device } from '../device.ts';
-import { latestLeaseEnd } from '../lease.ts';
+import { isHeld, latestLeaseEnd } from '../lease.ts';
 import { all, any, type Condition } from '../rows.ts';
 import { where } from './device-rows.ts';
 
@@ -35,7 +35,7 @@ export function judgeClaim(
     return { outcome: 'refused', problem: problems.tokenExpired };
   const own = request.claimedBy !== undefined && device.claimedBy === request.claimedBy;
   const { leaseUntil = 0 } = device;
-  const isHeld = leaseUntil > request.now && leaseUntil <= latestLeaseEnd(request.now, request.leaseMs);
-  if (device.state === 'provisioning' && !own && isHeld) return { outcome: 'busy', until: leaseUntil };
+  if (device.state === 'provisioning' && !own && isHeld(leaseUntil, request.now, request.leaseMs))
+    return { outcome: 'busy', until: leaseUntil };
   return undefined;
 }

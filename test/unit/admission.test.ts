@@ -74,7 +74,7 @@ describe('admission', () => {
     expect(device.cut).toBe(false);
   });
 
-  it('lets one device keep few connections: a newer one closes the oldest of its own, and of nobody else', () => {
+  it('limits the connections of one device: its newest connection closes its oldest one, and no connection of others', () => {
     const admission = createAdmission(limits);
     const other = socket();
     admission.admit(other, '10.0.0.9')?.verified('other');

@@ -1,10 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import type { ProvisioningRequest } from '../../queue/provisioning-request.ts';
-import { createLog } from '../../runtime/log.ts';
 import { createDecisionRecords } from '../../worker/decision-records.ts';
-
-type Recorded = { event: string; serial?: string };
+import { createRecorder } from '../support/records.ts';
 
 describe('what the worker writes down of its decisions', () => {
   beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 2, 1) }));
@@ -24,12 +22,8 @@ describe('what the worker writes down of its decisions', () => {
   });
   const refusal = { outcome: 'rejected', problem: problems.alreadyProvisioned } as const;
   function start() {
-    const records: Recorded[] = [];
-    const lines: string[] = [];
-    const record = (event: string, fields = {}) => void records.push({ event, ...fields });
-    const log = createLog('info', { write: (line: string) => void lines.push(line) });
-    const decisions = createDecisionRecords({ audit: { record, async close() {} }, log, now: Date.now });
-    return { records, decisions, lines: () => lines.map((line): Recorded & { msg: string } => JSON.parse(line)) };
+    const { audit, log, records, lines } = createRecorder();
+    return { records, lines, decisions: createDecisionRecords({ audit, log, now: Date.now }) };
   }
 
   it('says where a request came from, in the audit trail and in the log', () => {

@@ -17,7 +17,7 @@ describe('a flood limit', () => {
     return { limit, reports, fitting };
   }
 
-  it('lets through so many a second and a day of one source, and so many a day of all', () => {
+  it('limits the lines of one source in a second and in a day, and the lines of all in a day', () => {
     const { fitting } = start({});
     expect([fitting('x', 50), fitting('y', 50)]).toEqual([10, 10]);
     vi.advanceTimersByTime(1000);

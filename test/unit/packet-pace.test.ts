@@ -13,7 +13,7 @@ describe('the pace of the packets of one connection', () => {
     return { pace, taken, pass };
   }
 
-  it('is a burst, then so many a second, and never saves up more than a burst', () => {
+  it('allows a burst, then a fixed number a second, and never more than a burst at once', () => {
     const { pace, taken, pass } = start();
     expect(taken(10)).toBe(3);
     expect(pace.waitMs()).toBe(500);

@@ -1,10 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createRefusals } from '../../broker/refusals.ts';
 import { problem } from '../../protocol/problems.ts';
-import { createLog } from '../../runtime/log.ts';
+import { createRecorder, type Recorded } from '../support/records.ts';
 
-type Recorded = { event: string; serial?: string; byCode?: Record<string, number> };
-type Line = { level: string; msg: string; serial?: string; connections?: number };
+type Counted = { readonly byCode?: Readonly<Record<string, number>> };
 
 describe('what the broker writes down of those that it turns away', () => {
   beforeEach(() => void vi.useFakeTimers({ now: Date.UTC(2026, 2, 1) }));
@@ -13,16 +12,12 @@ describe('what the broker writes down of those that it turns away', () => {
   const invalid = problem('InvalidRequest', 'no');
   const of = (serial: string | undefined, address = '192.0.2.1') => ({ serial, remoteAddress: address, address });
   function start() {
-    const records: Recorded[] = [];
-    const lines: string[] = [];
-    const record = (event: string, fields = {}) => void records.push({ event, ...fields });
-    const log = createLog('info', { write: (line: string) => void lines.push(line) });
-    const refusals = createRefusals({ audit: { record, async close() {} }, log, now: Date.now });
-    return { records, refusals, lines: () => lines.map((line): Line => JSON.parse(line)) };
+    const { audit, log, records, lines } = createRecorder();
+    return { records, lines, refusals: createRefusals({ audit, log, now: Date.now }) };
   }
   const singly = (records: readonly Recorded[]) => records.filter(({ event }) => event === 'refused').length;
   const byNumber = (records: readonly Recorded[]) =>
-    records.reduce((sum, { byCode }) => sum + (byCode?.InvalidRequest ?? 0), 0);
+    records.reduce((sum, each) => sum + ((each as Counted).byCode?.InvalidRequest ?? 0), 0);
 
   it('has every refusal of a flood in its audit records, and few records of a day', () => {
     const { records, refusals } = start();
