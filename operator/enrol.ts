@@ -94,7 +94,8 @@ export function faultOf(request: EnrolRequest): string | undefined {
   for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
     const name = request[field as keyof typeof awsNames];
     if (name !== undefined && !pattern.test(name))
-      return `${JSON.stringify(name)} is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
+      // not quoted: where columns were mixed up, it may be a token
+      return `this is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
   }
   return token === undefined ? undefined : tokenFault(token);
 }

@@ -63,6 +63,7 @@ describe('enrolling devices', () => {
   ])('refuses a %s that AWS cannot have: %j', async (field, name, reason) => {
     const { outcomes } = await enrol([{ serial: 'A', [field]: name }], operator.deps);
     expect(outcomes).toEqual([{ outcome: 'invalid', serial: 'A', reason: expect.stringContaining(reason) }]);
+    expect(JSON.stringify(outcomes)).not.toContain(name);
     expect(operator.rows.size).toBe(0);
   });
 
