@@ -3,19 +3,21 @@ import { amazonRootCa } from '../issuer/root-ca.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
+import { createSeenCertificates } from '../queue/redis-seen-certificates.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
+import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { usualLeaseMs } from '../registry/lease.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
+import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { keepHeartbeat } from '../worker/heartbeat.ts';
-import type { ProvisionContext } from '../worker/provision.ts';
 import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
-import { startWorker } from '../worker/worker.ts';
+import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
 import { warnOfRedis } from './redis.ts';
@@ -23,11 +25,15 @@ import { warnOfRedis } from './redis.ts';
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;
 
+/** ACTIVE certificates of others that one sweep of the worker looks at: with two calls for each, that takes eight minutes. */
+const foreignAtATime = 500;
+
 /** What a worker is built with. Tests put their own in the place of some of it. */
 export type WorkerDeps = {
   readonly table: AssociationTable;
   readonly issuer: Issuer;
   readonly replies: ReplyStore;
+  readonly seen: SeenCertificates;
   readonly audit: Audit;
 };
 
@@ -46,24 +52,27 @@ export function startWorkerPart(app: App, redis: RedisConnector): void {
 export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
   const replies = createReplyStore(redis, app.log);
   app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const seen = createSeenCertificates(redis, app.log);
+  app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const table = connectTable(app, 'gateway');
-  return { table, issuer: connectIssuer(app, 'gateway'), replies, audit: keepAudit(app, 'worker') };
+  return { table, issuer: connectIssuer(app, 'gateway'), replies, seen, audit: keepAudit(app, 'worker') };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   { settings, log, lifecycle, metrics }: App,
   redis: RedisConnector,
-  { table, issuer, replies, audit }: WorkerDeps,
+  { table, issuer, replies, seen, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
   const { policyName, replayWindowMs, workerConcurrency: concurrency } = settings;
   const ownerTag = ownerTagOf(settings.table);
-  const context: ProvisionContext = {
+  const context: WorkerContext = {
     registry: table.registry,
     issuer,
     replies,
+    seen,
     rootCaPem: amazonRootCa(settings.rootCaFile),
     policyName,
     replayWindowMs,
@@ -80,7 +89,15 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
   const { settings, log, lifecycle } = app;
   const { intervalMs, graceMs } = settings.sweep;
   const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
-  const setUp = { registry: table.registry, issuer, ownerTag: ownerTagOf(settings.table), graceMs, now: Date.now };
+  const setUp = {
+    registry: table.registry,
+    issuer,
+    ownerTag: ownerTagOf(settings.table),
+    graceMs,
+    replayWindowMs: settings.replayWindowMs,
+    now: Date.now,
+    foreign: createForeignCertificates(foreignAtATime),
+  };
   lifecycle.add(
     startSweeper({
       lease: table.lease,

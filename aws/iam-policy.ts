@@ -25,15 +25,16 @@ const actions = {
       'DetachThingPrincipal',
       'ListCertificates',
       'ListPrincipalThings',
+      'ListThingPrincipals',
     ],
     policy: [],
-    table: ['DeleteItem', 'GetItem', 'Scan', 'UpdateItem'],
+    table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
   },
   /** `cvm devices`, `cvm sweep` */
   operator: {
     cert: ['DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'ListAttachedPolicies', 'UpdateCertificate'],
     thing: ['DeleteThing'],
-    any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings'],
+    any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings', 'ListThingPrincipals'],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
   },

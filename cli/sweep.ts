@@ -36,7 +36,7 @@ export function sweepCommand(context: SweepContext): Command {
 
 async function runSweep(context: SweepContext, options: Options): Promise<void> {
   const { registry, lease } = context.table();
-  const { table, sweep: set } = context.settings();
+  const { table, sweep: set, replayWindowMs } = context.settings();
   const dryRun = options.dryRun ?? false;
   const findings: Finding[] = [];
   const summary = await sweepAlone(
@@ -47,6 +47,7 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
         issuer: context.issuer(options.rate),
         ownerTag: ownerTagOf(table),
         graceMs: options.grace ?? set.graceMs,
+        replayWindowMs,
         dryRun,
         now: context.now,
         report(finding) {

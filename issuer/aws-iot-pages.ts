@@ -30,6 +30,22 @@ export async function attachedPolicies(
   return names;
 }
 
+/** The ids of the certificates of a thing; undefined when there is no such thing. Other principals, such as Cognito identities, are left out. */
+export async function attachedCertificates(
+  iot: Pick<IotCalls, 'listThingPrincipals'>,
+  thingName: string,
+): Promise<readonly string[] | undefined> {
+  const ids: string[] = [];
+  let nextToken: string | undefined;
+  do {
+    const page = await iot.listThingPrincipals({ thingName, nextToken }).catch(ignoreNotFound);
+    if (page === undefined) return undefined;
+    ids.push(...(page.principals ?? []).flatMap((arn) => /:cert\/(\w+)$/.exec(arn)?.[1] ?? []));
+    nextToken = page.nextToken || undefined;
+  } while (nextToken !== undefined);
+  return ids;
+}
+
 /** The things of a certificate; none when it is not there. @param principal its ARN */
 export async function attachedThings(
   iot: Pick<IotCalls, 'listPrincipalThings'>,

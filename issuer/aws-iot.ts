@@ -1,7 +1,7 @@
 import { awsErrorName } from '../aws/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
-import { attachedPolicies, attachedThings, listCertificates } from './aws-iot-pages.ts';
+import { attachedCertificates, attachedPolicies, attachedThings, listCertificates } from './aws-iot-pages.ts';
 import { withdrawCertificate } from './aws-iot-withdrawal.ts';
 import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import { certificateOf, certifiedBy, required, statusOf } from './iot-answers.ts';
@@ -50,6 +50,10 @@ export function createAwsIssuer({
     const { certificateDescription } = await iot.describeCertificate(certificateId);
     return required(certificateDescription?.certificateArn, 'DescribeCertificate');
   }
+
+  /** Undefined when the certificate is not there. */
+  const arnOf = async (certificateId: string) =>
+    arns.of(certificateId) ?? (await describeArn(certificateId).catch(ignoreNotFound));
 
   async function describeCertificate(certificateId: string): Promise<CertificateDescription | undefined> {
     const answer = await iot.describeCertificate(certificateId).catch(ignoreNotFound);
@@ -118,8 +122,13 @@ export function createAwsIssuer({
     findInactive,
     listCertificates: () => listCertificates(iot),
     describeCertificate,
+    certificatesOf: (thingName) => attachedCertificates(iot, thingName),
+    async thingsOf(certificateId) {
+      const arn = await arnOf(certificateId);
+      return arn === undefined ? [] : attachedThings(iot, arn);
+    },
     async isAttached(certificateId) {
-      const arn = arns.of(certificateId) ?? (await describeArn(certificateId).catch(ignoreNotFound));
+      const arn = await arnOf(certificateId);
       if (arn === undefined) return false;
       const [policies, things] = await Promise.all([attachedPolicies(iot, arn), attachedThings(iot, arn)]);
       return policies.length + things.length > 0;

@@ -27,6 +27,8 @@ import {
   type ListCertificatesCommandInput,
   ListPrincipalThingsCommand,
   type ListPrincipalThingsCommandInput,
+  ListThingPrincipalsCommand,
+  type ListThingPrincipalsCommandInput,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { type AwsClientOptions, connectIot } from '../aws/client.ts';
@@ -96,6 +98,8 @@ export function openIot({ client, creator, region }: IotClients, gate: AwsGate) 
       gate.call('iot:DetachThingPrincipal', () => client.send(new DetachThingPrincipalCommand(input))),
     listPrincipalThings: (input: ListPrincipalThingsCommandInput) =>
       gate.call('iot:ListPrincipalThings', () => client.send(new ListPrincipalThingsCommand(input))),
+    listThingPrincipals: (input: ListThingPrincipalsCommandInput) =>
+      gate.call('iot:ListThingPrincipals', () => client.send(new ListThingPrincipalsCommand(input))),
 
     getPolicy: (policyName: string) =>
       gate.call('iot:GetPolicy', () => client.send(new GetPolicyCommand({ policyName }))),

@@ -94,6 +94,10 @@ export interface Issuer {
   listCertificates(): AsyncIterable<CertificateSummary>;
   /** One certificate; undefined when it is not there. */
   describeCertificate(certificateId: string): Promise<CertificateDescription | undefined>;
+  /** The ids of the certificates that are attached to a thing; undefined where there is no such thing. */
+  certificatesOf(thingName: string): Promise<readonly string[] | undefined>;
+  /** The things that the certificate is attached to. */
+  thingsOf(certificateId: string): Promise<readonly string[]>;
   /** Whether the certificate is attached to any thing or policy. */
   isAttached(certificateId: string): Promise<boolean>;
   /** The host name that devices connect to. It is asked for once and then remembered. */

@@ -45,8 +45,11 @@ export async function abandonCertificate(
  * The steps that follow once a removal is decided. Safe to repeat.
  * @returns `waits` while the row may not go yet: a create call is still noted in it, or another decision was written
  */
-export async function finishRemoval(device: Device, deps: WithdrawalDeps): Promise<'done' | 'waits'> {
+export async function finishRemoval(
+  device: Device,
+  deps: WithdrawalDeps & { now(): number },
+): Promise<'done' | 'waits'> {
   await deletePending(device, deps);
   if (device.removal === 'with-thing') await deps.issuer.removeThing(device.serial);
-  return (await deps.registry.remove(device)) ? 'done' : 'waits';
+  return (await deps.registry.remove(device, deps.now())) ? 'done' : 'waits';
 }

@@ -2,7 +2,7 @@ import { finishRemoval } from '../issuer/withdrawal.ts';
 import type { Device, Removal } from '../registry/device.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
-import { findIdle, type Patience, type Refusal } from './device.ts';
+import { findIdle, noPatience, type Patience, type Refusal, untilItStands, urgentTries } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 
 /*
@@ -15,23 +15,19 @@ export type DecisionDeps = Pick<OperatorDeps, 'registry' | 'issuer' | 'audit' | 
 
 export type BlockOutcome = ({ readonly outcome: 'blocked' } & FollowUp) | Refusal;
 
-/** A device that asks all the time changes its row some ten times a second. */
-const blockTries = 200;
-
 /**
  * Refuses the device every certificate, and makes the certificates that it has INACTIVE. It is for emergencies: it ends an
  * attempt that is under way, whatever its lease, and tries again when the row changed meanwhile. Safe to repeat.
  */
-export async function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome> {
-  for (let tries = 0; tries < blockTries; tries++) {
+export function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome> {
+  return untilItStands(urgentTries, async () => {
     const device = await deps.registry.find(serial);
     if (device === undefined) return { outcome: 'not-enrolled' };
-    if (device.state !== 'blocked' && !(await deps.registry.block(device))) continue;
+    if (device.state !== 'blocked' && !(await deps.registry.block(device))) return { outcome: 'changed' };
     deps.audit.record('blocked', { serial });
     const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
     return { outcome: 'blocked', ...(await followUp(steps)) };
-  }
-  return { outcome: 'changed' };
+  });
 }
 
 export type UnblockOutcome = ({ readonly outcome: 'unblocked' } & FollowUp) | Refusal;
@@ -49,16 +45,27 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
   return { outcome: 'unblocked', ...(await followUp(steps)) };
 }
 
+type RemoveDeps = DecisionDeps & Pick<OperatorDeps, 'announce'>;
+
 export type RemoveOutcome =
   /** `row` stays until a sweep has looked for a certificate whose create call got no answer */
   ({ readonly outcome: 'removed'; readonly row: 'gone' | 'stays' } & FollowUp) | Refusal;
 
 /** Deletes the certificates of a device, its thing (unless it is to be kept), and its row. Safe to repeat: the latest choice about the thing counts. */
-export async function remove(
+export function remove(
   serial: string,
   removal: Removal,
-  deps: DecisionDeps & Pick<OperatorDeps, 'announce'>,
-  patience?: Patience,
+  deps: RemoveDeps,
+  patience: Patience = noPatience,
+): Promise<RemoveOutcome> {
+  return untilItStands(patience.force ? urgentTries : 1, () => removeOnce(serial, removal, deps, patience));
+}
+
+async function removeOnce(
+  serial: string,
+  removal: Removal,
+  deps: RemoveDeps,
+  patience: Patience,
 ): Promise<RemoveOutcome> {
   const found = await findIdle(serial, deps, patience);
   if (found.outcome !== 'found') return found;

@@ -17,8 +17,11 @@ export type Refusal =
 
 export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };
 
-/** How long to wait for a worker that is provisioning the device, in milliseconds. `onWait` is called once, before that. */
-export type Patience = { readonly ms: number; onWait?(): void };
+/**
+ * How long to wait for a worker that is provisioning the device, in milliseconds. `onWait` is called once, before that. `force`: do
+ * not wait, and end its attempt.
+ */
+export type Patience = { readonly ms: number; onWait?(): void; readonly force?: boolean };
 
 export const noPatience: Patience = { ms: 0 };
 
@@ -28,16 +31,31 @@ const pollMs = 250;
 export async function findIdle(
   serial: string,
   { registry, now }: FindDeps,
-  { ms, onWait }: Patience = noPatience,
+  { ms, onWait, force }: Patience = noPatience,
 ): Promise<{ readonly outcome: 'found'; readonly device: Device } | Refusal> {
   const end = performance.now() + ms;
   for (let waits = 0; ; waits++) {
     const device = await registry.find(serial);
     if (device === undefined) return { outcome: 'not-enrolled' };
     const { state, leaseUntil } = device;
+    if (force) return { outcome: 'found', device };
     if (state !== 'provisioning' || !isHeld(leaseUntil, now(), usualLeaseMs)) return { outcome: 'found', device };
     if (performance.now() >= end) return { outcome: 'being-provisioned' };
     if (waits === 0) onWait?.();
     await sleep(pollMs);
+  }
+}
+
+/** How often a decision is tried while the row changes under it: a device that asks all the time changes its row some ten times a second. */
+export const urgentTries = 200;
+
+/** Decides again while the row changed between reading and writing it. */
+export async function untilItStands<T extends { readonly outcome: string }>(
+  tries: number,
+  decide: () => Promise<T>,
+): Promise<T> {
+  for (let left = tries; ; left--) {
+    const decided = await decide();
+    if (decided.outcome !== 'changed' || left <= 1) return decided;
   }
 }

@@ -1,7 +1,7 @@
 import { deletePending } from '../issuer/withdrawal.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
-import { findIdle, type Patience, type Refusal } from './device.ts';
+import { findIdle, noPatience, type Patience, type Refusal, untilItStands, urgentTries } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
 
@@ -21,9 +21,14 @@ export type ReissueOptions = {
  * one that had not gone live is deleted. The token is shown before that: the rest can take long and can fail, and the
  * token is stored nowhere. Repeating this makes another token, and the one before is void.
  */
-export async function reissue(
+export function reissue(serial: string, options: ReissueOptions, deps: OperatorDeps): Promise<ReissueOutcome> {
+  const tries = options.patience?.force ? urgentTries : 1;
+  return untilItStands(tries, () => reissueOnce(serial, options, deps));
+}
+
+async function reissueOnce(
   serial: string,
-  { tokenLifetimeMs, patience, onToken }: ReissueOptions,
+  { tokenLifetimeMs, patience = noPatience, onToken }: ReissueOptions,
   deps: OperatorDeps,
 ): Promise<ReissueOutcome> {
   const found = await findIdle(serial, deps, patience);

@@ -9,6 +9,7 @@ export const statusCodes = {
   PayloadTooLarge: 413,
   InvalidCsr: 422,
   Throttled: 429,
+  InternalFailure: 500,
   UpstreamUnavailable: 503,
 } as const;
 
@@ -44,6 +45,11 @@ export const problems = {
     'UpstreamUnavailable',
     'this request waited for longer than a day, since the gateway could not vend certificates. Ask again with the same token',
     60,
+  ),
+  answerLost: problem(
+    'InternalFailure',
+    'the gateway has lost the answer to an earlier request with this token: ask again',
+    1,
   ),
   keyMismatch: problem(
     'KeyMismatch',

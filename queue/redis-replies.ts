@@ -2,7 +2,7 @@ import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
-import { keptReplyKey, readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
+import { readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 
 /** How long a reply is stored for a broker that missed its announcement, in milliseconds. */
 const storedMs = 10 * 60_000;
@@ -16,15 +16,6 @@ export function createReplyStore(connector: RedisConnector, log: Log): ReplyStor
       // stored first: a broker that misses the announcement must find the reply
       await redis.set(replyKey(reply.requestId), text, 'PX', storedMs);
       await redis.publish(repliesChannel, text);
-    },
-    async keep(recipientId, certificateId, sealed, windowMs) {
-      await redis.set(keptReplyKey(recipientId, certificateId), sealed, 'PX', Math.max(1, Math.round(windowMs)));
-    },
-    async kept(recipientId, certificateId) {
-      return (await redis.get(keptReplyKey(recipientId, certificateId))) ?? undefined;
-    },
-    async erase(recipientId, certificateId) {
-      await redis.del(keptReplyKey(recipientId, certificateId));
     },
     close: () => disconnectRedis(redis),
   };

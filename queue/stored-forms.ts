@@ -23,9 +23,9 @@ export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'
 export const repliesChannel = `${keyPrefix}:replies`;
 /** The reply to one request. */
 export const replyKey = (requestId: string) => `${keyPrefix}:answer:${requestId}`;
-/** The reply that holds a certificate, for the replay window. */
-export const keptReplyKey = (recipientId: string, certificateId: string) =>
-  `${keyPrefix}:kept:${recipientId}:${certificateId}`;
+
+/** hash: serial → id of the certificate that this gateway activated last */
+export const seenCertificatesKey = `${keyPrefix}:activated`;
 
 export const rosterKeys = {
   /** hash: serial → entry */

@@ -1,5 +1,5 @@
 import type { Problem } from '../protocol/problems.ts';
-import type { CreateIntent, Device, OwnKey } from './device.ts';
+import type { AttemptRef, CreateIntent, Device, OwnKey } from './device.ts';
 
 export type ClaimRequest = {
   readonly serial: string;
@@ -22,6 +22,8 @@ export type Claim =
 
 export type RecordedCertificate = {
   readonly certificateId: string;
+  /** the reply with the certificate, sealed to the device's token */
+  readonly keptReply: string;
   /** of the key in the device's own CSR */
   readonly keyDigest?: string;
   /** the attempt whose create call made the certificate; absent when that is not certain */
@@ -31,8 +33,7 @@ export type RecordedCertificate = {
 /**
  * What one attempt at a certificate writes down, from the claim to the acknowledgement.
  *
- * - A write that names an attempt takes effect only while that attempt is the latest and the device is being provisioned.
- *   Otherwise it changes nothing and answers false.
+ * - A write that names an attempt takes effect only while that attempt is the latest and the device is being provisioned. Otherwise it changes nothing and answers false.
  * - `reopen` takes effect only while no other attempt or decision was written since the row was read.
  * - Repeating `recordCreateIntent`, `recordCertificate`, `discardCertificate`, `finish` or `acknowledge` after its answer
  *   was lost gives that answer again. A repeated `claim` is a new attempt.
@@ -49,29 +50,29 @@ export interface Attempts {
    */
   bindKey(serial: string, keyDigest: string): Promise<boolean>;
   /** Notes that this attempt is about to create a certificate, and for which key. */
-  recordCreateIntent(serial: string, attempt: number, intent: CreateIntent, ownKey?: OwnKey): Promise<boolean>;
+  recordCreateIntent(attempt: AttemptRef, intent: CreateIntent, ownKey?: OwnKey): Promise<boolean>;
   /**
-   * Notes the certificate of this attempt in place of that of an earlier one. False, too, when it is marked for deletion
-   * or deleted.
+   * Notes the certificate of this attempt, with its reply, in place of that of an earlier one. False, too, when it is marked
+   * for deletion or deleted.
    */
-  recordCertificate(serial: string, attempt: number, certificate: RecordedCertificate): Promise<boolean>;
-  /** Marks the row's certificate for deletion: from now on no attempt carries on with it. */
-  discardCertificate(serial: string, attempt: number, certificateId: string): Promise<boolean>;
+  recordCertificate(attempt: AttemptRef, certificate: RecordedCertificate): Promise<boolean>;
+  /** Marks the row's certificate for deletion and drops its reply: from now on no attempt carries on with it. */
+  discardCertificate(attempt: AttemptRef, certificateId: string): Promise<boolean>;
   /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. */
-  finish(serial: string, attempt: number, certificateId: string, now: number): Promise<boolean>;
+  finish(attempt: AttemptRef, certificateId: string, now: number): Promise<boolean>;
   /**
    * Ends the attempt unfinished: the device is enrolled again. A certificate that it recorded stays in the row, where the
    * next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
    */
-  release(serial: string, attempt: number, nothingMade?: boolean): Promise<boolean>;
+  release(attempt: AttemptRef, nothingMade?: boolean): Promise<boolean>;
   /**
-   * Begins a new attempt for a registered device whose answer is lost and that has not acknowledged. The certificate in
-   * the row is to be discarded before another goes live.
+   * Begins a new attempt for a registered device that has not acknowledged, and whose row has no reply (an earlier version or
+   * another tool wrote it). The certificate in the row is to be discarded before another goes live.
    */
   reopen(device: Device, request: ClaimRequest): Promise<Claim>;
   /**
-   * Notes that the device has stored this certificate: the token is spent for good. False when the device is not
-   * registered, or not with this certificate and token.
+   * Notes that the device has stored this certificate: the token is spent for good, and the kept reply is erased. False when
+   * the device is not registered, or not with this certificate and token.
    */
   acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
 }

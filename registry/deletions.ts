@@ -13,8 +13,8 @@ export interface Deletions {
   /** Notes that a certificate is deleted. Until the next attempt begins it still cannot be recorded. */
   confirmDeleted(serial: string, certificateId: string): Promise<void>;
   /**
-   * Deletes the row. False when it is not as it was read, when a certificate in it is marked for deletion, and when the
-   * outcome of a create call is not known.
+   * Deletes the row; where the thing goes as well, the sweep still sees that it was there. False when it is not as it was read,
+   * when a certificate in it is marked for deletion, and when the outcome of a create call is not known.
    */
-  remove(device: Device): Promise<boolean>;
+  remove(device: Device, now: number): Promise<boolean>;
 }

@@ -32,13 +32,20 @@ export type Device = {
   /** the last certificate request; 0 before the first */
   readonly requestedAt: number;
   readonly enrolledAt: number;
-  /** the fence: every claim and every decision raises it, and a write that names an older attempt is refused */
+  /** how many claims and decisions there were */
   readonly attempt: number;
+  /**
+   * the fence: every claim has an id of its own, every decision removes it, and a write that names another is refused. A number
+   * would begin again when a serial is removed and enrolled anew, and go back when the table is restored from a backup
+   */
+  readonly claimId?: string;
   /** until then no other request may take up the attempt that is under way */
   readonly leaseUntil?: number;
   /** the id of the request for which the latest attempt was made */
   readonly claimedBy?: string;
   readonly certificateId?: string;
+  /** the reply with this certificate, sealed to the device's token: while it is here, the device gets the same certificate again */
+  readonly keptReply?: string;
   /** of a device that is being reissued: the certificate that works until the new one goes live */
   readonly previousCertificateId?: string;
   /** hex SHA-256 of the public key, where the device sent a CSR */
@@ -61,12 +68,19 @@ export type Device = {
   readonly pendingDeletion?: readonly string[];
   /** certificates that were deleted while this attempt was under way: it may have found one of them before */
   readonly deleted?: readonly string[];
+  /** the thing may have certificates that this row does not name: the next attempt looks for them */
+  readonly mayHaveOthers?: boolean;
   /** an operator removes this device: first its certificates, then (unless it is kept) its thing, then this row */
   readonly removal?: Removal;
+  /** the device is removed, and only the sweep still sees this row: a worker that was frozen meanwhile may make its thing again */
+  readonly removedAt?: number;
 };
 
 /** The part of a row that belongs to a token and is replaced with it. */
 export type StoredToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
+
+/** One attempt at a certificate: the one that `claimId` names. */
+export type AttemptRef = Pick<Device, 'serial' | 'claimId' | 'attempt'>;
 
 export type Enrolment = StoredToken &
   Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;

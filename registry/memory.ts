@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Device } from './device.ts';
 import type { Registry } from './registry.ts';
 import type { Condition, Rows, Update } from './rows.ts';
@@ -5,8 +6,11 @@ import type { BoundKey } from './rules/bound-keys.ts';
 import { createRegistry } from './rules/registry.ts';
 
 /** The association table in memory: for tests, and for the exploration of all schedules (`test/model/`). */
-export function createMemoryRegistry(devices: Map<string, Device> = new Map()): Registry {
-  return createRegistry(memoryRows(devices), memoryRows(new Map<string, BoundKey>()));
+export function createMemoryRegistry(
+  devices: Map<string, Device> = new Map(),
+  makeId = randomUUID as () => string,
+): Registry {
+  return createRegistry(memoryRows(devices), memoryRows(new Map<string, BoundKey>()), makeId);
 }
 
 /** Rows in a map. Each call is atomic because it does not wait. */
@@ -24,8 +28,8 @@ export function memoryRows<Row extends object>(rows: Map<string, Row>): Rows<Row
     async *list() {
       yield* rows.values();
     },
-    async add(key, row) {
-      if (rows.has(key)) return false;
+    async put(key, row, condition) {
+      if (!holds(condition, rows.get(key) ?? ({} as Row))) return false;
       rows.set(key, row);
       return true;
     },

@@ -5,6 +5,12 @@ import type { Device } from './device.ts';
  * no attempt was written since the row was read, and answers false otherwise.
  */
 export interface Reconciliation {
+  /** All devices, and what is left of removed ones (`removedAt`), in no particular order, page by page. */
+  listAll(): AsyncIterable<Device>;
+  /** Forgets a removed device for good. */
+  forgetRemoved(removed: Device): Promise<boolean>;
+  /** Erases the kept reply of a device that may not ask for it any more. */
+  eraseKeptReply(device: Device): Promise<boolean>;
   /**
    * Ends an attempt that died, and raises the fence: its certificate is marked for deletion, and the device may ask again.
    * A blocked device stays blocked.

@@ -6,8 +6,8 @@ export interface Rows<Row> {
   find(key: string): Promise<Row | undefined>;
   /** All rows, in no particular order. */
   list(): AsyncIterable<Row>;
-  /** Adds a row. False when there is one with this key already; it is then unchanged. */
-  add(key: string, row: Row): Promise<boolean>;
+  /** Writes a whole row in place of what is there. The condition sees a row without properties where there is none. */
+  put(key: string, row: Row, condition: Condition<Row>): Promise<boolean>;
   /** Changes a row. False, and no change, when the condition does not hold, and when there is no row. */
   update(key: string, update: Update<Row>, condition?: Condition<Row>): Promise<boolean>;
   /** As `update`. @returns the row as this update leaves it, or undefined instead of false */

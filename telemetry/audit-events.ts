@@ -29,6 +29,10 @@ export type AuditEvents = {
   /** the device got its certificate; `repeated`: it asked again and got the same one */
   vended: Vended;
   repeated: Vended;
+  /** the table had no reply for a device that asked again: it gets another certificate in place of this one */
+  reopened: AboutRequest & { readonly certificateId?: string };
+  /** a certificate of the device's thing that the table did not name was deleted before the new one was activated */
+  'other-withdrawn': Vended;
   /** the device has acknowledged that it stored the certificate */
   delivered: Device & { readonly certificateId: string };
   refused: RefusedAtOnce | RefusedByWorker;

@@ -57,6 +57,19 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
       if (spent) log[fits ? 'info' : 'debug']({ serial, certificateId }, 'delivered');
       else log[fits ? 'warn' : 'debug']({ serial, certificateId }, acknowledgementIgnored);
     },
+    reopened(request: ProvisioningRequest, certificateId: string | undefined): void {
+      const about = { ...aboutOf(request), ...(certificateId === undefined ? {} : { certificateId }) };
+      audit.record('reopened', about);
+      log.warn(about, 'the table has no reply for this device, which asks again: it gets another certificate');
+    },
+    otherWithdrawn(request: ProvisioningRequest, certificateId: string): void {
+      const about = { ...aboutOf(request), certificateId };
+      audit.record('other-withdrawn', about);
+      log.warn(
+        about,
+        'the device had a certificate that the table did not name, and it was deleted: was the table restored?',
+      );
+    },
     close(): void {
       refused.close();
       repeated.close();

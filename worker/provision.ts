@@ -3,6 +3,7 @@ import { abandonCertificate, deletePending } from '../issuer/withdrawal.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
+import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { Attempts, Claim } from '../registry/attempts.ts';
 import type { Deletions } from '../registry/deletions.ts';
 import type { Device } from '../registry/device.ts';
@@ -24,7 +25,7 @@ import {
 export type ProvisionContext = DeviceKeyDeps & {
   readonly registry: Attempts & Deletions & Pick<Devices, 'find'>;
   readonly issuer: Issuer;
-  readonly replies: ReplyStore;
+  readonly replies: Pick<ReplyStore, 'deliver'>;
   readonly seal: Sealer;
   readonly rootCaPem: string;
   /** the IoT policy of devices whose row names no other */
@@ -34,6 +35,16 @@ export type ProvisionContext = DeviceKeyDeps & {
   readonly leaseMs: number;
   /** epoch milliseconds */
   now(): number;
+  readonly seen: Pick<SeenCertificates, 'last' | 'note'>;
+  readonly notices: ProvisionNotices;
+};
+
+/** What an operator should know of, although the device is served. */
+export type ProvisionNotices = {
+  /** The row had no reply for a device that asked again: it gets another certificate in place of `certificateId`. */
+  reopened(request: ProvisioningRequest, certificateId: string | undefined): void;
+  /** A certificate of the device's thing that its row did not name was deleted: the table is older than AWS. */
+  otherWithdrawn(request: ProvisioningRequest, certificateId: string): void;
 };
 
 /**
@@ -48,7 +59,7 @@ export type Provisioned =
 /**
  * The issuance cycle, the product. The steps are those of docs/issuance-cycle.md. A certificate is written down before it
  * exists, marked for deletion before it is deleted, and activated last. When a worker dies, the next attempt finds in the
- * row and in the kept reply how far it came, and carries on or deletes.
+ * row how far it came, and carries on or deletes.
  *
  * A refusal is a value. An exception is an outage: the request is tried again.
  */
@@ -73,12 +84,12 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   const { registry, issuer, replies } = context;
 
   if (!(await bindKeyOf(attempt, registry))) {
-    await registry.release(device.serial, device.attempt);
+    await registry.release(device);
     return reject(request, problems.sharedKey, context);
   }
 
-  // 2 intent, 3 issue, 4 record, 5 seal; or carry on with the certificate of an earlier attempt that came that far
-  const ready = (await carryOn(attempt, context)) ?? (await issueAndSeal(attempt, context));
+  // 2 intent, 3 issue, 4 seal, 5 record; or carry on with the certificate of an earlier attempt that came that far
+  const ready = (await carryOn(attempt, context)) ?? (await issueAndRecord(attempt, context));
   if ('problem' in ready) return reject(request, ready.problem, context);
   if ('overtaken' in ready) return { outcome: 'busy', untilMs: context.now() };
   const { certificateId, sealed } = ready;
@@ -90,12 +101,13 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   // in the middle of an earlier attempt may still activate one of them, and then the device would have two
   await deletePending(device, context);
   if (device.previousCertificateId !== undefined) await issuer.withdraw(device.previousCertificateId);
+  await withdrawOthers(attempt, certificateId, context);
 
   // 8 activate: from here on the certificate works
   await issuer.activate(certificateId);
 
   // 9 finish: the device is registered
-  if (!(await registry.finish(device.serial, device.attempt, certificateId, context.now()))) {
+  if (!(await registry.finish(device, certificateId, context.now()))) {
     // the operator, the sweeper or a later attempt has written another decision meanwhile
     await abandonCertificate(device.serial, certificateId, context);
     return { outcome: 'busy', untilMs: context.now() };
@@ -106,16 +118,35 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   return { outcome: 'accepted', certificateId, again: false };
 }
 
+/**
+ * A table that was restored from a backup does not name a certificate that was vended since. So where this gateway has activated
+ * another one for the device, or the row was reissued, the thing is asked which certificates it has.
+ */
+async function withdrawOthers(
+  { request, device }: Attempt,
+  certificateId: string,
+  context: ProvisionContext,
+): Promise<void> {
+  const { serial, mayHaveOthers = false } = device;
+  const last = await context.seen.last(serial);
+  if (mayHaveOthers || (last !== undefined && last !== certificateId))
+    for (const other of (await context.issuer.certificatesOf(serial)) ?? [])
+      if (other !== certificateId && (await abandonCertificate(serial, other, context)))
+        context.notices.otherWithdrawn(request, other);
+  // only now: an attempt that died before this looks again
+  await context.seen.note(serial, certificateId);
+}
+
 /** Why there is no certificate. `overtaken`: this attempt is not the latest any more, and writes nothing more. */
 type Ended = { readonly problem: Problem } | { readonly overtaken: true };
 
-/** A recorded certificate and its sealed reply, which is kept for the replay window. */
+/** A recorded certificate and its sealed reply, which the row keeps. */
 type Ready = { readonly certificateId: string; readonly sealed: string };
 
 /** Steps 2 to 5. */
-async function issueAndSeal(attempt: Attempt, context: ProvisionContext): Promise<Ready | Ended> {
+async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Promise<Ready | Ended> {
   const { request, device, recipientId } = attempt;
-  const { registry, issuer, replies } = context;
+  const { registry, issuer } = context;
   const { serial } = device;
   const endpoint = await issuer.endpoint();
   // the thing is made meanwhile and awaited at the end: if making it fails, the certificate is still recorded
@@ -129,29 +160,25 @@ async function issueAndSeal(attempt: Attempt, context: ProvisionContext): Promis
   const { certificate, createdBy } = created;
   const { certificateId } = certificate;
 
-  // 4 record: from now on the row names the certificate
-  const recorded = {
-    certificateId,
-    ...(request.keyDigest === undefined ? {} : { keyDigest: request.keyDigest }),
-    ...(createdBy === undefined ? {} : { createdBy }),
-  };
-  if (!(await registry.recordCertificate(serial, device.attempt, recorded))) {
-    await abandonCertificate(serial, certificateId, context);
-    return { overtaken: true };
-  }
-
-  // 5 seal: an RSA private key exists nowhere else, so its reply is kept before the certificate is live
+  // 4 seal: to the device's token. The worker cannot read it again
   const credentials = credentialsOf(certificate, { thingName: serial, endpoint, rootCaPem: context.rootCaPem });
   const answer = { status: 'accepted', credentials } as const;
   const sealed = context.seal.answer(request.replyKey, recipientId, answer, key.sealedKey);
-  await replies.keep(recipientId, certificateId, sealed, keptMs(context));
+
+  // 5 record: from now on the row names the certificate and has its reply. An RSA private key exists nowhere else, so it is
+  // there before the certificate is live
+  const recorded = {
+    certificateId,
+    keptReply: sealed,
+    ...(request.keyDigest === undefined ? {} : { keyDigest: request.keyDigest }),
+    ...(createdBy === undefined ? {} : { createdBy }),
+  };
+  if (!(await registry.recordCertificate(device, recorded))) {
+    await abandonCertificate(serial, certificateId, context);
+    return { overtaken: true };
+  }
   await thing;
   return { certificateId, sealed };
-}
-
-/** The replay window begins with step 9, at most a lease after a reply is kept, and the reply must not end before it. */
-function keptMs({ replayWindowMs, leaseMs }: ProvisionContext): number {
-  return replayWindowMs + leaseMs;
 }
 
 /** Steps 2 and 3. */
@@ -160,11 +187,11 @@ async function issue(
   key: DeviceKey,
   { registry, issuer, leaseMs, now }: ProvisionContext,
 ): Promise<CreatedCertificate | Ended> {
-  const { serial, attempt } = device;
+  const { attempt } = device;
 
   // 2 intent: after a crash, the row tells which key to look for, and when the certificate was made
   const intent = { at: now(), ...(key.keyDigest === undefined ? {} : { keyDigest: key.keyDigest }) };
-  if (!(await registry.recordCreateIntent(serial, attempt, intent, key.ownKey))) return { overtaken: true };
+  if (!(await registry.recordCreateIntent(device, intent, key.ownKey))) return { overtaken: true };
   // a worker that was frozen here would create a certificate outside the time that the row tells
   if (now() > intent.at + leaseMs)
     throw new Error('the create call was not made: too much time had passed since its intent was written');
@@ -174,7 +201,7 @@ async function issue(
     return { certificate: await issuer.issue(key.source), createdBy: attempt };
   } catch (error) {
     if (error instanceof CsrRefused && request.csrPem !== undefined) {
-      await registry.release(serial, attempt, true);
+      await registry.release(device, true);
       return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
     }
     throw didNothing(error) ? new NothingIssued(error) : error;
@@ -188,24 +215,19 @@ class NothingIssued extends Error {
   }
 }
 
-/** The certificate of an earlier attempt, if its sealed reply is kept. Otherwise that certificate is deleted. */
-async function carryOn(attempt: Attempt, context: ProvisionContext): Promise<Ready | Ended | undefined> {
-  const { request, device, recipientId } = attempt;
-  const { registry, issuer, replies } = context;
-  const { certificateId, serial } = device;
+/** The certificate of an earlier attempt, if it is for the key that the device has now. Otherwise that certificate is deleted. */
+async function carryOn({ request, device }: Attempt, context: ProvisionContext): Promise<Ready | Ended | undefined> {
+  const { registry, issuer } = context;
+  const { certificateId, keptReply, serial } = device;
   if (certificateId === undefined) return undefined;
-  const sealed = await replies.kept(recipientId, certificateId);
-  if (sealed !== undefined && device.keyDigest === request.keyDigest) {
-    // the earlier attempt may be a long time ago
-    await replies.keep(recipientId, certificateId, sealed, keptMs(context));
+  if (keptReply !== undefined && device.keyDigest === request.keyDigest) {
     await issuer.ensureThing(serial, device.thingTypeName);
-    return { certificateId, sealed };
+    return { certificateId, sealed: keptReply };
   }
-  // its private key is lost, or the device has another key by now. It is marked for deletion first: an attempt that finds
-  // the reply after all must not carry on with a certificate that is being deleted
-  if (!(await registry.discardCertificate(serial, device.attempt, certificateId))) return { overtaken: true };
+  // the device has another key by now, or an earlier version wrote the row, and the private key is lost. It is marked for deletion
+  // first: no other attempt must carry on with a certificate that is being deleted
+  if (!(await registry.discardCertificate(device, certificateId))) return { overtaken: true };
   await deletePending({ serial, pendingDeletion: [certificateId] }, context);
-  await replies.erase(recipientId, certificateId);
   return undefined;
 }
 
@@ -221,52 +243,53 @@ async function vendOrRelease(
   } catch (error) {
     const nothingMade = error instanceof NothingIssued;
     const outage = nothingMade ? error.cause : error;
+    if (outage instanceof UpstreamRefused) await discardIfGone(device, context);
     // if this write fails as well, the next attempt waits
-    await context.registry.release(device.serial, device.attempt, nothingMade).catch(() => false);
-    if (outage instanceof UpstreamRefused) await forgetDeletedCertificate(device, recipientId, context);
+    await context.registry.release(device, nothingMade).catch(() => false);
     throw outage;
   }
 }
 
-/** AWS may refuse because the certificate of an earlier attempt was deleted there. Without its reply the next attempt begins anew. */
-async function forgetDeletedCertificate(
-  { certificateId }: Device,
-  recipientId: string,
-  { issuer, replies }: ProvisionContext,
-): Promise<void> {
+/** AWS may refuse because the certificate of an earlier attempt was deleted there. The next attempt then begins anew. */
+async function discardIfGone(device: Device, { issuer, registry }: ProvisionContext): Promise<void> {
+  const { certificateId } = device;
   if (certificateId === undefined) return;
   const found = await issuer.describeCertificate(certificateId).catch(() => 'unknown' as const);
-  if (found === undefined) await replies.erase(recipientId, certificateId);
+  if (found === undefined) await registry.discardCertificate(device, certificateId).catch(() => false);
 }
 
 /**
  * The same token asks again. Within the replay window it gets the same answer from the kept reply, without a call to AWS.
- * If the reply is lost, the row is reopened and the cycle runs again: the certificate without a key is deleted before
- * another one goes live.
  */
 async function answerAgain(
   request: ProvisioningRequest,
   device: Device,
   context: ProvisionContext,
 ): Promise<Provisioned> {
-  const { registry, replies, replayWindowMs } = context;
-  const recipientId = recipientIdOf(request.serial, request.tokenHash);
-  const { certificateId } = device;
-  const over = context.now() >= (device.issuedAt ?? device.requestedAt) + replayWindowMs;
-  if (device.deliveredAt !== undefined || over) {
-    if (certificateId !== undefined) await replies.erase(recipientId, certificateId);
-    return reject(request, problems.alreadyProvisioned, context);
-  }
+  const { certificateId, keptReply } = device;
+  const over = context.now() >= issuedAtOf(device) + context.replayWindowMs;
+  if (device.deliveredAt !== undefined || over) return reject(request, problems.alreadyProvisioned, context);
   // without its CSR, the device would get a certificate and no key that it is known to have
   if (request.keyDigest !== device.keyDigest) return reject(request, problems.keyMismatch, context);
 
-  const sealed = certificateId === undefined ? undefined : await replies.kept(recipientId, certificateId);
-  if (certificateId !== undefined && sealed !== undefined) {
-    await replies.deliver({ requestId: request.requestId, recipientId, sealed });
-    return { outcome: 'accepted', certificateId, again: true };
-  }
-  const claim: Claim = await registry.reopen(device, claimOf(request, context));
+  if (certificateId === undefined || keptReply === undefined) return reopen(request, device, context);
+  const recipientId = recipientIdOf(request.serial, request.tokenHash);
+  await context.replies.deliver({ requestId: request.requestId, recipientId, sealed: keptReply });
+  return { outcome: 'accepted', certificateId, again: true };
+}
+
+const issuedAtOf = ({ issuedAt, requestedAt }: Device): number => issuedAt ?? requestedAt;
+
+/**
+ * The row of a registered device has no reply: an earlier version or another tool wrote it. A device that asks now has lost its
+ * certificate, and the cycle runs again: that certificate is deleted before another one goes live.
+ */
+async function reopen(request: ProvisioningRequest, device: Device, context: ProvisionContext): Promise<Provisioned> {
+  // an old request, out of a Redis that was restored, say, must not cost the device the certificate that it has got since
+  if (request.receivedAt <= issuedAtOf(device)) return reject(request, problems.answerLost, context);
+  const claim: Claim = await context.registry.reopen(device, claimOf(request, context));
   if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: context.now() };
+  context.notices.reopened(request, device.certificateId);
   return vendOrRelease(request, claim.device, context);
 }
 

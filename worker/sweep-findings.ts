@@ -3,6 +3,7 @@ import type { Deletions } from '../registry/deletions.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Reconciliation } from '../registry/reconciliation.ts';
 import type { OwnerTag } from './ec-key.ts';
+import type { ForeignCertificates } from './foreign-certificates.ts';
 
 export type SweepOptions = {
   readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
@@ -12,6 +13,10 @@ export type SweepOptions = {
   readonly ownerTag: OwnerTag;
   /** anything younger is not touched: an attempt may still be under way. Milliseconds */
   readonly graceMs: number;
+  /** the reply of a device may be needed for so long after its certificate was issued, and is erased some time later. Milliseconds */
+  readonly replayWindowMs: number;
+  /** ACTIVE certificates that are no business of ours; without it, each sweep looks at all of them */
+  readonly foreign?: ForeignCertificates;
   readonly dryRun: boolean;
   now(): number;
   /** called for each finding, after its action has succeeded */
@@ -37,6 +42,10 @@ export type FindingKind =
   | 'certificate-missing'
   /** a registered device's certificate is not active */
   | 'certificate-inactive'
+  /** an ACTIVE certificate of a device's thing that its row does not name: the table is older than AWS, or a person attached it */
+  | 'certificate-unexpected'
+  /** the thing of a removed device: a worker that was frozen meanwhile made it again */
+  | 'thing-unnamed'
   /** a certificate that no row names, without any sign that it is ours */
   | 'certificate-unknown'
   /** a step that AWS refused, or that failed for an unexpected reason; the next sweep tries it again */

@@ -1,6 +1,7 @@
 import { type CertificateSummary, clockSkewMs } from '../issuer/issuer.ts';
 import { deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import type { Device } from '../registry/device.ts';
+import { judgeActives } from './sweep-actives.ts';
 import {
   createWindowMs,
   type Finding,
@@ -10,6 +11,7 @@ import {
   type SweepRun,
   type SweepSummary,
 } from './sweep-findings.ts';
+import { eraseReplies, isReplyOverdue, judgeRemoved } from './sweep-leftovers.ts';
 import { judgeOrphans } from './sweep-orphans.ts';
 import { repair } from './sweep-repair.ts';
 
@@ -31,11 +33,14 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
   const run: SweepRun = { ...options, report, startedAt, before: startedAt - options.graceMs, failures };
 
   const table = await readTable(run);
+  if (!dryRun) await eraseReplies(table.overdue, run);
   const listed = await readCertificates(table, run);
   for (const serial of table.unfinished) await repair(run, { serial }, () => finishRow(serial, run));
   for (const [certificateId, serial] of listed.mismatched)
     await repair(run, { serial, certificateId }, () => compare(serial, certificateId, run));
   await judgeOrphans(listed.unnamed, table.lost, run);
+  await judgeActives(listed.actives, run);
+  await judgeRemoved(table.removed, run);
   // only after everything was compared, and when no certificate can appear any more
   const over = table.lost.filter(
     ({ serial, at }) => at + createWindowMs + 2 * clockSkewMs < run.before && !failures.serials.has(serial),
@@ -51,15 +56,22 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
   };
 }
 
-async function readTable({ registry, before }: SweepRun) {
+async function readTable(run: SweepRun) {
+  const { registry, before } = run;
   /** certificate id → serial of the row that names it */
   const named = new Map<string, string>();
   const blocked = new Set<string>();
   const unfinished: string[] = [];
   const lost: LostIntent[] = [];
+  const [removed, overdue]: [Device[], Device[]] = [[], []];
   let devices = 0;
-  for await (const device of registry.list()) {
+  for await (const device of registry.listAll()) {
+    if (device.removedAt !== undefined) {
+      removed.push(device);
+      continue;
+    }
     devices++;
+    if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
     for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
       if (id !== undefined) named.set(id, serial);
@@ -68,7 +80,7 @@ async function readTable({ registry, before }: SweepRun) {
     for (const [attempt, call] of Object.entries(createIntents))
       if (call.at < before) lost.push({ serial, attempt, ...call });
   }
-  return { named, blocked, unfinished, lost, devices };
+  return { named, blocked, unfinished, lost, removed, overdue, devices };
 }
 
 function isUnfinished(device: Device, before: number): boolean {
@@ -88,6 +100,7 @@ async function readCertificates(
   { issuer, report, before, stopped }: SweepRun,
 ) {
   const unnamed: CertificateSummary[] = [];
+  const actives: CertificateSummary[] = [];
   const mismatched: [certificateId: string, serial: string][] = [];
   const missing = new Map(named);
   let certificates = 0;
@@ -100,23 +113,23 @@ async function readCertificates(
     if (serial !== undefined) {
       const shouldBeActive = !blocked.has(serial);
       if ((status === 'active') !== shouldBeActive) mismatched.push([certificateId, serial]);
-    } else if (status !== 'inactive') report({ kind: 'certificate-unknown', certificateId, action: 'reported' });
-    else if (createdAt < before) unnamed.push(each);
+    } else if (status === 'other') report({ kind: 'certificate-unknown', certificateId, action: 'reported' });
+    else if (createdAt < before) (status === 'active' ? actives : unnamed).push(each);
   }
   if (!stopped?.()) mismatched.push(...missing);
-  return { unnamed, mismatched, certificates };
+  return { unnamed, actives, mismatched, certificates };
 }
 
 /** Finishes what a row has decided, and abandons an attempt that was not continued. */
 async function finishRow(
   serial: string,
-  { registry, issuer, report, dryRun, before, stopped }: SweepRun,
+  { registry, issuer, report, dryRun, before, stopped, now }: SweepRun,
 ): Promise<void> {
   if (stopped?.()) return;
   let device = await registry.find(serial);
   if (device === undefined) return;
   if (device.removal !== undefined) {
-    const done = dryRun || (await finishRemoval(device, { registry, issuer })) === 'done';
+    const done = dryRun || (await finishRemoval(device, { registry, issuer, now })) === 'done';
     return report({ kind: 'removal-unfinished', serial, action: done ? 'removed' : 'left' });
   }
   const { certificateId: itsCertificate } = device;
@@ -176,7 +189,7 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
 
 /** Clears intents whose possible certificates have been looked for. */
 async function clearLostIntents(lost: readonly LostIntent[], run: SweepRun): Promise<void> {
-  const { registry, issuer, stopped } = run;
+  const { registry, issuer, stopped, now } = run;
   const bySerial = new Map<string, string[]>();
   for (const { serial, attempt } of lost) bySerial.set(serial, [...(bySerial.get(serial) ?? []), attempt]);
   const clear = async (serial: string, attempts: readonly string[]) => {
@@ -188,7 +201,7 @@ async function clearLostIntents(lost: readonly LostIntent[], run: SweepRun): Pro
     );
     // finishes a removal that waited for this
     const rest = device.removal === undefined ? undefined : await registry.find(serial);
-    if (rest !== undefined) await finishRemoval(rest, { registry, issuer });
+    if (rest !== undefined) await finishRemoval(rest, { registry, issuer, now });
   };
   for (const [serial, attempts] of bySerial) {
     if (stopped?.()) return;

@@ -6,9 +6,12 @@ import type { Log } from '../runtime/log.ts';
 import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { acknowledge, reject } from './answers.ts';
+import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
 import { type ProvisionContext, provision } from './provision.ts';
+
+/** What a worker is built with; the notices go to its records. */
+export type WorkerContext = Omit<ProvisionContext, 'notices'>;
 
 /** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -30,18 +33,21 @@ export function startWorker(options: {
   readonly metrics: WorkerMetrics;
   readonly redis: RedisConnector;
   readonly concurrency: number;
-  readonly context: ProvisionContext;
+  readonly context: WorkerContext;
   readonly maxBackoffMs?: number;
 }): RequestWorker {
-  const { context, audit, metrics, ...queue } = options;
+  const { audit, metrics, context: parts, ...queue } = options;
   const { log } = queue;
-  const decisions = createDecisionRecords({ audit, log, now: context.now });
+  const decisions = createDecisionRecords({ audit, log, now: parts.now });
+  const context: ProvisionContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const worker = startRequestWorker({
     ...queue,
     handle: (request) => handle(request, context, records),
     async acknowledge(acknowledgement) {
-      decisions.acknowledged(acknowledgement, await acknowledge(acknowledgement, context));
+      const { serial, tokenHash, certificateId } = acknowledgement;
+      const spent = await context.registry.acknowledge(serial, tokenHash, certificateId, context.now());
+      decisions.acknowledged(acknowledgement, spent);
     },
   });
   return {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { isSerial } from '../../protocol/serial.ts';
 import type { Changes } from '../changes.ts';
 import type { Device } from '../device.ts';
@@ -23,9 +24,10 @@ export type AssociationTable = {
   readonly changes: Changes;
 };
 
-export function createAssociationTable(table: DynamoTable): AssociationTable {
+/** @param makeId makes an id that no claim ever had */
+export function createAssociationTable(table: DynamoTable, makeId: () => string = randomUUID): AssociationTable {
   return {
-    registry: createRegistry(deviceRows(table), otherRows<BoundKey>(table, { serial: ['holder', text] })),
+    registry: createRegistry(deviceRows(table), otherRows<BoundKey>(table, { serial: ['holder', text] }), makeId),
     lease: createSweepLease(
       otherRows<Lease>(table, {
         holder: ['claimant', text],

@@ -28,6 +28,14 @@ export const number: Codec<number> = {
   read: ({ N }) => (N === undefined ? undefined : Number(N)),
 };
 
+export const flag: Codec<boolean> = { write: (value) => ({ BOOL: value }), read: ({ BOOL }) => BOOL };
+
+/** Bytes, which take a quarter less room than their text. */
+export const base64url: Codec<string> = {
+  write: (value) => ({ B: Buffer.from(value, 'base64url') }),
+  read: ({ B }) => (B === undefined ? undefined : Buffer.from(B).toString('base64url')),
+};
+
 /** A set: DynamoDB knows no empty one. */
 export const texts: Codec<readonly string[]> = { write: (value) => ({ SS: [...value] }), read: ({ SS }) => SS };
 

@@ -1,6 +1,17 @@
 import { applyStateOf, stateOfApplyState } from '../apply-state.ts';
 import type { CreateIntent, Device, DeviceState, OwnKey, Removal } from '../device.ts';
-import { type Attributes, type Codec, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
+import {
+  type Attributes,
+  base64url,
+  type Codec,
+  flag,
+  mapOf,
+  number,
+  objectOf,
+  propertiesOf,
+  text,
+  texts,
+} from './attributes.ts';
 import type { Item } from './table.ts';
 
 const state: Codec<DeviceState> = {
@@ -31,8 +42,10 @@ export const deviceAttributes: Attributes<Device> = {
   requestedAt: ['timestamp', number],
   state: ['applyState', state, { missing: 'enrolled' }],
   certificateId: ['certID', text, { earlierName: 'certId', missing: '' }],
+  keptReply: ['keptReply', base64url],
   enrolledAt: ['enrolledAt', number],
   attempt: ['attempt', number, { missing: 0 }],
+  claimId: ['claimId', text],
   leaseUntil: ['leaseUntil', number],
   claimedBy: ['claimant', text],
   previousCertificateId: ['previousCertId', text],
@@ -48,7 +61,9 @@ export const deviceAttributes: Attributes<Device> = {
   ownKey: ['ownKey', ownKey],
   pendingDeletion: ['condemned', texts],
   deleted: ['deleted', texts],
+  mayHaveOthers: ['mayHaveOthers', flag],
   removal: ['removal', removal],
+  removedAt: ['removedAt', number],
 };
 
 /** A row that another tool wrote has the five fields only, or fewer. */

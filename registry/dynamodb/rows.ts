@@ -23,7 +23,7 @@ export function dynamoRows<Row extends object>(
         if (row !== undefined) yield row;
       }
     },
-    add: (key, row) => table.put(key, itemOf(attributes, row), existsNot),
+    put: (key, row, condition) => table.put(key, itemOf(attributes, row), holding(condition)),
     update: (key, update, condition) => table.update(key, changing(update), existing(condition)),
     updateAndGet: async (key, update, condition) =>
       rowIn(await table.updateAndGet(key, changing(update), existing(condition))),
@@ -34,4 +34,3 @@ export function dynamoRows<Row extends object>(
 }
 
 const exists: Clause = ({ name }) => `attribute_exists(${name(keyAttribute)})`;
-const existsNot: Clause = ({ name }) => `attribute_not_exists(${name(keyAttribute)})`;

@@ -1,6 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type { Attempts, ClaimRequest } from '../attempts.ts';
-import type { CreateIntent, Device, OwnKey } from '../device.ts';
+import type { AttemptRef, CreateIntent, Device, OwnKey } from '../device.ts';
 import { all, any, type Condition, type Rows } from '../rows.ts';
 import { type BoundKey, bindKey } from './bound-keys.ts';
 import { judgeClaim, mayClaim } from './claim.ts';
@@ -8,16 +7,17 @@ import { createIntentsLimit, oldestBeyondLimit } from './create-intents.ts';
 import { type DeviceRows, noLease, where } from './device-rows.ts';
 
 /** The fence: an attempt may write only while it is the latest and the device is being provisioned. */
-const isCurrent = (attempt: number): Condition<Device> => where.is({ state: 'provisioning', attempt });
+const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ state: 'provisioning', claimId });
 
-export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>): Attempts {
+/** @param makeId makes an id that no claim ever had */
+export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Attempts {
   return {
     async claim(request) {
       // a store may repeat a call whose answer was lost: it then takes up its own claim
-      const claimedBy = request.claimedBy ?? randomUUID();
+      const claimedBy = request.claimedBy ?? makeId();
       const device = await devices.updateAndGet(
         request.serial,
-        { ...beginning(request, claimedBy), increase: { attempt: 1 } },
+        { ...beginning(request, claimedBy, makeId()), increase: { attempt: 1 } },
         mayClaim(request, claimedBy),
       );
       if (device !== undefined) return { outcome: 'claimed', device };
@@ -27,72 +27,78 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>): Attem
 
     bindKey: (serial, keyDigest) => bindKey(serial, keyDigest, { keys, devices }),
 
-    async recordCreateIntent(serial, attempt, intent, ownKey) {
+    async recordCreateIntent(ref, intent, ownKey) {
+      const { serial, attempt } = ref;
       const hasRoom = where.hasFewerThan(createIntentsLimit, 'createIntents');
       const recorded = await devices.update(
         serial,
         recording(ownKey, { [attempt]: intent }),
-        all(isCurrent(attempt), hasRoom),
+        all(isCurrent(ref), hasRoom),
       );
       if (recorded) return true;
       const dropped = oldestBeyondLimit((await devices.find(serial))?.createIntents);
       if (dropped === undefined) return false;
       const entries = { [dropped]: undefined, [attempt]: intent };
-      return devices.update(serial, recording(ownKey, entries), isCurrent(attempt));
+      return devices.update(serial, recording(ownKey, entries), isCurrent(ref));
     },
 
-    recordCertificate: (serial, attempt, { certificateId, keyDigest, createdBy }) =>
+    recordCertificate: (ref, { certificateId, keptReply, keyDigest, createdBy }) =>
       devices.update(
-        serial,
+        ref.serial,
         {
-          set: { certificateId, keyDigest },
+          set: { certificateId, keptReply, keyDigest },
           setEntries: { createIntents: createdBy === undefined ? {} : { [createdBy]: undefined } },
         },
-        all(
-          isCurrent(attempt),
-          where.excludes('pendingDeletion', certificateId),
-          where.excludes('deleted', certificateId),
-        ),
+        all(isCurrent(ref), where.excludes('pendingDeletion', certificateId), where.excludes('deleted', certificateId)),
       ),
 
-    discardCertificate: (serial, attempt, certificateId) =>
+    discardCertificate: (ref, certificateId) =>
       devices.update(
-        serial,
-        { set: { certificateId: undefined, keyDigest: undefined }, include: { pendingDeletion: [certificateId] } },
+        ref.serial,
+        {
+          set: { certificateId: undefined, keptReply: undefined, keyDigest: undefined },
+          include: { pendingDeletion: [certificateId] },
+        },
         // a repeated call finds it marked already
-        all(isCurrent(attempt), any(where.is({ certificateId }), where.includes('pendingDeletion', certificateId))),
+        all(isCurrent(ref), any(where.is({ certificateId }), where.includes('pendingDeletion', certificateId))),
       ),
 
-    finish: (serial, attempt, certificateId, now) =>
+    finish: ({ serial, claimId }, certificateId, now) =>
       devices.update(
         serial,
         {
-          set: { state: 'registered', ...noLease, previousCertificateId: undefined, ownKey: undefined },
+          set: {
+            state: 'registered',
+            ...noLease,
+            previousCertificateId: undefined,
+            mayHaveOthers: undefined,
+            ownKey: undefined,
+          },
           setIfMissing: { issuedAt: now },
         },
         // a repeated call finds the device registered already
         all(
           any(where.is({ state: 'provisioning' }), where.is({ state: 'registered' })),
-          where.is({ attempt, certificateId }),
+          where.is({ claimId, certificateId }),
         ),
       ),
 
-    release: (serial, attempt, nothingMade = false) =>
+    release: (ref, nothingMade = false) =>
       devices.update(
-        serial,
+        ref.serial,
         {
-          set: { state: 'enrolled', ...noLease },
-          setEntries: { createIntents: nothingMade ? { [attempt]: undefined } : {} },
+          set: { state: 'enrolled', ...noLease, claimId: undefined },
+          setEntries: { createIntents: nothingMade ? { [ref.attempt]: undefined } : {} },
         },
-        isCurrent(attempt),
+        isCurrent(ref),
       ),
 
-    async reopen({ serial, attempt }, request) {
-      const { set, setIfMissing } = beginning(request, request.claimedBy ?? randomUUID());
+    async reopen({ serial, attempt, claimId }, request) {
+      const { set, setIfMissing } = beginning(request, request.claimedBy ?? makeId(), makeId());
       const device = await devices.updateAndGet(
         serial,
         { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, setIfMissing },
-        where.is({ state: 'registered', attempt, deliveredAt: undefined }),
+        where.is({ state: 'registered', attempt, claimId, deliveredAt: undefined, keptReply: undefined }),
       );
       return device === undefined ? { outcome: 'busy', until: request.now } : { outcome: 'claimed', device };
     },
@@ -100,15 +106,15 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>): Attem
     acknowledge: (serial, tokenHash, certificateId, now) =>
       devices.update(
         serial,
-        { setIfMissing: { deliveredAt: now } },
+        { set: { keptReply: undefined }, setIfMissing: { deliveredAt: now } },
         where.is({ state: 'registered', tokenHash, certificateId }),
       ),
   };
 }
 
-function beginning({ now, leaseMs }: ClaimRequest, claimedBy: string) {
+function beginning({ now, leaseMs }: ClaimRequest, claimedBy: string, claimId: string) {
   return {
-    set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, claimedBy, deleted: undefined },
+    set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, claimedBy, claimId, deleted: undefined },
     // the attempt will set an entry in it
     setIfMissing: { createIntents: {} },
   } as const;

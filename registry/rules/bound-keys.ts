@@ -1,5 +1,5 @@
 import { any, conditionsOn, type Rows } from '../rows.ts';
-import type { DeviceRows } from './device-rows.ts';
+import { type DeviceRows, unlessRemoved } from './device-rows.ts';
 
 /** The device to which a public key belongs. */
 export type BoundKey = { readonly serial?: string };
@@ -15,7 +15,7 @@ export async function bindKey(
   const [key, set] = [`#key:${keyDigest}`, { serial }];
   if (await keys.upsert(key, { set }, any(isMissing('serial'), is({ serial })))) return true;
   const { serial: holder } = (await keys.find(key)) ?? {};
-  if (holder === undefined || (await devices.find(holder)) !== undefined) return false;
+  if (holder === undefined || unlessRemoved(await devices.find(holder)) !== undefined) return false;
   // the device that had the key was removed
   return (await keys.upsert(key, { set }, is({ serial: holder }))) !== undefined;
 }

@@ -42,6 +42,8 @@ export function createDecisions(devices: DeviceRows): Decisions {
             sealedKeys,
             issuedAt: undefined,
             deliveredAt: undefined,
+            // whatever the thing has besides, as after the table was restored from a backup, is not to work beside the next one
+            mayHaveOthers: true,
             ...endOfAttempt(device),
             ...noCertificate,
             previousCertificateId: live ? device.certificateId : device.previousCertificateId,

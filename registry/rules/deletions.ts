@@ -1,6 +1,8 @@
 import type { Deletions } from '../deletions.ts';
+import type { Device } from '../device.ts';
 import { all } from '../rows.ts';
-import { type DeviceRows, isAsRead, where } from './device-rows.ts';
+import { type DeviceRows, isAsRead, unlessRemoved, where } from './device-rows.ts';
+import { confirmed } from './lost-answer.ts';
 
 export function createDeletions(devices: DeviceRows): Deletions {
   return {
@@ -8,21 +10,43 @@ export function createDeletions(devices: DeviceRows): Deletions {
       const marked = await devices.update(
         serial,
         { include: { pendingDeletion: [certificateId] } },
-        all(where.isNot('certificateId', certificateId), where.isNot('previousCertificateId', certificateId)),
+        all(
+          where.isNot('certificateId', certificateId),
+          where.isNot('previousCertificateId', certificateId),
+          where.isMissing('removedAt'),
+        ),
       );
       if (marked) return 'marked';
-      return (await devices.find(serial)) === undefined ? 'no-row' : 'in-use';
+      return unlessRemoved(await devices.find(serial)) === undefined ? 'no-row' : 'in-use';
     },
 
     async confirmDeleted(serial, certificateId) {
       const update = { include: { deleted: [certificateId] }, exclude: { pendingDeletion: [certificateId] } };
-      await devices.update(serial, update);
+      await devices.update(serial, update, where.isMissing('removedAt'));
     },
 
-    remove: (device) =>
-      devices.remove(
-        device.serial,
-        all(isAsRead(device), where.isMissing('pendingDeletion'), where.hasFewerThan(1, 'createIntents')),
-      ),
+    remove(device, now) {
+      const { serial } = device;
+      const mayGo = all(isAsRead(device), where.isMissing('pendingDeletion'), where.hasFewerThan(1, 'createIntents'));
+      if (device.removal !== 'with-thing') return devices.remove(serial, mayGo);
+      return confirmed(
+        () => devices.put(serial, remainsOf(device, now), mayGo),
+        async () => (await devices.find(serial))?.removedAt === now,
+      );
+    },
+  };
+}
+
+/** What stays of a removed device whose thing is to be gone. For other tools it is the row of a blocked device. */
+function remainsOf({ serial, attempt, removal = 'with-thing' }: Device, now: number): Device {
+  return {
+    serial,
+    tokenHash: 'removed',
+    state: 'blocked',
+    requestedAt: 0,
+    enrolledAt: 0,
+    attempt,
+    removal,
+    removedAt: now,
   };
 }

@@ -6,19 +6,32 @@ export type DeviceRows = Rows<Device>;
 /** The conditions about a device. */
 export const where = conditionsOn<Device>();
 
-/** The row is as it was read: every attempt and every decision shows in these four. */
-export function isAsRead({ tokenHash, state, attempt, certificateId }: Device): Condition<Device> {
-  return where.is({ tokenHash, state, attempt, certificateId });
+/** The row is as it was read: every attempt and every decision shows in these. */
+export function isAsRead({ tokenHash, state, attempt, claimId, certificateId }: Device): Condition<Device> {
+  return where.is({ tokenHash, state, attempt, claimId, certificateId });
+}
+
+/** The row is what is left of a removed device. */
+export const isRemoved: Condition<Device> = where.isAbove('removedAt', 0);
+
+/** The device of a row; undefined for what is left of a removed one. */
+export function unlessRemoved(row: Device | undefined): Device | undefined {
+  return row?.removedAt === undefined ? row : undefined;
 }
 
 export const noLease = { leaseUntil: undefined, claimedBy: undefined };
 
 /** Ends the attempt that is under way: raises the fence, so that it can write nothing more. */
 export function endOfAttempt({ attempt }: Device) {
-  return { attempt: attempt + 1, ...noLease };
+  return { attempt: attempt + 1, claimId: undefined, ...noLease };
 }
 
-export const noCertificate = { certificateId: undefined, keyDigest: undefined, ownKey: undefined };
+export const noCertificate = {
+  certificateId: undefined,
+  keptReply: undefined,
+  keyDigest: undefined,
+  ownKey: undefined,
+};
 
 export function idsOf(...ids: readonly (string | undefined)[]): string[] {
   return ids.filter((id) => id !== undefined);

@@ -1,8 +1,15 @@
 import type { Reconciliation } from '../reconciliation.ts';
-import { type DeviceRows, endOfAttempt, idsOf, isAsRead, noCertificate } from './device-rows.ts';
+import { type DeviceRows, endOfAttempt, idsOf, isAsRead, noCertificate, where } from './device-rows.ts';
 
 export function createReconciliation(devices: DeviceRows): Reconciliation {
   return {
+    listAll: () => devices.list(),
+
+    forgetRemoved: ({ serial, removedAt }) =>
+      removedAt === undefined ? Promise.resolve(false) : devices.remove(serial, where.is({ removedAt })),
+
+    eraseKeptReply: (device) => devices.update(device.serial, { set: { keptReply: undefined } }, isAsRead(device)),
+
     abandonAttempt: (device) =>
       devices.update(
         device.serial,

@@ -8,10 +8,11 @@ import type { DeviceRows } from './device-rows.ts';
 import { createDevices } from './devices.ts';
 import { createReconciliation } from './reconciliation.ts';
 
-export function createRegistry(devices: DeviceRows, keys: Rows<BoundKey>): Registry {
+/** @param makeId makes an id that no claim ever had */
+export function createRegistry(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Registry {
   return {
     ...createDevices(devices),
-    ...createAttempts(devices, keys),
+    ...createAttempts(devices, keys, makeId),
     ...createDecisions(devices),
     ...createDeletions(devices),
     ...createReconciliation(devices),

@@ -18,7 +18,7 @@ let serial: string | undefined;
 const redis = redisOf(settings);
 const deps = connectWorker(app, redis);
 const { registry } = deps.table;
-const { issuer, replies } = deps;
+const { issuer, replies, seen } = deps;
 const maxBackoffMs = process.env.CHAOS_MAX_BACKOFF_MS;
 
 startProvisioning(
@@ -26,6 +26,7 @@ startProvisioning(
   redis,
   {
     audit: noAudit,
+    seen,
     table: {
       ...deps.table,
       registry: {
@@ -52,9 +53,7 @@ startProvisioning(
     },
     replies: {
       ...replies,
-      keep: (...given) => cross(serial, 'keep', () => replies.keep(...given)),
       deliver: (...given) => cross(serial, 'deliver', () => replies.deliver(...given)),
-      erase: (...given) => cross(serial, 'erase', () => replies.erase(...given)),
     },
   },
   maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) },

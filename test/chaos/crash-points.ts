@@ -17,7 +17,7 @@ export type CrashPoint = {
 export const workerSteps = [
   ...['claim', 'intent', 'record', 'finish', 'acknowledge'],
   ...['ensureThing', 'issue', 'attach', 'activate'],
-  ...['keep', 'deliver', 'erase'],
+  'deliver',
 ] as const;
 export const brokerSteps = ['add', 'hear', 'acknowledge'] as const;
 export const moments = ['before', 'answer-lost', 'after'] as const;

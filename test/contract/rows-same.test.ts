@@ -84,7 +84,7 @@ describe('a store in memory and one in DynamoDB', () => {
         const row: Device = { serial, tokenHash: 'h', state: 'enrolled', requestedAt: 1, enrolledAt: 1, attempt: 1 };
         // the map is there, as a claim leaves it
         for (const rows of [kept, stored]) {
-          expect(await rows.add(serial, row)).toBe(true);
+          expect(await rows.put(serial, row, where.isMissing('serial'))).toBe(true);
           await rows.update(serial, { setIfMissing: { createIntents: {} } });
         }
         for (const [change, when] of writes) {

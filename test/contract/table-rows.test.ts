@@ -144,23 +144,25 @@ describe('rows that other versions and other tools wrote', () => {
       const serial = await write(0, certId);
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed', device: { certificateId: 'c' } });
       expect(await spelled(serial)).toEqual({ certId: { S: 'c' } });
-      expect(await registry.recordCertificate(serial, 1, { certificateId: 'd' })).toBe(true);
+      expect(await registry.recordCertificate(await found(serial), { certificateId: 'd', keptReply: 'c2VhbGVk' })).toBe(
+        true,
+      );
       expect(await spelled(serial)).toEqual({ certID: { S: 'd' } });
-      expect(await registry.finish(serial, 1, 'c', now)).toBe(false);
-      expect(await registry.finish(serial, 1, 'd', now)).toBe(true);
+      expect(await registry.finish(await found(serial), 'c', now)).toBe(false);
+      expect(await registry.finish(await found(serial), 'd', now)).toBe(true);
       expect(await found(serial)).toMatchObject({ state: 'registered', certificateId: 'd' });
     });
 
     it('is finished by an attempt that recorded its certificate before', async () => {
       const serial = await write(1, { ...certId, ...attempt });
-      expect(await registry.finish(serial, 1, 'x', now)).toBe(false);
-      expect(await registry.finish(serial, 1, 'c', now)).toBe(true);
+      expect(await registry.finish(await found(serial), 'x', now)).toBe(false);
+      expect(await registry.finish(await found(serial), 'c', now)).toBe(true);
     });
 
     it('loses it when the attempt discards the certificate', async () => {
       const serial = await write(1, { ...certId, ...attempt });
-      expect(await registry.discardCertificate(serial, 1, 'x')).toBe(false);
-      expect(await registry.discardCertificate(serial, 1, 'c')).toBe(true);
+      expect(await registry.discardCertificate(await found(serial), 'x')).toBe(false);
+      expect(await registry.discardCertificate(await found(serial), 'c')).toBe(true);
       expect(await spelled(serial)).toEqual({});
       expect(await found(serial)).toMatchObject({ pendingDeletion: ['c'] });
     });
@@ -197,7 +199,7 @@ describe('rows that other versions and other tools wrote', () => {
       expect(await spelled(serial)).toEqual({});
       expect(await found(serial)).toMatchObject({ state: 'blocked', pendingDeletion: ['c'] });
       await registry.confirmDeleted(serial, 'c');
-      expect(await registry.remove(await found(serial))).toBe(true);
+      expect(await registry.remove(await found(serial), now)).toBe(true);
     });
 
     it('can be abandoned by the sweep', async () => {
@@ -231,9 +233,15 @@ describe('rows that other versions and other tools wrote', () => {
         const claimed = await claim(serial);
         expect(claimed).toMatchObject({ outcome: 'claimed', device: { attempt: 1 } });
         expect(claimed).not.toHaveProperty('device.certificateId');
-        expect(await registry.recordCreateIntent(serial, 1, { at: now })).toBe(true);
-        expect(await registry.recordCertificate(serial, 1, { certificateId: 'c', createdBy: 1 })).toBe(true);
-        expect(await registry.finish(serial, 1, 'c', now)).toBe(true);
+        expect(await registry.recordCreateIntent(await found(serial), { at: now })).toBe(true);
+        expect(
+          await registry.recordCertificate(await found(serial), {
+            certificateId: 'c',
+            keptReply: 'c2VhbGVk',
+            createdBy: 1,
+          }),
+        ).toBe(true);
+        expect(await registry.finish(await found(serial), 'c', now)).toBe(true);
       }
     });
 
@@ -252,7 +260,7 @@ describe('rows that other versions and other tools wrote', () => {
       ['reissue', (device) => registry.reissue(device, { tokenHash: 'h' })],
       ['retire', (device) => registry.retire(device, 'keep-thing')],
       ['abandonAttempt', (device) => registry.abandonAttempt(device)],
-      ['remove', (device) => registry.remove(device)],
+      ['remove', (device) => registry.remove(device, now)],
     ])('takes the decision of an operator or the sweep: %s', async (_name, decide) => {
       for (const state of [0, 1, -1] as const)
         for (const certificate of [{}, { certID: { S: '' } }, certID])

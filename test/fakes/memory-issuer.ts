@@ -20,6 +20,8 @@ export type Call =
   | 'CreateCertificate'
   | 'ListCertificates'
   | 'DescribeCertificate'
+  | 'ListThingPrincipals'
+  | 'ListPrincipalThings'
   | 'CreateThing'
   | 'AttachPolicy'
   | 'AttachThingPrincipal'
@@ -147,6 +149,21 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
       yield* await step('ListCertificates', summaries, 'all');
     },
     describeCertificate: (certificateId) => step('DescribeCertificate', () => describe(certificateId), certificateId),
+    certificatesOf: (name) =>
+      step(
+        'ListThingPrincipals',
+        () =>
+          things.has(name)
+            ? [...certificates].filter(([, { thingName }]) => thingName === name).map(([id]) => id)
+            : undefined,
+        name,
+      ),
+    thingsOf: (certificateId) =>
+      step(
+        'ListPrincipalThings',
+        () => [certificates.get(certificateId)?.thingName].filter((name) => name !== undefined),
+        certificateId,
+      ),
     isAttached: (certificateId) =>
       step(
         'DescribeCertificate',

@@ -89,7 +89,8 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const ownerTag = { organization: 'cvm-gateway', unit: 'cvm-devices' } as const;
     // the worker's sweep, which has the rights of the worker
     const { registry, issuer } = gateway.asWorker;
-    await sweep({ registry, issuer, ownerTag, graceMs: 900_000, dryRun: false, now: hourLater, report: () => {} });
+    const spans = { graceMs: 900_000, replayWindowMs: 86_400_000 };
+    await sweep({ registry, issuer, ownerTag, ...spans, dryRun: false, now: hourLater, report: () => {} });
     expect(await gateway.registry.find('op-lost')).toBeUndefined();
   });
 

@@ -120,7 +120,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     expect(matches('SN-1')).toBe(false);
     expect(roster.keysOf('SN-1')).toBeUndefined();
     const row = await registry.find('SN-1');
-    if (row) await registry.remove(row);
+    if (row) await registry.remove(row, 1);
     await changes.announce(['SN-1']);
     await expect.poll(() => roster.size()).toBe(0);
   });
@@ -131,7 +131,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await enrol('quiet');
     await expect.poll(() => roster.keysOf('quiet')).toBeDefined();
     const row = await registry.find('quiet');
-    if (row) await registry.remove(row);
+    if (row) await registry.remove(row, 1);
     await expect.poll(() => roster.size()).toBe(0);
   });
 

@@ -45,11 +45,10 @@ async function crash({ after: name, start = 'enrolled', job, call }: CrashRow) {
 }
 
 function foundIn(snapshot: string): Found {
-  const [rows, certificates, , kept, delivered] = JSON.parse(snapshot) as [
+  const [rows, certificates, , delivered] = JSON.parse(snapshot) as [
     Device[],
     [string, boolean, string | null, number][],
     unknown,
-    string[],
     string[],
   ];
   const row = rows[0];
@@ -62,7 +61,7 @@ function foundIn(snapshot: string): Found {
       ([, active, thing, policies]) =>
         `${active ? 'active' : 'inactive'}${thing !== null && policies > 0 ? ', attached' : ''}`,
     ),
-    kept: kept.length,
+    kept: row?.keptReply !== undefined,
     delivered: delivered.length,
   };
 }

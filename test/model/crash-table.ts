@@ -1,7 +1,7 @@
 import type { DeviceState } from '../../registry/device.ts';
 import type { Job, Start } from './world.ts';
 
-/** What is found after a crash: the row, the certificates, how many replies are kept and were delivered. */
+/** What is found after a crash: the row, the certificates, whether the reply is kept, and how many were delivered. */
 export type Found = {
   readonly state: DeviceState | undefined;
   readonly named: boolean;
@@ -9,7 +9,7 @@ export type Found = {
   readonly pendingDeletion: number;
   /** of each certificate: `inactive`, `inactive, attached`, `active, attached` */
   readonly certificates: readonly string[];
-  readonly kept: number;
+  readonly kept: boolean;
   readonly delivered: number;
 };
 
@@ -65,20 +65,12 @@ export const crashTable: readonly CrashRow[] = [
     state: { state: 'provisioning', named: false, intended: true, certificates: ['inactive'] },
   },
   {
-    after: '4 record',
-    found: 'the row names the INACTIVE certificate; no reply is kept',
-    healedBy: 'the next attempt marks it for deletion, deletes it, and starts again at 2',
-    job: ask('rsa'),
-    call: 'recordCertificate',
-    state: { state: 'provisioning', named: true, intended: false, certificates: ['inactive'], kept: 0 },
-  },
-  {
-    after: '5 seal',
-    found: 'the row names the INACTIVE certificate; its reply is kept',
+    after: '5 record',
+    found: 'the row names the INACTIVE certificate, and has its reply',
     healedBy: 'the next attempt carries on at 6',
     job: ask('rsa'),
-    call: 'keep',
-    state: { state: 'provisioning', named: true, certificates: ['inactive'], kept: 1 },
+    call: 'recordCertificate',
+    state: { state: 'provisioning', named: true, intended: false, kept: true, certificates: ['inactive'] },
   },
   {
     after: '6 attach',
@@ -86,7 +78,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt carries on at 6; attaching twice changes nothing',
     job: ask('rsa'),
     call: 'AttachThingPrincipal',
-    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: 1 },
+    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: true },
   },
   {
     after: '7 delete earlier',
@@ -95,7 +87,7 @@ export const crashTable: readonly CrashRow[] = [
     start: 'reissued',
     job: ask('rsa'),
     call: 'DeleteCertificate',
-    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: 1 },
+    state: { state: 'provisioning', named: true, certificates: ['inactive, attached'], kept: true },
   },
   {
     after: '8 activate',
@@ -103,7 +95,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the next attempt carries on at 6, and finishes; activating twice changes nothing',
     job: ask('rsa'),
     call: 'Activate',
-    state: { state: 'provisioning', named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+    state: { state: 'provisioning', named: true, certificates: ['active, attached'], kept: true, delivered: 0 },
   },
   {
     after: '9 finish',
@@ -111,7 +103,7 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the request, processed again, is answered from the kept reply',
     job: ask('rsa'),
     call: 'finish',
-    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 0 },
+    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: true, delivered: 0 },
   },
   {
     after: '10 hand over',
@@ -119,16 +111,25 @@ export const crashTable: readonly CrashRow[] = [
     healedBy: 'the broker, which fetches the replies that it owes; or the device, which asks again',
     job: ask('rsa'),
     call: 'deliver',
-    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: 1, delivered: 1 },
+    state: { state: 'registered', named: true, certificates: ['active, attached'], kept: true, delivered: 1 },
   },
   {
-    after: 'discarding a certificate whose reply is lost',
+    after: 'discarding a certificate for another key, or without a reply',
     found: 'the row has marked the certificate for deletion; it is still there',
     healedBy: 'the next attempt deletes it before another one is activated; without one, the sweeper',
     start: 'half-done',
     job: ask('rsa'),
     call: 'discardCertificate',
     state: { state: 'provisioning', named: false, pendingDeletion: 1, certificates: ['inactive, attached'] },
+  },
+  {
+    after: 'the row of a removed device is gone',
+    found: 'nothing, but for a note in the table that the device was removed',
+    healedBy: 'nothing is broken; for a day the sweeper looks whether a worker that was frozen has made the thing again',
+    start: 'registered',
+    job: { operator: 'remove' },
+    call: 'remove',
+    state: { named: false, pendingDeletion: 0, certificates: [] },
   },
   {
     after: 'the first step of devices remove',

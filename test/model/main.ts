@@ -45,7 +45,8 @@ let caught = 0;
 for (const { name, scenario, sabotage } of sabotages) {
   const result = await explore({ world: openWorld(scenario, sabotage), faults: 1, seed, untilViolation: true });
   if (result.violations > 0) caught++;
-  say(`${result.violations > 0 ? 'caught' : 'MISSED'} after ${result.states} states: ${name}`);
+  const [{ why } = { why: 'nothing' }] = result.traces;
+  say(`${result.violations > 0 ? 'caught' : 'MISSED'} after ${result.states} states: ${name} (${why})`);
 }
 
 const figures: Figure[] = [

@@ -1,5 +1,6 @@
 import type { Device } from '../../registry/device.ts';
-import { type Sabotage, type Scenario, secondToken } from './world.ts';
+import type { Registry } from '../../registry/registry.ts';
+import { replayWindowMs, type Sabotage, type SabotagedState, type Scenario, secondToken } from './world.ts';
 
 const [rsa, ec, csr, otherCsr] = [{ key: 'rsa' }, { key: 'ec' }, { csrPem: 'CSR one' }, { csrPem: 'CSR two' }] as const;
 
@@ -57,13 +58,75 @@ export const scenarios: readonly Scenario[] = [
     events: ['lease-over'],
   },
   {
-    name: 'a repeated request, the reply vanishes at any time',
-    start: 'registered',
+    name: 'a device that an earlier version registered asks twice, and its reply is lost',
+    start: 'registered-without-reply',
     jobs: [
       { ask: '1', flow: rsa },
       { ask: '2', flow: rsa },
     ],
-    events: ['reply-gone'],
+  },
+  {
+    name: 'old requests of registered devices, without a reply in the row',
+    start: 'registered-without-reply',
+    jobs: [
+      { ask: '1', flow: rsa, isOld: true },
+      { ask: '2', flow: rsa, isOld: true },
+    ],
+    isSilent: true,
+  },
+  {
+    name: 'an old request out of a Redis that forgot the rest',
+    start: 'registered',
+    jobs: [{ ask: '1', flow: rsa, isOld: true }],
+    events: ['redis-forgets'],
+    isSilent: true,
+  },
+  ...([rsa, ec] as const).map((flow) => ({
+    name: `a device asks at two gateways at once, ${flow.key}`,
+    start: 'enrolled' as const,
+    jobs: [
+      { ask: '1', flow },
+      { ask: '2', flow, gateway: 'there' as const },
+    ],
+    events: ['lease-over' as const, 'redis-forgets' as const],
+  })),
+  {
+    name: 'a registered device asks at two gateways, one of which has lost its Redis',
+    start: 'registered',
+    jobs: [
+      { ask: '1', flow: rsa, gateway: 'there' },
+      { ask: '2', flow: rsa },
+      { ask: '3', flow: rsa, gateway: 'there' },
+    ],
+    events: ['redis-forgets'],
+  },
+  {
+    name: 'AWS is away for as long as the replay window, in the middle of an attempt',
+    start: 'enrolled',
+    jobs: [
+      { ask: '1', flow: ec },
+      { ask: '2', flow: ec },
+    ],
+    events: ['window-over', 'lease-over'],
+  },
+  {
+    name: 'a spent token on a table that was restored from a backup',
+    start: 'restored',
+    jobs: [
+      { ask: '1', flow: ec },
+      { ask: '1', flow: ec },
+    ],
+    events: ['lease-over'],
+  },
+  ...([rsa, ec] as const).map((flow) => ({
+    name: `a worker is frozen while its device is removed and enrolled again, ${flow.key}`,
+    start: 'enrolled' as const,
+    jobs: [{ ask: '1', flow }, { operator: 'replace' as const }],
+  })),
+  {
+    name: 'a worker is frozen with a half-done attempt while its device is removed and enrolled again',
+    start: 'half-done',
+    jobs: [{ ask: '1', flow: rsa }, { operator: 'replace' }],
   },
   {
     name: 'two workers replace the certificate of a reissued device',
@@ -95,7 +158,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'the operator removes a registered device that asks again',
     start: 'registered',
     jobs: [{ ask: '1', flow: rsa }, { operator: 'remove' }],
-    events: ['reply-gone'],
+    events: ['redis-forgets'],
   },
   {
     name: 'a sweep during an attempt, a quarter of an hour passes at any time',
@@ -117,6 +180,47 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
+/** As at 4851c71: the attempts of a row are told apart by their number. */
+function numberedFence(whole: Registry, { rows }: SabotagedState): Registry {
+  return {
+    ...whole,
+    async claim(request) {
+      const claim = await whole.claim(request);
+      if (claim.outcome !== 'claimed') return claim;
+      const device = { ...claim.device, claimId: String(claim.device.attempt) };
+      rows.set(request.serial, device);
+      return { outcome: 'claimed', device };
+    },
+  };
+}
+
+/** As at 4851c71: a reply is kept in the Redis of the gateway, for the replay window from when it was sealed. */
+function repliesInRedis(whole: Registry, { rows, clock, gateway, redis: all }: SabotagedState): Registry {
+  const redis = all[gateway];
+  const withReply = (device: Device): Device => {
+    const { keptReply: _inTheRow, ...rest } = device;
+    const { sealed, until } = redis.get(device.certificateId ?? '') ?? { sealed: '', until: 0 };
+    return until > clock.now ? { ...rest, keptReply: sealed } : rest;
+  };
+  return {
+    ...whole,
+    async recordCertificate(attempt, certificate) {
+      if (!(await whole.recordCertificate(attempt, certificate))) return false;
+      const { certificateId, keptReply } = certificate;
+      redis.set(certificateId, { sealed: keptReply, until: clock.now + replayWindowMs });
+      const { keptReply: _elsewhere, ...row } = rows.get(attempt.serial) as Device;
+      rows.set(attempt.serial, row);
+      return true;
+    },
+    async claim(request) {
+      const { keptReply: _elsewhere, ...row } = rows.get(request.serial) as Device;
+      rows.set(request.serial, row);
+      const claim = await whole.claim(request);
+      return 'device' in claim ? { ...claim, device: withReply(claim.device) } : claim;
+    },
+  };
+}
+
 /** Each leaves out one thing that the design rests on; each must be caught, in the scenario that is named. */
 export const sabotages: readonly { readonly name: string; readonly scenario: Scenario; readonly sabotage: Sabotage }[] =
   [
@@ -124,14 +228,14 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       name: 'record is not conditional',
       scenario: find('two workers work on the same request, rsa'),
       sabotage: {
-        registry: (whole, rows) => ({
+        registry: (whole, { rows }) => ({
           ...whole,
-          async recordCertificate(serial, _attempt, { certificateId }) {
+          async recordCertificate({ serial }, { certificateId, keptReply }) {
             const row = rows.get(serial);
-            if (row !== undefined) rows.set(serial, { ...row, certificateId });
+            if (row !== undefined) rows.set(serial, { ...row, certificateId, keptReply });
             return true;
           },
-          async finish(serial, _attempt, certificateId, now) {
+          async finish({ serial }, certificateId, now) {
             const row = rows.get(serial) as Device;
             rows.set(serial, { ...row, certificateId, state: 'registered', issuedAt: now });
             return true;
@@ -172,7 +276,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       },
     },
     {
-      name: 'what is deleted is not pendingDeletion first',
+      name: 'what is deleted is not marked first',
       scenario: find('two workers find a create call whose answer was lost'),
       sabotage: { registry: (whole) => ({ ...whole, markForDeletion: async () => 'no-row' as const }) },
     },
@@ -180,18 +284,33 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       name: 'a claim does not raise the fence',
       scenario: find('two workers work on the same request, rsa'),
       sabotage: {
-        registry: (whole, rows) => ({
-          ...whole,
-          async claim(request) {
-            const before = rows.get(request.serial)?.attempt ?? 0;
-            const claim = await whole.claim(request);
-            if (claim.outcome !== 'claimed' || before === 0) return claim;
-            const device = { ...claim.device, attempt: before };
-            rows.set(request.serial, device);
-            return { outcome: 'claimed', device };
-          },
-        }),
+        makeId: () => 'always the same',
       },
+    },
+    {
+      name: 'the fence is a number, which begins again when a device is enrolled anew',
+      scenario: find('a worker is frozen while its device is removed and enrolled again, rsa'),
+      sabotage: { registry: numberedFence },
+    },
+    {
+      name: 'a reply is kept by the gateway that vended the certificate',
+      scenario: find('a device asks at two gateways at once, rsa'),
+      sabotage: { registry: repliesInRedis },
+    },
+    {
+      name: 'a reply ends a replay window after it was sealed',
+      scenario: find('AWS is away for as long as the replay window, in the middle of an attempt'),
+      sabotage: { registry: (whole, state) => repliesInRedis(whole, { ...state, gateway: 'here' }) },
+    },
+    {
+      name: 'an old request reopens the row of a registered device',
+      scenario: find('an old request out of a Redis that forgot the rest'),
+      sabotage: { registry: repliesInRedis, believesOldRequests: true },
+    },
+    {
+      name: 'the thing of a restored row is not asked for its certificates',
+      scenario: find('a spent token on a table that was restored from a backup'),
+      sabotage: { issuer: (whole) => ({ ...whole, certificatesOf: async () => [] }) },
     },
     {
       name: 'a create call is not written down',

@@ -148,7 +148,7 @@ export async function startGateway(
     },
     async removeAndAnnounce(serial: string) {
       const device = await registry.find(serial);
-      if (device !== undefined) await registry.remove(device);
+      if (device !== undefined) await registry.remove(device, Date.now());
       await operator.announce([serial]);
     },
     async close() {

@@ -30,15 +30,16 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
     ...over,
   };
 
-  const enrolAndClaim = async (serial: string) => {
+  const enrolAndClaim = async (serial: string): Promise<Device> => {
     const tokenHash = hashToken(`first token of ${serial}`);
     await registry.enrol({ serial, tokenHash, enrolledAt: 1 });
     await registry.claim({ serial, tokenHash, now: 1, leaseMs: 10 });
+    return rows.get(serial) as Device;
   };
   /** A worker's attempt up to the certificate, which is recorded and not active yet. */
-  const issue = async (serial: string): Promise<string> => {
+  const issue = async (attempt: Device): Promise<string> => {
     const { certificateId } = await issuer.issue('rsa');
-    await registry.recordCertificate(serial, 1, { certificateId });
+    await registry.recordCertificate(attempt, { certificateId, keptReply: 'sealed' });
     return certificateId;
   };
 
@@ -51,30 +52,34 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
     events,
     /** each announcement: its serials */
     announced,
-    row: (serial: string) => rows.get(serial),
+    /** the device's row; none when it was removed */
+    row(serial: string): Device | undefined {
+      const row = rows.get(serial);
+      return row?.removedAt === undefined ? row : undefined;
+    },
     certificate: (id: string) => aws.cloud.certificates.get(id),
     /** A device with an active certificate. @returns the certificate's id */
     async register(serial: string): Promise<string> {
-      await enrolAndClaim(serial);
-      const certificateId = await issue(serial);
+      const attempt = await enrolAndClaim(serial);
+      const certificateId = await issue(attempt);
       await issuer.ensureThing(serial);
       await issuer.attach({ certificateId, thingName: serial, policyName: 'cvm-device' });
       await issuer.activate(certificateId);
-      await registry.finish(serial, 1, certificateId, 1);
+      await registry.finish(attempt, certificateId, 1);
       return certificateId;
     },
     /** A device whose attempt ended before its certificate went live. @returns the certificate's id */
     async leaveHalfDone(serial: string): Promise<string> {
-      await enrolAndClaim(serial);
-      const certificateId = await issue(serial);
-      await registry.release(serial, 1);
+      const attempt = await enrolAndClaim(serial);
+      const certificateId = await issue(attempt);
+      await registry.release(attempt);
       return certificateId;
     },
     /** A device for which a create call was sent that got no answer. */
     async loseAnswer(serial: string): Promise<void> {
-      await enrolAndClaim(serial);
-      await registry.recordCreateIntent(serial, 1, { at: 1 });
-      await registry.release(serial, 1);
+      const attempt = await enrolAndClaim(serial);
+      await registry.recordCreateIntent(attempt, { at: 1 });
+      await registry.release(attempt);
     },
     /** A device that a worker is at: its lease ends after `now`. */
     async beProvisioned(serial: string): Promise<void> {

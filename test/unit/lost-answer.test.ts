@@ -14,6 +14,7 @@ describe('a write of an operator whose answer is lost', () => {
   let rows: Map<string, Device>;
   let lose: (typeof ways)[number] | undefined;
   let happens: boolean;
+  let ids = 0;
   let registry: Registry;
   beforeEach(() => {
     [rows, lose, happens] = [new Map(), undefined, true];
@@ -27,10 +28,11 @@ describe('a write of an operator whose answer is lost', () => {
     registry = createRegistry(
       {
         ...store,
-        add: (key, row) => losing(() => store.add(key, row)),
+        put: (key, row, condition) => losing(() => store.put(key, row, condition)),
         update: (key, update, condition) => losing(() => store.update(key, update, condition)),
       },
       memoryRows(new Map()),
+      () => `id ${++ids}`,
     );
   });
 

@@ -3,6 +3,7 @@ import { block, remove, unblock } from '../../operator/decisions.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { forgetGateway } from '../../operator/gateways.ts';
 import { reissue } from '../../operator/reissue.ts';
+import type { Device } from '../../registry/device.ts';
 import { UpstreamRefused } from '../../runtime/upstream.ts';
 import { createMemoryOperator, type MemoryOperator, now } from '../support/operator.ts';
 
@@ -158,9 +159,12 @@ describe('a decision of the operator', () => {
 
   it('to block a device ends the attempt that is under way, whatever its lease', async () => {
     await operator.beProvisioned('A');
+    const attempt = operator.row('A') as Device;
     expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
     expect(operator.row('A')).toMatchObject({ state: 'blocked', attempt: 2 });
-    expect(await operator.registry.recordCertificate('A', 1, { certificateId: 'late' })).toBe(false);
+    expect(await operator.registry.recordCertificate(attempt, { certificateId: 'late', keptReply: 'late' })).toBe(
+      false,
+    );
   });
 
   it('to block a device stands in the end, also while it asks all the time', async () => {

@@ -36,6 +36,10 @@ describe('what an operator sees of a device', () => {
       pendingDeletion: ['old'],
       deleted: ['older'],
       removal: 'with-thing',
+      claimId: 'claim',
+      keptReply: secret,
+      mayHaveOthers: true,
+      removedAt: 9,
     };
     expect(JSON.stringify(viewOf(device))).not.toContain(secret);
     expect(viewOf(device)).toEqual({

@@ -32,7 +32,6 @@ describe('the stored form', () => {
     expect([forms.queueName, forms.requestJob, forms.acknowledgementJob]).toEqual(['asks', 'ask', 'ack']);
     expect(forms.repliesChannel).toBe('{cvm}:replies');
     expect(forms.replyKey('R')).toBe('{cvm}:answer:R');
-    expect(forms.keptReplyKey('R', 'C')).toBe('{cvm}:kept:R:C');
     expect(forms.rosterKeys).toEqual({
       entries: '{cvm}:roster',
       gateways: '{cvm}:roster:brokers',

@@ -1,0 +1,91 @@
+import { ConditionalCheckFailedException, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import deleteItem from 'dynalite/actions/deleteItem.js';
+import putItem from 'dynalite/actions/putItem.js';
+import updateItem from 'dynalite/actions/updateItem.js';
+import validations from 'dynalite/validations/index.js';
+import { type DynamoTable, type Item, keyAttribute, openDynamoTable } from '../../registry/dynamodb/table.ts';
+
+type Command = { readonly input: Record<string, unknown> };
+type Operation = typeof putItem;
+
+/**
+ * A table of DynamoDB in this process, without HTTP: dynalite parses and evaluates the expressions of the very commands that the
+ * adapter sends. Each call is carried out at once.
+ */
+export function createMemoryDynamo(): { readonly table: DynamoTable; readonly items: Map<string, Item> } {
+  const items = new Map<string, Item>();
+  const operations: Record<string, (input: Record<string, unknown>) => unknown> = {
+    GetItemCommand: ({ Key }) => ({ Item: withBytes(items.get(keyIn(Key))) }),
+    ScanCommand: () => ({ Items: [...items.values()].map(withBytes) }),
+    PutItemCommand: (input) => carryOut(putItem, items, keyIn(input.Item), input),
+    UpdateItemCommand: (input) => carryOut(updateItem, items, keyIn(input.Key), input),
+    DeleteItemCommand: (input) => carryOut(deleteItem, items, keyIn(input.Key), input),
+  };
+  const send = async (command: Command) => operations[command.constructor.name]?.(command.input);
+  const client = { send } as unknown as Pick<DynamoDBClient, 'send'>;
+  return { table: openDynamoTable(client, 'devices', { call: (_operation, act) => act() }), items };
+}
+
+const keyIn = (item: unknown): string => (item as Item)[keyAttribute]?.S ?? '';
+
+function carryOut(operation: Operation, items: Map<string, Item>, key: string, input: Record<string, unknown>) {
+  const data = withBase64(input);
+  const wrong = validations.validateExpressions(data);
+  if (typeof wrong === 'string') throw new Error(wrong);
+  let outcome: { readonly error: Error | null | undefined; readonly answer: unknown } | undefined;
+  operation(storeOf(items, key), data, (error, answer) => {
+    outcome = { error, answer };
+  });
+  if (outcome === undefined) throw new Error('dynalite did not answer at once');
+  const { error, answer } = outcome;
+  if (error?.message === 'The conditional request failed')
+    throw new ConditionalCheckFailedException({ message: error.message, $metadata: {} });
+  if (error) throw error;
+  return withBytes(answer);
+}
+
+const description = {
+  KeySchema: [{ AttributeName: keyAttribute, KeyType: 'HASH' }],
+  AttributeDefinitions: [{ AttributeName: keyAttribute, AttributeType: 'S' }],
+};
+
+/** What dynalite asks of its store in an operation on one item, answered at once. */
+function storeOf(items: Map<string, Item>, key: string) {
+  const itemDb = {
+    lock: (_key: string, run: (release: <T>(callback: T) => T) => void) => run((callback) => callback),
+    get(_key: string, callback: (error: { name: string } | null, item?: Item) => void) {
+      const item = items.get(key);
+      if (item === undefined) callback({ name: 'NotFoundError' });
+      else callback(null, item);
+    },
+    put(_key: string, item: Item, callback: (error: null) => void) {
+      items.set(key, item);
+      callback(null);
+    },
+    del(_key: string, callback: (error: null) => void) {
+      items.delete(key);
+      callback(null);
+    },
+  };
+  return {
+    options: { maxItemSize: 409_600 },
+    getTable: (_name: string, callback: (error: null, found: unknown) => void) => callback(null, description),
+    getItemDb: () => itemDb,
+  };
+}
+
+/** The SDK gives and takes bytes, of which dynalite has the base64 of the wire. */
+const withBase64 = <T>(value: T): T =>
+  mapped(value, 'B', (bytes) => Buffer.from(bytes as Uint8Array).toString('base64')) as T;
+const withBytes = <T>(value: T): T => mapped(value, 'B', (text) => Buffer.from(text as string, 'base64')) as T;
+
+function mapped(value: unknown, key: string, change: (value: unknown) => unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((each) => mapped(each, key, change));
+  const result: Record<string, unknown> = {};
+  for (const name in value) {
+    const each = (value as Record<string, unknown>)[name];
+    result[name] = name === key ? change(each) : mapped(each, key, change);
+  }
+  return result;
+}
