@@ -29,9 +29,7 @@ export function createMemoryDynamo(): { readonly table: DynamoTable; readonly it
 const keyIn = (item: unknown): string => (item as Item)[keyAttribute]?.S ?? '';
 
 function carryOut(operation: Operation, items: Map<string, Item>, key: string, input: Record<string, unknown>) {
-  const data = withBase64(input);
-  const wrong = validations.validateExpressions(data);
-  if (typeof wrong === 'string') throw new Error(wrong);
+  const data = { ...withBase64(input), ...parsedExpressions(input) };
   let outcome: { readonly error: Error | null | undefined; readonly answer: unknown } | undefined;
   operation(storeOf(items, key), data, (error, answer) => {
     outcome = { error, answer };
@@ -42,6 +40,36 @@ function carryOut(operation: Operation, items: Map<string, Item>, key: string, i
     throw new ConditionalCheckFailedException({ message: error.message, $metadata: {} });
   if (error) throw error;
   return withBytes(answer);
+}
+
+type Parsed = { readonly _condition?: object; readonly _updates?: { readonly sections: readonly object[] } };
+
+/** What dynalite made of the expressions of earlier calls: parsing takes nine tenths of the time, and an exploration repeats itself. */
+const parsedBefore = new Map<string, Parsed>();
+
+function parsedExpressions(input: Record<string, unknown>): Parsed {
+  const { UpdateExpression, ConditionExpression, ExpressionAttributeNames, ExpressionAttributeValues } = input;
+  const key = JSON.stringify([
+    UpdateExpression,
+    ConditionExpression,
+    ExpressionAttributeNames,
+    ExpressionAttributeValues,
+  ]);
+  const before = parsedBefore.get(key) ?? parse(withBase64(input));
+  if (parsedBefore.size > 100_000) parsedBefore.clear();
+  parsedBefore.set(key, before);
+  const { _updates: updates } = before;
+  // dynalite writes into the sections of an update
+  return updates === undefined
+    ? before
+    : { ...before, _updates: { ...updates, sections: updates.sections.map((section) => ({ ...section })) } };
+}
+
+function parse(data: Record<string, unknown>): Parsed {
+  const wrong = validations.validateExpressions(data);
+  if (typeof wrong === 'string') throw new Error(wrong);
+  const { _condition, _updates } = data as Parsed;
+  return { ...(_condition && { _condition }), ...(_updates && { _updates }) };
 }
 
 const description = {

@@ -125,7 +125,8 @@ export const crashTable: readonly CrashRow[] = [
   {
     after: 'the row of a removed device is gone',
     found: 'nothing, but for a note in the table that the device was removed',
-    healedBy: 'nothing is broken; for a day the sweeper looks whether a worker that was frozen has made the thing again',
+    healedBy:
+      'nothing is broken; for a day the sweeper looks whether a worker that was frozen has made the thing again',
     start: 'registered',
     job: { operator: 'remove' },
     call: 'remove',

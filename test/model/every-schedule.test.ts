@@ -7,13 +7,18 @@ import { openWorld } from './world.ts';
 /** In each scenario; `npm run model` goes further. */
 const maxStates = sized(15_000, 2500);
 
+/** The same with the conditions and updates that are sent to DynamoDB, which takes four times as long. */
+const maxStatesOnDynamo = sized(2000, 200);
+
 describe('whatever crashes, in whatever order', () => {
   let states = 0;
 
   it.each(scenarios.map((scenario) => ({ ...scenario })))('every promise is kept: $name', async (scenario) => {
     const result = await explore({ world: openWorld(scenario), faults: 1, maxStates });
-    states += result.states;
-    expect(result.traces).toEqual([]);
+    const onDynamo = { world: openWorld(scenario, {}, 'dynamodb'), faults: 1, seed: 7, maxStates: maxStatesOnDynamo };
+    const sent = await explore(onDynamo);
+    states += result.states + sent.states;
+    expect([...result.traces, ...sent.traces]).toEqual([]);
     expect(result.complete || result.endings > 40).toBe(true);
   });
 
