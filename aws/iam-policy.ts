@@ -16,7 +16,7 @@ const actions = {
       'ListAttachedPolicies',
       'UpdateCertificate',
     ],
-    thing: ['AddThingToThingGroup', 'CreateThing', 'DeleteThing'],
+    thing: ['AddThingToThingGroup', 'CreateThing', 'DeleteThing', 'ListThingPrincipals'],
     any: [
       'AttachThingPrincipal',
       'CreateCertificateFromCsr',
@@ -25,16 +25,15 @@ const actions = {
       'DetachThingPrincipal',
       'ListCertificates',
       'ListPrincipalThings',
-      'ListThingPrincipals',
     ],
     policy: [],
-    table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
+    table: ['DeleteItem', 'GetItem', 'Scan', 'UpdateItem'],
   },
   /** `cvm devices`, `cvm sweep` */
   operator: {
     cert: ['DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'ListAttachedPolicies', 'UpdateCertificate'],
-    thing: ['DeleteThing'],
-    any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings', 'ListThingPrincipals'],
+    thing: ['DeleteThing', 'ListThingPrincipals'],
+    any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings'],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
   },

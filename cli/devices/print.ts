@@ -10,16 +10,22 @@ export const alreadyEnrolled = (serial: string): string =>
   `${serial} is enrolled already; nothing was changed. For a new token: cvm devices reissue ${serial}`;
 
 /** Most attempts end within a second, and a lease within ten. */
-export const patientWith = (serial: string): Patience => ({
+export const patientWith = (serial: string, force = false): Patience => ({
   ms: 15_000,
+  force,
   onWait: () => console.error(`cvm: ${serial} is being provisioned; waiting for up to 15 s until it is done`),
 });
+
+export const forceOption = [
+  '--force',
+  'do not wait for a worker that is provisioning the device, and end its attempt',
+] as const;
 
 /** Says why nothing was done to a device. */
 export function failRefused(serial: string, { outcome }: Refusal): void {
   const reasons: Readonly<Record<Refusal['outcome'], string>> = {
     'not-enrolled': `${JSON.stringify(serial)} is not enrolled; cvm devices list shows the serials`,
-    'being-provisioned': `${serial} is being provisioned at this moment; try again in a minute`,
+    'being-provisioned': `${serial} is being provisioned at this moment; try again in a minute, or use --force`,
     changed: `${serial} changed meanwhile; run the command again`,
     'being-removed': `${serial} is being removed; to finish it, run cvm devices remove ${serial} again`,
     'is-blocked': `${serial} is blocked; unblock it first`,

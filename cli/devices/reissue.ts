@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import { reissue } from '../../operator/reissue.ts';
 import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished, patientWith, printToken, warnUnannounced } from './print.ts';
+import { failRefused, failUnfinished, forceOption, patientWith, printToken, warnUnannounced } from './print.ts';
 
-type Options = { expires?: number; json?: boolean };
+type Options = { expires?: number; force?: boolean; json?: boolean };
 
 export function reissueCommand(context: DevicesContext): Command {
   return new Command('reissue')
@@ -13,6 +13,7 @@ export function reissueCommand(context: DevicesContext): Command {
       'make a new token for a device; its certificate works until the new one is active. Prints each token once',
     )
     .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
+    .option(...forceOption)
     .option('--json', 'one JSON object a line')
     .action((serials: string[], options: Options) => reissueEach(context, serials, options));
 }
@@ -20,13 +21,17 @@ export function reissueCommand(context: DevicesContext): Command {
 async function reissueEach(
   { operator, write }: DevicesContext,
   serials: readonly string[],
-  { expires, json }: Options,
+  { expires, force, json }: Options,
 ): Promise<void> {
   const deps = operator();
   // twice would make two tokens, of which the first is worth nothing
   for (const serial of new Set(serials)) {
     const onToken = (token: string) => printToken(write, serial, token, json);
-    const result = await reissue(serial, { tokenLifetimeMs: expires, patience: patientWith(serial), onToken }, deps);
+    const result = await reissue(
+      serial,
+      { tokenLifetimeMs: expires, patience: patientWith(serial, force), onToken },
+      deps,
+    );
     if (result.outcome !== 'reissued') {
       failRefused(serial, result);
       continue;

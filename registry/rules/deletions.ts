@@ -30,7 +30,7 @@ export function createDeletions(devices: DeviceRows): Deletions {
       const mayGo = all(isAsRead(device), where.isMissing('pendingDeletion'), where.hasFewerThan(1, 'createIntents'));
       if (device.removal !== 'with-thing') return devices.remove(serial, mayGo);
       return confirmed(
-        () => devices.put(serial, remainsOf(device, now), mayGo),
+        () => devices.update(serial, { set: { ...remains, removedAt: now } }, mayGo),
         async () => (await devices.find(serial))?.removedAt === now,
       );
     },
@@ -38,15 +38,31 @@ export function createDeletions(devices: DeviceRows): Deletions {
 }
 
 /** What stays of a removed device whose thing is to be gone. For other tools it is the row of a blocked device. */
-function remainsOf({ serial, attempt, removal = 'with-thing' }: Device, now: number): Device {
-  return {
-    serial,
-    tokenHash: 'removed',
-    state: 'blocked',
-    requestedAt: 0,
-    enrolledAt: 0,
-    attempt,
-    removal,
-    removedAt: now,
-  };
-}
+const remains: {
+  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt'>>]: Device[P] | undefined;
+} = {
+  tokenHash: 'removed',
+  state: 'blocked',
+  requestedAt: 0,
+  enrolledAt: 0,
+  removal: 'with-thing',
+  claimId: undefined,
+  claimedBy: undefined,
+  leaseUntil: undefined,
+  certificateId: undefined,
+  keptReply: undefined,
+  previousCertificateId: undefined,
+  keyDigest: undefined,
+  issuedAt: undefined,
+  deliveredAt: undefined,
+  tokenExpiresAt: undefined,
+  sealedKeys: undefined,
+  policyName: undefined,
+  thingTypeName: undefined,
+  thingGroupName: undefined,
+  createIntents: undefined,
+  ownKey: undefined,
+  pendingDeletion: undefined,
+  deleted: undefined,
+  mayHaveOthers: undefined,
+};

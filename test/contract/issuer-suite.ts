@@ -201,6 +201,18 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       expect(await under.issuer.describeCertificate('0'.repeat(64))).toBeUndefined();
     });
 
+    it('tells which certificates a thing has, and which things a certificate', async () => {
+      expect(await under.issuer.certificatesOf('thing-7')).toBeUndefined();
+      await under.issuer.ensureThing('thing-7');
+      expect(await under.issuer.certificatesOf('thing-7')).toEqual([]);
+      const { certificateId } = await under.issuer.issue('rsa');
+      expect(await under.issuer.thingsOf(certificateId)).toEqual([]);
+      await under.issuer.attach({ certificateId, thingName: 'thing-7', policyName });
+      expect(await under.issuer.certificatesOf('thing-7')).toEqual([certificateId]);
+      expect(await under.issuer.thingsOf(certificateId)).toEqual(['thing-7']);
+      expect(await under.issuer.thingsOf('0'.repeat(64))).toEqual([]);
+    });
+
     it('removes a thing that nothing is attached to, also when it is repeated', async () => {
       await under.issuer.ensureThing('thing-6');
       for (const _twice of [1, 2]) await under.issuer.removeThing('thing-6');

@@ -25,6 +25,7 @@ const resourceTypes: Readonly<Record<string, readonly string[]>> = {
   'iot:ListAttachedPolicies': ['cert', 'thinggroup'],
   'iot:ListCertificates': [],
   'iot:ListPrincipalThings': [],
+  'iot:ListThingPrincipals': ['thing'],
   'iot:UpdateCertificate': ['cert'],
 };
 

@@ -184,6 +184,31 @@ describe('a decision of the operator', () => {
     expect(operator.events).toEqual(['blocked A']);
   });
 
+  it.each<[string, (deps: OperatorDeps) => Promise<object>]>([
+    ['remove', (deps) => remove('A', 'with-thing', deps, { ms: 0, force: true })],
+    ['reissue', (deps) => reissue('A', { patience: { ms: 0, force: true }, onToken: () => {} }, deps)],
+  ])(
+    'to %s by force ends an attempt that is under way, also while the device asks all the time',
+    async (_name, decide) => {
+      await operator.beProvisioned('A');
+      const attempt = operator.row('A') as Device;
+      let changes = 0;
+      const registry = {
+        ...operator.deps.registry,
+        async find(serial: string) {
+          const device = await operator.deps.registry.find(serial);
+          if (device !== undefined && changes++ < 20)
+            operator.rows.set(serial, { ...device, attempt: device.attempt + 1 });
+          return device;
+        },
+      };
+      expect(await decide({ ...operator.deps, registry })).not.toHaveProperty('outcome', 'changed');
+      expect(operator.events).toHaveLength(1);
+      const late = { certificateId: 'late', keptReply: 'late' };
+      expect(await operator.registry.recordCertificate(attempt, late)).toBe(false);
+    },
+  );
+
   const decisions: [string, (deps: OperatorDeps) => Promise<object>][] = [
     ['block', (deps) => block('A', deps)],
     ['unblock', (deps) => unblock('A', deps)],

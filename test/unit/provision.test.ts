@@ -183,6 +183,70 @@ describe('the issuance cycle', () => {
     expect(await registry.find(serial)).toMatchObject({ state: 'registered', certificateId: 'cert-2' });
   });
 
+  it('never reopens a registered device for a request from before its certificate: that may be in use', async () => {
+    now = 2_000_000;
+    await provision({ ...ask, receivedAt: 1_000_000 }, context);
+    loseReply();
+    const before = rows.get(serial);
+    expect(await provision({ ...ask, requestId: 'ask-2', receivedAt: 1_500_000 }, context)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'InternalFailure', retryAfterSeconds: 1 },
+    });
+    expect([aws.live(), rows.get(serial), notices]).toEqual([['cert-1'], before, []]);
+  });
+
+  it('gives the same answer at another gateway of the table, and after Redis was lost', async () => {
+    await provision(ask, context);
+    const elsewhere = { ...context, seen: { last: async () => undefined, note: async () => {} } };
+    expect(await provision({ ...ask, requestId: 'ask-2' }, elsewhere)).toMatchObject({
+      certificateId: 'cert-1',
+      again: true,
+    });
+    expect(aws.live()).toEqual(['cert-1']);
+  });
+
+  describe('on a table that was restored from a backup', () => {
+    const restore = async () => {
+      const backup = rows.get(serial) as Device;
+      await provision(ask, context);
+      rows.set(serial, backup);
+    };
+
+    it('leaves one certificate: the one that the row does not name is deleted before another goes live', async () => {
+      await restore();
+      const again = { ...ask, requestId: 'ask-2' };
+      expect(await provision(again, context)).toMatchObject({ certificateId: 'cert-2', again: false });
+      expect(aws.live()).toEqual(['cert-2']);
+      expect(notices).toEqual(['other withdrawn cert-1']);
+      expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(aws.journal.indexOf('Activate cert-2'));
+    });
+
+    it('looks again when an attempt died before it had deleted the other certificate', async () => {
+      await restore();
+      aws.fail.set('DeleteCertificate', new Error('away'));
+      await expect(provision(ask, context)).rejects.toThrow('away');
+      aws.fail.clear();
+      expect(await provision(ask, context)).toMatchObject({ certificateId: 'cert-2' });
+      expect(aws.live()).toEqual(['cert-2']);
+    });
+
+    it('asks AWS for the certificates of a thing only where there is a reason to', async () => {
+      await provision(ask, context);
+      expect(aws.count('ListThingPrincipals')).toBe(0);
+    });
+  });
+
+  it('deletes whatever certificate the thing of a reissued device has', async () => {
+    await provision(ask, context);
+    const { certificateId: stray } = await aws.issuer.issue('rsa');
+    await aws.issuer.attach({ certificateId: stray, thingName: serial, policyName: 'cvm-device' });
+    await aws.issuer.activate(stray);
+    await registry.reissue(rows.get(serial) as Device, { tokenHash: hashToken('the-second-token-of-it') });
+    await provision({ ...ask, tokenHash: hashToken('the-second-token-of-it') }, context);
+    expect(aws.live()).toEqual(['cert-3']);
+    expect(notices).toEqual([`other withdrawn ${stray}`]);
+  });
+
   it('is spent for good when the device acknowledges, and the reply is erased', async () => {
     await provision(ask, context);
     expect(keptReply()).toBeDefined();

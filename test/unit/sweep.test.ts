@@ -5,11 +5,13 @@ import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { UpstreamRefused, UpstreamUnreachable } from '../../runtime/upstream.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
+import { createForeignCertificates } from '../../worker/foreign-certificates.ts';
 import { sweep } from '../../worker/sweep.ts';
 import type { Finding } from '../../worker/sweep-findings.ts';
 import { createMemoryIssuer, type StoredCertificate } from '../fakes/memory-issuer.ts';
 
-const [now, graceMs, replayWindowMs, minute] = [1_000_000_000, 900_000, 86_400_000, 60_000];
+const [graceMs, replayWindowMs, minute] = [900_000, 86_400_000, 60_000];
+let now = 1_000_000_000;
 const ownerTag = ownerTagOf('cvm-devices');
 const ours = (serial: string) => ({ O: ownerTag.organization, OU: ownerTag.unit, CN: serial });
 const byAws = { CN: 'AWS IoT Certificate' };
@@ -20,13 +22,14 @@ describe('a sweep', () => {
   let aws: ReturnType<typeof createMemoryIssuer>;
   let found: Finding[];
   beforeEach(() => {
+    now = 1_000_000_000;
     rows = new Map();
     registry = createMemoryRegistry(rows);
     aws = createMemoryIssuer({ now: () => now });
     found = [];
   });
 
-  const long = now - 10 * graceMs;
+  const long = 1_000_000_000 - 10 * graceMs;
   function row(serial: string, change: Partial<Device> = {}): void {
     const fresh: Device = { serial, tokenHash: 'h', state: 'enrolled', requestedAt: long, enrolledAt: 0, attempt: 1 };
     rows.set(serial, { ...fresh, ...change });
@@ -41,8 +44,9 @@ describe('a sweep', () => {
       ...change,
     });
   }
-  const run = (dryRun = false, issuer: Issuer = aws.issuer) =>
+  const run = (dryRun = false, issuer: Issuer = aws.issuer, foreign = createForeignCertificates(100)) =>
     sweep({
+      foreign,
       registry,
       issuer,
       ownerTag,
@@ -93,6 +97,69 @@ describe('a sweep', () => {
     for (const id of ['a', 'b']) certificate(id);
     await run();
     expect([found, left()]).toEqual([[], ['a', 'b']]);
+  });
+
+  it('reports an ACTIVE certificate of a device that its row does not name, with the cure, and leaves it', async () => {
+    row('A', { state: 'registered', certificateId: 'a', issuedAt: long });
+    certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
+    certificate('later', { active: true, thingName: 'A', policies: new Set(['p']) });
+    certificate('foreign', { active: true, thingName: 'of another fleet', policies: new Set(['p']) });
+    certificate('young', { active: true, thingName: 'A', policies: new Set(['p']), createdAt: now });
+    await run();
+    expect(found).toContainEqual({
+      kind: 'certificate-unexpected',
+      serial: 'A',
+      certificateId: 'later',
+      action: 'reported',
+      cure: 'cvm devices reissue A: its next certificate replaces all others',
+    });
+    expect(found).toContainEqual({ kind: 'certificate-unknown', certificateId: 'foreign', action: 'reported' });
+    expect(found).toHaveLength(2);
+    expect(left()).toHaveLength(4);
+  });
+
+  it('looks at a bounded number of ACTIVE certificates of others, and at all of them in the end', async () => {
+    for (const id of ['1', '2', '3']) certificate(id, { active: true, thingName: `foreign ${id}` });
+    const foreign = createForeignCertificates(2);
+    const looked = async () => {
+      found = [];
+      await run(false, aws.issuer, foreign);
+      return found.map(({ certificateId }) => certificateId).sort();
+    };
+    expect([await looked(), await looked(), await looked()]).toEqual([['2', '3'], ['1'], ['2', '3']]);
+  });
+
+  it('removes the thing that a frozen worker made again after its device was removed, and then forgets the device', async () => {
+    row('A', { state: 'blocked', removal: 'with-thing' });
+    await run();
+    expect(await registry.find('A')).toBeUndefined();
+    found = [];
+    aws.cloud.things.add('A');
+    await run(true);
+    expect([found, aws.cloud.things.size]).toEqual([[{ kind: 'thing-unnamed', serial: 'A', action: 'removed' }], 1]);
+    await run();
+    expect([aws.cloud.things.size, rows.size]).toEqual([0, 1]);
+    now += 25 * 60 * minute;
+    await run();
+    expect(rows.size).toBe(0);
+  });
+
+  it('leaves the thing of a device that was enrolled again', async () => {
+    row('A', { state: 'blocked', removal: 'with-thing' });
+    await run();
+    await registry.enrol({ serial: 'A', tokenHash: 'h2', enrolledAt: now });
+    aws.cloud.things.add('A');
+    await run();
+    expect(aws.cloud.things.size).toBe(1);
+  });
+
+  it('erases the reply of a device that never acknowledged, some time after it may ask for it', async () => {
+    const live = { state: 'registered' as const, certificateId: 'a', keptReply: 'sealed' };
+    row('A', { ...live, issuedAt: now - 2 * replayWindowMs - 1 });
+    row('B', { ...live, issuedAt: now - 2 * replayWindowMs + 1 });
+    certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
+    await run();
+    expect([rows.get('A')?.keptReply, rows.get('B')?.keptReply]).toEqual([undefined, 'sealed']);
   });
 
   it('never touches a row that another tool wrote', async () => {
