@@ -9,6 +9,7 @@ import type { RequestWorker } from '../queue/request-queue.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { usualLeaseMs } from '../registry/lease.ts';
+import { remembered } from '../runtime/remembered.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
@@ -24,6 +25,9 @@ import { warnOfRedis } from './redis.ts';
 
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
 export const sweepCallsPerSecond = 2;
+
+/** How long a worker goes by what it knows of a restored table, in milliseconds. */
+const restoredAtMs = 10_000;
 
 /** ACTIVE certificates of others that one sweep of the worker looks at: with two calls for each, that takes eight minutes. */
 const foreignAtATime = 500;
@@ -73,6 +77,7 @@ export function startProvisioning(
     issuer,
     replies,
     seen,
+    restoredAt: remembered(() => table.restoration.latest(), restoredAtMs),
     rootCaPem: amazonRootCa(settings.rootCaFile),
     policyName,
     replayWindowMs,
@@ -105,7 +110,10 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
       log,
       audit,
       now: Date.now,
-      once: (report, stopped) => sweep({ ...setUp, dryRun: false, report, stopped }),
+      async once(report, stopped) {
+        await table.changes.advance();
+        return sweep({ ...setUp, dryRun: false, report, stopped });
+      },
     }),
   );
 }
@@ -114,10 +122,10 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
 export function startRosterKeeping(
   { log, lifecycle }: App,
   redis: RedisConnector,
-  { registry, changes, gateways }: AssociationTable,
+  { registry, changes, gateways, restoration }: AssociationTable,
   times: Partial<RosterSyncTimes> = {},
 ): void {
   const roster = createRosterStore(redis, log);
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
-  lifecycle.add(startRosterSync({ registry, changes, gateways, roster, log, now: Date.now, times }));
+  lifecycle.add(startRosterSync({ registry, changes, gateways, restoration, roster, log, now: Date.now, times }));
 }

@@ -1,10 +1,15 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { setUpAws } from '../app/aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
+import type { Restoration } from '../registry/restoration.ts';
 import type { CliContext } from './context.ts';
 import { findAws } from './stand-in.ts';
 
-export function awsCommand(context: Pick<CliContext, 'settings' | 'app' | 'write'>): Command {
+export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> & {
+  table(): { readonly restoration: Pick<Restoration, 'note'> };
+};
+
+export function awsCommand(context: AwsContext): Command {
   const aws = new Command('aws').description('prepare the AWS account');
   aws
     .command('setup')
@@ -15,6 +20,15 @@ export function awsCommand(context: Pick<CliContext, 'settings' | 'app' | 'write
       const outcome = await setUpAws(settings);
       if (options.json) context.write(JSON.stringify(outcome));
       else for (const [name, what] of Object.entries(outcome)) context.write(`${name}: ${what}`);
+    });
+  aws
+    .command('table-restored')
+    .description(
+      'say that the table was restored from a backup: from now on each vend for a device that was enrolled before deletes what certificates the device has besides',
+    )
+    .action(async () => {
+      await context.table().restoration.note(context.now());
+      context.write(`${context.settings().table}: restored`);
     });
   aws
     .command('policy')

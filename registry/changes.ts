@@ -5,6 +5,8 @@
  */
 export interface Changes {
   announce(serials: readonly string[]): Promise<void>;
+  /** Counts an announcement of nothing, so that the number also grows where nobody enrols: a table that goes back is noticed by it. */
+  advance(): Promise<void>;
   /** The number of the latest announcement; 0 before the first. */
   latest(): Promise<number>;
   /**

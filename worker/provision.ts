@@ -36,6 +36,8 @@ export type ProvisionContext = DeviceKeyDeps & {
   /** epoch milliseconds */
   now(): number;
   readonly seen: Pick<SeenCertificates, 'last' | 'note'>;
+  /** when the table was last restored from a backup, in epoch milliseconds */
+  restoredAt(): Promise<number | undefined>;
   readonly notices: ProvisionNotices;
 };
 
@@ -120,16 +122,16 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
 
 /**
  * A table that was restored from a backup does not name a certificate that was vended since. So where this gateway has activated
- * another one for the device, or the row was reissued, the thing is asked which certificates it has.
+ * another one for the device, the row is from before the table was restored, or the device was reissued, the thing is asked which certificates it has.
  */
 async function withdrawOthers(
   { request, device }: Attempt,
   certificateId: string,
   context: ProvisionContext,
 ): Promise<void> {
-  const { serial, mayHaveOthers = false } = device;
-  const last = await context.seen.last(serial);
-  if (mayHaveOthers || (last !== undefined && last !== certificateId))
+  const { serial, mayHaveOthers = false, enrolledAt } = device;
+  const [last = certificateId, restoredAt = 0] = await Promise.all([context.seen.last(serial), context.restoredAt()]);
+  if (mayHaveOthers || last !== certificateId || enrolledAt < restoredAt)
     for (const other of (await context.issuer.certificatesOf(serial)) ?? [])
       if (other !== certificateId && (await abandonCertificate(serial, other, context)))
         context.notices.otherWithdrawn(request, other);

@@ -4,6 +4,7 @@ import type { Changes } from '../registry/changes.ts';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
+import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
 
@@ -19,6 +20,7 @@ type RosterSyncDeps = {
   readonly registry: Pick<Devices, 'find' | 'list'>;
   readonly changes: Pick<Changes, 'latest' | 'read'>;
   readonly gateways: Pick<Gateways, 'record'>;
+  readonly restoration: Pick<Restoration, 'note'>;
   readonly roster: RosterStore;
 };
 
@@ -30,7 +32,7 @@ type RosterSyncDeps = {
 export function startRosterSync(
   options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; holder?: string },
 ) {
-  const { changes, gateways, roster, log, now, holder = randomUUID() } = options;
+  const { changes, gateways, restoration, roster, log, now, holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   const recorded = new Map<string, number>();
   let waited = 0;
@@ -51,6 +53,7 @@ export function startRosterSync(
     await copyRows(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
     const latest = await changes.latest();
+    if (position !== undefined && latest < position.change) await noteRestored(position.change, latest);
     const compareAll = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
     if (compareAll) return compareAllRows(latest);
     for (let number = position.change + 1; number <= latest; number++) {
@@ -61,6 +64,12 @@ export function startRosterSync(
       await copyRows(announced, options);
       await roster.setPosition({ change: number, wholeAt: position.wholeAt });
     }
+  }
+
+  /** The number of announcements never goes back by itself. */
+  async function noteRestored(seen: number, latest: number): Promise<void> {
+    await restoration.note(now());
+    log.warn({ seen, latest }, restored);
   }
 
   async function compareAllRows(latest: number): Promise<void> {
@@ -94,6 +103,9 @@ export function startRosterSync(
     },
   };
 }
+
+const restored =
+  'the table is older than it was: it was restored from a backup, or CVM_TABLE names another one. Devices may have certificates that it does not name; see docs/restoring.md';
 
 async function copyRows(serials: readonly string[], { registry, roster }: RosterSyncDeps): Promise<void> {
   const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);

@@ -4,10 +4,12 @@ import type { Changes } from '../changes.ts';
 import type { Device } from '../device.ts';
 import type { Gateways } from '../gateways.ts';
 import type { Registry } from '../registry.ts';
+import type { Restoration } from '../restoration.ts';
 import type { Rows } from '../rows.ts';
 import type { BoundKey } from '../rules/bound-keys.ts';
 import { type Announcement, createChanges } from '../rules/changes.ts';
 import { createRegistry } from '../rules/registry.ts';
+import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
 import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
 import type { SweepLease } from '../sweep-lease.ts';
 import { type Attributes, number, propertiesOf, text, texts } from './attributes.ts';
@@ -22,6 +24,7 @@ export type AssociationTable = {
   readonly lease: SweepLease;
   readonly gateways: Gateways;
   readonly changes: Changes;
+  readonly restoration: Restoration;
 };
 
 /** @param makeId makes an id that no claim ever had */
@@ -36,6 +39,7 @@ export function createAssociationTable(table: DynamoTable, makeId: () => string 
       }),
     ),
     gateways: createDynamoGateways(table),
+    restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
     ),

@@ -13,7 +13,8 @@ const slot = (number: number) => `#change:${number % remembered}`;
 export function createChanges(rows: Rows<Announcement>): Changes {
   async function announceSome(serials: readonly string[]): Promise<void> {
     const number = (await rows.upsert(counter, { increase: { number: 1 } }))?.number ?? 0;
-    await rows.upsert(slot(number), { set: { number, serials } });
+    // DynamoDB knows no empty set
+    await rows.upsert(slot(number), { set: { number, serials: serials.length === 0 ? undefined : serials } });
   }
 
   return {
@@ -21,6 +22,7 @@ export function createChanges(rows: Rows<Announcement>): Changes {
       const once = [...new Set(serials)];
       for (let start = 0; start < once.length; start += atMost) await announceSome(once.slice(start, start + atMost));
     },
+    advance: () => announceSome([]),
     async latest() {
       return (await rows.find(counter))?.number ?? 0;
     },

@@ -72,6 +72,21 @@ describe('rows of the table that are no devices', () => {
     expect(await changes.read(6)).toBe('not-yet');
   });
 
+  it('an announcement of nothing is counted, and names no serial', async () => {
+    const { changes } = openTable(client, table);
+    const before = await changes.latest();
+    await changes.advance();
+    expect(await changes.latest()).toBe(before + 1);
+    expect(await changes.read(before + 1)).toEqual([]);
+  });
+
+  it('a restoration of the table is known from when it was noted last', async () => {
+    const { restoration } = openTable(client, table);
+    expect(await restoration.latest()).toBeUndefined();
+    for (const at of [5, 9]) await restoration.note(at);
+    expect(await restoration.latest()).toBe(9);
+  });
+
   it('an announcement is overwritten when a thousand others have followed', async () => {
     const { changes } = openTable(client, table);
     const before = await changes.latest();

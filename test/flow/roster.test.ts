@@ -26,6 +26,9 @@ function memoryChanges(): Changes & { numbers: (readonly string[] | 'not-yet' | 
     async announce(serials) {
       numbers.push(serials);
     },
+    async advance() {
+      numbers.push([]);
+    },
     latest: async () => numbers.length,
     read: async (number) => numbers[number - 1] ?? 'not-yet',
   };
@@ -41,12 +44,13 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   let registry: ReturnType<typeof createMemoryRegistry>;
   let known: GatewayKey[];
   let seen: { id: string; seenAt: number }[];
+  let restored: number[];
   const pair = newKeyPair();
 
   beforeEach(async () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
     redis = await startEmbeddedRedis({ dataDir, log });
-    [changes, registry, known, seen] = [memoryChanges(), createMemoryRegistry(), [], []];
+    [changes, registry, known, seen, restored] = [memoryChanges(), createMemoryRegistry(), [], [], []];
     store = createRosterStore(redisAt(redis.url), log);
     feed = createRosterFeed(redisAt(redis.url), log);
     roster = await openRoster(feed, pair, log);
@@ -69,7 +73,8 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
         seen.push({ id: key.id, seenAt });
       },
     };
-    const parts = { registry, changes, gateways, roster: store, log, now };
+    const restoration = { note: async (at: number) => void restored.push(at) };
+    const parts = { registry, changes, gateways, restoration, roster: store, log, now };
     const rosterSync = startRosterSync({ ...parts, times: { pollMs: 20, ...times } });
     closing.push(() => rosterSync.close());
     return rosterSync;
@@ -123,6 +128,17 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     if (row) await registry.remove(row, 1);
     await changes.announce(['SN-1']);
     await expect.poll(() => roster.size()).toBe(0);
+  });
+
+  it('notices a table that was restored from a backup: its announcements went back', async () => {
+    keep({}, () => 5);
+    for (const serial of ['a', 'b']) await changes.announce([serial]);
+    await expect.poll(() => store.position()).toMatchObject({ change: 2 });
+    expect(restored).toEqual([]);
+    changes.numbers.pop();
+    await expect.poll(() => restored).toEqual([5]);
+    await expect.poll(() => store.position()).toMatchObject({ change: 1 });
+    expect(restored).toEqual([5]);
   });
 
   it('finds changes without an announcement when it compares the whole table', async () => {

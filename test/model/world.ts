@@ -164,6 +164,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
   return {
     ...shared.portsOf(process, gateway),
     notices: { reopened() {}, otherWithdrawn() {} },
+    restoredAt: async () => undefined,
     rootCaPem: 'ROOT',
     policyName: 'cvm-device',
     replayWindowMs,

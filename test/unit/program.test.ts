@@ -19,9 +19,14 @@ describe('what is said of a command line that is wrong', () => {
       .option('-x, --expires <duration>')
       .action(() => {});
     const program = prepare(
-      new Command('cvm')
-        .addCommand(new Command('devices').addCommand(reissue))
-        .addCommand(awsCommand({ ...createCommandLine({}), write() {} })),
+      new Command('cvm').addCommand(new Command('devices').addCommand(reissue)).addCommand(
+        awsCommand({
+          ...createCommandLine({}),
+          write() {},
+          now: Date.now,
+          table: () => ({ restoration: { async note() {} } }),
+        }),
+      ),
     );
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });

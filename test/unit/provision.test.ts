@@ -60,6 +60,7 @@ describe('the issuance cycle', () => {
   let registry: Registry;
   let notices: string[];
   let seen: Map<string, string>;
+  let restoredAt: number | undefined;
   let aws: ReturnType<typeof journalCloud>;
   let mail: ReturnType<typeof memoryReplies>;
   let context: ProvisionContext;
@@ -73,7 +74,7 @@ describe('the issuance cycle', () => {
 
   beforeEach(async () => {
     now = 1_000_000;
-    [rows, notices, seen] = [new Map(), [], new Map()];
+    [rows, notices, seen, restoredAt] = [new Map(), [], new Map(), undefined];
     registry = createMemoryRegistry(rows);
     aws = journalCloud(() => now);
     mail = memoryReplies();
@@ -88,6 +89,7 @@ describe('the issuance cycle', () => {
       now: () => now,
       seal: sealer,
       seen: { last: async (name) => seen.get(name), note: async (name, id) => void seen.set(name, id) },
+      restoredAt: async () => restoredAt,
       notices: {
         reopened: (_request, certificateId) => void notices.push(`reopened ${certificateId}`),
         otherWithdrawn: (_request, certificateId) => void notices.push(`other withdrawn ${certificateId}`),
@@ -219,6 +221,19 @@ describe('the issuance cycle', () => {
       expect(aws.live()).toEqual(['cert-2']);
       expect(notices).toEqual(['other withdrawn cert-1']);
       expect(aws.journal.indexOf('DeleteCertificate cert-1')).toBeLessThan(aws.journal.indexOf('Activate cert-2'));
+    });
+
+    it('also at a gateway that has not seen the device, where it is known that the table was restored', async () => {
+      await restore();
+      [seen, restoredAt] = [new Map(), 1];
+      expect(await provision({ ...ask, requestId: 'ask-2' }, context)).toMatchObject({ certificateId: 'cert-2' });
+      expect(aws.live()).toEqual(['cert-2']);
+    });
+
+    it('does not ask AWS about a device that was enrolled since', async () => {
+      restoredAt = rows.get(serial)?.enrolledAt;
+      await provision(ask, context);
+      expect(aws.count('ListThingPrincipals')).toBe(0);
     });
 
     it('looks again when an attempt died before it had deleted the other certificate', async () => {
