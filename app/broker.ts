@@ -1,19 +1,24 @@
 import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.ts';
 import { defaultLimits } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
+import { createTableTrust } from '../broker/table-trust.ts';
 import { cvm } from '../protocol/cvm/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createReplyFeed } from '../queue/redis-replies.ts';
 import { createRosterFeed } from '../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
+import type { TableTrust } from '../queue/replies.ts';
 import { createRequestQueue } from '../queue/request-queue.ts';
+import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
-import { loadGatewayKey } from '../site-tls/gateway-key.ts';
+import type { OwnGateway } from '../sealing/gateway.ts';
+import { loadGateway } from '../site-tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../site-tls/site-ca.ts';
+import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
 import { type App, keepAudit } from './app.ts';
 import { warnOfRedis } from './redis.ts';
 
@@ -24,6 +29,9 @@ type Queue = Pick<BrokerOptions, 'requests' | 'replies'>;
  * `unlimitedTokenAttempts` or `noAudit`; limits always apply. */
 export type Guards = Pick<BrokerOptions, 'roster' | 'tokenAttempts' | 'audit' | 'limits'>;
 
+/** What this gateway signs with, and whose signature it trusts. */
+export type Identity = { readonly gateway: OwnGateway; readonly table: TableTrust };
+
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };
 
 /** `cvm broker`. */
@@ -32,14 +40,32 @@ export async function startBrokerPart(app: App, redis: RedisConnector): Promise<
   // first: a certificate that cannot be read is reported although Redis is away
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
-  const queue = connectQueue(app, redis);
-  return serveDevices(app, { ...queue, ...(await openGuards(app, redis)) }, tls);
+  const identity = await loadIdentity(app, redis);
+  const queue = connectQueue(app, redis, identity);
+  return serveDevices(app, { ...queue, ...(await openGuards(app, redis, identity)) }, tls);
 }
 
-export function connectQueue({ log, lifecycle }: App, redis: RedisConnector): Queue {
-  const requests = createRequestQueue(redis, log);
+export async function loadIdentity({ settings, log, lifecycle }: App, redis: RedisConnector): Promise<Identity> {
+  const { dataDir } = settings;
+  const gateway = await loadGateway(dataDir);
+  const reader = createTableKeyReader(redis, log);
+  lifecycle.add({ name: 'table key reader', close: () => reader.close() });
+  const table = createTableTrust({
+    pinned: pinnedTableKey(dataDir),
+    pin: (publicKey) => pinTableKey(dataDir, publicKey),
+    published: reader.read,
+    cure: `if the table was replaced, remove ${tableKeyFile(dataDir)} and restart the broker; otherwise a stranger writes to Redis`,
+    log,
+  });
+  table.start();
+  lifecycle.add(table);
+  return { gateway, table };
+}
+
+export function connectQueue({ log, lifecycle }: App, redis: RedisConnector, { gateway, table }: Identity): Queue {
+  const requests = createRequestQueue(redis, log, gateway);
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
-  const replies = createReplyFeed(redis, log);
+  const replies = createReplyFeed(redis, log, table);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
   return { requests, replies };
 }
@@ -48,12 +74,13 @@ export function connectQueue({ log, lifecycle }: App, redis: RedisConnector): Qu
 export async function openGuards(
   app: App,
   redis: RedisConnector,
+  { gateway, table }: Identity,
   tokenAttemptLimits: Partial<TokenAttemptLimits> = {},
 ): Promise<Guards> {
   const { settings, log, lifecycle } = app;
   const feed = createRosterFeed(redis, log);
   lifecycle.add({ name: 'roster feed', close: () => feed.close() });
-  const roster = await openRoster(feed, await loadGatewayKey(settings.dataDir), log);
+  const roster = await openRoster(feed, gateway, table, log);
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
   const tokenAttempts = createTokenAttemptLimiter(redis, log, tokenAttemptLimits);
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });

@@ -1,5 +1,6 @@
 import type { OperatorDeps } from '../operator/deps.ts';
 import { makeToken } from '../protocol/token.ts';
+import { gatewaysToSealTo } from '../registry/gateways.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { App } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
@@ -10,7 +11,7 @@ export function connectOperator(app: App, audit: Audit): OperatorDeps {
   return {
     registry,
     issuer: connectIssuer(app, 'operator'),
-    gateways: () => gateways.known(Date.now()),
+    gateways: async () => gatewaysToSealTo(await gateways.known(), Date.now()),
     announce: (serials) => changes.announce(serials),
     audit,
     now: Date.now,

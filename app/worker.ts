@@ -14,10 +14,12 @@ import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
+import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
 import { keepHeartbeat } from '../worker/heartbeat.ts';
 import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
+import { createTableKey } from '../worker/table-key.ts';
 import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
@@ -35,6 +37,7 @@ const foreignAtATime = 500;
 /** What a worker is built with. Tests put their own in the place of some of it. */
 export type WorkerDeps = {
   readonly table: AssociationTable;
+  readonly gateways: GatewayRegister;
   readonly issuer: Issuer;
   readonly replies: ReplyStore;
   readonly seen: SeenCertificates;
@@ -48,25 +51,28 @@ export function startWorkerPart(app: App, redis: RedisConnector): void {
   const deps = connectWorker(app, redis);
   const worker = startProvisioning(app, redis, deps);
   startSweeping(app, deps);
-  startRosterKeeping(app, redis, deps.table);
+  startRosterKeeping(app, redis, deps);
   lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
 }
 
 export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
-  const replies = createReplyStore(redis, app.log);
-  app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
-  const seen = createSeenCertificates(redis, app.log);
-  app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const table = connectTable(app, 'gateway');
-  return { table, issuer: connectIssuer(app, 'gateway'), replies, seen, audit: keepAudit(app, 'worker') };
+  const tableKey = createTableKey(table.gateways);
+  const replies = createReplyStore(redis, app.log, tableKey);
+  app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const seen = createSeenCertificates(redis, app.log, tableKey);
+  app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
+  const audit = keepAudit(app, 'worker');
+  const gateways = createGatewayRegister({ gateways: table.gateways, audit, log: app.log, now: Date.now });
+  return { table, gateways, issuer: connectIssuer(app, 'gateway'), replies, seen, audit };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   { settings, log, lifecycle, metrics }: App,
   redis: RedisConnector,
-  { table, issuer, replies, seen, audit }: WorkerDeps,
+  { table, gateways, issuer, replies, seen, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
@@ -86,7 +92,7 @@ export function startProvisioning(
     makeKey: (serial) => makeEcKey(serial, ownerTag),
     seal: sealer,
   };
-  return lifecycle.add(startWorker({ redis, concurrency, context, log, audit, metrics, ...backoff }));
+  return lifecycle.add(startWorker({ redis, concurrency, context, gateways, log, audit, metrics, ...backoff }));
 }
 
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */
@@ -122,10 +128,11 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
 export function startRosterKeeping(
   { log, lifecycle }: App,
   redis: RedisConnector,
-  { registry, changes, gateways, restoration }: AssociationTable,
+  { table, gateways }: Pick<WorkerDeps, 'table' | 'gateways'>,
   times: Partial<RosterSyncTimes> = {},
 ): void {
-  const roster = createRosterStore(redis, log);
+  const { registry, changes, restoration } = table;
+  const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
   lifecycle.add(startRosterSync({ registry, changes, gateways, restoration, roster, log, now: Date.now, times }));
 }

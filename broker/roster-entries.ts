@@ -1,51 +1,73 @@
 import { hashToken } from '../protocol/token.ts';
-import type { RosterEntry } from '../queue/roster.ts';
-import {
-  type DeviceKeys,
-  type GatewayKey,
-  gatewayIdOf,
-  openDeviceKeys,
-  sealDeviceKeys,
-} from '../sealing/device-keys.ts';
-import type { KeyPair } from '../sealing/hpke.ts';
+import { type SignedRosterEntry, signedFieldsOf } from '../queue/roster.ts';
+import { type DeviceKeys, earlierGatewayIdOf, openDeviceKeys, sealDeviceKeys } from '../sealing/device-keys.ts';
+import type { OwnGateway } from '../sealing/gateway.ts';
+import { isSigned } from '../sealing/signing.ts';
 
 const hashBytes = 32;
+const signatureBytes = 64;
+/** The hash of the token, and the hash of all its sealed keys. */
+const signedBytes = 2 * hashBytes;
+const headBytes = signedBytes + signatureBytes;
 const hashPrefix = 'sha256:';
 const decoySerial = 'decoy';
 
 /**
- * The roster in memory: for each serial the hash of its token and its keys, still sealed, packed into one string of bytes.
- * 100,000 devices take 30 MB. @param pair opens the keys that were sealed to this gateway
+ * The roster in memory: for each serial the hash of its token and its keys, still sealed, with the table's signature, packed
+ * into one string of bytes. 100,000 devices take 40 MB. A signature is checked when the entry is used, and not when it is
+ * read: of 100,000 that would take 12 s.
+ * @param options.tableKey the key of the table that must have signed an entry; undefined while there is none
+ * @param options.onUnsigned is called for an entry that was about to be used and is not signed
  */
-export function createRosterEntries(pair: KeyPair) {
-  const gateway: GatewayKey = { id: gatewayIdOf(pair.publicKey), publicKey: pair.publicKey.toString('base64url') };
-  const sealedDecoy = sealDeviceKeys(decoySerial, decoySerial, [gateway]);
-  const decoy = pack({ serial: decoySerial, tokenHash: hashToken(decoySerial), sealedKeys: sealedDecoy }) ?? '';
+export function createRosterEntries(
+  gateway: OwnGateway,
+  { tableKey, onUnsigned }: { tableKey(): string | undefined; onUnsigned(serial: string): void },
+) {
+  const { pair, identity } = gateway;
+  const earlierId = earlierGatewayIdOf(pair.publicKey);
+  const decoy = pack(decoyFor(gateway)) ?? '';
   let entries = new Map<string, string>();
 
   /** undefined for an entry of an unknown form */
-  function pack({ tokenHash, sealedKeys }: RosterEntry): string | undefined {
+  function pack(entry: SignedRosterEntry): string | undefined {
+    const { tokenHash, sealedKeys = {}, signature } = entry;
     if (!tokenHash.startsWith(hashPrefix)) return undefined;
     const hash = Buffer.from(tokenHash.slice(hashPrefix.length), 'hex');
-    const sealed = Buffer.from(sealedKeys?.[gateway.id] ?? '', 'base64url');
-    return Buffer.concat([hash, sealed]).toString('latin1');
+    if (hash.length !== hashBytes) return undefined;
+    const keys = Buffer.from(String(signedFieldsOf(entry).keys), 'base64url');
+    const sealed = Buffer.from(sealedKeys[identity.id] ?? sealedKeys[earlierId] ?? '', 'base64url');
+    return Buffer.concat([hash, keys, Buffer.from(signature, 'base64url'), sealed]).toString('latin1');
   }
 
-  function put(into: Map<string, string>, entry: RosterEntry): void {
+  function isSignedByTable(serial: string, packed: string): boolean {
+    const key = tableKey();
+    if (key === undefined) return false;
+    const fields = { serial, tokenHash: tokenHashOf(packed), keys: partOf(packed, hashBytes, signedBytes) };
+    return isSigned(key, 'roster entry', fields, partOf(packed, signedBytes, headBytes));
+  }
+
+  /** The entry, if the table has signed it. */
+  function find(serial: string): string | undefined {
+    const entry = entries.get(serial);
+    if (entry === undefined || isSignedByTable(serial, entry)) return entry;
+    onUnsigned(serial);
+    return undefined;
+  }
+
+  function put(into: Map<string, string>, entry: SignedRosterEntry): void {
     const packed = pack(entry);
     if (packed !== undefined) into.set(entry.serial, packed);
   }
 
   return {
-    gateway,
     /** Reads a whole roster; the old one is in use until the new one is complete. */
-    async replaceAll(pages: AsyncIterable<readonly RosterEntry[]>): Promise<void> {
+    async replaceAll(pages: AsyncIterable<readonly SignedRosterEntry[]>): Promise<void> {
       const fresh = new Map<string, string>();
       for await (const page of pages) for (const entry of page) put(fresh, entry);
       entries = fresh;
     },
     /** Takes what the roster has for these serials now; those that it does not have are removed. */
-    replaceSome(serials: readonly string[], found: readonly RosterEntry[]): void {
+    replaceSome(serials: readonly string[], found: readonly SignedRosterEntry[]): void {
       const missing = new Set(serials);
       for (const entry of found) {
         put(entries, entry);
@@ -55,21 +77,33 @@ export function createRosterEntries(pair: KeyPair) {
     },
     matchesToken(serial: string, tokenHash: string): boolean {
       const entry = entries.get(serial);
-      return entry !== undefined && tokenHashOf(entry) === tokenHash;
+      return entry !== undefined && tokenHashOf(entry) === tokenHash && find(serial) !== undefined;
     },
-    /** For a serial without keys it opens the decoy and drops it: the time must not tell which serials have keys. */
+    /** For a serial without keys it does the same with the decoy and drops it: the time must not tell which serials have keys. */
     keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined {
-      const entry = entries.get(serial);
-      const hasKeys = entry !== undefined && entry.length > hashBytes;
-      const [name, packed] = hasKeys ? [serial, entry] : [decoySerial, decoy];
+      const hasKeys = (entries.get(serial)?.length ?? 0) > headBytes;
+      const found = hasKeys ? find(serial) : undefined;
+      if (!hasKeys) isSignedByTable(decoySerial, decoy);
+      const [name, packed] = found === undefined ? [decoySerial, decoy] : [serial, found];
       const tokenHash = tokenHashOf(packed);
-      const keys = openDeviceKeys(pair, name, tokenHash, Buffer.from(packed.slice(hashBytes), 'latin1'));
-      return hasKeys && keys !== undefined ? { tokenHash, keys } : undefined;
+      const keys = openDeviceKeys(pair, name, tokenHash, Buffer.from(packed.slice(headBytes), 'latin1'));
+      return found !== undefined && keys !== undefined ? { tokenHash, keys } : undefined;
     },
     size: () => entries.size,
   };
 }
 
+/** An entry that this gateway signed itself: to find that the table did not takes as long as to find that it did. */
+function decoyFor({ identity, signingKey }: OwnGateway): SignedRosterEntry {
+  const sealedKeys = sealDeviceKeys(decoySerial, decoySerial, [identity]);
+  const entry = { serial: decoySerial, tokenHash: hashToken(decoySerial), sealedKeys };
+  return { ...entry, signature: signingKey.sign('roster entry', signedFieldsOf(entry)) };
+}
+
 function tokenHashOf(packed: string): string {
   return `${hashPrefix}${Buffer.from(packed.slice(0, hashBytes), 'latin1').toString('hex')}`;
+}
+
+function partOf(packed: string, from: number, to: number): string {
+  return Buffer.from(packed.slice(from, to), 'latin1').toString('base64url');
 }

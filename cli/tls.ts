@@ -4,6 +4,7 @@ import { gatewayIdIn } from '../site-tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotation.ts';
 import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
+import { pinnedTableKey } from '../site-tls/table-key.ts';
 import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
 import { UsageError } from './program.ts';
 
@@ -16,7 +17,7 @@ export function tlsCommand(context: TlsContext): Command {
   tls
     .command('show')
     .description(
-      'the server certificate that devices verify: names, end, fingerprint, pin, CA; and the id of this gateway',
+      'the server certificate that devices verify: names, end, fingerprint, pin, CA; the id of this gateway, and the key of the table that it trusts',
     )
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
@@ -58,6 +59,7 @@ export function tlsCommand(context: TlsContext): Command {
 }
 
 function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): void {
+  const { dataDir } = settings();
   const { fingerprint, spkiPin, names, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
   const shown = {
     names,
@@ -67,7 +69,8 @@ function print({ settings, write }: TlsContext, material: TlsMaterial, json = fa
     caFile,
     caFingerprint,
     nextCaFingerprint,
-    gateway: gatewayIdIn(settings().dataDir),
+    gateway: gatewayIdIn(dataDir),
+    table: pinnedTableKey(dataDir),
   };
   if (json) write(JSON.stringify(shown));
   else

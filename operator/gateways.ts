@@ -1,14 +1,24 @@
 import type { Gateways } from '../registry/gateways.ts';
 import type { OperatorDeps } from './deps.ts';
 
-export type ForgetDeps = Pick<OperatorDeps, 'audit' | 'now'> & { readonly gateways: Pick<Gateways, 'forget'> };
+type Deps<Method extends keyof Gateways> = Pick<OperatorDeps, 'audit'> & { readonly gateways: Pick<Gateways, Method> };
 
-/** Seals the keys of no more devices to this gateway: its key was stolen, or the gateway is gone. */
+/** From now on what this gateway signs is trusted, and the keys of devices that are enrolled are sealed to it. */
+export async function approveGateway(
+  id: string,
+  { gateways, audit }: Deps<'approve'>,
+): Promise<{ readonly outcome: 'approved' | 'was-approved' | 'unknown' }> {
+  const outcome = await gateways.approve(id);
+  if (outcome === 'approved') audit.record('gateway-approved', { gateway: id, by: 'operator' });
+  return { outcome };
+}
+
+/** Trusts nothing that this gateway signs, and seals the keys of no more devices to this gateway: its key was stolen, or the gateway is gone. */
 export async function forgetGateway(
   id: string,
-  { gateways, audit, now }: ForgetDeps,
+  { gateways, audit }: Deps<'forget'>,
 ): Promise<{ readonly outcome: 'forgotten' | 'unknown' }> {
-  if (!(await gateways.forget(id, now()))) return { outcome: 'unknown' };
+  if (!(await gateways.forget(id))) return { outcome: 'unknown' };
   audit.record('gateway-forgotten', { gateway: id });
   return { outcome: 'forgotten' };
 }

@@ -37,6 +37,11 @@ export const problems = {
     'the gateway cannot vend certificates at present; its operator has been told why. Ask again later with the same token',
     300,
   ),
+  gatewayNotApproved: problem(
+    'UpstreamUnavailable',
+    'this gateway is not approved yet; its operator has been told. Ask again later with the same token',
+    60,
+  ),
   sharedKey: problem(
     'InvalidCsr',
     'this public key is in use by another device: each device must make a key pair of its own',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { KeyKind } from '../protocol/dialect.ts';
+import type { GatewayIdentity } from '../sealing/gateway.ts';
 
 /**
  * One device asks for a certificate. The request waits in Redis, and nothing in it is secret: of the token it has the hash,
@@ -45,6 +46,12 @@ export function requestKeyOf({
 
 /** A device has stored its certificate. */
 export type Acknowledgement = { readonly serial: string; readonly tokenHash: string; readonly certificateId: string };
+
+/**
+ * A message as a worker takes it from the queue, with the gateway that signed all of it. Undefined: there is no gateway that
+ * did. Whether the gateway is approved, the table tells.
+ */
+export type SignedMessage<Message> = { readonly message: Message; readonly gateway: GatewayIdentity | undefined };
 
 /** The broker's side of the queue. `add` and `acknowledge` resolve when Redis has stored it, and reject when it may have not. */
 export interface RequestQueue {

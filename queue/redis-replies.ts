@@ -1,18 +1,31 @@
 import type { Log } from '../runtime/log.ts';
+import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import type { ReplyFeed, ReplyStore, SealedReply } from './replies.ts';
+import type { ReplyFeed, ReplyStore, SealedReply, TableTrust } from './replies.ts';
 import { readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
+import { publishTableKey } from './table-key.ts';
 
 /** How long a reply is stored for a broker that missed its announcement, in milliseconds. */
 const storedMs = 10 * 60_000;
 
-/** The worker's side of the replies, in Redis. All of it is sealed (`sealing/replies.ts`). */
-export function createReplyStore(connector: RedisConnector, log: Log): ReplyStore {
+/**
+ * The worker's side of the replies, in Redis. All of it is sealed (`sealing/replies.ts`).
+ * @param tableKey signs for the table; throws while the table is away
+ */
+export function createReplyStore(connector: RedisConnector, log: Log, tableKey: () => Promise<SigningKey>): ReplyStore {
   const redis = connector.connect('wait', log);
+  let published = false;
+  /** The key is published before the first reply that it signs: a gateway that is new pins it, and can verify. */
+  async function publishedKey(): Promise<SigningKey> {
+    const key = await tableKey();
+    if (!published) await publishTableKey(redis, key);
+    published = true;
+    return key;
+  }
   return {
     async deliver(reply) {
-      const text = toStoredReply(reply);
+      const text = toStoredReply(reply, await publishedKey());
       // stored first: a broker that misses the announcement must find the reply
       await redis.set(replyKey(reply.requestId), text, 'PX', storedMs);
       await redis.publish(repliesChannel, text);
@@ -21,19 +34,31 @@ export function createReplyStore(connector: RedisConnector, log: Log): ReplyStor
   };
 }
 
-/** The broker's side of the replies, in Redis. */
-export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed {
+/** The broker's side of the replies, in Redis. @param table whose signature a reply must have */
+export function createReplyFeed(connector: RedisConnector, log: Log, table: TableTrust): ReplyFeed {
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
-  function read(text: string): SealedReply[] {
+  async function read(text: string): Promise<SealedReply[]> {
     const reply = readStoredReply(text);
-    if (reply === undefined) reportMalformed('a reply');
-    return reply === undefined ? [] : [reply];
+    if (reply === undefined) {
+      reportMalformed('a reply');
+      return [];
+    }
+    const key = table.key() ?? (await table.meet());
+    // without a key it stays where it is, and is looked for again
+    if (key === undefined) return [];
+    if (reply.isSignedBy(key)) return [reply];
+    table.reportUnsigned('a reply');
+    return [];
   }
   return {
     async listen(listener, onResume) {
-      subscriber.on('message', (_channel, text) => read(text).forEach(listener));
+      subscriber.on('message', (_channel, text) => {
+        read(text)
+          .then((replies) => replies.forEach(listener))
+          .catch((err: unknown) => log.warn({ err }, 'a reply could not be passed on; it is looked for again'));
+      });
       // ioredis subscribes again by itself after a lost connection; announcements made meanwhile are lost
       subscriber.on('ready', onResume);
       await subscriber.subscribe(repliesChannel);
@@ -41,7 +66,7 @@ export function createReplyFeed(connector: RedisConnector, log: Log): ReplyFeed 
     async fetch(requestIds) {
       if (requestIds.length === 0) return [];
       const texts = await reader.mget(requestIds.map(replyKey));
-      return texts.filter((text) => text !== null).flatMap(read);
+      return (await Promise.all(texts.filter((text) => text !== null).map(read))).flat();
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);

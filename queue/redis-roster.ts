@@ -1,15 +1,26 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
+import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport, type ReportMalformed } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { announcementLifetimeMs, type RosterEntry, type RosterFeed, type RosterStore } from './roster.ts';
+import {
+  announcementLifetimeMs,
+  type GatewayAnnouncement,
+  type RosterFeed,
+  type RosterStore,
+  type SignedRosterEntry,
+} from './roster.ts';
 import {
   readChangedSerials,
   readGatewayAnnouncement,
   readPosition,
   readRosterEntry,
   rosterKeys,
+  toStoredAnnouncement,
+  toStoredPosition,
+  toStoredRosterEntry,
 } from './stored-forms.ts';
+import { publishTableKey } from './table-key.ts';
 
 /** Entries written in one transaction. */
 const batch = 500;
@@ -17,21 +28,33 @@ const batch = 500;
 /** Bounds, since clients without a valid token cause lookups: how many wait, how many are taken at a time, when all expire. */
 const [maxLookups, lookupsAtATime, lookupSeconds] = [1000, 20, 60];
 
-/** The worker's side of the roster, in Redis. */
-export function createRosterStore(connector: RedisConnector, log: Log): RosterStore {
+/** Announcements that are read at a time: a writer of Redis can leave any number there. */
+const announcementsAtATime = 100;
+
+/** The worker's side of the roster, in Redis. @param tableKey signs for the table; throws while the table is away */
+export function createRosterStore(
+  connector: RedisConnector,
+  log: Log,
+  tableKey: () => Promise<SigningKey>,
+): RosterStore {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
   return {
     async gateways(now) {
-      const texts = Object.values(await redis.hgetall(rosterKeys.gateways));
-      const all = texts.flatMap((text) => {
+      const [, flat] = await redis.hscan(rosterKeys.gateways, '0', 'COUNT', announcementsAtATime);
+      const fresh: GatewayAnnouncement[] = [];
+      const gone: string[] = [];
+      for (const [id, text] of pairsOf(flat)) {
         const announcement = readGatewayAnnouncement(text);
-        if (announcement === undefined) reportMalformed('the key of a gateway');
-        return announcement ?? [];
-      });
-      const gone = all.filter(({ at }) => at <= now - announcementLifetimeMs);
-      if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone.map(({ id }) => id));
-      return all.filter((announcement) => !gone.includes(announcement));
+        if (announcement === undefined) reportMalformed('the announcement of a gateway');
+        if (announcement !== undefined && announcement.at > now - announcementLifetimeMs) fresh.push(announcement);
+        else gone.push(id);
+      }
+      if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone);
+      return fresh;
+    },
+    async publishTableKey() {
+      await publishTableKey(redis, await tableKey());
     },
     async lead(holder, leaseMs) {
       if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;
@@ -41,17 +64,21 @@ export function createRosterStore(connector: RedisConnector, log: Log): RosterSt
     async position() {
       const text = await redis.get(rosterKeys.position);
       // without one, the whole table is compared
-      return text === null ? undefined : readPosition(text);
+      if (text === null) return undefined;
+      const position = readPosition(text, (await tableKey()).publicKey);
+      if (position === undefined) reportMalformed('a position of the roster');
+      return position;
     },
     async setPosition(position) {
-      await redis.set(rosterKeys.position, JSON.stringify(position));
+      await redis.set(rosterKeys.position, toStoredPosition(position, await tableKey()));
     },
     takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime),
     pages: () => pagesOf(redis, reportMalformed),
     async write(entries, gone) {
+      const table = entries.length === 0 ? undefined : await tableKey();
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
-        const written = some.flatMap(({ serial, ...entry }) => [serial, JSON.stringify(entry)]);
+        const written = some.flatMap((entry) => (table ? [entry.serial, toStoredRosterEntry(entry, table)] : []));
         await runAnnounced(
           redis.multi().hset(rosterKeys.entries, written),
           some.map(({ serial }) => serial),
@@ -72,10 +99,10 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
   const reader = connector.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
   return {
-    async announceGateway(announcement) {
+    async announceGateway(gateway, at) {
       await reader
         .multi()
-        .hset(rosterKeys.gateways, announcement.id, JSON.stringify(announcement))
+        .hset(rosterKeys.gateways, gateway.identity.id, toStoredAnnouncement(gateway, at))
         .pexpire(rosterKeys.gateways, announcementLifetimeMs)
         .exec();
     },
@@ -120,19 +147,22 @@ async function runAnnounced(change: ChainableCommander, serials: readonly string
   for (const [error] of outcomes ?? []) if (error) throw error;
 }
 
-async function* pagesOf(redis: Redis, reportMalformed: ReportMalformed): AsyncIterable<RosterEntry[]> {
+async function* pagesOf(redis: Redis, reportMalformed: ReportMalformed): AsyncIterable<SignedRosterEntry[]> {
   let cursor = '0';
   do {
     const [next, flat] = await redis.hscan(rosterKeys.entries, cursor, 'COUNT', 1000);
-    const page: RosterEntry[] = [];
-    for (let i = 0; i < flat.length; i += 2) page.push(...entryOf(flat[i] ?? '', flat[i + 1] ?? '{}', reportMalformed));
-    yield page;
+    yield pairsOf(flat).flatMap(([serial, text]) => entryOf(serial, text, reportMalformed));
     cursor = next;
   } while (cursor !== '0');
 }
 
+/** The names and values of a hash, which Redis gives one after the other. */
+function pairsOf(flat: readonly string[]): (readonly [string, string])[] {
+  return Array.from({ length: flat.length / 2 }, (_, index) => [flat[2 * index] ?? '', flat[2 * index + 1] ?? '']);
+}
+
 /** None where the text is not an entry: the device is then unknown here, and the others are served. */
-function entryOf(serial: string, text: string, reportMalformed: ReportMalformed): RosterEntry[] {
+function entryOf(serial: string, text: string, reportMalformed: ReportMalformed): SignedRosterEntry[] {
   const entry = readRosterEntry(text);
   if (entry === undefined) reportMalformed('an entry of the roster');
   return entry === undefined ? [] : [{ serial, ...entry }];

@@ -1,15 +1,28 @@
 import type { Log } from '../runtime/log.ts';
+import type { SigningKey } from '../sealing/signing.ts';
+import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { SeenCertificates } from './seen-certificates.ts';
-import { seenCertificatesKey } from './stored-forms.ts';
+import { readSeenCertificate, seenCertificatesKey, toStoredSeenCertificate } from './stored-forms.ts';
 
-export function createSeenCertificates(connector: RedisConnector, log: Log): SeenCertificates {
+/** @param tableKey signs for the table; throws while the table is away */
+export function createSeenCertificates(
+  connector: RedisConnector,
+  log: Log,
+  tableKey: () => Promise<SigningKey>,
+): SeenCertificates {
   const redis = connector.connect('wait', log);
+  const reportMalformed = createMalformedReport(log);
   return {
-    // only compared with another id, so its form does not matter
-    last: async (serial) => (await redis.hget(seenCertificatesKey, serial)) ?? undefined,
+    async last(serial) {
+      const text = await redis.hget(seenCertificatesKey, serial);
+      if (text === null) return undefined;
+      const certificateId = readSeenCertificate(serial, text, (await tableKey()).publicKey);
+      if (certificateId === undefined) reportMalformed('an activated certificate');
+      return certificateId;
+    },
     async note(serial, certificateId) {
-      await redis.hset(seenCertificatesKey, serial, certificateId);
+      await redis.hset(seenCertificatesKey, serial, toStoredSeenCertificate(serial, certificateId, await tableKey()));
     },
     close: () => disconnectRedis(redis),
   };

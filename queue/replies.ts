@@ -8,8 +8,18 @@ export interface ReplyStore {
   close(): Promise<void>;
 }
 
+/** The one table that a gateway trusts, by its public key. */
+export type TableTrust = {
+  /** undefined before the gateway has met a table */
+  key(): string | undefined;
+  /** Meets the table of this Redis, where the gateway has met none: from then on it trusts that one only. */
+  meet(): Promise<string | undefined>;
+  /** Something came that the trusted table did not sign. */
+  reportUnsigned(what: string): void;
+};
+
 /**
- * The broker's side. A broker that was not connected has missed announcements (Redis pub/sub keeps none), but no replies:
+ * The broker's side: the replies that workers signed for the table that this gateway trusts; others are left out. A broker that was not connected has missed announcements (Redis pub/sub keeps none), but no replies:
  * those are stored, so it fetches the ones that its connections wait for.
  */
 export interface ReplyFeed {

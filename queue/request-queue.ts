@@ -1,6 +1,7 @@
 import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
+import type { OwnGateway } from '../sealing/gateway.ts';
 import { createMalformedReport } from './malformed.ts';
 import {
   type Acknowledgement,
@@ -8,6 +9,7 @@ import {
   type RequestQueue,
   recipientIdOf,
   requestKeyOf,
+  type SignedMessage,
 } from './provisioning-request.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
@@ -19,6 +21,7 @@ import {
   requestJob,
   type StoredAcknowledgement,
   type StoredRequest,
+  toStoredAcknowledgement,
   toStoredRequest,
 } from './stored-forms.ts';
 
@@ -37,8 +40,11 @@ const untilAnswered: JobsOptions = {
   removeOnFail: true,
 };
 
-/** The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis. */
-export function createRequestQueue(connector: RedisConnector, log: Log): RequestQueue {
+/**
+ * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.
+ * @param gateway signs what is stored
+ */
+export function createRequestQueue(connector: RedisConnector, log: Log, gateway: OwnGateway): RequestQueue {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
@@ -53,7 +59,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log): Request
     // equal requests wait as one job: the queue does not grow while AWS is away, and a device that asks again keeps its
     // place. BullMQ forgets the deduplication id as soon as the job is answered.
     async add(request) {
-      const job = await queue.add(requestJob, toStoredRequest(request), {
+      const job = await queue.add(requestJob, toStoredRequest(request, gateway), {
         jobId: request.requestId,
         deduplication: { id: requestKeyOf(request) },
         ...untilAnswered,
@@ -61,7 +67,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log): Request
       return job.id ?? request.requestId;
     },
     async acknowledge(acknowledgement) {
-      await queue.add(acknowledgementJob, acknowledgement, {
+      await queue.add(acknowledgementJob, toStoredAcknowledgement(acknowledgement, gateway), {
         deduplication: {
           id: `ack-${recipientIdOf(acknowledgement.serial, acknowledgement.tokenHash)}-${acknowledgement.certificateId}`,
         },
@@ -94,8 +100,8 @@ export function startRequestWorker(options: {
   redis: RedisConnector;
   concurrency: number;
   log: Log;
-  handle(request: ProvisioningRequest): Promise<Outcome>;
-  acknowledge(acknowledgement: Acknowledgement): Promise<void>;
+  handle(request: SignedMessage<ProvisioningRequest>): Promise<Outcome>;
+  acknowledge(acknowledgement: SignedMessage<Acknowledgement>): Promise<void>;
   random?: () => number;
   /** longest wait between two attempts at one request, in milliseconds */
   maxBackoffMs?: number;

@@ -1,4 +1,6 @@
-import type { GatewayKey } from '../sealing/device-keys.ts';
+import { createHash } from 'node:crypto';
+import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
+import type { Fields } from '../sealing/signing.ts';
 
 /** The part of a device's row that brokers know. It is of no use without the token or a gateway's key. */
 export type RosterEntry = {
@@ -9,8 +11,19 @@ export type RosterEntry = {
   readonly sealedKeys?: Readonly<Record<string, string>>;
 };
 
-/** A broker publishes its gateway key. `at`: epoch milliseconds */
-export type GatewayAnnouncement = GatewayKey & { readonly at: number };
+/** An entry with the signature that a worker made for the table over `signedFieldsOf` it. */
+export type SignedRosterEntry = RosterEntry & { readonly signature: string };
+
+/** What of an entry is signed. A broker keeps these few bytes instead of the keys that are sealed to other gateways. */
+export function signedFieldsOf({ serial, tokenHash, sealedKeys = {} }: RosterEntry): Fields {
+  const inOrder = Object.keys(sealedKeys)
+    .sort()
+    .map((id) => [id, sealedKeys[id]]);
+  return { serial, tokenHash, keys: createHash('sha256').update(JSON.stringify(inOrder)).digest('base64url') };
+}
+
+/** A gateway says that it is there. It has signed that itself. `at`: epoch milliseconds */
+export type GatewayAnnouncement = { readonly gateway: GatewayIdentity; readonly at: number };
 
 /** A broker that has not announced its key for so long is gone, or has another key. No device is enrolled for it any more. */
 export const announcementLifetimeMs = 2 * 86_400_000;
@@ -20,8 +33,10 @@ export const announcementLifetimeMs = 2 * 86_400_000;
  * need a device's key before its TLS handshake ends, and do not call AWS.
  */
 export interface RosterStore {
-  /** The brokers of this site that announced their key within `announcementLifetimeMs`. */
+  /** The gateways that announced themselves here within `announcementLifetimeMs`; of hundreds, some. */
   gateways(now: number): Promise<GatewayAnnouncement[]>;
+  /** Publishes the table's public key, for gateways that have pinned none yet. */
+  publishTableKey(): Promise<void>;
   /** Takes the lease of the roster, or extends it. @returns whether this holder, a worker, has it now */
   lead(holder: string, leaseMs: number): Promise<boolean>;
   /** How far this copy follows the table: its last announcement, and when it was compared as a whole; undefined before that. */
@@ -30,21 +45,21 @@ export interface RosterStore {
   /** Takes some of the serials that brokers want looked up. */
   takeRequestedLookups(): Promise<string[]>;
   /** All entries, in no order, page by page; some may come twice. */
-  pages(): AsyncIterable<RosterEntry[]>;
-  /** Writes entries, deletes others, and tells the brokers. Each batch is written together with its announcement, or not at all. */
+  pages(): AsyncIterable<SignedRosterEntry[]>;
+  /** Writes entries, signed for the table, deletes others, and tells the brokers. Each batch is written together with its announcement, or not at all. */
   write(entries: readonly RosterEntry[], gone: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
 /** The broker's side. An announcement only says which entries changed; after a gap the broker reads all of them again. */
 export interface RosterFeed {
-  /** Publishes this broker's key for `announcementLifetimeMs`, so that devices are enrolled for it. */
-  announceGateway(announcement: GatewayAnnouncement): Promise<void>;
+  /** Says for `announcementLifetimeMs` that this gateway is there, so that devices are enrolled for it once it is approved. */
+  announceGateway(gateway: OwnGateway, at: number): Promise<void>;
   /** Calls `onChange` for entries that were written or deleted, and `onResume` when such calls may have been missed. */
   listen(onChange: (serials: readonly string[]) => void, onResume: () => void): Promise<void>;
-  pages(): AsyncIterable<RosterEntry[]>;
+  pages(): AsyncIterable<SignedRosterEntry[]>;
   /** The entries of those of these serials that have one. */
-  read(serials: readonly string[]): Promise<RosterEntry[]>;
+  read(serials: readonly string[]): Promise<SignedRosterEntry[]>;
   /** Asks the worker to look this serial up in the table soon. Dropped when too many wait. */
   requestLookup(serial: string): Promise<void>;
   close(): Promise<void>;

@@ -1,16 +1,20 @@
 import { z } from 'zod';
 import { serialPattern } from '../protocol/serial.ts';
-import type { Acknowledgement, ProvisioningRequest } from './provisioning-request.ts';
+import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/gateway.ts';
+import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
+import type { Acknowledgement, ProvisioningRequest, SignedMessage } from './provisioning-request.ts';
 import type { SealedReply } from './replies.ts';
-import type { GatewayAnnouncement, RosterEntry } from './roster.ts';
+import { type GatewayAnnouncement, type RosterEntry, type SignedRosterEntry, signedFieldsOf } from './roster.ts';
 
 /**
  * How everything is spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored name
  * stays when the code renames the thing. Keys, stored types and mappers are in this file, but for these: roster entries,
- * announcements and positions are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
+ * and announcements are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
  * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  *
  * Redis is not trusted, so a `read…` function checks the form of what it reads, and returns undefined where that is wrong.
+ * What decides anything is signed, as it is stored: by the gateway (requests, acknowledgements, its announcement), or with
+ * the table's key by a worker (replies, entries and position of the roster, activated certificates).
  */
 
 /** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */
@@ -18,6 +22,9 @@ export const keyPrefix = '{cvm}';
 
 /** The BullMQ queue, and the names of its two kinds of jobs. */
 export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'];
+
+/** The public key with which workers sign for the table, for gateways that have pinned none yet. */
+export const tableKeyKey = `${keyPrefix}:table-key`;
 
 /** Brokers listen on it for replies. */
 export const repliesChannel = `${keyPrefix}:replies`;
@@ -32,7 +39,8 @@ export const rosterKeys = {
   entries: `${keyPrefix}:roster`,
   /** hash: gateway id → announcement */
   gateways: `${keyPrefix}:roster:brokers`,
-  position: `${keyPrefix}:roster:position`,
+  /** another name than in 0.1.0, so that the roster is written anew, signed, at the upgrade */
+  position: `${keyPrefix}:roster:position:2`,
   leader: `${keyPrefix}:roster:leader`,
   /** brokers listen on it for serials whose entry changed */
   channel: `${keyPrefix}:roster:changed`,
@@ -45,22 +53,46 @@ export const tokenAttemptsKey = (counter: string) => `${keyPrefix}:guess:${count
 /** What is known of a token that was attempted. */
 export const attemptedTokenKey = (recipientId: string) => `${keyPrefix}:guess:seen:${recipientId}`;
 
-/** The data of a request's job. */
-export type StoredRequest = Omit<ProvisioningRequest, 'requestId'> & { readonly askId: string };
+/** What a gateway adds to a message: its keys, and its signature over all else that is stored. */
+type Signature = { readonly gatewayKey: string; readonly gatewaySigningKey: string; readonly signature: string };
 
-export function toStoredRequest({ requestId, ...rest }: ProvisioningRequest): StoredRequest {
-  return { askId: requestId, ...rest };
+function signedBy<Data extends Fields>(gateway: OwnGateway, purpose: Purpose, data: Data): Data & Signature {
+  const { publicKey: gatewayKey, signingKey: gatewaySigningKey } = gateway.identity;
+  const signed = { ...data, gatewayKey, gatewaySigningKey };
+  return { ...signed, signature: gateway.signingKey.sign(purpose, signed) };
 }
 
-/** @param data of a job, as BullMQ parsed it */
-export function readStoredRequest(data: unknown): ProvisioningRequest | undefined {
-  const stored = storedRequest.safeParse(data).data;
-  if (stored === undefined) return undefined;
-  const { askId, ...rest } = stored;
-  return { requestId: askId, ...rest };
+/**
+ * The gateway that signed this. All fields are covered, also those that this version does not know: a newer broker may have
+ * added some.
+ */
+function signerOf(data: unknown, purpose: Purpose): GatewayIdentity | undefined {
+  const found = signature.safeParse(data).data;
+  if (found === undefined) return undefined;
+  const { signature: made, ...fields } = data as Fields & Signature;
+  const gateway = identityOf({ publicKey: found.gatewayKey, signingKey: found.gatewaySigningKey });
+  return gateway !== undefined && isSigned(gateway.signingKey, purpose, fields, made) ? gateway : undefined;
 }
 
 const shortText = z.string().min(1).max(64);
+const signatureText = z.string().length(86);
+const signature = z.object({ gatewayKey: shortText, gatewaySigningKey: shortText, signature: signatureText });
+
+/** The data of a request's job. */
+export type StoredRequest = Omit<ProvisioningRequest, 'requestId'> & { readonly askId: string } & Signature;
+
+export function toStoredRequest({ requestId, ...rest }: ProvisioningRequest, gateway: OwnGateway): StoredRequest {
+  return signedBy(gateway, 'request', { askId: requestId, ...rest });
+}
+
+/** @param data of a job, as BullMQ parsed it */
+export function readStoredRequest(data: unknown): SignedMessage<ProvisioningRequest> | undefined {
+  const stored = storedRequest.safeParse(data).data;
+  if (stored === undefined) return undefined;
+  const { askId, ...rest } = stored;
+  return { message: { requestId: askId, ...rest }, gateway: signerOf(data, 'request') };
+}
+
 const serial = z.string().regex(serialPattern);
 const tokenHash = z.string().min(1).max(128);
 const storedRequest = z.object({
@@ -76,43 +108,126 @@ const storedRequest = z.object({
 });
 
 /** The data of an acknowledgement's job. */
-export type StoredAcknowledgement = Acknowledgement;
+export type StoredAcknowledgement = Acknowledgement & Signature;
+
+export function toStoredAcknowledgement(acknowledgement: Acknowledgement, gateway: OwnGateway): StoredAcknowledgement {
+  return signedBy(gateway, 'acknowledgement', acknowledgement);
+}
 
 /** @param data of a job, as BullMQ parsed it */
-export const readStoredAcknowledgement = (data: unknown): Acknowledgement | undefined =>
-  storedAcknowledgement.safeParse(data).data;
+export function readStoredAcknowledgement(data: unknown): SignedMessage<Acknowledgement> | undefined {
+  const message = storedAcknowledgement.safeParse(data).data;
+  return message && { message, gateway: signerOf(data, 'acknowledgement') };
+}
 
 const storedAcknowledgement = z.object({ serial, tokenHash, certificateId: shortText });
 
-type StoredReply = { readonly askId: string; readonly box: string; readonly sealed: string };
+type StoredReply = {
+  readonly askId: string;
+  readonly box: string;
+  readonly sealed: string;
+  readonly signature: string;
+};
 
 /** As JSON: under its key, and as the message on the channel. */
-export function toStoredReply({ requestId, recipientId, sealed }: SealedReply): string {
-  return JSON.stringify({ askId: requestId, box: recipientId, sealed } satisfies StoredReply);
+export function toStoredReply({ requestId, recipientId, sealed }: SealedReply, table: SigningKey): string {
+  const signed = { askId: requestId, box: recipientId, sealed };
+  return JSON.stringify({ ...signed, signature: table.sign('reply', signed) } satisfies StoredReply);
 }
 
-export function readStoredReply(json: string): SealedReply | undefined {
+/** A reply, and whether the holder of the table's key signed it. */
+export function readStoredReply(json: string): (SealedReply & { isSignedBy(tableKey: string): boolean }) | undefined {
   const stored = parsed(storedReply, json);
-  return stored && { requestId: stored.askId, recipientId: stored.box, sealed: stored.sealed };
+  if (stored === undefined) return undefined;
+  const { signature: made, ...signed } = stored;
+  return {
+    requestId: signed.askId,
+    recipientId: signed.box,
+    sealed: signed.sealed,
+    isSignedBy: (tableKey) => isSigned(tableKey, 'reply', signed as Fields, made),
+  };
 }
 
-const storedReply = z.object({ askId: shortText, box: shortText, sealed: z.string() });
-const rosterEntry = z.object({
-  tokenHash,
-  sealedKeys: z.record(shortText, z.string().max(1024)).exactOptional(),
-});
-const gatewayAnnouncement = z.object({ id: shortText, publicKey: shortText, at: z.number() });
-const position = z.object({ change: z.number(), wholeAt: z.number() });
+/** Loose: a field that a newer worker adds is signed as well. */
+const storedReply = z.looseObject({ askId: shortText, box: shortText, sealed: z.string(), signature: signatureText });
+
+const position = z.object({ change: z.number(), wholeAt: z.number(), signature: signatureText });
+const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });
 // the table may have rows with other names, and one of these must not hide the others
 const changedSerials = z.array(z.string());
 
-export const readRosterEntry = (json: string): Omit<RosterEntry, 'serial'> | undefined => parsed(rosterEntry, json);
+/** As JSON, signed with the table's key. */
+export function toStoredRosterEntry(entry: RosterEntry, table: SigningKey): string {
+  const { serial: _key, ...stored } = entry;
+  return JSON.stringify({ ...stored, signature: table.sign('roster entry', signedFieldsOf(entry)) });
+}
 
-export const readGatewayAnnouncement = (json: string): GatewayAnnouncement | undefined =>
-  parsed(gatewayAnnouncement, json);
+/** Whether it is signed, a broker checks when it uses the entry: a signature takes as long as reading a hundred of them. */
+export const readRosterEntry = (json: string): Omit<SignedRosterEntry, 'serial'> | undefined =>
+  parsed(rosterEntry, json);
 
-export const readPosition = (json: string): { readonly change: number; readonly wholeAt: number } | undefined =>
-  parsed(position, json);
+const rosterEntry = z.object({
+  tokenHash,
+  sealedKeys: z.record(shortText, z.string().max(1024)).exactOptional(),
+  signature: signatureText,
+});
+
+/** As JSON, signed by the gateway itself. */
+export function toStoredAnnouncement({ identity, signingKey }: OwnGateway, at: number): string {
+  const announced = { ...identity, at };
+  return JSON.stringify({ ...announced, signature: signingKey.sign('gateway', announced) });
+}
+
+/** Undefined also when the gateway did not sign it, or its id is not that of its keys. */
+export function readGatewayAnnouncement(json: string): GatewayAnnouncement | undefined {
+  const stored = parsed(gatewayAnnouncement, json);
+  const gateway = stored && identityOf(stored);
+  if (stored === undefined || gateway?.id !== stored.id) return undefined;
+  const { at, signature: made } = stored;
+  return isSigned(gateway.signingKey, 'gateway', { ...gateway, at }, made) ? { gateway, at } : undefined;
+}
+
+const gatewayAnnouncement = z.object({
+  id: shortText,
+  publicKey: shortText,
+  signingKey: shortText,
+  at: z.number(),
+  signature: signatureText,
+});
+
+const publicKey = z.string().length(43);
+
+/** The table's public key. */
+export const readTableKey = (text: string): string | undefined => publicKey.safeParse(text).data;
+
+type Position = { readonly change: number; readonly wholeAt: number };
+
+/** How far the roster follows the table, signed: one that is ahead of the table says that the table was restored. */
+export function toStoredPosition({ change, wholeAt }: Position, table: SigningKey): string {
+  return JSON.stringify({ change, wholeAt, signature: table.sign('roster position', { change, wholeAt }) });
+}
+
+/** Undefined also when it is not signed with this key of the table. */
+export function readPosition(json: string, tableKey: string): Position | undefined {
+  const stored = parsed(position, json);
+  if (stored === undefined) return undefined;
+  const { signature: made, ...signed } = stored;
+  return isSigned(tableKey, 'roster position', signed, made) ? signed : undefined;
+}
+
+/** The certificate that was activated for a device, signed: another one than the row has leads to a search, and to deletions. */
+export function toStoredSeenCertificate(serial: string, certificateId: string, table: SigningKey): string {
+  const made = table.sign('seen certificate', { serial, certificateId });
+  return JSON.stringify({ certificateId, signature: made });
+}
+
+/** Undefined also when it is not signed with this key of the table, for this device. */
+export function readSeenCertificate(serial: string, json: string, tableKey: string): string | undefined {
+  const stored = parsed(seenCertificate, json);
+  if (stored === undefined) return undefined;
+  const { certificateId, signature: made } = stored;
+  return isSigned(tableKey, 'seen certificate', { serial, certificateId }, made) ? certificateId : undefined;
+}
 
 /** Serials whose entry changed. */
 export const readChangedSerials = (json: string): readonly string[] | undefined => parsed(changedSerials, json);

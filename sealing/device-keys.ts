@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { derivePsk } from '../protocol/psk.ts';
 import { hashToken } from '../protocol/token.ts';
+import type { GatewayIdentity } from './gateway.ts';
 import { type KeyPair, open, seal } from './hpke.ts';
 import { deriveReplySeed } from './replies.ts';
 
@@ -15,18 +16,13 @@ export type DeviceKeys = {
   readonly replySeed: Buffer;
 };
 
-/** A gateway, as those who enrol devices know it. */
-export type GatewayKey = {
-  /** `gatewayIdOf` the public key */
-  readonly id: string;
-  /** X25519, base64url */
-  readonly publicKey: string;
-};
+/** The part of a gateway's identity that those who enrol devices need. */
+export type GatewayKey = Pick<GatewayIdentity, 'id' | 'publicKey'>;
 
 const info = Buffer.from('cvm-gateway device keys v1');
 
-/** 16 hex digits of the SHA-256 of the raw public key. */
-export function gatewayIdOf(publicKey: Buffer): string {
+/** Under this id version 0.1.0 sealed to a gateway: 16 hex digits of the SHA-256 of its raw X25519 key. */
+export function earlierGatewayIdOf(publicKey: Buffer): string {
   return createHash('sha256').update(publicKey).digest('hex').slice(0, 16);
 }
 

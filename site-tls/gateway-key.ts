@@ -1,34 +1,35 @@
 import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { gatewayIdOf } from '../sealing/device-keys.ts';
-import { type KeyPair, newKeyPair, pairFrom } from '../sealing/hpke.ts';
+import { type OwnGateway, ownGateway } from '../sealing/gateway.ts';
+import { newKeyPair, pairFrom } from '../sealing/hpke.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
 
 /**
- * This gateway's own key pair (X25519). When devices are enrolled, their keys are sealed to it. It is made at the first
- * start. If it is lost, devices that were enrolled for it cannot use TLS-PSK here until they are reissued.
+ * This gateway's own keys, from one file. When devices are enrolled, their keys are sealed to it (X25519); it signs what it
+ * puts into Redis (Ed25519, derived from the former). The file is made at the first start. If it is lost, the gateway needs
+ * another approval, and devices that were enrolled for it cannot use TLS-PSK here until they are reissued.
  */
-export async function loadGatewayKey(dataDir: string): Promise<KeyPair> {
+export async function loadGateway(dataDir: string): Promise<OwnGateway> {
   const folder = join(dataDir, 'tls');
   const file = join(folder, 'gateway.key');
   return withFolderLock(folder, () => {
-    if (existsSync(file)) return readGatewayKey(file);
+    if (existsSync(file)) return readGateway(file);
     const pair = newKeyPair();
     writeFileAtomic(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
-    return pair;
+    return ownGateway(pair);
   });
 }
 
-/** The id of this gateway's key, which stands in the table; undefined before the first start. */
+/** The id of this gateway, which an operator approves; undefined before the first start. */
 export function gatewayIdIn(dataDir: string): string | undefined {
   const file = join(dataDir, 'tls', 'gateway.key');
-  return existsSync(file) ? gatewayIdOf(readGatewayKey(file).publicKey) : undefined;
+  return existsSync(file) ? readGateway(file).identity.id : undefined;
 }
 
-function readGatewayKey(file: string): KeyPair {
+function readGateway(file: string): OwnGateway {
   const key = createPrivateKey(readKey(file));
-  if (key.asymmetricKeyType === 'x25519') return pairFrom(key);
+  if (key.asymmetricKeyType === 'x25519') return ownGateway(pairFrom(key));
   throw new Error(`${file} is not an X25519 key; restore it from a backup, or remove it to make a new one`);
 }

@@ -19,13 +19,15 @@ type RefusedByWorker = AboutRequest & { readonly errorCode: ErrorCode };
  * them, and rename none. Ids only: no token, no key, no payload.
  */
 export type AuditEvents = {
-  /** a person decided it, with `cvm devices` or `cvm tls forget-gateway` */
+  /** a person decided it, with `cvm devices` or `cvm tls` */
   enrolled: Device;
   reissued: Device;
   blocked: Device;
   unblocked: Device;
   removed: Device;
   'gateway-forgotten': { readonly gateway: string };
+  /** `itself`: no person decided it; it was the first gateway of the table */
+  'gateway-approved': { readonly gateway: string; readonly by: 'operator' | 'itself' };
   /** the device got its certificate; `repeated`: it asked again and got the same one */
   vended: Vended;
   repeated: Vended;

@@ -4,7 +4,17 @@ import { counter, gauge, histogram, type MetricsOf, registerMetrics, total } fro
 /** `unreadable`: its topic is right, and its payload is not. */
 type DeviceMessage = { kind: 'request' | 'acknowledgement' | 'unreadable' };
 type Reply = { status: 'accepted' | 'rejected' | 'pending'; error_code: ErrorCode | 'none' };
-type RequestOutcome = 'vended' | 'repeated' | 'refused' | 'expired' | 'busy' | 'throttled' | 'failed';
+/** `forged`: no gateway signed it. `not_approved`: a gateway that the table has not approved did. */
+type RequestOutcome =
+  | 'vended'
+  | 'repeated'
+  | 'refused'
+  | 'expired'
+  | 'forged'
+  | 'not_approved'
+  | 'busy'
+  | 'throttled'
+  | 'failed';
 type AwsCall = {
   operation: `iot:${string}` | `dynamodb:${string}`;
   /** `failed`: another error, or no answer. A condition that fails is a decision, and no failure */

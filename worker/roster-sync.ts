@@ -3,10 +3,10 @@ import type { RosterEntry, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
-import type { Gateways } from '../registry/gateways.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
+import type { GatewayRegister } from './gateway-register.ts';
 
 /** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
 const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
@@ -19,35 +19,36 @@ const patience = 5;
 type RosterSyncDeps = {
   readonly registry: Pick<Devices, 'find' | 'list'>;
   readonly changes: Pick<Changes, 'latest' | 'read'>;
-  readonly gateways: Pick<Gateways, 'record'>;
+  readonly gateways: Pick<GatewayRegister, 'note'>;
   readonly restoration: Pick<Restoration, 'note'>;
   readonly roster: RosterStore;
 };
 
 /**
  * Keeps the site's roster in line with the table: announced changes within seconds, all others within the hour. One worker of
- * a site does it at a time; two at once would write the same. Every worker also records the keys of the site's brokers in
- * the table.
+ * a site does it at a time; two at once would write the same. Every worker also notes in the table which gateways are here, and
+ * publishes the table's key to them.
  */
 export function startRosterSync(
   options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; holder?: string },
 ) {
   const { changes, gateways, restoration, roster, log, now, holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
-  const recorded = new Map<string, number>();
+  let recorded: ReadonlyMap<string, number> = new Map();
   let waited = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
   async function recordGateways(): Promise<void> {
-    for (const { at, ...key } of await roster.gateways(now())) {
-      if (recorded.get(key.id) === at) continue;
-      await gateways.record(key, at);
-      recorded.set(key.id, at);
-    }
+    const found = await roster.gateways(now());
+    const fresh = found.filter(({ gateway, at }) => recorded.get(gateway.id) !== at);
+    if (fresh.length === 0) return;
+    await gateways.note(fresh);
+    recorded = new Map(found.map(({ gateway, at }) => [gateway.id, at]));
   }
 
   async function follow(): Promise<void> {
+    await roster.publishTableKey();
     await recordGateways();
     if (!(await roster.lead(holder, times.leaseMs))) return;
     await copyRows(await roster.takeRequestedLookups(), options);

@@ -1,5 +1,6 @@
 import { problems } from '../protocol/problems.ts';
-import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
+import { createMalformedReport, type ReportMalformed } from '../queue/malformed.ts';
+import type { Acknowledgement, ProvisioningRequest, SignedMessage } from '../queue/provisioning-request.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
@@ -8,6 +9,7 @@ import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
+import type { GatewayRegister } from './gateway-register.ts';
 import { type ProvisionContext, provision } from './provision.ts';
 
 /** What a worker is built with; the notices go to its records. */
@@ -25,6 +27,7 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 
 type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
 type Records = { readonly log: Log; readonly decisions: DecisionRecords; readonly metrics: WorkerMetrics };
+type Trust = { readonly gateways: Pick<GatewayRegister, 'isApproved'>; readonly reportForged: ReportMalformed };
 
 /** Takes requests from the queue and provisions, until closed. */
 export function startWorker(options: {
@@ -34,21 +37,19 @@ export function startWorker(options: {
   readonly redis: RedisConnector;
   readonly concurrency: number;
   readonly context: WorkerContext;
+  readonly gateways: Trust['gateways'];
   readonly maxBackoffMs?: number;
 }): RequestWorker {
-  const { audit, metrics, context: parts, ...queue } = options;
+  const { audit, metrics, context: parts, gateways, ...queue } = options;
   const { log } = queue;
   const decisions = createDecisionRecords({ audit, log, now: parts.now });
   const context: ProvisionContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
+  const trust = { gateways, reportForged: createMalformedReport(log) };
   const worker = startRequestWorker({
     ...queue,
-    handle: (request) => handle(request, context, records),
-    async acknowledge(acknowledgement) {
-      const { serial, tokenHash, certificateId } = acknowledgement;
-      const spent = await context.registry.acknowledge(serial, tokenHash, certificateId, context.now());
-      decisions.acknowledged(acknowledgement, spent);
-    },
+    handle: (signed) => handleSigned(signed, context, trust, records),
+    acknowledge: (signed) => acknowledgeSigned(signed, context, trust, decisions),
   });
   return {
     ...worker,
@@ -57,6 +58,42 @@ export function startWorker(options: {
       decisions.close();
     },
   };
+}
+
+/**
+ * Nothing looks at a request before this: Redis decides neither that there is a request nor to whom its answer is sealed. One
+ * that no gateway signed ends here, without an answer. The answer to one of a gateway that is not approved has nothing secret.
+ */
+async function handleSigned(
+  { message: request, gateway }: SignedMessage<ProvisioningRequest>,
+  context: ProvisionContext,
+  { gateways, reportForged }: Trust,
+  records: Records,
+): Promise<Outcome> {
+  const { requests } = records.metrics;
+  if (gateway === undefined) {
+    requests.inc({ outcome: 'forged' });
+    reportForged('a request that no gateway signed');
+    return 'answered';
+  }
+  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, context, records);
+  requests.inc({ outcome: 'not_approved' });
+  await reject(request, problems.gatewayNotApproved, context);
+  return 'answered';
+}
+
+async function acknowledgeSigned(
+  { message, gateway }: SignedMessage<Acknowledgement>,
+  context: ProvisionContext,
+  { gateways, reportForged }: Trust,
+  decisions: DecisionRecords,
+): Promise<void> {
+  if (gateway === undefined) return reportForged('an acknowledgement that no gateway signed');
+  if (!(await gateways.isApproved(gateway, context.now())))
+    return reportForged('an acknowledgement of a gateway that is not approved');
+  const { serial, tokenHash, certificateId } = message;
+  const spent = await context.registry.acknowledge(serial, tokenHash, certificateId, context.now());
+  decisions.acknowledged(message, spent);
 }
 
 /** A refusal completes the request. An exception puts it back into the queue. */

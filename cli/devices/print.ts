@@ -46,7 +46,7 @@ export function warnUnannounced(reason: string | undefined): void {
 
 export function warnWithoutGateways(): void {
   console.error(
-    'No gateway has made its key known in this table yet: these devices cannot use their token as a TLS pre-shared key until they are reissued.',
+    'No gateway is approved in this table yet (cvm tls gateways lists them): these devices cannot use their token as a TLS pre-shared key until they are reissued.',
   );
 }
 

@@ -8,13 +8,13 @@ import type { Restoration } from '../restoration.ts';
 import type { Rows } from '../rows.ts';
 import type { BoundKey } from '../rules/bound-keys.ts';
 import { type Announcement, createChanges } from '../rules/changes.ts';
+import { createGateways, type GatewayEntry, type GatewayRow } from '../rules/gateways.ts';
 import { createRegistry } from '../rules/registry.ts';
 import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
 import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
 import type { SweepLease } from '../sweep-lease.ts';
-import { type Attributes, number, propertiesOf, text, texts } from './attributes.ts';
+import { type Attributes, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
 import { deviceAttributes, deviceOf } from './device-attributes.ts';
-import { createDynamoGateways } from './gateways.ts';
 import { dynamoRows } from './rows.ts';
 import type { DynamoTable } from './table.ts';
 
@@ -38,13 +38,34 @@ export function createAssociationTable(table: DynamoTable, makeId: () => string 
         sweptAt: ['sweptAt', number],
       }),
     ),
-    gateways: createDynamoGateways(table),
+    gateways: createGateways(otherRows(table, gatewayAttributes)),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
     ),
   };
 }
+
+const gatewayEntry = objectOf<GatewayEntry>(
+  {
+    publicKey: ['publicKey', text],
+    signingKey: ['signingKey', text],
+    seenAt: ['seenAt', number],
+    state: ['state', text],
+  },
+  ['publicKey', 'signingKey', 'seenAt'],
+);
+
+/**
+ * Version 0.1.0 wrote an attribute `gateway-<id>` for each gateway, without a key to sign with. They count for nothing: what
+ * cannot sign cannot be approved.
+ */
+const gatewayAttributes: Attributes<GatewayRow> = {
+  revision: ['revision', number],
+  entries: ['gateways', mapOf(gatewayEntry)],
+  approvedFirst: ['approvedFirst', text],
+  signingSeed: ['signingSeed', text],
+};
 
 /** No serial has a "#" in it, and the key of every row that is no device begins with one. */
 function deviceRows(table: DynamoTable): Rows<Device> {

@@ -78,6 +78,7 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     const recipientId = recipientIdOf(serial, hashToken(token));
     const { publicKey } = deriveReplyKeys(serial, token);
+    const table = await gateway.tableKey();
     for (const answer of [
       { status: 'accepted' },
       { status: 'accepted', credentials: null },
@@ -85,7 +86,7 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
       {},
     ]) {
       const sealed = sealer.answer(publicKey, recipientId, answer as never);
-      await redis.publish(forms.repliesChannel, forms.toStoredReply({ requestId: 'r', recipientId, sealed }));
+      await redis.publish(forms.repliesChannel, forms.toStoredReply({ requestId: 'r', recipientId, sealed }, table));
     }
     await device.client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', id: 'mine' }), { qos: 1 });
     let reply = await device.next();

@@ -1,5 +1,5 @@
 import { createApp } from '../../app/app.ts';
-import { connectQueue, loadTls, serveDevices } from '../../app/broker.ts';
+import { connectQueue, loadIdentity, loadTls, serveDevices } from '../../app/broker.ts';
 import { redisOf } from '../../app/redis.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -12,7 +12,8 @@ const settings = loadSettings(process.env);
 const app = createApp(settings, createLog(settings.logLevel));
 const cross = createCrasher('broker', process.env.CHAOS_FOLDER ?? '');
 const serials = new Map<string, string>();
-const { requests, replies } = connectQueue(app, redisOf(settings));
+const redis = redisOf(settings);
+const { requests, replies } = connectQueue(app, redis, await loadIdentity(app, redis));
 
 await serveDevices(
   app,

@@ -27,6 +27,7 @@ startProvisioning(
   {
     audit: noAudit,
     seen,
+    gateways: deps.gateways,
     table: {
       ...deps.table,
       registry: {

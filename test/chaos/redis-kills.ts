@@ -5,6 +5,7 @@ import { redisAt } from '../../queue/redis.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { until } from '../support/network.ts';
+import { newGateway } from '../support/trust.ts';
 import type { Figure } from './figures.ts';
 import { startSite } from './site.ts';
 
@@ -19,7 +20,7 @@ export async function redisKills(
   say: (line: string) => void,
 ): Promise<Figure[]> {
   const site = await startSite({ workers: 0 });
-  const queue = createRequestQueue(redisAt(site.redisUrl), createLog('silent'));
+  const queue = createRequestQueue(redisAt(site.redisUrl), createLog('silent'), newGateway());
   const acknowledged: string[] = [];
   let stopped = false;
   const produce = async () => {

@@ -11,7 +11,7 @@ import type { Registry } from '../../registry/registry.ts';
 import { openTable } from '../support/association-table.ts';
 
 type Item = Record<string, AttributeValue>;
-const [table, day] = ['devices', 86_400_000];
+const table = 'devices';
 
 describe('rows of the table that are no devices', () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-rows-'));
@@ -27,37 +27,6 @@ describe('rows of the table that are no devices', () => {
     client.destroy();
     await aws.close();
     rmSync(dataDir, { recursive: true, force: true });
-  });
-
-  it('gateways are known until they have not been seen for a month', async () => {
-    const { gateways } = openTable(client, table);
-    expect(await gateways.known(0)).toEqual([]);
-    await gateways.record({ id: 'a', publicKey: 'A' }, day);
-    await gateways.record({ id: 'b', publicKey: 'B' }, 20 * day);
-    await gateways.record({ id: 'b', publicKey: 'B' }, 21 * day);
-    expect(await gateways.known(22 * day)).toEqual([
-      { id: 'a', publicKey: 'A', seenAt: day },
-      { id: 'b', publicKey: 'B', seenAt: 21 * day },
-    ]);
-    expect(await gateways.known(31 * day)).toEqual([{ id: 'b', publicKey: 'B', seenAt: 21 * day }]);
-  });
-
-  it('a gateway that was forgotten is not brought back by what it said before, but by what it says later', async () => {
-    const { gateways } = openTable(client, table);
-    const stolen = { id: 'stolen', publicKey: 'S' };
-    const ids = async () => (await gateways.known(26 * day)).map(({ id }) => id);
-    expect(await gateways.forget('nobody', 25 * day)).toBe(false);
-    await gateways.record(stolen, 25 * day);
-    expect(await gateways.forget('stolen', 25 * day + 1)).toBe(true);
-    expect(await gateways.forget('stolen', 25 * day + 1)).toBe(false);
-    await gateways.record(stolen, 25 * day);
-    expect(await ids()).toEqual(['a', 'b']);
-    await gateways.record(stolen, 25 * day + 2);
-    expect(await ids()).toEqual(['a', 'b', 'stolen']);
-    // the clock of a gateway may be ahead of the operator's
-    expect(await gateways.forget('stolen', 24 * day)).toBe(true);
-    await gateways.record(stolen, 25 * day + 2);
-    expect(await ids()).toEqual(['a', 'b']);
   });
 
   it('announcements of any writer are numbered without a gap, and name each serial once', async () => {

@@ -4,11 +4,11 @@ import { devicesCommand } from '../../cli/devices.ts';
 import { tlsCommand } from '../../cli/tls.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { loadSettings } from '../../runtime/settings.ts';
-import { newKeyPair } from '../../sealing/hpke.ts';
 import { sweep } from '../../worker/sweep.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { newGateway } from '../support/trust.ts';
 
 describe.skipIf(lacks('redis-server'))('the operator', () => {
   let gateway: Gateway;
@@ -111,7 +111,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     expect(shown).not.toContain('sha256:');
   });
 
-  it('lists gateways and forgets one whose key was stolen: no device is enrolled for it any more', async () => {
+  it('lists gateways, approves one that waits, and forgets one whose key was stolen: devices are enrolled for approved ones only', async () => {
     const { gateways } = gateway;
     const tls = async (...argv: string[]) => {
       const lines: string[] = [];
@@ -119,23 +119,39 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
       const audit = { ...noAudit, record: (...event: unknown[]) => void events.push(event) };
       const settings = () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
       const write = (line: string) => lines.push(line);
-      const command = tlsCommand({ settings, table: () => ({ gateways }), audit: () => audit, write, now: Date.now });
+      const command = tlsCommand({ settings, table: () => ({ gateways }), audit: () => audit, write });
       await command.parseAsync(argv, { from: 'user' });
       return { lines, events };
     };
-    const listed = async () => (await tls('gateways', '--json')).lines.map((line) => JSON.parse(line).id);
-    const stolen = { id: 'stolen', publicKey: newKeyPair().publicKey.toString('base64url') };
-    await gateways.record(stolen, Date.now());
-    await expect.poll(listed).toHaveLength(2);
-    expect((await tls('gateways')).lines.join()).toContain('stolen  seen ');
-    expect(await tls('forget-gateway', 'stolen', '--json')).toEqual({
-      lines: ['{"forgotten":"stolen"}'],
-      events: [['gateway-forgotten', { gateway: 'stolen' }]],
+    const listed = async () => (await tls('gateways', '--json')).lines.map((line) => JSON.parse(line));
+    const sealedTo = async () => {
+      const { serial } = await gateway.enrol(`op-gateway-${++count}`);
+      return Object.keys((await gateway.registry.find(serial))?.sealedKeys ?? {}).sort();
+    };
+    let count = 0;
+    await expect.poll(listed).toHaveLength(1);
+    const [own] = await listed();
+    expect(own).toMatchObject({ state: 'approved' });
+    const { identity: other } = newGateway();
+    await gateways.record([{ gateway: other, at: Date.now() }], Date.now());
+    expect(await listed()).toMatchObject([own, { id: other.id, state: 'waiting' }]);
+    expect((await tls('gateways')).lines[1]).toContain(`${other.id}  waiting   seen `);
+    expect(await sealedTo()).toEqual([own.id]);
+
+    expect(await tls('approve', other.id, '--json')).toEqual({
+      lines: [`{"approved":"${other.id}"}`],
+      events: [['gateway-approved', { gateway: other.id, by: 'operator' }]],
     });
-    expect(await listed()).toHaveLength(1);
-    const { serial } = await gateway.enrol('op-gateway');
-    expect(Object.keys((await gateway.registry.find(serial))?.sealedKeys ?? {})).toEqual(await listed());
-    await expect(tls('forget-gateway', 'stolen')).rejects.toThrow('no gateway stolen is known');
+    expect((await tls('approve', other.id)).events).toEqual([]);
+    expect(await sealedTo()).toEqual([own.id, other.id].sort());
+    await expect(tls('approve', 'nobody')).rejects.toThrow('no gateway nobody is known');
+
+    expect(await tls('forget-gateway', other.id, '--json')).toEqual({
+      lines: [`{"forgotten":"${other.id}"}`],
+      events: [['gateway-forgotten', { gateway: other.id }]],
+    });
+    expect(await sealedTo()).toEqual([own.id]);
+    await expect(tls('forget-gateway', other.id)).rejects.toThrow(`no gateway ${other.id} is known`);
   });
 
   it('is told why a command failed, with status 1', async () => {

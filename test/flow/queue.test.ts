@@ -9,9 +9,11 @@ import { createReplyFeed } from '../../queue/redis-replies.ts';
 import { createRequestQueue, startRequestWorker } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
+import { loadGateway } from '../../site-tls/gateway-key.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { newGateway, trustOf } from '../support/trust.ts';
 
 const queuedRequest = (serial: string, tokenHash: string) => ({
   requestId: '00000000-0000-4000-8000-000000000000',
@@ -81,7 +83,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   it('pauses for every worker while AWS throttles', async () => {
     await worker.close();
     const log = createLog('silent');
-    const requests = createRequestQueue(redisAt(gateway.redis.url), log);
+    const requests = createRequestQueue(redisAt(gateway.redis.url), log, newGateway());
     const add = (serial: string) =>
       requests.add({ ...queuedRequest(serial, hashToken(serial)), requestId: randomUUID(), receivedAt: Date.now() });
     const taken: number[] = [];
@@ -111,8 +113,8 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const { serial, token } = await gateway.enrol('queue-old');
     const log = createLog('silent');
     const [requests, feed] = [
-      createRequestQueue(redisAt(gateway.redis.url), log),
-      createReplyFeed(redisAt(gateway.redis.url), log),
+      createRequestQueue(redisAt(gateway.redis.url), log, await loadGateway(gateway.dataDir)),
+      createReplyFeed(redisAt(gateway.redis.url), log, trustOf(await gateway.tableKey())),
     ];
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);
@@ -131,16 +133,17 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     await Promise.all([requests.close(), feed.close()]);
   });
 
-  it('serves a broker of the previous version: reads the job as it was stored, and stores the reply as it is read', async () => {
+  it('ends a request that a broker of version 0.1.0 left there without a signature, and answers those behind it', async () => {
     const { serial, token } = await gateway.enrol('queue-upgrade');
     const [askId, tokenHash] = ['00000000-0000-4000-8000-000000000001', hashToken(token)];
     const replyKey = deriveReplyKeys(serial, token).publicKey;
     const queue = new Queue('asks', { connection: { url: gateway.redis.url }, prefix: '{cvm}' });
     const data = { askId, serial, tokenHash, replyKey, key: 'ec', receivedAt: Date.now() };
     await queue.add('ask', data, { jobId: askId, removeOnComplete: true });
-    await expect.poll(() => redis.exists(`{cvm}:answer:${askId}`), { timeout: 10_000 }).toBe(1);
-    const reply = JSON.parse((await redis.get(`{cvm}:answer:${askId}`)) ?? '') as object;
-    expect(reply).toEqual({ askId, box: recipientIdOf(serial, tokenHash), sealed: expect.any(String) });
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    await expect.poll(waiting).toEqual([]);
+    expect(await redis.exists(`{cvm}:answer:${askId}`)).toBe(0);
+    expect(gateway.logText()).toContain('a request that no gateway signed');
     await queue.close();
   });
 });

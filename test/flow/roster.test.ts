@@ -9,13 +9,15 @@ import { redisAt } from '../../queue/redis.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import type { RosterFeed, RosterStore } from '../../queue/roster.ts';
 import type { Changes } from '../../registry/changes.ts';
+import type { SeenGateway } from '../../registry/gateways.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { type GatewayKey, gatewayIdOf, sealDeviceKeys } from '../../sealing/device-keys.ts';
-import { newKeyPair } from '../../sealing/hpke.ts';
+import { sealDeviceKeys } from '../../sealing/device-keys.ts';
+import type { GatewayIdentity } from '../../sealing/gateway.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
 import { lacks } from '../support/lacks.ts';
+import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 
 const log = createLog('silent');
 
@@ -42,18 +44,20 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   let roster: Roster;
   let changes: ReturnType<typeof memoryChanges>;
   let registry: ReturnType<typeof createMemoryRegistry>;
-  let known: GatewayKey[];
+  let known: GatewayIdentity[];
   let seen: { id: string; seenAt: number }[];
   let restored: number[];
-  const pair = newKeyPair();
+  const own = newGateway();
+  const table = tableKey();
+  const open = (from: RosterFeed, gateway = own, times = {}) => openRoster(from, gateway, trustOf(table), log, times);
 
   beforeEach(async () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
     redis = await startEmbeddedRedis({ dataDir, log });
     [changes, registry, known, seen, restored] = [memoryChanges(), createMemoryRegistry(), [], [], []];
-    store = createRosterStore(redisAt(redis.url), log);
+    store = createRosterStore(redisAt(redis.url), log, async () => table);
     feed = createRosterFeed(redisAt(redis.url), log);
-    roster = await openRoster(feed, pair, log);
+    roster = await open(feed);
     closing.push(
       () => rmSync(dataDir, { recursive: true, force: true }),
       () => redis.close(),
@@ -68,9 +72,11 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
 
   const keep = (times = {}, now = Date.now) => {
     const gateways = {
-      async record(key: GatewayKey, seenAt: number) {
-        known = [...known.filter(({ id }) => id !== key.id), key];
-        seen.push({ id: key.id, seenAt });
+      async note(found: readonly SeenGateway[]) {
+        for (const { gateway, at } of found) {
+          known = [...known.filter(({ id }) => id !== gateway.id), gateway];
+          seen.push({ id: gateway.id, seenAt: at });
+        }
       },
     };
     const restoration = { note: async (at: number) => void restored.push(at) };
@@ -171,33 +177,34 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await rosterSync.close();
     const other = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => other.close());
-    const second = await openRoster(other, pair, log);
+    const second = await open(other);
     expect(second.keysOf('SN-1')).toBeDefined();
-    const stranger = await openRoster(other, newKeyPair(), log);
+    const stranger = await open(other, newGateway());
     expect(stranger.keysOf('SN-1')).toBeUndefined();
     expect(stranger.matchesToken('SN-1', hashToken('token of SN-1'))).toBe(true);
   });
 
   it("passes on each broker's latest announcement, and drops a broker that stopped announcing itself", async () => {
     const day = 86_400_000;
-    const old = { id: 'replaced', publicKey: 'R', at: Date.now() - 3_600_000 };
-    await feed.announceGateway(old);
+    const [replaced, oldAt] = [newGateway(), Date.now() - 3_600_000];
+    await feed.announceGateway(replaced, oldAt);
     const again = createRosterFeed(redisAt(redis.url), log);
     closing.push(() => again.close());
-    const living = newKeyPair();
-    const second = await openRoster(again, living, log, { announceMs: 50 });
+    const living = newGateway();
+    const second = await open(again, living, { announceMs: 50 });
     closing.push(() => second.close());
     const rosterSync = keep();
     const times = (id: string) => seen.filter((other) => other.id === id).map(({ seenAt }) => seenAt);
-    await expect.poll(() => new Set(times(gatewayIdOf(living.publicKey))).size).toBeGreaterThan(2);
-    expect(times('replaced')).toEqual([old.at]);
+    await expect.poll(() => new Set(times(living.identity.id)).size).toBeGreaterThan(2);
+    expect(times(replaced.identity.id)).toEqual([oldAt]);
     await rosterSync.close();
     second.close();
     seen.length = 0;
-    keep({}, () => old.at + 2 * day);
+    keep({}, () => oldAt + 2 * day);
     await expect.poll(() => seen.length).toBeGreaterThan(0);
-    expect(times('replaced')).toEqual([]);
-    expect((await store.gateways(old.at)).map(({ id }) => id)).not.toContain('replaced');
+    expect(times(replaced.identity.id)).toEqual([]);
+    const left = (await store.gateways(oldAt)).map(({ gateway }) => gateway.id);
+    expect(left).not.toContain(replaced.identity.id);
   });
 
   it('never changes without telling the brokers, wherever a worker dies', async () => {

@@ -13,10 +13,10 @@ const built = join(import.meta.dirname, '../../dist');
 const start = `
   const [dataDir, machineName] = process.argv.slice(1);
   const { loadTlsMaterial } = await import('${built}/site-tls/site-ca.js');
-  const { loadGatewayKey } = await import('${built}/site-tls/gateway-key.js');
+  const { loadGateway } = await import('${built}/site-tls/gateway-key.js');
   const { caFingerprint, spkiPin } = await loadTlsMaterial({ dataDir, hostnames: [], machineName });
-  const { publicKey } = await loadGatewayKey(dataDir);
-  console.log(JSON.stringify({ caFingerprint, spkiPin, gateway: publicKey.toString('hex') }));
+  const { identity } = await loadGateway(dataDir);
+  console.log(JSON.stringify({ caFingerprint, spkiPin, gateway: identity.id }));
 `;
 
 describe('brokers that share a data folder', () => {

@@ -10,8 +10,7 @@ import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { loadSettings } from '../../runtime/settings.ts';
-import { gatewayIdOf } from '../../sealing/device-keys.ts';
-import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
+import { loadGateway } from '../../site-tls/gateway-key.ts';
 import type { TlsMaterial } from '../../site-tls/material.ts';
 import { keepTlsFresh } from '../../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -94,23 +93,27 @@ describe('the server certificate', () => {
   it('is shown and renewed by cvm tls', async () => {
     const lines: string[] = [];
     const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
-    const none = { known: async () => [], forget: async () => false };
+    const none = {
+      known: async () => [],
+      approve: async () => 'unknown' as const,
+      forget: async () => false,
+      findSigningSeed: async () => undefined,
+    };
     const command = () =>
       tlsCommand({
         settings,
         table: () => ({ gateways: none }),
         audit: () => noAudit,
         write: (line) => lines.push(line),
-        now: Date.now,
       });
-    const { publicKey } = await loadGatewayKey(dataDir);
+    const { identity } = await loadGateway(dataDir);
     await command().parseAsync(['renew', '--json'], { from: 'user' });
     await command().parseAsync(['show', '--json'], { from: 'user' });
     const [renewed, shown] = lines.map(
       (line) => JSON.parse(line) as { fingerprint: string; spkiPin: string; gateway: string },
     );
     expect(shown?.fingerprint).toBe(renewed?.fingerprint);
-    expect(shown?.gateway).toBe(gatewayIdOf(publicKey));
+    expect(shown?.gateway).toBe(identity.id);
     expect(renewed?.fingerprint).not.toBe(tls.fingerprint);
     expect(renewed?.spkiPin).toBe(tls.spkiPin);
   });

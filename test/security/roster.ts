@@ -8,9 +8,9 @@ import { redisAt } from '../../queue/redis.ts';
 import { createRosterFeed, createRosterStore } from '../../queue/redis-roster.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { gatewayIdOf, sealDeviceKeys } from '../../sealing/device-keys.ts';
-import { newKeyPair } from '../../sealing/hpke.ts';
+import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import type { Figure } from '../chaos/figures.ts';
+import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 import { percentile } from './welch.ts';
 
 const mib = 2 ** 20;
@@ -20,10 +20,12 @@ export async function roster({ devices }: { devices: number }, say: (line: strin
   const log = createLog('silent');
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-roster-'));
   const redis = await startEmbeddedRedis({ dataDir, log });
-  const [store, feed] = [createRosterStore(redisAt(redis.url), log), createRosterFeed(redisAt(redis.url), log)];
+  const table = tableKey();
+  const store = createRosterStore(redisAt(redis.url), log, async () => table);
+  const feed = createRosterFeed(redisAt(redis.url), log);
   try {
-    const pair = newKeyPair();
-    const gateways = [{ id: gatewayIdOf(pair.publicKey), publicKey: pair.publicKey.toString('base64url') }];
+    const gateway = newGateway();
+    const gateways = [gateway.identity];
     const last = { serial: '', token: '' };
     await feed.read(['warm-up']);
     for (let start = 0; start < devices; start += 1000) {
@@ -37,7 +39,7 @@ export async function roster({ devices }: { devices: number }, say: (line: strin
     say(`${devices} devices are enrolled`);
     const before = used();
     const started = performance.now();
-    const opened = await openRoster(feed, pair, log);
+    const opened = await openRoster(feed, gateway, trustOf(table), log);
     const seconds = (performance.now() - started) / 1000;
     const memory = used() - before;
     const right = opened.keysOf(last.serial)?.keys.psk.equals(derivePsk(last.serial, last.token)) ?? false;

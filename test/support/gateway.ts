@@ -6,7 +6,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
-import { connectQueue, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
+import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { startAwsLocal } from '../../aws-local/main.ts';
@@ -20,6 +20,8 @@ import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings, type Settings } from '../../runtime/settings.ts';
+import { createGatewayRegister } from '../../worker/gateway-register.ts';
+import { createTableKey } from '../../worker/table-key.ts';
 import { metricOf } from './metrics.ts';
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
@@ -57,6 +59,7 @@ export async function startGateway(
   const app = { ...createApp(settings, log), lifecycle };
   const redis = redisAt(server.url);
   await setUpAws(settings);
+  const audit = keepAudit(app, 'test');
 
   // the calls of each role are compared with its IAM policy, so each part calls with the role that it has in the product
   const asWorker = { ...connectTable(app, 'gateway'), issuer: connectIssuer(app, 'gateway') };
@@ -64,15 +67,15 @@ export async function startGateway(
   const { gateways } = asOperator;
   // of no role: tests look, and change what the product would not
   const [dynamo, iot] = [new DynamoDBClient(settings.aws), new IoTClient(settings.aws)];
-  const audit = keepAudit(app, 'test');
   /** what `cvm devices` works with */
   const operator = connectOperator(app, audit);
   const { registry, issuer } = operator;
-  startRosterKeeping(app, redis, asWorker, { pollMs: 100 });
+  const register = createGatewayRegister({ gateways: asWorker.gateways, audit, log, now: Date.now });
+  startRosterKeeping(app, redis, { table: asWorker, gateways: register }, { pollMs: 100 });
 
   /** Closed by itself, or with the gateway. */
-  const partOf = (name: string) => {
-    const part = createApp(settings, log);
+  const partOf = (name: string, ownDataDir = dataDir) => {
+    const part = createApp({ ...settings, dataDir: ownDataDir }, log);
     lifecycle.add({ name, close: () => part.lifecycle.close() });
     return part;
   };
@@ -81,11 +84,13 @@ export async function startGateway(
     startProvisioning(part, redis, { ...connectWorker(part, redis), audit }, { leaseMs: 3000 });
     return { close: () => part.lifecycle.close(), metricsText: () => part.metricsRegistry.metrics() };
   };
-  const startOneBroker = async () => {
-    const part = partOf('broker');
-    const guards = await openGuards(part, redis, options.tokenAttempts);
+  /** @param dataDir of a gateway of its own; without it, one more broker of this gateway */
+  const startOneBroker = async (ownDataDir?: string) => {
+    const part = partOf('broker', ownDataDir);
+    const identity = await loadIdentity(part, redis);
+    const guards = await openGuards(part, redis, identity, options.tokenAttempts);
     const limits = { ...guards.limits, ...options.limits };
-    const deps = { ...connectQueue(part, redis), ...guards, limits, audit };
+    const deps = { ...connectQueue(part, redis, identity), ...guards, limits, audit };
     const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
     return {
       port: broker.port,
@@ -121,6 +126,8 @@ export async function startGateway(
     startOneBroker,
     startOneWorker,
     logText: () => logLines.join(''),
+    /** Signs for the table, as its workers do. */
+    tableKey: createTableKey(gateways),
     /** The gateways to which the keys of new tokens are sealed. */
     gatewayKeys: operator.gateways,
     /** Tells the brokers that these devices changed in the table. */

@@ -1,16 +1,14 @@
 import { describe, expect, it, vi } from 'vitest';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { gatewayIdOf, openDeviceKeys, sealDeviceKeys } from '../../sealing/device-keys.ts';
+import { openDeviceKeys, sealDeviceKeys } from '../../sealing/device-keys.ts';
+import { ownGateway } from '../../sealing/gateway.ts';
 import { newKeyPair } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, replyKeysOf } from '../../sealing/replies.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const [one, two] = [newKeyPair(), newKeyPair()];
-const gateways = [one, two].map(({ publicKey }) => ({
-  id: gatewayIdOf(publicKey),
-  publicKey: publicKey.toString('base64url'),
-}));
+const gateways = [one, two].map((pair) => ownGateway(pair).identity);
 const sealed = sealDeviceKeys(serial, token, gateways);
 const sealedTo = (index: number) => Buffer.from(sealed[gateways[index]?.id ?? ''] ?? '', 'base64url');
 

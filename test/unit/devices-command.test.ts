@@ -97,7 +97,7 @@ describe('cvm devices', () => {
     expect(complaints).toEqual([
       'cvm: B is enrolled already; nothing was changed. For a new token: cvm devices reissue B',
       expect.stringMatching(/^cvm: "c d": a serial has 1 to 128/),
-      expect.stringContaining('No gateway has made its key known'),
+      expect.stringContaining('No gateway is approved'),
       expect.stringContaining('Write the tokens down'),
     ]);
     expect(process.exitCode).toBe(1);

@@ -7,11 +7,9 @@ import { hashToken, makeToken } from '../../protocol/token.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
-import { gatewayIdOf } from '../../sealing/device-keys.ts';
-import { newKeyPair } from '../../sealing/hpke.ts';
+import { newGateway } from '../support/trust.ts';
 
-const { publicKey } = newKeyPair();
-const gateway = { id: gatewayIdOf(publicKey), publicKey: publicKey.toString('base64url') };
+const gateway = newGateway().identity;
 
 describe('devices import', () => {
   let folder: string;

@@ -2,9 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type EnrolOutcome, enrol } from '../../operator/enrol.ts';
 import { hashToken } from '../../protocol/token.ts';
 import type { Registry } from '../../registry/registry.ts';
-import { gatewayIdOf } from '../../sealing/device-keys.ts';
-import { newKeyPair } from '../../sealing/hpke.ts';
 import { createMemoryOperator, type MemoryOperator, now } from '../support/operator.ts';
+import { newGateway } from '../support/trust.ts';
 
 const token = 'a-token-of-the-factory-0001';
 
@@ -114,10 +113,7 @@ describe('enrolling devices', () => {
   });
 
   it("seals the device's keys to every gateway that is known, and says to how many", async () => {
-    const gateways = [1, 2].map(() => {
-      const { publicKey } = newKeyPair();
-      return { id: gatewayIdOf(publicKey), publicKey: publicKey.toString('base64url') };
-    });
+    const gateways = [1, 2].map(() => newGateway().identity);
     const result = await enrol([{ serial: 'A' }], { ...operator.deps, gateways: async () => gateways });
     expect(result.gateways).toBe(2);
     expect(Object.keys(operator.row('A')?.sealedKeys ?? {})).toEqual(gateways.map(({ id }) => id));

@@ -15,6 +15,7 @@ describe('the roster sync', () => {
         return [];
       },
       lead: async () => false,
+      publishTableKey: async () => {},
     };
     const deps = { registry: {}, changes: {}, gateways: {}, roster } as never;
     const sync = startRosterSync({ ...(deps as object), log, now: Date.now, times: { pollMs: 5 } } as never);

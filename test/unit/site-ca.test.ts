@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadGatewayKey } from '../../site-tls/gateway-key.ts';
+import { loadGateway } from '../../site-tls/gateway-key.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
 import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
 
@@ -146,7 +146,7 @@ describe('the site CA', () => {
     'is made anew when %s is lost and its other half was removed, as advised; the keys of server and gateway stay',
     async (lost) => {
       const { spkiPin, caFingerprint } = await load();
-      const { publicKey } = await loadGatewayKey(dataDir);
+      const { identity } = await loadGateway(dataDir);
       rmSync(join(dataDir, 'tls', lost));
       const advice = await load().catch(({ message }: Error) => message);
       const [, file = ''] = /or remove (\S+) to make a new site CA/.exec(String(advice)) ?? [];
@@ -154,7 +154,7 @@ describe('the site CA', () => {
       const after = await load();
       expect(after).toMatchObject({ origin: 'new', spkiPin });
       expect(after.caFingerprint).not.toBe(caFingerprint);
-      expect((await loadGatewayKey(dataDir)).publicKey).toEqual(publicKey);
+      expect((await loadGateway(dataDir)).identity).toEqual(identity);
     },
   );
 

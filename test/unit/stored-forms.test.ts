@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import * as forms from '../../queue/stored-forms.ts';
+import { ownGateway } from '../../sealing/gateway.ts';
+import { deriveKeyPair } from '../../sealing/hpke.ts';
+import { newGateway, tableKey } from '../support/trust.ts';
 
-/** Literal text, as version 0.1.0 wrote it: brokers and workers of two versions share one Redis during an upgrade. */
+/** Literal text, as this version writes it: brokers and workers of two versions share one Redis during an upgrade. */
 const storedRequest =
-  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGlj","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000}';
+  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGlj","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"127Ml5S4RY9wGN5EQBDlZf7L6XHtDVeJnLzCTGj1kLFetpnOzQpiSbFygHnVJPGkAlLEWkZqWA6ElgwX49vhBQ"}';
 const request = {
   requestId: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
   serial: 'SN-1',
@@ -13,29 +16,95 @@ const request = {
   key: 'ec',
   keyDigest: 'cd',
   receivedAt: 1_700_000_000_000,
+  remoteAddress: '10.0.0.1',
 } as const;
-const storedReply = '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","box":"cmVjaXBpZW50","sealed":"c2VhbGVk"}';
+const storedReply =
+  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","box":"cmVjaXBpZW50","sealed":"c2VhbGVk","signature":"LmhEMDhgyH-4_GFwIR7rH7T7RnwCNJv3F5uxLEd-3D8sGL2L417Uxw0t_3-XJqUhsIq11IXy-fZ_vcOzP8QuBQ"}';
 const reply = { requestId: request.requestId, recipientId: 'cmVjaXBpZW50', sealed: 'c2VhbGVk' };
+const gateway = ownGateway(deriveKeyPair(Buffer.alloc(32, 3)));
+const table = tableKey();
 
 describe('the stored form', () => {
-  it('of a request is the one that the previous version reads and writes', () => {
-    expect(JSON.stringify(forms.toStoredRequest(request))).toBe(storedRequest);
-    expect(forms.readStoredRequest(JSON.parse(storedRequest))).toEqual(request);
+  it('of a request is the one that other versions read and write', () => {
+    expect(JSON.stringify(forms.toStoredRequest(request, gateway))).toBe(storedRequest);
+    expect(forms.readStoredRequest(JSON.parse(storedRequest))).toEqual({ message: request, gateway: gateway.identity });
   });
 
-  it('of a reply is the one that the previous version reads and writes', () => {
-    expect(forms.toStoredReply(reply)).toBe(storedReply);
-    expect(forms.readStoredReply(storedReply)).toEqual(reply);
+  it('of a reply is the one that other versions read and write', () => {
+    expect(forms.toStoredReply(reply, table)).toBe(storedReply);
+    expect(forms.readStoredReply(storedReply)).toMatchObject(reply);
+    expect(forms.readStoredReply(storedReply)?.isSignedBy(table.publicKey)).toBe(true);
   });
 
-  it('of every key, channel and job name is the one that the previous version uses', () => {
+  it('of a message is signed as a whole: a field that a newer broker adds does not break it, and no other change passes', () => {
+    const newer = { ...request, urgency: 'high' };
+    const stored = forms.toStoredRequest(newer, gateway);
+    expect(forms.readStoredRequest(stored)).toEqual({ message: request, gateway: gateway.identity });
+    const changes: object[] = [
+      { urgency: 'low' },
+      { more: 1 },
+      { remoteAddress: undefined },
+      { signature: 'A'.repeat(86) },
+    ];
+    for (const name of Object.keys(request)) changes.push({ [name === 'requestId' ? 'askId' : name]: undefined });
+    for (const change of changes) {
+      const changed = JSON.parse(JSON.stringify({ ...stored, ...change }));
+      expect(forms.readStoredRequest(changed)?.gateway, JSON.stringify(change)).toBeUndefined();
+    }
+  });
+
+  it('of one kind does not pass for another, nor that of one gateway for another', () => {
+    const acknowledgement = { serial: 'SN-1', tokenHash: 'sha256:ab', certificateId: 'c' };
+    const stored = forms.toStoredAcknowledgement(acknowledgement, gateway);
+    expect(forms.readStoredAcknowledgement(stored)).toEqual({ message: acknowledgement, gateway: gateway.identity });
+    const asRequest = { ...forms.toStoredRequest(request, gateway), certificateId: 'c' };
+    expect(forms.readStoredAcknowledgement(asRequest)?.gateway).toBeUndefined();
+    const { publicKey: gatewayKey, signingKey: gatewaySigningKey } = newGateway().identity;
+    for (const keys of [{ gatewayKey }, { gatewaySigningKey }, { gatewayKey, gatewaySigningKey }])
+      expect(forms.readStoredAcknowledgement({ ...stored, ...keys })?.gateway).toBeUndefined();
+    expect(forms.readStoredReply(forms.toStoredReply(reply, tableKey(2)))?.isSignedBy(table.publicKey)).toBe(false);
+  });
+
+  it('of an announcement is taken from the gateway itself only, with the id that its keys have', () => {
+    const text = forms.toStoredAnnouncement(gateway, 5);
+    expect(forms.readGatewayAnnouncement(text)).toEqual({ gateway: gateway.identity, at: 5 });
+    const stored = JSON.parse(text);
+    const other = newGateway();
+    for (const change of [
+      { at: 6 },
+      { id: other.identity.id },
+      { publicKey: other.identity.publicKey },
+      other.identity,
+    ])
+      expect(forms.readGatewayAnnouncement(JSON.stringify({ ...stored, ...change }))).toBeUndefined();
+  });
+
+  it('of what a worker notes for later is taken when the table signed it, for this device', () => {
+    const position = forms.toStoredPosition({ change: 3, wholeAt: 5 }, table);
+    expect(forms.readPosition(position, table.publicKey)).toEqual({ change: 3, wholeAt: 5 });
+    expect(forms.readPosition(position.replace('3', '9'), table.publicKey)).toBeUndefined();
+    const seen = forms.toStoredSeenCertificate('SN-1', 'c', table);
+    expect(forms.readSeenCertificate('SN-1', seen, table.publicKey)).toBe('c');
+    expect(forms.readSeenCertificate('SN-2', seen, table.publicKey)).toBeUndefined();
+    expect(forms.readSeenCertificate('SN-1', seen.replace('"c"', '"d"'), table.publicKey)).toBeUndefined();
+    for (const text of ['', 'c', '{}', position])
+      expect(forms.readSeenCertificate('SN-1', text, table.publicKey)).toBeUndefined();
+    for (const read of [
+      forms.readPosition(position, tableKey(2).publicKey),
+      forms.readSeenCertificate('SN-1', seen, tableKey(2).publicKey),
+    ])
+      expect(read).toBeUndefined();
+  });
+
+  it('of every key, channel and job name is the one that other versions use', () => {
     expect([forms.queueName, forms.requestJob, forms.acknowledgementJob]).toEqual(['asks', 'ask', 'ack']);
+    expect(forms.tableKeyKey).toBe('{cvm}:table-key');
     expect(forms.repliesChannel).toBe('{cvm}:replies');
     expect(forms.replyKey('R')).toBe('{cvm}:answer:R');
     expect(forms.rosterKeys).toEqual({
       entries: '{cvm}:roster',
       gateways: '{cvm}:roster:brokers',
-      position: '{cvm}:roster:position',
+      position: '{cvm}:roster:position:2',
       leader: '{cvm}:roster:leader',
       channel: '{cvm}:roster:changed',
       requestedLookups: '{cvm}:roster:inquiries',
