@@ -9,7 +9,7 @@ import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
 import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
-import { startAwsLocal } from '../../aws-local/main.ts';
+import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import type { Limits } from '../../broker/limits.ts';
 import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
@@ -34,6 +34,8 @@ export async function startGateway(
     /** settings, as in the environment */
     env?: Readonly<Record<string, string>>;
     tokenAttempts?: Partial<TokenAttemptLimits>;
+    /** another gateway of the same table: with a Redis, a broker and a worker of its own */
+    beside?: { readonly aws: AwsLocal };
   } = {},
 ) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
@@ -47,14 +49,18 @@ export async function startGateway(
   const log = createLog(options.logLevel ?? 'debug', sink);
   const lifecycle = createLifecycle(log);
   const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
-  const aws = await startAwsLocal({
-    dataDir: join(dataDir, 'aws-local'),
-    httpPort: 0,
-    mqttPort: 0,
-    quotas: 'off',
-    log,
-  });
-  lifecycle.add({ name: 'aws', close: () => aws.close() });
+  const startCloud = async () => {
+    const cloud = await startAwsLocal({
+      dataDir: join(dataDir, 'aws-local'),
+      httpPort: 0,
+      mqttPort: 0,
+      quotas: 'off',
+      log,
+    });
+    lifecycle.add({ name: 'aws', close: () => cloud.close() });
+    return cloud;
+  };
+  const aws = options.beside?.aws ?? (await startCloud());
   const settings = settingsFor(dataDir, aws, options);
   const app = { ...createApp(settings, log), lifecycle };
   const redis = redisAt(server.url);
