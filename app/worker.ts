@@ -126,13 +126,15 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
 
 /** Keeps the site's roster in line with the table, one worker at a time. */
 export function startRosterKeeping(
-  { log, lifecycle }: App,
+  { settings, log, lifecycle }: App,
   redis: RedisConnector,
   { table, gateways }: Pick<WorkerDeps, 'table' | 'gateways'>,
   times: Partial<RosterSyncTimes> = {},
 ): void {
   const { registry, changes, restoration } = table;
+  const { replayWindowMs } = settings;
   const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
-  lifecycle.add(startRosterSync({ registry, changes, gateways, restoration, roster, log, now: Date.now, times }));
+  const deps = { registry, changes, gateways, restoration, roster, replayWindowMs };
+  lifecycle.add(startRosterSync({ ...deps, log, now: Date.now, times }));
 }

@@ -45,6 +45,9 @@ export type Broker = {
   close(): Promise<void>;
 };
 
+/** How often connections whose token was current are looked at, in milliseconds. 10,000 of them take some 10 ms. */
+const reviewMs = 60_000;
+
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, roster, tokenAttempts, audit, limits, metrics, log } = options;
@@ -86,6 +89,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     onConnection: mqtt.handle,
     onTurnedAway: refusals.connection,
   });
+  // a token may also end without a change of its entry: it expires, or its replay window is over
+  roster.onChange(listener.review);
+  const reviewing = setInterval(() => listener.review(), reviewMs).unref();
   const port = await listener.listen(options.port, options.listen);
   await pendingReplies.start();
 
@@ -94,6 +100,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     port,
     useTls: listener.useTls,
     async close() {
+      clearInterval(reviewing);
       const closing = listener.close();
       pendingReplies.close();
       await mqtt.close();

@@ -16,7 +16,7 @@ import type { PendingRequest } from './waiting-requests.ts';
 export type IntakeContext = {
   readonly requests: RequestQueue;
   readonly pendingReplies: PendingReplies;
-  readonly roster: Pick<Roster, 'matchesToken' | 'requestLookup'>;
+  readonly roster: Pick<Roster, 'matchesToken' | 'isCurrent' | 'requestLookup'>;
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly deviceRate: DeviceRateLimit;
   readonly limits: Limits;

@@ -1,19 +1,22 @@
 import { hashToken } from '../protocol/token.ts';
-import { type SignedRosterEntry, signedFieldsOf } from '../queue/roster.ts';
+import { latestEnd, type SignedRosterEntry, signedFieldsOf } from '../queue/roster.ts';
 import { type DeviceKeys, earlierGatewayIdOf, openDeviceKeys, sealDeviceKeys } from '../sealing/device-keys.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
 import { isSigned } from '../sealing/signing.ts';
 
 const hashBytes = 32;
 const signatureBytes = 64;
-/** The hash of the token, and the hash of all its sealed keys. */
-const signedBytes = 2 * hashBytes;
+const timeBytes = 6;
+const noEnd = latestEnd + 1;
+/** The hash of the token, the hash of all its sealed keys, and until when it is valid. */
+const timeAt = 2 * hashBytes;
+const signedBytes = timeAt + timeBytes;
 const headBytes = signedBytes + signatureBytes;
 const hashPrefix = 'sha256:';
 const decoySerial = 'decoy';
 
 /**
- * The roster in memory: for each serial the hash of its token and its keys, still sealed, with the table's signature, packed
+ * The roster in memory: for each serial the hash of its token, until when that is valid, and its keys, still sealed, with the table's signature, packed
  * into one string of bytes. 100,000 devices take 33 MB. A signature is checked when the entry is used, and not when it is
  * read: of 100,000 that would take 12 s.
  * @param options.tableKey the key of the table that must have signed an entry; undefined while there is none
@@ -30,20 +33,24 @@ export function createRosterEntries(
 
   /** undefined for an entry of an unknown form */
   function pack(entry: SignedRosterEntry): string | undefined {
-    const { tokenHash, sealedKeys = {}, signature } = entry;
+    const { tokenHash, sealedKeys = {}, validUntil = noEnd, signature } = entry;
     if (!tokenHash.startsWith(hashPrefix)) return undefined;
     const hash = Buffer.from(tokenHash.slice(hashPrefix.length), 'hex');
     if (hash.length !== hashBytes) return undefined;
     const keys = Buffer.from(String(signedFieldsOf(entry).keys), 'base64url');
+    const time = Buffer.alloc(timeBytes);
+    time.writeUIntBE(validUntil, 0, timeBytes);
     const sealed = Buffer.from(sealedKeys[identity.id] ?? sealedKeys[earlierId] ?? '', 'base64url');
-    return Buffer.concat([hash, keys, Buffer.from(signature, 'base64url'), sealed]).toString('latin1');
+    return Buffer.concat([hash, keys, time, Buffer.from(signature, 'base64url'), sealed]).toString('latin1');
   }
 
   function isSignedByTable(serial: string, packed: string): boolean {
     const key = tableKey();
     if (key === undefined) return false;
-    const fields = { serial, tokenHash: tokenHashOf(packed), keys: partOf(packed, hashBytes, signedBytes) };
-    return isSigned(key, 'roster entry', fields, partOf(packed, signedBytes, headBytes));
+    const fields = { serial, tokenHash: tokenHashOf(packed), keys: partOf(packed, hashBytes, timeAt) };
+    const validUntil = validUntilOf(packed);
+    const signed = validUntil === noEnd ? fields : { ...fields, validUntil };
+    return isSigned(key, 'roster entry', signed, partOf(packed, signedBytes, headBytes));
   }
 
   /** The entry, if the table has signed it. */
@@ -79,6 +86,14 @@ export function createRosterEntries(
       const entry = entries.get(serial);
       return entry !== undefined && tokenHashOf(entry) === tokenHash && find(serial) !== undefined;
     },
+    /**
+     * Whether this is the serial's token, and can still get the device its certificate. It does not check the signature, since a
+     * broker asks this of thousands of tokens, and of such that were found right. @param now epoch milliseconds
+     */
+    isCurrent(serial: string, tokenHash: string, now: number): boolean {
+      const entry = entries.get(serial);
+      return entry !== undefined && now < validUntilOf(entry) && tokenHashOf(entry) === tokenHash;
+    },
     /** For a serial without keys it does the same with the decoy and drops it: the time must not tell which serials have keys. */
     keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined {
       const hasKeys = (entries.get(serial)?.length ?? 0) > headBytes;
@@ -102,6 +117,10 @@ function decoyFor({ identity, signingKey }: OwnGateway): SignedRosterEntry {
 
 function tokenHashOf(packed: string): string {
   return `${hashPrefix}${Buffer.from(packed.slice(0, hashBytes), 'latin1').toString('hex')}`;
+}
+
+function validUntilOf(packed: string): number {
+  return Buffer.from(packed.slice(timeAt, signedBytes), 'latin1').readUIntBE(0, timeBytes);
 }
 
 function partOf(packed: string, from: number, to: number): string {

@@ -9,6 +9,13 @@ import { createRosterEntries } from './roster-entries.ts';
 export type Roster = {
   /** Whether this is the serial's token. Also false for a device that was enrolled a moment ago. */
   matchesToken(serial: string, tokenHash: string): boolean;
+  /**
+   * Whether a token that was found right can still get the device its certificate. It cannot any more once the device is blocked or
+   * removed, the token has expired, was acknowledged or replaced, or the replay window is over. Some of that is known here within the hour.
+   */
+  isCurrent(serial: string, tokenHash: string): boolean;
+  /** Calls `listener` with the serials whose entries changed, or were removed. */
+  onChange(listener: (serials: readonly string[]) => void): void;
   /** The device's keys, if they were sealed to this gateway. It takes 0.2 ms, with keys or without. */
   keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined;
   /**
@@ -23,6 +30,8 @@ export type Roster = {
 /** A roster without devices. */
 export const noRoster: Roster = {
   matchesToken: () => false,
+  isCurrent: () => false,
+  onChange() {},
   keysOf: () => undefined,
   requestLookup() {},
   size: () => 0,
@@ -56,7 +65,10 @@ export async function openRoster(
       requestLookup(serial);
     },
   });
-  const follower = createFollower(feed, entries);
+  const listeners: ((serials: readonly string[]) => void)[] = [];
+  const follower = createFollower(feed, entries, (serials) => {
+    for (const listener of listeners) listener(serials);
+  });
   let [opened, closed] = [false, false];
   let lookedUpAt = Number.NEGATIVE_INFINITY;
 
@@ -100,6 +112,8 @@ export async function openRoster(
 
   return {
     matchesToken: entries.matchesToken,
+    isCurrent: (serial, tokenHash) => entries.isCurrent(serial, tokenHash, now()),
+    onChange: (listener) => void listeners.push(listener),
     keysOf: entries.keysOf,
     requestLookup,
     size: entries.size,
@@ -111,12 +125,17 @@ export async function openRoster(
 }
 
 /** Reads the roster, as a whole or some serials of it. What changes while the whole is read is read once more after it. */
-function createFollower(feed: RosterFeed, entries: ReturnType<typeof createRosterEntries>) {
+function createFollower(
+  feed: RosterFeed,
+  entries: ReturnType<typeof createRosterEntries>,
+  onChanged: (serials: readonly string[]) => void,
+) {
   let [reading, again] = [false, false];
   let changedMeanwhile: Set<string> | undefined;
 
   async function readChanged(serials: readonly string[]): Promise<void> {
     entries.replaceSome(serials, await feed.read(serials));
+    onChanged(serials);
   }
 
   async function readWhole(): Promise<void> {

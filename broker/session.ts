@@ -24,7 +24,7 @@ export class Session implements SessionView {
   readonly address: string;
   /** Sends a message to this connection alone. Resolves when it is written. */
   readonly send: (topic: string, payload: Buffer) => Promise<void>;
-  readonly #onVerified: (serial: string) => void;
+  readonly #onVerified: (serial: string, token: PresentedToken) => void;
   #serial: string | undefined;
   #connectToken: PresentedToken | undefined;
   #encoding: Encoding = 'json';
@@ -41,7 +41,7 @@ export class Session implements SessionView {
     address: string;
     send(topic: string, payload: Buffer): Promise<void>;
     /** called each time that a token of this connection is found to be right */
-    onVerified(serial: string): void;
+    onVerified(serial: string, token: PresentedToken): void;
   }) {
     this.remoteAddress = options.remoteAddress;
     this.address = options.address;
@@ -119,9 +119,9 @@ export class Session implements SessionView {
   }
 
   /** This token is known to be right: by the TLS handshake, the roster, or an answer. */
-  markVerified({ recipientId }: PresentedToken): void {
-    this.#verified.add(recipientId);
-    if (this.#serial !== undefined) this.#onVerified(this.#serial);
+  markVerified(token: PresentedToken): void {
+    this.#verified.add(token.recipientId);
+    if (this.#serial !== undefined) this.#onVerified(this.#serial, token);
   }
 
   isVerified({ recipientId }: PresentedToken): boolean {

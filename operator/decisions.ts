@@ -11,7 +11,7 @@ import { type FollowUp, followUp } from './follow-up.ts';
  * interrupted.
  */
 
-export type DecisionDeps = Pick<OperatorDeps, 'registry' | 'issuer' | 'audit' | 'now'>;
+export type DecisionDeps = Pick<OperatorDeps, 'registry' | 'issuer' | 'announce' | 'audit' | 'now'>;
 
 export type BlockOutcome = ({ readonly outcome: 'blocked' } & FollowUp) | Refusal;
 
@@ -26,7 +26,9 @@ export function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome>
     if (device.state !== 'blocked' && !(await deps.registry.block(device))) return { outcome: 'changed' };
     deps.audit.record('blocked', { serial });
     const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
-    return { outcome: 'blocked', ...(await followUp(steps)) };
+    const rest = await followUp(steps);
+    // then the brokers drop the device's better right to its slots
+    return { outcome: 'blocked', ...(await announce([serial], deps)), ...rest };
   });
 }
 
@@ -42,10 +44,9 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
   deps.audit.record('unblocked', { serial });
   const live = liveCertificateOf(device);
   const steps = live === undefined ? [] : [() => deps.issuer.activate(live)];
-  return { outcome: 'unblocked', ...(await followUp(steps)) };
+  const rest = await followUp(steps);
+  return { outcome: 'unblocked', ...(await announce([serial], deps)), ...rest };
 }
-
-type RemoveDeps = DecisionDeps & Pick<OperatorDeps, 'announce'>;
 
 export type RemoveOutcome =
   /** `row` stays until a sweep has looked for a certificate whose create call got no answer */
@@ -55,7 +56,7 @@ export type RemoveOutcome =
 export function remove(
   serial: string,
   removal: Removal,
-  deps: RemoveDeps,
+  deps: DecisionDeps,
   patience: Patience = noPatience,
 ): Promise<RemoveOutcome> {
   return untilItStands(patience.force ? urgentTries : 1, () => removeOnce(serial, removal, deps, patience));
@@ -64,7 +65,7 @@ export function remove(
 async function removeOnce(
   serial: string,
   removal: Removal,
-  deps: RemoveDeps,
+  deps: DecisionDeps,
   patience: Patience,
 ): Promise<RemoveOutcome> {
   const found = await findIdle(serial, deps, patience);

@@ -9,17 +9,26 @@ export type RosterEntry = {
   readonly tokenHash: string;
   /** by gateway id, see `sealDeviceKeys` */
   readonly sealedKeys?: Readonly<Record<string, string>>;
+  /**
+   * whole epoch milliseconds up to `latestEnd`, until when the token can get the device its certificate; 0: not any more, and without it: without end.
+   * From then on its connections have no better right to a slot than those of a stranger. Entries of earlier versions have none
+   */
+  readonly validUntil?: number;
 };
+
+/** A broker keeps `validUntil` in six bytes, and the highest number of them stands for no end. */
+export const latestEnd = 2 ** 48 - 2;
 
 /** An entry with the signature that a worker made for the table over `signedFieldsOf` it. */
 export type SignedRosterEntry = RosterEntry & { readonly signature: string };
 
 /** What of an entry is signed. A broker keeps these few bytes instead of the keys that are sealed to other gateways. */
-export function signedFieldsOf({ serial, tokenHash, sealedKeys = {} }: RosterEntry): Fields {
+export function signedFieldsOf({ serial, tokenHash, sealedKeys = {}, validUntil }: RosterEntry): Fields {
   const inOrder = Object.keys(sealedKeys)
     .sort()
     .map((id) => [id, sealedKeys[id]]);
-  return { serial, tokenHash, keys: createHash('sha256').update(JSON.stringify(inOrder)).digest('base64url') };
+  const keys = createHash('sha256').update(JSON.stringify(inOrder)).digest('base64url');
+  return { serial, tokenHash, keys, ...(validUntil === undefined ? {} : { validUntil }) };
 }
 
 /** A gateway says that it is there. It has signed that itself. `at`: epoch milliseconds */

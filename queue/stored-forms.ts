@@ -4,7 +4,13 @@ import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/ga
 import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
 import type { Acknowledgement, ProvisioningRequest, SignedMessage } from './provisioning-request.ts';
 import type { SealedReply } from './replies.ts';
-import { type GatewayAnnouncement, type RosterEntry, type SignedRosterEntry, signedFieldsOf } from './roster.ts';
+import {
+  type GatewayAnnouncement,
+  latestEnd,
+  type RosterEntry,
+  type SignedRosterEntry,
+  signedFieldsOf,
+} from './roster.ts';
 
 /**
  * How everything is spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored name
@@ -169,6 +175,7 @@ export const readRosterEntry = (json: string): Omit<SignedRosterEntry, 'serial'>
 const rosterEntry = z.object({
   tokenHash,
   sealedKeys: z.record(shortText, z.string().max(1024)).exactOptional(),
+  validUntil: z.int().min(0).max(latestEnd).exactOptional(),
   signature: signatureText,
 });
 

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { RosterEntry, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
-import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
 import type { GatewayRegister } from './gateway-register.ts';
+import { fingerprint, rosterEntryOf } from './roster-entry.ts';
 
 /** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
 const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
@@ -22,6 +22,7 @@ type RosterSyncDeps = {
   readonly gateways: Pick<GatewayRegister, 'note'>;
   readonly restoration: Pick<Restoration, 'note'>;
   readonly roster: RosterStore;
+  readonly replayWindowMs: number;
 };
 
 /**
@@ -108,9 +109,12 @@ export function startRosterSync(
 const restored =
   'the table is older than it was: it was restored from a backup, or CVM_TABLE names another one. Devices may have certificates that it does not name; see docs/restoring.md';
 
-async function copyRows(serials: readonly string[], { registry, roster }: RosterSyncDeps): Promise<void> {
+async function copyRows(
+  serials: readonly string[],
+  { registry, roster, replayWindowMs }: RosterSyncDeps,
+): Promise<void> {
   const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);
-  const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [entryOf(device)]));
+  const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [rosterEntryOf(device, replayWindowMs)]));
   await roster.write(
     entries,
     rows.filter(([, device]) => device === undefined).map(([serial]) => serial),
@@ -118,7 +122,7 @@ async function copyRows(serials: readonly string[], { registry, roster }: Roster
 }
 
 /** Compares the whole table with the roster and writes the differences. */
-async function reconcile({ registry, roster }: RosterSyncDeps, extendLease: () => Promise<unknown>) {
+async function reconcile({ registry, roster, replayWindowMs }: RosterSyncDeps, extendLease: () => Promise<unknown>) {
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
   let [size, changed] = [0, 0];
@@ -129,7 +133,7 @@ async function reconcile({ registry, roster }: RosterSyncDeps, extendLease: () =
     await extendLease();
   };
   for await (const device of registry.list()) {
-    const entry = entryOf(device);
+    const entry = rosterEntryOf(device, replayWindowMs);
     size++;
     const known = old.get(entry.serial);
     old.delete(entry.serial);
@@ -140,15 +144,6 @@ async function reconcile({ registry, roster }: RosterSyncDeps, extendLease: () =
   await flush();
   await roster.write([], [...old.keys()]);
   return { size, changed, gone: old.size };
-}
-
-/** A token has one set of sealed keys, so its hash and their names identify an entry. */
-function fingerprint({ tokenHash, sealedKeys = {} }: RosterEntry): string {
-  return `${tokenHash} ${Object.keys(sealedKeys).sort().join(' ')}`;
-}
-
-function entryOf({ serial, tokenHash, sealedKeys }: Device): RosterEntry {
-  return { serial, tokenHash, ...(sealedKeys === undefined ? {} : { sealedKeys }) };
 }
 
 async function inBatches<T, U>(items: readonly T[], size: number, act: (item: T) => Promise<U>): Promise<U[]> {

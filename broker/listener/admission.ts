@@ -15,30 +15,39 @@ export type AdmissionLimits = {
   readonly maxConnectionsPerSerial: number;
 };
 
-/** The slot of one connection, from TCP accept to its close. Each step may be repeated, and none can be undone. */
+/** What a connection may have a better right to its slot by: the verified token of a device. */
+export type Right = {
+  readonly serial: string;
+  /** The token can still get the device its certificate. */
+  isCurrent(): boolean;
+  /** It cannot any more: the connection stays, with the rights of a stranger. */
+  onLost(): void;
+};
+
+/** The slot of one connection, from TCP accept to its close. Each step may be repeated. */
 export type ConnectionSlot = {
   /** what limits count the connection under: `groupOf` its remote address */
   readonly address: string;
   /** It has sent its CONNECT. */
   connected(): void;
-  /** It has presented the right token of this device: from now on only newer connections of the same device evict it. */
-  verified(serial: string): void;
+  /** From now on only newer connections of the same device evict it, until a review finds that its token is not current. */
+  verified(right: Right): void;
   closed(): void;
 };
 
-type Holder = { readonly socket: Admitted; readonly address: Address; serial?: string };
+type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
 type Address = { readonly name: string; all: number; pending: number };
 
 /**
  * Limits the connections, in total and by address. A connection that has sent nothing costs an attacker nothing, so there are
  * few slots for those. When no slot is left, the oldest connection that has got the least far is evicted: first those before
- * their CONNECT, then those without a verified token. An honest device needs such a slot for a moment, a slow attacker for as
- * long as possible. A connection with a verified token is evicted by newer ones of the same device only: a device needs one,
- * and the holder of one token must not take the slots of all.
+ * their CONNECT, then those whose token was current and is not any more, then those without a verified token. An honest device
+ * needs such a slot for a moment, a slow attacker for as long as possible. A connection with a verified token is evicted by
+ * newer ones of the same device only: a device needs one, and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
-  const [pending, unverified] = [new Set<Holder>(), new Set<Holder>()];
+  const [pending, over, unverified] = [new Set<Holder>(), new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
   /** those with a verified token, oldest first */
   const bySerial = new Map<string, Set<Holder>>();
@@ -50,28 +59,44 @@ export function createAdmission(limits: AdmissionLimits) {
   }
 
   function close(holder: Holder): void {
-    leavePending(holder);
-    unverified.delete(holder);
+    leaveEvictable(holder);
     if (!open.delete(holder)) return;
     leaveSerial(holder);
     holder.address.all--;
     if (holder.address.all === 0) addresses.delete(holder.address.name);
   }
 
-  function leaveSerial(holder: Holder): void {
-    if (holder.serial === undefined) return;
-    const own = bySerial.get(holder.serial);
-    own?.delete(holder);
-    if (own?.size === 0) bySerial.delete(holder.serial);
+  function leaveEvictable(holder: Holder): void {
+    leavePending(holder);
+    over.delete(holder);
+    unverified.delete(holder);
   }
 
-  function joinSerial(holder: Holder, serial: string): void {
-    if (!open.has(holder) || holder.serial !== undefined) return;
-    holder.serial = serial;
-    const own = bySerial.get(serial) ?? new Set();
-    bySerial.set(serial, own.add(holder));
+  function leaveSerial(holder: Holder): void {
+    if (holder.right === undefined) return;
+    const { serial } = holder.right;
+    holder.right = undefined;
+    const own = bySerial.get(serial);
+    own?.delete(holder);
+    if (own?.size === 0) bySerial.delete(serial);
+  }
+
+  function verify(holder: Holder, right: Right): void {
+    if (!open.has(holder) || holder.right !== undefined) return;
+    leaveEvictable(holder);
+    holder.right = right;
+    const own = bySerial.get(right.serial) ?? new Set();
+    bySerial.set(right.serial, own.add(holder));
     const [oldest] = own;
     if (own.size > limits.maxConnectionsPerSerial && oldest !== undefined) evictOne(oldest);
+  }
+
+  function review(holder: Holder): void {
+    const { right } = holder;
+    if (right === undefined || right.isCurrent()) return;
+    leaveSerial(holder);
+    over.add(holder);
+    right.onLost();
   }
 
   function evictOne(holder: Holder): void {
@@ -93,7 +118,7 @@ export function createAdmission(limits: AdmissionLimits) {
 
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
-    const evictable = [pending, unverified];
+    const evictable = [pending, over, unverified];
     if (address.all >= limits.maxConnectionsPerAddress && !evict(evictable, address)) return false;
     if (open.size >= limits.maxConnections && !evict(evictable)) return false;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
@@ -111,7 +136,7 @@ export function createAdmission(limits: AdmissionLimits) {
         return undefined;
       }
       counts.admitted++;
-      const holder: Holder = { socket, address };
+      const holder: Holder = { socket, address, right: undefined };
       address.all++;
       address.pending++;
       addresses.set(name, address);
@@ -123,16 +148,16 @@ export function createAdmission(limits: AdmissionLimits) {
           if (pending.has(holder)) unverified.add(holder);
           leavePending(holder);
         },
-        verified(serial) {
-          leavePending(holder);
-          unverified.delete(holder);
-          joinSerial(holder, serial);
-        },
+        verified: (right) => verify(holder, right),
         closed: () => close(holder),
       };
     },
+    /** Looks again at the connections with a verified token, of these devices or of all. */
+    review(serials: Iterable<string> = bySerial.keys()): void {
+      for (const serial of [...serials]) for (const holder of [...(bySerial.get(serial) ?? [])]) review(holder);
+    },
     /** now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused, evicted */
-    counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size, ...counts }),
+    counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size + over.size, ...counts }),
   };
 }
 

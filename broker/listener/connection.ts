@@ -13,8 +13,10 @@ export type Connection = {
   psk: PskIdentity | undefined;
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void;
-  /** Its token is verified: its packets may come faster. */
+  /** Its token is verified, and current: its packets may come faster. */
   verified(): void;
+  /** Its token is not current any more. */
+  unverified(): void;
 };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */

@@ -7,6 +7,8 @@ export type GuardedStream = Duplex & {
   connected(): void;
   /** The device has verified its token: its packets may come faster. */
   verified(): void;
+  /** Its token is not current any more. */
+  unverified(): void;
 };
 
 export type FrameLimits = PaceLimits & {
@@ -176,5 +178,5 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (!ended || guard.readableEnded) guard.destroy();
   });
   if (socket.destroyed) guard.destroy();
-  return Object.assign(guard, { connected, verified: pace.verified });
+  return Object.assign(guard, { connected, verified: pace.verified, unverified: pace.unverified });
 }

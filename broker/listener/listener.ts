@@ -96,6 +96,7 @@ export function createDeviceListener(options: {
       psk: undefined,
       connected() {},
       verified() {},
+      unverified() {},
     };
     connections.set(ends, connection);
     socket.once('close', () => {
@@ -149,6 +150,7 @@ export function createDeviceListener(options: {
     const stream = guardFrames(socket, limits, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;
     connection.verified = stream.verified;
+    connection.unverified = stream.unverified;
     onConnection(attachConnection(stream, connection));
   }
 
@@ -164,6 +166,8 @@ export function createDeviceListener(options: {
       server.removeAllListeners('error').on('error', (err) => log.error({ err }, 'a connection could not be accepted'));
       return (server.address() as AddressInfo).port;
     },
+    /** Looks again at the right of connections to their slots, of these devices or of all. */
+    review: admission.review,
     /** From the next handshake on; connections stay. */
     useTls: ({ key, cert }: ServerTls) => secured.setSecureContext({ key, cert, ...context }),
     /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */

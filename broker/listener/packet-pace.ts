@@ -40,5 +40,10 @@ export function createPacketPace(limits: PaceLimits, now: () => number = () => p
       left += limits.verifiedPackets.burst - burst;
       ({ burst, perSecond } = limits.verifiedPackets);
     },
+    unverified(): void {
+      refill();
+      ({ burst, perSecond } = limits.packets);
+      left = Math.min(left, burst);
+    },
   };
 }

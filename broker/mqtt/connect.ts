@@ -46,8 +46,11 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     remoteAddress,
     address,
     send: (topic, payload) => forwarding.send(client, topic, payload),
-    onVerified(serial) {
-      slot.verified(serial);
+    onVerified(serial, { tokenHash }) {
+      // a token that is right and can get no certificate any more has its answers, and no better right to a slot
+      const isCurrent = () => intake.roster.isCurrent(serial, tokenHash);
+      if (!isCurrent()) return;
+      slot.verified({ serial, isCurrent, onLost: () => connection.unverified() });
       connection.verified();
     },
   });

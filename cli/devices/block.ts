@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { block, unblock } from '../../operator/decisions.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished } from './print.ts';
+import { failRefused, failUnfinished, warnUnannounced } from './print.ts';
 
 export function blockCommand(context: DevicesContext): Command {
   return new Command('block')
@@ -21,8 +21,12 @@ async function blockEach({ operator, write }: DevicesContext, serials: readonly 
   const deps = operator();
   for (const serial of serials) {
     const result = await block(serial, deps);
-    if (result.outcome !== 'blocked') failRefused(serial, result);
-    else if (result.unfinished === undefined) write(`${serial} blocked`);
+    if (result.outcome !== 'blocked') {
+      failRefused(serial, result);
+      continue;
+    }
+    warnUnannounced(result.unannounced);
+    if (result.unfinished === undefined) write(`${serial} blocked`);
     else
       failUnfinished({
         stands: `${serial} is blocked, but its certificate may still be ACTIVE`,
@@ -36,8 +40,12 @@ async function unblockEach({ operator, write }: DevicesContext, serials: readonl
   const deps = operator();
   for (const serial of serials) {
     const result = await unblock(serial, deps);
-    if (result.outcome !== 'unblocked') failRefused(serial, result);
-    else if (result.unfinished === undefined) write(`${serial} unblocked`);
+    if (result.outcome !== 'unblocked') {
+      failRefused(serial, result);
+      continue;
+    }
+    warnUnannounced(result.unannounced);
+    if (result.unfinished === undefined) write(`${serial} unblocked`);
     else
       failUnfinished({
         stands: `${serial} is unblocked, but its certificate may still be INACTIVE`,

@@ -1,6 +1,8 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectSecure } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { block, remove } from '../../operator/decisions.ts';
+import { hashToken } from '../../protocol/token.ts';
 import { connectPacket } from '../fuzz/corpus.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -101,5 +103,28 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
     const { serial, token } = await gateway.enrol('beside-one-token');
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
     await expect.poll(left, { timeout: 30_000 }).toBeLessThanOrEqual(16);
+  });
+
+  it.each<[string, (serial: string) => Promise<unknown>]>([
+    ['was blocked', (serial) => block(serial, gateway.operator)],
+    ['was removed', (serial) => remove(serial, 'with-thing', gateway.operator)],
+    ['has another token by now', (serial) => gateway.reissueOnRoster(serial)],
+  ])('and have the token of a device that %s, lose their better right to them', async (what, decide) => {
+    const { serial, token } = await gateway.enrolOnRoster(`lost-right-${what.replaceAll(' ', '-')}`);
+    const idle = await connectDevice(gateway.broker, { username: serial, password: token });
+    const closed = new Promise<void>((resolve) => idle.client.once('close', () => resolve()));
+    await decide(serial);
+    await expect.poll(() => gateway.broker.roster.isCurrent(serial, hashToken(token))).toBe(false);
+    // as good as a stranger's, and older: it goes when strangers fill all slots
+    await flood(limits.maxConnections, (port) => {
+      const localAddress = `127.0.2.${1 + (sockets.length % 200)}`;
+      const socket = connectSecure({
+        socket: connect({ port, host: '127.0.0.1', localAddress }).on('error', () => {}),
+        rejectUnauthorized: false,
+      });
+      socket.once('secureConnect', () => socket.write(connectPacket));
+      return socket;
+    });
+    await closed;
   });
 });

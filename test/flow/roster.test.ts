@@ -20,6 +20,7 @@ import { lacks } from '../support/lacks.ts';
 import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 
 const log = createLog('silent');
+const replayWindowMs = 86_400_000;
 
 function memoryChanges(): Changes & { numbers: (readonly string[] | 'not-yet' | 'overwritten')[] } {
   const numbers: (readonly string[] | 'not-yet' | 'overwritten')[] = [];
@@ -80,7 +81,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
       },
     };
     const restoration = { note: async (at: number) => void restored.push(at) };
-    const parts = { registry, changes, gateways, restoration, roster: store, log, now };
+    const parts = { registry, changes, gateways, restoration, roster: store, replayWindowMs, log, now };
     const rosterSync = startRosterSync({ ...parts, times: { pollMs: 20, ...times } });
     closing.push(() => rosterSync.close());
     return rosterSync;

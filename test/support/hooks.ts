@@ -54,7 +54,7 @@ export function hooksOf({
       ...requests,
     },
     pendingReplies,
-    roster: { matchesToken: () => true, requestLookup() {} },
+    roster: { matchesToken: () => true, isCurrent: () => true, requestLookup() {} },
     tokenAttempts: unlimitedTokenAttempts,
     deviceRate: createDeviceRateLimit(defaultLimits),
     limits: { ...defaultLimits, storeMs: 100 },
@@ -85,6 +85,7 @@ export function asConnection<Stream extends object>(stream: Stream, psk?: PskIde
     psk,
     connected() {},
     verified() {},
+    unverified() {},
   });
 }
 

@@ -19,6 +19,8 @@ const socket = () => {
   return made;
 };
 
+const rightOf = (serial: string, isCurrent = () => true, onLost = () => {}) => ({ serial, isCurrent, onLost });
+
 describe('admission', () => {
   it('evicts the oldest connection of an address before its CONNECT, when the address has too many of those', () => {
     const admission = createAdmission(limits);
@@ -66,7 +68,7 @@ describe('admission', () => {
     const device = socket();
     const slot = admission.admit(device, '10.0.0.1');
     slot?.connected();
-    slot?.verified(`SN-${++serials}`);
+    slot?.verified(rightOf(`SN-${++serials}`));
     slot?.connected();
     for (let count = 0; count < 100; count++) admission.admit(socket(), `10.1.0.${count}`)?.closed();
     for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.0.${count}`)?.connected();
@@ -77,23 +79,58 @@ describe('admission', () => {
   it('limits the connections of one device: its newest connection closes its oldest one, and no connection of others', () => {
     const admission = createAdmission(limits);
     const other = socket();
-    admission.admit(other, '10.0.0.9')?.verified('other');
+    admission.admit(other, '10.0.0.9')?.verified(rightOf('other'));
     const own = [socket(), socket(), socket(), socket()];
     for (const [index, each] of own.entries()) {
       const slot = admission.admit(each, `10.0.1.${index}`);
-      slot?.verified('one');
+      slot?.verified(rightOf('one'));
       // a token that is right is verified at every request
-      slot?.verified('one');
+      slot?.verified(rightOf('one'));
     }
     expect([other, ...own].map(({ cut }) => cut)).toEqual([false, true, true, false, false]);
     expect(admission.counts()).toMatchObject({ open: 3, evicted: 2 });
+  });
+
+  it('takes the better right from connections whose token is not current any more: they go before those of strangers', () => {
+    const admission = createAdmission(limits);
+    const [current, lost, stranger] = [socket(), socket(), socket()];
+    const state = { current: true, told: 0 };
+    const first = admission.admit(stranger, '10.0.0.1');
+    first?.connected();
+    admission.admit(current, '10.0.0.2')?.verified(rightOf('good'));
+    const isCurrent = () => state.current;
+    const slot = admission.admit(lost, '10.0.0.3');
+    slot?.verified(rightOf('blocked', isCurrent, () => state.told++));
+    admission.review();
+    expect([state.told, admission.counts().unverified]).toEqual([0, 1]);
+    state.current = false;
+    admission.review(['good', 'unknown']);
+    expect(state.told).toBe(0);
+    admission.review(['blocked']);
+    admission.review();
+    expect([state.told, admission.counts().unverified, lost.cut]).toEqual([1, 2, false]);
+    for (let count = 0; count < 8; count++) admission.admit(socket(), `10.0.1.${count}`)?.connected();
+    expect([lost.cut, stranger.cut, current.cut]).toEqual([true, false, false]);
+  });
+
+  it('gives the better right back with another token of the device', () => {
+    const admission = createAdmission(limits);
+    const device = socket();
+    const slot = admission.admit(device, '10.0.0.1');
+    slot?.verified(rightOf('SN', () => false));
+    admission.review();
+    slot?.verified(rightOf('SN'));
+    admission.review();
+    expect(admission.counts().unverified).toBe(0);
+    for (let count = 0; count < 20; count++) admission.admit(socket(), `10.0.1.${count}`)?.connected();
+    expect(device.cut).toBe(false);
   });
 
   it('refuses more than one address may have, and more than there may be in total, until a slot is free again', () => {
     const admission = createAdmission(limits);
     const admit = () => {
       const slot = admission.admit(socket(), '10.0.0.1');
-      slot?.verified(`SN-${++serials}`);
+      slot?.verified(rightOf(`SN-${++serials}`));
       return slot;
     };
     const slots = Array.from({ length: 4 }, admit);
@@ -103,7 +140,8 @@ describe('admission', () => {
     slots[0]?.closed();
     expect(admission.admit(socket(), '10.0.0.1')).toBeDefined();
     expect(admission.counts()).toMatchObject({ open: 5, refused: 1 });
-    for (let count = 0; count < 9; count++) admission.admit(socket(), `10.0.1.${count}`)?.verified(`SN-${++serials}`);
+    for (let count = 0; count < 9; count++)
+      admission.admit(socket(), `10.0.1.${count}`)?.verified(rightOf(`SN-${++serials}`));
     expect(admission.counts()).toMatchObject({ open: 10, pending: 0, unverified: 0 });
     expect(admission.admit(socket(), '10.0.2.1')).toBeUndefined();
   });
@@ -121,7 +159,7 @@ describe('admission', () => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 2 });
     const admit = () => {
       const slot = admission.admit(socket(), '10.0.0.1');
-      slot?.verified(`SN-${++serials}`);
+      slot?.verified(rightOf(`SN-${++serials}`));
       return slot;
     };
     const first = admit();
@@ -136,7 +174,7 @@ describe('admission', () => {
     const second = admission.admit(socket(), '10.0.0.2');
     first?.closed();
     first?.connected();
-    first?.verified(`SN-${++serials}`);
+    first?.verified(rightOf(`SN-${++serials}`));
     expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unverified: 0 });
     second?.closed();
     expect(admission.counts()).toMatchObject({ open: 0, pending: 0 });
@@ -148,7 +186,7 @@ describe('admission', () => {
     ['fe80::1', 'fe80:0:0:0:1:2:3:4'],
   ])('counts %s and %s under one address', (one, other) => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 1 });
-    admission.admit(socket(), one)?.verified(`SN-${++serials}`);
+    admission.admit(socket(), one)?.verified(rightOf(`SN-${++serials}`));
     expect(admission.admit(socket(), other)).toBeUndefined();
     expect(admission.admit(socket(), '2001:db8:1:3::1')).toBeDefined();
   });

@@ -31,6 +31,17 @@ describe('a decision of the operator', () => {
       }
     });
 
+    it('tells the gateways, so that its connections lose their slots; not being able to is no failure of the block', async () => {
+      await operator.register('A');
+      await block('A', operator.deps);
+      await unblock('A', operator.deps);
+      expect(operator.announced).toEqual([['A'], ['A']]);
+      expect(await block('A', { ...operator.deps, announce: away })).toEqual({
+        outcome: 'blocked',
+        unannounced: 'AWS is away',
+      });
+    });
+
     it('makes the previous certificate of a reissued device inactive as well', async () => {
       const certificateId = await operator.register('A');
       await reissue('A', { onToken: () => {} }, operator.deps);

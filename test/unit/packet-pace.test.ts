@@ -35,4 +35,13 @@ describe('the pace of the packets of one connection', () => {
     expect(taken(20)).toBe(5);
     expect(pace.waitMs()).toBe(100);
   });
+
+  it('is that of a stranger again when the token is not current any more', () => {
+    const { pace, taken, pass } = start();
+    pace.verified();
+    pace.unverified();
+    expect(taken(10)).toBe(3);
+    pass(1000);
+    expect(taken(10)).toBe(2);
+  });
 });
