@@ -2,6 +2,7 @@ import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.t
 import { defaultLimits } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
+import { reportTrouble } from '../broker/trouble.ts';
 import { cvm } from '../protocol/cvm/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createReplyFeed } from '../queue/redis-replies.ts';
@@ -99,6 +100,7 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
   });
   const broker = lifecycle.add(await starting);
+  lifecycle.add(reportTrouble({ dataDir: settings.dataDir, turnedAway: broker.turnedAway, log }));
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

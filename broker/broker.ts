@@ -40,6 +40,8 @@ export type BrokerOptions = {
 export type Broker = {
   readonly name: 'broker';
   readonly port: number;
+  /** connections since the start that may have been devices, and were closed for lack of slots */
+  turnedAway(): number;
   /** From the next handshake on; connections stay. */
   useTls(material: ServerTls): void;
   close(): Promise<void>;
@@ -98,6 +100,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   return {
     name: 'broker',
     port,
+    turnedAway: listener.turnedAway,
     useTls: listener.useTls,
     async close() {
       clearInterval(reviewing);

@@ -1,9 +1,9 @@
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { portNumber } from './numbers.ts';
 
-type Options = { port?: number; host: string; url?: string; file?: string; maxAge: number };
+type Options = { port?: number; host: string; trouble?: string; url?: string; file?: string; maxAge: number };
 
 const timeoutMs = 3000;
 
@@ -17,9 +17,10 @@ export function healthCommand(): Command {
         .conflicts(['url', 'file']),
     )
     .option('--host <name>', 'with --port', '127.0.0.1')
+    .option('--trouble <path>', 'with --port: the part wrote no trouble to this file in the last --max-age seconds')
     .addOption(new Option('--url <url>', 'this address answers with status 200').conflicts('file'))
     .option('--file <path>', 'this file was written to in the last --max-age seconds')
-    .option('--max-age <seconds>', 'with --file', number, 30)
+    .option('--max-age <seconds>', 'with --file and --trouble', number, 30)
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);
       if (fault === undefined) console.log('ok');
@@ -29,9 +30,11 @@ export function healthCommand(): Command {
 }
 
 /** Why the part does not work; undefined when it does. */
-async function findFault({ port, host, url, file, maxAge }: Options, command: Command): Promise<string | undefined> {
+async function findFault(options: Options, command: Command): Promise<string | undefined> {
+  const { port, host, trouble, url, file, maxAge } = options;
   try {
-    if (port !== undefined) return await faultOfPort(host, port);
+    if (port !== undefined)
+      return (await faultOfPort(host, port)) ?? (trouble === undefined ? undefined : recentTrouble(trouble, maxAge));
     if (url !== undefined) return await faultOfUrl(url);
     if (file !== undefined) return faultOfFile(file, maxAge);
   } catch (error) {
@@ -63,8 +66,23 @@ async function faultOfUrl(url: string): Promise<string | undefined> {
   return status === 200 ? undefined : `${url} answers with status ${status}`;
 }
 
+/** A part that has no trouble has no such file. */
+function recentTrouble(file: string, maxAgeSeconds: number): string | undefined {
+  try {
+    return ageOf(file) <= maxAgeSeconds ? readFileSync(file, 'utf8').trim() : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** seconds */
+function ageOf(file: string): number {
+  return (Date.now() - statSync(file).mtimeMs) / 1000;
+}
+
 function faultOfFile(file: string, maxAgeSeconds: number): string | undefined {
-  const age = (Date.now() - statSync(file).mtimeMs) / 1000;
+  const age = ageOf(file);
   return age <= maxAgeSeconds ? undefined : `${file} was last written to ${age.toFixed(0)} s ago`;
 }
 

@@ -52,7 +52,7 @@ export function createAdmission(limits: AdmissionLimits) {
   /** those with a verified token, oldest first */
   const bySerial = new Map<string, Set<Holder>>();
   const open = new Set<Holder>();
-  const counts = { admitted: 0, refused: 0, evicted: 0 };
+  const counts = { admitted: 0, refused: 0, evicted: 0, crowdedOut: 0 };
 
   function leavePending(holder: Holder): void {
     if (pending.delete(holder)) holder.address.pending--;
@@ -116,11 +116,17 @@ export function createAdmission(limits: AdmissionLimits) {
     return false;
   }
 
+  /** Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. */
+  function evictForAny(): boolean {
+    if (pending.size === 0 && over.size === 0 && unverified.size > 0) counts.crowdedOut++;
+    return evict([pending, over, unverified]);
+  }
+
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
-    const evictable = [pending, over, unverified];
-    if (address.all >= limits.maxConnectionsPerAddress && !evict(evictable, address)) return false;
-    if (open.size >= limits.maxConnections && !evict(evictable)) return false;
+    const isFull = address.all >= limits.maxConnectionsPerAddress;
+    if (isFull && !evict([pending, over, unverified], address)) return false;
+    if (open.size >= limits.maxConnections && !evictForAny()) return false;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
     return true;
@@ -156,7 +162,10 @@ export function createAdmission(limits: AdmissionLimits) {
     review(serials: Iterable<string> = bySerial.keys()): void {
       for (const serial of [...serials]) for (const holder of [...(bySerial.get(serial) ?? [])]) review(holder);
     },
-    /** now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused, evicted */
+    /**
+     * now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused, evicted, and of
+     * those after their CONNECT because all slots were taken
+     */
     counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size + over.size, ...counts }),
   };
 }

@@ -168,6 +168,11 @@ export function createDeviceListener(options: {
     },
     /** Looks again at the right of connections to their slots, of these devices or of all. */
     review: admission.review,
+    /** connections since the start that may have been devices, and were closed for lack of slots */
+    turnedAway(): number {
+      const { refused, crowdedOut } = admission.counts();
+      return refused + crowdedOut;
+    },
     /** From the next handshake on; connections stay. */
     useTls: ({ key, cert }: ServerTls) => secured.setSecureContext({ key, cert, ...context }),
     /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */

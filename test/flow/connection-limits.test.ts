@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -18,6 +20,10 @@ describe.skipIf(lacks('redis-server'))('the connections of one address', () => {
     }
     await expect(connectDevice(gateway.broker)).rejects.toThrow();
     await expect.poll(() => gateway.logText()).toContain('CVM_MAX_CONNECTIONS_PER_ADDRESS');
+    const trouble = join(gateway.dataDir, 'broker.trouble');
+    await expect.poll(() => existsSync(trouble), { timeout: 10_000 }).toBe(true);
+    expect(readFileSync(trouble, 'utf8')).toContain('turns devices away');
+    expect(gateway.logText()).toContain('turning devices away for lack of slots');
     expect(devices.map(({ client }) => client.connected)).toEqual([true, true, true]);
     await devices[0]?.client.endAsync(true);
     const another = await connectDevice(gateway.broker);

@@ -126,6 +126,20 @@ describe('admission', () => {
     expect(device.cut).toBe(false);
   });
 
+  it('counts which connections may have been devices and were crowded out: not those before their CONNECT', () => {
+    const admission = createAdmission(limits);
+    const fill = (count: number, net: string) => {
+      for (let index = 0; index < count; index++) admission.admit(socket(), `${net}.${index}`)?.connected();
+    };
+    fill(10, '10.0.0');
+    admission.admit(socket(), '10.0.1.1');
+    expect(admission.counts().crowdedOut).toBe(1);
+    admission.admit(socket(), '10.0.1.2');
+    expect(admission.counts().crowdedOut).toBe(1);
+    fill(3, '10.0.2');
+    expect(admission.counts()).toMatchObject({ crowdedOut: 3, refused: 0 });
+  });
+
   it('refuses more than one address may have, and more than there may be in total, until a slot is free again', () => {
     const admission = createAdmission(limits);
     const admit = () => {

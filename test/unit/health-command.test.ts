@@ -1,4 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { healthCommand } from '../../cli/health.ts';
 import { freePort } from '../support/network.ts';
 
@@ -22,6 +26,37 @@ describe('cvm health', () => {
     expect(process.exitCode).toBe(1);
     expect(output).toEqual([]);
     expect(complaints).toEqual([expect.stringContaining('ECONNREFUSED')]);
+  });
+
+  describe('of a part that listens', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-health-'));
+    const trouble = join(folder, 'broker.trouble');
+    const server = createServer((socket) => socket.destroy());
+    let port = 0;
+    beforeAll(async () => {
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      port = (server.address() as AddressInfo).port;
+    });
+    afterAll(() => {
+      server.close();
+      rmSync(folder, { recursive: true });
+    });
+    const check = () =>
+      healthCommand().parseAsync(['--port', String(port), '--trouble', trouble, '--max-age', '15'], { from: 'user' });
+
+    it('is good without a trouble, and with one of long ago', async () => {
+      await check();
+      writeFileSync(trouble, 'it turned devices away');
+      utimesSync(trouble, Date.now() / 1000, Date.now() / 1000 - 20);
+      await check();
+      expect([output, process.exitCode]).toEqual([['ok', 'ok'], 0]);
+    });
+
+    it('says which trouble the part has written down just now', async () => {
+      writeFileSync(trouble, 'it turns devices away\n');
+      await check();
+      expect([complaints, process.exitCode]).toEqual([['it turns devices away'], 1]);
+    });
   });
 
   it.each([
