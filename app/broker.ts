@@ -93,8 +93,8 @@ export async function openGuards(
 /** Opens the port for devices, and keeps the server certificate from running out. */
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
   const { settings, log, lifecycle, metrics } = app;
-  const { mqttPort: port, listen, tlsSuites: suites } = settings;
-  const mqtt = { port, listen, tls, suites, dialects: [cvm] };
+  const { mqttPort: port, listen, proxyFrom, tlsSuites: suites } = settings;
+  const mqtt = { port, listen, proxyFrom, tls, suites, dialects: [cvm] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
     if (error.syscall !== 'listen' && error.syscall !== 'getaddrinfo') throw error;
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);

@@ -10,6 +10,7 @@ import { createDeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
 import { createDeviceListener, type ServerTls } from './listener/listener.ts';
+import { proxyPeers } from './listener/proxy-header.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
@@ -19,6 +20,8 @@ export type BrokerOptions = {
   /** 0 takes a free one */
   readonly port: number;
   readonly listen: string;
+  /** addresses and networks of balancers that send a PROXY protocol header */
+  readonly proxyFrom: readonly string[];
   readonly tls: ServerTls;
   readonly requests: RequestQueue;
   readonly replies: ReplyFeed;
@@ -85,6 +88,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     tls: options.tls,
     suites: options.suites,
     limits,
+    balancers: proxyPeers(options.proxyFrom),
     roster,
     metrics,
     log,

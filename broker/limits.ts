@@ -24,6 +24,10 @@ export const defaultLimits = {
   messagesPerDeviceSeconds: 10,
   /** tokens that one connection is remembered to have presented */
   maxTokensPerConnection: 8,
+  /** for the PROXY protocol header of a balancer, which sends it with its first packet */
+  proxyHeaderMs: 5000,
+  /** connections of balancers that have not sent it yet */
+  maxWithoutProxyHeader: 1000,
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
   handshakeTurnMs: 250,

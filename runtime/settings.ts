@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
@@ -43,6 +44,20 @@ const whole = (min: number, max: number) =>
 
 const port = whole(0, 65_535);
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
+/** IP addresses, and networks in CIDR notation. A network of all addresses would let every machine claim to be another. */
+const networks = list.superRefine((entries, context) => {
+  for (const entry of entries) {
+    const [address = '', prefix, ...more] = entry.split('/');
+    const bits = isIP(address) === 6 ? 128 : 32;
+    const isPrefix =
+      prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) >= 1 && Number(prefix) <= bits);
+    if (isIP(address) !== 0 && isPrefix && more.length === 0) continue;
+    context.addIssue({
+      code: 'custom',
+      message: `"${entry}" is neither an IP address nor a network such as 10.0.0.0/24 or fd00::/64`,
+    });
+  }
+});
 const redisUrl = z
   .string()
   .regex(/^rediss?:\/\//, 'must begin with redis:// or rediss:// (TLS), as in redis://:password@redis:6379/0');
@@ -68,6 +83,7 @@ const schema = z.object({
   CVM_MAX_CONNECTIONS_PER_ADDRESS: whole(1, 1_000_000).default(2000),
   CVM_MQTT_PORT: port.default(8883),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
+  CVM_PROXY_FROM: networks.default([]),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
   CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
@@ -129,6 +145,8 @@ export type Settings = {
   logLevel: string;
   mqttPort: number;
   policyName: string;
+  /** TCP balancers whose connections begin with a PROXY protocol header: addresses, and networks in CIDR notation */
+  proxyFrom: readonly string[];
   redisUrl: string | undefined;
   /** milliseconds */
   replayWindowMs: number;
@@ -181,6 +199,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     logLevel: s.LOG_LEVEL,
     mqttPort: s.CVM_MQTT_PORT,
     policyName: s.CVM_POLICY_NAME,
+    proxyFrom: s.CVM_PROXY_FROM,
     redisUrl: s.REDIS_URL,
     replayWindowMs: s.CVM_REPLAY_WINDOW,
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),

@@ -15,8 +15,8 @@ type Manager = {
   readonly names: Readonly<Record<string, string>>;
 };
 
-const debian = { 'redis-server': 'redis-server', mosquitto_rr: 'mosquitto-clients' };
-const others = { 'redis-server': 'redis', mosquitto_rr: 'mosquitto' };
+const debian = { 'redis-server': 'redis-server', mosquitto_rr: 'mosquitto-clients', haproxy: 'haproxy' };
+const others = { 'redis-server': 'redis', mosquitto_rr: 'mosquitto', haproxy: 'haproxy' };
 
 const managers: readonly Manager[] = [
   {

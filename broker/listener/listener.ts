@@ -10,6 +10,7 @@ import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
+import { type ProxyPeers, readProxyHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 
 const noSlot =
@@ -36,6 +37,8 @@ export function createDeviceListener(options: {
   tls: ServerTls;
   suites: TlsSuites;
   limits: Limits;
+  /** balancers: their connections begin with a PROXY protocol header, and its address counts */
+  balancers: ProxyPeers;
   roster: Pick<Roster, 'keysOf'>;
   metrics: ListenerMetrics;
   log: Log;
@@ -44,12 +47,14 @@ export function createDeviceListener(options: {
   /** a connection that is closed: it got no slot, or sent no acceptable MQTT */
   onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'>, reason: string): void;
 }) {
-  const { limits, metrics, log, onConnection, onTurnedAway } = options;
+  const { limits, balancers, metrics, log, onConnection, onTurnedAway } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
   const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
+  /** oldest first */
+  const withoutProxyHeader = new Set<Socket>();
   /**
    * By the two ends of a connection. Node makes the TLSSocket by itself and has no public way from it to the socket below;
    * both have the same two ends.
@@ -70,7 +75,8 @@ export function createDeviceListener(options: {
   // Node reports a handshake that failed or took too long, and leaves the socket open
   secured.on('tlsClientError', (err, socket) => {
     metrics.handshakesFailed.inc();
-    log.debug({ remoteAddress: socket.remoteAddress, err }, 'TLS handshake failed');
+    const remoteAddress = connectionUnder(socket)?.remoteAddress ?? socket.remoteAddress;
+    log.debug({ remoteAddress, err }, 'TLS handshake failed');
     socket.destroy();
   });
 
@@ -78,14 +84,45 @@ export function createDeviceListener(options: {
     // until TLS takes the socket over nothing else listens to it, and a reset meanwhile would end the process
     socket.on('error', (err) => log.debug({ err }, 'connection ended before TLS'));
     const { remoteAddress } = socket;
-    const ends = endsOf(socket);
-    const slot = ends === undefined ? undefined : admission.admit(socket, remoteAddress);
-    if (ends === undefined || remoteAddress === undefined || slot === undefined) {
-      if (remoteAddress !== undefined) onTurnedAway({ remoteAddress, address: groupOf(remoteAddress) }, noSlot);
+    if (remoteAddress === undefined) {
       socket.destroy();
       return;
     }
     sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    if (balancers.has(remoteAddress)) acceptProxied(socket, remoteAddress);
+    else admit(socket, remoteAddress);
+  }
+
+  /** A balancer stands for many addresses, so its connections are counted when they have said for which one. */
+  function acceptProxied(socket: Socket, balancer: string): void {
+    const [oldest] = withoutProxyHeader;
+    if (withoutProxyHeader.size >= limits.maxWithoutProxyHeader) oldest?.destroy();
+    withoutProxyHeader.add(socket);
+    socket.once('close', () => withoutProxyHeader.delete(socket));
+    readProxyHeader(socket, limits.proxyHeaderMs, (header) => {
+      withoutProxyHeader.delete(socket);
+      if ('reason' in header) turnAway(socket, balancer, header.reason);
+      else admit(socket, header.address ?? balancer);
+    });
+  }
+
+  function turnAway(socket: Socket, remoteAddress: string, reason: string): void {
+    onTurnedAway({ remoteAddress, address: groupOf(remoteAddress) }, reason);
+    socket.destroy();
+  }
+
+  function admit(socket: Socket, remoteAddress: string): void {
+    const ends = endsOf(socket);
+    if (ends === undefined) {
+      socket.destroy();
+      return;
+    }
+    const slot = admission.admit(socket, remoteAddress);
+    if (slot === undefined) {
+      turnAway(socket, remoteAddress, noSlot);
+      return;
+    }
     const release = handshakeInTurn(socket, slot.address);
     const handshake = { named: 0, offered: undefined, release };
     const connection: Connection = {
@@ -102,7 +139,6 @@ export function createDeviceListener(options: {
     socket.once('close', () => {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
-      sockets.delete(socket);
       release();
       psk.withdraw(handshake);
       slot.closed();
@@ -190,6 +226,11 @@ export function createDeviceListener(options: {
 
 /** The bytes stay where TLS finds them: Node gives it what a socket has read before. */
 function onFirstBytes(socket: Socket, then: () => void): void {
+  // what came together with a PROXY protocol header is not announced again
+  if (socket.readableLength > 0) {
+    then();
+    return;
+  }
   socket.once('readable', () => {
     // readable without bytes: the other side has ended it
     if (socket.readableLength === 0) socket.destroy();

@@ -39,6 +39,7 @@ describe('the server certificate', () => {
       ...unguarded,
       dialects: [cvm],
       suites: 'modern',
+      proxyFrom: [],
       metrics: createMetrics().metrics,
       log,
     });

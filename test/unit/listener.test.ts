@@ -8,10 +8,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { type Connection, connectionOf } from '../../broker/listener/connection.ts';
 import { createDeviceListener } from '../../broker/listener/listener.ts';
+import { proxyPeers } from '../../broker/listener/proxy-header.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { metricOf } from '../support/metrics.ts';
+import { headerFor } from '../support/proxy-header.ts';
 
 /** One handshake at a time, and one that hangs keeps its turn until its connection ends. */
 const limits = { ...defaultLimits, maxHandshakes: 1, handshakeTurnMs: 60_000, handshakeMs: 60_000 };
@@ -40,6 +42,7 @@ describe('the device listener', () => {
         tls,
         suites: 'modern',
         limits: given,
+        balancers: proxyPeers(['127.0.9.9']),
         roster: { keysOf },
         metrics: made.metrics,
         log: createLog('silent'),
@@ -70,6 +73,32 @@ describe('the device listener', () => {
     const plain = await openFrom('127.0.0.2');
     connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
     await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
+  });
+
+  it('gives no turn to connections of a balancer that have sent their header and nothing more', async () => {
+    for (let count = 0; count < 10; count++) {
+      const proxied = connect({ port, host: '127.0.0.1', localAddress: '127.0.9.9' });
+      sockets.push(proxied.on('error', () => {}));
+      proxied.write(headerFor(`203.0.113.${count}`));
+    }
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_connections_total')).toBe(10);
+    const plain = await openFrom('127.0.0.2');
+    connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
+    await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
+  });
+
+  it('keeps few connections of balancers that send no header: the oldest goes', async () => {
+    await listener.close().cut();
+    listener = listenerWith({ ...limits, proxyHeaderMs: 60_000, maxWithoutProxyHeader: 3 });
+    port = await listener.listen(0, '127.0.0.1');
+    const silent = Array.from({ length: 5 }, () =>
+      connect({ port, host: '127.0.0.1', localAddress: '127.0.9.9' })
+        .on('error', () => {})
+        .resume(),
+    );
+    sockets.push(...silent);
+    await expect.poll(() => silent.filter(({ destroyed }) => destroyed).length).toBe(2);
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_connections_open')).toBe(3);
   });
 
   it('ends a connection that says nothing, and one that is closed before it says anything', async () => {

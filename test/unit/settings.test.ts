@@ -51,6 +51,22 @@ describe('settings', () => {
     expect(problemsOf({ CVM_SWEEP_INTERVAL: text })).toEqual([expect.stringMatching(/SWEEP_INTERVAL.*from 1m to 20d/)]);
   });
 
+  it('name balancers by address or network, and no network of all addresses', () => {
+    const { proxyFrom } = loadSettings({ CVM_PROXY_FROM: '10.0.0.7, 10.1.0.0/24 fd00::/64,::1' });
+    expect(proxyFrom).toEqual(['10.0.0.7', '10.1.0.0/24', 'fd00::/64', '::1']);
+    const wrong = [
+      'balancer',
+      '10.0.0.0/33',
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0/24',
+      '10.0.0.0/',
+      'fd00::/129',
+      '10.0.0.1/8/9',
+    ];
+    for (const entry of wrong) expect(() => loadSettings({ CVM_PROXY_FROM: entry }), entry).toThrow(/CVM_PROXY_FROM/);
+  });
+
   it('split lists at commas and spaces', () => {
     expect(loadSettings({ CVM_HOSTNAMES: 'a.example, b.example 10.0.0.1' }).hostnames).toEqual([
       'a.example',
