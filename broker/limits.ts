@@ -7,6 +7,12 @@ export const defaultLimits = {
   /** packets of one connection: how many may come at once, and how many a second after that. The broker reads no more until it may */
   packets: { burst: 50, perSecond: 10 },
   verifiedPackets: { burst: 200, perSecond: 50 },
+  /**
+   * packets of all connections of one address that have not verified their token, beyond the first of each connection: those are
+   * enough for a certificate, so thousands of devices may come at once from one address
+   */
+  packetsOfAddress: { burst: 500, perSecond: 100 },
+  packetsFreeOfAddress: 10,
   /** from the first byte of a packet to its last */
   packetMs: 10_000,
   /** connections in total, and of one address; many devices may share one behind a router */

@@ -1,4 +1,5 @@
 import type { ConnectionSlot } from './admission.ts';
+import type { PacketPace } from './packet-pace.ts';
 import type { PskIdentity, PskOffer } from './psk.ts';
 
 /** One connection of a device, from TCP accept to its close. The only object that knows it by more than one of its parts. */
@@ -13,10 +14,8 @@ export type Connection = {
   psk: PskIdentity | undefined;
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void;
-  /** Its token is verified, and current: its packets may come faster. */
-  verified(): void;
-  /** Its token is not current any more. */
-  unverified(): void;
+  /** of its packets: faster once its token is verified, and as long as that is current */
+  readonly pace: PacketPace;
 };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */

@@ -1,17 +1,13 @@
 import { Duplex } from 'node:stream';
-import { createPacketPace, type PaceLimits, type PacketPace } from './packet-pace.ts';
+import type { PacketPace } from './packet-pace.ts';
 import { createPacketRules, unacceptableLevel } from './packet-rules.ts';
 
 export type GuardedStream = Duplex & {
   /** The MQTT library has answered CONNECT, and may have what came after it. */
   connected(): void;
-  /** The device has verified its token: its packets may come faster. */
-  verified(): void;
-  /** Its token is not current any more. */
-  unverified(): void;
 };
 
-export type FrameLimits = PaceLimits & {
+export type FrameLimits = {
   /** of the CONNECT packet: its sender is not authenticated yet */
   readonly maxConnectBytes: number;
   readonly maxPacketBytes: number;
@@ -32,7 +28,7 @@ const connackUnacceptableLevel = Buffer.from([0x20, 2, 0, 1]);
  */
 function followFrames(
   limits: FrameLimits,
-  pace: PacketPace,
+  pace: Pick<PacketPace, 'take'>,
 ): (chunk: Buffer) => { whole: Buffer; partial: boolean; isFirst: boolean; isAhead: boolean } | { reason: string } {
   const rules = createPacketRules();
   let rest: Buffer = nothing;
@@ -92,18 +88,22 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
  * payload in it, and destroys both sides; the body of a packet that is too long is never read. Errors and the end of the
  * socket come out of the returned stream. Destroying either side destroys the other.
  */
-export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (reason: string) => void): GuardedStream {
-  const pace = createPacketPace(limits);
+export function guardFrames(
+  socket: Duplex,
+  limits: FrameLimits,
+  pace: Pick<PacketPace, 'take' | 'wait' | 'stop'>,
+  onViolation: (reason: string) => void,
+): GuardedStream {
   const follow = followFrames(limits, pace);
   let ended = false;
   let [isConnected, keepsBack] = [false, false];
   let slow: NodeJS.Timeout | undefined;
-  let ahead: NodeJS.Timeout | undefined;
+  let isAhead = false;
 
   const guard = new Duplex({
     allowHalfOpen: false,
     read() {
-      if (!keepsBack && ahead === undefined) socket.resume();
+      if (!keepsBack && !isAhead) socket.resume();
     },
     write(chunk: Buffer, _encoding, done) {
       socket.write(chunk, done);
@@ -122,7 +122,7 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     },
     destroy(error, done) {
       clearTimeout(slow);
-      clearTimeout(ahead);
+      pace.stop();
       socket.destroy();
       done(error);
     },
@@ -143,7 +143,8 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
       return false;
     }
     keepsBack = frames.isFirst && !isConnected;
-    ahead = frames.isAhead ? setTimeout(goOn, pace.waitMs()) : undefined;
+    isAhead = frames.isAhead;
+    if (isAhead) pace.wait(goOn);
     // the time of a packet runs from its first byte; more bytes of the same packet do not extend it
     if (frames.whole.length > 0 || !frames.partial) {
       clearTimeout(slow);
@@ -151,12 +152,12 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     }
     if (frames.partial)
       slow ??= setTimeout(() => violate(`a packet took more than ${limits.packetMs} ms`), limits.packetMs);
-    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack && ahead === undefined;
+    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack && !isAhead;
   }
 
   /** With what was kept back. */
   function goOn(): void {
-    ahead = undefined;
+    isAhead = false;
     if (take(nothing)) socket.resume();
   }
 
@@ -178,5 +179,5 @@ export function guardFrames(socket: Duplex, limits: FrameLimits, onViolation: (r
     if (!ended || guard.readableEnded) guard.destroy();
   });
   if (socket.destroyed) guard.destroy();
-  return Object.assign(guard, { connected, verified: pace.verified, unverified: pace.unverified });
+  return Object.assign(guard, { connected });
 }

@@ -5,11 +5,13 @@ import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
+import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
+import { createPacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 
@@ -51,6 +53,7 @@ export function createDeviceListener(options: {
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
+  const addressPaces = createAddressPaces(limits.packetsOfAddress);
   const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
   /** oldest first */
@@ -124,6 +127,8 @@ export function createDeviceListener(options: {
       return;
     }
     const release = handshakeInTurn(socket, slot.address);
+    const ofAddress = addressPaces.join(slot.address);
+    const pace = createPacketPace(limits, ofAddress);
     const handshake = { named: 0, offered: undefined, release };
     const connection: Connection = {
       remoteAddress,
@@ -131,9 +136,8 @@ export function createDeviceListener(options: {
       slot,
       handshake,
       psk: undefined,
+      pace,
       connected() {},
-      verified() {},
-      unverified() {},
     };
     connections.set(ends, connection);
     socket.once('close', () => {
@@ -141,6 +145,7 @@ export function createDeviceListener(options: {
       if (connections.get(ends) === connection) connections.delete(ends);
       release();
       psk.withdraw(handshake);
+      ofAddress.leave();
       slot.closed();
     });
   }
@@ -183,10 +188,8 @@ export function createDeviceListener(options: {
     connection.handshake.release();
     connection.psk = psk.identify(connection.handshake, socket);
     socket.setNoDelay(true);
-    const stream = guardFrames(socket, limits, (reason) => onTurnedAway(connection, reason));
+    const stream = guardFrames(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;
-    connection.verified = stream.verified;
-    connection.unverified = stream.unverified;
     onConnection(attachConnection(stream, connection));
   }
 

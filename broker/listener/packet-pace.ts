@@ -1,49 +1,92 @@
+import type { AddressPace } from './address-pace.ts';
+import { createTokenBucket, type Rate } from './token-bucket.ts';
+
 export type PaceLimits = {
-  /** packets that a connection may send at once, and then in each second, before and after it has verified its token */
-  readonly packets: { readonly burst: number; readonly perSecond: number };
-  readonly verifiedPackets: { readonly burst: number; readonly perSecond: number };
+  /** packets that a connection may send, before and after it has verified its token */
+  readonly packets: Rate;
+  readonly verifiedPackets: Rate;
+  /** the first packets of each connection count for it alone, and not for its address */
+  readonly packetsFreeOfAddress: number;
 };
 
 export type PacketPace = ReturnType<typeof createPacketPace>;
 
 /**
- * How many packets of one connection are passed on: a token bucket. A device needs six for its certificate; a stranger can
- * put thirty thousand PINGREQs into one TLS record, and each costs the event loop of all.
+ * How many packets of one connection are passed on. A device needs six for its certificate; a stranger can put thirty
+ * thousand PINGREQs into one TLS record, and each costs the event loop of all. Before proof, what a connection sends beyond
+ * its first packets comes out of the budget of its address as well. So an address with many connections has no more, but for
+ * those first packets, which are cheaper than the handshake before them.
  * @param now milliseconds of a clock that is never set
  */
-export function createPacketPace(limits: PaceLimits, now: () => number = () => performance.now()) {
-  let { burst, perSecond } = limits.packets;
-  let [left, at] = [burst, now()];
+export function createPacketPace(
+  limits: PaceLimits,
+  ofAddress: AddressPace,
+  now: () => number = () => performance.now(),
+) {
+  const own = createTokenBucket(limits.packets, now);
+  let free = limits.packetsFreeOfAddress;
+  let [isVerified, hasTurn] = [false, false];
+  /** called when the next packet may pass */
+  let waiting: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let leaveLine = () => {};
 
-  function refill(): void {
-    const time = now();
-    left = Math.min(burst, left + ((time - at) / 1000) * perSecond);
-    at = time;
+  function takeOfAddress(): boolean {
+    if (isVerified) return true;
+    if (hasTurn) {
+      hasTurn = false;
+      return true;
+    }
+    if (free > 0) {
+      free--;
+      return true;
+    }
+    return ofAddress.take();
+  }
+
+  function stop(): void {
+    clearTimeout(timer);
+    leaveLine();
+    waiting = undefined;
+  }
+
+  function goOn(): void {
+    const next = waiting;
+    stop();
+    next?.();
   }
 
   return {
     /** @returns whether one more packet may pass now */
     take(): boolean {
-      if (left < 1) refill();
-      if (left < 1) return false;
-      left--;
-      return true;
+      if (own.waitMs() > 0 || !takeOfAddress()) return false;
+      return own.take();
     },
-    /** until the next packet may pass */
-    waitMs(): number {
-      refill();
-      return Math.max(0, Math.ceil(((1 - left) / perSecond) * 1000));
+    /** Calls `next` once, when one more packet may pass. One call at a time. */
+    wait(next: () => void): void {
+      waiting = next;
+      const ms = own.waitMs();
+      if (ms > 0) timer = setTimeout(goOn, ms);
+      else
+        leaveLine = ofAddress.wait(() => {
+          hasTurn = true;
+          goOn();
+        });
     },
     verified(): void {
-      if (burst === limits.verifiedPackets.burst) return;
-      refill();
-      left += limits.verifiedPackets.burst - burst;
-      ({ burst, perSecond } = limits.verifiedPackets);
+      isVerified = true;
+      own.setRate(limits.verifiedPackets);
+      if (waiting === undefined) return;
+      const next = waiting;
+      stop();
+      waiting = next;
+      timer = setTimeout(goOn, own.waitMs());
     },
     unverified(): void {
-      refill();
-      ({ burst, perSecond } = limits.packets);
-      left = Math.min(left, burst);
+      isVerified = false;
+      own.setRate(limits.packets);
     },
+    /** The connection has ended. */
+    stop,
   };
 }

@@ -84,8 +84,7 @@ export function asConnection<Stream extends object>(stream: Stream, psk?: PskIde
     handshake,
     psk,
     connected() {},
-    verified() {},
-    unverified() {},
+    pace: { take: () => true, wait() {}, verified() {}, unverified() {}, stop() {} },
   });
 }
 

@@ -1,9 +1,13 @@
 import { Duplex, PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { createAddressPaces } from '../../broker/listener/address-pace.ts';
 import { guardFrames } from '../../broker/listener/frame-guard.ts';
+import { createPacketPace } from '../../broker/listener/packet-pace.ts';
 
 const fast = { burst: 100_000, perSecond: 100_000 };
-const pace = { packets: fast, verifiedPackets: fast };
+const verifiedPackets = { burst: 50, perSecond: 1000 };
+const paceOf = (packets = fast) =>
+  createPacketPace({ packets, verifiedPackets, packetsFreeOfAddress: 0 }, createAddressPaces(fast).join('192.0.2.1'));
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
 const ping = Buffer.from([0xc0, 0]);
 
@@ -17,15 +21,14 @@ function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) 
     maxConnectBytes: 50,
     maxPacketBytes,
     packetMs: 200,
-    packets,
-    verifiedPackets: { burst: 50, perSecond: 1000 },
   };
-  const guard = guardFrames(socket, limits, (reason) => violations.push(reason));
+  const pace = paceOf(packets);
+  const guard = guardFrames(socket, limits, pace, (reason) => violations.push(reason));
   guard.on('error', () => {});
   const received: Buffer[] = [];
   guard.on('data', (chunk: Buffer) => received.push(chunk));
   if (isAnswered) guard.once('data', () => guard.connected());
-  return { incoming, outgoing, socket, guard, violations, received: () => Buffer.concat(received) };
+  return { incoming, outgoing, socket, guard, pace, violations, received: () => Buffer.concat(received) };
 }
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
@@ -81,10 +84,10 @@ describe('the frame guard', () => {
   });
 
   it('passes packets on faster when the token is verified', async () => {
-    const { incoming, guard, received } = pair({ packets: { burst: 2, perSecond: 0.001 } });
+    const { incoming, pace, received } = pair({ packets: { burst: 2, perSecond: 0.001 } });
     incoming.write(connectPacket);
     await settle();
-    guard.verified();
+    pace.verified();
     incoming.write(Buffer.concat(Array.from({ length: 40 }, () => ping)));
     await settle();
     expect(received().length).toBe(connectPacket.length + 40 * ping.length);
@@ -170,7 +173,7 @@ describe('the frame guard', () => {
         done();
       },
     });
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace }, () => {});
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, paceOf(), () => {});
     guard.cork();
     for (const byte of [0x20, 2, 0, 0]) guard.write(Buffer.from([byte]));
     guard.uncork();
@@ -201,8 +204,8 @@ describe('the frame guard', () => {
   it('keeps packets that were sent before the end for a busy reader, although the socket has closed', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
-    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace };
-    const guard = guardFrames(socket, limits, () => {});
+    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
+    const guard = guardFrames(socket, limits, paceOf(), () => {});
     incoming.end(connectPacket);
     await settle();
     guard.connected();
@@ -229,7 +232,7 @@ describe('the frame guard', () => {
     const socket = new PassThrough();
     socket.destroy();
     await settle();
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200, ...pace }, () => {});
+    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, paceOf(), () => {});
     expect(guard.destroyed).toBe(true);
   });
 
@@ -249,7 +252,8 @@ describe('the frame guard', () => {
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
     const guard = guardFrames(
       socket,
-      { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000, ...pace },
+      { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 },
+      paceOf(),
       () => {},
     );
     incoming.write(connectPacket);
