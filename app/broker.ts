@@ -1,5 +1,5 @@
 import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.ts';
-import { defaultLimits } from '../broker/limits.ts';
+import { limitsFor } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
 import { reportTrouble } from '../broker/trouble.ts';
@@ -85,9 +85,7 @@ export async function openGuards(
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
   const tokenAttempts = createTokenAttemptLimiter(redis, log, tokenAttemptLimits);
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });
-  const { maxConnections, maxConnectionsPerAddress } = settings;
-  const limits = { ...defaultLimits, maxConnections, maxConnectionsPerAddress };
-  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits };
+  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits: limitsFor(settings) };
 }
 
 /** Opens the port for devices, and keeps the server certificate from running out. */

@@ -18,9 +18,12 @@ export const defaultLimits = {
   /** connections in total, and of one address; many devices may share one behind a router */
   maxConnections: 10_000,
   maxConnectionsPerAddress: 2000,
-  /** connections that have not sent their CONNECT yet; a device needs such a place for a moment only */
-  maxPending: 1000,
-  maxPendingPerAddress: 500,
+  /**
+   * connections that have not sent their CONNECT yet. A device needs such a slot until it has had its turn at the handshake: when
+   * thousands of one site come at once, that takes seconds, and those that were first must not be closed for those that follow
+   */
+  maxPending: 4000,
+  maxPendingPerAddress: 2000,
   /** connections of one device with its token; a newer one closes the oldest */
   maxConnectionsPerSerial: 16,
   /** requests of one connection that are being taken in, or wait for their answer */
@@ -48,3 +51,13 @@ export const defaultLimits = {
 };
 
 export type Limits = typeof defaultLimits;
+
+/** The limits of a site whose operator has set how many connections there may be. All those of one address may come at once. */
+export function limitsFor({
+  maxConnections,
+  maxConnectionsPerAddress,
+}: Pick<Limits, 'maxConnections' | 'maxConnectionsPerAddress'>): Limits {
+  const maxPendingPerAddress = maxConnectionsPerAddress;
+  const maxPending = Math.min(maxConnections, 2 * maxPendingPerAddress);
+  return { ...defaultLimits, maxConnections, maxConnectionsPerAddress, maxPending, maxPendingPerAddress };
+}

@@ -36,14 +36,16 @@ export type ConnectionSlot = {
 };
 
 type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
-type Address = { readonly name: string; all: number; pending: number };
+type Address = Classes & { readonly name: string; all: number };
+/** how many are before their CONNECT, and after it without a verified token */
+type Classes = { pending: number; connected: number };
 
 /**
- * Limits the connections, in total and by address. A connection that has sent nothing costs an attacker nothing, so there are
- * few slots for those. When no slot is left, the oldest connection that has got the least far is evicted: first those before
- * their CONNECT, then those whose token was current and is not any more, then those without a verified token. An honest device
- * needs such a slot for a moment, a slow attacker for as long as possible. A connection with a verified token is evicted by
- * newer ones of the same device only: a device needs one, and the holder of one token must not take the slots of all.
+ * Limits the connections, in total and by address. When no slot is left, the oldest connection of the larger class is evicted:
+ * those before their CONNECT, or those after it without a verified token, of which the ones whose token was current and is not
+ * any more go first. So an attacker who holds thousands of slots of either class loses their own, and an honest device, which
+ * needs such a slot for a moment, is not the oldest before it has passed on. A connection with a verified token is evicted by newer ones
+ * of the same device only: a device needs one, and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
@@ -68,8 +70,7 @@ export function createAdmission(limits: AdmissionLimits) {
 
   function leaveEvictable(holder: Holder): void {
     leavePending(holder);
-    over.delete(holder);
-    unverified.delete(holder);
+    if (over.delete(holder) || unverified.delete(holder)) holder.address.connected--;
   }
 
   function leaveSerial(holder: Holder): void {
@@ -96,6 +97,7 @@ export function createAdmission(limits: AdmissionLimits) {
     if (right === undefined || right.isCurrent()) return;
     leaveSerial(holder);
     over.add(holder);
+    holder.address.connected++;
     right.onLost();
   }
 
@@ -116,16 +118,21 @@ export function createAdmission(limits: AdmissionLimits) {
     return false;
   }
 
+  function orderFor(classes: Classes): readonly Set<Holder>[] {
+    return classes.pending > classes.connected ? [pending, over, unverified] : [over, unverified, pending];
+  }
+
   /** Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. */
   function evictForAny(): boolean {
-    if (pending.size === 0 && over.size === 0 && unverified.size > 0) counts.crowdedOut++;
-    return evict([pending, over, unverified]);
+    const order = orderFor({ pending: pending.size, connected: over.size + unverified.size });
+    if (order.find(({ size }) => size > 0) === unverified) counts.crowdedOut++;
+    return evict(order);
   }
 
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
     const isFull = address.all >= limits.maxConnectionsPerAddress;
-    if (isFull && !evict([pending, over, unverified], address)) return false;
+    if (isFull && !evict(orderFor(address), address)) return false;
     if (open.size >= limits.maxConnections && !evictForAny()) return false;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
@@ -136,7 +143,7 @@ export function createAdmission(limits: AdmissionLimits) {
     /** @returns undefined when there is no slot for it; the caller destroys it then */
     admit(socket: Admitted, remoteAddress: string | undefined): ConnectionSlot | undefined {
       const name = groupOf(remoteAddress);
-      const address = addresses.get(name) ?? { name, all: 0, pending: 0 };
+      const address = addresses.get(name) ?? { name, all: 0, pending: 0, connected: 0 };
       if (!makeRoom(address)) {
         counts.refused++;
         return undefined;
@@ -151,8 +158,10 @@ export function createAdmission(limits: AdmissionLimits) {
       return {
         address: name,
         connected() {
-          if (pending.has(holder)) unverified.add(holder);
+          if (!pending.has(holder)) return;
           leavePending(holder);
+          unverified.add(holder);
+          address.connected++;
         },
         verified: (right) => verify(holder, right),
         closed: () => close(holder),

@@ -13,7 +13,10 @@ describe.skipIf(lacks('redis-server'))('trying wrong tokens', () => {
   beforeAll(async () => {
     // the limit on attempts must hold by itself, without the pace at which a connection is read
     const fast = { burst: 1e6, perSecond: 1e6 };
-    gateway = await startGateway({ logLevel: 'warn', limits: { packets: fast, verifiedPackets: fast } });
+    gateway = await startGateway({
+      logLevel: 'warn',
+      limits: { packets: fast, verifiedPackets: fast, packetsOfAddress: fast },
+    });
   });
   afterAll(() => gateway?.close());
 

@@ -58,7 +58,8 @@ describe.skipIf(lacks('redis-server'))('a connection that reads nothing', () => 
   beforeAll(async () => {
     // no other limit closes it first: neither a packet that cannot be read to its end nor a refusal that cannot be written
     const fast = { burst: 1e6, perSecond: 1e6 };
-    const limits = { drainMs: 300, packetMs: 60_000, storeMs: 60_000, packets: fast, verifiedPackets: fast };
+    const packets = { packets: fast, verifiedPackets: fast, packetsOfAddress: fast };
+    const limits = { drainMs: 300, packetMs: 60_000, storeMs: 60_000, ...packets };
     gateway = await startGateway({ limits });
   });
   afterAll(() => gateway?.close());

@@ -190,6 +190,7 @@ export async function startSite(options: {
     redisUrl: env.REDIS_URL ?? '',
     iot,
     registry,
+    operator,
     gateway,
     parts,
     redis,

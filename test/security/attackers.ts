@@ -1,11 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { connect as connectPlain, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type TLSSocket } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
-import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { seeded } from '../chaos/random.ts';
-import { connectPacket, publishPacket } from '../fuzz/corpus.ts';
+import { type Attack, attacks, type Target } from './attacks.ts';
+import { type Blocked, type FloodName, floods } from './floods.ts';
 
 /**
  * The attackers run on a thread of their own: on one thread with the honest devices, the measured times would include
@@ -13,126 +10,42 @@ import { connectPacket, publishPacket } from '../fuzz/corpus.ts';
  */
 export type Mob = {
   readonly target: Target;
+  /** that try once and again, of all kinds */
   readonly attackers: number;
+  /** that go on */
+  readonly floods: readonly FloodName[];
   readonly seed: number;
   /** serials */
   readonly victims: readonly string[];
+  /** whose token is right, and can get no certificate */
+  readonly blocked: Blocked;
+  /** at the broker */
+  readonly slots: number;
+  /** It begins after that also without those that are not ready. */
+  readonly readyMs: number;
+  /** They stop by themselves after that. */
+  readonly forMs: number;
 };
 
-type Target = { readonly port: number; readonly ca: string };
-/** One attempt of an attacker; it ends when the broker closes it, or after its time. */
-type Attack = (target: Target, from: string, victim: string) => Promise<void>;
-
-/** Waits until the other side has closed it, for at most this time. */
-async function untilCut(socket: Socket, ms: number): Promise<void> {
-  await Promise.race([new Promise((resolve) => socket.once('close', resolve)), sleep(ms)]);
-  socket.destroy();
-}
-
-function plain({ port }: Target, from: string): Socket {
-  const socket = connectPlain({ port, host: '127.0.0.1', localAddress: from });
-  socket.on('error', () => {}).resume();
-  return socket;
-}
-
-async function secure(target: Target, from: string, tls: object = {}): Promise<TLSSocket> {
-  const socket = connect({ socket: plain(target, from), ca: target.ca, servername: 'localhost', ...tls });
-  socket.on('error', () => {}).resume();
-  await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve));
-  return socket;
-}
-
-/** Connects over MQTT and sends one more packet. */
-const saying =
-  (packets: (victim: string) => Buffer[], ms = 3000): Attack =>
-  async (target, from, victim) => {
-    const socket = await secure(target, from);
-    socket.write(connectPacket);
-    for (const packet of packets(victim)) socket.write(packet);
-    await untilCut(socket, ms);
-  };
-
-const subscribe = (filter: string): Buffer => {
-  const body = Buffer.concat([Buffer.from([0, 1, 0, filter.length]), Buffer.from(filter), Buffer.from([1])]);
-  return Buffer.concat([Buffer.from([0x82, body.length]), body]);
-};
-const guess = (victim: string, id: number): Buffer =>
-  publishPacket(
-    requestTopic(victim),
-    Buffer.from(JSON.stringify({ token: randomBytes(20).toString('base64url') })),
-    id,
-  );
-
-const attacks: readonly Attack[] = [
-  // stays silent
-  (target, from) => untilCut(plain(target, from), 5000),
-  // begins a handshake and stops
-  async (target, from) => {
-    const socket = plain(target, from);
-    socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
-    await untilCut(socket, 5000);
-  },
-  // no TLS at all
-  async (target, from) => {
-    const socket = plain(target, from);
-    socket.write(randomBytes(512));
-    await untilCut(socket, 2000);
-  },
-  // never sends its CONNECT
-  async (target, from) => untilCut(await secure(target, from), 6000),
-  // sends its CONNECT byte by byte
-  async (target, from) => {
-    const socket = await secure(target, from);
-    for (const byte of connectPacket) {
-      if (socket.destroyed) return;
-      socket.write(Buffer.from([byte]));
-      await sleep(400);
-    }
-    socket.destroy();
-  },
-  // sends its CONNECT and nothing else
-  saying(() => [], 20_000),
-  // announces 256 MiB
-  async (target, from) => {
-    const socket = await secure(target, from);
-    socket.write(Buffer.concat([Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]), randomBytes(16_000)]));
-    await untilCut(socket, 2000);
-  },
-  // sends bytes that are not MQTT
-  async (target, from) => {
-    const socket = await secure(target, from);
-    socket.write(randomBytes(200));
-    await untilCut(socket, 2000);
-  },
-  // subscribes to everything
-  saying((victim) => [subscribe('#'), subscribe(`cvm/reply/${victim}`), subscribe('$SYS/#')]),
-  // tries wrong tokens
-  saying((victim) => Array.from({ length: 8 }, (_, index) => guess(victim, index + 1))),
-  // hostile JSON
-  saying((victim) => [
-    publishPacket(requestTopic(victim), Buffer.from(`{"__proto__":{"token":"x"},"a":${'['.repeat(3000)}`), 1),
-  ]),
-  // publishes as the gateway
-  saying((victim) => [publishPacket(`cvm/reply/${victim}`, Buffer.from('{"status":"accepted"}'), 1)]),
-  // names the victim in the handshake
-  async (target, from, victim) => {
-    const psk = {
-      pskCallback: () => ({ psk: Buffer.alloc(32), identity: victim }),
-      checkServerIdentity: () => undefined,
-    };
-    await untilCut(await secure(target, from, psk), 1000);
-  },
-];
-
-export const kindsOfAttackers = attacks.length;
-
-/** Attacks until told to stop, then reports the number of attempts. */
-async function run({ target, attackers, seed, victims }: Mob): Promise<number> {
+/** Attacks until told to stop, then reports the number of attempts. Says `ready` when all have begun. */
+async function run({
+  target,
+  attackers,
+  floods: names,
+  seed,
+  victims,
+  blocked,
+  slots,
+  readyMs,
+  forMs,
+}: Mob): Promise<number> {
   const random = seeded(seed);
   let [over, acts] = [false, 0];
-  parentPort?.once('message', () => {
+  const stop = () => {
     over = true;
-  });
+  };
+  parentPort?.once('message', stop);
+  setTimeout(stop, forMs).unref();
   const mobbing = Array.from({ length: attackers }, async (_, index) => {
     const from = `127.0.${1 + Math.floor(index / 250)}.${1 + (index % 250)}`;
     const attack = attacks[index % attacks.length] as Attack;
@@ -143,8 +56,19 @@ async function run({ target, attackers, seed, victims }: Mob): Promise<number> {
       await sleep(500 + random.next() * 1000);
     }
   });
-  await Promise.all(mobbing);
+  const context = { target, blocked, slots, isOver: () => over, count: () => void acts++ };
+  const begun = names.map((name) => floods[name](context));
+  await Promise.race([Promise.all(begun.map(({ ready }) => ready)), sleep(readyMs)]);
+  parentPort?.postMessage('ready');
+  await Promise.all(begun.map(({ ended }) => ended));
+  while (!over) await sleep(100);
+  // an attempt that is under way may wait for many seconds until it is cut
+  await Promise.race([Promise.all(mobbing), sleep(2000)]);
   return acts;
 }
 
-if (parentPort !== null) parentPort.postMessage(await run(workerData as Mob));
+if (parentPort !== null) {
+  parentPort.postMessage(await run(workerData as Mob));
+  // sockets that still close must not keep the thread
+  process.exit();
+}

@@ -2,6 +2,8 @@ import { parseArgs } from 'node:util';
 import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
+import { alone } from './alone.ts';
+import { burst } from './burst.ts';
 import { mob } from './mob.ts';
 import { roster } from './roster.ts';
 import { soak } from './soak.ts';
@@ -17,6 +19,8 @@ const { values } = parseArgs({
     samples: { type: 'string', default: '20000' },
     devices: { type: 'string', default: '100000' },
     tokenAttempts: { type: 'string', default: '100000' },
+    burst: { type: 'string', default: '2000' },
+    slots: { type: 'string', default: '3000' },
     attackers: { type: 'string', default: '500' },
     seconds: { type: 'string', default: '300' },
     json: { type: 'boolean', default: false },
@@ -31,19 +35,24 @@ Figures of what docs/security.md promises; ends with status 1 when one of them d
   tokenAttempts  how many token attempts at one serial are evaluated; --tokenAttempts N (100000)
   roster    what pre-shared keys cost a broker; --devices N (100000)
   soak      connects, requests and refusals for --seconds N (300), then all is as it was
-  mob       --attackers N (500) of all kinds for --seconds N (300), while honest devices ask`);
+  burst     --burst N (2000) honest devices behind one address that come within one second
+  alone     each sustained attacker by itself for a tenth of --seconds N (300), at a broker with --slots N (3000), while honest
+            devices ask
+  mob       --attackers N (500) of all kinds, and all sustained attackers, for --seconds N (300), while honest devices ask`);
   process.exit(0);
 }
 
 const random = seeded(Number(values.seed));
-const seconds = Number(values.seconds);
+const [seconds, slots] = [Number(values.seconds), Number(values.slots)];
 const say = (line: string) => console.error(line);
 const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   roster: () => roster({ devices: Number(values.devices) }, say),
   timing: () => timing({ samples: Number(values.samples), random }, say),
   tokenAttempts: () => tokenAttempts({ count: Number(values.tokenAttempts) }),
   soak: () => soak({ seconds, random }, say),
-  mob: () => mob({ attackers: Number(values.attackers), seconds, random }, say),
+  burst: () => burst({ devices: Number(values.burst) }, say),
+  alone: () => alone({ seconds: Math.ceil(seconds / 10), slots, random }, say),
+  mob: () => mob({ attackers: Number(values.attackers), seconds, slots, random }, say),
 };
 const names = values.parts === 'all' ? Object.keys(parts) : values.parts.split(',');
 const unknown = names.filter((name) => parts[name] === undefined);

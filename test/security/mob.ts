@@ -1,81 +1,46 @@
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';
-import { startSite } from '../chaos/site.ts';
-import { askOnce } from '../support/device.ts';
-import { until } from '../support/network.ts';
-import { kindsOfAttackers, type Mob } from './attackers.ts';
+import { figuresOf } from './alone.ts';
+import { startAttackedSite } from './attacked-site.ts';
+import { attacks } from './attacks.ts';
+import { floodNames } from './floods.ts';
 import { percentile } from './welch.ts';
 
 const mib = 2 ** 20;
-const honestDevices = 4;
+const readyMs = 10_000;
 
-/** Attackers of all kinds at once, each from its own address, while honest devices ask. */
+/** Attackers of all kinds at once, each from its own address, and all that go on, while honest devices ask. */
 export async function mob(
-  { attackers, seconds, random }: { attackers: number; seconds: number; random: Random },
+  { attackers, seconds, slots, random }: { attackers: number; seconds: number; slots: number; random: Random },
   say: (line: string) => void,
 ): Promise<Figure[]> {
-  // as in the image: with one glibc arena for each thread, memory of a flood would never be returned
-  const site = await startSite({ workers: 1, env: { LOG_LEVEL: 'error', MALLOC_ARENA_MAX: '2' } });
+  const attacked = await startAttackedSite(random, slots);
+  const { broker } = attacked.site;
   try {
-    const target = { port: site.gateway.port, ca: site.gateway.caPem };
-    const devices = await site.enrol(Array.from({ length: honestDevices }, (_, index) => `honest-${index}`));
-    const ask = ({ serial, token }: { serial: string; token: string }) =>
-      askOnce({ port: target.port, caPem: target.ca }, serial, { token, key: 'ec' });
-    for (const device of devices)
-      await until(async () => (await ask(device).catch(() => undefined))?.status === 'accepted', 30_000, 'served once');
-
-    /** Milliseconds of each request; a failed one counts until its failure. */
-    const honest = async (forMs: number) => {
-      const took: number[] = [];
-      let failed = 0;
-      const end = Date.now() + forMs;
-      const served = devices.map(async (device) => {
-        while (Date.now() < end) {
-          const started = performance.now();
-          const reply = await ask(device).catch(() => undefined);
-          if (reply?.status !== 'accepted') failed++;
-          took.push(performance.now() - started);
-          await sleep(50);
-        }
-      });
-      await Promise.all(served);
-      return { took, failed };
-    };
-
     // compares peaks after a while: V8 needs time to find the heap size for the usual traffic
-    const watched = watch(() => rss(site.broker.pid()));
-    const calm = await honest(Math.min(120, seconds) * 1000);
+    const watched = watch(() => rss(broker.pid()));
+    const calm = await attacked.honest(Math.min(120, seconds) * 1000);
     const calmRss = watched();
     say(
       `calm: p99 ${percentile(calm.took, 0.99).toFixed(0)} ms of ${calm.took.length} requests, ${(calmRss / mib).toFixed(0)} MiB`,
     );
 
-    const peakOf = watch(() => rss(site.broker.pid()));
-    const mobOf: Mob = {
-      target,
-      attackers,
-      seed: Math.floor(random.next() * 2 ** 31),
-      victims: devices.map(({ serial }) => serial),
-    };
-    const thread = new Worker(new URL('./attackers.js', import.meta.url), { workerData: mobOf });
-    const mobbing = once(thread, 'message');
+    const peakOf = watch(() => rss(broker.pid()));
+    const end = await attacked.attack({ attackers, floods: floodNames, readyMs, forMs: 60_000 + seconds * 1000 });
     await sleep(2000);
-    const attacked = await honest(seconds * 1000);
-    thread.postMessage('stop');
+    const during = await attacked.honest(seconds * 1000);
+    const acts = await end();
     const peak = peakOf();
-    const [acts] = (await mobbing) as [number];
-    const [before, during] = [percentile(calm.took, 0.99), percentile(attacked.took, 0.99)];
-    say(`${acts} attempts of ${attackers} attackers`);
+    const kinds = attacks.length + floodNames.length;
+    say(`${acts} attempts of ${attackers} attackers, and of ${floodNames.length} that go on`);
     return [
       {
-        name: `broker after ${attackers} attackers of ${kindsOfAttackers} kinds, ${seconds} s, ${acts} attempts`,
-        value: site.broker.isRunning() ? 'runs' : 'gone',
+        name: `broker after ${attackers} attackers of ${kinds} kinds, ${seconds} s, ${acts} attempts`,
+        value: broker.isRunning() ? 'runs' : 'gone',
         goal: 'runs',
-        holds: site.broker.isRunning(),
+        holds: broker.isRunning(),
       },
       {
         name: 'memory (RSS) above its calm level',
@@ -83,21 +48,10 @@ export async function mob(
         goal: '≤ 64 MiB',
         holds: peak - calmRss <= 64 * mib,
       },
-      {
-        name: 'p99 of the honest devices',
-        value: `${during.toFixed(0)} ms, ${before.toFixed(0)} ms when it is calm (${attacked.took.length} requests)`,
-        goal: 'at most doubled',
-        holds: during <= 2 * before,
-      },
-      {
-        name: 'honest requests without an answer',
-        value: String(attacked.failed),
-        goal: '0',
-        holds: attacked.failed === 0,
-      },
+      ...figuresOf('all at once', calm, during),
     ];
   } finally {
-    await site.close();
+    await attacked.close();
   }
 }
 

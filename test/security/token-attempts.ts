@@ -8,7 +8,10 @@ import { startGateway } from '../support/gateway.ts';
 export async function tokenAttempts({ count }: { count: number }): Promise<Figure[]> {
   // the limit on attempts is measured, not the pace at which a connection is read
   const fast = { burst: 1e6, perSecond: 1e6 };
-  const gateway = await startGateway({ logLevel: 'silent', limits: { packets: fast, verifiedPackets: fast } });
+  const gateway = await startGateway({
+    logLevel: 'silent',
+    limits: { packets: fast, verifiedPackets: fast, packetsOfAddress: fast },
+  });
   try {
     const { serial, token } = await gateway.enrolOnRoster('guessed-at');
     const codes: Record<string, number> = {};

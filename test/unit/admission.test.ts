@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limitsFor } from '../../broker/limits.ts';
 import { createAdmission, groupOf } from '../../broker/listener/admission.ts';
 
 const limits = {
@@ -30,6 +31,13 @@ describe('admission', () => {
     expect(rest.map(({ cut }) => cut)).toEqual([false, false, false]);
   });
 
+  it('closes none of the devices of one address that come at once: all of its connections may be before their CONNECT', () => {
+    const admission = createAdmission(limitsFor({ maxConnections: 10_000, maxConnectionsPerAddress: 2500 }));
+    const devices = Array.from({ length: 2500 }, socket);
+    for (const each of devices) expect(admission.admit(each, '10.0.0.1')).toBeDefined();
+    expect(devices.filter(({ cut }) => cut)).toEqual([]);
+  });
+
   it('evicts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
     const admission = createAdmission(limits);
     const strangers = Array.from({ length: 5 }, socket);
@@ -47,10 +55,10 @@ describe('admission', () => {
     const silent = socket();
     admission.admit(silent, '10.0.1.1');
     expect(idle.map(({ cut }) => cut)).toEqual([true, ...Array(9).fill(false)]);
-    // a connection before its CONNECT is evicted first
+    // the device that is on its way to its CONNECT is not closed for those that are idle
     expect(admission.admit(socket(), '10.0.1.2')).toBeDefined();
-    expect(silent.cut).toBe(true);
-    expect(idle.filter(({ cut }) => cut)).toHaveLength(1);
+    expect(silent.cut).toBe(false);
+    expect(idle.filter(({ cut }) => cut)).toHaveLength(2);
     expect(admission.counts()).toMatchObject({ open: 10, evicted: 2, refused: 0 });
   });
 
@@ -126,18 +134,35 @@ describe('admission', () => {
     expect(device.cut).toBe(false);
   });
 
-  it('counts which connections may have been devices and were crowded out: not those before their CONNECT', () => {
-    const admission = createAdmission(limits);
-    const fill = (count: number, net: string) => {
-      for (let index = 0; index < count; index++) admission.admit(socket(), `${net}.${index}`)?.connected();
+  it('closes the oldest of the larger class, and counts those that may have been devices: they had sent their CONNECT', () => {
+    const admission = createAdmission({ ...limits, maxPending: 10 });
+    const admit = (address: string) => {
+      const made = socket();
+      return { made, slot: admission.admit(made, address) };
     };
-    fill(10, '10.0.0');
-    admission.admit(socket(), '10.0.1.1');
-    expect(admission.counts().crowdedOut).toBe(1);
-    admission.admit(socket(), '10.0.1.2');
-    expect(admission.counts().crowdedOut).toBe(1);
-    fill(3, '10.0.2');
-    expect(admission.counts()).toMatchObject({ crowdedOut: 3, refused: 0 });
+    const idle = Array.from({ length: 4 }, (_, index) => admit(`10.0.0.${index}`));
+    for (const { slot } of idle) slot?.connected();
+    const silent = Array.from({ length: 6 }, (_, index) => admit(`10.0.1.${index}`));
+    silent.push(admit('10.0.2.1'));
+    expect([silent[0]?.made.cut, admission.counts().crowdedOut]).toEqual([true, 0]);
+    // six before and four after their CONNECT become four and six
+    for (const index of [1, 2]) silent[index]?.slot?.connected();
+    admit('10.0.2.2');
+    expect(idle.map(({ made }) => made.cut)).toEqual([true, false, false, false]);
+    expect(admission.counts()).toMatchObject({ crowdedOut: 1, refused: 0 });
+  });
+
+  it('does the same among the connections of one address that has all its slots', () => {
+    const admission = createAdmission(limits);
+    const own = Array.from({ length: 4 }, socket);
+    const slots = own.map((each) => admission.admit(each, '10.0.0.1'));
+    // the first was closed: an address may have three before their CONNECT
+    for (const slot of slots.slice(1, 3)) slot?.connected();
+    const [device, next] = [socket(), socket()];
+    admission.admit(device, '10.0.0.1');
+    admission.admit(next, '10.0.0.1');
+    expect([...own, device].map(({ cut }) => cut)).toEqual([true, true, false, false, false]);
+    expect(admission.counts().crowdedOut).toBe(0);
   });
 
   it('refuses more than one address may have, and more than there may be in total, until a slot is free again', () => {

@@ -1,0 +1,66 @@
+import type { Figure } from '../chaos/figures.ts';
+import type { Random } from '../chaos/random.ts';
+import { type Honest, startAttackedSite } from './attacked-site.ts';
+import { floodNames } from './floods.ts';
+import { percentile } from './welch.ts';
+
+/** In milliseconds: for thousands of handshakes. */
+const readyMs = 60_000;
+
+/**
+ * Each attacker that goes on by itself, while honest devices ask, as a ratio to the calm right before it: what else the machine
+ * does changes within minutes.
+ */
+export async function alone(
+  { seconds, slots, random }: { seconds: number; slots: number; random: Random },
+  say: (line: string) => void,
+): Promise<Figure[]> {
+  const attacked = await startAttackedSite(random, slots);
+  try {
+    say(row('attacker', 'p50', 'p99', 'requests', 'failed', 'attempts'));
+    const figures: Figure[] = [];
+    for (const name of floodNames) {
+      const calm = await attacked.honest(seconds * 1000);
+      say(rowOf('calm', calm, 0));
+      const end = await attacked.attack({
+        attackers: 0,
+        floods: [name],
+        readyMs,
+        forMs: 60_000 + readyMs + seconds * 1000,
+      });
+      const during = await attacked.honest(seconds * 1000);
+      say(rowOf(name, during, await end()));
+      figures.push(...figuresOf(name, calm, during));
+    }
+    return figures;
+  } finally {
+    await attacked.close();
+  }
+}
+
+/** What an attack must not do to the honest devices. */
+export function figuresOf(name: string, calm: Honest, during: Honest): Figure[] {
+  const [before, after] = [percentile(calm.took, 0.99), percentile(during.took, 0.99)];
+  return [
+    {
+      name: `p99 of the honest devices: ${name}`,
+      value: `${(after / before).toFixed(1)} times that of calm (${after.toFixed(0)} ms, ${before.toFixed(0)} ms; ${during.took.length} requests)`,
+      goal: 'at most doubled',
+      holds: after <= 2 * before,
+    },
+    {
+      name: `honest requests without an answer: ${name}`,
+      value: String(during.failed),
+      goal: '0',
+      holds: during.failed === 0,
+    },
+  ];
+}
+
+function rowOf(name: string, { took, failed }: Honest, attempts: number): string {
+  const ms = (share: number) => `${percentile(took, share).toFixed(0)} ms`;
+  return row(name, ms(0.5), ms(0.99), String(took.length), String(failed), String(attempts));
+}
+
+const row = (name: string, ...cells: readonly string[]) =>
+  name.padEnd(44) + cells.map((cell) => cell.padStart(10)).join('');
