@@ -58,7 +58,10 @@ export function createRosterStore(
     },
     async lead(holder, leaseMs) {
       if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;
-      if ((await redis.get(rosterKeys.leader)) !== holder) return false;
+      const isOurs = (await redis.get(rosterKeys.leader)) === holder;
+      // it would end later than any lease of ours: Redis' clock was set back meanwhile
+      if (!isOurs && (await redis.pttl(rosterKeys.leader)) > leaseMs) await redis.pexpire(rosterKeys.leader, leaseMs);
+      if (!isOurs) return false;
       return (await redis.pexpire(rosterKeys.leader, leaseMs)) === 1;
     },
     async position() {

@@ -66,18 +66,30 @@ export function createTokenAttemptLimiter(
       return { taken: (await from.consume(key)).consumedPoints };
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
-      return { waitMs: Math.max(1, refusal.msBeforeNext) };
+      const waitMs = Math.max(1, refusal.msBeforeNext);
+      if (waitMs <= from.duration * 1000) return { waitMs };
+      // no window is so long: Redis' clock was set back meanwhile, and the window counts as over
+      await from.delete(key);
+      return take(from, key);
     }
   }
 
-  async function pausedMs(...keys: string[]): Promise<number> {
-    const found = await Promise.all(keys.map((key) => pauses.get(key)));
-    return Math.max(0, ...found.map((pause) => pause?.msBeforeNext ?? 0));
+  const longestSerialPauseMs = pauseSeconds * 2 ** (perSerial - 1) * 1000;
+  const pauseOfSerial = (serial: string) => pauseOf(`serial ${serial}`, longestSerialPauseMs);
+  const pauseOfAddress = (address: string) => pauseOf(`address ${address}`, maxAddressPauseSeconds * 1000);
+
+  /** How long this pause lasts, in milliseconds; 0 without one. */
+  async function pauseOf(key: string, longestMs: number): Promise<number> {
+    const ms = (await pauses.get(key))?.msBeforeNext ?? 0;
+    if (ms <= longestMs) return Math.max(0, ms);
+    // as in `take`
+    await pauses.delete(key);
+    return 0;
   }
 
   /** Counts a new attempt. @returns how long it has to wait, in milliseconds; 0 when it was counted */
   async function countAttempt(serial: string, address: string): Promise<number> {
-    const pausedFor = await pausedMs(`serial ${serial}`, `address ${address}`);
+    const pausedFor = Math.max(...(await Promise.all([pauseOfSerial(serial), pauseOfAddress(address)])));
     if (pausedFor > 0) return pausedFor;
     const one = await take(serials, serial);
     if (one.waitMs !== undefined) return one.waitMs;
@@ -94,7 +106,7 @@ export function createTokenAttemptLimiter(
 
   /** The wait of a repeated attempt: it is not counted, but causes work until the token is known to be right. */
   async function repeatAttempt(known: Known, address: string): Promise<number> {
-    return known === 'right' ? 0 : pausedMs(`address ${address}`);
+    return known === 'right' ? 0 : pauseOfAddress(address);
   }
 
   /**
@@ -108,13 +120,15 @@ export function createTokenAttemptLimiter(
       if (known !== null && known !== undecided) return known;
       await sleep(50);
     }
+    // as in `take`: the broker that decides has long died
+    if ((await redis.pttl(key)) > undecidedSeconds * 1000) await redis.del(key);
     return undecided;
   }
 
   async function penalizeAddress(address: string): Promise<void> {
     if ((await take(addresses, address)).waitMs === undefined) return;
     // wrong attempts that were under way when the limit was reached cause one pause, not one each
-    if ((await pausedMs(`address ${address}`)) > 0) return;
+    if ((await pauseOfAddress(address)) > 0) return;
     const { consumedPoints } = await strikes.consume(address);
     await pauses.block(`address ${address}`, Math.min(maxAddressPauseSeconds, 60 * 2 ** (consumedPoints - 1)));
   }

@@ -2,6 +2,7 @@ import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
+import { keepWaitsShort } from './longest-waits.ts';
 import { createMalformedReport } from './malformed.ts';
 import {
   type Acknowledgement,
@@ -31,6 +32,9 @@ const stalledInterval = 2500;
 
 /** Longest wait between two attempts at one request, in milliseconds. */
 const usualMaxBackoffMs = 30_000;
+
+/** Longest pause of the whole queue, in milliseconds. */
+const maxPauseMs = 2000;
 
 /** A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. */
 const untilAnswered: JobsOptions = {
@@ -81,7 +85,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log, gateway:
   };
 }
 
-/** `again`: milliseconds until the request is tried again. `slowDown`: milliseconds for which the whole queue waits. */
+/** `again`: milliseconds until the request is tried again, at most 30,000. `slowDown`: milliseconds for which the whole queue waits, at most 2000. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
 export type RequestWorker = {
@@ -120,6 +124,8 @@ export function startRequestWorker(options: {
       lockDuration,
       stalledInterval,
       maxStalledCount: Number.MAX_SAFE_INTEGER,
+      // the worker waits for the end of a pause by its clock, which may be set back meanwhile
+      maximumRateLimitDelay: maxPauseMs,
       runRetryDelay: 1000,
       // BullMQ looks at the pause that `rateLimit` makes only where a limit is set: this one is never reached
       limiter: { max: 1_000_000, duration: 1000 },
@@ -139,6 +145,14 @@ export function startRequestWorker(options: {
     log.warn({ job: job?.name, serial: job?.data.serial, jobId: job?.id, err }, 'a job failed; trying again'),
   );
 
+  const waits = keepWaitsShort({
+    redis: connection,
+    queue: worker,
+    // the clocks of two workers may differ by as much as the longest delay
+    longest: { delayMs: 2 * usualMaxBackoffMs, pauseMs: maxPauseMs, lockMs: lockDuration, stalledMs: stalledInterval },
+    log,
+  });
+
   async function run(job: Job<StoredRequest | StoredAcknowledgement>, lock: string | undefined): Promise<void> {
     if (job.name === acknowledgementJob) {
       const acknowledgement = readStoredAcknowledgement(job.data);
@@ -149,7 +163,7 @@ export function startRequestWorker(options: {
     const outcome = await handle(request);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
-      await worker.rateLimit(outcome.slowDown);
+      await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));
       throw new RateLimitError();
     }
     await job.moveToDelayed(Date.now() + outcome.again, lock);
@@ -162,6 +176,7 @@ export function startRequestWorker(options: {
       return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
     },
     async close() {
+      await waits.close();
       await closeInTime(connection.status === 'ready', worker.close(), log);
       await disconnectRedis(connection);
     },
