@@ -1,4 +1,6 @@
+import { type AwsTime, createAwsTime } from '../aws/time.ts';
 import { openAudit, prepareAudit } from '../runtime/audit.ts';
+import { type ClockSteps, createClockSteps } from '../runtime/clock-steps.ts';
 import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
@@ -14,10 +16,14 @@ export type App = {
   readonly metrics: Metrics;
   /** reads what was reported to `metrics` */
   readonly metricsRegistry: MetricsRegistry;
+  readonly clockSteps: ClockSteps;
+  readonly awsTime: AwsTime;
 };
 
 export function createApp(settings: Settings, log: Log): App {
-  return { settings, log, lifecycle: createLifecycle(log), ...createMetrics() };
+  const lifecycle = createLifecycle(log);
+  const clockSteps = lifecycle.add(createClockSteps({ log }));
+  return { settings, log, lifecycle, ...createMetrics(), clockSteps, awsTime: createAwsTime({ log }) };
 }
 
 /** The audit trail of a service, which does not start without one. @param part names the writer in each record */

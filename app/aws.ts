@@ -16,8 +16,8 @@ import type { App } from './app.ts';
 
 /** @param role whose IAM permissions the calls need */
 export function connectTable(app: App, role: IamRole): AssociationTable {
-  const { settings, lifecycle } = app;
-  const client = connectDynamoDb({ ...settings.aws, role });
+  const { settings, lifecycle, awsTime } = app;
+  const client = connectDynamoDb({ ...settings.aws, role, onDate: awsTime.hear });
   lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   const gate = gateOf(app, () => client.config.region());
   return createAssociationTable(openDynamoTable(client, settings.table, gate));
@@ -29,8 +29,8 @@ function gateOf({ settings, metrics }: App, region: () => Promise<string>): AwsG
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
 export function connectIssuer(app: App, role: IamRole, callsPerSecond?: number): Issuer {
-  const { settings, log, lifecycle } = app;
-  const clients = connectIotClients({ ...settings.aws, role });
+  const { settings, log, lifecycle, awsTime } = app;
+  const clients = connectIotClients({ ...settings.aws, role, onDate: awsTime.hear });
   lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
   const gate = gateOf(app, clients.region);
   const iot = openIot(clients, callsPerSecond === undefined ? gate : withCallQuota(gate, callsPerSecond));

@@ -63,8 +63,13 @@ export async function loadIdentity({ settings, log, lifecycle }: App, redis: Red
   return { gateway, table };
 }
 
-export function connectQueue({ log, lifecycle }: App, redis: RedisConnector, { gateway, table }: Identity): Queue {
+export function connectQueue(
+  { log, lifecycle, clockSteps }: App,
+  redis: RedisConnector,
+  { gateway, table }: Identity,
+): Queue {
   const requests = createRequestQueue(redis, log, gateway);
+  clockSteps.follow(requests.clockSet);
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
   const replies = createReplyFeed(redis, log, table);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
@@ -78,10 +83,11 @@ export async function openGuards(
   { gateway, table }: Identity,
   tokenAttemptLimits: Partial<TokenAttemptLimits> = {},
 ): Promise<Guards> {
-  const { settings, log, lifecycle } = app;
+  const { settings, log, lifecycle, clockSteps } = app;
   const feed = createRosterFeed(redis, log);
   lifecycle.add({ name: 'roster feed', close: () => feed.close() });
   const roster = await openRoster(feed, gateway, table, log);
+  clockSteps.follow(roster.announceAgain);
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
   const tokenAttempts = createTokenAttemptLimiter(redis, log, tokenAttemptLimits);
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });

@@ -11,10 +11,10 @@ export function connectOperator(app: App, audit: Audit): OperatorDeps {
   return {
     registry,
     issuer: connectIssuer(app, 'operator'),
-    gateways: async () => gatewaysToSealTo(await gateways.known(), Date.now()),
+    gateways: async () => gatewaysToSealTo(await gateways.known(), app.awsTime.now()),
     announce: (serials) => changes.announce(serials),
     audit,
-    now: Date.now,
+    now: app.awsTime.now,
     makeToken,
   };
 }

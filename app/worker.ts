@@ -64,13 +64,13 @@ export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
   const seen = createSeenCertificates(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const audit = keepAudit(app, 'worker');
-  const gateways = createGatewayRegister({ gateways: table.gateways, audit, log: app.log, now: Date.now });
+  const gateways = createGatewayRegister({ gateways: table.gateways, audit, log: app.log, now: app.awsTime.now });
   return { table, gateways, issuer: connectIssuer(app, 'gateway'), replies, seen, audit };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
-  { settings, log, lifecycle, metrics }: App,
+  { settings, log, lifecycle, metrics, awsTime, clockSteps }: App,
   redis: RedisConnector,
   { table, gateways, issuer, replies, seen, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
@@ -88,16 +88,22 @@ export function startProvisioning(
     policyName,
     replayWindowMs,
     leaseMs,
-    now: Date.now,
+    now: awsTime.now,
     makeKey: (serial) => makeEcKey(serial, ownerTag),
     seal: sealer,
   };
-  return lifecycle.add(startWorker({ redis, concurrency, context, gateways, log, audit, metrics, ...backoff }));
+  // any answer of AWS tells its time, and the table's is the first that a request needs
+  const learnTime = async () => {
+    if (!awsTime.isKnown()) await table.changes.latest();
+  };
+  const worker = startWorker({ redis, concurrency, context, gateways, learnTime, log, audit, metrics, ...backoff });
+  clockSteps.follow(worker.clockSet);
+  return lifecycle.add(worker);
 }
 
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */
 export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>): void {
-  const { settings, log, lifecycle } = app;
+  const { settings, log, lifecycle, awsTime } = app;
   const { intervalMs, graceMs } = settings.sweep;
   const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
   const setUp = {
@@ -106,7 +112,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
     ownerTag: ownerTagOf(settings.table),
     graceMs,
     replayWindowMs: settings.replayWindowMs,
-    now: Date.now,
+    now: awsTime.now,
     foreign: createForeignCertificates(foreignAtATime),
   };
   lifecycle.add(
@@ -115,7 +121,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
       intervalMs,
       log,
       audit,
-      now: Date.now,
+      now: awsTime.now,
       async once(report, stopped) {
         await table.changes.advance();
         return sweep({ ...setUp, dryRun: false, report, stopped });
@@ -126,7 +132,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
 
 /** Keeps the site's roster in line with the table, one worker at a time. */
 export function startRosterKeeping(
-  { settings, log, lifecycle }: App,
+  { settings, log, lifecycle, awsTime }: App,
   redis: RedisConnector,
   { table, gateways }: Pick<WorkerDeps, 'table' | 'gateways'>,
   times: Partial<RosterSyncTimes> = {},
@@ -136,5 +142,5 @@ export function startRosterKeeping(
   const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
   const deps = { registry, changes, gateways, restoration, roster, replayWindowMs };
-  lifecycle.add(startRosterSync({ ...deps, log, now: Date.now, times }));
+  lifecycle.add(startRosterSync({ ...deps, log, now: awsTime.now, times }));
 }

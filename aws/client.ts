@@ -9,33 +9,47 @@ export type AwsClientOptions = {
   readonly answerMs?: number | undefined;
   /** how often the SDK tries a call that failed; 1 for calls that must not happen twice */
   readonly maxAttempts?: number | undefined;
+  /** gets the `Date` header of each answer, also of one that is an error */
+  readonly onDate?: ((date: string | undefined) => void) | undefined;
 } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
-  return withoutCallLog(new DynamoDBClient(clientSettings(options, 5000)));
+  return adapted(new DynamoDBClient(clientSettings(options, 5000)), options);
 }
 
 export function connectIot(options: AwsClientOptions = {}): IoTClient {
-  return withoutCallLog(new IoTClient(clientSettings(options, 20_000)));
+  return adapted(new IoTClient(clientSettings(options, 20_000)), options);
 }
 
-/**
- * The SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
- * would get hashes of tokens and sealed keys, so there is no such step.
- */
-function withoutCallLog<Client extends { readonly middlewareStack: { remove(name: string): boolean } }>(
-  client: Client,
-): Client {
+function adapted<Client extends DynamoDBClient | IoTClient>(client: Client, { onDate }: AwsClientOptions): Client {
+  // the SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
+  // would get hashes of tokens and sealed keys, so there is no such step
   client.middlewareStack.remove('loggerMiddleware');
+  if (onDate !== undefined) hearDates(client.middlewareStack as DynamoDBClient['middlewareStack'], onDate);
   return client;
+}
+
+function hearDates(steps: DynamoDBClient['middlewareStack'], onDate: (date: string | undefined) => void): void {
+  // the innermost step after an answer came: before it becomes a result or an error
+  steps.add(
+    (next) => async (args) => {
+      const result = await next(args);
+      onDate((result.response as { headers?: Record<string, string> }).headers?.date);
+      return result;
+    },
+    { step: 'deserialize', priority: 'low', name: 'hearDates' },
+  );
 }
 
 /**
  * The SDK's own settings have no time limit for an answer: DynamoDBClient sets none, and without `throwOnRequestTimeout`
  * the time limit is only a warning in the log.
  */
-function clientSettings({ role, answerMs, maxAttempts = 3, ...chain }: AwsClientOptions, usualAnswerMs: number) {
+function clientSettings(
+  { role, answerMs, maxAttempts = 3, onDate: _used, ...chain }: AwsClientOptions,
+  usualAnswerMs: number,
+) {
   const waitMs = answerMs ?? usualAnswerMs;
   return {
     // the SDK takes a key with the value undefined for a value

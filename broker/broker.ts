@@ -66,7 +66,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     now,
     maxTokens: limits.maxTokensPerConnection,
   });
-  const refusals = createRefusals({ audit, log, now });
+  const refusals = createRefusals({ audit, log });
   const mqtt = await startMqttBroker({
     intake: {
       requests,

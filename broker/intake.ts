@@ -130,7 +130,7 @@ async function store(
   if (isFull && !pendingReplies.isRepeated(session, requestKey, form)) return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
-  const pending = { requestId, token, requestKey, form, since: receivedAt, ...attempt };
+  const pending = { requestId, token, requestKey, form, ...attempt };
   // added before it is stored: the answer may be here before Redis says that it has the request. A repeated request is stored,
   // too: Redis may have lost the first one. If it has not, it keeps that one only
   pendingReplies.addRequest(session, pending);

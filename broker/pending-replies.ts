@@ -24,7 +24,7 @@ export function createPendingReplies(options: {
   maxTokens: number;
 }) {
   const { feed, dialect, metrics, log, now, maxTokens } = options;
-  const waiting = createWaitingRequests(now);
+  const waiting = createWaitingRequests();
   const holders = createTokenHolders(maxTokens);
   const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
   /** the request of which the answer was sent to a connection last: its copies must not follow */

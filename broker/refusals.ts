@@ -20,11 +20,11 @@ export type Refusals = ReturnType<typeof createRefusals>;
  * Writes down whom the broker turns away by itself, without a worker: refused messages in the audit trail and the log, closed
  * connections in the log. Anybody on the site network can cause these lines, so their number is bounded.
  */
-export function createRefusals({ audit, log, now }: { audit: Audit; log: Log; now: () => number }) {
-  const refused = createFloodLimit<ErrorCode>(limits, now, (byCode, ofLastSeconds) =>
+export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
+  const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
     audit.record('refused-flood', { byCode, ofLastSeconds }),
   );
-  const closed = createFloodLimit<'connections'>(limits, now, ({ connections }, ofLastSeconds) =>
+  const closed = createFloodLimit<'connections'>(limits, ({ connections }, ofLastSeconds) =>
     log.warn({ connections, ofLastSeconds }, 'closed more connections'),
   );
 

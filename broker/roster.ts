@@ -23,6 +23,8 @@ export type Roster = {
    * moment ago. Its entry is here some seconds later.
    */
   requestLookup(serial: string): void;
+  /** Announces this gateway's key with the present time: the clock was set, and an old announcement would not count. */
+  announceAgain(): void;
   size(): number;
   close(): void;
 };
@@ -34,6 +36,7 @@ export const noRoster: Roster = {
   onChange() {},
   keysOf: () => undefined,
   requestLookup() {},
+  announceAgain() {},
   size: () => 0,
   close() {},
 };
@@ -54,7 +57,7 @@ export async function openRoster(
   gateway: OwnGateway,
   table: TableTrust,
   log: Log,
-  { now = Date.now, announceMs = usualAnnounceMs }: { now?: () => number; announceMs?: number } = {},
+  { now = () => Date.now(), announceMs = usualAnnounceMs }: { now?: () => number; announceMs?: number } = {},
 ): Promise<Roster> {
   const entries = createRosterEntries(gateway, {
     tableKey: table.key,
@@ -116,6 +119,7 @@ export async function openRoster(
     onChange: (listener) => void listeners.push(listener),
     keysOf: entries.keysOf,
     requestLookup,
+    announceAgain,
     size: entries.size,
     close() {
       closed = true;

@@ -12,14 +12,14 @@ export type PendingRequest = {
   readonly requestKey: string;
   /** how the answer is to be written */
   readonly form: ReplyForm;
-  /** epoch milliseconds */
-  readonly since: number;
   /** Settles the attempt of a token that is not verified; `unknown` when the connection closed before its answer. Never rejects. */
   settle?(outcome: TokenAttemptOutcome): Promise<void>;
 };
 
 /** A pending request, and how far its answer has come. */
 export type WaitingRequest = Omit<PendingRequest, 'form'> & {
+  /** in milliseconds of the monotonic clock */
+  readonly since: number;
   /** its answer is written once in each of them: the same request may come again with another id */
   readonly forms: ReplyForm[];
   /** its final answer is here, and about to be sent; an answer may be announced twice */
@@ -32,7 +32,7 @@ const has = (forms: readonly ReplyForm[], form: ReplyForm): boolean =>
   forms.some((each) => isDeepStrictEqual(each, form));
 
 /** Which connections wait for the answers to which requests. The same request of several connections waits for one answer. */
-export function createWaitingRequests(now: () => number) {
+export function createWaitingRequests(now: () => number = () => performance.now()) {
   const byId = new Map<string, Map<Session, WaitingRequest>>();
   const bySession = new WeakMap<Session, Map<string, WaitingRequest>>();
 
@@ -55,7 +55,7 @@ export function createWaitingRequests(now: () => number) {
   return {
     add(session: Session, { form, ...request }: PendingRequest): void {
       if (session.closed) void request.settle?.('unknown');
-      else put(session, { ...request, forms: [form], answered: false });
+      else put(session, { ...request, since: now(), forms: [form], answered: false });
     },
     remove,
     /**

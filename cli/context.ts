@@ -32,7 +32,7 @@ export function createContext(commandLine: CommandLine): CliContext {
     issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', callsPerSecond),
     audit,
     write: writeLine,
-    now: Date.now,
+    now: () => commandLine.awsApp().awsTime.now(),
   };
 }
 

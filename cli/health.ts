@@ -83,7 +83,8 @@ function ageOf(file: string): number {
 
 function faultOfFile(file: string, maxAgeSeconds: number): string | undefined {
   const age = ageOf(file);
-  return age <= maxAgeSeconds ? undefined : `${file} was last written to ${age.toFixed(0)} s ago`;
+  // a time far ahead was written before the clock was set back, and nothing was written since
+  return Math.abs(age) <= maxAgeSeconds ? undefined : `${file} was last written to ${age.toFixed(0)} s ago`;
 }
 
 function number(text: string): number {

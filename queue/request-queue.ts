@@ -1,4 +1,5 @@
 import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
@@ -25,6 +26,7 @@ import {
   toStoredAcknowledgement,
   toStoredRequest,
 } from './stored-forms.ts';
+import { noteClockStep, waitedMs } from './waiting-time.ts';
 
 /** The request of a killed worker is taken up after lockDuration + stalledInterval; with BullMQ's defaults, after a minute. Milliseconds. */
 const lockDuration = 5000;
@@ -44,11 +46,14 @@ const untilAnswered: JobsOptions = {
   removeOnFail: true,
 };
 
+/** To be told when the wall clock was set forward by so many milliseconds, or back. */
+type FollowsClock = { clockSet(byMs: number): void };
+
 /**
  * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.
  * @param gateway signs what is stored
  */
-export function createRequestQueue(connector: RedisConnector, log: Log, gateway: OwnGateway): RequestQueue {
+export function createRequestQueue(connector: RedisConnector, log: Log, gateway: OwnGateway): RequestQueue & FollowsClock {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
@@ -78,6 +83,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log, gateway:
         ...untilAnswered,
       });
     },
+    clockSet: (byMs) => noteStep(connection, byMs, log),
     async close() {
       await closeInTime(connection.status === 'ready', queue.close(), log);
       await disconnectRedis(connection);
@@ -88,7 +94,7 @@ export function createRequestQueue(connector: RedisConnector, log: Log, gateway:
 /** `again`: milliseconds until the request is tried again, at most 30,000. `slowDown`: milliseconds for which the whole queue waits, at most 2000. */
 export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
 
-export type RequestWorker = {
+export type RequestWorker = FollowsClock & {
   readonly name: string;
   /** false when Redis cannot be reached */
   alive(): Promise<boolean>;
@@ -104,7 +110,8 @@ export function startRequestWorker(options: {
   redis: RedisConnector;
   concurrency: number;
   log: Log;
-  handle(request: SignedMessage<ProvisioningRequest>): Promise<Outcome>;
+  /** @param waitedMs how long the request has waited, at least; a step of the clock makes it no longer */
+  handle(request: SignedMessage<ProvisioningRequest>, waitedMs: number): Promise<Outcome>;
   acknowledge(acknowledgement: SignedMessage<Acknowledgement>): Promise<void>;
   random?: () => number;
   /** longest wait between two attempts at one request, in milliseconds */
@@ -160,7 +167,7 @@ export function startRequestWorker(options: {
     }
     const request = readStoredRequest(job.data);
     if (request === undefined) return reportMalformed('a request');
-    const outcome = await handle(request);
+    const outcome = await handle(request, await waitedMs(connection, request.message.receivedAt, Date.now()));
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));
@@ -172,6 +179,7 @@ export function startRequestWorker(options: {
 
   return {
     name: 'worker',
+    clockSet: (byMs) => noteStep(connection, byMs, log),
     async alive() {
       return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
     },
@@ -181,6 +189,12 @@ export function startRequestWorker(options: {
       await disconnectRedis(connection);
     },
   };
+}
+
+function noteStep(connection: Redis, byMs: number, log: Log): void {
+  noteClockStep(connection, byMs, Date.now()).catch((err: unknown) =>
+    log.debug({ err }, 'a step of the clock could not be written down'),
+  );
 }
 
 /** Time limits for closing: for requests that are being answered, and without Redis. Milliseconds. */

@@ -32,6 +32,9 @@ export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'
 /** The public key with which workers sign for the table, for gateways that have pinned none yet. */
 export const tableKeyKey = `${keyPrefix}:table-key`;
 
+/** When the clock of one of the site's machines was set forward last, in epoch milliseconds: the time after that. */
+export const evenSinceKey = `${keyPrefix}:even-since`;
+
 /** Brokers listen on it for replies. */
 export const repliesChannel = `${keyPrefix}:replies`;
 /** The reply to one request. */

@@ -26,8 +26,8 @@ export type FloodLimit<Kind extends string> = ReturnType<typeof createFloodLimit
  */
 export function createFloodLimit<Kind extends string>(
   { perSecond, perDay, perDayOfAll }: FloodLimits,
-  now: () => number,
   report: FloodReport<Kind>,
+  now: () => number = () => performance.now(),
 ) {
   const budgets = [createBudget(perSecond, 1000), createBudget(perDay, 86_400_000)];
   const ofAll = createBudget(perDayOfAll, 86_400_000);

@@ -14,8 +14,11 @@ export class LockHeld extends Error {
   }
 }
 
-/** A holder touches its file every `touchMs`. One in another container or on another machine is taken for dead after `silentMs`. */
-const [touchMs, silentMs, pollMs] = [2000, 10_000, 20];
+/**
+ * A holder touches its file every `touchMs`. One in another container or on another machine is taken for dead when its last touch
+ * is not of the last `silentMs`, and none comes within `watchMs`: the clock may have been set since the last one.
+ */
+const [touchMs, silentMs, watchMs, pollMs] = [2000, 10_000, 3000, 20];
 
 /** The content of a lock file that its holder has released. */
 const free = 'free';
@@ -32,9 +35,10 @@ const free = 'free';
  */
 export async function takeLock(file: string, patienceMs: number): Promise<Lock> {
   const mark = JSON.stringify(ownMark());
+  const isUntouched = createTouchWatch();
   for (let waited = 0; ; waited += pollMs) {
     const last = lastOf(file);
-    const holder = last === 0 ? undefined : holderOf(`${file}.${last}`);
+    const holder = last === 0 ? undefined : holderOf(`${file}.${last}`, isUntouched);
     if (holder === undefined) {
       if (makeFile(file, last + 1, mark)) return hold(`${file}.${last + 1}`);
     } else if (waited >= (holder.sure ? patienceMs : patienceMs + silentMs)) throw new LockHeld(file, holder.name);
@@ -83,12 +87,26 @@ function hold(file: string): Lock {
   };
 }
 
+/** Whether a file was not touched for a while, and not since it was first asked about. */
+function createTouchWatch() {
+  let watched: { readonly file: string; readonly mtimeMs: number; readonly since: number } | undefined;
+  return (file: string, { mtimeMs }: { readonly mtimeMs: number }): boolean => {
+    if (Math.abs(Date.now() - mtimeMs) <= silentMs) return false;
+    const time = performance.now();
+    if (watched?.file !== file || watched.mtimeMs !== mtimeMs) watched = { file, mtimeMs, since: time };
+    return time - watched.since >= watchMs;
+  };
+}
+
 /** The holder, and whether it surely lives; undefined when the lock is free. */
-function holderOf(file: string): { name: string; sure: boolean } | undefined {
+function holderOf(
+  file: string,
+  isUntouched: ReturnType<typeof createTouchWatch>,
+): { name: string; sure: boolean } | undefined {
   try {
     const text = readFileSync(file, 'utf8');
     if (text.startsWith(free)) return undefined;
-    const silent = Date.now() - statSync(file).mtimeMs > silentMs;
+    const silent = isUntouched(file, statSync(file));
     const mark = parseMark(text);
     const alive = mark === undefined ? undefined : isAlive(mark);
     if (alive === false || (alive === undefined && silent)) return undefined;

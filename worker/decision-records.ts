@@ -18,10 +18,10 @@ export type DecisionRecords = ReturnType<typeof createDecisionRecords>;
  * and the rest by number. If the worker dies before, the request is decided and written down again.
  */
 export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: Log; now: () => number }) {
-  const refused = createFloodLimit<ErrorCode>(limits, now, (byCode, ofLastSeconds) =>
+  const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
     audit.record('refused-flood', { byCode, ofLastSeconds }),
   );
-  const repeated = createFloodLimit<'answers' | 'acknowledgements'>(limits, now, (beyond, ofLastSeconds) =>
+  const repeated = createFloodLimit<'answers' | 'acknowledgements'>(limits, (beyond, ofLastSeconds) =>
     audit.record('repeated-flood', { ...beyond, ofLastSeconds }),
   );
 

@@ -56,7 +56,9 @@ export function startRosterSync(
     const position = await roster.position();
     const latest = await changes.latest();
     if (position !== undefined && latest < position.change) await noteRestored(position.change, latest);
-    const compareAll = position === undefined || latest < position.change || now() - position.wholeAt >= times.wholeMs;
+    // a time ahead was written before the clock was set back
+    const isRecent = (at: number) => Math.abs(now() - at) < times.wholeMs;
+    const compareAll = position === undefined || latest < position.change || !isRecent(position.wholeAt);
     if (compareAll) return compareAllRows(latest);
     for (let number = position.change + 1; number <= latest; number++) {
       const announced = await changes.read(number);

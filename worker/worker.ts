@@ -27,7 +27,12 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 
 type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
 type Records = { readonly log: Log; readonly decisions: DecisionRecords; readonly metrics: WorkerMetrics };
-type Trust = { readonly gateways: Pick<GatewayRegister, 'isApproved'>; readonly reportForged: ReportMalformed };
+type LearnTime = () => Promise<void>;
+type Trust = {
+  readonly gateways: Pick<GatewayRegister, 'isApproved'>;
+  readonly learnTime: LearnTime;
+  readonly reportForged: ReportMalformed;
+};
 
 /** Takes requests from the queue and provisions, until closed. */
 export function startWorker(options: {
@@ -38,17 +43,19 @@ export function startWorker(options: {
   readonly concurrency: number;
   readonly context: WorkerContext;
   readonly gateways: Trust['gateways'];
+  /** Makes sure that `context.now` is the time of AWS. Called before each request */
+  readonly learnTime: LearnTime;
   readonly maxBackoffMs?: number;
 }): RequestWorker {
-  const { audit, metrics, context: parts, gateways, ...queue } = options;
+  const { audit, metrics, learnTime, context: parts, gateways, ...queue } = options;
   const { log } = queue;
-  const decisions = createDecisionRecords({ audit, log, now: parts.now });
+  const decisions = createDecisionRecords({ audit, log, now: () => Date.now() });
   const context: ProvisionContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
-  const trust = { gateways, reportForged: createMalformedReport(log) };
+  const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
   const worker = startRequestWorker({
     ...queue,
-    handle: (signed) => handleSigned(signed, context, trust, records),
+    handle: (signed, waitedMs) => handleSigned(signed, waitedMs, context, trust, records),
     acknowledge: (signed) => acknowledgeSigned(signed, context, trust, decisions),
   });
   return {
@@ -66,8 +73,9 @@ export function startWorker(options: {
  */
 async function handleSigned(
   { message: request, gateway }: SignedMessage<ProvisioningRequest>,
+  waitedMs: number,
   context: ProvisionContext,
-  { gateways, reportForged }: Trust,
+  { gateways, reportForged, learnTime }: Trust,
   records: Records,
 ): Promise<Outcome> {
   const { requests } = records.metrics;
@@ -76,7 +84,8 @@ async function handleSigned(
     reportForged('a request that no gateway signed');
     return 'answered';
   }
-  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, context, records);
+  await learnTime();
+  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, waitedMs, context, records);
   requests.inc({ outcome: 'not_approved' });
   await reject(request, problems.gatewayNotApproved, context);
   return 'answered';
@@ -97,18 +106,24 @@ async function acknowledgeSigned(
 }
 
 /** A refusal completes the request. An exception puts it back into the queue. */
-async function handle(request: ProvisioningRequest, context: ProvisionContext, records: Records): Promise<Outcome> {
+async function handle(
+  request: ProvisioningRequest,
+  waitedMs: number,
+  context: ProvisionContext,
+  records: Records,
+): Promise<Outcome> {
   const { log, metrics } = records;
+  const began = performance.now();
   try {
-    const expired = context.now() - request.receivedAt > maxAgeMs;
+    const expired = waitedMs > maxAgeMs;
     const result = expired ? await reject(request, problems.waitedTooLong, context) : await provision(request, context);
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };
     }
     metrics.requests.inc({ outcome: expired ? 'expired' : outcomeOf(result) });
-    if (!expired)
-      metrics.requestSeconds.observe((context.now() - request.receivedAt) / 1000, { outcome: outcomeOf(result) });
+    const tookMs = waitedMs + performance.now() - began;
+    if (!expired) metrics.requestSeconds.observe(tookMs / 1000, { outcome: outcomeOf(result) });
     records.decisions.decided(request, result);
     return 'answered';
   } catch (error) {

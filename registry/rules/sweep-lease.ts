@@ -1,3 +1,4 @@
+import { latestLeaseEnd } from '../lease.ts';
 import { all, any, conditionsOn, type Rows } from '../rows.ts';
 import type { SweepLease } from '../sweep-lease.ts';
 
@@ -14,8 +15,10 @@ export function createSweepLease(rows: Rows<Lease>): SweepLease {
       const leaseUntil = now + leaseMs;
       const isOwn = all(is({ holder }), isAbove('leaseUntil', now));
       if (await rows.update(key, { set: { leaseUntil } }, isOwn)) return true;
-      const isFree = any(isMissing('leaseUntil'), isAtMost('leaseUntil', now));
-      const isDue = any(isMissing('sweptAt'), isAtMost('sweptAt', now - everyMs));
+      // as with the lease of an attempt, a time that lies too far ahead was written by a clock that was far ahead
+      const latest = latestLeaseEnd(now, leaseMs);
+      const isFree = any(isMissing('leaseUntil'), isAtMost('leaseUntil', now), isAbove('leaseUntil', latest));
+      const isDue = any(isMissing('sweptAt'), isAtMost('sweptAt', now - everyMs), isAbove('sweptAt', latest));
       const taken = await rows.upsert(key, { set: { leaseUntil, holder, sweptAt: now } }, all(isFree, isDue));
       return taken !== undefined;
     },

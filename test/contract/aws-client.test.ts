@@ -90,6 +90,23 @@ describe('clients of AWS', () => {
     10_000,
   );
 
+  it('hear the time of AWS with each answer, also with an error', async () => {
+    const dates: (string | undefined)[] = [];
+    const options = {
+      region: 'eu-west-1',
+      credentials,
+      endpoint: aws.httpUrl,
+      maxAttempts: 1,
+      onDate: (date: string | undefined) => void dates.push(date),
+    };
+    const key = { productId: { S: 'S' } };
+    const missing = connectDynamoDb(options).send(new GetItemCommand({ TableName: 'no-such-table', Key: key }));
+    await expect(missing).rejects.toThrow();
+    await connectIot(options).send(new DescribeEndpointCommand({ endpointType: 'iot:Data-ATS' }));
+    expect(dates).toHaveLength(2);
+    for (const date of dates) expect(Math.abs(Date.parse(date ?? '') - Date.now())).toBeLessThan(60_000);
+  });
+
   it.each(['DynamoDB', 'AWS IoT'])('of %s give no token hash, CSR or sealed key to a logger', async (service) => {
     const options = { region: 'eu-west-1', credentials, endpoint: aws.httpUrl };
     const client = service === 'DynamoDB' ? connectDynamoDb(options) : connectIot(options);

@@ -46,6 +46,17 @@ describe('the lease of the sweeper', () => {
     expect(await lease.take('g', 3000, 100, 1000)).toBe(true);
   });
 
+  it('is free, and a sweep is due, where only a clock that was hours ahead can have written the times', async () => {
+    const { lease } = openTable(client, 'devices');
+    const ahead = 1_000_000;
+    expect(await lease.take('dead', ahead, 100)).toBe(true);
+    // a worker whose clock is behind by a little still respects it
+    expect(await lease.take('near', ahead - 90, 100)).toBe(false);
+    expect(await lease.take('after', 500_000, 100, 1000)).toBe(true);
+    expect(await lease.take('later', 500_150, 100, 1000)).toBe(false);
+    await lease.release('after');
+  });
+
   it('is no device', async () => {
     const serials: string[] = [];
     for await (const { serial } of openTable(client, 'devices').registry.list()) serials.push(serial);

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type RedisConnector, redisAt } from '../../queue/redis.ts';
@@ -9,10 +10,14 @@ import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
 import { createRequestQueue, type Outcome, startRequestWorker } from '../../queue/request-queue.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { askOnce } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { newGateway, tableKey } from '../support/trust.ts';
 
 const log = createLog('silent');
 const hour = 3_600_000;
+const realNow = Date.now;
 const patience = { timeout: 30_000 };
 
 /** Redis keeps the end of a key's life in time of its own clock: set back, that clock lets a key live so much longer. */
@@ -45,7 +50,7 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
   };
   const startWorker = (handle: () => Promise<Outcome>, connector: RedisConnector = redisAt(server.url)) =>
     startRequestWorker({ redis: connector, concurrency: 4, log, handle, acknowledge: async () => {}, random: () => 1 });
-  const startQueue = () => closed(createRequestQueue(redisAt(server.url), log));
+  const startQueue = () => closed(createRequestQueue(redisAt(server.url), log, newGateway()));
   const request = (serial: string) => ({
     requestId: `of-${serial}`,
     serial,
@@ -54,7 +59,6 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
     key: 'ec' as const,
     receivedAt: Date.now(),
   });
-  const realNow = Date.now;
   let aheadMs = 0;
   const setClockAhead = (ms: number) => {
     aheadMs = ms;
@@ -71,7 +75,7 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
         redis: redisAt(server.url),
         concurrency: 16,
         log,
-        async handle({ serial }) {
+        async handle({ message: { serial } }) {
           if (isAway) throw new Error('AWS is away');
           handled.add(serial);
           return 'answered';
@@ -99,6 +103,34 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
     const handle = vi.fn(async () => 'answered' as const);
     closed(startWorker(handle));
     await expect.poll(() => handle.mock.calls.length, patience).toBe(1);
+  });
+
+  it('makes no request look old that was stored before the clock was set forward, or by a clock that was wrong', async () => {
+    const requests = startQueue();
+    const waited = new Map<string, number>();
+    const add = (serial: string, receivedAt: number) => requests.add({ ...request(serial), receivedAt });
+    const handle = async ({ message }: { message: { serial: string } }, ms: number) => {
+      waited.set(message.serial, ms);
+      return 'answered' as const;
+    };
+    const start = () =>
+      closed(
+        startRequestWorker({ redis: redisAt(server.url), concurrency: 4, log, handle, acknowledge: async () => {} }),
+      );
+    await add('days-ago', Date.now() - 48 * hour);
+    await add('in-1970', 1000);
+    const first = start();
+    await expect.poll(() => waited.size, patience).toBe(2);
+    await first.close();
+    expect(waited.get('days-ago')).toBeGreaterThanOrEqual(48 * hour);
+    expect(waited.get('in-1970')).toBe(0);
+    // a broker sees its clock jump by three days; the worker starts later, and sees nothing
+    requests.clockSet(72 * hour);
+    await expect.poll(() => redis.exists('{cvm}:even-since'), patience).toBe(1);
+    await add('before-the-step', Date.now() - 72 * hour);
+    start();
+    await expect.poll(() => waited.size, patience).toBe(3);
+    expect(waited.get('before-the-step')).toBeLessThan(hour);
   });
 
   it('lets a pause that AWS wanted end soon', async () => {
@@ -134,7 +166,7 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
   });
 
   it('lets another worker soon keep the roster of one that died', async () => {
-    const roster = closed(createRosterStore(redisAt(server.url), log));
+    const roster = closed(createRosterStore(redisAt(server.url), log, async () => tableKey()));
     await expect.poll(() => roster.lead('dead', 100).catch(() => false), patience).toBe(true);
     await redis.pexpire('{cvm}:roster:leader', 2 * hour);
     await expect.poll(() => roster.lead('alive', 100), patience).toBe(true);
@@ -151,5 +183,42 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
       await redis.set(`{cvm}:guess:${name}`, 1_000_000, 'PX', 2 * hour);
     await redis.set(`{cvm}:guess:pause:address 192.0.2.1`, 1_000_000, 'PX', 4 * hour);
     await expect.poll(() => attempt('b').then((begun) => begun?.verdict), patience).toBe('go');
+  });
+});
+
+describe.skipIf(lacks('redis-server'))('a worker whose clock is hours away from that of AWS', () => {
+  let gateway: Gateway;
+  let aheadMs = 0;
+  beforeAll(async () => {
+    // the stand-in takes the time of its `Date` header from elsewhere
+    vi.spyOn(Date, 'now').mockImplementation(() => realNow() + aheadMs);
+    gateway = await startGateway();
+  });
+  afterAll(async () => {
+    await gateway?.close();
+    vi.restoreAllMocks();
+  });
+
+  it.each([
+    ['ahead', 2 * hour],
+    ['behind', -2 * hour],
+  ])('judges tokens by the time of AWS, and says that its clock is %s', async (where, ms) => {
+    const good = await gateway.enrol(`good-${where}`, { tokenLifetimeMs: hour });
+    const spent = await gateway.enrol(`spent-${where}`, { tokenLifetimeMs: 1 });
+    await gateway.worker.close();
+    // a date header has no fraction of a second
+    await sleep(1100);
+    aheadMs = ms;
+    gateway.startOneWorker();
+    expect(await askOnce(gateway.broker, good.serial, { token: good.token, key: 'ec' })).toMatchObject({
+      status: 'accepted',
+    });
+    expect(await askOnce(gateway.broker, spent.serial, { token: spent.token, key: 'ec' })).toMatchObject({
+      status: 'rejected',
+    });
+    const row = await gateway.registry.find(good.serial);
+    expect(Math.abs((row?.requestedAt ?? 0) - realNow())).toBeLessThan(hour);
+    aheadMs = 0;
+    expect(gateway.logText()).toMatch(new RegExp(`the clock of this machine is ${where}.*best by NTP`));
   });
 });

@@ -9,7 +9,6 @@ describe('a flood limit', () => {
     const reports: { beyond: object; ofLastSeconds: number }[] = [];
     const limit = createFloodLimit<'a' | 'b'>(
       { perSecond: 10, perDay: 20, perDayOfAll: 30, ...limits },
-      Date.now,
       (beyond, ofLastSeconds) => reports.push({ beyond, ofLastSeconds }),
     );
     const fitting = (source: string, tries: number) =>

@@ -60,6 +60,21 @@ describe('cvm health', () => {
   });
 
   it.each([
+    ['of now', 0, undefined],
+    ['of an hour ago', -3600, 1],
+    ['of a part that died before the clock was set back by an hour', 3600, 1],
+  ])('judges a file by its time: one %s', async (_what, seconds, status) => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-health-'));
+    const file = join(folder, 'alive');
+    writeFileSync(file, '');
+    const time = Date.now() / 1000 + seconds;
+    utimesSync(file, time, time);
+    await healthCommand().parseAsync(['--file', file], { from: 'user' });
+    expect(process.exitCode === 0 ? undefined : process.exitCode).toBe(status);
+    rmSync(folder, { recursive: true });
+  });
+
+  it.each([
     ['two checks at once', ['--port', '8883', '--file', '/none'], /cannot be used with/],
     ['a port that is none', ['--port', '99999'], /1 to 65535/],
   ])('refuses %s', async (_what, argv, message) => {

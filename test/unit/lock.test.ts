@@ -80,6 +80,22 @@ describe('a lock', () => {
     clearInterval(living);
   });
 
+  it('of another container that lives is not taken because the clock was set forward', async () => {
+    leave({ ...ownMark(), where: 'elsewhere' });
+    utimesSync(`${file}.1`, 0, 0);
+    const living = setInterval(() => utimesSync(`${file}.1`, new Date(), new Date()), 2000);
+    await expect(take()).rejects.toBeInstanceOf(LockHeld);
+    clearInterval(living);
+  });
+
+  it('of another container whose holder died before the clock was set back is free', async () => {
+    leave({ ...ownMark(), where: 'elsewhere' });
+    const ahead = new Date(Date.now() + 7_200_000);
+    utimesSync(`${file}.1`, ahead, ahead);
+    await take();
+    expect(readdirSync(folder)).toEqual(['lock.2']);
+  });
+
   it('that is released twice, or by a frozen holder that lost it, stays with its new holder', async () => {
     const first = await take();
     first.release();

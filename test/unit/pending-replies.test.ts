@@ -59,7 +59,6 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     token,
     requestKey: 'key-1',
     form: cvm.read(requestTopic('SN'), Buffer.from('{"id":"mine"}'), session)?.form,
-    since: Date.now(),
     settle,
   };
   pendingReplies.addRequest(session, request);

@@ -13,7 +13,7 @@ describe('what the broker writes down of those that it turns away', () => {
   const of = (serial: string | undefined, address = '192.0.2.1') => ({ serial, remoteAddress: address, address });
   function start() {
     const { audit, log, records, lines } = createRecorder();
-    return { records, lines, refusals: createRefusals({ audit, log, now: Date.now }) };
+    return { records, lines, refusals: createRefusals({ audit, log }) };
   }
   const singly = (records: readonly Recorded[]) => records.filter(({ event }) => event === 'refused').length;
   const byNumber = (records: readonly Recorded[]) =>

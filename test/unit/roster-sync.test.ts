@@ -31,4 +31,30 @@ describe('the roster sync', () => {
       'the roster is brought up to date again',
     ]);
   });
+
+  it('believes no time that lies ahead: it compares the whole table, and a gateway is noted as seen now', async () => {
+    const now = 1_000_000;
+    const ahead = now + 7_200_000;
+    const positions: object[] = [];
+    const recorded: number[] = [];
+    const deps = {
+      registry: { list: async function* () {} },
+      changes: { latest: async () => 5 },
+      gateways: { record: async (_key: object, at: number) => void recorded.push(at) },
+      roster: {
+        gateways: async () => [{ id: 'one', publicKey: 'key', at: ahead }],
+        lead: async () => true,
+        takeRequestedLookups: async () => [],
+        position: async () => ({ change: 5, wholeAt: ahead }),
+        setPosition: async (position: object) => void positions.push(position),
+        pages: async function* () {},
+        write: async () => {},
+      },
+    };
+    const sync = startRosterSync({ ...deps, log: createLog('silent'), now: () => now, times: { pollMs: 5 } } as never);
+    await expect.poll(() => positions.length).toBeGreaterThan(0);
+    await sync.close();
+    expect(positions[0]).toEqual({ change: 5, wholeAt: now });
+    expect(recorded).toEqual([now]);
+  });
 });

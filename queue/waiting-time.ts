@@ -1,0 +1,24 @@
+import type { Redis } from 'ioredis';
+import { isPlausible } from '../runtime/plausible-time.ts';
+import { evenSinceKey } from './stored-forms.ts';
+
+/** A shorter step makes no request look old: one is refused for its age after a day. Milliseconds. */
+const leastStepMs = 3_600_000;
+
+/** Writes down that the wall clock was set forward by so much, for whoever asks later how long a request has waited. */
+export async function noteClockStep(redis: Redis, byMs: number, now: number): Promise<void> {
+  if (byMs >= leastStepMs) await redis.set(evenSinceKey, Math.round(now));
+}
+
+/**
+ * How long a request has waited, in milliseconds: at least, since the part that lies before a step of the clock is not known.
+ * @param receivedAt by the broker's clock
+ */
+export async function waitedMs(redis: Redis, receivedAt: number, now: number): Promise<number> {
+  // when the broker's clock was wrong, nothing is known
+  if (!isPlausible(receivedAt)) return 0;
+  const shown = Math.max(0, now - receivedAt);
+  if (shown < leastStepMs) return shown;
+  const evenSince = Number((await redis.get(evenSinceKey)) ?? 0);
+  return Math.max(0, now - Math.max(receivedAt, evenSince));
+}
