@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { earliest } from '../runtime/plausible-time.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -9,6 +10,7 @@ import {
   ExtendedKeyUsageExtension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  type Name,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
@@ -23,6 +25,9 @@ const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 /** Lifetimes in days. Common TLS stacks accept at most 825 for a server. */
 const [caDays, serverDays] = [20 * 365, 825];
 
+/** A server certificate begins so many days early, for devices whose clock is behind. */
+const earlyDays = 30;
+
 /** Makes a private key (P-256, PKCS #8 in PEM). */
 export async function newKey(): Promise<string> {
   const { privateKey } = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
@@ -35,12 +40,24 @@ export async function newKey(): Promise<string> {
 /** Makes a CA: its key, unless the file exists, then its certificate. */
 export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
   if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(), 0o600);
+  await signCa(certFile, keyFile, `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`, now);
+}
+
+/** Signs the CA's certificate again, for the same key and name: it stays the issuer of what it has signed. */
+export async function signCaAgain({ caCert, caKey }: TlsFiles, now: Date): Promise<void> {
+  requirePair(caCert, caKey);
+  await signCa(caCert, caKey, new Certificate(readFileSync(caCert, 'utf8')).subjectName, now);
+}
+
+async function signCa(certFile: string, keyFile: string, name: string | Name, now: Date): Promise<void> {
   const pem = readKey(keyFile);
   const keys = { privateKey: await signingKey(pem), publicKey: await verifyingKey(pem) };
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
-    name: `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`,
-    ...validity(now, caDays),
+    name,
+    // valid since no clock that is right showed an earlier time: also when `now` is of a clock that is far ahead
+    notBefore: new Date(earliest.time),
+    notAfter: new Date(plausible(now) + caDays * day),
     keys,
     signingAlgorithm: ecdsa,
     extensions: [
@@ -61,7 +78,8 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
     serialNumber: serialNumber(),
     subject: [{ CN: [names[0] ?? 'cvm-gateway'] }],
     issuer: ca.subjectName,
-    ...validity(now, serverDays),
+    notBefore: new Date(plausible(now) - earlyDays * day),
+    notAfter: new Date(plausible(now) + (serverDays - earlyDays) * day),
     publicKey: spki,
     signingKey: await signingKey(readKey(files.caKey)),
     signingAlgorithm: ecdsa,
@@ -77,9 +95,9 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
 }
 
-/** So many days in all. They begin a day earlier, for devices whose clock is behind. */
-function validity(now: Date, days: number) {
-  return { notBefore: new Date(now.getTime() - day), notAfter: new Date(now.getTime() + (days - 1) * day) };
+/** A certificate that is dated by a clock that shows 1970 would have ended when the clock is right. Epoch milliseconds. */
+function plausible(now: Date): number {
+  return Math.max(now.getTime(), earliest.time);
 }
 
 /** Positive and at most 20 bytes (RFC 5280 §4.1.2.2). */

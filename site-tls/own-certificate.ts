@@ -25,7 +25,9 @@ export function loadOwnCertificate(
   if (certificate !== undefined && privateKey !== undefined && !certificate.checkPrivateKey(privateKey))
     problems.push('CVM_TLS_KEY does not belong to CVM_TLS_CERT');
   if (certificate !== undefined && new Date(certificate.validTo) <= now)
-    problems.push(`CVM_TLS_CERT expired on ${certificate.validTo}`);
+    problems.push(
+      `CVM_TLS_CERT expired on ${certificate.validTo}, unless the clock of this machine is wrong: it shows ${now.toISOString()}`,
+    );
   if (problems.length > 0 || cert === undefined || key === undefined)
     throw new Error(`the TLS certificate cannot be used: ${problems.join('; ')}`);
   return { ...describeCertificate(cert), key, cert, origin: 'own' };

@@ -25,14 +25,19 @@ export function keepTlsFresh(options: {
 
   async function check(): Promise<void> {
     const next = await load();
-    if (next.fingerprint !== current.fingerprint) {
-      use(next);
-      current = next;
+    const { fingerprint, caFingerprint } = current;
+    if (next.fingerprint !== fingerprint || next.caFingerprint !== caFingerprint) use(next);
+    current = next;
+    if (next.fingerprint !== fingerprint)
       log.info(
         { fingerprint: next.fingerprint, spkiPin: next.spkiPin, notAfter: next.notAfter.toISOString() },
         'the server certificate was renewed; connections stay',
       );
-    }
+    if (next.caFingerprint !== caFingerprint)
+      log.info(
+        { ca: next.caFile, caFingerprint: next.caFingerprint },
+        'the certificate of the site CA is another one; give it to new devices',
+      );
     const today = new Date(now()).toISOString().slice(0, 10);
     if (current.notAfter.getTime() - now() < warnMs && warnedOn !== today) {
       warnedOn = today;

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname } from 'node:path';
-import { makeCa, newKey, signServer } from './certificates.ts';
+import { isPlausible } from '../runtime/plausible-time.ts';
+import { makeCa, newKey, signCaAgain, signServer } from './certificates.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
 import {
   describeCertificate,
@@ -28,7 +29,8 @@ const maxNames = 100;
 
 /**
  * Loads the broker's TLS material. The first start makes a site CA and a server certificate (P-256). Later starts keep
- * both; the server certificate is renewed, for the same key, when it lacks a name or its end is near. Brokers that share
+ * both; the server certificate is renewed, for the same key, when it lacks a name or its end is near; either is signed again
+ * for the same key when it lies in the future, since it was made by a clock that was ahead. Brokers that share
  * the folder take turns, and complete what a killed one began.
  * @throws with the cure when files are missing, damaged, or readable by other users
  */
@@ -64,7 +66,21 @@ async function ensureCa(files: TlsFiles, now: Date): Promise<boolean> {
   const make = !existsSync(files.caCert) && !(existsSync(files.caKey) && existsSync(files.cert));
   if (make) await makeCa(files.caCert, files.caKey, now);
   await completeRotation(files, now);
-  return make;
+  if (isInForce(files.caCert, now, 0)) return make;
+  await signCaAgain(files, now);
+  // which publishes the next CA again
+  await completeRotation(files, now);
+  return true;
+}
+
+/**
+ * Whether a certificate has begun, and does not end within so many days. One that lies in the future was made by a clock that was
+ * ahead. While the clock is wrong, no certificate is taken for old or new.
+ */
+function isInForce(file: string, now: Date, days: number): boolean {
+  const { validFrom, validTo } = readCertificate(file);
+  const time = now.getTime();
+  return !isPlausible(time) || (Date.parse(validFrom) <= time && Date.parse(validTo) - time > days * day);
 }
 
 async function ensureServer(files: TlsFiles, names: readonly string[], now: Date): Promise<boolean> {
@@ -84,8 +100,7 @@ function isGood(files: TlsFiles, names: readonly string[], now: Date): boolean {
 }
 
 function isValid(files: TlsFiles, now: Date): boolean {
-  const end = new Date(readCertificate(files.cert).validTo).getTime();
-  return isPair(files.cert, files.key) && isSignedByCa(files) && end - now.getTime() > renewDays * day;
+  return isPair(files.cert, files.key) && isSignedByCa(files) && isInForce(files.cert, now, renewDays);
 }
 
 /** Brokers that share a data folder have different names: a certificate that is valid and lacks a name keeps its others. */

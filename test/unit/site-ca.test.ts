@@ -1,10 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject, webcrypto, X509Certificate } from 'node:crypto';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  BasicConstraintsExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+} from '../../runtime/x509.ts';
+import { signServer } from '../../site-tls/certificates.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
+import { tlsFilesIn } from '../../site-tls/material.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
 import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
 
@@ -88,6 +97,100 @@ describe('the site CA', () => {
     expect(second.fingerprint).not.toBe(first.fingerprint);
     expect(second).toMatchObject({ spkiPin: first.spkiPin, caFingerprint: first.caFingerprint, origin: 'new' });
   });
+
+  const year = 365 * 86_400_000;
+  const dates = (pem: string) => {
+    const { validFrom, validTo } = new X509Certificate(pem);
+    return [Date.parse(validFrom), Date.parse(validTo)] as const;
+  };
+  /** Whether a device with the right time, and with this CA, trusts the server. */
+  const trusts = (caPem: string, cert: string) => {
+    const file = join(dataDir, 'trusted.crt');
+    writeFileSync(file, caPem);
+    writeFileSync(join(dataDir, 'seen.crt'), cert);
+    return execFileSync('openssl', ['verify', '-x509_strict', '-CAfile', file, join(dataDir, 'seen.crt')]).toString();
+  };
+
+  it('is valid although it was made by a clock that was years ahead, and so is the server certificate once the clock is right', async () => {
+    const ahead = await load({ now: new Date(Date.now() + 5 * year) });
+    const [from] = dates(ahead.caPem ?? '');
+    expect(from).toBeLessThan(Date.now());
+    const right = await load();
+    expect(right).toMatchObject({ origin: 'new', spkiPin: ahead.spkiPin, caFingerprint: ahead.caFingerprint });
+    expect(trusts(ahead.caPem ?? '', right.cert)).toContain('OK');
+    expect((await load()).fingerprint).toBe(right.fingerprint);
+  });
+
+  it('is signed again with its key where an older version made it by a clock that was years ahead, or in 1970', async () => {
+    for (const notBefore of [new Date(Date.now() + 5 * year), new Date(1000)]) {
+      const first = await load();
+      await makeAgain({ notBefore, notAfter: new Date(notBefore.getTime() + 20 * year) });
+      const made = readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8');
+      expect(dates(made)[0]).toBeCloseTo(notBefore.getTime(), -4);
+      const mended = await load();
+      expect(mended).toMatchObject({ origin: 'new', spkiPin: first.spkiPin });
+      const [before, after] = [new X509Certificate(made), new X509Certificate(mended.caPem ?? '')];
+      expect(after.subject).toBe(before.subject);
+      expect(after.publicKey.equals(before.publicKey)).toBe(true);
+      expect(trusts(mended.caPem ?? '', mended.cert)).toContain('OK');
+      expect(await load()).toMatchObject({ origin: 'kept', caFingerprint: mended.caFingerprint });
+      rmSync(join(dataDir, 'tls'), { recursive: true });
+    }
+  });
+
+  it('keeps the next CA published when it is signed again during a rotation', async () => {
+    await load();
+    const options = { dataDir, hostnames: [], machineName: 'box' };
+    const begun = await beginRotation(options);
+    const next = begun.caPem?.slice(begun.caPem.indexOf('-----END') + 26) ?? '';
+    const ahead = Date.now() + 5 * year;
+    await makeAgain({ notBefore: new Date(ahead), notAfter: new Date(ahead + 20 * year) }, next);
+    const mended = await load();
+    expect(mended.caPem).toContain(next.trim());
+    expect(dates(mended.caPem ?? '')[0]).toBeLessThan(Date.now());
+  });
+
+  it('dates certificates as of the day of this version while the clock shows 1970, so that they are valid once it is right', async () => {
+    const first = await load({ now: new Date(1000) });
+    expect(trusts(first.caPem ?? '', first.cert)).toContain('OK');
+    expect(await load()).toMatchObject({ origin: 'kept', fingerprint: first.fingerprint });
+  });
+
+  it('takes no certificate for one that lies in the future while the clock shows 1970', async () => {
+    const first = await load();
+    expect(await load({ now: new Date(1000) })).toMatchObject({ origin: 'kept', fingerprint: first.fingerprint });
+  });
+
+  it('signs for devices whose clock is weeks behind', async () => {
+    expect(dates((await load()).cert)[0]).toBeLessThan(Date.now() - 28 * 86_400_000);
+  });
+
+  /** Writes a certificate for the CA's key as an older version did, and signs the server certificate with it. */
+  async function makeAgain(validity: { notBefore: Date; notAfter: Date }, andThen = ''): Promise<void> {
+    const files = tlsFilesIn(dataDir);
+    const key = createPrivateKey(readFileSync(files.caKey, 'utf8'));
+    const der = (of: KeyObject, type: 'pkcs8' | 'spki') => Buffer.from(of.export({ format: 'der', type } as never));
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+    const { subtle } = webcrypto;
+    const keys = {
+      privateKey: await subtle.importKey('pkcs8', der(key, 'pkcs8'), algorithm, false, ['sign']),
+      publicKey: await subtle.importKey('spki', der(createPublicKey(key), 'spki'), algorithm, true, ['verify']),
+    };
+    const certificate = await X509CertificateGenerator.createSelfSigned({
+      serialNumber: '42',
+      name: 'CN=cvm-gateway site CA 0a0b0c0d',
+      ...validity,
+      keys,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new BasicConstraintsExtension(true, 0, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ],
+    });
+    writeFileSync(files.caCert, `${certificate.toString('pem')}\n${andThen}`);
+    await signServer(files, ['box'], validity.notBefore);
+  }
 
   it('keeps the names of another broker that shares its folder, so that the two do not renew it in turns', async () => {
     const one = await load({ machineName: 'one' });
