@@ -19,7 +19,7 @@ COPY package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # the folders of volumes belong to the user that runs: a new volume takes over the owner
-RUN mkdir /data /audit /aws-local && chown node:node /data /audit /aws-local
+RUN mkdir /data /audit /aws-local /redis-password && chown node:node /data /audit /aws-local /redis-password
 USER node
 VOLUME /data
 EXPOSE 8883

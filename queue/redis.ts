@@ -73,7 +73,7 @@ function logOutages(redis: Redis, log: Log): void {
 /** The cure where Redis is there and does not let us in. */
 export function redisCure({ message }: Error): string | undefined {
   if (!/^(WRONGPASS|NOAUTH|NOPERM)\b/.test(message)) return undefined;
-  return 'Redis refuses; check user and password in REDIS_URL';
+  return 'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password';
 }
 
 /** Ends a connection: with QUIT where Redis is there, else at once. */

@@ -84,6 +84,7 @@ const schema = z.object({
   CVM_MQTT_PORT: port.default(8883),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
   CVM_PROXY_FROM: networks.default([]),
+  CVM_REDIS_PASSWORD_FILE: z.string().optional(),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
   CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
@@ -148,6 +149,8 @@ export type Settings = {
   /** TCP balancers whose connections begin with a PROXY protocol header: addresses, and networks in CIDR notation */
   proxyFrom: readonly string[];
   redisUrl: string | undefined;
+  /** absolute path of a file with the password of that Redis; one in the URL comes first */
+  redisPasswordFile: string | undefined;
   /** milliseconds */
   replayWindowMs: number;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
@@ -201,6 +204,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     policyName: s.CVM_POLICY_NAME,
     proxyFrom: s.CVM_PROXY_FROM,
     redisUrl: s.REDIS_URL,
+    redisPasswordFile: s.CVM_REDIS_PASSWORD_FILE === undefined ? undefined : resolve(s.CVM_REDIS_PASSWORD_FILE),
     replayWindowMs: s.CVM_REPLAY_WINDOW,
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
     sweep: { intervalMs: s.CVM_SWEEP_INTERVAL, graceMs: s.CVM_SWEEP_GRACE },

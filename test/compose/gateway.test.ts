@@ -7,12 +7,14 @@ if (compose === undefined) console.warn('SKIPPED: the compose stack; no containe
 
 const ports = { CVM_MQTT_PORT: '28883', CVM_AWS_LOCAL_HTTP_PORT: '24566', CVM_AWS_LOCAL_MQTT_PORT: '28884' };
 
+const project = `cvmtest${process.pid}`;
+
 describe.skipIf(compose === undefined)('the compose stack', () => {
   let stack: Stack;
   let broker: { port: number; caPem: string };
 
   beforeAll(async () => {
-    stack = composeStack(compose ?? [], `cvmtest${process.pid}`, {
+    stack = composeStack(compose ?? [], project, {
       ...ports,
       CVM_HOSTNAMES: 'localhost',
       CVM_IMAGE: 'cvm-gateway-test',
@@ -70,6 +72,77 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     const devices = await enrol(...Array.from({ length: 20 }, (_, index) => `compose-many-${index}`));
     const replies = await Promise.all(devices.map(provision));
     expect(replies.filter((reply) => reply.status === 'accepted')).toHaveLength(20);
+  });
+
+  describe('its Redis', () => {
+    /** What Redis answers to a PING that is sent from a container on these networks, to a name or an address. */
+    const pingFrom = (network: string, host: string) => {
+      const ask = `const s=require('net').connect(6379,'${host}',()=>s.write('PING\\r\\n'));s.on('data',(d)=>{console.log(String(d).trim());s.destroy()});s.on('error',(e)=>console.log(e.code));s.setTimeout(3000,()=>{console.log('silence');s.destroy()})`;
+      const argv = ['run', '--rm', '--network', network, '--entrypoint', 'node', 'cvm-gateway-test', '-e', ask];
+      return stack.docker(...argv).then((answer) => answer.trim());
+    };
+    const inspect = async (service: string) => {
+      const [id = ''] = await stack.containers(service);
+      const [about] = JSON.parse(await stack.docker('inspect', id)) as {
+        NetworkSettings: { Networks: Record<string, { IPAddress: string }>; Ports: Record<string, unknown> };
+      }[];
+      return about?.NetworkSettings ?? { Networks: {}, Ports: {} };
+    };
+
+    it('answers nothing without the password, also to a container of its own network', async () => {
+      expect(await pingFrom(`${project}_redis`, 'redis')).toMatch(/^-NOAUTH/);
+    });
+
+    it('cannot be reached from another network, by its name or by its address', async () => {
+      const { Networks } = await inspect('redis');
+      const [address = ''] = Object.values(Networks).map(({ IPAddress }) => IPAddress);
+      expect(Object.keys(Networks)).toEqual([`${project}_redis`]);
+      for (const host of ['redis', address])
+        expect(await pingFrom(`${project}_default`, host)).toMatch(
+          /^(?:ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|silence)$/,
+        );
+    });
+
+    it('is published on no port of the host', async () => {
+      const { Ports } = await inspect('redis');
+      expect(Object.values(Ports).filter((published) => published !== null)).toEqual([]);
+    });
+
+    it('has a password that is in no list of processes, environment or log, and that stays when the stack is started again', async () => {
+      const read = () => stack.call('exec', '-T', 'broker', 'cat', '/redis-password/password');
+      const password = await read();
+      expect(password).toMatch(/^[0-9a-f]{64}$/);
+      const [id = ''] = await stack.containers('redis');
+      expect(await stack.docker('top', id)).not.toContain(password);
+      for (const service of ['redis', 'broker', 'worker'])
+        for (const each of await stack.containers(service))
+          expect(await stack.docker('inspect', each)).not.toContain(password);
+      expect(await stack.call('logs', '--no-color')).not.toContain(password);
+      await stack.call('up', '-d');
+      expect(await read()).toBe(password);
+      await expect(
+        stack.call('exec', '-T', 'broker', 'sh', '-c', 'echo x > /redis-password/password'),
+      ).rejects.toThrow();
+    });
+  });
+
+  it('takes over the data of a stack whose Redis had no password', async () => {
+    const [device = { serial: '', token: '' }] = await enrol('compose-upgrade');
+    const first = await provision(device);
+    await stack.call('stop', 'redis', 'broker', 'worker');
+    await stack.call('rm', '-f', '-v', 'redis', 'broker', 'worker', 'redis-password');
+    // as it ran before there was a password
+    const command = ['redis-server', '--protected-mode', 'no', '--appendonly', 'yes', '--dir', '/data'];
+    const old = `${project}-old-redis`;
+    const volume = `${project}_redis:/data`;
+    await stack.docker('run', '-d', '--name', old, '--user', 'redis', '-v', volume, 'redis:7-bookworm', ...command);
+    await eventually('the old Redis', async () =>
+      expect(await stack.docker('exec', old, 'redis-cli', 'dbsize')).not.toMatch(/^0/),
+    );
+    await stack.docker('rm', '-f', old);
+    await stack.docker('volume', 'rm', `${project}_redis-password`);
+    await stack.call('up', '-d');
+    expect(await provision(device)).toMatchObject({ certificateId: first.certificateId, privateKey: first.privateKey });
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,6 +72,27 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     // set now, so that a failure above still ends the process
     await kill();
     process.kill(pid, 'SIGKILL');
+  });
+
+  it('is of no use to other users of the machine: nothing is answered without a password that they cannot find', async () => {
+    const server = await startEmbeddedRedis({ dataDir, log });
+    const url = new URL(server.url);
+    const { password } = url;
+    for (const wrong of ['', 'x'.repeat(64)]) {
+      url.password = wrong;
+      await expect(ping(url.href)).rejects.toThrow(/NOAUTH|WRONGPASS|Connection is closed/);
+    }
+    const own = new Redis(server.url);
+    expect(await own.config('GET', 'bind')).toEqual(['bind', '127.0.0.1']);
+    await own.quit();
+    expect(password).toMatch(/^[0-9a-f]{64}$/);
+    for (const what of ['cmdline', 'environ'])
+      expect(readFileSync(`/proc/${server.pid}/${what}`, 'utf8')).not.toContain(password);
+    expect(statSync(join(dataDir, 'redis')).mode & 0o077).toBe(0);
+    await server.close();
+    const again = await startEmbeddedRedis({ dataDir, log });
+    expect(new URL(again.url).password).not.toBe(password);
+    await again.close();
   });
 
   it('of a killed gateway is ended, and the next one starts on its data', async () => {

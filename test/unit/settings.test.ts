@@ -1,4 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { redisOf } from '../../app/redis.ts';
+import { createLog } from '../../runtime/log.ts';
 import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
@@ -33,6 +38,24 @@ describe('settings', () => {
     expect(problems).toHaveLength(6);
     for (const name of ['CVM_MQTT_PORT', 'CVM_REPLAY_WINDOW', 'LOG_LEVEL', 'REDIS_URL', 'CVM_TABEL', 'CVM_TLS_KEY'])
       expect(problems.join('\n')).toContain(name);
+  });
+
+  it('take the password of Redis from a file, where REDIS_URL has none, and name a file that has no password', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-password-'));
+    const file = join(folder, 'password');
+    const urlOf = (url: string) => {
+      const redis = redisOf(loadSettings({ REDIS_URL: url, CVM_REDIS_PASSWORD_FILE: file })).connect('wait', log);
+      redis.disconnect();
+      return redis.options.password;
+    };
+    const log = createLog('silent');
+    expect(() => urlOf('redis://127.0.0.1:1/0')).toThrow(/CVM_REDIS_PASSWORD_FILE: .*ENOENT/);
+    writeFileSync(file, '\n');
+    expect(() => urlOf('redis://127.0.0.1:1/0')).toThrow(/CVM_REDIS_PASSWORD_FILE: .*is empty/);
+    writeFileSync(file, 'p@ss/w%41rd:\n');
+    expect(urlOf('redis://127.0.0.1:1/0')).toBe('p@ss/w%41rd:');
+    expect(urlOf('redis://:own@127.0.0.1:1/0')).toBe('own');
+    rmSync(folder, { recursive: true });
   });
 
   it('take an empty variable for none, as compose files leave them', () => {
