@@ -1,3 +1,4 @@
+import { type AwsConnections, createAwsConnections } from '../aws/client.ts';
 import { type AwsTime, createAwsTime } from '../aws/time.ts';
 import { openAudit, prepareAudit } from '../runtime/audit.ts';
 import { type ClockSteps, createClockSteps } from '../runtime/clock-steps.ts';
@@ -18,12 +19,19 @@ export type App = {
   readonly metricsRegistry: MetricsRegistry;
   readonly clockSteps: ClockSteps;
   readonly awsTime: AwsTime;
+  readonly awsConnections: AwsConnections;
 };
 
 export function createApp(settings: Settings, log: Log): App {
   const lifecycle = createLifecycle(log);
   const clockSteps = lifecycle.add(createClockSteps({ log }));
-  return { settings, log, lifecycle, ...createMetrics(), clockSteps, awsTime: createAwsTime({ log }) };
+  const sayClosed = (connections: number) =>
+    log.warn(
+      { connections },
+      'AWS did not answer in time: closed the idle connections to it, which may be silent, too',
+    );
+  const aws = { awsTime: createAwsTime({ log }), awsConnections: createAwsConnections(sayClosed) };
+  return { settings, log, lifecycle, ...createMetrics(), clockSteps, ...aws };
 }
 
 /** The audit trail of a service, which does not start without one. @param part names the writer in each record */

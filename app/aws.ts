@@ -1,7 +1,7 @@
 import { findAccess } from '../aws/access.ts';
 import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
-import { connectDynamoDb } from '../aws/client.ts';
+import { type AwsClientOptions, connectDynamoDb } from '../aws/client.ts';
 import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
@@ -16,11 +16,14 @@ import type { App } from './app.ts';
 
 /** @param role whose IAM permissions the calls need */
 export function connectTable(app: App, role: IamRole): AssociationTable {
-  const { settings, lifecycle, awsTime } = app;
-  const client = connectDynamoDb({ ...settings.aws, role, onDate: awsTime.hear });
-  lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
+  const client = connectDynamoDb(clientOptions(app, role));
+  app.lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
   const gate = gateOf(app, () => client.config.region());
-  return createAssociationTable(openDynamoTable(client, settings.table, gate));
+  return createAssociationTable(openDynamoTable(client, app.settings.table, gate));
+}
+
+function clientOptions({ settings, awsTime, awsConnections }: App, role: IamRole): AwsClientOptions {
+  return { ...settings.aws, role, onDate: awsTime.hear, connections: awsConnections };
 }
 
 function gateOf({ settings, metrics }: App, region: () => Promise<string>): AwsGate {
@@ -29,8 +32,8 @@ function gateOf({ settings, metrics }: App, region: () => Promise<string>): AwsG
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
 export function connectIssuer(app: App, role: IamRole, callsPerSecond?: number): Issuer {
-  const { settings, log, lifecycle, awsTime } = app;
-  const clients = connectIotClients({ ...settings.aws, role, onDate: awsTime.hear });
+  const { log, lifecycle } = app;
+  const clients = connectIotClients(clientOptions(app, role));
   lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
   const gate = gateOf(app, clients.region);
   const iot = openIot(clients, callsPerSecond === undefined ? gate : withCallQuota(gate, callsPerSecond));

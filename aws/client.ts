@@ -1,3 +1,5 @@
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
 import type { IamRole } from './iam-policy.ts';
@@ -11,34 +13,82 @@ export type AwsClientOptions = {
   readonly maxAttempts?: number | undefined;
   /** gets the `Date` header of each answer, also of one that is an error */
   readonly onDate?: ((date: string | undefined) => void) | undefined;
+  /** shared with other clients: when a call of one gets no answer in time, the idle connections of all are closed */
+  readonly connections?: AwsConnections | undefined;
 } & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
 
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
-  return adapted(new DynamoDBClient(clientSettings(options, 5000)), options);
+  return adapted(DynamoDBClient, 5000, options);
 }
 
 export function connectIot(options: AwsClientOptions = {}): IoTClient {
-  return adapted(new IoTClient(clientSettings(options, 20_000)), options);
+  return adapted(IoTClient, 20_000, options);
 }
 
-function adapted<Client extends DynamoDBClient | IoTClient>(client: Client, { onDate }: AwsClientOptions): Client {
+function adapted<Client extends DynamoDBClient | IoTClient>(
+  Client: new (settings: IoTClientConfig) => Client,
+  usualAnswerMs: number,
+  options: AwsClientOptions,
+): Client {
+  const { connections = createAwsConnections(), ...chain } = options;
+  const client = new Client(clientSettings(chain, usualAnswerMs, connections.open()));
   // the SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
   // would get hashes of tokens and sealed keys, so there is no such step
   client.middlewareStack.remove('loggerMiddleware');
-  if (onDate !== undefined) hearDates(client.middlewareStack as DynamoDBClient['middlewareStack'], onDate);
+  watchAnswers(client.middlewareStack as DynamoDBClient['middlewareStack'], {
+    heard: options.onDate ?? (() => {}),
+    silent: connections.dropIdle,
+  });
   return client;
 }
 
-function hearDates(steps: DynamoDBClient['middlewareStack'], onDate: (date: string | undefined) => void): void {
-  // the innermost step after an answer came: before it becomes a result or an error
+export type AwsConnections = ReturnType<typeof createAwsConnections>;
+
+/**
+ * The connections of several clients, which are kept after a call for the next one.
+ * @param onSilent is called when some were closed, since a call got no answer in time
+ */
+export function createAwsConnections(onSilent: (closed: number) => void = () => {}) {
+  const agents: (HttpAgent | HttpsAgent)[] = [];
+  return {
+    /** Those of one client, which it closes. */
+    open() {
+      const options = { keepAlive: true, maxSockets: 128 };
+      const own = { httpAgent: new HttpAgent(options), httpsAgent: new HttpsAgent(options) };
+      agents.push(own.httpAgent, own.httpsAgent);
+      return own;
+    },
+    /**
+     * Closes all on which no call waits. Where one fell silent (a firewall forgot it, say), the others did as well, and each would
+     * cost a call its time limit.
+     */
+    dropIdle(): void {
+      const idle = agents.flatMap(({ freeSockets }) => Object.values(freeSockets).flatMap((some) => some ?? []));
+      for (const socket of idle) socket.destroy();
+      if (idle.length > 0) onSilent(idle.length);
+    },
+  };
+}
+
+/** @param silent is called when a try got no answer in time */
+function watchAnswers(
+  steps: DynamoDBClient['middlewareStack'],
+  { heard, silent }: { heard(date: string | undefined): void; silent(): void },
+): void {
+  // the innermost step after an answer came: before it becomes a result or an error, and before the SDK tries again
   steps.add(
     (next) => async (args) => {
-      const result = await next(args);
-      onDate((result.response as { headers?: Record<string, string> }).headers?.date);
-      return result;
+      try {
+        const result = await next(args);
+        heard((result.response as { headers?: Record<string, string> }).headers?.date);
+        return result;
+      } catch (error) {
+        if (error instanceof Error && error.name === 'TimeoutError') silent();
+        throw error;
+      }
     },
-    { step: 'deserialize', priority: 'low', name: 'hearDates' },
+    { step: 'deserialize', priority: 'low', name: 'watchAnswers' },
   );
 }
 
@@ -49,6 +99,7 @@ function hearDates(steps: DynamoDBClient['middlewareStack'], onDate: (date: stri
 function clientSettings(
   { role, answerMs, maxAttempts = 3, onDate: _used, ...chain }: AwsClientOptions,
   usualAnswerMs: number,
+  agents: ReturnType<AwsConnections['open']>,
 ) {
   const waitMs = answerMs ?? usualAnswerMs;
   return {
@@ -61,8 +112,7 @@ function clientSettings(
       throwOnRequestTimeout: true,
       // requestTimeout ends with the first byte of the answer: without this, an answer that stops halfway is awaited for ever
       socketTimeout: waitMs,
-      httpAgent: { keepAlive: true, maxSockets: 128 },
-      httpsAgent: { keepAlive: true, maxSockets: 128 },
+      ...agents,
     },
     retryMode: 'standard',
     maxAttempts,

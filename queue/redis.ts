@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
 
@@ -14,10 +15,15 @@ export type RedisConnector = {
   connect(use: RedisUse, log: Log): Redis;
 };
 
-/** Milliseconds. A connection on which a command gets no answer for `silent…Ms` is replaced by a new one. */
+/**
+ * Milliseconds. A connection on which a command gets no answer for `silent…Ms` is replaced by a new one. Each is probed with a PING, so
+ * that one on which nothing is asked does not stay silent for longer: on a connection that listens, announcements would be missed.
+ */
 const usualTimes = {
   connectMs: 10_000,
-  /** an idle connection is probed so often, and given up 10 s after the last answer to a probe */
+  probeMs: 3000,
+  probeAnswerMs: 7000,
+  /** the same by TCP, for a connection of BullMQ that blocks */
   keepAliveMs: 10_000,
   /** longest wait between two attempts to connect */
   reconnectMs: 1000,
@@ -25,12 +31,12 @@ const usualTimes = {
   commandMs: 5000,
   silentMs: 10_000,
   /** BullMQ's workers wait for up to 10 s in one command */
-  silentWhileWaitingMs: 30_000,
+  silentWhileWaitingMs: 12_000,
 };
 
 /** The Redis at a `redis://` or `rediss://` URL. */
 export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): RedisConnector {
-  const { connectMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } = {
+  const { connectMs, probeMs, probeAnswerMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } = {
     ...usualTimes,
     ...times,
   };
@@ -52,22 +58,45 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
         keepAlive: keepAliveMs,
         retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
         // the server was demoted to a replica: the address may lead to the new master by now. 2: and repeat the command
-        reconnectOnError: ({ message }) => (message.startsWith('READONLY') ? 2 : false),
+        reconnectOnError: ({ message }) => (/\bREADONLY\b/.test(message) ? 2 : false),
       });
-      logOutages(redis, log);
+      const outage = logOutages(redis, log);
+      probe(redis, probeMs, probeAnswerMs, outage.failed);
       return redis;
     },
   };
 }
 
+/** Replaces the connection when it does not answer. A connection of BullMQ that blocks is not probed: BullMQ replaces it by itself. */
+function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error: Error) => void): void {
+  let asking = false;
+  const ask = () =>
+    within(answerMs, 'PING', redis.ping()).catch((error: Error) => {
+      // an error that Redis answers with is an answer
+      if (error.name === 'ReplyError' || redis.status !== 'ready') return;
+      onSilent(error);
+      redis.disconnect(true);
+    });
+  const timer = setInterval(() => {
+    if (asking || redis.status !== 'ready') return;
+    asking = true;
+    void ask().finally(() => {
+      asking = false;
+    });
+  }, everyMs);
+  timer.unref();
+  redis.once('end', () => clearInterval(timer));
+}
+
 /** ioredis reports an error at each attempt to reconnect. */
-function logOutages(redis: Redis, log: Log): void {
+function logOutages(redis: Redis, log: Log) {
   const outage = createOutageLog(log, {
     away: 'Redis is away; trying again until it is back',
     back: 'Redis is back',
   });
   redis.on('error', (err: Error) => outage.failed(err, redisCure(err)));
   redis.on('ready', outage.succeeded);
+  return outage;
 }
 
 /** The cure where Redis is there and does not let us in. */
@@ -76,9 +105,15 @@ export function redisCure({ message }: Error): string | undefined {
   return 'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password';
 }
 
+/** How long QUIT may take, in milliseconds. */
+const quitMs = 2000;
+
 /** Ends a connection: with QUIT where Redis is there, else at once. */
 export async function disconnectRedis(redis: Redis): Promise<void> {
-  if (redis.status === 'ready') await redis.quit().catch(() => redis.disconnect());
+  if (redis.status === 'ready')
+    await within(quitMs, 'QUIT', redis.quit()).catch(() => {
+      redis.disconnect();
+    });
   else redis.disconnect();
 }
 

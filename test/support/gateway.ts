@@ -23,6 +23,7 @@ import { loadSettings, type Settings } from '../../runtime/settings.ts';
 import { createGatewayRegister } from '../../worker/gateway-register.ts';
 import { createTableKey } from '../../worker/table-key.ts';
 import { metricOf } from './metrics.ts';
+import { startProxy } from './proxy.ts';
 
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
 export async function startGateway(
@@ -36,6 +37,8 @@ export async function startGateway(
     tokenAttempts?: Partial<TokenAttemptLimits>;
     /** another gateway of the same table: with a Redis, a broker and a worker of its own */
     beside?: { readonly aws: AwsLocal };
+    /** puts a proxy in front of Redis and of AWS */
+    proxies?: boolean;
   } = {},
 ) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
@@ -61,9 +64,17 @@ export async function startGateway(
     return cloud;
   };
   const aws = options.beside?.aws ?? (await startCloud());
-  const settings = settingsFor(dataDir, aws, options);
+  const [redisUrl, awsUrl] = [new URL(server.url), new URL(aws.httpUrl)];
+  const proxyOf = async (url: URL) => {
+    const proxy = await startProxy(Number(url.port));
+    lifecycle.add({ name: 'proxy', close: proxy.close });
+    url.port = String(proxy.port);
+    return proxy;
+  };
+  const network = options.proxies ? { redis: await proxyOf(redisUrl), aws: await proxyOf(awsUrl) } : undefined;
+  const settings = settingsFor(dataDir, { ...aws, httpUrl: awsUrl.origin }, options);
   const app = { ...createApp(settings, log), lifecycle };
-  const redis = redisAt(server.url);
+  const redis = redisAt(redisUrl.href);
   await setUpAws(settings);
   const audit = keepAudit(app, 'test');
 
@@ -117,6 +128,8 @@ export async function startGateway(
     auditDir: settings.auditDir,
     redis: server,
     aws,
+    /** with `proxies` */
+    network,
     iot,
     dynamo,
     registry,

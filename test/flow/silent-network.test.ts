@@ -1,0 +1,113 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { createLog } from '../../runtime/log.ts';
+import { connectDevice, type Reply } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+/** What the gateway promises: it works again by itself within this time. Milliseconds. */
+const promisedMs = 30_000;
+
+/** A cut cable, a firewall that forgets its connections: nothing is closed, and nothing arrives. New connections work. */
+describe.skipIf(lacks('redis-server'))('established connections that fall silent in the middle of the work:', () => {
+  let gateway: Gateway;
+  beforeEach(async () => {
+    gateway = await startGateway({ proxies: true, logLevel: 'info' });
+  });
+  afterEach(() => gateway?.close());
+
+  /** A device that asks again, as firmware does, until it is served. @returns milliseconds */
+  async function serve({ serial, token }: { serial: string; token: string }): Promise<number> {
+    const began = performance.now();
+    for (;;) {
+      const reply = await Promise.race([ask(serial, token), sleep(10_000, undefined, { ref: false })]);
+      if (reply?.status === 'accepted') return performance.now() - began;
+      if (performance.now() - began > 240_000) return Number.POSITIVE_INFINITY;
+      await sleep(200);
+    }
+  }
+  /** @returns undefined when the connection was closed before the reply */
+  async function ask(serial: string, token: string): Promise<Reply | undefined> {
+    const device = await connectDevice(gateway.broker).catch(() => undefined);
+    if (device === undefined) return undefined;
+    const closed = new Promise<undefined>((resolve) => device.client.once('close', () => resolve(undefined)));
+    const request = JSON.stringify({ token, key: 'ec' });
+    device.client.publish(`cvm/request/${serial}`, request, { qos: 1 }, () => {});
+    const reply = await Promise.race([device.next().catch(() => undefined), closed]);
+    void device.client.endAsync(true);
+    return reply;
+  }
+  const enrol = (name: string, count: number) =>
+    Promise.all(Array.from({ length: count }, (_, index) => gateway.enrol(`${name}-${index}`)));
+  const serveAll = (devices: Awaited<ReturnType<typeof enrol>>) => Promise.all(devices.map(serve));
+
+  it.each(['aws', 'redis'] as const)(
+    'of %s: every device is served within 30 seconds, and the log says what is wrong',
+    async (part) => {
+      // fills the pools, as a busy gateway has them
+      const [early, busy, late] = [await enrol('early', 40), await enrol('busy', 20), await enrol('late', 20)];
+      await serveAll(early);
+      const during = serveAll(busy);
+      await sleep(50);
+      expect(gateway.network?.[part].silence()).toBeGreaterThan(0);
+      const after = serveAll(late);
+      const [asked, asking] = [await after, await during];
+      expect(Math.max(...asked)).toBeLessThan(promisedMs);
+      expect(Math.max(...asking)).toBeLessThan(promisedMs);
+      expect(gateway.logText()).toMatch(part === 'aws' ? /AWS did not answer in time/ : /Redis is away/);
+    },
+    300_000,
+  );
+
+  it('of Redis, whose address leads to the promoted replica: what was acknowledged before is answered, and all others', async () => {
+    const [early, stored, late] = [await enrol('early', 10), await enrol('stored', 10), await enrol('late', 20)];
+    await serveAll(early);
+    const replica = await startReplica();
+    // they wait, to be tried again
+    gateway.aws.faults.set([{ operation: 'DynamoDB.UpdateItem', kind: 'fail-before' }]);
+    const waiting = await Promise.all(
+      stored.map(async ({ serial, token }) => {
+        const device = await connectDevice(gateway.broker);
+        await device.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+        return device;
+      }),
+    );
+    gateway.network?.redis.lead(replica.port);
+    await replica.promote();
+    gateway.aws.faults.set([]);
+    const answers = await Promise.all(waiting.map((device) => device.next()));
+    expect(answers.map(({ status }) => status)).toEqual(stored.map(() => 'accepted'));
+    expect(Math.max(...(await serveAll(late)))).toBeLessThan(promisedMs);
+    await Promise.all(waiting.map(({ client }) => client.endAsync(true)));
+    await replica.close();
+  }, 300_000);
+
+  /** A replica of the gateway's Redis that has all its data. `promote`: the two change their parts. */
+  async function startReplica() {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-replica-'));
+    const { port, password } = new URL(gateway.redis.url);
+    const server = await startEmbeddedRedis({ dataDir: folder, log: createLog('silent'), password });
+    const [master, replica] = [new Redis(gateway.redis.url), new Redis(server.url)];
+    for (const each of [master, replica]) await each.config('SET', 'masterauth', password);
+    await replica.replicaof('127.0.0.1', Number(port));
+    await expect.poll(() => replica.info('replication'), { timeout: 20_000 }).toContain('master_link_status:up');
+    return {
+      port: Number(new URL(server.url).port),
+      async promote() {
+        await replica.replicaof('NO', 'ONE');
+        await master.replicaof('127.0.0.1', Number(new URL(server.url).port));
+      },
+      async close() {
+        for (const each of [master, replica]) each.disconnect();
+        await gateway.close();
+        await server.close();
+        rmSync(folder, { recursive: true, force: true });
+      },
+    };
+  }
+});
