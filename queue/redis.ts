@@ -117,13 +117,24 @@ export async function disconnectRedis(redis: Redis): Promise<void> {
   else redis.disconnect();
 }
 
+/** A difference between the clocks of this machine and of Redis that is worth a warning. Milliseconds. */
+const clockToleranceMs = 300_000;
+
 /**
- * The settings of the Redis server that break our promises, one sentence each.
+ * What breaks our promises at the Redis server: its settings, or its clock. One sentence each.
  * @see https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
  */
-export async function redisWarnings(redis: Redis): Promise<string[]> {
-  const [persistence, memory] = await Promise.all([redis.info('persistence'), redis.info('memory')]);
+export async function redisWarnings(redis: Redis, now: () => number = () => Date.now()): Promise<string[]> {
+  const [persistence, memory, [seconds]] = await Promise.all([
+    redis.info('persistence'),
+    redis.info('memory'),
+    redis.time(),
+  ]);
   const warnings: string[] = [];
+  if (Math.abs(Number(seconds) * 1000 - now()) > clockToleranceMs)
+    warnings.push(
+      `The clock of Redis shows ${new Date(Number(seconds) * 1000).toISOString()}, that of this machine ${new Date(now()).toISOString()}. Set both, best by NTP.`,
+    );
   if (!/aof_enabled:1/.test(persistence))
     warnings.push(
       'Redis has no append-only file: requests that devices were told are stored are lost when it stops. Set appendonly yes.',

@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { disconnectRedis, redisAt } from '../../queue/redis.ts';
+import { disconnectRedis, redisAt, redisWarnings } from '../../queue/redis.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
@@ -45,6 +45,28 @@ describe.skipIf(lacks('redis-server'))('a connection to a Redis that is there bu
     process.kill(server.pid, 'SIGCONT');
     expect(await answer).toBe('PONG');
     await disconnectRedis(redis);
+  });
+
+  it('says at start that its clock and ours are far apart', async () => {
+    const redis = redisAt(server.url).connect('wait', log);
+    expect(await redisWarnings(redis)).toEqual([]);
+    const ahead = () => Date.now() + 7_200_000;
+    expect(await redisWarnings(redis, ahead)).toEqual([expect.stringMatching(/clock of Redis .*NTP/)]);
+    await disconnectRedis(redis);
+  });
+
+  it('is replaced although nothing is asked on it, since announcements would be missed', async () => {
+    const redis = redisAt(server.url, { probeMs: 50, probeAnswerMs: 300 }).connect('wait', log);
+    const heard: string[] = [];
+    redis.on('message', (_channel, text) => heard.push(text));
+    await redis.subscribe('news');
+    const replaced = new Promise((resolve) => redis.once('close', resolve));
+    process.kill(server.pid, 'SIGSTOP');
+    await replaced;
+    process.kill(server.pid, 'SIGCONT');
+    const other = redisAt(server.url).connect('wait', log);
+    await expect.poll(() => other.publish('news', 'again').then(() => heard.length)).toBeGreaterThan(0);
+    for (const each of [redis, other]) await disconnectRedis(each);
   });
 
   it('gives a blocking command of a BullMQ worker, which takes up to 10 s, the time that it needs', async () => {

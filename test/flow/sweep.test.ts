@@ -112,7 +112,7 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
 
   it('ends with status 1 while another sweep is under way', async () => {
     const { lease } = gateway.asOperator;
-    await lease.take('another sweep', later(), 600_000);
+    await lease.take('another sweep', later(), 120_000);
     process.exitCode = undefined;
     expect(await run()).toEqual([]);
     expect(process.exitCode).toBe(1);

@@ -6,8 +6,8 @@ describe('steps of the clock', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  function start() {
-    const clocks = { wall: 1_000_000, monotonic: 0 };
+  function start(wall = Date.UTC(2026, 9, 1)) {
+    const clocks = { wall, monotonic: 0 };
     const lines: { msg: string }[] = [];
     const log = createLog('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
     const steps = createClockSteps({ log, wall: () => clocks.wall, monotonic: () => clocks.monotonic });
@@ -41,6 +41,15 @@ describe('steps of the clock', () => {
     pass(90_000);
     for (let second = 0; second < 1900; second++) pass(1000, 0.5);
     expect(seen).toEqual([]);
+  });
+
+  it('are waited for where the clock shows a time before this version was made, which is said at start with its cure', () => {
+    const { steps, seen, lines, pass } = start(1000);
+    steps.follow((byMs) => seen.push(byMs));
+    steps.follow(() => {});
+    expect(lines.map(({ msg }) => msg)).toEqual([expect.stringMatching(/is wrong.*best by NTP/)]);
+    pass(1000, Date.UTC(2026, 9, 1));
+    expect(seen).toEqual([Date.UTC(2026, 9, 1)]);
   });
 
   it('are not looked for before anybody asks, nor after the end', async () => {
