@@ -96,7 +96,11 @@ export function startProvisioning(
   const learnTime = async () => {
     if (!awsTime.isKnown()) await table.changes.latest();
   };
-  const worker = startWorker({ redis, concurrency, context, gateways, learnTime, log, audit, metrics, ...backoff });
+  const worker = startWorker({
+    ...{ redis, concurrency, context, gateways, log, audit, metrics, learnTime },
+    lookAtClock: clockSteps.look,
+    ...backoff,
+  });
   clockSteps.follow(worker.clockSet);
   return lifecycle.add(worker);
 }

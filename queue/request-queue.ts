@@ -53,7 +53,11 @@ type FollowsClock = { clockSet(byMs: number): void };
  * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.
  * @param gateway signs what is stored
  */
-export function createRequestQueue(connector: RedisConnector, log: Log, gateway: OwnGateway): RequestQueue & FollowsClock {
+export function createRequestQueue(
+  connector: RedisConnector,
+  log: Log,
+  gateway: OwnGateway,
+): RequestQueue & FollowsClock {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
     connection,
@@ -113,12 +117,14 @@ export function startRequestWorker(options: {
   /** @param waitedMs how long the request has waited, at least; a step of the clock makes it no longer */
   handle(request: SignedMessage<ProvisioningRequest>, waitedMs: number): Promise<Outcome>;
   acknowledge(acknowledgement: SignedMessage<Acknowledgement>): Promise<void>;
+  /** notices a step of the clock at once, and then calls `clockSet` */
+  lookAtClock?: () => void;
   random?: () => number;
   /** longest wait between two attempts at one request, in milliseconds */
   maxBackoffMs?: number;
 }): RequestWorker {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
-  const { maxBackoffMs = usualMaxBackoffMs } = options;
+  const { maxBackoffMs = usualMaxBackoffMs, lookAtClock = () => {} } = options;
   const connection = redis.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
   const worker: Worker<StoredRequest | StoredAcknowledgement> = new Worker<StoredRequest | StoredAcknowledgement>(
@@ -167,7 +173,8 @@ export function startRequestWorker(options: {
     }
     const request = readStoredRequest(job.data);
     if (request === undefined) return reportMalformed('a request');
-    const outcome = await handle(request, await waitedMs(connection, request.message.receivedAt, Date.now()));
+    const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock);
+    const outcome = await handle(request, waited);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {
       await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));

@@ -13,12 +13,21 @@ export async function noteClockStep(redis: Redis, byMs: number, now: number): Pr
 /**
  * How long a request has waited, in milliseconds: at least, since the part that lies before a step of the clock is not known.
  * @param receivedAt by the broker's clock
+ * @param lookAtClock writes down a step that was not noticed yet, by way of `noteClockStep` on the same connection: as soon as the clock
+ * is set forward, requests that wait for their time are taken up
  */
-export async function waitedMs(redis: Redis, receivedAt: number, now: number): Promise<number> {
+export async function waitedMs(
+  redis: Redis,
+  receivedAt: number,
+  now: number,
+  lookAtClock: () => void,
+): Promise<number> {
   // when the broker's clock was wrong, nothing is known
   if (!isPlausible(receivedAt)) return 0;
   const shown = Math.max(0, now - receivedAt);
   if (shown < leastStepMs) return shown;
-  const evenSince = Number((await redis.get(evenSinceKey)) ?? 0);
+  lookAtClock();
+  // where Redis has something else there, the clock counts as even
+  const evenSince = Number(await redis.get(evenSinceKey)) || 0;
   return Math.max(0, now - Math.max(receivedAt, evenSince));
 }

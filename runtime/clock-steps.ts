@@ -28,6 +28,7 @@ export function createClockSteps(options: { log: Log; wall?: () => number; monot
   }
 
   function compare(): void {
+    if (timer === undefined) return;
     const byMs = Math.round(wall() - monotonic() - apart);
     if (Math.abs(byMs) < leastStepMs) return;
     apart += byMs;
@@ -42,6 +43,8 @@ export function createClockSteps(options: { log: Log; wall?: () => number; monot
       followers.push(act);
       if (timer === undefined) start();
     },
+    /** Compares now, for a decision that cannot wait until the step is noticed. */
+    look: compare,
     async close(): Promise<void> {
       clearInterval(timer);
     },

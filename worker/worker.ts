@@ -45,6 +45,8 @@ export function startWorker(options: {
   readonly gateways: Trust['gateways'];
   /** Makes sure that `context.now` is the time of AWS. Called before each request */
   readonly learnTime: LearnTime;
+  /** notices a step of the clock at once, and then calls `clockSet` of this worker */
+  readonly lookAtClock: () => void;
   readonly maxBackoffMs?: number;
 }): RequestWorker {
   const { audit, metrics, learnTime, context: parts, gateways, ...queue } = options;

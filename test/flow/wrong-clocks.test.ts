@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { type RedisConnector, redisAt } from '../../queue/redis.ts';
 import { createRosterStore } from '../../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
-import { createRequestQueue, type Outcome, startRequestWorker } from '../../queue/request-queue.ts';
+import { createRequestQueue, type Outcome, type RequestWorker, startRequestWorker } from '../../queue/request-queue.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { askOnce } from '../support/device.ts';
@@ -131,6 +131,34 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
     start();
     await expect.poll(() => waited.size, patience).toBe(3);
     expect(waited.get('before-the-step')).toBeLessThan(hour);
+  });
+
+  it('makes no request look old in the second in which the clock is set forward: the waiting ones are taken up at once', async () => {
+    const requests = startQueue();
+    const waited: number[] = [];
+    let isAway = true;
+    const worker: RequestWorker = closed(
+      startRequestWorker({
+        redis: redisAt(server.url),
+        concurrency: 4,
+        log,
+        async handle(_request, ms) {
+          if (isAway) throw new Error('AWS is away');
+          waited.push(ms);
+          return 'answered';
+        },
+        acknowledge: async () => {},
+        // as the app does, by way of runtime/clock-steps.ts
+        lookAtClock: () => worker.clockSet(aheadMs),
+        random: () => 1,
+      }),
+    );
+    await requests.add(request('waits'));
+    await expect.poll(() => redis.zcard('{cvm}:asks:delayed'), patience).toBe(1);
+    isAway = false;
+    setClockAhead(48 * hour);
+    await expect.poll(() => waited.length, patience).toBe(1);
+    expect(waited[0]).toBeLessThan(hour);
   });
 
   it('lets a pause that AWS wanted end soon', async () => {
