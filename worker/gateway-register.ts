@@ -28,7 +28,10 @@ export function createGatewayRegister(options: {
   let saidAt = Number.NEGATIVE_INFINITY;
 
   async function record(seen: readonly SeenGateway[]): Promise<void> {
-    const result = await gateways.record(seen, now());
+    const time = now();
+    // a gateway whose clock is ahead would stay known for longer, and could not come back after it was forgotten
+    const noLater = seen.map(({ gateway, at }) => ({ gateway, at: Math.min(at, time) }));
+    const result = await gateways.record(noLater, time);
     if (result.approved !== undefined) sayApproved(result.approved);
     approved = new Set(result.known.flatMap(({ id, state }) => (state === 'approved' ? [id] : [])));
     readAt = elapsed();

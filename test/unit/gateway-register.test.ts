@@ -37,6 +37,12 @@ describe('what a worker knows of the gateways', () => {
     expect(await isApproved(two)).toBe(false);
   });
 
+  it('notes a gateway whose clock is ahead as seen now: it would stay known for longer', async () => {
+    const { gateways, register, time } = set();
+    await register.note([{ gateway: one.identity, at: time.now + 7_200_000 }]);
+    expect(await gateways.known()).toMatchObject([{ id: one.identity.id, seenAt: time.now }]);
+  });
+
   it('costs no call for each request, and an approval that was withdrawn ends within ten seconds', async () => {
     const { gateways, isApproved, time } = set();
     expect(await Promise.all(Array.from({ length: 20 }, () => isApproved()))).toEqual(Array(20).fill(true));
