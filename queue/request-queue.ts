@@ -173,6 +173,9 @@ export function startRequestWorker(options: {
     }
     const request = readStoredRequest(job.data);
     if (request === undefined) return reportMalformed('a request');
+    // two jobs with one request would be worked on at once, and overtake each other
+    if (request.gateway !== undefined && job.id !== request.message.requestId)
+      return reportMalformed('a copy of a request');
     const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock);
     const outcome = await handle(request, waited);
     if (outcome === 'answered') return;

@@ -7,7 +7,7 @@ export type ClaimRequest = {
   /** epoch milliseconds */
   readonly now: number;
   readonly leaseMs: number;
-  /** the id of the request: an attempt that was made for it may be taken up by it again, whatever the lease */
+  /** the id of the request: an attempt that was made for it may be taken up by it again before the lease is over (`takeoverEnd`) */
   readonly claimedBy?: string;
 };
 

@@ -5,8 +5,8 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
-  generateKeyPairSync,
   type KeyObject,
+  randomBytes,
 } from 'node:crypto';
 
 /**
@@ -59,8 +59,12 @@ export function deriveKeyPair(ikm: Buffer): KeyPair {
   return pairOf(labeledExpand(kemSuite, prk, 'sk', none, 32));
 }
 
+/**
+ * Any 32 bytes are a private key (RFC 7748 §5). `generateKeyPairSync` is not used: see `runtime/p256.ts` for how a process with Node 20
+ * would wait for itself for ever.
+ */
 export function newKeyPair(): KeyPair {
-  return pairFrom(generateKeyPairSync('x25519').privateKey);
+  return pairOf(randomBytes(32));
 }
 
 function pairOf(raw: Buffer): KeyPair {

@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { newP256Key } from '../runtime/p256.ts';
 import { earliest } from '../runtime/plausible-time.ts';
 import {
   AuthorityKeyIdentifierExtension,
@@ -29,13 +30,7 @@ const [caDays, serverDays] = [20 * 365, 825];
 const earlyDays = 30;
 
 /** Makes a private key (P-256, PKCS #8 in PEM). */
-export async function newKey(): Promise<string> {
-  const { privateKey } = await webcrypto.subtle.generateKey(ecdsa, true, ['sign', 'verify']);
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey));
-  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
-    .export({ format: 'pem', type: 'pkcs8' })
-    .toString();
-}
+export const newKey = async (): Promise<string> => (await newP256Key()).privateKeyPem;
 
 /** Makes a CA: its key, unless the file exists, then its certificate. */
 export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {

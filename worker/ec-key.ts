@@ -1,7 +1,8 @@
-import { createHash, KeyObject, webcrypto } from 'node:crypto';
+import { createHash, webcrypto } from 'node:crypto';
+import { newP256Key } from '../runtime/p256.ts';
 import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
 
 export type EcKey = {
   /** PKCS#8, which mbedTLS and OpenSSL read */
@@ -23,18 +24,18 @@ export function ownerTagOf(table: string): OwnerTag {
   return { organization: 'cvm-gateway', unit };
 }
 
-/** A P-256 key pair made at the gateway, and its CSR. Made as a WebCrypto key, since the CSR is signed with one. */
+/** A P-256 key pair made at the gateway, and its CSR. */
 export async function makeEcKey(serial: string, ownerTag: OwnerTag): Promise<EcKey> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const { privateKeyPem, keys } = await newP256Key();
   // as a structure, not as text: a serial may contain characters that have a meaning in a distinguished name
   const request = await Pkcs10CertificateRequestGenerator.create({
     name: [{ O: [ownerTag.organization] }, { OU: [ownerTag.unit] }, { CN: [serial] }],
     keys,
-    signingAlgorithm: algorithm,
+    signingAlgorithm,
   });
-  const spki = KeyObject.from(keys.publicKey).export({ format: 'der', type: 'spki' });
+  const spki = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
   return {
-    privateKeyPem: KeyObject.from(keys.privateKey).export({ format: 'pem', type: 'pkcs8' }).toString(),
+    privateKeyPem,
     csrPem: `${request.toString('pem')}\n`,
     keyDigest: createHash('sha256').update(spki).digest('hex'),
   };

@@ -120,9 +120,12 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   return { outcome: 'accepted', certificateId, again: false };
 }
 
+/** A device that was enrolled after the backup was made is enrolled again some time after the table was restored. Milliseconds. */
+const enrolledAgainMs = 90 * 86_400_000;
+
 /**
  * A table that was restored from a backup does not name a certificate that was vended since. So where this gateway has activated
- * another one for the device, the row is from before the table was restored, or the device was reissued, the thing is asked which certificates it has.
+ * another one for the device, the row is from before the table was restored or from not long after, or the device was reissued, the thing is asked which certificates it has.
  */
 async function withdrawOthers(
   { request, device }: Attempt,
@@ -130,8 +133,9 @@ async function withdrawOthers(
   context: ProvisionContext,
 ): Promise<void> {
   const { serial, mayHaveOthers = false, enrolledAt } = device;
-  const [last = certificateId, restoredAt = 0] = await Promise.all([context.seen.last(serial), context.restoredAt()]);
-  if (mayHaveOthers || last !== certificateId || enrolledAt < restoredAt)
+  const [last = certificateId, restoredAt] = await Promise.all([context.seen.last(serial), context.restoredAt()]);
+  const isFromBackup = restoredAt !== undefined && enrolledAt < restoredAt + enrolledAgainMs;
+  if (mayHaveOthers || last !== certificateId || isFromBackup)
     for (const other of (await context.issuer.certificatesOf(serial)) ?? [])
       if (other !== certificateId && (await abandonCertificate(serial, other, context)))
         context.notices.otherWithdrawn(request, other);
@@ -247,7 +251,9 @@ async function vendOrRelease(
     const outage = nothingMade ? error.cause : error;
     if (outage instanceof UpstreamRefused) await discardIfGone(device, context);
     // if this write fails as well, the next attempt waits
-    await context.registry.release(device, nothingMade).catch(() => false);
+    const released = await context.registry.release(device, nothingMade).catch(() => undefined);
+    // AWS refuses what an operator or another attempt has taken away meanwhile: no person has to act
+    if (released === false && outage instanceof UpstreamRefused) return { outcome: 'busy', untilMs: context.now() };
     throw outage;
   }
 }

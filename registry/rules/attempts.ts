@@ -13,12 +13,11 @@ const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ sta
 export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Attempts {
   return {
     async claim(request) {
-      // a store may repeat a call whose answer was lost: it then takes up its own claim
-      const claimedBy = request.claimedBy ?? makeId();
+      const claim = { claimedBy: request.claimedBy ?? makeId(), claimId: makeId() };
       const device = await devices.updateAndGet(
         request.serial,
-        { ...beginning(request, claimedBy, makeId()), increase: { attempt: 1 } },
-        mayClaim(request, claimedBy),
+        { ...beginning(request, claim), increase: { attempt: 1 } },
+        mayClaim(request, claim),
       );
       if (device !== undefined) return { outcome: 'claimed', device };
       // read in any case: an answer that came sooner would tell that there is no such serial
@@ -94,7 +93,10 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
       ),
 
     async reopen({ serial, attempt, claimId }, request) {
-      const { set, setIfMissing } = beginning(request, request.claimedBy ?? makeId(), makeId());
+      const { set, setIfMissing } = beginning(request, {
+        claimedBy: request.claimedBy ?? makeId(),
+        claimId: makeId(),
+      });
       const device = await devices.updateAndGet(
         serial,
         { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, setIfMissing },
@@ -112,9 +114,9 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
   };
 }
 
-function beginning({ now, leaseMs }: ClaimRequest, claimedBy: string, claimId: string) {
+function beginning({ now, leaseMs }: ClaimRequest, claim: Required<Pick<Device, 'claimedBy' | 'claimId'>>) {
   return {
-    set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, claimedBy, claimId, deleted: undefined },
+    set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, ...claim, deleted: undefined },
     // the attempt will set an entry in it
     setIfMissing: { createIntents: {} },
   } as const;

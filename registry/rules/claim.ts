@@ -2,18 +2,23 @@ import { problems } from '../../protocol/problems.ts';
 import { sameHash } from '../../protocol/token.ts';
 import type { Claim, ClaimRequest } from '../attempts.ts';
 import type { Device } from '../device.ts';
-import { isHeld, latestLeaseEnd } from '../lease.ts';
+import { isHeld, latestLeaseEnd, takeoverEnd } from '../lease.ts';
 import { all, any, type Condition } from '../rows.ts';
 import { where } from './device-rows.ts';
 
 /** The condition under which a claim takes effect. */
-export function mayClaim({ tokenHash, now, leaseMs }: ClaimRequest, claimedBy: string): Condition<Device> {
+export function mayClaim(
+  { tokenHash, now, leaseMs }: ClaimRequest,
+  { claimedBy, claimId }: Required<Pick<Device, 'claimedBy' | 'claimId'>>,
+): Condition<Device> {
   const free = any(
     where.isMissing('leaseUntil'),
     where.isAtMost('leaseUntil', now),
     where.isAbove('leaseUntil', latestLeaseEnd(now, leaseMs)),
-    // a request that is worked on again took over from a worker that died: the fence keeps the dead one off
-    where.is({ claimedBy }),
+    // a store may repeat a call whose answer was lost: it then takes up its own claim
+    where.is({ claimId }),
+    // a request that is worked on again takes over from a worker that died: the fence keeps the dead one off
+    all(where.is({ claimedBy }), where.isAtMost('leaseUntil', takeoverEnd(now, leaseMs))),
   );
   return all(
     where.is({ tokenHash }),
@@ -33,9 +38,11 @@ export function judgeClaim(
   if (device.state === 'registered') return { outcome: 'registered', device };
   if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
     return { outcome: 'refused', problem: problems.tokenExpired };
-  const own = request.claimedBy !== undefined && device.claimedBy === request.claimedBy;
   const { leaseUntil = 0 } = device;
-  if (device.state === 'provisioning' && !own && isHeld(leaseUntil, request.now, request.leaseMs))
+  const { now, leaseMs, claimedBy } = request;
+  const mayTakeOver =
+    claimedBy !== undefined && device.claimedBy === claimedBy && leaseUntil <= takeoverEnd(now, leaseMs);
+  if (device.state === 'provisioning' && !mayTakeOver && isHeld(leaseUntil, now, leaseMs))
     return { outcome: 'busy', until: leaseUntil };
   return undefined;
 }

@@ -176,7 +176,10 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await redis.hset(forms.rosterKeys.gateways, own.identity.id, forms.toStoredAnnouncement(own, Date.now()));
     const requestId = randomUUID();
     const { askId: _askId, ...asked } = { ...forged(requestId), key: 'ec' as const };
-    await queue.add(forms.requestJob, forms.toStoredRequest({ requestId, ...asked }, own), { removeOnComplete: true });
+    await queue.add(forms.requestJob, forms.toStoredRequest({ requestId, ...asked }, own), {
+      jobId: requestId,
+      removeOnComplete: true,
+    });
     await idle();
     expect(await stolen(requestId)).toMatchObject({ status: 'rejected', problem: { code: 'UpstreamUnavailable' } });
     expect(await row()).toMatchObject(untouched);
@@ -264,6 +267,36 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(certificateDescription?.status).toBe('ACTIVE');
   });
 
+  it('cannot have a request worked on many times at once, which would cost calls to AWS without end', async () => {
+    const { device, job, resume } = await capture(ask);
+    await queue.addBulk(Array.from({ length: 50 }, () => ({ ...job, opts: { removeOnComplete: true } })));
+    resume();
+    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
+    await idle();
+    expect(await row()).toMatchObject({ attempt: 1, state: 'registered' });
+    await device.client.endAsync(true);
+  });
+
+  it('cannot have workers overtake each other all the time, by giving one request to several of them', async () => {
+    const { device, job, resume } = await capture(ask);
+    const key = `${forms.keyPrefix}:${forms.queueName}:${job.data.askId}`;
+    let going = true;
+    const again = (async () => {
+      while (going) {
+        await redis.del(key, `${key}:lock`);
+        await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true }).catch(() => {});
+      }
+    })();
+    resume();
+    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
+    going = false;
+    await again;
+    expect((await row())?.attempt).toBeLessThan(5);
+    // entries of lists without a job
+    await queue.obliterate({ force: true });
+    await device.client.endAsync(true);
+  });
+
   it('gains nothing with what he has recorded: requests, acknowledgements, answers', async () => {
     const { device, job, resume } = await capture(ask);
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
@@ -273,7 +306,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const before = await row();
 
     // the same request again: the same answer to the same key, and the row as it was
-    await queue.add(job.name, job.data, { removeOnComplete: true });
+    await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true });
     await idle();
     expect(await row()).toEqual(before);
 
@@ -284,7 +317,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
     await expect.poll(async () => (await row())?.deliveredAt).toBeGreaterThan(0);
     const delivered = await row();
-    await queue.add(job.name, job.data, { removeOnComplete: true });
+    await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true });
     await idle();
     expect(await row()).toEqual(delivered);
     await device.client.endAsync(true);

@@ -70,12 +70,19 @@ export function attemptsContract({ registry, fresh, claim, at, registered }: Reg
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
     });
 
-    it('lets the same request take up its attempt again at once, under a higher number, and no other request', async () => {
+    it('lets the same request take up its attempt again before the lease is over, but not at once, and no other request', async () => {
       const serial = await fresh();
       await claim(serial, { claimedBy: 'ask-1' });
       expect(await claim(serial, { claimedBy: 'ask-2' })).toMatchObject({ outcome: 'busy' });
       expect(await claim(serial)).toMatchObject({ outcome: 'busy' });
-      expect(await claim(serial, { claimedBy: 'ask-1' })).toMatchObject({ outcome: 'claimed', device: { attempt: 2 } });
+      expect(await claim(serial, { claimedBy: 'ask-1' })).toMatchObject({ outcome: 'busy' });
+      const later = now + 0.3 * leaseMs;
+      expect(await claim(serial, { claimedBy: 'ask-1', now: later - 1 })).toMatchObject({ outcome: 'busy' });
+      expect(await claim(serial, { claimedBy: 'ask-2', now: later })).toMatchObject({ outcome: 'busy' });
+      expect(await claim(serial, { claimedBy: 'ask-1', now: later })).toMatchObject({
+        outcome: 'claimed',
+        device: { attempt: 2 },
+      });
       expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
     });
 
@@ -224,7 +231,7 @@ export function attemptsContract({ registry, fresh, claim, at, registered }: Reg
     it('remembers a bounded number of create calls, the latest ones', async () => {
       const serial = await fresh();
       for (let attempt = 1; attempt <= 203; attempt++) {
-        await claim(serial, { claimedBy: 'ask' });
+        await claim(serial, { now: now + attempt * leaseMs });
         expect(await registry.recordCreateIntent(at(serial, attempt), { at: attempt })).toBe(true);
       }
       const attempts = Object.keys((await registry.find(serial))?.createIntents ?? {}).map(Number);
@@ -236,14 +243,14 @@ export function attemptsContract({ registry, fresh, claim, at, registered }: Reg
     it('clears create intents, and only while no other decision was written', async () => {
       const serial = await fresh();
       for (const attempt of [1, 2]) {
-        await claim(serial, { claimedBy: 'ask' });
+        await claim(serial, { now: now + attempt * leaseMs });
         await registry.recordCreateIntent(at(serial, attempt), { at: now });
       }
       const read = await registry.find(serial);
       if (read === undefined) throw new Error('not found');
       expect(await registry.clearCreateIntents(read, ['1'])).toBe(true);
       expect((await registry.find(serial))?.createIntents).toEqual({ 2: { at: now } });
-      await claim(serial, { claimedBy: 'ask' });
+      await claim(serial, { now: now + 3 * leaseMs });
       expect(await registry.clearCreateIntents(read, ['2'])).toBe(false);
     });
 

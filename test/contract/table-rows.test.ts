@@ -49,10 +49,10 @@ describe('rows of the table that are no devices', () => {
     expect(await changes.read(before + 1)).toEqual([]);
   });
 
-  it('a restoration of the table is known from when it was noted last', async () => {
+  it('a restoration of the table is known from the latest time at which it was noted', async () => {
     const { restoration } = openTable(client, table);
     expect(await restoration.latest()).toBeUndefined();
-    for (const at of [5, 9]) await restoration.note(at);
+    for (const at of [5, 9, 7]) await restoration.note(at);
     expect(await restoration.latest()).toBe(9);
   });
 

@@ -35,7 +35,7 @@ export const crashTable: readonly CrashRow[] = [
   {
     after: '1 claim',
     found: 'the row is provisioning, with a lease; nothing in AWS',
-    healedBy: 'the same request, which claims again at once; another request when the lease is over',
+    healedBy: 'the same request, which the queue gives to another worker; another request when the lease is over',
     job: ask('ec'),
     call: 'claim',
     state: { state: 'provisioning', named: false, intended: false, certificates: [] },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { sized } from '../support/size.ts';
-import { explore } from './explore.ts';
+import { explore, exploreUntilViolation } from './explore.ts';
 import { sabotages, scenarios } from './scenarios.ts';
 import { openWorld } from './world.ts';
 
@@ -30,7 +30,7 @@ describe('whatever crashes, in whatever order', () => {
 
 describe('the exploration', () => {
   it.each(sabotages.map((each) => ({ ...each })))('would notice when $name', async ({ scenario, sabotage }) => {
-    const result = await explore({ world: openWorld(scenario, sabotage), faults: 1, untilViolation: true });
+    const result = await exploreUntilViolation({ world: openWorld(scenario, sabotage), faults: 1 });
     expect(result.violations).toBeGreaterThan(0);
   });
 });

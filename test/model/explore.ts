@@ -84,6 +84,24 @@ export async function explore(
   return { states: seen.size, executions, endings, violations, traces, complete: path.length === 0 };
 }
 
+/**
+ * Looks for a violation that is known to be there: in one order of choices it may lie behind many states, so several are tried.
+ * @returns the first exploration that found one, or the last
+ */
+export async function exploreUntilViolation(options: Omit<Bounds, 'seed'>): Promise<Exploration> {
+  let result: Exploration | undefined;
+  for (const seed of [1, 2, 3, 4]) {
+    result = await explore({
+      ...options,
+      seed,
+      maxStates: seed === 4 ? Number.POSITIVE_INFINITY : 5000,
+      untilViolation: true,
+    });
+    if (result.violations > 0) return result;
+  }
+  return result as Exploration;
+}
+
 type Outcome = { readonly ended: boolean; readonly why?: string; readonly steps: string[] };
 
 /** One execution: follows `path`, and extends it with first choices until it ends or reaches what was seen. */

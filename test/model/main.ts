@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { type Figure, printFigures } from '../chaos/figures.ts';
-import { explore } from './explore.ts';
+import { explore, exploreUntilViolation } from './explore.ts';
 import { sabotages, scenarios } from './scenarios.ts';
 import { openWorld } from './world.ts';
 
@@ -50,7 +50,7 @@ for (const [scenario, { store, maxStates }] of runs.flatMap((run) => scenarios.m
 }
 let caught = 0;
 for (const { name, scenario, sabotage } of sabotages) {
-  const result = await explore({ world: openWorld(scenario, sabotage), faults: 1, seed, untilViolation: true });
+  const result = await exploreUntilViolation({ world: openWorld(scenario, sabotage), faults: 1 });
   if (result.violations > 0) caught++;
   const [{ why } = { why: 'nothing' }] = result.traces;
   say(`${result.violations > 0 ? 'caught' : 'MISSED'} after ${result.states} states: ${name} (${why})`);

@@ -13,6 +13,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow },
       { ask: '1', flow },
     ],
+    events: ['given-on' as const],
   })),
   {
     name: 'two requests of one device, the lease ends at any time',
@@ -31,6 +32,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: ec },
       { ask: '1', flow: ec },
     ],
+    events: ['given-on'],
   },
   {
     name: 'two workers carry on with an attempt that died, its reply lost',
@@ -39,6 +41,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: rsa },
       { ask: '1', flow: rsa },
     ],
+    events: ['given-on'],
   },
   {
     name: 'two workers find a create call whose answer was lost',
@@ -47,6 +50,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: csr },
       { ask: '1', flow: csr },
     ],
+    events: ['given-on'],
   },
   {
     name: 'a device that changed its key',
@@ -116,7 +120,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: ec },
       { ask: '1', flow: ec },
     ],
-    events: ['lease-over'],
+    events: ['given-on', 'lease-over'],
   },
   ...([rsa, ec] as const).map((flow) => ({
     name: `a worker is frozen while its device is removed and enrolled again, ${flow.key}`,
@@ -135,6 +139,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: ec },
       { ask: '1', flow: ec },
     ],
+    events: ['given-on'],
   },
   {
     name: 'a reissued device whose first attempt died',
@@ -143,6 +148,7 @@ export const scenarios: readonly Scenario[] = [
       { ask: '1', flow: rsa },
       { ask: '1', flow: rsa },
     ],
+    events: ['given-on'],
   },
   ...(['reissue', 'block', 'remove'] as const).map((operator) => ({
     name: `the operator's ${operator} during an attempt`,
@@ -170,7 +176,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'a sweep while two workers carry on with an attempt that died long ago',
     start: 'half-done',
     jobs: [{ ask: '1', flow: rsa }, { sweep: true }, { ask: '1', flow: rsa }],
-    events: ['grace-over'],
+    events: ['given-on', 'grace-over'],
   },
   {
     name: 'two sweeps and a device that asks again, after a lost answer',
@@ -257,6 +263,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           { ask: '1', flow: rsa },
           { ask: '1', flow: rsa },
         ],
+        events: ['given-on'],
       },
       sabotage: {
         issuer(whole) {

@@ -68,6 +68,8 @@ export type Scenario = {
 
 type EventName =
   | 'lease-over'
+  /** the queue gives a request to another worker */
+  | 'given-on'
   | 'grace-over'
   /** the replay window of everything so far is over */
   | 'window-over'
@@ -286,6 +288,9 @@ export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: St
       'lease-over': () => {
         clock.now += leaseMs + 1;
       },
+      'given-on': () => {
+        clock.now += leaseMs / 2;
+      },
       'grace-over': () => {
         clock.now += graceMs + 1;
       },
@@ -300,9 +305,15 @@ export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: St
     return {
       processes: scenario.jobs.map((job, index) => {
         const name = 'ABCD'[index] ?? '?';
-        return { name, run: () => work(job, name, shared) };
+        // a process may begin at any time: by then a lease may be over
+        return { name, run: () => gate(name, 'begins', () => {}).then(() => work(job, name, shared)) };
       }),
-      events: (scenario.events ?? []).map((name) => ({ name, times: 1, happen: happen[name] })),
+      // three workers can have had one request
+      events: (scenario.events ?? []).map((name) => ({
+        name,
+        times: name === 'given-on' ? 2 : 1,
+        happen: happen[name],
+      })),
       snapshot: () =>
         JSON.stringify([
           [...rows.values()],

@@ -225,15 +225,24 @@ describe('the issuance cycle', () => {
 
     it('also at a gateway that has not seen the device, where it is known that the table was restored', async () => {
       await restore();
-      [seen, restoredAt] = [new Map(), 1];
+      [seen, restoredAt] = [new Map(), now];
       expect(await provision({ ...ask, requestId: 'ask-2' }, context)).toMatchObject({ certificateId: 'cert-2' });
       expect(aws.live()).toEqual(['cert-2']);
     });
 
-    it('does not ask AWS about a device that was enrolled since', async () => {
-      restoredAt = rows.get(serial)?.enrolledAt;
+    it('does not ask AWS about a device that was enrolled long after', async () => {
+      restoredAt = -91 * 86_400_000;
       await provision(ask, context);
       expect(aws.count('ListThingPrincipals')).toBe(0);
+    });
+
+    it('deletes the certificate of a device whose row was lost, and that was enrolled again after the restoration', async () => {
+      await provision(ask, context);
+      [seen, restoredAt] = [new Map(), now];
+      rows.delete(serial);
+      await registry.enrol({ serial, tokenHash: ask.tokenHash, enrolledAt: now + 3_600_000 });
+      expect(await provision({ ...ask, requestId: 'ask-2' }, context)).toMatchObject({ certificateId: 'cert-2' });
+      expect(aws.live()).toEqual(['cert-2']);
     });
 
     it('looks again when an attempt died before it had deleted the other certificate', async () => {
@@ -424,6 +433,18 @@ describe('the issuance cycle', () => {
     expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
   });
 
+  it('asks no person to act where AWS refuses what an operator has taken away meanwhile', async () => {
+    const removing: Issuer = {
+      ...aws.issuer,
+      async activate(certificateId) {
+        await registry.retire(rows.get(serial) as Device, 'with-thing');
+        throw new UpstreamRefused('UpdateCertificate', new Error(`${certificateId} does not exist`), 'create it');
+      },
+    };
+    expect(await provision(ask, { ...context, issuer: removing })).toMatchObject({ outcome: 'busy' });
+    expect(mail.delivered).toEqual([]);
+  });
+
   it('tells the device to come back, and the operator what to change, where DynamoDB refuses the claim for good', async () => {
     const missing = new UpstreamRefused('dynamodb:UpdateItem', new Error('no such table'), 'cvm aws setup');
     const refusing: Registry = { ...registry, claim: () => Promise.reject(missing) };
@@ -540,6 +561,7 @@ describe('the issuance cycle', () => {
       ...aws.issuer,
       async issue(key) {
         const made = await aws.issuer.issue(key);
+        now += context.leaseMs / 2;
         await provision(requestKey, context);
         return made;
       },

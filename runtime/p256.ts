@@ -1,0 +1,33 @@
+import { createECDH, createPrivateKey, type JsonWebKey, webcrypto } from 'node:crypto';
+
+const curve = { crv: 'P-256', name: 'prime256v1', bytes: 32 };
+const ecdsa = { name: 'ECDSA', namedCurve: curve.crv };
+
+/**
+ * A new P-256 key pair: as PEM (PKCS #8), and as WebCrypto has it, for the signatures of CSRs.
+ *
+ * It is made from its numbers, and not by `generateKey`: in Node 20 the job that made a key pair shares the pair's lock, and is
+ * destroyed by the garbage collector, which may run while an export holds that lock. The process then waits for itself for ever.
+ */
+export async function newP256Key(): Promise<{
+  readonly privateKeyPem: string;
+  readonly keys: webcrypto.CryptoKeyPair;
+}> {
+  const ecdh = createECDH(curve.name);
+  const point = ecdh.generateKeys();
+  const d = Buffer.alloc(curve.bytes);
+  const secret = ecdh.getPrivateKey();
+  secret.copy(d, curve.bytes - secret.length);
+  // uncompressed: 0x04, x, y (SEC 1, §2.3.3)
+  const [x, y] = [point.subarray(1, 1 + curve.bytes), point.subarray(1 + curve.bytes)];
+  const open = { kty: 'EC', crv: curve.crv, x: x.toString('base64url'), y: y.toString('base64url') };
+  const whole: JsonWebKey = { ...open, d: d.toString('base64url') };
+  for (const each of [secret, d]) each.fill(0);
+  return {
+    privateKeyPem: createPrivateKey({ key: whole, format: 'jwk' }).export({ format: 'pem', type: 'pkcs8' }).toString(),
+    keys: {
+      privateKey: await webcrypto.subtle.importKey('jwk', whole, ecdsa, false, ['sign']),
+      publicKey: await webcrypto.subtle.importKey('jwk', open, ecdsa, true, ['verify']),
+    },
+  };
+}
