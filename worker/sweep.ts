@@ -183,7 +183,7 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
       serial,
       certificateId,
       action: 'reported',
-      cure: `cvm devices unblock ${serial}, if it is to work`,
+      cure: `cvm devices unblock ${serial} if it is to work, cvm devices block ${serial} if it was blocked`,
     });
 }
 
