@@ -1,19 +1,30 @@
 import { createApp } from '../../app/app.ts';
 import { redisOf } from '../../app/redis.ts';
-import { connectWorker, startProvisioning } from '../../app/worker.ts';
+import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { createCrasher } from './crash-points.ts';
+import { freezeAt } from './freezer.ts';
 
 /**
  * The real worker on real ports, one request at a time unless CVM_WORKER_CONCURRENCY says otherwise. It crashes at the point
- * that the serial names; `CHAOS_MAX_BACKOFF_MS` shortens its backoff.
+ * that the serial names, and freezes at the point that is set for the token; `CHAOS_MAX_BACKOFF_MS` shortens its backoff.
  */
 const settings = loadSettings({ CVM_WORKER_CONCURRENCY: '1', ...process.env });
 const app = createApp(settings, createLog(settings.logLevel));
-const cross = createCrasher('worker', process.env.CHAOS_FOLDER ?? '');
+const folder = process.env.CHAOS_FOLDER ?? '';
+const crash = createCrasher('worker', folder);
 let serial: string | undefined;
+let tokenHash: string | undefined;
+
+/** Makes one call of the request that this worker is at. */
+async function cross<T>(of: string | undefined, step: string, call: () => Promise<T> | T): Promise<T> {
+  freezeAt(folder, tokenHash, { step, moment: 'before' });
+  const answer = await crash(of, step, call);
+  freezeAt(folder, tokenHash, { step, moment: 'after' });
+  return answer;
+}
 
 const redis = redisOf(settings);
 const deps = connectWorker(app, redis);
@@ -34,6 +45,7 @@ startProvisioning(
         ...registry,
         claim(request) {
           serial = request.serial;
+          tokenHash = request.tokenHash;
           return cross(serial, 'claim', () => registry.claim(request));
         },
         recordCreateIntent: (...given) => cross(serial, 'intent', () => registry.recordCreateIntent(...given)),
@@ -41,6 +53,7 @@ startProvisioning(
         finish: (...given) => cross(serial, 'finish', () => registry.finish(...given)),
         acknowledge(...given) {
           serial = given[0];
+          tokenHash = undefined;
           return cross(serial, 'acknowledge', () => registry.acknowledge(...given));
         },
       },
@@ -59,3 +72,5 @@ startProvisioning(
   },
   maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) },
 );
+// the broker learns the tokens from it
+startRosterKeeping(app, redis, deps.table);

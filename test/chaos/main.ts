@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { type Figure, printFigures } from './figures.ts';
+import { frozenWorkers } from './frozen-workers.ts';
 import { everyPoint, killPoints } from './kill-points.ts';
 import { lostAnswers } from './lost-answers.ts';
 import { outage } from './outage.ts';
@@ -31,6 +32,7 @@ const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'redis-kills': () => redisKills({ kills: 100, requests: 20_000 }, say),
   'lost-answers': () => lostAnswers({ devices: 400 }, say),
   outage: () => outage({ devices: 200 }, say),
+  'frozen-workers': () => frozenWorkers({ random: seeded(seed) }, say),
 };
 
 if (values.help) {

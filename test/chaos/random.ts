@@ -19,6 +19,14 @@ export function seeded(seed: number) {
       }
       throw new Error('nothing to pick from');
     },
+    shuffle<T>(items: readonly T[]): T[] {
+      const shuffled = [...items];
+      for (let last = shuffled.length - 1; last > 0; last--) {
+        const other = Math.floor(next() * (last + 1));
+        [shuffled[last], shuffled[other]] = [shuffled[other] as T, shuffled[last] as T];
+      }
+      return shuffled;
+    },
   };
 }
 

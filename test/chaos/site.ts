@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp } from '../../app/app.ts';
 import { connectTable, setUpAws } from '../../app/aws.ts';
@@ -10,57 +10,57 @@ import { connectOperator } from '../../app/operator.ts';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { noAudit } from '../../runtime/audit.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
-import { accepts, answers, freePort, until } from '../support/network.ts';
+import { accepts, answers, freePort } from '../support/network.ts';
+import { approveGateway } from './approve-gateway.ts';
+import { createClock } from './clock.ts';
+import { createHistory } from './history.ts';
+import { createProcesses, type Part, type Processes, run } from './processes.ts';
+
+export type { Part, PartName } from './processes.ts';
 
 const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');
+const wallClock = pathToFileURL(join(import.meta.dirname, 'wall-clock.js')).href;
 const region = 'us-east-1';
 
 /** The IoT policy that a site's devices share. */
 export const policyName = 'cvm-device';
 const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
 
-export type PartName = 'redis' | 'aws' | 'broker' | 'worker';
-
-/** One process of a site. It can be killed as by a power cut, and started again on its data. */
-export type Part = {
-  readonly name: PartName;
-  isRunning(): boolean;
-  /** of the process, while it runs */
-  pid(): number | undefined;
-  kill(): Promise<void>;
-  start(): Promise<void>;
-};
-
 /** What to start instead of `cvm broker` or `cvm worker`, by path below the build folder. */
 export type Programs = { readonly broker?: string; readonly worker?: string };
 
+/** One gateway of the table: a Redis, a broker and workers. */
+export type GatewayParts = {
+  readonly gateway: Gateway;
+  readonly redisUrl: string;
+  readonly redis: Part;
+  readonly broker: Part;
+  readonly workers: readonly Part[];
+};
+
 /**
  * A whole site of real processes on this machine: Redis on its append-only file, the AWS stand-in on its journal, a
- * broker, and workers. Everything is below one folder, which is deleted at the end.
+ * broker, and workers. Everything is below one folder, which is deleted at the end. Further gateways have a Redis, a broker
+ * and workers of their own, and share the table.
  */
 export async function startSite(options: {
+  /** of each gateway */
   workers: number;
+  gateways?: number;
   quotas?: 'default' | 'off';
   programs?: Programs;
   env?: Record<string, string>;
 }) {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-chaos-'));
-  const [redisPort, httpPort, dataPort, brokerPort] = await Promise.all([
-    freePort(),
-    freePort(),
-    freePort(),
-    freePort(),
-  ]);
-  const redisPassword = randomBytes(16).toString('hex');
+  const [httpPort, dataPort] = await Promise.all([freePort(), freePort()]);
   const awsUrl = `http://127.0.0.1:${httpPort}`;
+  const clock = createClock(join(folder, 'clock'));
   const env: NodeJS.ProcessEnv = {
     PATH: process.env.PATH,
     LOG_LEVEL: 'info',
-    REDIS_URL: `redis://:${redisPassword}@127.0.0.1:${redisPort}/0`,
     AWS_REGION: region,
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
@@ -69,7 +69,6 @@ export async function startSite(options: {
     CVM_AWS_LOCAL_HTTP_PORT: String(httpPort),
     CVM_AWS_LOCAL_MQTT_PORT: String(dataPort),
     CVM_AWS_LOCAL_QUOTAS: options.quotas ?? 'off',
-    CVM_MQTT_PORT: String(brokerPort),
     CVM_LISTEN: '127.0.0.1',
     CVM_HOSTNAMES: 'localhost',
     CVM_ROOT_CA: join(folder, 'aws', 'aws-local', 'root-ca.pem'),
@@ -78,125 +77,78 @@ export async function startSite(options: {
     CHAOS_FOLDER: folder,
     ...options.env,
   };
-  const pids = new Set<number>();
-  const said = (name: string) => createWriteStream(join(folder, `${name}.log`), { flags: 'a' });
-
-  const child = (name: PartName, label: string, argv: string[], ready: () => Promise<boolean>): Part => {
-    let running: ChildProcess | undefined;
-    const log = said(label);
-    const dataDir = join(folder, label);
-    mkdirSync(dataDir, { recursive: true });
-    return {
-      name,
-      async start() {
-        const process_ = spawn(process.execPath, argv, {
-          env: { ...env, CVM_DATA_DIR: dataDir },
-          stdio: ['ignore', 'pipe', 'pipe'],
-        });
-        process_.stdout.pipe(log, { end: false });
-        process_.stderr.pipe(log, { end: false });
-        running = process_;
-        pids.add(process_.pid ?? 0);
-        process_.once('exit', () => pids.delete(process_.pid ?? 0));
-        const ended = () => process_.exitCode !== null;
-        await until(async () => ended() || (await ready()), 60_000, `${label} is up`);
-        if (ended())
-          throw new Error(
-            `${label} ended by itself: ${readFileSync(join(folder, `${label}.log`), 'utf8').slice(-2000)}`,
-          );
-      },
-      pid: () => running?.pid,
-      isRunning: () => running !== undefined && running.exitCode === null && running.signalCode === null,
-      async kill() {
-        const dying = running;
-        running = undefined;
-        if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
-        const gone = new Promise((resolve) => dying.once('exit', resolve));
-        dying.kill('SIGKILL');
-        await gone;
-      },
-    };
-  };
-
+  const processes = createProcesses(folder);
   // ending this program ends every process that it started
   const killAll = () => {
-    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    processes.killAll();
     rmSync(folder, { recursive: true, force: true });
   };
   process.once('exit', killAll);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
-  const quiet = createLog('silent');
-  let embedded: EmbeddedRedis | undefined;
-  const redis: Part = {
-    name: 'redis',
-    async start() {
-      embedded = await startEmbeddedRedis({
-        dataDir: join(folder, 'redis'),
-        log: quiet,
-        port: redisPort,
-        password: redisPassword,
-      });
-      pids.add(embedded.pid);
-    },
-    pid: () => embedded?.pid,
-    isRunning: () => embedded !== undefined && isAlive(embedded.pid),
-    async kill() {
-      const dying = embedded;
-      embedded = undefined;
-      if (dying === undefined) return;
-      await dying.kill();
-      pids.delete(dying.pid);
-    },
-  };
-  const { programs = {} } = options;
-  const aws = child('aws', 'aws', [cvm, 'aws-local'], () => answers(`${awsUrl}/_local/health`));
-  const broker = child(
-    'broker',
-    'broker',
-    programs.broker === undefined ? [cvm, 'broker'] : [join(built, programs.broker)],
-    () => accepts(brokerPort),
-  );
-  const workers = Array.from({ length: options.workers }, (_, index) =>
-    child(
-      'worker',
-      `worker-${index + 1}`,
-      programs.worker === undefined ? [cvm, 'worker'] : [join(built, programs.worker)],
-      async () => true,
+  const history = createHistory(join(folder, 'aws', 'aws-local', 'iot', 'journal.jsonl'));
+  const aws = processes.child({
+    name: 'aws',
+    label: 'aws',
+    argv: [cvm, 'aws-local'],
+    env,
+    ready: () => answers(`${awsUrl}/_local/health`),
+    // it compacts its journal when it starts
+    beforeStart: history.read,
+  });
+  const { programs = {}, workers, gateways: howMany = 1 } = options;
+  const parts = await Promise.all(
+    Array.from({ length: howMany }, (_, index) =>
+      gatewayParts({ processes, env, clockFile: clock.file, programs, workers, prefix: prefixOf(index) }),
     ),
   );
-  const parts = [redis, aws, broker, ...workers];
+  const [first] = parts as [(typeof parts)[number]];
 
-  await Promise.all([redis.start(), aws.start()]);
+  await Promise.all([aws.start(), ...parts.map(({ redis }) => redis.start())]);
   const settings = loadSettings({ CVM_DATA_DIR: join(folder, 'operator'), CVM_POLICY_NAME: policyName });
-  const app = createApp({ ...settings, aws: { region, credentials, endpoint: awsUrl } }, quiet);
+  const app = createApp({ ...settings, aws: { region, credentials, endpoint: awsUrl } }, createLog('silent'));
   await setUpAws(app.settings);
   const { registry } = connectTable(app, 'operator');
   const iot = new IoTClient(app.settings.aws);
   // no keys are sealed: these devices do not use TLS-PSK
   const operator = { ...connectOperator(app, noAudit), gateways: async () => [] };
-  await Promise.all([broker.start(), ...workers.map((worker) => worker.start())]);
-  const gateway: Gateway = {
-    host: 'localhost',
-    port: brokerPort,
-    caPem: readFileSync(join(folder, 'broker', 'tls', 'site-ca.crt'), 'utf8'),
-  };
+
+  /** Any command of `cvm`, as an operator would. @param env for example another clock */
+  const command = (argv: readonly string[], more: NodeJS.ProcessEnv = {}) =>
+    run(['--import', wallClock, cvm, ...argv], {
+      ...env,
+      REDIS_URL: first.redisUrl,
+      CVM_DATA_DIR: join(folder, 'operator'),
+      ...more,
+    });
+
+  const gateways: GatewayParts[] = [];
+  for (const [index, { port, ...rest }] of parts.entries()) {
+    await Promise.all([rest.broker, ...rest.workers].map((part) => part.start()));
+    const ca = join(folder, `${prefixOf(index)}broker`, 'tls', 'site-ca.crt');
+    gateways.push({ ...rest, gateway: { host: 'localhost', port, caPem: readFileSync(ca, 'utf8') } });
+    if (index > 0) await approveGateway({ command });
+  }
+  const everyPart = [aws, ...gateways.flatMap(({ redis, broker, workers }) => [redis, broker, ...workers])];
 
   return {
     folder,
     env,
     awsUrl,
     dataPort,
-    redisUrl: env.REDIS_URL ?? '',
+    redisUrl: first.redisUrl,
     iot,
     registry,
     operator,
-    gateway,
-    parts,
-    redis,
+    clock,
+    history,
+    gateways,
+    gateway: gateways[0]?.gateway as Gateway,
+    parts: everyPart,
+    redis: first.redis,
     aws,
-    broker,
-    workers,
+    broker: first.broker,
+    workers: first.workers,
     async enrol(serials: readonly string[]): Promise<Credential[]> {
       const { outcomes } = await enrol(
         serials.map((serial) => ({ serial })),
@@ -227,11 +179,12 @@ export async function startSite(options: {
       );
       return { calls, struck } as { calls: Record<string, { calls: number }>; struck: Record<string, number> };
     },
-    /** `cvm sweep`, as an operator would. @returns what it printed as JSON */
-    sweep: (argv: readonly string[]) =>
-      run([cvm, 'sweep', '--json', ...argv], { ...env, CVM_DATA_DIR: join(folder, 'operator') }),
+    command,
+    /** `cvm sweep`. @param aheadMs how far its clock is ahead: the sweep leaves alone what is young */
+    sweep: (argv: readonly string[], aheadMs = 0) =>
+      command(['sweep', '--json', ...argv], { CHAOS_CLOCK_AHEAD_MS: String(aheadMs) }),
     async close(): Promise<void> {
-      for (const part of [...parts].reverse()) await part.kill();
+      for (const part of [...everyPart].reverse()) await part.kill();
       process.off('exit', killAll);
       await app.lifecycle.close();
       iot.destroy();
@@ -242,28 +195,47 @@ export async function startSite(options: {
 
 export type Site = Awaited<ReturnType<typeof startSite>>;
 
-async function run(
-  argv: string[],
-  env: NodeJS.ProcessEnv,
-): Promise<{ status: number | null; stdout: string; stderr: string }> {
-  const process_ = spawn(process.execPath, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, stderr] = ['', ''];
-  process_.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString();
-  });
-  process_.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
-  const status = await new Promise<number | null>((resolve) => process_.once('close', resolve));
-  return { status, stdout, stderr };
-}
+/** Of the labels of a gateway's parts; the first gateway's have none. */
+const prefixOf = (index: number): string => (index === 0 ? '' : `gateway-${index + 1}-`);
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    // a dead child that was not waited for still accepts signals
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
-  } catch {
-    return false;
-  }
+/** The parts of one gateway, none of them started. */
+async function gatewayParts(options: {
+  processes: Processes;
+  env: NodeJS.ProcessEnv;
+  clockFile: string;
+  programs: Programs;
+  workers: number;
+  prefix: string;
+}) {
+  const { processes, clockFile, programs, prefix } = options;
+  const [redisPort, port] = await Promise.all([freePort(), freePort()]);
+  const password = randomBytes(16).toString('hex');
+  const redisUrl = `redis://:${password}@127.0.0.1:${redisPort}/0`;
+  // the clock of a gateway's machine; that of AWS is right
+  const env = { ...options.env, REDIS_URL: redisUrl, CVM_MQTT_PORT: String(port), CHAOS_CLOCK_FILE: clockFile };
+  const program = (other: string | undefined, usual: 'broker' | 'worker') => [
+    ...['--import', wallClock],
+    ...(other === undefined ? [cvm, usual] : [join(built, other)]),
+  ];
+  return {
+    port,
+    redisUrl,
+    redis: processes.redis({ label: `${prefix}redis`, port: redisPort, password }),
+    broker: processes.child({
+      name: 'broker',
+      label: `${prefix}broker`,
+      argv: program(programs.broker, 'broker'),
+      env,
+      ready: () => accepts(port),
+    }),
+    workers: Array.from({ length: options.workers }, (_, index) =>
+      processes.child({
+        name: 'worker',
+        label: `${prefix}worker-${index + 1}`,
+        argv: program(programs.worker, 'worker'),
+        env,
+        ready: async () => true,
+      }),
+    ),
+  };
 }

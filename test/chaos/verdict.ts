@@ -67,7 +67,8 @@ export async function judge(
   return { lost, duplicates, orphans: orphans.length, broken, things, stuck, notes: notes.slice(0, 10) };
 }
 
-async function faultOf(
+/** What is wrong with what this device holds; undefined when it works and is what the table names. */
+export async function faultOf(
   site: Site,
   serial: string,
   held: Stored,
@@ -99,7 +100,7 @@ async function worksOnTheDataPlane(site: Site, serial: string, held: Stored): Pr
   await client.endAsync(true);
 }
 
-async function allCertificates({ iot }: Site): Promise<{ certificateId?: string; status?: string }[]> {
+export async function allCertificates({ iot }: Site): Promise<{ certificateId?: string; status?: string }[]> {
   const all: { certificateId?: string; status?: string }[] = [];
   let marker: string | undefined;
   do {
