@@ -49,8 +49,11 @@ export type Asker = {
 const usualRepeatMs = 3000;
 const pauseMs = 300;
 
-export async function createAsker({ serial, token }: Credential, flow: Flow): Promise<Asker> {
-  const own = flow === 'csr' ? await makeDeviceKey(serial) : undefined;
+export type OwnKey = Awaited<ReturnType<typeof makeDeviceKey>>;
+
+/** @param key of the device, where it has one already */
+export async function createAsker({ serial, token }: Credential, flow: Flow, key?: OwnKey): Promise<Asker> {
+  const own = flow === 'csr' ? (key ?? (await makeDeviceKey(serial))) : undefined;
   const body = { token, ...(own === undefined ? { key: flow } : { csr: own.csrPem }) };
   const given: Stored[] = [];
   const refusals: string[] = [];

@@ -9,6 +9,7 @@ import { seeded } from './random.ts';
 import { redisKills } from './redis-kills.ts';
 import { resume } from './resume.ts';
 import { storm } from './storm.ts';
+import { twoGateways } from './two-gateways.ts';
 
 hideNodeWarning();
 
@@ -33,6 +34,7 @@ const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'lost-answers': () => lostAnswers({ devices: 400 }, say),
   outage: () => outage({ devices: 200 }, say),
   'frozen-workers': () => frozenWorkers({ random: seeded(seed) }, say),
+  'two-gateways': () => twoGateways({ devices: 36, kills: 8, random: seeded(seed) }, say),
 };
 
 if (values.help) {

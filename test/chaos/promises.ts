@@ -8,7 +8,7 @@ import { allCertificates, faultOf } from './verdict.ts';
 /** One serial of a run, and what must have become of it. */
 export type Party = {
   readonly serial: string;
-  /** one for each token that the serial had, in order */
+  /** all that asked as this device: those with its first token, then those with the next */
   readonly askers: readonly Asker[];
   /** `serves`: its last token's certificate works, and is the one that the table names. `dead`: it has no ACTIVE certificate */
   readonly ends: 'serves' | 'dead';
@@ -32,30 +32,32 @@ export async function judgePromises(
     notes[kind] = [...(notes[kind] ?? []), note];
   };
 
-  for (const party of parties) {
-    for (const asker of party.askers) {
-      if (asker.owed.size > 0) fault(unanswered, `${party.serial} is owed ${asker.owed.size} answers`);
-      if (asker.given.length > 1 + (party.spare ?? 0)) fault(vendedTwice, `${party.serial} was given ${idsOf(asker)}`);
-    }
-    const activated = site.history.activated(party.serial);
-    if (activated.length > party.askers.length + (party.spare ?? 0))
-      fault(vendedTwice, `${party.serial}: ${activated.map(short).join(' and ')} were ACTIVE`);
-    for (const { given } of party.askers.slice(0, -1))
-      if (given.some(({ certificateId }) => active.has(certificateId)))
-        fault(voided, `the former token of ${party.serial} has an ACTIVE certificate`);
-    const held = party.askers.at(-1)?.given.at(-1);
-    if (party.ends === 'dead') {
-      const left = activated.filter((id) => active.has(id));
-      if (left.length > 0) fault(alive, `${party.serial} has ${left.map(short).join(' and ')}`);
+  for (const { serial, askers, ends, spare = 0 } of parties) {
+    for (const { owed } of askers) if (owed.size > 0) fault(unanswered, `${serial} is owed ${owed.size} answers`);
+
+    const tokens = [...new Set(askers.map(({ token }) => token))].map((token) =>
+      askers.filter((asker) => asker.token === token),
+    );
+    const givenTo = tokens.map((same) => new Set(same.flatMap(({ given }) => given.map((each) => each.certificateId))));
+    const activated = site.history.activated(serial);
+    const twoGiven = givenTo.find((given) => given.size > 1 + spare);
+    if (twoGiven !== undefined) fault(vendedTwice, `${serial} was given ${listed([...twoGiven])}`);
+    else if (activated.length > tokens.length + spare)
+      fault(vendedTwice, `${serial}: ${listed(activated)} were ACTIVE, and its tokens are ${tokens.length}`);
+    for (const given of givenTo.slice(0, -1))
+      if ([...given].some((id) => active.has(id))) fault(voided, `the former token of ${serial}`);
+
+    const latest = tokens.at(-1) ?? [];
+    const held = latest.flatMap(({ given }) => given).at(-1);
+    const left = activated.filter((id) => active.has(id));
+    if (ends === 'dead') {
+      if (left.length > 0) fault(alive, `${serial} has ${listed(left)}`);
     } else if (held === undefined) {
-      const refusals = party.askers.at(-1)?.refusals.join(', ');
-      fault(
-        unserved,
-        `${party.serial} was given nothing (${refusals || 'no answer'}); its row: ${rowText(rows, party.serial)}`,
-      );
+      const refusals = latest.flatMap((each) => each.refusals).join(', ');
+      fault(unserved, `${serial} was given nothing (${refusals || 'no answer'}); its row: ${rowText(rows, serial)}`);
     } else {
-      const wrong = await faultOf(site, party.serial, held, rows.get(party.serial));
-      if (wrong !== undefined) fault(unserved, `${party.serial}: ${wrong}`);
+      const wrong = await faultOf(site, serial, held, rows.get(serial));
+      if (wrong !== undefined) fault(unserved, `${serial}: ${wrong}`);
     }
   }
   for (const note of site.history.twice()) fault(twice, note);
@@ -81,7 +83,7 @@ const voided = 'tokens that are void and have an ACTIVE certificate';
 const alive = 'blocked or removed devices with an ACTIVE certificate';
 const orphans = 'orphans after one sweep';
 
-const idsOf = ({ given }: Asker): string => given.map(({ certificateId }) => short(certificateId)).join(' and ');
+const listed = (ids: readonly string[]): string => ids.map(short).join(' and ');
 
 type Rows = Map<string, Awaited<ReturnType<Site['registry']['find']>> & object>;
 

@@ -125,9 +125,11 @@ export async function startSite(options: {
   const gateways: GatewayParts[] = [];
   for (const [index, { port, ...rest }] of parts.entries()) {
     await Promise.all([rest.broker, ...rest.workers].map((part) => part.start()));
-    const ca = join(folder, `${prefixOf(index)}broker`, 'tls', 'site-ca.crt');
-    gateways.push({ ...rest, gateway: { host: 'localhost', port, caPem: readFileSync(ca, 'utf8') } });
-    if (index > 0) await approveGateway({ command });
+    const dataDir = join(folder, `${prefixOf(index)}broker`);
+    const caPem = readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8');
+    gateways.push({ ...rest, gateway: { host: 'localhost', port, caPem } });
+    // the first gateway of a table needs none
+    if (index > 0) await approveGateway({ command, dataDir });
   }
   const everyPart = [aws, ...gateways.flatMap(({ redis, broker, workers }) => [redis, broker, ...workers])];
 
