@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { type Figure, printFigures } from './figures.ts';
+import { flushes } from './flushes.ts';
 import { frozenWorkers } from './frozen-workers.ts';
 import { everyPoint, killPoints } from './kill-points.ts';
 import { lostAnswers } from './lost-answers.ts';
@@ -35,6 +36,7 @@ const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   outage: () => outage({ devices: 200 }, say),
   'frozen-workers': () => frozenWorkers({ random: seeded(seed) }, say),
   'two-gateways': () => twoGateways({ devices: 36, kills: 8, random: seeded(seed) }, say),
+  flushes: () => flushes({ devices: 40, times: 5, random: seeded(seed) }, say),
 };
 
 if (values.help) {
