@@ -44,8 +44,10 @@ export async function flushes(
     let lost = 0;
     for (let flush = 0; flush < times; flush++) lost += await flushOnce(site, random);
     say(`${times} times FLUSHALL; ${lost} requests waited or were worked on`);
-    giveUpAt = performance.now() + boundMs;
+    const backAt = performance.now();
+    giveUpAt = backAt + boundMs;
     const parties = await Promise.all(asking);
+    say(`all devices were served ${((performance.now() - backAt) / 1000).toFixed(1)} s after the last FLUSHALL`);
     await site.dial([]);
     const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
     say(`sweep: ${swept.stdout.trim() || swept.stderr}`);

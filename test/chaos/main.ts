@@ -5,9 +5,11 @@ import { flushes } from './flushes.ts';
 import { frozenWorkers } from './frozen-workers.ts';
 import { everyPoint, killPoints } from './kill-points.ts';
 import { lostAnswers } from './lost-answers.ts';
+import { olderRedis } from './older-redis.ts';
 import { outage } from './outage.ts';
 import { seeded } from './random.ts';
 import { redisKills } from './redis-kills.ts';
+import { restoredTable } from './restored-table.ts';
 import { resume } from './resume.ts';
 import { storm } from './storm.ts';
 import { twoGateways } from './two-gateways.ts';
@@ -37,6 +39,8 @@ const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   'frozen-workers': () => frozenWorkers({ random: seeded(seed) }, say),
   'two-gateways': () => twoGateways({ devices: 36, kills: 8, random: seeded(seed) }, say),
   flushes: () => flushes({ devices: 40, times: 5, random: seeded(seed) }, say),
+  'restored-table': () => restoredTable({ ofEach: 4, random: seeded(seed) }, say),
+  'older-redis': () => olderRedis({ devices: 40, random: seeded(seed) }, say),
 };
 
 if (values.help) {
