@@ -48,6 +48,7 @@ export type Asker = {
 
 const usualRepeatMs = 3000;
 const pauseMs = 300;
+const pubackMs = 10_000;
 
 export type OwnKey = Awaited<ReturnType<typeof makeDeviceKey>>;
 
@@ -161,18 +162,17 @@ function connect(
 
 /** Resolves with the PUBACK. @throws when the connection closes first, or none comes for a time */
 async function published(client: MqttClient, topic: string, message: object): Promise<void> {
-  const abort = new AbortController();
-  const closed = new Promise<never>((_resolve, reject) => {
-    client.once('close', () => reject(new Error('the connection closed')));
+  let fail = (_reason: Error): void => {};
+  const failed = new Promise<never>((_resolve, reject) => {
+    fail = reject;
   });
-  const late = sleep(10_000, undefined, { signal: abort.signal }).then(() => {
-    throw new Error('no PUBACK in time');
-  });
-  late.catch(() => {});
-  closed.catch(() => {});
+  const onClose = () => fail(new Error('the connection closed'));
+  const timer = setTimeout(() => fail(new Error('no PUBACK in time')), pubackMs);
+  client.once('close', onClose);
   try {
-    await Promise.race([client.publishAsync(topic, JSON.stringify(message), { qos: 1 }), closed, late]);
+    await Promise.race([client.publishAsync(topic, JSON.stringify(message), { qos: 1 }), failed]);
   } finally {
-    abort.abort();
+    clearTimeout(timer);
+    client.off('close', onClose);
   }
 }

@@ -12,11 +12,11 @@ export function createClock(file: string) {
     file,
     aheadMs: () => aheadMs,
     async step(ms: number, redisUrl: string): Promise<void> {
-      aheadMs += ms;
+      aheadMs += Math.round(ms);
       // whole at every moment
       writeFileSync(`${file}.new`, String(aheadMs));
       renameSync(`${file}.new`, file);
-      await moveEnds(redisUrl, ms);
+      await moveEnds(redisUrl, Math.round(ms));
     },
   };
 }

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { hideNodeWarning } from '../../aws/node-warning.ts';
+import { clockSteps } from './clock-steps.ts';
 import { type Figure, printFigures } from './figures.ts';
 import { flushes } from './flushes.ts';
 import { frozenWorkers } from './frozen-workers.ts';
@@ -41,6 +42,7 @@ const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   flushes: () => flushes({ devices: 40, times: 5, random: seeded(seed) }, say),
   'restored-table': () => restoredTable({ ofEach: 4, random: seeded(seed) }, say),
   'older-redis': () => olderRedis({ devices: 40, random: seeded(seed) }, say),
+  'clock-steps': () => clockSteps({ devices: 40, steps: 8, random: seeded(seed) }, say),
 };
 
 if (values.help) {
