@@ -73,4 +73,4 @@ startProvisioning(
   maxBackoffMs === undefined ? {} : { maxBackoffMs: Number(maxBackoffMs) },
 );
 // the broker learns the tokens from it
-startRosterKeeping(app, redis, deps.table);
+startRosterKeeping(app, redis, deps);

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Credential, Flow } from '../../gateway-sim/device.ts';
+import type { Credential, Flow, Gateway } from '../../gateway-sim/device.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { hashToken } from '../../protocol/token.ts';
+import { until } from '../support/network.ts';
 import { type Asker, type AskOptions, createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
 import { type FreezePoint, freezeSteps, setFreezePoint, untilFrozen } from './freezer.ts';
@@ -70,8 +71,7 @@ export async function twoGateways(
       const askers = await useBoth(site, each, credential, options);
       // an acknowledgement at one gateway holds at the other
       const at = (gateway: 0 | 1) => partsOf(site, gateway).gateway;
-      await askers[0]?.acknowledge(at(each.first), options);
-      await sleep(1500);
+      await acknowledge(site, askers[0] as Asker, at(each.first), options);
       const other = askers[1] as Asker;
       const before = other.refusals.length;
       await other.ask(at(each.first === 0 ? 1 : 0), { ...options, endsRefused: true });
@@ -112,6 +112,16 @@ export async function twoGateways(
   } finally {
     await site.close();
   }
+}
+
+/** Until it has taken effect: a broker that does not know the token yet refuses it, and a worker may be frozen. */
+function acknowledge(site: Site, asker: Asker, gateway: Gateway, options: AskOptions): Promise<void> {
+  const takesEffect = async () => {
+    await asker.acknowledge(gateway, options);
+    await sleep(500);
+    return (await site.registry.find(asker.serial))?.deliveredAt !== undefined;
+  };
+  return until(takesEffect, boundMs, `the acknowledgement of ${asker.serial} takes effect`).catch(() => {});
 }
 
 const partsOf = ({ gateways }: Site, index: 0 | 1): GatewayParts => gateways[index] as GatewayParts;
