@@ -27,9 +27,9 @@ type Case = {
 
 const actions = ['block', 'reissue', 'renew'] as const;
 const wakings = ['first', 'midway', 'last'] as const;
-const atOnce = 9;
+const atOnce = 14;
 /** two workers for each device of a wave whose second worker is frozen as well, and two that go on */
-const workers = atOnce + 4 + 2;
+const workers = atOnce + 6 + 2;
 const frozenMs = 30_000;
 const patienceMs = 60_000;
 const hourMs = 3_600_000;

@@ -15,7 +15,7 @@ import { policyName, type Site } from './site.ts';
 export type Verdict = {
   /** devices without an accepted answer */
   readonly lost: number;
-  /** certificates beyond one for each device */
+  /** certificates beyond one for each device, at the end and at every moment before */
   readonly duplicates: number;
   /** certificates in AWS that no row names */
   readonly orphans: number;
@@ -62,6 +62,10 @@ export async function judge(
   }
   const active = certificates.filter(({ status }) => status === 'ACTIVE').length;
   duplicates += Math.max(0, active - serials.length);
+  site.history.read();
+  const twice = site.history.twice();
+  duplicates += twice.length;
+  notes.push(...twice.map((note) => `two ACTIVE certificates at one moment: ${note}`));
   const things = Math.abs((await allThings(site)) - serials.length);
   const stuck = await stuckInRedis(site, notes);
   return { lost, duplicates, orphans: orphans.length, broken, things, stuck, notes: notes.slice(0, 10) };

@@ -13,7 +13,17 @@ describe.skipIf(lacks('redis-server'))('a site whose parts are killed while AWS 
   it('loses no request, vends no second certificate and leaves nothing behind', { timeout: 300_000 }, async () => {
     const { stdout } = await promisify(execFile)(process.execPath, [
       chaos,
-      ...['--seed', '7', '--devices', String(sized(24, 8)), '--kills', String(sized(8, 3)), '--json'],
+      ...[
+        '--parts',
+        'storm',
+        '--seed',
+        '7',
+        '--devices',
+        String(sized(24, 8)),
+        '--kills',
+        String(sized(8, 3)),
+        '--json',
+      ],
     ]);
     const figures = JSON.parse(stdout) as Figure[];
     expect(figures.filter(({ holds }) => !holds)).toEqual([]);
