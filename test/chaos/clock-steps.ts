@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Flow } from '../../gateway-sim/device.ts';
 import { createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
-import { judgePromises, type Party } from './promises.ts';
+import { judgePromises, type Party, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type Part, type Site, startSite } from './site.ts';
 
@@ -44,8 +44,7 @@ export async function clockSteps(
     const parties = await Promise.all(asking);
     say(`all devices were served ${((performance.now() - backAt) / 1000).toFixed(1)} s after the last step`);
     // rows may have times of a clock that was hours ahead
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], 24 * hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(24 * hourMs), say);
     return await judgePromises('clock steps', site, parties, say);
   } finally {
     await site.close();

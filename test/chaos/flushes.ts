@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import type { Flow } from '../../gateway-sim/device.ts';
 import { createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
-import { judgePromises, type Party } from './promises.ts';
+import { judgePromises, type Party, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type Site, startSite } from './site.ts';
 
@@ -49,8 +49,7 @@ export async function flushes(
     const parties = await Promise.all(asking);
     say(`all devices were served ${((performance.now() - backAt) / 1000).toFixed(1)} s after the last FLUSHALL`);
     await site.dial([]);
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(hourMs), say);
     return [
       {
         name: 'FLUSHALL: requests that it took from the queue',

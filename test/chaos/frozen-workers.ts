@@ -7,7 +7,7 @@ import { usualLeaseMs } from '../../registry/lease.ts';
 import { type Asker, createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
 import { type FreezePoint, freezeSteps, setFreezePoint, untilFrozen } from './freezer.ts';
-import { judgePromises, type Party } from './promises.ts';
+import { judgePromises, type Party, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type Site, startSite } from './site.ts';
 
@@ -74,8 +74,7 @@ export async function frozenWorkers(
       parties.push(...wave.parties);
       missed += wave.missed;
     }
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(hourMs), say);
     return [
       {
         name: 'frozen workers: points that were reached',
@@ -144,7 +143,7 @@ async function decideAll(site: Site, frozen: readonly Case[]): Promise<Map<strin
     }),
   );
   // the row of a device stays for as long as an intended certificate may appear: a sweep an hour later finishes the removal
-  if (outcomes.includes('stays')) await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
+  if (outcomes.includes('stays')) await site.sweepLater(hourMs);
   const renewed = frozen.filter(({ action }) => action === 'renew').map(({ serial }) => serial);
   for (const { serial, token } of await site.enrol(renewed)) tokens.set(serial, token);
   for (const [index, outcome] of outcomes.entries())

@@ -6,7 +6,7 @@ import type { Flow } from '../../gateway-sim/device.ts';
 import { until } from '../support/network.ts';
 import { type Asker, createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
-import { judgePromises } from './promises.ts';
+import { judgePromises, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type Site, startSite } from './site.ts';
 
@@ -76,8 +76,7 @@ export async function olderRedis(
     await Promise.all(lateAsking);
     await until(async () => (await waiting(site)) === 0, boundMs, 'the queue is empty');
 
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(hourMs), say);
     const parties = [...plans.map(({ asker }) => asker), ...lateAskers].map((asker) => ({
       serial: asker.serial,
       askers: [asker],

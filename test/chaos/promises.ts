@@ -1,3 +1,4 @@
+import type { Finding } from '../../worker/sweep-findings.ts';
 import type { Asker } from './asking.ts';
 import type { Figure } from './figures.ts';
 import { short } from './history.ts';
@@ -73,6 +74,13 @@ export async function judgePromises(
     { name: `${part}: devices`, value: parties.length, goal: '>= 1', holds: parties.length >= 1 },
     ...kinds.map((kind) => nothing(`${part}: ${kind}`, notes[kind]?.length ?? 0)),
   ];
+}
+
+/** The findings of a sweep, by kind. */
+export function sayFindings(found: readonly Finding[], say: (line: string) => void): void {
+  const counts: Partial<Record<Finding['kind'], number>> = {};
+  for (const { kind } of found) counts[kind] = (counts[kind] ?? 0) + 1;
+  say(`sweep: ${JSON.stringify(counts)}`);
 }
 
 const unanswered = 'requests with a PUBACK that were not answered, by device';

@@ -5,7 +5,7 @@ import { block, remove } from '../../operator/decisions.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { type Asker, createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
-import { judgePromises, type Party } from './promises.ts';
+import { judgePromises, type Party, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type Site, startSite } from './site.ts';
 import { nothing } from './storm.ts';
@@ -89,10 +89,7 @@ export async function restoredTable(
     await Promise.all(again);
     say(`the table was restored, and ${isSaid ? 'an operator says so' : 'nobody says so'}`);
 
-    const { stdout } = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    const { found = [] } = JSON.parse(stdout) as {
-      found?: { certificateId?: string; serial?: string; cure?: string }[];
-    };
+    const found = await site.sweepLater(hourMs);
     const unreported = of('silent', 'reissued', 'added').filter(({ serial, fate, askers }) => {
       const certificateId = askers.at(-1)?.given.at(-1)?.certificateId;
       const finding = found.find((each) => each.certificateId === certificateId);
@@ -109,8 +106,7 @@ export async function restoredTable(
     for (const serial of serialsOf(of('blocked'))) await block(serial, site.operator);
     for (const serial of serialsOf(of('removed'))) await remove(serial, 'with-thing', site.operator);
 
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(hourMs), say);
     const parties = devices.map(
       ({ serial, fate, askers }): Party => ({
         serial,

@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp } from '../../app/app.ts';
-import { connectTable, setUpAws } from '../../app/aws.ts';
+import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
 import { connectOperator } from '../../app/operator.ts';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { ownerTagOf } from '../../worker/ec-key.ts';
+import { sweep } from '../../worker/sweep.ts';
+import type { Finding } from '../../worker/sweep-findings.ts';
 import { accepts, answers, freePort } from '../support/network.ts';
 import { approveGateway } from './approve-gateway.ts';
 import { createClock } from './clock.ts';
@@ -110,12 +113,13 @@ export async function startSite(options: {
   await setUpAws(app.settings);
   const { registry } = connectTable(app, 'operator');
   const iot = new IoTClient(app.settings.aws);
+  const sweepIssuer = connectIssuer(app, 'operator', 100);
   // no keys are sealed: these devices do not use TLS-PSK
   const operator = { ...connectOperator(app, noAudit), gateways: async () => [] };
 
-  /** Any command of `cvm`, as an operator would. @param env for example another clock */
+  /** Any command of `cvm`, as an operator would. */
   const command = (argv: readonly string[], more: NodeJS.ProcessEnv = {}) =>
-    run(['--import', wallClock, cvm, ...argv], {
+    run([cvm, ...argv], {
       ...env,
       REDIS_URL: first.redisUrl,
       CVM_DATA_DIR: join(folder, 'operator'),
@@ -182,9 +186,24 @@ export async function startSite(options: {
       return { calls, struck } as { calls: Record<string, { calls: number }>; struck: Record<string, number> };
     },
     command,
-    /** `cvm sweep`. @param aheadMs how far its clock is ahead: the sweep leaves alone what is young */
-    sweep: (argv: readonly string[], aheadMs = 0) =>
-      command(['sweep', '--json', ...argv], { CHAOS_CLOCK_AHEAD_MS: String(aheadMs) }),
+    /** `cvm sweep`, as an operator would. @returns what it printed as JSON */
+    sweep: (argv: readonly string[]) => command(['sweep', '--json', ...argv]),
+    /** A sweep as it will be so many milliseconds from now, since a sweep leaves alone what is young. @returns its findings */
+    async sweepLater(aheadMs: number): Promise<Finding[]> {
+      const found: Finding[] = [];
+      const { table, replayWindowMs } = app.settings;
+      await sweep({
+        registry,
+        issuer: sweepIssuer,
+        ownerTag: ownerTagOf(table),
+        graceMs: 60_000,
+        replayWindowMs,
+        dryRun: false,
+        now: () => Date.now() + aheadMs,
+        report: (finding) => found.push(finding),
+      });
+      return found;
+    },
     async close(): Promise<void> {
       for (const part of [...everyPart].reverse()) await part.kill();
       process.off('exit', killAll);

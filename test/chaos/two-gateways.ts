@@ -6,7 +6,7 @@ import { until } from '../support/network.ts';
 import { type Asker, type AskOptions, createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
 import { type FreezePoint, freezeSteps, setFreezePoint, untilFrozen } from './freezer.ts';
-import { judgePromises, type Party } from './promises.ts';
+import { judgePromises, type Party, sayFindings } from './promises.ts';
 import type { Random } from './random.ts';
 import { type GatewayParts, type Part, type Site, startSite } from './site.ts';
 import { nothing } from './storm.ts';
@@ -102,8 +102,7 @@ export async function twoGateways(
     giveUpAt = performance.now() + boundMs;
     parties.push(...(await Promise.all(stormy)));
 
-    const swept = await site.sweep(['--grace', '5s', '--rate', '100'], hourMs);
-    say(`sweep: ${swept.stdout.trim() || swept.stderr}`);
+    sayFindings(await site.sweepLater(hourMs), say);
     for (const serial of unheard) say(`  the other gateway does not know that ${serial} acknowledged`);
     return [
       ...(await judgePromises('two gateways', site, parties, say)),

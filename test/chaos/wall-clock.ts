@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 
 /*
  * Preloaded into a process (`node --import`): its wall clock is ahead of the machine's by as many milliseconds as the file
- * CHAOS_CLOCK_FILE says, which may change while it runs, or by CHAOS_CLOCK_AHEAD_MS. The monotonic clock, which timers and
+ * CHAOS_CLOCK_FILE says, which may change while it runs. The monotonic clock, which timers and
  * `performance.now()` go by, is left alone, as it is when the clock of a machine steps.
  */
 
-const { CHAOS_CLOCK_FILE: file, CHAOS_CLOCK_AHEAD_MS: fixed } = process.env;
+const { CHAOS_CLOCK_FILE: file } = process.env;
 const pollMs = 20;
-let aheadMs = Number(fixed ?? 0);
+let aheadMs = 0;
 
 if (file !== undefined) {
   const read = () => {
