@@ -13,9 +13,6 @@ const everyMs = 1500;
 /**
  * The wall clock of the gateway's machine steps forward and back by hours while parts are killed and AWS throttles, fails or
  * is away, so that requests wait for a time that is suddenly hours off. The last step goes back, and the clock stays there.
- *
- * Keys are the device's or the gateway's here: where AWS makes the key, only the time tells which certificate belongs to a
- * lost answer, and a clock that is hours off tells nothing (docs/issuance-cycle.md, "Judging by time").
  */
 export async function clockSteps(
   { devices, steps, random }: { devices: number; steps: number; random: Random },
@@ -28,7 +25,12 @@ export async function clockSteps(
     const options = { giveUpAt: () => giveUpAt };
     const asking = credentials.map(async (credential): Promise<Party> => {
       const startMs = random.between(0, steps * everyMs);
-      const [flow, again] = [random.next() < 0.5 ? 'ec' : 'csr', random.next() < 0.3] as [Flow, boolean];
+      const flow = random.pick<Flow>([
+        [20, 'rsa'],
+        [40, 'ec'],
+        [40, 'csr'],
+      ]);
+      const again = random.next() < 0.3;
       const asker = await createAsker(credential, flow);
       await sleep(startMs);
       await asker.ask(site.gateway, options);
