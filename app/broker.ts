@@ -108,10 +108,8 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );
-  log.info(
-    { port: broker.port, fingerprint: tls.fingerprint, spkiPin: tls.spkiPin, ca: tls.caFile, names: tls.names },
-    'broker is listening',
-  );
+  const { fingerprint, spkiPin, caFile: ca, names } = tls;
+  log.info({ port: broker.port, fingerprint, spkiPin, ca, names, proxyFrom }, 'broker is listening');
   return { broker, tls };
 }
 

@@ -12,11 +12,13 @@ import { attachConnection, type Connection } from './connection.ts';
 import { guardFrames } from './frame-guard.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPacketPace } from './packet-pace.ts';
-import { type ProxyPeers, readProxyHeader } from './proxy-header.ts';
+import { type ProxyPeers, readProxyHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 
 const noSlot =
   'there is no slot for another connection, in total or of its address (CVM_MAX_CONNECTIONS, CVM_MAX_CONNECTIONS_PER_ADDRESS)';
+
+const noProblem = () => undefined;
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
@@ -94,7 +96,12 @@ export function createDeviceListener(options: {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     if (balancers.has(remoteAddress)) acceptProxied(socket, remoteAddress);
-    else admit(socket, remoteAddress);
+    else acceptDirect(socket, remoteAddress);
+  }
+
+  /** TLS would refuse a PROXY protocol header without a word about its cause. */
+  function acceptDirect(socket: Socket, remoteAddress: string): void {
+    admit(socket, remoteAddress, () => unexpectedHeader(socket, remoteAddress.replace(/^::ffff:/, '')));
   }
 
   /** A balancer stands for many addresses, so its connections are counted when they have said for which one. */
@@ -115,7 +122,8 @@ export function createDeviceListener(options: {
     socket.destroy();
   }
 
-  function admit(socket: Socket, remoteAddress: string): void {
+  /** @param problemOf looks at the first bytes; a reason ends the connection */
+  function admit(socket: Socket, remoteAddress: string, problemOf: () => string | undefined = noProblem): void {
     const ends = endsOf(socket);
     if (ends === undefined) {
       socket.destroy();
@@ -126,7 +134,10 @@ export function createDeviceListener(options: {
       turnAway(socket, remoteAddress, noSlot);
       return;
     }
-    const release = handshakeInTurn(socket, slot.address);
+    const release = handshakeInTurn(socket, slot.address, () => {
+      const problem = problemOf();
+      if (problem !== undefined) turnAway(socket, remoteAddress, problem);
+    });
     const ofAddress = addressPaces.join(slot.address);
     const pace = createPacketPace(limits, ofAddress);
     const handshake = { named: 0, offered: undefined, release };
@@ -152,14 +163,18 @@ export function createDeviceListener(options: {
 
   /**
    * Hands the socket to TLS when it is its turn. A turn begins with the first bytes, not with TCP: connections that say nothing
-   * would take the turns of those that do. @returns gives the turn back, or the place in the line
+   * would take the turns of those that do.
+   * @param onBegin sees the first bytes, and may destroy the socket
+   * @returns gives the turn back, or the place in the line
    */
-  function handshakeInTurn(socket: Socket, address: string): () => void {
+  function handshakeInTurn(socket: Socket, address: string, onBegin: () => void): () => void {
     let giveBack = () => {};
     // TLS has a time limit of its own, which begins with the turn
     const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
     onFirstBytes(socket, () => {
       clearTimeout(silence);
+      onBegin();
+      if (socket.destroyed) return;
       giveBack = handshakeLimiter.acquire(address, () => {
         // a destroyed socket is cleaned up by its `close` handler
         if (socket.destroyed) return;

@@ -23,6 +23,8 @@ const [lastFamily, lastProtocol] = [3, 2];
 
 const cure =
   'let the balancer send version 2 (HAProxy: send-proxy-v2, with check-send-proxy for its health checks), or take its address out of CVM_PROXY_FROM';
+const unexpectedCure =
+  'if that is your balancer, name this address, or its network, in CVM_PROXY_FROM, and let it send version 2 (HAProxy: send-proxy-v2); or let it send no header';
 const problemOf = (what: string) => ({ reason: `the PROXY protocol header of a balancer ${what}; ${cure}` });
 
 export type ProxyPeers = { has(address: string): boolean };
@@ -82,6 +84,21 @@ export function readProxyHeader(socket: Socket, waitMs: number, done: (header: P
   }
 
   socket.on('readable', onReadable).once('close', forget);
+}
+
+/**
+ * Whether a connection begins with a header, of either version, although no header is expected of its address. The bytes stay where TLS finds
+ * them. A balancer sends the header in one segment; what comes in smaller pieces is left to TLS, which refuses it.
+ * @param socket that has bytes to read
+ * @returns for the log: cause and cure; undefined when it does not
+ */
+export function unexpectedHeader(socket: Socket, peer: string): string | undefined {
+  const begin = socket.read() as Buffer | null;
+  if (begin === null) return undefined;
+  socket.unshift(begin);
+  const version = [startOfV1, signature].findIndex((start) => begin.subarray(0, start.length).equals(start)) + 1;
+  if (version === 0) return undefined;
+  return `it begins with a PROXY protocol header, version ${version}, and CVM_PROXY_FROM does not name ${peer}; ${unexpectedCure}`;
 }
 
 /** @returns how many bytes follow the fixed part; or what is wrong with that part */

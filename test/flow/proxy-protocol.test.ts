@@ -158,6 +158,42 @@ describe.skipIf(lacks('redis-server'))('connections of a balancer that is named 
     await expect.poll(() => addressesLogged('no-header')).toEqual(['127.0.0.10']);
   });
 
+  it.each<[string, Buffer]>([
+    ['1', Buffer.from('PROXY TCP4 203.0.113.1 127.0.0.1 49153 8883\r\n')],
+    ['2', headerFor('203.0.113.31')],
+  ])(
+    'from any other address leaves one warning with cause and cure, and none of its bytes: a header, version %s',
+    async (version, header) => {
+      const before = gateway.logText().length;
+      const other = await plainFrom('127.0.0.11');
+      const closed = once(other, 'close');
+      other.write(header);
+      await closed;
+      const warnings = () =>
+        gateway
+          .logText()
+          .slice(before)
+          .split('\n')
+          .filter((line) => line.includes('"level":40'));
+      await expect.poll(warnings).toHaveLength(1);
+      expect(JSON.parse(warnings()[0] ?? '')).toMatchObject({
+        remoteAddress: '127.0.0.11',
+        reason: expect.stringMatching(
+          `^it begins with a PROXY protocol header, version ${version}, and CVM_PROXY_FROM does not name 127.0.0.11; if .* name this address`,
+        ),
+      });
+      expect(warnings()[0]).not.toContain('203.0.113');
+    },
+  );
+
+  it('are named when the broker starts', () => {
+    const line = gateway
+      .logText()
+      .split('\n')
+      .find((text) => text.includes('broker is listening'));
+    expect(JSON.parse(line ?? '{}').proxyFrom).toEqual([balancer, '127.8.0.0/16']);
+  });
+
   describe.skipIf(lacks('haproxy'))('through HAProxy', () => {
     let haproxy: ChildProcess;
     let folder: string;
