@@ -9,7 +9,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
-import { createDeviceListener, type ServerTls } from './listener/listener.ts';
+import { createDeviceListener, type ServerTls, type TurnedAwayCounts } from './listener/listener.ts';
 import { proxyPeers } from './listener/proxy-header.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
@@ -43,8 +43,8 @@ export type BrokerOptions = {
 export type Broker = {
   readonly name: 'broker';
   readonly port: number;
-  /** connections since the start that may have been devices, and were closed for lack of slots */
-  turnedAway(): number;
+  /** connections since the start that may have been devices, and were closed for lack of slots, by limit */
+  turnedAway(): TurnedAwayCounts;
   /** From the next handshake on; connections stay. */
   useTls(material: ServerTls): void;
   close(): Promise<void>;

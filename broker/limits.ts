@@ -37,6 +37,8 @@ export const defaultLimits = {
   proxyHeaderMs: 5000,
   /** connections of balancers that have not sent it yet */
   maxWithoutProxyHeader: 1000,
+  /** connections of this machine that came when all slots were taken, and have not sent a byte yet: health checks */
+  maxWithoutSlot: 16,
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
   handshakeTurnMs: 250,

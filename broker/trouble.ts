@@ -1,12 +1,17 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '../runtime/log.ts';
+import type { TurnedAwayCounts } from './listener/listener.ts';
 
 /** How often it looks, and how often at most it logs. Milliseconds. */
 const usualTimes = { lookMs: 5000, logMs: 60_000 };
 
-const cure =
-  'raise CVM_MAX_CONNECTIONS, or CVM_MAX_CONNECTIONS_PER_ADDRESS where many devices come from one address; or stop the machines that hold the slots';
+const stop = 'stop the machines that hold the slots';
+/** By the limit that was reached. */
+const cures = {
+  total: `raise CVM_MAX_CONNECTIONS, or ${stop}`,
+  address: `raise CVM_MAX_CONNECTIONS_PER_ADDRESS where many devices come from one address, or ${stop}`,
+};
 
 /**
  * Says, while devices are turned away for lack of slots, that they are: in `<dataDir>/broker.trouble`, for `cvm health`, and
@@ -15,7 +20,7 @@ const cure =
  */
 export function reportTrouble(options: {
   dataDir: string;
-  turnedAway(): number;
+  turnedAway(): TurnedAwayCounts;
   log: Log;
   times?: Partial<typeof usualTimes>;
 }) {
@@ -26,13 +31,17 @@ export function reportTrouble(options: {
   let loggedAt = Number.NEGATIVE_INFINITY;
 
   function look(): void {
-    const count = turnedAway();
-    if (count > seen) keep(`the broker turns devices away for lack of slots; ${cure}\n`);
-    seen = count;
+    const counts = turnedAway();
+    const cure = cureOf(counts, seen);
+    seen = counts;
+    if (cure !== undefined) keep(`the broker turns devices away for lack of slots; ${cure}\n`);
+    const connections = sum(counts) - sum(logged);
     const time = performance.now();
-    if (count === logged || time - loggedAt < logMs) return;
-    log.warn({ connections: count - logged, cure }, 'turning devices away for lack of slots');
-    [logged, loggedAt] = [count, time];
+    if (connections === 0 || time - loggedAt < logMs) return;
+    if (cure === undefined)
+      log.info({ connections }, 'devices were turned away for lack of slots, and are not any more');
+    else log.warn({ connections, cure }, 'turning devices away for lack of slots');
+    [logged, loggedAt] = [counts, time];
   }
 
   function keep(text: string): void {
@@ -54,4 +63,12 @@ export function reportTrouble(options: {
       rmSync(file, { force: true });
     },
   };
+}
+
+const sum = ({ total, address }: TurnedAwayCounts) => total + address;
+
+/** Of the limits that turned devices away since `before`; undefined when none did. */
+function cureOf(counts: TurnedAwayCounts, before: TurnedAwayCounts): string | undefined {
+  const reached = (['total', 'address'] as const).filter((limit) => counts[limit] > before[limit]);
+  return reached.length === 0 ? undefined : reached.map((limit) => cures[limit]).join('; and ');
 }

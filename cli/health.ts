@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { portNumber } from './numbers.ts';
 
@@ -17,7 +18,11 @@ export function healthCommand(): Command {
         .conflicts(['url', 'file']),
     )
     .option('--host <name>', 'with --port', '127.0.0.1')
-    .option('--trouble <path>', 'with --port: the part wrote no trouble to this file in the last --max-age seconds')
+    .option(
+      '--trouble <path>',
+      'with --port: the part wrote no trouble to this file in the last --max-age seconds',
+      path,
+    )
     .addOption(new Option('--url <url>', 'this address answers with status 200').conflicts('file'))
     .option('--file <path>', 'this file was written to in the last --max-age seconds')
     .option('--max-age <seconds>', 'with --file and --trouble', number, 30)
@@ -38,10 +43,29 @@ async function findFault(options: Options, command: Command): Promise<string | u
     if (url !== undefined) return await faultOfUrl(url);
     if (file !== undefined) return faultOfFile(file, maxAge);
   } catch (error) {
-    return reasonOf(error);
+    return faultOfError(error, options);
   }
   return command.error('give --port, --url or --file', { exitCode: 2 });
 }
+
+const notThere =
+  'the part has not started yet, or has ended, or listens on another address or port: see its log and its settings';
+
+/** With the cure, where the error names none. */
+function faultOfError(error: unknown, { port, host, url, file }: Options): string {
+  const reason = reasonOf(error);
+  const target = port === undefined ? url : `${host}:${port}`;
+  if (reason.includes('ECONNREFUSED')) return `nothing listens at ${target} (ECONNREFUSED): ${notThere}`;
+  if (/ENOTFOUND|EAI_AGAIN/.test(reason)) return `the name in ${target} cannot be resolved (${reason}): correct it`;
+  // https://fetch.spec.whatwg.org/#port-blocking
+  if (reason.endsWith('bad port'))
+    return `${url} has a port that HTTP clients refuse, since another protocol has it: serve it on another port`;
+  if (isMissing(error))
+    return `${file} does not exist: the part that writes it has not started yet, or writes another file; correct the path`;
+  return target === undefined ? reason : `${target}: ${reason}`;
+}
+
+const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
 /** With its cause: fetch hides the reason there, and an error about several addresses has no text of its own. */
 function reasonOf(error: unknown): string {
@@ -66,12 +90,19 @@ async function faultOfUrl(url: string): Promise<string | undefined> {
   return status === 200 ? undefined : `${url} answers with status ${status}`;
 }
 
-/** A part that has no trouble has no such file. */
+/** A part that has no trouble has no such file; a folder that does not exist is a path with a mistake. */
 function recentTrouble(file: string, maxAgeSeconds: number): string | undefined {
+  if (!statSync(dirname(file), { throwIfNoEntry: false })?.isDirectory())
+    return `--trouble ${file}: the folder does not exist; give the path of broker.trouble in the broker's data folder (CVM_DATA_DIR)`;
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) return undefined;
+  if (!found.isFile())
+    return `--trouble ${file}: it is no file; give the path of broker.trouble in the broker's data folder (CVM_DATA_DIR)`;
   try {
     return ageOf(file) <= maxAgeSeconds ? readFileSync(file, 'utf8').trim() : undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    // the broker removes it when it stops
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
@@ -91,4 +122,9 @@ function number(text: string): number {
   const value = Number(text.replace(/s$/, ''));
   if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('It must be a number from 0.');
   return value;
+}
+
+function path(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('It must be the path of a file.');
+  return text;
 }

@@ -44,18 +44,21 @@ const whole = (min: number, max: number) =>
 
 const port = whole(0, 65_535);
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
+const ofAllAddresses =
+  'is the network of all addresses, so every machine could claim to be another; name the addresses of your balancers, or their network';
+
 /** IP addresses, and networks in CIDR notation. A network of all addresses would let every machine claim to be another. */
 const networks = list.superRefine((entries, context) => {
   for (const entry of entries) {
     const [address = '', prefix, ...more] = entry.split('/');
     const bits = isIP(address) === 6 ? 128 : 32;
-    const isPrefix =
-      prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) >= 1 && Number(prefix) <= bits);
-    if (isIP(address) !== 0 && isPrefix && more.length === 0) continue;
-    context.addIssue({
-      code: 'custom',
-      message: `"${entry}" is neither an IP address nor a network such as 10.0.0.0/24 or fd00::/64`,
-    });
+    const isPrefix = prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits);
+    const isNetwork = isIP(address) !== 0 && isPrefix && more.length === 0;
+    if (isNetwork && (prefix === undefined || Number(prefix) > 0)) continue;
+    const reason = isNetwork
+      ? ofAllAddresses
+      : 'is neither an IP address nor a network such as 10.0.0.0/24 or fd00::/64';
+    context.addIssue({ code: 'custom', message: `"${entry}" ${reason}` });
   }
 });
 const redisUrl = z

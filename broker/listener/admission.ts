@@ -35,6 +35,9 @@ export type ConnectionSlot = {
   closed(): void;
 };
 
+/** Which limit leaves no free slot: of all connections, or of those of the address. */
+export type FullLimit = 'total' | 'address';
+
 type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
 type Address = Classes & { readonly name: string; all: number };
 /** how many are before their CONNECT, and after it without a verified token */
@@ -54,7 +57,7 @@ export function createAdmission(limits: AdmissionLimits) {
   /** those with a verified token, oldest first */
   const bySerial = new Map<string, Set<Holder>>();
   const open = new Set<Holder>();
-  const counts = { admitted: 0, refused: 0, evicted: 0, crowdedOut: 0 };
+  const counts = { admitted: 0, refused: 0, refusedOfAddress: 0, evicted: 0, crowdedOut: 0 };
 
   function leavePending(holder: Holder): void {
     if (pending.delete(holder)) holder.address.pending--;
@@ -129,11 +132,15 @@ export function createAdmission(limits: AdmissionLimits) {
     return evict(order);
   }
 
+  function fullLimit(address: Address | undefined): FullLimit | undefined {
+    if ((address?.all ?? 0) >= limits.maxConnectionsPerAddress) return 'address';
+    return open.size >= limits.maxConnections ? 'total' : undefined;
+  }
+
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
-    const isFull = address.all >= limits.maxConnectionsPerAddress;
-    if (isFull && !evict(orderFor(address), address)) return false;
-    if (open.size >= limits.maxConnections && !evictForAny()) return false;
+    if (fullLimit(address) === 'address' && !evict(orderFor(address), address)) return false;
+    if (fullLimit(address) === 'total' && !evictForAny()) return false;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
     return true;
@@ -146,6 +153,7 @@ export function createAdmission(limits: AdmissionLimits) {
       const address = addresses.get(name) ?? { name, all: 0, pending: 0, connected: 0 };
       if (!makeRoom(address)) {
         counts.refused++;
+        if (fullLimit(address) === 'address') counts.refusedOfAddress++;
         return undefined;
       }
       counts.admitted++;
@@ -167,13 +175,15 @@ export function createAdmission(limits: AdmissionLimits) {
         closed: () => close(holder),
       };
     },
+    /** Which limit would make a connection of this address close another one, or be refused. */
+    fullLimit: (remoteAddress: string): FullLimit | undefined => fullLimit(addresses.get(groupOf(remoteAddress))),
     /** Looks again at the connections with a verified token, of these devices or of all. */
     review(serials: Iterable<string> = bySerial.keys()): void {
       for (const serial of [...serials]) for (const holder of [...(bySerial.get(serial) ?? [])]) review(holder);
     },
     /**
-     * now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused, evicted, and of
-     * those after their CONNECT because all slots were taken
+     * now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused (and of those for
+     * lack of a slot of their address), evicted, and of those after their CONNECT because all slots were taken
      */
     counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size + over.size, ...counts }),
   };

@@ -6,7 +6,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
 import type { Roster } from '../roster.ts';
 import { createAddressPaces } from './address-pace.ts';
-import { createAdmission, groupOf } from './admission.ts';
+import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { guardFrames } from './frame-guard.ts';
@@ -14,14 +14,22 @@ import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
+import { createSilentConnections } from './silent-connections.ts';
 
-const noSlot =
-  'there is no slot for another connection, in total or of its address (CVM_MAX_CONNECTIONS, CVM_MAX_CONNECTIONS_PER_ADDRESS)';
+const noSlot = {
+  total: 'there is no slot for another connection (CVM_MAX_CONNECTIONS)',
+  address: 'there is no slot for another connection of its address (CVM_MAX_CONNECTIONS_PER_ADDRESS)',
+};
+
+/** Of this machine: health checks come from here, `cvm health` among them. */
+const loopback: readonly string[] = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
 
 const noProblem = () => undefined;
 
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
+
+export type TurnedAwayCounts = Readonly<Record<FullLimit, number>>;
 
 type ListenerMetrics = Pick<
   Metrics,
@@ -58,8 +66,8 @@ export function createDeviceListener(options: {
   const addressPaces = createAddressPaces(limits.packetsOfAddress);
   const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
-  /** oldest first */
-  const withoutProxyHeader = new Set<Socket>();
+  const withoutProxyHeader = createSilentConnections(limits.maxWithoutProxyHeader);
+  const withoutSlot = createSilentConnections(limits.maxWithoutSlot);
   /**
    * By the two ends of a connection. Node makes the TLSSocket by itself and has no public way from it to the socket below;
    * both have the same two ends.
@@ -99,19 +107,32 @@ export function createDeviceListener(options: {
     else acceptDirect(socket, remoteAddress);
   }
 
-  /** TLS would refuse a PROXY protocol header without a word about its cause. */
+  /**
+   * A health check of this machine connects and says nothing. When all slots are taken, it must not close the connection of a
+   * device, nor be taken for a device that was turned away: so the connection asks for a slot when it has sent a byte.
+   */
   function acceptDirect(socket: Socket, remoteAddress: string): void {
-    admit(socket, remoteAddress, () => unexpectedHeader(socket, remoteAddress.replace(/^::ffff:/, '')));
+    // TLS would refuse a PROXY protocol header without a word about its cause
+    const problemOf = () => unexpectedHeader(socket, remoteAddress.replace(/^::ffff:/, ''));
+    if (!loopback.includes(remoteAddress) || admission.fullLimit(remoteAddress) === undefined) {
+      admit(socket, remoteAddress, problemOf);
+      return;
+    }
+    withoutSlot.add(socket);
+    const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
+    socket.once('close', () => clearTimeout(silence));
+    onFirstBytes(socket, () => {
+      clearTimeout(silence);
+      withoutSlot.leave(socket);
+      admit(socket, remoteAddress, problemOf);
+    });
   }
 
   /** A balancer stands for many addresses, so its connections are counted when they have said for which one. */
   function acceptProxied(socket: Socket, balancer: string): void {
-    const [oldest] = withoutProxyHeader;
-    if (withoutProxyHeader.size >= limits.maxWithoutProxyHeader) oldest?.destroy();
     withoutProxyHeader.add(socket);
-    socket.once('close', () => withoutProxyHeader.delete(socket));
     readProxyHeader(socket, limits.proxyHeaderMs, (header) => {
-      withoutProxyHeader.delete(socket);
+      withoutProxyHeader.leave(socket);
       if ('reason' in header) turnAway(socket, balancer, header.reason);
       else admit(socket, header.address ?? balancer);
     });
@@ -131,7 +152,7 @@ export function createDeviceListener(options: {
     }
     const slot = admission.admit(socket, remoteAddress);
     if (slot === undefined) {
-      turnAway(socket, remoteAddress, noSlot);
+      turnAway(socket, remoteAddress, noSlot[admission.fullLimit(remoteAddress) ?? 'total']);
       return;
     }
     const release = handshakeInTurn(socket, slot.address, () => {
@@ -222,10 +243,10 @@ export function createDeviceListener(options: {
     },
     /** Looks again at the right of connections to their slots, of these devices or of all. */
     review: admission.review,
-    /** connections since the start that may have been devices, and were closed for lack of slots */
-    turnedAway(): number {
-      const { refused, crowdedOut } = admission.counts();
-      return refused + crowdedOut;
+    /** connections since the start that may have been devices, and were closed for lack of slots, by limit */
+    turnedAway(): TurnedAwayCounts {
+      const { refused, refusedOfAddress, crowdedOut } = admission.counts();
+      return { total: refused - refusedOfAddress + crowdedOut, address: refusedOfAddress };
     },
     /** From the next handshake on; connections stay. */
     useTls: ({ key, cert }: ServerTls) => secured.setSecureContext({ key, cert, ...context }),

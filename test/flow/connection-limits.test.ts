@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectDevice, type TestDevice } from '../support/device.ts';
@@ -11,6 +13,24 @@ describe.skipIf(lacks('redis-server'))('the connections of one address', () => {
     gateway = await startGateway({ env: { CVM_MAX_CONNECTIONS_PER_ADDRESS: '3' } });
   });
   afterAll(() => gateway?.close());
+
+  it('are not closed, and nobody is said to be turned away, for health checks of this machine while all slots are taken', async () => {
+    const devices: TestDevice[] = [];
+    for (let index = 0; index < 3; index++) devices.push(await connectDevice(gateway.broker));
+    const before = await gateway.broker.metric('cvm_broker_connections_total');
+    for (let count = 0; count < 20; count++) {
+      const check = connect({ port: gateway.broker.port, host: '127.0.0.1' });
+      await once(check, 'connect');
+      const closed = once(check.resume(), 'close');
+      check.end();
+      await closed;
+    }
+    expect(devices.map(({ client }) => client.connected)).toEqual([true, true, true]);
+    expect(await gateway.broker.metric('cvm_broker_connections_total')).toBe(before);
+    expect(await gateway.broker.metric('cvm_broker_connections_evicted_total')).toBe(0);
+    expect(gateway.logText()).not.toContain('closing a connection');
+    for (const { client } of devices) await client.endAsync(true);
+  });
 
   it('are as many as the setting says, and the log names the setting when there is no slot for another', async () => {
     const devices: TestDevice[] = [];

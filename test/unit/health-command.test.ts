@@ -25,7 +25,19 @@ describe('cvm health', () => {
     await healthCommand().parseAsync(target, { from: 'user' });
     expect(process.exitCode).toBe(1);
     expect(output).toEqual([]);
-    expect(complaints).toEqual([expect.stringContaining('ECONNREFUSED')]);
+    expect(complaints).toEqual([expect.stringMatching(/^nothing listens at .* \(ECONNREFUSED\): .*see its log/)]);
+  });
+
+  it.each([
+    ['a port that HTTP clients refuse', ['--url', 'http://127.0.0.1:1/'], /serve it on another port/],
+    [
+      'a file that does not exist',
+      ['--file', '/does/not/exist'],
+      /^\/does\/not\/exist does not exist: .*correct the path/,
+    ],
+  ])('says the cure for %s', async (_what, argv, text) => {
+    await healthCommand().parseAsync(argv, { from: 'user' });
+    expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(text)], 1]);
   });
 
   describe('of a part that listens', () => {
@@ -52,6 +64,14 @@ describe('cvm health', () => {
       expect([output, process.exitCode]).toEqual([['ok', 'ok'], 0]);
     });
 
+    it.each([
+      ['in a folder that does not exist', join(folder, 'mistyped', 'broker.trouble'), /the folder does not exist/],
+      ['that is a folder', folder, /it is no file/],
+    ])('does not take a path for good: one %s', async (_what, path, text) => {
+      await healthCommand().parseAsync(['--port', String(port), '--trouble', path], { from: 'user' });
+      expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(text)], 1]);
+    });
+
     it('says which trouble the part has written down just now', async () => {
       writeFileSync(trouble, 'it turns devices away\n');
       await check();
@@ -76,6 +96,7 @@ describe('cvm health', () => {
 
   it.each([
     ['two checks at once', ['--port', '8883', '--file', '/none'], /cannot be used with/],
+    ['an empty path', ['--port', '8883', '--trouble='], /path of a file/],
     ['a port that is none', ['--port', '99999'], /1 to 65535/],
   ])('refuses %s', async (_what, argv, message) => {
     const command = healthCommand()

@@ -88,6 +88,8 @@ describe('settings', () => {
       '10.0.0.1/8/9',
     ];
     for (const entry of wrong) expect(() => loadSettings({ CVM_PROXY_FROM: entry }), entry).toThrow(/CVM_PROXY_FROM/);
+    for (const entry of ['0.0.0.0/0', '::/0'])
+      expect(() => loadSettings({ CVM_PROXY_FROM: entry }), entry).toThrow(/network of all addresses/);
   });
 
   it('split lists at commas and spaces', () => {
