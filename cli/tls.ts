@@ -17,7 +17,7 @@ export function tlsCommand(context: TlsContext): Command {
   tls
     .command('show')
     .description(
-      'the server certificate that devices verify: names, end, fingerprint, pin, CA; the id of this gateway, and the key of the table that it trusts',
+      'the server certificate that devices verify: names, validity, fingerprint, pin, CA; the id of this gateway, and the key of the table that it trusts',
     )
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
@@ -60,14 +60,17 @@ export function tlsCommand(context: TlsContext): Command {
 
 function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): void {
   const { dataDir } = settings();
-  const { fingerprint, spkiPin, names, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
+  const { fingerprint, spkiPin, names, notBefore, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
   const shown = {
     names,
+    notBefore: notBefore.toISOString(),
     notAfter: notAfter.toISOString(),
     fingerprint,
     spkiPin,
     caFile,
     caFingerprint,
+    caNotBefore: material.caNotBefore?.toISOString(),
+    caNotAfter: material.caNotAfter?.toISOString(),
     nextCaFingerprint,
     gateway: gatewayIdIn(dataDir),
     table: pinnedTableKey(dataDir),

@@ -41,7 +41,11 @@ export type TlsMaterial = {
   /** `sha256//` and base64 of the SHA-256 of the public key's SPKI, as curl takes it; a renewed certificate has the same */
   readonly spkiPin: string;
   readonly names: readonly string[];
+  readonly notBefore: Date;
   readonly notAfter: Date;
+  /** validity of the CA in use; absent with the operator's certificate */
+  readonly caNotBefore?: Date;
+  readonly caNotAfter?: Date;
   /** `new`: made or renewed by this call; `kept`: from an earlier start; `own`: the operator's */
   readonly origin: 'new' | 'kept' | 'own';
 };
@@ -73,13 +77,15 @@ export function readMaterial(files: TlsFiles): TlsMaterial {
     cert: cert + firstCertificate(files.caCert),
     caFile: files.caCert,
     caPem,
-    caFingerprint: new X509Certificate(caPem).fingerprint256,
+    ...describeCa(new X509Certificate(caPem)),
     ...(existsSync(files.nextCert) ? { nextCaFingerprint: readCertificate(files.nextCert).fingerprint256 } : {}),
     origin: 'kept',
   };
 }
 
-export function describeCertificate(cert: string): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notAfter'> {
+export function describeCertificate(
+  cert: string,
+): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notBefore' | 'notAfter'> {
   const certificate = new X509Certificate(cert);
   const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
   const alternatives = (certificate.subjectAltName ?? '').split(', ');
@@ -88,9 +94,16 @@ export function describeCertificate(cert: string): Pick<TlsMaterial, 'fingerprin
     fingerprint: certificate.fingerprint256,
     spkiPin: `sha256//${createHash('sha256').update(spki).digest('base64')}`,
     names,
+    notBefore: new Date(certificate.validFrom),
     notAfter: new Date(certificate.validTo),
   };
 }
+
+const describeCa = ({ fingerprint256, validFrom, validTo }: X509Certificate) => ({
+  caFingerprint: fingerprint256,
+  caNotBefore: new Date(validFrom),
+  caNotAfter: new Date(validTo),
+});
 
 export function readCertificate(file: string): X509Certificate {
   try {

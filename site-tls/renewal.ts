@@ -1,4 +1,5 @@
 import type { Log } from '../runtime/log.ts';
+import { isPlausible } from '../runtime/plausible-time.ts';
 import type { TlsMaterial } from './material.ts';
 
 /** How often the certificate is checked, in milliseconds. A file that the operator replaces is in use a minute later. */
@@ -38,11 +39,22 @@ export function keepTlsFresh(options: {
         { ca: next.caFile, caFingerprint: next.caFingerprint },
         'the certificate of the site CA is another one; give it to new devices',
       );
-    const today = new Date(now()).toISOString().slice(0, 10);
-    if (current.notAfter.getTime() - now() < warnMs && warnedOn !== today) {
-      warnedOn = today;
-      log.error({ notAfter: current.notAfter.toISOString() }, 'the server certificate ends soon: renew it');
-    }
+    warnOfValidity(now());
+  }
+
+  /** Once a day. A certificate that the site CA signs is in force already, unless the clock of this machine is wrong. */
+  function warnOfValidity(time: number): void {
+    const { notBefore, notAfter } = current;
+    const today = new Date(time).toISOString().slice(0, 10);
+    const [early, ending] = [isPlausible(time) && notBefore.getTime() > time, notAfter.getTime() - time < warnMs];
+    if (warnedOn === today || !(early || ending)) return;
+    warnedOn = today;
+    if (early)
+      log.error(
+        { notBefore: notBefore.toISOString() },
+        'the server certificate is not valid yet, and devices refuse it: set the clock of this machine, or replace the certificate',
+      );
+    else log.error({ notAfter: notAfter.toISOString() }, 'the server certificate ends soon: renew it');
   }
 
   const timer = setInterval(() => {

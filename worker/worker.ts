@@ -51,7 +51,7 @@ export function startWorker(options: {
 }): RequestWorker {
   const { audit, metrics, learnTime, context: parts, gateways, ...queue } = options;
   const { log } = queue;
-  const decisions = createDecisionRecords({ audit, log, now: () => Date.now() });
+  const decisions = createDecisionRecords({ audit, log, now: parts.now });
   const context: ProvisionContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
@@ -87,7 +87,9 @@ async function handleSigned(
     return 'answered';
   }
   await learnTime();
-  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, waitedMs, context, records);
+  // when the clock of this machine is ahead, every request looks old by it
+  const ageMs = Math.min(waitedMs, Math.max(0, context.now() - request.receivedAt));
+  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, ageMs, context, records);
   requests.inc({ outcome: 'not_approved' });
   await reject(request, problems.gatewayNotApproved, context);
   return 'answered';

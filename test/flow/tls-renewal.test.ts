@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
@@ -105,6 +106,24 @@ describe('the server certificate', () => {
     await fresh.close();
   });
 
+  it.each([
+    ['is told once a day as not valid yet', Date.now(), 1],
+    ['is not told as not valid yet while the clock shows 1970', 1000, 0],
+  ])('that begins in the future %s', async (_what, time, count) => {
+    const lines: string[] = [];
+    const early = { ...tls, notBefore: new Date(Date.now() + day), origin: 'own' as const };
+    let asked = 0;
+    const load = async () => {
+      asked++;
+      return early;
+    };
+    const toLines = createLog('error', { write: (line: string) => void lines.push(line) });
+    const fresh = keepTlsFresh({ current: early, load, use() {}, log: toLines, now: () => time, everyMs: 5 });
+    await expect.poll(() => asked).toBeGreaterThan(3);
+    await fresh.close();
+    expect(lines.filter((line) => line.includes('not valid yet'))).toHaveLength(count);
+  });
+
   it('is kept when its replacement cannot be loaded, and the log says why', async () => {
     const before = await seen();
     let asked = 0;
@@ -137,9 +156,12 @@ describe('the server certificate', () => {
     const { identity } = await loadGateway(dataDir);
     await command().parseAsync(['renew', '--json'], { from: 'user' });
     await command().parseAsync(['show', '--json'], { from: 'user' });
-    const [renewed, shown] = lines.map(
-      (line) => JSON.parse(line) as { fingerprint: string; spkiPin: string; gateway: string },
-    );
+    const [renewed, shown] = lines.map((line) => JSON.parse(line) as Record<string, string>);
+    const iso = (text: string) => new Date(text).toISOString();
+    const fromFile = (name: string) => new X509Certificate(readFileSync(join(dataDir, 'tls', name)));
+    const [server, ca] = [fromFile('server.crt'), fromFile('site-ca.crt')];
+    expect(shown).toMatchObject({ notBefore: iso(server.validFrom), notAfter: iso(server.validTo) });
+    expect(shown).toMatchObject({ caNotBefore: iso(ca.validFrom), caNotAfter: iso(ca.validTo) });
     expect(shown?.fingerprint).toBe(renewed?.fingerprint);
     expect(shown?.gateway).toBe(identity.id);
     expect(renewed?.fingerprint).not.toBe(tls.fingerprint);

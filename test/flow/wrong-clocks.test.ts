@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { hashToken } from '../../protocol/token.ts';
 import { type RedisConnector, redisAt } from '../../queue/redis.ts';
 import { createRosterStore } from '../../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
 import { createRequestQueue, type Outcome, type RequestWorker, startRequestWorker } from '../../queue/request-queue.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { deriveReplyKeys } from '../../sealing/replies.ts';
+import { loadGateway } from '../../site-tls/gateway-key.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -19,6 +22,14 @@ const log = createLog('silent');
 const hour = 3_600_000;
 const realNow = Date.now;
 const patience = { timeout: 30_000 };
+const request = (serial: string) => ({
+  requestId: `of-${serial}`,
+  serial,
+  tokenHash: `sha256:${serial}`,
+  replyKey: 'key',
+  key: 'ec' as const,
+  receivedAt: Date.now(),
+});
 
 /** Redis keeps the end of a key's life in time of its own clock: set back, that clock lets a key live so much longer. */
 describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is right again,', () => {
@@ -51,14 +62,6 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
   const startWorker = (handle: () => Promise<Outcome>, connector: RedisConnector = redisAt(server.url)) =>
     startRequestWorker({ redis: connector, concurrency: 4, log, handle, acknowledge: async () => {}, random: () => 1 });
   const startQueue = () => closed(createRequestQueue(redisAt(server.url), log, newGateway()));
-  const request = (serial: string) => ({
-    requestId: `of-${serial}`,
-    serial,
-    tokenHash: `sha256:${serial}`,
-    replyKey: 'key',
-    key: 'ec' as const,
-    receivedAt: Date.now(),
-  });
   let aheadMs = 0;
   const setClockAhead = (ms: number) => {
     aheadMs = ms;
@@ -248,5 +251,30 @@ describe.skipIf(lacks('redis-server'))('a worker whose clock is hours away from 
     expect(Math.abs((row?.requestedAt ?? 0) - realNow())).toBeLessThan(hour);
     aheadMs = 0;
     expect(gateway.logText()).toMatch(new RegExp(`the clock of this machine is ${where}.*best by NTP`));
+  });
+
+  it('takes no request for too old when its clock is days ahead of the broker', async () => {
+    await gateway.worker.close();
+    aheadMs = 72 * hour;
+    const redis = new Redis(gateway.redis.url);
+    // the broker of this process sees the step; one on another machine, whose clock is right, does not
+    await expect.poll(() => redis.del('{cvm}:even-since'), patience).toBe(1);
+    await redis.quit();
+    const requests = createRequestQueue(redisAt(gateway.redis.url), log, await loadGateway(gateway.dataDir));
+    gateway.startOneWorker();
+    const serial = 'asks-a-worker-ahead';
+    const { publicKey: replyKey } = deriveReplyKeys(serial, 'a-token');
+    await requests.add({ ...request(serial), replyKey, tokenHash: hashToken('a-token'), receivedAt: realNow() });
+    const refusal = () =>
+      gateway
+        .logText()
+        .split('\n')
+        .filter((line) => line.includes(serial) && line.includes('"msg":"refused"'))
+        .map((line) => JSON.parse(line));
+    await expect.poll(refusal, patience).toHaveLength(1);
+    expect(refusal()[0]).toMatchObject({ errorCode: 'InvalidToken' });
+    expect(refusal()[0].ms).toBeLessThan(hour);
+    aheadMs = 0;
+    await requests.close();
   });
 });
