@@ -32,7 +32,9 @@ export function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome>
   });
 }
 
-export type UnblockOutcome = ({ readonly outcome: 'unblocked' } & FollowUp) | Refusal;
+export type UnblockOutcome =
+  /** `goneCertificate`: somebody deleted it in AWS. It comes back by `reissue` only: until then the device is refused as served */
+  ({ readonly outcome: 'unblocked'; readonly goneCertificate?: string } & FollowUp) | Refusal;
 
 /** Undoes a block. Safe to repeat. */
 export async function unblock(serial: string, deps: DecisionDeps): Promise<UnblockOutcome> {
@@ -43,9 +45,29 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
   if (device.state === 'blocked' && !(await deps.registry.unblock(device))) return { outcome: 'changed' };
   deps.audit.record('unblocked', { serial });
   const live = liveCertificateOf(device);
-  const steps = live === undefined ? [] : [() => deps.issuer.activate(live)];
-  const rest = await followUp(steps);
-  return { outcome: 'unblocked', ...(await announce([serial], deps)), ...rest };
+  let gone: { goneCertificate?: string } = {};
+  const activate = async (id: string) => {
+    if ((await activateIfThere(id, deps)) === 'activated') return;
+    // one that is being replaced already is not missed: the device has a token for the next
+    if (id === device.certificateId) gone = { goneCertificate: id };
+  };
+  const rest = await followUp(live === undefined ? [] : [() => activate(live)]);
+  return { outcome: 'unblocked', ...gone, ...(await announce([serial], deps)), ...rest };
+}
+
+/** @throws why AWS refused, unless the certificate is gone */
+async function activateIfThere(certificateId: string, { issuer }: DecisionDeps): Promise<'activated' | 'gone'> {
+  try {
+    await issuer.activate(certificateId);
+    return 'activated';
+  } catch (error) {
+    const isGone = await issuer.describeCertificate(certificateId).then(
+      (found) => found === undefined,
+      () => false,
+    );
+    if (isGone) return 'gone';
+    throw error;
+  }
 }
 
 export type RemoveOutcome =

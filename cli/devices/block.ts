@@ -45,7 +45,13 @@ async function unblockEach({ operator, write }: DevicesContext, serials: readonl
       continue;
     }
     warnUnannounced(result.unannounced);
-    if (result.unfinished === undefined) write(`${serial} unblocked`);
+    if (result.goneCertificate !== undefined)
+      failUnfinished({
+        stands: `${serial} is unblocked, and has no certificate that works`,
+        reason: `certificate ${result.goneCertificate} is gone in AWS`,
+        cure: `Give the device another token, with which it gets another certificate: cvm devices reissue ${serial}`,
+      });
+    else if (result.unfinished === undefined) write(`${serial} unblocked`);
     else
       failUnfinished({
         stands: `${serial} is unblocked, but its certificate may still be INACTIVE`,

@@ -81,6 +81,17 @@ describe('cvm devices', () => {
     expect(process.exitCode).toBe(1);
   });
 
+  it('unblock names the one cure of a device whose certificate is gone in AWS, with status 1', async () => {
+    const certificateId = await operator.register('A');
+    operator.aws.cloud.certificates.delete(certificateId);
+    await devices(['unblock', 'A']);
+    expect([lines, complaints, process.exitCode]).toEqual([
+      [],
+      [expect.stringMatching(`^cvm: A is unblocked, .*${certificateId} is gone in AWS.*cvm devices reissue A$`)],
+      1,
+    ]);
+  });
+
   it.each([['block'], ['unblock'], ['remove'], ['reissue'], ['show']])(
     '%s says that a device is not enrolled, with status 1',
     async (command) => {

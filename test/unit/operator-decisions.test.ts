@@ -80,6 +80,22 @@ describe('a decision of the operator', () => {
       expect(await unblock('A', deps)).toMatchObject({ unfinished: expect.stringContaining('(allow iot:UpdateCert') });
     });
 
+    it('says that the certificate is gone in AWS, also when repeated; nothing is unfinished', async () => {
+      const certificateId = await operator.register('A');
+      await block('A', operator.deps);
+      operator.aws.cloud.certificates.delete(certificateId);
+      for (const _twice of [1, 2])
+        expect(await unblock('A', operator.deps)).toEqual({ outcome: 'unblocked', goneCertificate: certificateId });
+    });
+
+    it('does not miss a certificate that is being replaced already', async () => {
+      const certificateId = await operator.register('A');
+      await reissue('A', { onToken: () => {} }, operator.deps);
+      await block('A', operator.deps);
+      operator.aws.cloud.certificates.delete(certificateId);
+      expect(await unblock('A', operator.deps)).toEqual({ outcome: 'unblocked' });
+    });
+
     it('activates no certificate that never went live', async () => {
       const certificateId = await operator.leaveHalfDone('A');
       await block('A', operator.deps);
