@@ -12,6 +12,7 @@ export function connectOperator(app: App, audit: Audit): OperatorDeps {
     registry,
     issuer: connectIssuer(app, 'operator'),
     gateways: async () => gatewaysToSealTo(await gateways.known(), app.awsTime.now()),
+    approvedGateways: async () => (await gateways.known()).filter(({ state }) => state === 'approved'),
     announce: (serials) => changes.announce(serials),
     audit,
     now: app.awsTime.now,

@@ -2,6 +2,7 @@ import type { Issuer } from '../issuer/issuer.ts';
 import type { Decisions } from '../registry/decisions.ts';
 import type { Deletions } from '../registry/deletions.ts';
 import type { Devices } from '../registry/devices.ts';
+import type { KnownGateway } from '../registry/gateways.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
@@ -11,6 +12,8 @@ export type OperatorDeps = {
   readonly issuer: Issuer;
   /** the gateways to which the keys of a new token are sealed */
   gateways(): Promise<readonly GatewayKey[]>;
+  /** those that the table trusts, also when they were not seen for so long that nothing is sealed to them */
+  approvedGateways(): Promise<readonly Pick<KnownGateway, 'id' | 'seenAt'>[]>;
   /** tells the gateways at once which devices changed; without it they notice within the hour */
   announce(serials: readonly string[]): Promise<void>;
   readonly audit: Audit;

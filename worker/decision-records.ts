@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../protocol/problems.ts';
+import { type ErrorCode, problems } from '../protocol/problems.ts';
 import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
@@ -8,6 +8,9 @@ import type { Provisioned } from './provision.ts';
 /** A device with its one token may ask as often as its rate limit allows, day and night. Of all together there is no limit here: a
  * fleet whose tokens have expired has a line for each device. */
 const limits: FloodLimits = { perSecond: 10, perDay: 100, perDayOfAll: Number.POSITIVE_INFINITY };
+
+/** Of gateways that are not approved: a stranger who writes to Redis may make any number of them, and of serials. */
+const unapprovedLimits: FloodLimits = { perSecond: 10, perDay: 1000, perDayOfAll: 5000 };
 
 export type Decided = Exclude<Provisioned, { outcome: 'busy' }>;
 
@@ -23,6 +26,10 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
   );
   const repeated = createFloodLimit<'answers' | 'acknowledgements'>(limits, (beyond, ofLastSeconds) =>
     audit.record('repeated-flood', { ...beyond, ofLastSeconds }),
+  );
+
+  const unapproved = createFloodLimit<'requests'>(unapprovedLimits, ({ requests }, ofLastSeconds) =>
+    log.warn({ requests, ofLastSeconds }, 'refused more requests of gateways that are not approved'),
   );
 
   function accepted(request: ProvisioningRequest, certificateId: string, again: boolean): void {
@@ -50,6 +57,12 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
       if (decision.outcome === 'rejected') rejected(request, decision);
       else accepted(request, decision.certificateId, decision.again);
     },
+    /** Its answer has nothing secret. Log only: the audit trail has no room for what a stranger in Redis may claim. */
+    ofUnapprovedGateway(request: ProvisioningRequest, gateway: string): void {
+      const level = unapproved.fits(gateway, 'requests') ? 'info' : 'debug';
+      const { code: errorCode, message: reason } = problems.gatewayNotApproved;
+      log[level]({ ...aboutOf(request), gateway, errorCode, reason }, 'refused');
+    },
     /** The device says that it has stored its certificate. `spent`: that took effect, now or before. */
     acknowledged({ serial, certificateId }: Acknowledgement, spent: boolean): void {
       const fits = repeated.fits(serial, 'acknowledgements');
@@ -73,6 +86,7 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
     close(): void {
       refused.close();
       repeated.close();
+      unapproved.close();
     },
   };
 }

@@ -92,6 +92,7 @@ async function handleSigned(
   if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, ageMs, context, records);
   requests.inc({ outcome: 'not_approved' });
   await reject(request, problems.gatewayNotApproved, context);
+  records.decisions.ofUnapprovedGateway(request, gateway.id);
   return 'answered';
 }
 

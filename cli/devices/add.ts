@@ -30,9 +30,10 @@ async function add({ operator, write }: DevicesContext, serials: readonly string
     else fail(outcome.outcome === 'exists' ? alreadyEnrolled(serial) : `${JSON.stringify(serial)}: ${outcome.reason}`);
   };
   // one after the other: the lines have the order of the arguments
-  const result = await enrol(requests, operator(), { concurrency: 1, onOutcome: print });
+  const deps = operator();
+  const result = await enrol(requests, deps, { concurrency: 1, onOutcome: print });
   warnUnannounced(result.unannounced);
   if (!result.outcomes.some(({ outcome }) => outcome === 'enrolled')) return;
-  if (result.gateways === 0) warnWithoutGateways();
+  if (result.gateways === 0) warnWithoutGateways(await deps.approvedGateways(), deps.now());
   if (!options.json) console.error('Write the tokens down: they are stored nowhere and will not be shown again.');
 }

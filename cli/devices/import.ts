@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { Command } from 'commander';
 import { readDeviceRows } from '../../operator/csv.ts';
+import type { OperatorDeps } from '../../operator/deps.ts';
 import type { EnrolOutcome } from '../../operator/enrol.ts';
 import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
 import { counted } from '../../runtime/counted.ts';
@@ -14,7 +15,9 @@ import { openTokenFile, toStandardOutput } from './token-file.ts';
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
 export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };
 
-export type ImportContext = Pick<DevicesContext, 'write'> & { operator(): ImportDeps };
+export type ImportContext = Pick<DevicesContext, 'write'> & {
+  operator(): ImportDeps & Pick<OperatorDeps, 'approvedGateways'>;
+};
 
 export function importCommand(context: ImportContext): Command {
   return withEnrolOptions(
@@ -68,7 +71,7 @@ export async function importFile(
     if (path !== undefined) summary.tokenFile = path;
   }
   warnUnannounced(result.unannounced);
-  if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways();
+  if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways(await deps.approvedGateways(), deps.now());
   // standard output has the tokens, and nothing else
   const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
   for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) say(line);

@@ -44,9 +44,17 @@ export function warnUnannounced(reason: string | undefined): void {
   console.error(`cvm: the gateways could not be told (${reason}); they notice the change within the hour`);
 }
 
-export function warnWithoutGateways(): void {
+/** Says why the keys of new devices were sealed to no gateway. @param time by which gateways count as seen or not; epoch milliseconds */
+export function warnWithoutGateways(approved: readonly { readonly seenAt: number }[], time: number): void {
+  const effect = 'these devices cannot use their token as a TLS pre-shared key until they are reissued.';
+  if (approved.length === 0) {
+    console.error(`No gateway is approved in this table yet (cvm tls gateways lists them): ${effect}`);
+    return;
+  }
+  const day = (at: number) => new Date(at).toISOString().slice(0, 10);
+  const last = Math.max(...approved.map(({ seenAt }) => seenAt));
   console.error(
-    'No gateway is approved in this table yet (cvm tls gateways lists them): these devices cannot use their token as a TLS pre-shared key until they are reissued.',
+    `No approved gateway was seen in the last 30 days (the last one on ${day(last)}; today is ${day(time)}): ${effect} Start the gateways first; if today's date is wrong, set the clock of this machine.`,
   );
 }
 

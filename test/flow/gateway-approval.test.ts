@@ -50,6 +50,16 @@ describe.skipIf(lacks('redis-server'))('the approval of gateways', () => {
     expect(await again()).toMatchObject(notApproved);
     expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0, requestedAt: 0 });
     expect(gateway.logText()).toContain('cvm tls approve');
+    const refused = () =>
+      gateway
+        .logText()
+        .split('\n')
+        .filter((line) => line.includes('"msg":"refused"') && line.includes(serial));
+    await expect
+      .poll(() => refused().map((line) => JSON.parse(line)))
+      .toMatchObject([
+        { serial, gateway: id, errorCode: 'UpstreamUnavailable', reason: expect.stringContaining('not approved') },
+      ]);
     await expect.poll(() => gateway.gateways.known()).toContainEqual(expect.objectContaining({ id, state: 'waiting' }));
     // no later than a second after the decision
     await gateway.gateways.approve(id);

@@ -216,6 +216,7 @@ function operatorOf({ registry, issuer }: Ports, clock: Shared['clock']): Operat
     registry,
     issuer,
     gateways: async () => [],
+    approvedGateways: async () => [],
     announce: async () => {},
     audit: noAudit,
     now: () => clock.now,

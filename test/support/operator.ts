@@ -20,6 +20,7 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
     registry,
     issuer,
     gateways: async () => [],
+    approvedGateways: async () => [],
     announce: async (serials) => void announced.push([...serials]),
     audit: {
       record: (event, fields) => void events.push([event, ...Object.values(fields)].join(' ')),

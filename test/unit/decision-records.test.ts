@@ -43,6 +43,18 @@ describe('what the worker writes down of its decisions', () => {
     expect(lines()).toMatchObject([{ remoteAddress: '192.0.2.1' }, { remoteAddress: '192.0.2.2' }, {}]);
   });
 
+  it('has few lines of gateways that are not approved, however many a stranger makes, and the rest by number', () => {
+    const { records, decisions, lines } = start();
+    for (let index = 0; index < 20_000; index++)
+      decisions.ofUnapprovedGateway(requestOf(`SN-${index}`), `gateway-${index}`);
+    decisions.close();
+    const refused = lines().filter(({ level, msg }) => Number(level) >= 30 && msg === 'refused');
+    expect(refused).toHaveLength(5000);
+    expect(refused[0]).toMatchObject({ serial: 'SN-0', gateway: 'gateway-0', errorCode: 'UpstreamUnavailable' });
+    expect(lines().at(-1)).toMatchObject({ requests: 15_000 });
+    expect(records).toEqual([]);
+  });
+
   it('has few lines of a device that asks and acknowledges all day, and everything by number', () => {
     const { records, decisions, lines } = start();
     const perSecond = 4;

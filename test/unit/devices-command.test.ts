@@ -114,6 +114,17 @@ describe('cvm devices', () => {
     expect(process.exitCode).toBe(1);
   });
 
+  it('add says that no approved gateway was seen for a month, not that none is approved', async () => {
+    const seenAt = [Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 9)];
+    await devices(['add', 'A'], {
+      now: () => Date.UTC(2026, 5, 1),
+      approvedGateways: async () => seenAt.map((at) => ({ id: String(at), seenAt: at })),
+    });
+    expect(complaints[0]).toMatch(
+      /^No approved gateway was seen .* last one on 2026-01-09; today is 2026-06-01.*set the clock/,
+    );
+  });
+
   it('add takes one token with one serial only', async () => {
     const command = devicesCommand({ operator: () => operator.deps, write: () => {} });
     const add = command.commands.find((each) => each.name() === 'add');

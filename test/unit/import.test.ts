@@ -40,6 +40,7 @@ describe('devices import', () => {
         operator: () => ({
           registry: { ...registry, ...over },
           gateways: async () => gateways,
+          approvedGateways: async () => [],
           announce: async (serials) => void announced.push([...serials]),
           audit: noAudit,
           now: () => 1000,
