@@ -1,10 +1,13 @@
-import { DelayedError, type Job, type JobsOptions, Queue, RateLimitError, Worker } from 'bullmq';
+import { DelayedError, type Job, Queue, RateLimitError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
+import { createFloodLimit } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
+import { createBrokenJobDropper } from './broken-jobs.ts';
 import { keepWaitsShort } from './longest-waits.ts';
 import { createMalformedReport } from './malformed.ts';
+import { foreignJob, OwnJobsWorker, type Stored, untilAnswered } from './own-jobs.ts';
 import {
   type Acknowledgement,
   type ProvisioningRequest,
@@ -18,11 +21,10 @@ import {
   acknowledgementJob,
   keyPrefix,
   queueName,
+  readSerial,
   readStoredAcknowledgement,
   readStoredRequest,
   requestJob,
-  type StoredAcknowledgement,
-  type StoredRequest,
   toStoredAcknowledgement,
   toStoredRequest,
 } from './stored-forms.ts';
@@ -38,13 +40,8 @@ const usualMaxBackoffMs = 30_000;
 /** Longest pause of the whole queue, in milliseconds. */
 const maxPauseMs = 2000;
 
-/** A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. */
-const untilAnswered: JobsOptions = {
-  attempts: Number.MAX_SAFE_INTEGER,
-  backoff: { type: 'custom' },
-  removeOnComplete: true,
-  removeOnFail: true,
-};
+/** Failed attempts that the log names one by one; of the others it has the number, once a minute. */
+const failuresInLog = { perSecond: 5, perDay: 5000, perDayOfAll: 5000 };
 
 /** To be told when the wall clock was set forward by so many milliseconds, or back. */
 type FollowsClock = { clockSet(byMs: number): void };
@@ -59,7 +56,7 @@ export function createRequestQueue(
   gateway: OwnGateway,
 ): RequestQueue & FollowsClock {
   const connection = connector.connect('answer-now', log);
-  const queue = new Queue<StoredRequest | StoredAcknowledgement>(queueName, {
+  const queue = new Queue<Stored>(queueName, {
     connection,
     prefix: keyPrefix,
     // BullMQ would send the INFO of the check once; if Redis went away during it, this queue would fail for ever
@@ -127,36 +124,40 @@ export function startRequestWorker(options: {
   const { maxBackoffMs = usualMaxBackoffMs, lookAtClock = () => {} } = options;
   const connection = redis.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
-  const worker: Worker<StoredRequest | StoredAcknowledgement> = new Worker<StoredRequest | StoredAcknowledgement>(
-    queueName,
-    (job, lock) => run(job, lock),
-    {
-      connection,
-      prefix: keyPrefix,
-      concurrency,
-      lockDuration,
-      stalledInterval,
-      maxStalledCount: Number.MAX_SAFE_INTEGER,
-      // the worker waits for the end of a pause by its clock, which may be set back meanwhile
-      maximumRateLimitDelay: maxPauseMs,
-      runRetryDelay: 1000,
-      // BullMQ looks at the pause that `rateLimit` makes only where a limit is set: this one is never reached
-      limiter: { max: 1_000_000, duration: 1000 },
-      // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
-      // to be tried again in 0.1 to 0.5 s would wait for 1.1 s
-      settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
-    },
-  );
+  const dropBroken = createBrokenJobDropper(connection, reportMalformed);
+  const worker: OwnJobsWorker = new OwnJobsWorker(queueName, (job, lock) => run(job, lock), {
+    connection,
+    prefix: keyPrefix,
+    concurrency,
+    lockDuration,
+    stalledInterval,
+    maxStalledCount: Number.MAX_SAFE_INTEGER,
+    // the worker waits for the end of a pause by its clock, which may be set back meanwhile
+    maximumRateLimitDelay: maxPauseMs,
+    runRetryDelay: 1000,
+    // BullMQ looks at the pause that `rateLimit` makes only where a limit is set: this one is never reached
+    limiter: { max: 1_000_000, duration: 1000 },
+    // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
+    // to be tried again in 0.1 to 0.5 s would wait for 1.1 s
+    settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
+  });
   // the connection logs outages, but not errors that Redis answers with: a command is not permitted, memory is short
   let lastRefusal = '';
   worker.on('error', (err) => {
+    if (err instanceof SyntaxError)
+      dropBroken().catch((error: unknown) => log.debug({ err: error }, 'a broken job could not be dropped'));
     const refused = err.name === 'ReplyError' && err.message !== lastRefusal;
     if (refused) lastRefusal = err.message;
     log[refused ? 'error' : 'debug']({ err }, 'the queue reports an error');
   });
-  worker.on('failed', (job, err) =>
-    log.warn({ job: job?.name, serial: job?.data.serial, jobId: job?.id, err }, 'a job failed; trying again'),
+  const failures = createFloodLimit<'failed'>(failuresInLog, ({ failed }) =>
+    log.warn({ failed }, 'more jobs failed in the last minute; trying again'),
   );
+  worker.on('failed', (job, err) => {
+    if (!failures.fits('', 'failed')) return;
+    const about = { job: job?.name, serial: readSerial(job?.data), jobId: job?.id?.slice(0, 64) };
+    log.warn({ ...about, err }, 'a job failed; trying again');
+  });
 
   const waits = keepWaitsShort({
     redis: connection,
@@ -166,7 +167,8 @@ export function startRequestWorker(options: {
     log,
   });
 
-  async function run(job: Job<StoredRequest | StoredAcknowledgement>, lock: string | undefined): Promise<void> {
+  async function run(job: Job<Stored>, lock: string | undefined): Promise<void> {
+    if (job.name === foreignJob) return reportMalformed('a job of another kind');
     if (job.name === acknowledgementJob) {
       const acknowledgement = readStoredAcknowledgement(job.data);
       return acknowledgement === undefined ? reportMalformed('an acknowledgement') : acknowledge(acknowledgement);
@@ -195,6 +197,7 @@ export function startRequestWorker(options: {
     },
     async close() {
       await waits.close();
+      failures.close();
       await closeInTime(connection.status === 'ready', worker.close(), log);
       await disconnectRedis(connection);
     },

@@ -29,6 +29,9 @@ export const keyPrefix = '{cvm}';
 /** The BullMQ queue, and the names of its two kinds of jobs. */
 export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'];
 
+/** Where BullMQ has a job of this id, or one of its lists. */
+export const jobKey = (name: string) => `${keyPrefix}:${queueName}:${name}`;
+
 /** The public key with which workers sign for the table, for gateways that have pinned none yet. */
 export const tableKeyKey = `${keyPrefix}:table-key`;
 
@@ -102,19 +105,28 @@ export function readStoredRequest(data: unknown): SignedMessage<ProvisioningRequ
   return { message: { requestId: askId, ...rest }, gateway: signerOf(data, 'request') };
 }
 
+/** 32 bytes in base64url, in the one spelling that they have. */
+const key32 = z.string().regex(/^[\w-]{42}[AEIMQUYcgkosw048]$/);
+/** Epoch milliseconds, as far as a `Date` goes. DynamoDB stores no number of another size. */
+const time = z.int().min(0).max(8.64e15);
 const serial = z.string().regex(serialPattern);
 const tokenHash = z.string().min(1).max(128);
 const storedRequest = z.object({
   askId: shortText,
   serial,
   tokenHash,
-  replyKey: shortText,
+  replyKey: key32,
   csrPem: z.string().max(8192).exactOptional(),
   key: z.enum(['rsa', 'ec']),
   keyDigest: shortText.exactOptional(),
-  receivedAt: z.number(),
+  receivedAt: time,
   remoteAddress: z.string().max(64).exactOptional(),
 });
+
+/** The device that a job is about, for the log. */
+export const readSerial = (data: unknown): string | undefined => aboutDevice.safeParse(data).data?.serial;
+
+const aboutDevice = z.object({ serial });
 
 /** The data of an acknowledgement's job. */
 export type StoredAcknowledgement = Acknowledgement & Signature;
@@ -160,7 +172,7 @@ export function readStoredReply(json: string): (SealedReply & { isSignedBy(table
 /** Loose: a field that a newer worker adds is signed as well. */
 const storedReply = z.looseObject({ askId: shortText, box: shortText, sealed: z.string(), signature: signatureText });
 
-const position = z.object({ change: z.number(), wholeAt: z.number(), signature: signatureText });
+const position = z.object({ change: z.int().min(0), wholeAt: time, signature: signatureText });
 const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });
 // the table may have rows with other names, and one of these must not hide the others
 const changedSerials = z.array(z.string());
@@ -201,14 +213,12 @@ const gatewayAnnouncement = z.object({
   id: shortText,
   publicKey: shortText,
   signingKey: shortText,
-  at: z.number(),
+  at: time,
   signature: signatureText,
 });
 
-const publicKey = z.string().length(43);
-
 /** The table's public key. */
-export const readTableKey = (text: string): string | undefined => publicKey.safeParse(text).data;
+export const readTableKey = (text: string): string | undefined => key32.safeParse(text).data;
 
 type Position = { readonly change: number; readonly wholeAt: number };
 

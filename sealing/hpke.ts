@@ -29,7 +29,10 @@ const isNode20 = process.versions.node.startsWith('20.');
 
 export type KeyPair = { readonly privateKey: KeyObject /** 32 bytes */; readonly publicKey: Buffer };
 
-/** Seals to a public key: the encapsulated key (32 bytes) followed by ciphertext and tag. §6.1 SealBase */
+/** Nothing can be sealed to this public key: it has another length, or is one of the few with which every exchange gives zero. */
+export class UnusableKey extends Error {}
+
+/** Seals to a public key: the encapsulated key (32 bytes) followed by ciphertext and tag. §6.1 SealBase @throws UnusableKey */
 export function seal(
   publicKey: Buffer,
   info: Buffer,
@@ -37,7 +40,7 @@ export function seal(
   plaintext: Buffer,
   ephemeral: KeyPair = newKeyPair(),
 ): Buffer {
-  const dh = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: importPublic(publicKey) });
+  const dh = exchange(ephemeral, publicKey);
   const { key, nonce } = schedule(sharedSecret(dh, ephemeral.publicKey, publicKey), info);
   const cipher = createCipheriv('aes-128-gcm', key, nonce).setAAD(aad);
   return Buffer.concat([ephemeral.publicKey, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
@@ -81,6 +84,14 @@ export function pairFrom(privateKey: KeyObject): KeyPair {
 
 function importPublic(raw: Buffer): KeyObject {
   return createPublicKey({ key: { ...okp, x: raw.toString('base64url') }, format: 'jwk' });
+}
+
+function exchange({ privateKey }: KeyPair, publicKey: Buffer): Buffer {
+  try {
+    return diffieHellman({ privateKey, publicKey: importPublic(publicKey) });
+  } catch (cause) {
+    throw new UnusableKey('nothing can be sealed to this public key', { cause });
+  }
 }
 
 /** §4.1 ExtractAndExpand over the Diffie-Hellman result */

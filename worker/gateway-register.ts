@@ -25,6 +25,7 @@ export function createGatewayRegister(options: {
   let approved: ReadonlySet<string> = new Set();
   let readAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
+  let failed: { readonly at: number; readonly error: unknown } | undefined;
   let saidAt = Number.NEGATIVE_INFINITY;
 
   async function record(seen: readonly SeenGateway[]): Promise<void> {
@@ -69,9 +70,16 @@ export function createGatewayRegister(options: {
       const answer = known(gateway);
       if (answer !== undefined) return answer;
     }
-    reading = record([{ gateway, at }]).finally(() => {
-      reading = undefined;
-    });
+    // requests of gateways that nobody approved must not cost more calls while the table is away
+    if (failed !== undefined && elapsed() - failed.at < unknownMs) throw failed.error;
+    reading = record([{ gateway, at }])
+      .catch((error: unknown) => {
+        failed = { at: elapsed(), error };
+        throw error;
+      })
+      .finally(() => {
+        reading = undefined;
+      });
     await reading;
     return approved.has(gateway.id);
   }

@@ -5,6 +5,8 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
 import { UpstreamThrottled } from '../runtime/upstream.ts';
+import type { GatewayIdentity } from '../sealing/gateway.ts';
+import { UnusableKey } from '../sealing/hpke.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { reject } from './answers.ts';
@@ -71,29 +73,45 @@ export function startWorker(options: {
 
 /**
  * Nothing looks at a request before this: Redis decides neither that there is a request nor to whom its answer is sealed. One
- * that no gateway signed ends here, without an answer. The answer to one of a gateway that is not approved has nothing secret.
+ * that no gateway signed ends here, without an answer, as does one whose answer can be sealed to nobody.
  */
 async function handleSigned(
   { message: request, gateway }: SignedMessage<ProvisioningRequest>,
   waitedMs: number,
   context: ProvisionContext,
-  { gateways, reportForged, learnTime }: Trust,
+  trust: Trust,
   records: Records,
 ): Promise<Outcome> {
   const { requests } = records.metrics;
   if (gateway === undefined) {
     requests.inc({ outcome: 'forged' });
-    reportForged('a request that no gateway signed');
+    trust.reportForged('a request that no gateway signed');
     return 'answered';
   }
-  await learnTime();
+  await trust.learnTime();
   // when the clock of this machine is ahead, every request looks old by it
   const ageMs = Math.min(waitedMs, Math.max(0, context.now() - request.receivedAt));
-  if (await gateways.isApproved(gateway, request.receivedAt)) return handle(request, ageMs, context, records);
-  requests.inc({ outcome: 'not_approved' });
-  await reject(request, problems.gatewayNotApproved, context);
-  records.decisions.ofUnapprovedGateway(request, gateway.id);
+  try {
+    if (await isApproved(gateway, request, ageMs, trust)) return await handle(request, ageMs, context, records);
+    requests.inc({ outcome: 'not_approved' });
+    await reject(request, problems.gatewayNotApproved, context);
+    records.decisions.ofUnapprovedGateway(request, gateway.id);
+  } catch (error) {
+    if (!(error instanceof UnusableKey)) throw error;
+    trust.reportForged('a request whose answer can be sealed to nobody');
+  }
   return 'answered';
+}
+
+/** A request that is too old ends also when the table does not tell whether its gateway is approved: it is refused in any case. */
+async function isApproved(
+  gateway: GatewayIdentity,
+  { receivedAt }: ProvisioningRequest,
+  waitedMs: number,
+  { gateways }: Trust,
+): Promise<boolean> {
+  const asked = gateways.isApproved(gateway, receivedAt);
+  return waitedMs > maxAgeMs ? asked.catch(() => false) : asked;
 }
 
 async function acknowledgeSigned(

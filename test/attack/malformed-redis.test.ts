@@ -9,6 +9,7 @@ import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { newGateway } from '../support/trust.ts';
 
 const garbage = [
   '',
@@ -70,6 +71,43 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     await isServed('after-queue');
     await expect.poll(async () => (await queue.getJobCountByTypes('waiting', 'active', 'delayed')) as number).toBe(0);
     await queue.close();
+  });
+
+  it('in the queue as broken JSON is dropped and reported', async () => {
+    for (const field of ['data', 'opts', 'progress', 'parent'])
+      for (let number = 0; number < 5; number++) {
+        await redis.hset(forms.jobKey(`broken-${field}-${number}`), {
+          name: 'ask',
+          data: '{}',
+          opts: '{}',
+          [field]: '{',
+        });
+        await redis.lpush(forms.jobKey('wait'), `broken-${field}-${number}`);
+      }
+    await isServed('after-broken-json');
+    await expect.poll(() => redis.keys(forms.jobKey('broken-*')), { timeout: 45_000 }).toEqual([]);
+    await expect.poll(() => redis.llen(forms.jobKey('active'))).toBe(0);
+    expect(gateway.logText()).toContain('no part of this gateway writes');
+  });
+
+  it('in the queue decides neither how often a job is tried nor what the log says of it', async () => {
+    const queue = new Queue(forms.queueName, {
+      connection: { url: gateway.redis.url } as never,
+      prefix: forms.keyPrefix,
+    });
+    const before = gateway.logText().length;
+    const opts = { attempts: 1e9, backoff: { type: 'fixed', delay: 1 } };
+    // every exchange with this key gives zero
+    const unusable = { replyKey: 'A'.repeat(43), receivedAt: Date.now(), key: 'ec' as const, tokenHash: 'h' };
+    const strange = forms.toStoredRequest({ requestId: 'unusable', serial: 'strange', ...unusable }, newGateway());
+    await queue.add(forms.requestJob, strange, { ...opts, jobId: 'unusable' });
+    await queue.add('x'.repeat(3_000_000), strange, { ...opts, jobId: 'long-name' });
+    await isServed('after-strange-options');
+    await expect
+      .poll(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'completed', 'failed'), { timeout: 10_000 })
+      .toBe(0);
+    await queue.close();
+    expect(gateway.logText().length - before).toBeLessThan(100_000);
   });
 
   it('as an answer that is sealed to a device but is none ends nothing', async () => {

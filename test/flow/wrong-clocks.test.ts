@@ -26,7 +26,7 @@ const request = (serial: string) => ({
   requestId: `of-${serial}`,
   serial,
   tokenHash: `sha256:${serial}`,
-  replyKey: 'key',
+  replyKey: 'A'.repeat(43),
   key: 'ec' as const,
   receivedAt: Date.now(),
 });

@@ -77,10 +77,21 @@ describe('what a worker knows of the gateways', () => {
     await expect(isApproved()).rejects.toThrow('the table is away');
     await expect(Promise.all([isApproved(), isApproved(two)])).rejects.toThrow('the table is away');
     time.away = false;
+    time.elapsed = 1000;
     expect(await isApproved()).toBe(true);
-    time.elapsed = 10_000;
+    time.elapsed = 11_000;
     time.away = true;
     await expect(isApproved()).rejects.toThrow('the table is away');
+  });
+
+  it('is not asked for more often than once a second while the table is away or refuses', async () => {
+    const { isApproved, time } = set();
+    time.away = true;
+    for (let times = 0; times < 20; times++) await expect(isApproved(two)).rejects.toThrow('the table is away');
+    expect(time.asked).toBe(1);
+    time.elapsed = 1000;
+    await expect(isApproved(two)).rejects.toThrow('the table is away');
+    expect(time.asked).toBe(2);
   });
 
   it('is said, with the cure, once a minute: which gateways wait', async () => {

@@ -6,12 +6,12 @@ import { newGateway, tableKey } from '../support/trust.ts';
 
 /** Literal text, as this version writes it: brokers and workers of two versions share one Redis during an upgrade. */
 const storedRequest =
-  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGlj","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"127Ml5S4RY9wGN5EQBDlZf7L6XHtDVeJnLzCTGj1kLFetpnOzQpiSbFygHnVJPGkAlLEWkZqWA6ElgwX49vhBQ"}';
+  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"WdSnBBEan8C51uuRY_mAZf2lSTxxAT75XCJMyZw_NZR7udJ6buthmkAGT4-bnGzF2ZeOoFjloy_fig6eq96eBg"}';
 const request = {
   requestId: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
   serial: 'SN-1',
   tokenHash: 'sha256:ab',
-  replyKey: 'cHVibGlj',
+  replyKey: 'cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM',
   csrPem: '-----BEGIN CERTIFICATE REQUEST-----',
   key: 'ec',
   keyDigest: 'cd',
@@ -51,6 +51,16 @@ describe('the stored form', () => {
       const changed = JSON.parse(JSON.stringify({ ...stored, ...change }));
       expect(forms.readStoredRequest(changed)?.gateway, JSON.stringify(change)).toBeUndefined();
     }
+  });
+
+  it('of a request is taken with a time that a table can store, and a key that something can be sealed to', () => {
+    const changes: object[] = [-1, 0.5, -1e308, 1e300, 8.64e15 + 1].map((receivedAt) => ({ receivedAt }));
+    for (const replyKey of ['AAAA', 'A'.repeat(42), `${'A'.repeat(42)}B`, '!'.repeat(43), 'A'.repeat(44)])
+      changes.push({ replyKey });
+    for (const change of changes)
+      expect(forms.readStoredRequest(forms.toStoredRequest({ ...request, ...change }, gateway))).toBeUndefined();
+    for (const at of [-1, 0.5, 1e300])
+      expect(forms.readGatewayAnnouncement(forms.toStoredAnnouncement(gateway, at))).toBeUndefined();
   });
 
   it('of one kind does not pass for another, nor that of one gateway for another', () => {

@@ -1,0 +1,28 @@
+import { type Job, type JobJson, type JobsOptions, Worker } from 'bullmq';
+import type { StoredAcknowledgement, StoredRequest } from './stored-forms.ts';
+import { acknowledgementJob, requestJob } from './stored-forms.ts';
+
+/** A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. */
+export const untilAnswered: JobsOptions = {
+  attempts: Number.MAX_SAFE_INTEGER,
+  backoff: { type: 'custom' },
+  removeOnComplete: true,
+  removeOnFail: true,
+};
+
+export type Stored = StoredRequest | StoredAcknowledgement;
+
+/** Of a job it takes from Redis what is ours to read, and no orders: neither how often it is tried nor how soon, and no other id. */
+export class OwnJobsWorker extends Worker<Stored> {
+  protected override createJob(json: JobJson, jobId: string): Job<Stored> {
+    const { name, data, timestamp, delay, priority, processedOn, attemptsMade, deduplicationId } = json;
+    const taken = { data, timestamp, delay, priority, processedOn, deduplicationId };
+    const own = { name: ownName(name), opts: untilAnswered, attemptsMade: Math.max(0, attemptsMade || 0) };
+    return super.createJob({ ...taken, ...own, id: jobId } as JobJson, jobId);
+  }
+}
+
+/** The name of a job that no part of ours makes: any text may be there, of any length. */
+export const foreignJob = 'foreign';
+
+const ownName = (name: string) => (name === requestJob || name === acknowledgementJob ? name : foreignJob);
