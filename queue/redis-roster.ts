@@ -21,6 +21,7 @@ import {
   toStoredRosterEntry,
 } from './stored-forms.ts';
 import { publishTableKey } from './table-key.ts';
+import { execAll, withoutWrongType } from './wrong-type.ts';
 
 /** Entries written in one transaction. */
 const batch = 500;
@@ -31,6 +32,9 @@ const [maxLookups, lookupsAtATime, lookupSeconds] = [1000, 20, 60];
 /** Announcements that are read at a time: a writer of Redis can leave any number there. */
 const announcementsAtATime = 100;
 
+/** Without its position, the roster is written anew from the table. */
+const wholeRoster = [rosterKeys.entries, rosterKeys.position];
+
 /** The worker's side of the roster, in Redis. @param tableKey signs for the table; throws while the table is away */
 export function createRosterStore(
   connector: RedisConnector,
@@ -39,9 +43,13 @@ export function createRosterStore(
 ): RosterStore {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
+  const owning = <T>(keys: readonly string[], work: () => Promise<T>) =>
+    withoutWrongType(redis, keys, reportMalformed, work);
   return {
     async gateways(now) {
-      const [, flat] = await redis.hscan(rosterKeys.gateways, '0', 'COUNT', announcementsAtATime);
+      const [, flat] = await owning([rosterKeys.gateways], () =>
+        redis.hscan(rosterKeys.gateways, '0', 'COUNT', announcementsAtATime),
+      );
       const fresh: GatewayAnnouncement[] = [];
       const gone: string[] = [];
       for (const [id, text] of pairsOf(flat)) {
@@ -58,14 +66,14 @@ export function createRosterStore(
     },
     async lead(holder, leaseMs) {
       if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;
-      const isOurs = (await redis.get(rosterKeys.leader)) === holder;
+      const isOurs = (await owning([rosterKeys.leader], () => redis.get(rosterKeys.leader))) === holder;
       // it would end later than any lease of ours: Redis' clock was set back meanwhile
       if (!isOurs && (await redis.pttl(rosterKeys.leader)) > leaseMs) await redis.pexpire(rosterKeys.leader, leaseMs);
       if (!isOurs) return false;
       return (await redis.pexpire(rosterKeys.leader, leaseMs)) === 1;
     },
     async position() {
-      const text = await redis.get(rosterKeys.position);
+      const text = await owning([rosterKeys.position], () => redis.get(rosterKeys.position));
       // without one, the whole table is compared
       if (text === null) return undefined;
       const position = readPosition(text, (await tableKey()).publicKey);
@@ -75,21 +83,26 @@ export function createRosterStore(
     async setPosition(position) {
       await redis.set(rosterKeys.position, toStoredPosition(position, await tableKey()));
     },
-    takeRequestedLookups: () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime),
+    takeRequestedLookups: () =>
+      owning([rosterKeys.requestedLookups], () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime)),
     pages: () => pagesOf(redis, reportMalformed),
     async write(entries, gone) {
       const table = entries.length === 0 ? undefined : await tableKey();
       for (let start = 0; start < entries.length; start += batch) {
         const some = entries.slice(start, start + batch);
         const written = some.flatMap((entry) => (table ? [entry.serial, toStoredRosterEntry(entry, table)] : []));
-        await runAnnounced(
-          redis.multi().hset(rosterKeys.entries, written),
-          some.map(({ serial }) => serial),
+        await owning(wholeRoster, () =>
+          execAll(
+            announced(
+              redis.multi().hset(rosterKeys.entries, written),
+              some.map(({ serial }) => serial),
+            ),
+          ),
         );
       }
       for (let start = 0; start < gone.length; start += batch) {
         const some = gone.slice(start, start + batch);
-        await runAnnounced(redis.multi().hdel(rosterKeys.entries, ...some), some);
+        await owning(wholeRoster, () => execAll(announced(redis.multi().hdel(rosterKeys.entries, ...some), some)));
       }
     },
     close: () => disconnectRedis(redis),
@@ -101,14 +114,18 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
+  const owning = <T>(keys: readonly string[], work: () => Promise<T>) =>
+    withoutWrongType(reader, keys, reportMalformed, work);
   return {
-    async announceGateway(gateway, at) {
-      await reader
-        .multi()
-        .hset(rosterKeys.gateways, gateway.identity.id, toStoredAnnouncement(gateway, at))
-        .pexpire(rosterKeys.gateways, announcementLifetimeMs)
-        .exec();
-    },
+    announceGateway: (gateway, at) =>
+      owning([rosterKeys.gateways], () =>
+        execAll(
+          reader
+            .multi()
+            .hset(rosterKeys.gateways, gateway.identity.id, toStoredAnnouncement(gateway, at))
+            .pexpire(rosterKeys.gateways, announcementLifetimeMs),
+        ),
+      ),
     async listen(onChange, onResume) {
       subscriber.on('message', (_channel, text) => {
         const serials = readChangedSerials(text);
@@ -121,19 +138,16 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
     pages: () => pagesOf(reader, reportMalformed),
     async read(serials) {
       if (serials.length === 0) return [];
-      const texts = await reader.hmget(rosterKeys.entries, ...serials);
+      const texts = await owning(wholeRoster, () => reader.hmget(rosterKeys.entries, ...serials));
       return serials.flatMap((serial, index) => {
         const text = texts[index];
         return text ? entryOf(serial, text, reportMalformed) : [];
       });
     },
     async requestLookup(serial) {
-      if ((await reader.scard(rosterKeys.requestedLookups)) >= maxLookups) return;
-      await reader
-        .multi()
-        .sadd(rosterKeys.requestedLookups, serial)
-        .expire(rosterKeys.requestedLookups, lookupSeconds)
-        .exec();
+      const key = rosterKeys.requestedLookups;
+      if ((await owning([key], () => reader.scard(key))) >= maxLookups) return;
+      await execAll(reader.multi().sadd(key, serial).expire(key, lookupSeconds));
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);
@@ -142,18 +156,18 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
 }
 
 /**
- * Runs a change together with its announcement. A change without one would stay unknown to brokers: a later comparison finds
+ * A change together with its announcement. A change without one would stay unknown to brokers: a later comparison finds
  * table and roster equal, and announces nothing.
  */
-async function runAnnounced(change: ChainableCommander, serials: readonly string[]): Promise<void> {
-  const outcomes = await change.publish(rosterKeys.channel, JSON.stringify(serials)).exec();
-  for (const [error] of outcomes ?? []) if (error) throw error;
-}
+const announced = (change: ChainableCommander, serials: readonly string[]) =>
+  change.publish(rosterKeys.channel, JSON.stringify(serials));
 
 async function* pagesOf(redis: Redis, reportMalformed: ReportMalformed): AsyncIterable<SignedRosterEntry[]> {
   let cursor = '0';
   do {
-    const [next, flat] = await redis.hscan(rosterKeys.entries, cursor, 'COUNT', 1000);
+    const [next, flat] = await withoutWrongType(redis, wholeRoster, reportMalformed, () =>
+      redis.hscan(rosterKeys.entries, cursor, 'COUNT', 1000),
+    );
     yield pairsOf(flat).flatMap(([serial, text]) => entryOf(serial, text, reportMalformed));
     cursor = next;
   } while (cursor !== '0');

@@ -4,6 +4,7 @@ import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { SeenCertificates } from './seen-certificates.ts';
 import { readSeenCertificate, seenCertificatesKey, toStoredSeenCertificate } from './stored-forms.ts';
+import { withoutWrongType } from './wrong-type.ts';
 
 /** @param tableKey signs for the table; throws while the table is away */
 export function createSeenCertificates(
@@ -13,16 +14,18 @@ export function createSeenCertificates(
 ): SeenCertificates {
   const redis = connector.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
+  const owning = <T>(work: () => Promise<T>) => withoutWrongType(redis, [seenCertificatesKey], reportMalformed, work);
   return {
     async last(serial) {
-      const text = await redis.hget(seenCertificatesKey, serial);
+      const text = await owning(() => redis.hget(seenCertificatesKey, serial));
       if (text === null) return undefined;
       const certificateId = readSeenCertificate(serial, text, (await tableKey()).publicKey);
       if (certificateId === undefined) reportMalformed('an activated certificate');
       return certificateId;
     },
     async note(serial, certificateId) {
-      await redis.hset(seenCertificatesKey, serial, toStoredSeenCertificate(serial, certificateId, await tableKey()));
+      const text = toStoredSeenCertificate(serial, certificateId, await tableKey());
+      await owning(() => redis.hset(seenCertificatesKey, serial, text));
     },
     close: () => disconnectRedis(redis),
   };

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
+import { createMalformedReport } from './malformed.ts';
 import { recipientIdOf } from './provisioning-request.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { attemptedTokenKey, tokenAttemptsKey } from './stored-forms.ts';
@@ -11,6 +12,7 @@ import {
   type TokenAttemptLimits,
   type TokenAttemptVerdict,
 } from './token-attempts.ts';
+import { withoutWrongType } from './wrong-type.ts';
 
 /**
  * The library's own script counts in fixed windows, so twice the points fit around their border. This one begins the window
@@ -43,6 +45,8 @@ export function createTokenAttemptLimiter(
   };
   // the library defines its script once for each connection
   const [redis, sliding] = [connector.connect('answer-now', log), connector.connect('answer-now', log)];
+  const reportMalformed = createMalformedReport(log);
+  const owning = <T>(key: string, work: () => Promise<T>) => withoutWrongType(redis, [key], reportMalformed, work);
   const counter = (name: string, points: number, duration: number) =>
     new RateLimiterRedis({ storeClient: redis, keyPrefix: tokenAttemptsKey(name), points, duration });
   const serials = new RateLimiterRedis({
@@ -57,13 +61,18 @@ export function createTokenAttemptLimiter(
   const strikes = counter('strikes', 1_000_000, 6 * 3600);
   const all = new RateLimiterMemory({ points: perSecond, duration: 1 });
 
+  const reward = (serial: string) => owning(serials.getKey(serial), () => serials.reward(serial));
+
+  const consume = (from: RateLimiterRedis | RateLimiterMemory, key: string) =>
+    from instanceof RateLimiterMemory ? from.consume(key) : owning(from.getKey(key), () => from.consume(key));
+
   /** Takes a point, or gives the time in milliseconds until there is one. */
   async function take(
     from: RateLimiterRedis | RateLimiterMemory,
     key: string,
   ): Promise<{ taken: number; waitMs?: never } | { waitMs: number }> {
     try {
-      return { taken: (await from.consume(key)).consumedPoints };
+      return { taken: (await consume(from, key)).consumedPoints };
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
       const waitMs = Math.max(1, refusal.msBeforeNext);
@@ -96,7 +105,7 @@ export function createTokenAttemptLimiter(
     // last: an attempt that is refused for its serial must not use up the points of others
     const some = await take(all, 'all');
     if (some.waitMs !== undefined) {
-      await serials.reward(serial);
+      await reward(serial);
       return some.waitMs;
     }
     // for the library, 0 is a pause without end
@@ -116,7 +125,7 @@ export function createTokenAttemptLimiter(
   async function claimOrRead(key: string): Promise<Known | typeof undecided | undefined> {
     for (let patience = 20; patience > 0; patience--) {
       if ((await redis.set(key, undecided, 'EX', undecidedSeconds, 'NX')) === 'OK') return undefined;
-      const known = (await redis.get(key)) as Known | typeof undecided | null;
+      const known = (await owning(key, () => redis.get(key))) as Known | typeof undecided | null;
       if (known !== null && known !== undecided) return known;
       await sleep(50);
     }
@@ -129,7 +138,7 @@ export function createTokenAttemptLimiter(
     if ((await take(addresses, address)).waitMs === undefined) return;
     // wrong attempts that were under way when the limit was reached cause one pause, not one each
     if ((await pauseOfAddress(address)) > 0) return;
-    const { consumedPoints } = await strikes.consume(address);
+    const { consumedPoints } = await consume(strikes, address);
     await pauses.block(`address ${address}`, Math.min(maxAddressPauseSeconds, 60 * 2 ** (consumedPoints - 1)));
   }
 
@@ -153,7 +162,7 @@ export function createTokenAttemptLimiter(
         async settle(outcome) {
           if (outcome !== 'unknown') await remember(outcome);
           if (outcome === 'right' && counts) {
-            await serials.reward(serial);
+            await reward(serial);
             await pauses.delete(`serial ${serial}`);
           }
           if (outcome !== 'right') await penalizeAddress(address);

@@ -178,7 +178,7 @@ export function startRequestWorker(options: {
     // two jobs with one request would be worked on at once, and overtake each other
     if (request.gateway !== undefined && job.id !== request.message.requestId)
       return reportMalformed('a copy of a request');
-    const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock);
+    const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock, reportMalformed);
     const outcome = await handle(request, waited);
     if (outcome === 'answered') return;
     if ('slowDown' in outcome) {

@@ -5,6 +5,7 @@ import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { announcementLifetimeMs } from './roster.ts';
 import { readTableKey, tableKeyKey } from './stored-forms.ts';
+import { withoutWrongType } from './wrong-type.ts';
 
 /** The worker's side: leaves the table's public key for gateways that have pinned none yet. */
 export async function publishTableKey(redis: Redis, { publicKey }: SigningKey): Promise<void> {
@@ -17,7 +18,7 @@ export function createTableKeyReader(connector: RedisConnector, log: Log) {
   const reportMalformed = createMalformedReport(log);
   return {
     async read(): Promise<string | undefined> {
-      const text = await redis.get(tableKeyKey);
+      const text = await withoutWrongType(redis, [tableKeyKey], reportMalformed, () => redis.get(tableKeyKey));
       if (text === null) return undefined;
       const key = readTableKey(text);
       if (key === undefined) reportMalformed("the table's key");

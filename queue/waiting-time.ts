@@ -1,6 +1,8 @@
 import type { Redis } from 'ioredis';
 import { isPlausible } from '../runtime/plausible-time.ts';
+import type { ReportMalformed } from './malformed.ts';
 import { evenSinceKey } from './stored-forms.ts';
+import { withoutWrongType } from './wrong-type.ts';
 
 /** A shorter step makes no request look old: one is refused for its age after a day. Milliseconds. */
 const leastStepMs = 3_600_000;
@@ -21,6 +23,7 @@ export async function waitedMs(
   receivedAt: number,
   now: number,
   lookAtClock: () => void,
+  reportMalformed: ReportMalformed,
 ): Promise<number> {
   // when the broker's clock was wrong, nothing is known
   if (!isPlausible(receivedAt)) return 0;
@@ -28,6 +31,7 @@ export async function waitedMs(
   if (shown < leastStepMs) return shown;
   lookAtClock();
   // where Redis has something else there, the clock counts as even
-  const evenSince = Number(await redis.get(evenSinceKey)) || 0;
+  const text = await withoutWrongType(redis, [evenSinceKey], reportMalformed, () => redis.get(evenSinceKey));
+  const evenSince = Number(text) || 0;
   return Math.max(0, now - Math.max(receivedAt, evenSince));
 }

@@ -110,6 +110,41 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     expect(gateway.logText().length - before).toBeLessThan(100_000);
   });
 
+  it('as a key of another type is deleted, and stops neither workers nor brokers, nor a broker that starts', async () => {
+    const lists = [
+      forms.seenCertificatesKey,
+      forms.tableKeyKey,
+      forms.evenSinceKey,
+      ...Object.values(forms.rosterKeys),
+    ];
+    const spoil = async () => {
+      for (const key of lists) await redis.multi().del(key).rpush(key, 'x').exec();
+    };
+    await spoil();
+    const { serial, token } = await gateway.enrol('after-wrong-types');
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+    await expect.poll(() => gateway.broker.roster.size(), { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => redis.type(forms.rosterKeys.position), { timeout: 20_000 }).toBe('string');
+    await spoil();
+    const broker = await gateway.startOneBroker();
+    await expect.poll(() => broker.roster.size(), { timeout: 20_000 }).toBeGreaterThan(0);
+    expect(await redis.type(forms.rosterKeys.gateways)).toBe('hash');
+    expect(gateway.logText()).toContain('a key of another type');
+  });
+
+  it.each(['list', 'text'])('as counters of token attempts, each a %s, lets the right token pass', async (kind) => {
+    const { serial, token } = await gateway.enrol(`counters-${kind}`);
+    const keys = [
+      forms.tokenAttemptsKey(`serial:${serial}`),
+      forms.tokenAttemptsKey(`pause:serial ${serial}`),
+      forms.attemptedTokenKey(recipientIdOf(serial, hashToken(token))),
+    ];
+    // what is known of a token is a text
+    for (const key of kind === 'list' ? keys : keys.slice(0, 2))
+      await (kind === 'list' ? redis.rpush(key, 'x') : redis.set(key, 'x'));
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  });
+
   it('as an answer that is sealed to a device but is none ends nothing', async () => {
     const { serial, token } = await gateway.enrolOnRoster('sealed-garbage');
     const device = await connectDevice(gateway.broker, { username: serial, password: token });

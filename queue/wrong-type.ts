@@ -1,0 +1,30 @@
+import type { ChainableCommander, Redis } from 'ioredis';
+import type { ReportMalformed } from './malformed.ts';
+
+/** What Redis says, also from within a script, where a key has another type than ours, or a counter is no number. */
+const saysWrongType = /\bWRONGTYPE\b|\bnot an integer\b/;
+
+/**
+ * Runs `work`. Where it meets a key of another type than ours, which no part of ours wrote, the `keys` are deleted, that is reported, and
+ * `work` runs once more. Without that, such a key would stop its user for good.
+ */
+export async function withoutWrongType<T>(
+  redis: Redis,
+  keys: readonly string[],
+  reportMalformed: ReportMalformed,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof Error && saysWrongType.test(error.message))) throw error;
+    reportMalformed('a key of another type; it is deleted');
+    await redis.del(...keys);
+    return work();
+  }
+}
+
+/** Runs a transaction. @throws the error of its first command that failed, which Redis tells as a value */
+export async function execAll(transaction: ChainableCommander): Promise<void> {
+  for (const [error] of (await transaction.exec()) ?? []) if (error) throw error;
+}
