@@ -71,7 +71,7 @@ export function connectQueue(
   const requests = createRequestQueue(redis, log, gateway);
   clockSteps.follow(requests.clockSet);
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
-  const replies = createReplyFeed(redis, log, table);
+  const replies = createReplyFeed(redis, log, table, gateway.identity.id);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
   return { requests, replies };
 }

@@ -4,7 +4,7 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
 import { createSeenCertificates } from '../queue/redis-seen-certificates.ts';
-import type { ReplyStore } from '../queue/replies.ts';
+import type { BoundReplyStore } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
@@ -39,7 +39,7 @@ export type WorkerDeps = {
   readonly table: AssociationTable;
   readonly gateways: GatewayRegister;
   readonly issuer: Issuer;
-  readonly replies: ReplyStore;
+  readonly replies: BoundReplyStore;
   readonly seen: SeenCertificates;
   readonly audit: Audit;
 };

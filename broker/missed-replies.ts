@@ -1,4 +1,4 @@
-import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
+import type { BoundReply, ReplyFeed } from '../queue/replies.ts';
 import type { Log } from '../runtime/log.ts';
 
 /** How often, in ms. A request younger than that is not looked for. */
@@ -13,7 +13,7 @@ const batch = 500;
 export function createMissedReplySearch(options: {
   feed: Pick<ReplyFeed, 'fetch'>;
   waitingSince(ms: number): string[];
-  deliver(reply: SealedReply): void;
+  deliver(reply: BoundReply): void;
   log: Log;
 }) {
   const { feed, waitingSince, deliver, log } = options;

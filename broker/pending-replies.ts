@@ -1,6 +1,6 @@
 import { type Answer, isFinal } from '../protocol/answer.ts';
 import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
-import type { ReplyFeed, SealedReply } from '../queue/replies.ts';
+import type { BoundReply, ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
@@ -30,11 +30,16 @@ export function createPendingReplies(options: {
   /** the request of which the answer was sent to a connection last: its copies must not follow */
   const lastAnswered = new WeakMap<Session, string>();
 
-  function deliver(reply: SealedReply): void {
+  /** An id comes from Redis, too, so it may be that of another request: what the device asked for is in the key. */
+  function deliver(reply: BoundReply): void {
     for (const session of holders.of(reply.recipientId))
       if (wantsCopy(session, reply)) guard(session, async () => copy(session, reply));
     for (const [session, request] of waiting.askersOf(reply.requestId))
-      if (request.token.recipientId === reply.recipientId && !request.answered)
+      if (
+        request.token.recipientId === reply.recipientId &&
+        request.requestKey === reply.requestKey &&
+        !request.answered
+      )
         guard(session, () => answer(session, request, reply));
   }
 

@@ -2,7 +2,7 @@ import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import type { ReplyFeed, ReplyStore, SealedReply, TableTrust } from './replies.ts';
+import type { BoundReply, BoundReplyStore, ReplyFeed, TableTrust } from './replies.ts';
 import { readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 import { publishTableKey } from './table-key.ts';
 
@@ -13,7 +13,11 @@ const storedMs = 10 * 60_000;
  * The worker's side of the replies, in Redis. All of it is sealed (`sealing/replies.ts`).
  * @param tableKey signs for the table; throws while the table is away
  */
-export function createReplyStore(connector: RedisConnector, log: Log, tableKey: () => Promise<SigningKey>): ReplyStore {
+export function createReplyStore(
+  connector: RedisConnector,
+  log: Log,
+  tableKey: () => Promise<SigningKey>,
+): BoundReplyStore {
   const redis = connector.connect('wait', log);
   let published = false;
   /** The key is published before the first reply that it signs: a gateway that is new pins it, and can verify. */
@@ -34,12 +38,16 @@ export function createReplyStore(connector: RedisConnector, log: Log, tableKey: 
   };
 }
 
-/** The broker's side of the replies, in Redis. @param table whose signature a reply must have */
-export function createReplyFeed(connector: RedisConnector, log: Log, table: TableTrust): ReplyFeed {
+/**
+ * The broker's side of the replies, in Redis.
+ * @param table whose signature a reply must have
+ * @param gatewayId replies that are for another gateway only are left out
+ */
+export function createReplyFeed(connector: RedisConnector, log: Log, table: TableTrust, gatewayId: string): ReplyFeed {
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
-  async function read(text: string): Promise<SealedReply[]> {
+  async function read(text: string): Promise<BoundReply[]> {
     const reply = readStoredReply(text);
     if (reply === undefined) {
       reportMalformed('a reply');
@@ -48,9 +56,11 @@ export function createReplyFeed(connector: RedisConnector, log: Log, table: Tabl
     const key = table.key() ?? (await table.meet());
     // without a key it stays where it is, and is looked for again
     if (key === undefined) return [];
-    if (reply.isSignedBy(key)) return [reply];
-    table.reportUnsigned('a reply');
-    return [];
+    if (!reply.isSignedBy(key)) {
+      table.reportUnsigned('a reply');
+      return [];
+    }
+    return [undefined, gatewayId].includes(reply.onlyGateway) ? [reply] : [];
   }
   return {
     async listen(listener, onResume) {

@@ -1,12 +1,32 @@
 /** A reply, sealed to the device's token. `recipientId` names who may get it (`recipientIdOf`). */
 export type SealedReply = { readonly requestId: string; readonly recipientId: string; readonly sealed: string };
 
-/** The worker's side. */
+/** What the signature of a reply says, beside its recipient. */
+export type ReplyBinding = {
+  /** `requestKeyOf` the request: the reply answers no other one, under whatever id Redis has it */
+  readonly requestKey: string;
+  /** the one gateway that may deliver it: for what concerns the gateway, and not the device */
+  readonly onlyGateway?: string;
+};
+
+export type BoundReply = SealedReply & ReplyBinding;
+
+/** The worker's side, for one request. */
 export interface ReplyStore {
-  /** Stores the reply to a request for some minutes, and announces it to all brokers. Resolves when it is stored. */
   deliver(reply: SealedReply): Promise<void>;
+}
+
+/** The worker's side, for all requests. */
+export interface BoundReplyStore {
+  /** Stores the reply to a request for some minutes, and announces it to all brokers. Resolves when it is stored. */
+  deliver(reply: BoundReply): Promise<void>;
   close(): Promise<void>;
 }
+
+/** A store whose replies answer this request, and no other one. */
+export const boundTo = (store: Pick<BoundReplyStore, 'deliver'>, binding: ReplyBinding): ReplyStore => ({
+  deliver: (reply) => store.deliver({ ...reply, ...binding }),
+});
 
 /** The one table that a gateway trusts, by its public key. */
 export type TableTrust = {
@@ -19,13 +39,13 @@ export type TableTrust = {
 };
 
 /**
- * The broker's side: the replies that workers signed for the table that this gateway trusts; others are left out. A broker that was not connected has missed announcements (Redis pub/sub keeps none), but no replies:
+ * The broker's side: the replies that workers signed for the table that this gateway trusts, and not for another gateway only; others are left out. A broker that was not connected has missed announcements (Redis pub/sub keeps none), but no replies:
  * those are stored, so it fetches the ones that its connections wait for.
  */
 export interface ReplyFeed {
   /** Calls `listener` for every announced reply, and `onResume` when announcements may have been missed. */
-  listen(listener: (reply: SealedReply) => void, onResume: () => void): Promise<void>;
+  listen(listener: (reply: BoundReply) => void, onResume: () => void): Promise<void>;
   /** The replies to those of these requests that have one. */
-  fetch(requestIds: readonly string[]): Promise<SealedReply[]>;
+  fetch(requestIds: readonly string[]): Promise<BoundReply[]>;
   close(): Promise<void>;
 }

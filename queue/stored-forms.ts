@@ -3,7 +3,7 @@ import { serialPattern } from '../protocol/serial.ts';
 import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/gateway.ts';
 import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
 import type { Acknowledgement, ProvisioningRequest, SignedMessage } from './provisioning-request.ts';
-import type { SealedReply } from './replies.ts';
+import type { BoundReply } from './replies.ts';
 import {
   type GatewayAnnouncement,
   latestEnd,
@@ -146,31 +146,44 @@ const storedAcknowledgement = z.object({ serial, tokenHash, certificateId: short
 type StoredReply = {
   readonly askId: string;
   readonly box: string;
+  readonly requestKey: string;
+  readonly gateway?: string;
   readonly sealed: string;
   readonly signature: string;
 };
 
 /** As JSON: under its key, and as the message on the channel. */
-export function toStoredReply({ requestId, recipientId, sealed }: SealedReply, table: SigningKey): string {
-  const signed = { askId: requestId, box: recipientId, sealed };
+export function toStoredReply(reply: BoundReply, table: SigningKey): string {
+  const { requestId, recipientId, requestKey, onlyGateway, sealed } = reply;
+  const only = onlyGateway === undefined ? {} : { gateway: onlyGateway };
+  const signed = { askId: requestId, box: recipientId, requestKey, ...only, sealed };
   return JSON.stringify({ ...signed, signature: table.sign('reply', signed) } satisfies StoredReply);
 }
 
 /** A reply, and whether the holder of the table's key signed it. */
-export function readStoredReply(json: string): (SealedReply & { isSignedBy(tableKey: string): boolean }) | undefined {
+export function readStoredReply(json: string): (BoundReply & { isSignedBy(tableKey: string): boolean }) | undefined {
   const stored = parsed(storedReply, json);
   if (stored === undefined) return undefined;
   const { signature: made, ...signed } = stored;
   return {
     requestId: signed.askId,
     recipientId: signed.box,
+    requestKey: signed.requestKey,
+    ...(signed.gateway === undefined ? {} : { onlyGateway: signed.gateway }),
     sealed: signed.sealed,
     isSignedBy: (tableKey) => isSigned(tableKey, 'reply', signed as Fields, made),
   };
 }
 
 /** Loose: a field that a newer worker adds is signed as well. */
-const storedReply = z.looseObject({ askId: shortText, box: shortText, sealed: z.string(), signature: signatureText });
+const storedReply = z.looseObject({
+  askId: shortText,
+  box: shortText,
+  requestKey: shortText,
+  gateway: shortText.exactOptional(),
+  sealed: z.string(),
+  signature: signatureText,
+});
 
 const position = z.object({ change: z.int().min(0), wholeAt: time, signature: signatureText });
 const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });

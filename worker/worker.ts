@@ -1,7 +1,13 @@
 import { problems } from '../protocol/problems.ts';
 import { createMalformedReport, type ReportMalformed } from '../queue/malformed.ts';
-import type { Acknowledgement, ProvisioningRequest, SignedMessage } from '../queue/provisioning-request.ts';
+import {
+  type Acknowledgement,
+  type ProvisioningRequest,
+  requestKeyOf,
+  type SignedMessage,
+} from '../queue/provisioning-request.ts';
 import type { RedisConnector } from '../queue/redis.ts';
+import { type BoundReplyStore, boundTo } from '../queue/replies.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
 import { UpstreamThrottled } from '../runtime/upstream.ts';
@@ -14,8 +20,10 @@ import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } fr
 import type { GatewayRegister } from './gateway-register.ts';
 import { type ProvisionContext, provision } from './provision.ts';
 
+type SharedContext = Omit<ProvisionContext, 'replies'> & { readonly replies: Pick<BoundReplyStore, 'deliver'> };
+
 /** What a worker is built with; the notices go to its records. */
-export type WorkerContext = Omit<ProvisionContext, 'notices'>;
+export type WorkerContext = Omit<SharedContext, 'notices'>;
 
 /** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
 const slowDownMs = 1000;
@@ -54,7 +62,7 @@ export function startWorker(options: {
   const { audit, metrics, learnTime, context: parts, gateways, ...queue } = options;
   const { log } = queue;
   const decisions = createDecisionRecords({ audit, log, now: parts.now });
-  const context: ProvisionContext = { ...parts, notices: decisions };
+  const context: SharedContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
   const worker = startRequestWorker({
@@ -78,7 +86,7 @@ export function startWorker(options: {
 async function handleSigned(
   { message: request, gateway }: SignedMessage<ProvisioningRequest>,
   waitedMs: number,
-  context: ProvisionContext,
+  shared: SharedContext,
   trust: Trust,
   records: Records,
 ): Promise<Outcome> {
@@ -89,12 +97,16 @@ async function handleSigned(
     return 'answered';
   }
   await trust.learnTime();
+  const requestKey = requestKeyOf(request);
   // when the clock of this machine is ahead, every request looks old by it
-  const ageMs = Math.min(waitedMs, Math.max(0, context.now() - request.receivedAt));
+  const ageMs = Math.min(waitedMs, Math.max(0, shared.now() - request.receivedAt));
   try {
-    if (await isApproved(gateway, request, ageMs, trust)) return await handle(request, ageMs, context, records);
+    if (await isApproved(gateway, request, ageMs, trust))
+      return await handle(request, ageMs, { ...shared, replies: boundTo(shared.replies, { requestKey }) }, records);
     requests.inc({ outcome: 'not_approved' });
-    await reject(request, problems.gatewayNotApproved, context);
+    // any gateway can ask in the name of any device: its refusal reaches its own devices only
+    const replies = boundTo(shared.replies, { requestKey, onlyGateway: gateway.id });
+    await reject(request, problems.gatewayNotApproved, { ...shared, replies });
     records.decisions.ofUnapprovedGateway(request, gateway.id);
   } catch (error) {
     if (!(error instanceof UnusableKey)) throw error;
@@ -116,7 +128,7 @@ async function isApproved(
 
 async function acknowledgeSigned(
   { message, gateway }: SignedMessage<Acknowledgement>,
-  context: ProvisionContext,
+  context: Pick<ProvisionContext, 'registry' | 'now'>,
   { gateways, reportForged }: Trust,
   decisions: DecisionRecords,
 ): Promise<void> {

@@ -159,7 +159,10 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
       {},
     ]) {
       const sealed = sealer.answer(publicKey, recipientId, answer as never);
-      await redis.publish(forms.repliesChannel, forms.toStoredReply({ requestId: 'r', recipientId, sealed }, table));
+      await redis.publish(
+        forms.repliesChannel,
+        forms.toStoredReply({ requestId: 'r', requestKey: 'k', recipientId, sealed }, table),
+      );
     }
     await device.client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', id: 'mine' }), { qos: 1 });
     let reply = await device.next();

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
-import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
 import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair, seal } from '../../sealing/hpke.ts';
@@ -193,6 +193,43 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const sealed = Object.keys((await gateway.registry.find(device.serial))?.sealedKeys ?? {});
     expect(sealed).toHaveLength(1);
     expect(sealed).not.toContain(own.identity.id);
+  });
+
+  it('cannot have a refusal of a gateway of his own told to a device of another gateway', async () => {
+    const { device, job, resume } = await capture(ask);
+    const { askId, tokenHash, replyKey } = job.data as Record<string, string>;
+    const own = newGateway();
+    const same = { requestId: String(askId), serial, tokenHash: String(tokenHash), replyKey: String(replyKey) };
+    const stolenId = forms.toStoredRequest({ ...same, key: 'ec', receivedAt: Date.now() }, own);
+    // in the place of the device's own request
+    await redis.hset(job.key, 'data', JSON.stringify(stolenId));
+    resume();
+    await idle();
+    // longer than the broker takes to look for answers that it missed
+    await settle(2500);
+    expect(await redis.get(forms.replyKey(String(askId)))).toContain(own.identity.id);
+    expect(device.heard).toEqual([]);
+    await ask(device);
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    await device.client.endAsync(true);
+  });
+
+  it('cannot have an old answer delivered for a request that asks for another key', async () => {
+    const { device, job, resume } = await capture(ask);
+    resume();
+    expect(await device.next()).toMatchObject({ status: 'accepted' });
+    const askId = String(job.data.askId);
+    const recorded = (await redis.get(forms.replyKey(askId))) ?? '';
+    const requestKey = requestKeyOf({ serial, tokenHash: hashToken(token), key: 'rsa' });
+    // BullMQ then stores nothing, and names the old request as the one that waits
+    await redis.set(forms.jobKey(`de:${requestKey}`), askId);
+    await redis.hset(forms.jobKey(askId), 'name', 'x');
+    await device.client.publishAsync(requestTopic(serial), '{"key":"rsa","id":"two"}', { qos: 1 });
+    await redis.publish(forms.repliesChannel, recorded);
+    await settle(2500);
+    expect(device.heard.filter(({ reply }) => reply.id === 'two')).toEqual([]);
+    await redis.del(forms.jobKey(`de:${requestKey}`), forms.jobKey(askId));
+    await device.client.endAsync(true);
   });
 
   it('has no key of a device sealed to a gateway of his own', async () => {

@@ -114,7 +114,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const log = createLog('silent');
     const [requests, feed] = [
       createRequestQueue(redisAt(gateway.redis.url), log, await loadGateway(gateway.dataDir)),
-      createReplyFeed(redisAt(gateway.redis.url), log, trustOf(await gateway.tableKey())),
+      createReplyFeed(redisAt(gateway.redis.url), log, trustOf(await gateway.tableKey()), 'any'),
     ];
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);

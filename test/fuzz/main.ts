@@ -7,8 +7,8 @@ import { createApp } from '../../app/app.ts';
 import { loadTls, serveDevices } from '../../app/broker.ts';
 import type { Answer } from '../../protocol/answer.ts';
 import { problems } from '../../protocol/problems.ts';
-import { type RequestQueue, recipientIdOf } from '../../queue/provisioning-request.ts';
-import type { ReplyFeed, SealedReply } from '../../queue/replies.ts';
+import { type RequestQueue, recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
+import type { BoundReply, ReplyFeed } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
@@ -49,16 +49,17 @@ const app = createApp(settings, createLog('silent'));
 const tls = await loadTls(app);
 /** Answers every request, as workers do: the healthy device is accepted, all others are rejected as with a wrong token. */
 const healthyDevice = 'HEALTHY';
-let announce: (reply: SealedReply) => void = () => {};
+let announce: (reply: BoundReply) => void = () => {};
 const requests: RequestQueue = {
-  async add({ requestId, serial, tokenHash, replyKey }) {
+  async add(request) {
+    const { requestId, serial, tokenHash, replyKey } = request;
     const recipientId = recipientIdOf(serial, tokenHash);
     const answer: Answer =
       serial === healthyDevice
         ? { status: 'accepted', credentials }
         : { status: 'rejected', problem: problems.invalidToken };
     const sealed = sealer.answer(replyKey, recipientId, answer);
-    setImmediate(() => announce({ requestId, recipientId, sealed }));
+    setImmediate(() => announce({ requestId, requestKey: requestKeyOf(request), recipientId, sealed }));
     return requestId;
   },
   acknowledge: async () => {},

@@ -12,7 +12,7 @@ import { cvm } from '../../protocol/cvm/dialect.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import type { Dialect } from '../../protocol/dialect.ts';
 import type { RequestQueue } from '../../queue/provisioning-request.ts';
-import type { SealedReply } from '../../queue/replies.ts';
+import type { BoundReply } from '../../queue/replies.ts';
 import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
@@ -33,7 +33,7 @@ export function hooksOf({
   const log = createLog('silent');
   let ids = 0;
   const { metrics } = createMetrics();
-  let announce: (reply: SealedReply) => void = () => {};
+  let announce: (reply: BoundReply) => void = () => {};
   const feed = {
     listen: async (listener: typeof announce) => {
       announce = listener;
@@ -67,7 +67,7 @@ export function hooksOf({
   return {
     options,
     hooks: createHooks(options),
-    announce: (reply: SealedReply) => announce(reply),
+    announce: (reply: BoundReply) => announce(reply),
     close: () => pendingReplies.close(),
   };
 }

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { startMqttBroker } from '../../broker/mqtt/aedes-broker.ts';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
 import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
 import { asConnection, hooksOf, later, token } from '../support/hooks.ts';
 import { connectWith, packetReader, publishOf, type RawPacket, subscribeTo } from '../support/raw-mqtt.ts';
@@ -69,7 +69,9 @@ describe('inside the MQTT broker', () => {
       status: 'accepted' as const,
       credentials: { certificateId: 'c', certificatePem: 'c', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' },
     };
-    announce({ requestId: 'request-1', recipientId, sealed: sealer.answer(keys.publicKey, recipientId, answer) });
+    const requestKey = requestKeyOf({ serial: 'SN', tokenHash: hashToken(token), key: 'rsa' });
+    const sealed = sealer.answer(keys.publicKey, recipientId, answer);
+    announce({ requestId: 'request-1', requestKey, recipientId, sealed });
     // it takes the reply, and does not say so
     await expect.poll(() => device.heard.filter(({ type }) => type === publish)).toHaveLength(1);
     const ids = Object.keys(aedes.clients);

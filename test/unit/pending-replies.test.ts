@@ -6,7 +6,7 @@ import type { Answer } from '../../protocol/answer.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { problems } from '../../protocol/problems.ts';
-import type { SealedReply } from '../../queue/replies.ts';
+import type { BoundReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
@@ -40,7 +40,7 @@ function subscriber(): { session: Session; heard: Reply[] } {
 
 /** One request of a subscriber waits. `announce` brings its answer; `settle` belongs to the attempt limiter. */
 async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: Answer = accepted) {
-  let listener: (reply: SealedReply) => void = () => {};
+  let listener: (reply: BoundReply) => void = () => {};
   const feed = {
     listen: async (added: typeof listener) => {
       listener = added;
@@ -70,9 +70,10 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     session,
     token,
     request,
-    announce: (other?: Answer, requestId = 'request-1') =>
+    announce: (other?: Answer, requestId = 'request-1', requestKey = 'key-1') =>
       listener({
         requestId,
+        requestKey,
         recipientId: token.recipientId,
         sealed: other === undefined ? sealed : seal(other),
       }),
@@ -98,6 +99,15 @@ describe('the answer to a token that is not verified yet', () => {
     expect([outcomes, heard.length]).toEqual([['wrong'], 0]);
     settled();
     await expect.poll(() => heard.length).toBe(1);
+  });
+
+  it('is sent to the request that it answers, and to no other one that Redis names', async () => {
+    const { announce, heard } = await waiting(later);
+    announce(accepted, 'request-1', 'key of another request');
+    await later();
+    expect(heard).toEqual([]);
+    announce();
+    await expect.poll(() => heard).toMatchObject([{ id: 'mine', status: 'accepted' }]);
   });
 
   it('is sent once, with the id of the request, however often it is announced', async () => {

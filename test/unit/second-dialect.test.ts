@@ -4,7 +4,7 @@ import { cvm } from '../../protocol/cvm/dialect.ts';
 import { joinDialects } from '../../protocol/dialect.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
+import { type ProvisioningRequest, recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
 import { deriveReplySeed, sealer } from '../../sealing/replies.ts';
 import { serialless } from '../fakes/serialless-dialect.ts';
 import { ask, clientOf, connected, hooksOf, later, publication, token } from '../support/hooks.ts';
@@ -51,7 +51,12 @@ function answer(): void {
   if (request === undefined) throw new Error('no request was stored');
   const { requestId, replyKey } = request;
   const recipientId = recipientIdOf(request.serial, request.tokenHash);
-  broker.announce({ requestId, recipientId, sealed: sealer.answer(replyKey, recipientId, accepted) });
+  broker.announce({
+    requestId,
+    requestKey: requestKeyOf(request),
+    recipientId,
+    sealed: sealer.answer(replyKey, recipientId, accepted),
+  });
 }
 
 describe('a dialect whose topics name no serial', () => {

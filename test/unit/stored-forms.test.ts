@@ -19,8 +19,13 @@ const request = {
   remoteAddress: '10.0.0.1',
 } as const;
 const storedReply =
-  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","box":"cmVjaXBpZW50","sealed":"c2VhbGVk","signature":"LmhEMDhgyH-4_GFwIR7rH7T7RnwCNJv3F5uxLEd-3D8sGL2L417Uxw0t_3-XJqUhsIq11IXy-fZ_vcOzP8QuBQ"}';
-const reply = { requestId: request.requestId, recipientId: 'cmVjaXBpZW50', sealed: 'c2VhbGVk' };
+  '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","box":"cmVjaXBpZW50","requestKey":"cmVxdWVzdA","sealed":"c2VhbGVk","signature":"4OVpJFhlm-Dd63YUa0I7TfxBznUySPjaH7PtKB81kEuhhs6DvzLaSYT6Lta1rzL6N_r4hXXJa73b6BsOIf72Dg"}';
+const reply = {
+  requestId: request.requestId,
+  recipientId: 'cmVjaXBpZW50',
+  requestKey: 'cmVxdWVzdA',
+  sealed: 'c2VhbGVk',
+};
 const gateway = ownGateway(deriveKeyPair(Buffer.alloc(32, 3)));
 const table = tableKey();
 
@@ -34,6 +39,14 @@ describe('the stored form', () => {
     expect(forms.toStoredReply(reply, table)).toBe(storedReply);
     expect(forms.readStoredReply(storedReply)).toMatchObject(reply);
     expect(forms.readStoredReply(storedReply)?.isSignedBy(table.publicKey)).toBe(true);
+    const only = forms.toStoredReply({ ...reply, onlyGateway: 'g' }, table);
+    expect(forms.readStoredReply(only)).toMatchObject({ ...reply, onlyGateway: 'g' });
+    for (const changed of [
+      only.replace('"g"', '"h"'),
+      only.replace('"gateway":"g",', ''),
+      only.replace('cmVxdWVzdA', 'A'),
+    ])
+      expect(forms.readStoredReply(changed)?.isSignedBy(table.publicKey)).toBe(false);
   });
 
   it('of a message is signed as a whole: a field that a newer broker adds does not break it, and no other change passes', () => {
