@@ -188,7 +188,7 @@ const storedReply = z.looseObject({
 const position = z.object({ change: z.int().min(0), wholeAt: time, signature: signatureText });
 const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });
 // the table may have rows with other names, and one of these must not hide the others
-const changedSerials = z.array(z.string());
+const changedSerials = z.array(z.string()).max(500);
 
 /** As JSON, signed with the table's key. */
 export function toStoredRosterEntry(entry: RosterEntry, table: SigningKey): string {
@@ -262,7 +262,7 @@ export function readSeenCertificate(serial: string, json: string, tableKey: stri
   return isSigned(tableKey, 'seen certificate', { serial, certificateId }, made) ? certificateId : undefined;
 }
 
-/** Serials whose entry changed. */
+/** Serials whose entry changed: a transaction of a worker, at most. */
 export const readChangedSerials = (json: string): readonly string[] | undefined => parsed(changedSerials, json);
 
 /** An announcement of 500 keys of DynamoDB, 2,048 bytes each, is shorter. */

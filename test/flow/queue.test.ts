@@ -6,13 +6,17 @@ import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed } from '../../queue/redis-replies.ts';
+import type { BoundReply } from '../../queue/replies.ts';
 import { createRequestQueue, startRequestWorker } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
-import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
+import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { startWorker } from '../../worker/worker.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { createRecorder } from '../support/records.ts';
 import { newGateway, trustOf } from '../support/trust.ts';
 
 const queuedRequest = (serial: string, tokenHash: string) => ({
@@ -106,6 +110,30 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const [first = 0, second = 0] = taken;
     expect(second - first).toBeGreaterThan(pauseMs * 0.9);
     await Promise.all([...workers, requests].map((each) => each.close()));
+    worker = gateway.startOneWorker();
+  });
+
+  it('ends a request that waited for more than a day, although the table does not tell whose gateway stored it', async () => {
+    await worker.close();
+    const log = createLog('silent');
+    const own = newGateway();
+    const requests = createRequestQueue(redisAt(gateway.redis.url), log, own);
+    const delivered: BoundReply[] = [];
+    const other = startWorker({
+      ...{ log, redis: redisAt(gateway.redis.url), concurrency: 1, maxBackoffMs: 10 },
+      ...{ audit: createRecorder().audit, metrics: createMetrics().metrics },
+      context: { replies: { deliver: async (reply: BoundReply) => void delivered.push(reply) }, seal: sealer } as never,
+      gateways: { isApproved: () => Promise.reject(new Error('the table is away')) },
+      learnTime: async () => {},
+      lookAtClock() {},
+    });
+    const receivedAt = Date.now() - 25 * 3_600_000;
+    const requestId = await requests.add({ ...queuedRequest('old-stranger', hashToken('t')), receivedAt });
+    await expect
+      .poll(() => delivered, { timeout: 10_000 })
+      .toMatchObject([{ requestId, onlyGateway: own.identity.id }]);
+    await expect.poll(waiting).toEqual([]);
+    await Promise.all([other.close(), requests.close()]);
     worker = gateway.startOneWorker();
   });
 

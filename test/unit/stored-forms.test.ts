@@ -76,6 +76,12 @@ describe('the stored form', () => {
       expect(forms.readGatewayAnnouncement(forms.toStoredAnnouncement(gateway, at))).toBeUndefined();
   });
 
+  it('of a change of the roster names no more serials than a worker writes at a time', () => {
+    const serials = Array.from({ length: 500 }, (_, index) => `${index}`);
+    expect(forms.readChangedSerials(JSON.stringify(serials))).toEqual(serials);
+    expect(forms.readChangedSerials(JSON.stringify([...serials, 'one more']))).toBeUndefined();
+  });
+
   it('of one kind does not pass for another, nor that of one gateway for another', () => {
     const acknowledgement = { serial: 'SN-1', tokenHash: 'sha256:ab', certificateId: 'c' };
     const stored = forms.toStoredAcknowledgement(acknowledgement, gateway);
