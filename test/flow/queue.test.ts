@@ -122,7 +122,11 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const other = startWorker({
       ...{ log, redis: redisAt(gateway.redis.url), concurrency: 1, maxBackoffMs: 10 },
       ...{ audit: createRecorder().audit, metrics: createMetrics().metrics },
-      context: { replies: { deliver: async (reply: BoundReply) => void delivered.push(reply) }, seal: sealer } as never,
+      context: {
+        replies: { deliver: async (reply: BoundReply) => void delivered.push(reply) },
+        seal: sealer,
+        now: Date.now,
+      } as never,
       gateways: { isApproved: () => Promise.reject(new Error('the table is away')) },
       learnTime: async () => {},
       lookAtClock() {},
