@@ -3,13 +3,17 @@ import { join } from 'node:path';
 import {
   CreateCertificateFromCsrCommand,
   CreateKeysAndCertificateCommand,
+  CreateThingCommand,
+  DescribeThingCommand,
   ListCertificatesCommand,
 } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sweepCommand } from '../../cli/sweep.ts';
+import { remove } from '../../operator/decisions.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
+import { sweep } from '../../worker/sweep.ts';
 import { startSweeper } from '../../worker/sweeper.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -146,5 +150,25 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     await Promise.all(sweepers.map((sweeper) => sweeper.close()));
     expect(together).toBe(1);
     expect(recorded().length - before).toBe(sweeps);
+  });
+
+  it('removes the thing that was made again after its device was removed, and forgets the device a day later', async () => {
+    const { serial } = await gateway.enrol('sweep-made-again');
+    await remove(serial, 'with-thing', gateway.operator);
+    await gateway.iot.send(new CreateThingCommand({ thingName: serial }));
+    expect((await run()).join('\n')).toMatch(/thing-unnamed +sweep-made-again +- +removed/);
+    await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toThrow('not found');
+
+    const isLeft = async () => {
+      for await (const row of gateway.asOperator.registry.listAll()) if (row.serial === serial) return true;
+      return false;
+    };
+    expect(await isLeft()).toBe(true);
+    // the worker's sweep, which has the rights of the worker
+    const { registry, issuer } = gateway.asWorker;
+    const now = () => Date.now() + 2 * 86_400_000;
+    const spans = { graceMs: 900_000, replayWindowMs: 86_400_000 };
+    await sweep({ registry, issuer, ownerTag: ownerTagOf(table), ...spans, dryRun: false, now, report: () => {} });
+    expect(await isLeft()).toBe(false);
   });
 });
