@@ -10,6 +10,9 @@ import type { Mob } from './attackers.ts';
 
 const honestDevices = 4;
 
+/** One device asks no faster than in this time, in milliseconds: at ten messages a second the broker answers `Throttled`. */
+const paceMs = 125;
+
 /** Milliseconds of each request of the honest devices; a failed one counts until its failure. */
 export type Honest = { readonly took: readonly number[]; readonly failed: number };
 
@@ -50,8 +53,9 @@ async function withDevices(site: Site, random: Random, slots: number) {
           const started = performance.now();
           const reply = await ask(device).catch(() => undefined);
           if (reply?.status !== 'accepted') failed++;
-          took.push(performance.now() - started);
-          await sleep(50);
+          const tookMs = performance.now() - started;
+          took.push(tookMs);
+          await sleep(Math.max(0, paceMs - tookMs));
         }
       });
       await Promise.all(served);
