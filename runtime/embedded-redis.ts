@@ -57,7 +57,8 @@ async function startServer(folder: string, owner: Lock, options: Options): Promi
 
   const port = options.port ?? (await freePort());
   const password = options.password ?? randomBytes(32).toString('hex');
-  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] });
+  // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
+  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {

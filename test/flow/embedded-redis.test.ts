@@ -95,6 +95,17 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     await again.close();
   });
 
+  it('is in a process group of its own, so that Ctrl-C in the terminal does not end it before the gateway', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'cvm-group-'));
+    const redis = await startEmbeddedRedis({ dataDir, log });
+    // the fields after the name in parentheses: state, parent, process group (proc(5))
+    const groupOf = (pid: number) => Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[2]);
+    expect(groupOf(redis.pid)).toBe(redis.pid);
+    expect(groupOf(process.pid)).not.toBe(redis.pid);
+    await redis.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
   it('of a killed gateway is ended, and the next one starts on its data', async () => {
     const { url } = await startOther();
     const before = new Redis(url);
