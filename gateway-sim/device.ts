@@ -26,7 +26,8 @@ export type Stored = {
   readonly privateKeyPem: string;
 };
 
-type Reply = {
+/** What a device reads of a reply. */
+export type Reply = {
   status?: string;
   id?: string;
   errorCode?: string;

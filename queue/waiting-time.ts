@@ -7,7 +7,7 @@ import { withoutWrongType } from './wrong-type.ts';
 /** A shorter step makes no request look old: one is refused for its age after a day. Milliseconds. */
 const leastStepMs = 3_600_000;
 
-/** Writes down that the wall clock was set forward by so much, for whoever asks later how long a request has waited. */
+/** Writes down a step of the wall clock, so that the waiting time of a request can be told later. */
 export async function noteClockStep(redis: Redis, byMs: number, now: number): Promise<void> {
   if (byMs >= leastStepMs) await redis.set(evenSinceKey, Math.round(now));
 }

@@ -5,7 +5,7 @@
  */
 export interface Changes {
   announce(serials: readonly string[]): Promise<void>;
-  /** Counts an announcement of nothing, so that the number also grows where nobody enrols: a table that goes back is noticed by it. */
+  /** Counts an announcement without serials. So the number also grows in a table where nothing is enrolled, and shows when that table was restored. */
   advance(): Promise<void>;
   /** The number of the latest announcement; 0 before the first. */
   latest(): Promise<number>;

@@ -2,7 +2,7 @@ import type { Device, Removal, StoredToken } from './device.ts';
 
 /**
  * What an operator decides about a device. Each decision takes effect only while no other decision and no attempt was
- * written since the row was read, and answers false otherwise. It raises the fence: an attempt that was under way can
+ * written since the row was read, and answers false otherwise. It ends an attempt that is under way, which can
  * write nothing more. Repeating a decision after its answer was lost gives that answer again.
  */
 export interface Decisions {

@@ -1,5 +1,5 @@
-/** How long one attempt at a certificate has before another may take it up, in milliseconds. The row's attempt number keeps the
- * older one from writing. */
+/** How long one attempt at a certificate has before another may take it up, in milliseconds. The id of its claim keeps the older one
+ * from writing. */
 export const usualLeaseMs = 10_000;
 
 /**

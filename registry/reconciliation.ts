@@ -12,7 +12,7 @@ export interface Reconciliation {
   /** Erases the kept reply of a device that may not ask for it any more. */
   eraseKeptReply(device: Device): Promise<boolean>;
   /**
-   * Ends an attempt that died, and raises the fence: its certificate is marked for deletion, and the device may ask again.
+   * Ends an attempt that died: it can write nothing more, its certificate is marked for deletion, and the device may ask again.
    * A blocked device stays blocked.
    */
   abandonAttempt(device: Device): Promise<boolean>;

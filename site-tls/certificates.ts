@@ -26,7 +26,7 @@ const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 /** Lifetimes in days. Common TLS stacks accept at most 825 for a server. */
 const [caDays, serverDays] = [20 * 365, 825];
 
-/** A server certificate begins so many days early, for devices whose clock is behind. */
+/** A server certificate is valid from this number of days before it is made, for devices whose clock is behind. */
 const earlyDays = 30;
 
 /** Makes a private key (P-256, PKCS #8 in PEM). */

@@ -74,8 +74,8 @@ async function ensureCa(files: TlsFiles, now: Date): Promise<boolean> {
 }
 
 /**
- * Whether a certificate has begun, and does not end within so many days. One that lies in the future was made by a clock that was
- * ahead. While the clock is wrong, no certificate is taken for old or new.
+ * Whether a certificate is valid now and for the next `days` days. A clock that was ahead has made those that begin in the future.
+ * While the clock is implausible, every certificate counts as valid.
  */
 function isInForce(file: string, now: Date, days: number): boolean {
   const { validFrom, validTo } = readCertificate(file);

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-/** Keeps connections that hold no slot, and have not said yet what they need one for: at most so many, the oldest is closed for a newer one. */
+/** Connections without a slot that have sent no byte yet. At most `most` of them are kept: a newer one closes the oldest. */
 export function createSilentConnections(most: number) {
   /** oldest first */
   const silent = new Set<Socket>();

@@ -21,7 +21,7 @@ export function unlessRemoved(row: Device | undefined): Device | undefined {
 
 export const noLease = { leaseUntil: undefined, claimedBy: undefined };
 
-/** Ends the attempt that is under way: raises the fence, so that it can write nothing more. */
+/** Ends the attempt that is under way: its claim has no id in the row any more, so it can write nothing more. */
 export function endOfAttempt({ attempt }: Device) {
   return { attempt: attempt + 1, claimId: undefined, ...noLease };
 }

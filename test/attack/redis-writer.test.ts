@@ -96,7 +96,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
 
   describe('gets no certificate and touches no row', () => {
-    it("with a request of his own: the victim's token hash, and a reply key of his own", async () => {
+    it("with a request of its own: the victim's token hash, and a reply key of its own", async () => {
       const requestId = randomUUID();
       await queue.add(forms.requestJob, forged(requestId), { removeOnComplete: true });
       await idle();
@@ -144,7 +144,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       await device.client.endAsync(true);
     });
 
-    it("with keys of his own in the victim's entry of the roster, and a TLS connection with them", async () => {
+    it("with keys of its own in the victim's entry of the roster, and a TLS connection with them", async () => {
       const [gatewayKey] = await gateway.gatewayKeys();
       if (gatewayKey === undefined) throw new Error('the gateway is not in the table');
       const [sealedKeys, mine] = [sealDeviceKeys(serial, token, [gatewayKey]), 'any-token-of-the-attacker'];
@@ -171,7 +171,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     });
   });
 
-  it('gains nothing with a gateway of his own, which signs all that a gateway signs', async () => {
+  it('gains nothing with a gateway of its own, which signs all that a gateway signs', async () => {
     const own = newGateway();
     await redis.hset(forms.rosterKeys.gateways, own.identity.id, forms.toStoredAnnouncement(own, Date.now()));
     const requestId = randomUUID();
@@ -195,7 +195,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(sealed).not.toContain(own.identity.id);
   });
 
-  it('cannot have a refusal of a gateway of his own told to a device of another gateway', async () => {
+  it('cannot have a refusal of a gateway of its own told to a device of another gateway', async () => {
     const { device, job, resume } = await capture(ask);
     const { askId, tokenHash, replyKey } = job.data as Record<string, string>;
     const own = newGateway();
@@ -232,7 +232,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.endAsync(true);
   });
 
-  it('has no key of a device sealed to a gateway of his own', async () => {
+  it('has no key of a device sealed to a gateway of its own', async () => {
     const keys = newKeyPair().publicKey.toString('base64url');
     for (const id of ['forged', 'f'.repeat(32)])
       await redis.hset(forms.rosterKeys.gateways, id, JSON.stringify({ id, publicKey: keys, at: Date.now() }));
@@ -245,7 +245,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(sealed).not.toContain('forged');
   });
 
-  it('does not end a replay window with an acknowledgement of his own', async () => {
+  it('does not end a replay window with an acknowledgement of its own', async () => {
     const first = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const { certificateId } = first;
     await queue.add(
@@ -261,7 +261,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     });
   });
 
-  it('cannot have an answer of his own delivered', async () => {
+  it('cannot have an answer of its own delivered', async () => {
     const { device, job, resume } = await capture(ask);
     const credentials = {
       certificateId: 'a'.repeat(64),
@@ -334,7 +334,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.endAsync(true);
   });
 
-  it('gains nothing with what he has recorded: requests, acknowledgements, answers', async () => {
+  it('gains nothing with what it has recorded: requests, acknowledgements, answers', async () => {
     const { device, job, resume } = await capture(ask);
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     resume();

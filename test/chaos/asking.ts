@@ -1,20 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
-import type { Credential, Flow, Gateway, Stored } from '../../gateway-sim/device.ts';
+import type { Credential, Flow, Gateway, Reply, Stored } from '../../gateway-sim/device.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
-
-type Reply = {
-  status?: string;
-  id?: string;
-  errorCode?: string;
-  retryAfter?: number;
-  certificateId?: string;
-  certificatePem?: string;
-  privateKey?: string;
-};
 
 export type AskOptions = {
   /** The end of its patience, on the clock of `performance.now()`; read again and again, so that it may move */

@@ -54,7 +54,7 @@ export function decisionsContract({ registry, fresh, claim, at, registered }: Re
       expect(await registry.reissue(device, { tokenHash: 'h' })).toBe(false);
     });
 
-    it('abandons an attempt that was not continued, and raises the fence', async () => {
+    it('abandons an attempt that was not continued: it can write nothing more', async () => {
       const serial = await fresh();
       await claim(serial);
       await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply });

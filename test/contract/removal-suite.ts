@@ -66,7 +66,7 @@ export function removalContract({ registry, fresh, found, claim, at, registered 
       expect(await registry.find(serial)).toBeDefined();
     });
 
-    it('condemns what no row names, and nothing else', async () => {
+    it('marks for deletion what no row names, and nothing else', async () => {
       const device = await registered();
       expect(await registry.markForDeletion(device.serial, 'c')).toBe('in-use');
       expect(await registry.markForDeletion('SN:unknown', 'c')).toBe('no-row');

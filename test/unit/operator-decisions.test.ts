@@ -194,20 +194,24 @@ describe('a decision of the operator', () => {
     );
   });
 
-  it('to block a device stands in the end, also while it asks all the time', async () => {
-    await operator.register('A');
+  /** The device asks between each reading and writing of its row. */
+  function askedAllTheTime() {
+    const { registry } = operator.deps;
     let changes = 0;
-    const registry = {
-      ...operator.deps.registry,
+    return {
+      ...registry,
       async find(serial: string) {
-        const device = await operator.deps.registry.find(serial);
-        // the device asks between reading and writing its row
+        const device = await registry.find(serial);
         if (device !== undefined && changes++ < 20)
           operator.rows.set(serial, { ...device, attempt: device.attempt + 1 });
         return device;
       },
     };
-    expect(await block('A', { ...operator.deps, registry })).toEqual({ outcome: 'blocked' });
+  }
+
+  it('to block a device stands in the end, also while it asks all the time', async () => {
+    await operator.register('A');
+    expect(await block('A', { ...operator.deps, registry: askedAllTheTime() })).toEqual({ outcome: 'blocked' });
     expect(operator.events).toEqual(['blocked A']);
   });
 
@@ -219,17 +223,7 @@ describe('a decision of the operator', () => {
     async (_name, decide) => {
       await operator.beProvisioned('A');
       const attempt = operator.row('A') as Device;
-      let changes = 0;
-      const registry = {
-        ...operator.deps.registry,
-        async find(serial: string) {
-          const device = await operator.deps.registry.find(serial);
-          if (device !== undefined && changes++ < 20)
-            operator.rows.set(serial, { ...device, attempt: device.attempt + 1 });
-          return device;
-        },
-      };
-      expect(await decide({ ...operator.deps, registry })).not.toHaveProperty('outcome', 'changed');
+      expect(await decide({ ...operator.deps, registry: askedAllTheTime() })).not.toHaveProperty('outcome', 'changed');
       expect(operator.events).toHaveLength(1);
       const late = { certificateId: 'late', keptReply: 'late' };
       expect(await operator.registry.recordCertificate(attempt, late)).toBe(false);
