@@ -16,9 +16,11 @@ import {
   requestKeyOf,
   type SignedMessage,
 } from './provisioning-request.ts';
+import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
   acknowledgementJob,
+  jobKey,
   keyPrefix,
   queueName,
   readSerial,
@@ -29,6 +31,7 @@ import {
   toStoredRequest,
 } from './stored-forms.ts';
 import { noteClockStep, waitedMs } from './waiting-time.ts';
+import { afterHealing, isWrongType } from './wrong-type.ts';
 
 /** The request of a killed worker is taken up after lockDuration + stalledInterval; with BullMQ's defaults, after a minute. Milliseconds. */
 const lockDuration = 5000;
@@ -65,24 +68,49 @@ export function createRequestQueue(
     streams: { events: { maxLen: 100 } },
   });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
+  const reportMalformed = createMalformedReport(log);
+
+  /** Takes back what is left of a job that is in no list. */
+  async function forget(id: string, requestKey: string): Promise<void> {
+    await queue.removeDeduplicationKey(requestKey);
+    await connection.del(jobKey(id));
+  }
+
+  async function storedAs(request: ProvisioningRequest): Promise<string> {
+    const { requestId: jobId } = request;
+    const deduplication = { id: requestKeyOf(request) };
+    const job = await afterHealing(
+      () => queue.add(requestJob, toStoredRequest(request, gateway), { jobId, deduplication, ...untilAnswered }),
+      async () => {
+        await deleteWrongQueueKeys(connection, reportMalformed);
+        // the script that failed may have written the half of it
+        await forget(jobId, deduplication.id);
+      },
+    );
+    return job.id ?? jobId;
+  }
+
   return {
     // equal requests wait as one job: the queue does not grow while AWS is away, and a device that asks again keeps its
     // place. BullMQ forgets the deduplication id as soon as the job is answered.
     async add(request) {
-      const job = await queue.add(requestJob, toStoredRequest(request, gateway), {
-        jobId: request.requestId,
-        deduplication: { id: requestKeyOf(request) },
-        ...untilAnswered,
-      });
-      return job.id ?? request.requestId;
+      const id = await storedAs(request);
+      // a Redis that lost a part of its data may know the equal request, and have it in no list
+      if (id === request.requestId || (await queue.getJobState(id)) !== 'unknown') return id;
+      await forget(id, requestKeyOf(request));
+      return storedAs(request);
     },
     async acknowledge(acknowledgement) {
-      await queue.add(acknowledgementJob, toStoredAcknowledgement(acknowledgement, gateway), {
-        deduplication: {
-          id: `ack-${recipientIdOf(acknowledgement.serial, acknowledgement.tokenHash)}-${acknowledgement.certificateId}`,
+      const { serial, tokenHash, certificateId } = acknowledgement;
+      const once = { id: `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}` };
+      const stored = toStoredAcknowledgement(acknowledgement, gateway);
+      await afterHealing(
+        () => queue.add(acknowledgementJob, stored, { deduplication: once, ...untilAnswered }),
+        async () => {
+          await deleteWrongQueueKeys(connection, reportMalformed);
+          await queue.removeDeduplicationKey(once.id);
         },
-        ...untilAnswered,
-      });
+      );
     },
     clockSet: (byMs) => noteStep(connection, byMs, log),
     async close() {
@@ -144,6 +172,10 @@ export function startRequestWorker(options: {
   // the connection logs outages, but not errors that Redis answers with: a command is not permitted, memory is short
   let lastRefusal = '';
   worker.on('error', (err) => {
+    if (isWrongType(err))
+      deleteWrongQueueKeys(connection, reportMalformed).catch((error: unknown) =>
+        log.debug({ err: error }, 'a key of another type could not be deleted'),
+      );
     if (err instanceof SyntaxError)
       dropBroken().catch((error: unknown) => log.debug({ err: error }, 'a broken job could not be dropped'));
     const refused = err.name === 'ReplyError' && err.message !== lastRefusal;

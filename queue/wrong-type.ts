@@ -14,15 +14,24 @@ export async function withoutWrongType<T>(
   reportMalformed: ReportMalformed,
   work: () => Promise<T>,
 ): Promise<T> {
+  return afterHealing(work, async () => {
+    reportMalformed('a key of another type; it is deleted');
+    await redis.del(...keys);
+  });
+}
+
+/** Runs `work`. Where it meets a key of another type than ours, `heal` deletes that key, and `work` runs once more. */
+export async function afterHealing<T>(work: () => Promise<T>, heal: () => Promise<unknown>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof Error && saysWrongType.test(error.message))) throw error;
-    reportMalformed('a key of another type; it is deleted');
-    await redis.del(...keys);
+    if (!isWrongType(error)) throw error;
+    await heal();
     return work();
   }
 }
+
+export const isWrongType = (error: unknown): boolean => error instanceof Error && saysWrongType.test(error.message);
 
 /** Runs a transaction. @throws the error of its first command that failed, which Redis tells as a value */
 export async function execAll(transaction: ChainableCommander): Promise<void> {

@@ -132,6 +132,32 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     expect(gateway.logText()).toContain('a key of another type');
   });
 
+  it.each(['meta', 'id', 'wait', 'active', 'delayed', 'prioritized', 'marker', 'stalled', 'limiter', 'events'])(
+    'as the key %s of the queue with another type is deleted, and requests are stored and answered',
+    async (name) => {
+      const key = forms.jobKey(name);
+      await redis.del(key);
+      await (name === 'wait' || name === 'active' ? redis.set(key, 'x') : redis.rpush(key, 'x'));
+      const { serial, token } = await gateway.enrol(`queue-key-${name}`);
+      await expect
+        .poll(() => askOnce(gateway.broker, serial, { token, key: 'ec' }).catch(() => undefined), { timeout: 25_000 })
+        .toMatchObject({ status: 'accepted' });
+    },
+    60_000,
+  );
+
+  it('as a request that waits in no list does not swallow an equal one', async () => {
+    const { serial, token } = await gateway.enrol('in-no-list');
+    await gateway.worker.close();
+    const first = await connectDevice(gateway.broker, { username: serial, password: token });
+    await first.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+    await redis.del(forms.jobKey('wait'), forms.jobKey('marker'));
+    await first.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+    gateway.worker = gateway.startOneWorker();
+    expect(await first.next()).toMatchObject({ status: 'accepted' });
+    await first.client.endAsync(true);
+  });
+
   it.each(['list', 'text'])('as counters of token attempts, each a %s, lets the right token pass', async (kind) => {
     const { serial, token } = await gateway.enrol(`counters-${kind}`);
     const keys = [
