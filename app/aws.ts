@@ -57,6 +57,18 @@ export async function requireAws({ settings, log }: App): Promise<string> {
   return region;
 }
 
+/** The region that calls would go to: of the settings, or of the SDK's own chain. Makes no call. */
+export async function findRegion({ aws }: Settings): Promise<string | undefined> {
+  const client = connectDynamoDb(aws);
+  try {
+    return await client.config.region();
+  } catch {
+    return undefined;
+  } finally {
+    client.destroy();
+  }
+}
+
 /** Table and policy exist afterwards. @returns for each, whether it was made now */
 export async function setUpAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
   const options = { ...settings.aws, role: 'setup' } as const;

@@ -1,21 +1,15 @@
 /**
  * Every operation of AWS that the product calls, by role and by the kind of resource that it can be limited to (`any`: to
  * none). `AwsOperation` is derived from this table, so a call that is missing here does not compile. A test compares the
- * table with the calls that the whole test suite makes, and fails for an operation that a role may call and never does.
+ * table with the calls that the whole test suite makes, and fails for an operation that a role may call and never does. Another
+ * compares it with AWS's service authorization reference as data (`test/iam-data/`).
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
  */
 const actions = {
   /** the worker; the broker asks AWS for nothing */
   gateway: {
-    cert: [
-      'AttachPolicy',
-      'DeleteCertificate',
-      'DescribeCertificate',
-      'DetachPolicy',
-      'ListAttachedPolicies',
-      'UpdateCertificate',
-    ],
+    cert: ['AttachPolicy', 'DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'UpdateCertificate'],
     thing: ['AddThingToThingGroup', 'CreateThing', 'DeleteThing', 'ListThingPrincipals'],
     any: [
       'AttachThingPrincipal',
@@ -23,6 +17,8 @@ const actions = {
       'CreateKeysAndCertificate',
       'DescribeEndpoint',
       'DetachThingPrincipal',
+      // of thing groups as well as of certificates; AWS knows no resource type for it
+      'ListAttachedPolicies',
       'ListCertificates',
       'ListPrincipalThings',
     ],
@@ -31,9 +27,9 @@ const actions = {
   },
   /** `cvm devices`, `cvm sweep` */
   operator: {
-    cert: ['DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'ListAttachedPolicies', 'UpdateCertificate'],
+    cert: ['DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'UpdateCertificate'],
     thing: ['DeleteThing', 'ListThingPrincipals'],
-    any: ['DetachThingPrincipal', 'ListCertificates', 'ListPrincipalThings'],
+    any: ['DetachThingPrincipal', 'ListAttachedPolicies', 'ListCertificates', 'ListPrincipalThings'],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
   },
@@ -93,6 +89,16 @@ export function iamPolicy(
 
 /** @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html */
 export function partitionOf(region: string): string {
-  if (region.startsWith('cn-')) return 'aws-cn';
-  return region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+  return partitions.find(([prefix]) => region.startsWith(prefix))?.[1] ?? 'aws';
 }
+
+/** As the SDK's endpoint rules have them. */
+const partitions = [
+  ['cn-', 'aws-cn'],
+  ['us-gov-', 'aws-us-gov'],
+  ['eusc-', 'aws-eusc'],
+  ['us-iso-', 'aws-iso'],
+  ['us-isob-', 'aws-iso-b'],
+  ['eu-isoe-', 'aws-iso-e'],
+  ['us-isof-', 'aws-iso-f'],
+] as const;

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { setUpAws } from '../app/aws.ts';
+import { findRegion, setUpAws } from '../app/aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { CliContext } from './context.ts';
@@ -8,6 +8,8 @@ import { findAws } from './stand-in.ts';
 export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> & {
   table(): { readonly restoration: Pick<Restoration, 'note'> };
 };
+
+type PolicyOptions = { for: IamRole[]; account: string; region?: string };
 
 export function awsCommand(context: AwsContext): Command {
   const aws = new Command('aws').description('prepare the AWS account');
@@ -39,19 +41,21 @@ export function awsCommand(context: AwsContext): Command {
         .default(iamRoles, 'all'),
     )
     .option('--account <id>', 'the AWS account; * is any', accountId, '*')
-    .action((options: { for: IamRole[]; account: string }) => {
-      const { table, policyName, aws } = context.settings();
-      const { region = '*' } = aws;
-      const scope = {
-        partition: partitionOf(region),
-        region,
-        account: options.account,
-        table,
-        policyName,
-      };
-      context.write(JSON.stringify(iamPolicy(options.for, scope), null, 2));
-    });
+    .option('--region <name>', 'the AWS region (default: that of the AWS_REGION or AWS profile in use)')
+    .action((options: PolicyOptions) => printPolicy(context, options));
   return aws;
+}
+
+async function printPolicy({ settings, write }: AwsContext, options: PolicyOptions): Promise<void> {
+  const { table, policyName } = settings();
+  const found = options.region ?? (await findRegion(settings()));
+  if (found === undefined)
+    console.error(
+      'cvm: no AWS region is set (AWS_REGION, a profile, --region): the policy is for every region of the partition aws',
+    );
+  const region = found ?? '*';
+  const scope = { partition: partitionOf(region), region, account: options.account, table, policyName };
+  write(JSON.stringify(iamPolicy(options.for, scope), null, 2));
 }
 
 function accountId(text: string): string {

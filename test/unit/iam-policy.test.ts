@@ -1,33 +1,38 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
+import { listOf, printedActions, printedPolicies } from '../iam-data/printed-actions.ts';
 import { complaints } from '../support/least-privilege.ts';
 
-/**
- * The resource types that each action can be limited to; without any, it needs "*".
- * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
- * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
- */
-const resourceTypes: Readonly<Record<string, readonly string[]>> = {
-  'iot:AddThingToThingGroup': ['thing', 'thinggroup'],
-  'iot:AttachPolicy': ['cert', 'thinggroup'],
-  'iot:AttachThingPrincipal': [],
-  'iot:CreateCertificateFromCsr': [],
-  'iot:CreateKeysAndCertificate': [],
-  'iot:CreatePolicy': ['policy'],
-  'iot:CreateThing': ['thing'],
-  'iot:DeleteCertificate': ['cert'],
-  'iot:DeleteThing': ['thing'],
-  'iot:DescribeCertificate': ['cert'],
-  'iot:DescribeEndpoint': [],
-  'iot:DetachPolicy': ['cert', 'thinggroup'],
-  'iot:DetachThingPrincipal': [],
-  'iot:GetPolicy': ['policy'],
-  'iot:ListAttachedPolicies': ['cert', 'thinggroup'],
-  'iot:ListCertificates': [],
-  'iot:ListPrincipalThings': [],
-  'iot:ListThingPrincipals': ['thing'],
-  'iot:UpdateCertificate': ['cert'],
-};
+/** From AWS's service authorization reference; `npm run test:iam-data` brings it up to date. */
+const reference: {
+  readonly updatedAt: string;
+  readonly actions: Readonly<
+    Record<
+      string,
+      { readonly resourceTypes: Readonly<Record<string, string>>; readonly conditionKeys: readonly string[] }
+    >
+  >;
+} = JSON.parse(readFileSync(join(import.meta.dirname, '../iam-data/actions.json'), 'utf8'));
+
+/** What is wrong with one action of a statement; undefined when AWS allows what the policy says. */
+function faultOf(action: string, resources: readonly string[], conditionKeys: readonly string[]): string | undefined {
+  const known = reference.actions[action];
+  if (known === undefined) return 'is not in the reference';
+  const types = Object.keys(known.resourceTypes);
+  const given = resources.map((resource) => resource.split(':')[5]?.split('/')[0] ?? resource);
+  const unlimited = given.includes('*');
+  // a statement that names a resource allows nothing for an action without resource types
+  if (types.length === 0 && !unlimited) return 'can be limited to no resource, and is not allowed on "*"';
+  if (types.length > 0 && !unlimited && !given.some((type) => types.includes(type))) return `needs one of ${types}`;
+  const required = Object.entries(known.resourceTypes).flatMap(([type, need]) => (need === 'required' ? [type] : []));
+  const lacking = required.filter((type) => !given.includes(type));
+  if (lacking.length > 0) return `can and must be limited to ${lacking}`;
+  // of IAM alone: the condition keys of IoT policies are in no reference that is data
+  const unknown = conditionKeys.filter((key) => !known.conditionKeys.includes(key));
+  return unknown.length > 0 ? `has no condition keys ${unknown}` : undefined;
+}
 
 const scope = {
   partition: 'aws',
@@ -42,22 +47,24 @@ const resourcesOf = (roles: readonly IamRole[]) =>
   );
 
 describe('the printed IAM policy', () => {
-  it.each(iamRoles)(
-    'of %s names for each action a resource that it can be limited to, and "*" only where no type exists',
-    (role) => {
-      const wrong = resourcesOf([role]).filter(([action, resources]) => {
-        const types = action.startsWith('dynamodb:') ? ['table'] : resourceTypes[action];
-        if (types === undefined) return true;
-        if (types.length === 0) return resources.join() !== '*';
-        const given = resources.map((resource) => resource.split(':')[5]?.split('/')[0] ?? '');
-        // adding a thing to a group needs both resources
-        return (
-          !given.some((type) => types.includes(type)) || (action === 'iot:AddThingToThingGroup' && given.length < 2)
-        );
+  it.each(printedPolicies())(
+    'of %s fits the reference of AWS: each action exists, its resources and conditions are those it takes, and "*" stands only where no resource can',
+    (name, statements) => {
+      const faults = statements.flatMap(({ Action, Resource, Condition = {} }) => {
+        const keys = name === 'devices' ? [] : Object.values(Condition).flatMap(Object.keys);
+        return listOf(Action).flatMap((action) => {
+          const fault = faultOf(action, listOf(Resource), keys);
+          return fault === undefined ? [] : [`${action} ${fault}`];
+        });
       });
-      expect(wrong).toEqual([]);
+      expect(faults).toEqual([]);
     },
   );
+
+  it('is compared with a reference that has a date, and that has no action of an earlier policy', () => {
+    expect(Date.parse(reference.updatedAt)).toBeGreaterThan(Date.parse('2026-09-01'));
+    expect(Object.keys(reference.actions)).toEqual(printedActions());
+  });
 
   it('names the table and the IoT policy, and grants nothing outside this account and region', () => {
     const resources = new Set(resourcesOf(iamRoles).flatMap(([, each]) => each));
