@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AwsClientOptions, connectIot } from './client.ts';
-import { noCredentialsCure, noRegionCure } from './errors.ts';
+import { isWithoutCredentials, noCredentialsCure, noRegionCure } from './errors.ts';
 
 /** The region and the credentials that this process would call AWS with. */
 export type AwsAccess = {
@@ -10,9 +10,6 @@ export type AwsAccess = {
   /** credentials are configured, and the service that gives them cannot be reached now */
   readonly away?: unknown;
 };
-
-/** Names of the SDK's errors that say that no source has credentials, or that those of a source have ended. */
-const noCredentials = new Set(['CredentialsProviderError', 'TokenProviderError']);
 
 /**
  * Looks for a region and credentials as a client with these options would, without a call to IoT Core or DynamoDB.
@@ -36,7 +33,7 @@ export async function findAccess(
     const missing = found === undefined ? [noRegionCure] : [];
     if (credentials.status === 'fulfilled') return { region: found, missing };
     const reason: unknown = credentials.reason;
-    const none = reason instanceof Late ? !named : reason instanceof Error && noCredentials.has(reason.name);
+    const none = reason instanceof Late ? !named : isWithoutCredentials(reason);
     if (!none) return { region: found, missing, away: reason };
     return {
       region: found,

@@ -18,7 +18,7 @@ export function upstreamError(operation: AwsOperation, error: unknown, place: Aw
   if (!(error instanceof Error)) return error;
   if (throttlingNames.has(error.name)) return new UpstreamThrottled(operation);
   const code = String((error as NodeJS.ErrnoException).code);
-  if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error);
+  if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error, unresolvedCure(code, place));
   const cure = cureOf(operation, error.name, code, place);
   return cure === undefined ? error : new UpstreamRefused(operation, error, cure);
 }
@@ -35,6 +35,12 @@ const throttlingNames = new Set([
 
 /** No connection was made. After any other failure of the network, a request may have arrived. */
 const unreachableCodes = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+/** Whether the internet is away or the name is of no region, only a person can tell. */
+function unresolvedCure(code: string, { region }: AwsPlace): string | undefined {
+  if (code !== 'ENOTFOUND' && code !== 'EAI_AGAIN') return undefined;
+  return `the address of AWS cannot be resolved: mend the network or the DNS of this machine, or correct the region "${region}" (AWS_REGION) or the AWS_ENDPOINT_URL_…; where a proxy leads to AWS, name it in HTTPS_PROXY`;
+}
 
 type Cure = (operation: AwsOperation, place: { readonly region: string; readonly table: string }) => string;
 type Cures = ReadonlyMap<string, Cure>;
@@ -53,12 +59,24 @@ export const noRegionCure =
 export const noCredentialsCure =
   'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. To try the gateway without AWS: cvm up --local-aws';
 
+/** Names of the SDK's errors that say that no source gives credentials, or that those of a source have ended. */
+const withoutCredentials: readonly string[] = ['CredentialsProviderError', 'TokenProviderError'];
+
+export const isWithoutCredentials = (error: unknown): boolean =>
+  error instanceof Error && withoutCredentials.includes(error.name);
+
+export const missingCredentials = `there are no AWS credentials: ${noCredentialsCure}`;
+
 function curesBy(...entries: readonly (readonly [names: string, cure: Cure])[]): Cures {
   return new Map(entries.flatMap(([names, cure]) => names.split(' ').map((name): [string, Cure] => [name, cure])));
 }
 
 const permission: Cure = (operation) =>
-  `allow ${operation} to the IAM identity of this process, as the message says; "cvm aws policy" prints all that it needs`;
+  `allow ${operation} to the IAM identity of this process, as the message says; "cvm aws policy" prints all that it needs${
+    operation.startsWith('dynamodb:')
+      ? '. Where the message names a KMS key: enable the key of the table, and allow kms:Decrypt with it as well'
+      : ''
+  }`;
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html */
 const commonCures = curesBy(
@@ -79,7 +97,7 @@ const commonCures = curesBy(
     'RequestTimeTooSkewed RequestExpired RequestInTheFuture',
     () => 'the clock of this machine is wrong: set it, best by NTP',
   ],
-  ['CredentialsProviderError TokenProviderError', () => `there are no AWS credentials: ${noCredentialsCure}`],
+  [withoutCredentials.join(' '), () => missingCredentials],
   [
     'LimitExceededException ServiceQuotaExceededException',
     () => 'a limit of the AWS account is reached: remove resources that are not needed, or ask AWS to raise it',
@@ -95,7 +113,7 @@ const dynamoDbCures = curesBy(
   [
     'ValidationException',
     (_operation, { region, table }) =>
-      `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key. Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
+      `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
   ],
 );
 

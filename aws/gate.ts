@@ -1,4 +1,5 @@
-import { type AwsPlace, upstreamError } from './errors.ts';
+import { UpstreamUnreachable } from '../runtime/upstream.ts';
+import { type AwsPlace, isWithoutCredentials, missingCredentials, upstreamError } from './errors.ts';
 import type { AwsOperation } from './iam-policy.ts';
 
 /**
@@ -15,17 +16,37 @@ export interface AwsGate {
   call<T>(operation: AwsOperation, send: () => Promise<T>): Promise<T>;
 }
 
+/** A source of credentials that fails for so long is not only busy. Milliseconds. */
+const patienceMs = 60_000;
+
 /**
  * The gate of the product: it maps AWS's errors to ours.
  * @param region the region that the clients use; rejects when none is set. `() => client.config.region()` gives it
+ * @param elapsed milliseconds of a clock that only goes forward
  */
-export function createAwsGate({ table, region }: { table: string; region(): Promise<string> }): AwsGate {
+export function createAwsGate({
+  table,
+  region,
+  elapsed = () => performance.now(),
+}: {
+  table: string;
+  region(): Promise<string>;
+  elapsed?(): number;
+}): AwsGate {
+  /** since when no call had credentials */
+  let withoutSince: number | undefined;
   return {
     async call(operation, send) {
       try {
-        return await send();
+        const answer = await send();
+        withoutSince = undefined;
+        return answer;
       } catch (error) {
         const place: AwsPlace = { table, region: await region().catch(() => undefined) };
+        withoutSince = isWithoutCredentials(error) ? (withoutSince ?? elapsed()) : undefined;
+        // the service that gives them to a machine or a container may be busy for a moment
+        if (withoutSince !== undefined && elapsed() - withoutSince < patienceMs && place.region !== undefined)
+          throw new UpstreamUnreachable(operation, error as Error, missingCredentials);
         throw upstreamError(operation, error, place);
       }
     },

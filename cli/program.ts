@@ -3,7 +3,7 @@ import { type App, createApp } from '../app/app.ts';
 import { redisCure } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
-import { UpstreamRefused } from '../runtime/upstream.ts';
+import { cureOf } from '../runtime/upstream.ts';
 import { OutputClosed, writeText } from './output.ts';
 import { chooseAws } from './stand-in.ts';
 
@@ -116,8 +116,7 @@ function statusOf(error: unknown, tracing: boolean): number {
   // its reader has what it wanted
   if (error instanceof OutputClosed) return 0;
   console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
-  if (error instanceof UpstreamRefused) console.error(`cvm: ${error.cure}`);
-  const cure = error instanceof Error ? redisCure(error) : undefined;
+  const cure = cureOf(error) ?? (error instanceof Error ? redisCure(error) : undefined);
   if (cure !== undefined) console.error(`cvm: ${cure}`);
   if (error instanceof SettingsError || error instanceof UsageError) return 2;
   if (tracing && error instanceof Error) console.error(error.stack);

@@ -1,4 +1,4 @@
-import { UpstreamRefused } from '../runtime/upstream.ts';
+import { cureOf } from '../runtime/upstream.ts';
 
 /** The failures after a decision stood in the table. They do not undo the decision. */
 export type FollowUp = {
@@ -20,6 +20,6 @@ export async function followUp(steps: readonly (() => Promise<unknown>)[]): Prom
 
 /** The message of an error, with its cure where one is known. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof UpstreamRefused) return `${error.message} (${error.cure})`;
-  return error instanceof Error ? error.message : String(error);
+  const [message, cure] = [error instanceof Error ? error.message : String(error), cureOf(error)];
+  return cure === undefined ? message : `${message} (${cure})`;
 }

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import { createFloodLimit } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
 import { createBrokenJobDropper } from './broken-jobs.ts';
 import { keepWaitsShort } from './longest-waits.ts';
@@ -186,6 +187,8 @@ export function startRequestWorker(options: {
     log.warn({ failed }, 'more jobs failed in the last minute; trying again'),
   );
   worker.on('failed', (job, err) => {
+    // the worker has said it with its cure, once for all jobs that it concerns
+    if (err instanceof UpstreamRefused) return;
     if (!failures.fits('', 'failed')) return;
     const about = { job: job?.name, serial: readSerial(job?.data), jobId: job?.id?.slice(0, 64) };
     log.warn({ ...about, err }, 'a job failed; trying again');

@@ -19,17 +19,18 @@ export function createLog(level: string, destination: DestinationStream = pino.d
 }
 
 /**
- * Name, message, code, cause and stack of an error, and nothing else of it: clients and servers put requests, responses and
+ * Name, message, code, cure, cause and stack of an error, and nothing else of it: clients and servers put requests, responses and
  * sockets into their errors, and those hold secrets. Some libraries throw plain objects that look like an error.
  */
 function describeError(error: unknown): unknown {
   if (typeof error !== 'object' || error === null) return String(error);
-  const { name, message, code, cause, stack } = error as Partial<Error> & { code?: unknown };
+  const { name, message, code, cure, cause, stack } = error as Partial<Error> & { code?: unknown; cure?: unknown };
   if (typeof message !== 'string') return `${error.constructor?.name ?? 'object'} without a message`;
   return {
     name,
     message,
     ...(code === undefined ? {} : { code }),
+    ...(typeof cure === 'string' ? { cure } : {}),
     ...(cause === undefined ? {} : { cause: describeError(cause) }),
     stack,
   };

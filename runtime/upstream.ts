@@ -11,11 +11,13 @@ export class UpstreamThrottled extends Error {
   }
 }
 
-/** No connection to the service could be made. Safe to repeat, later. */
+/** The service could not be asked. Safe to repeat, later. `cure`: what to do where it stays so. */
 export class UpstreamUnreachable extends Error {
-  constructor(operation: string, cause: Error) {
+  readonly cure: string | undefined;
+  constructor(operation: string, cause: Error, cure?: string) {
     super(`${operation}: ${cause.message}`, { cause });
     this.name = 'UpstreamUnreachable';
+    this.cure = cure;
   }
 }
 
@@ -30,4 +32,9 @@ export class UpstreamRefused extends Error {
     this.cure = cure;
     this.reason = cause.message;
   }
+}
+
+/** What a person should do about an error of a call; undefined where it may pass by itself. */
+export function cureOf(error: unknown): string | undefined {
+  return error instanceof UpstreamRefused || error instanceof UpstreamUnreachable ? error.cure : undefined;
 }

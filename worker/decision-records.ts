@@ -2,8 +2,10 @@ import { type ErrorCode, problems } from '../protocol/problems.ts';
 import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
+import type { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Provisioned } from './provision.ts';
+import { createRefusedCalls } from './refused-calls.ts';
 
 /** A device with its one token may ask as often as its rate limit allows, day and night. Of all together there is no limit here: a
  * fleet whose tokens have expired has a line for each device. */
@@ -32,6 +34,8 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
     log.warn({ requests, ofLastSeconds }, 'refused more requests of gateways that are not approved'),
   );
 
+  const refusedCalls = createRefusedCalls(log);
+
   function accepted(request: ProvisioningRequest, certificateId: string, again: boolean): void {
     const [about, event] = [{ ...aboutOf(request), certificateId }, again ? 'repeated' : 'vended'] as const;
     const fits = !again || repeated.fits(request.serial, 'answers');
@@ -44,7 +48,7 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
     const fits = refused.fits(request.serial, problem.code);
     if (fits) audit.record('refused', about);
     if (cause !== undefined) {
-      log.error({ ...about, err: cause, cure: cause.cure }, 'AWS refuses, until the cure is applied');
+      refusedCalls.say(about, cause);
       return;
     }
     // another key with the right token: firmware that makes a new key each time, or another party that has the token
@@ -56,6 +60,10 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
     decided(request: ProvisioningRequest, decision: Decided): void {
       if (decision.outcome === 'rejected') rejected(request, decision);
       else accepted(request, decision.certificateId, decision.again);
+    },
+    /** AWS refuses a call without which there is not even an answer: the request is tried again. */
+    unanswered(about: object, cause: UpstreamRefused): void {
+      refusedCalls.say(about, cause);
     },
     /** Its answer has nothing secret. Log only: the audit trail has no room for what a stranger in Redis may claim. */
     ofUnapprovedGateway(request: ProvisioningRequest, gateway: string): void {

@@ -5,6 +5,7 @@ import type { Devices } from '../registry/devices.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { GatewayRegister } from './gateway-register.ts';
 import { fingerprint, rosterEntryOf } from './roster-entry.ts';
 
@@ -93,7 +94,9 @@ export function startRosterSync(
     if (closed) return;
     timer = setTimeout(() => {
       running = follow()
-        .then(outage.succeeded, outage.failed)
+        .then(outage.succeeded, (error: unknown) =>
+          outage.failed(error, error instanceof UpstreamRefused ? error.cure : undefined),
+        )
         .then(() => plan(times.pollMs));
     }, ms);
   }

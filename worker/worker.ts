@@ -1,4 +1,4 @@
-import { problems } from '../protocol/problems.ts';
+import { type Problem, problems } from '../protocol/problems.ts';
 import { createMalformedReport, type ReportMalformed } from '../queue/malformed.ts';
 import {
   type Acknowledgement,
@@ -10,7 +10,7 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { type BoundReplyStore, boundTo } from '../queue/replies.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
-import { UpstreamThrottled } from '../runtime/upstream.ts';
+import { UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
 import type { GatewayIdentity } from '../sealing/gateway.ts';
 import { UnusableKey } from '../sealing/hpke.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
@@ -67,8 +67,14 @@ export function startWorker(options: {
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
   const worker = startRequestWorker({
     ...queue,
-    handle: (signed, waitedMs) => handleSigned(signed, waitedMs, context, trust, records),
-    acknowledge: (signed) => acknowledgeSigned(signed, context, trust, decisions),
+    handle: (signed, waitedMs) =>
+      sayingRefusals(aboutOf(signed.message), decisions, handleSigned(signed, waitedMs, context, trust, records)),
+    acknowledge: (signed) =>
+      sayingRefusals(
+        { serial: signed.message.serial },
+        decisions,
+        acknowledgeSigned(signed, context, trust, decisions),
+      ),
   });
   return {
     ...worker,
@@ -77,6 +83,16 @@ export function startWorker(options: {
       decisions.close();
     },
   };
+}
+
+/** A refusal that is thrown makes the queue try again, which alone would hide the cure. */
+async function sayingRefusals<T>(about: object, decisions: DecisionRecords, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof UpstreamRefused) decisions.unanswered(about, error);
+    throw error;
+  }
 }
 
 /**
@@ -96,21 +112,26 @@ async function handleSigned(
     trust.reportForged('a request that no gateway signed');
     return 'answered';
   }
-  await trust.learnTime();
   const requestKey = requestKeyOf(request);
-  // when the clock of this machine is ahead, every request looks old by it
-  const ageMs = Math.min(waitedMs, Math.max(0, shared.now() - request.receivedAt));
+  // any gateway can ask in the name of any device: what is answered before it counts as approved reaches its own devices only
+  const toItsDevices = boundTo(shared.replies, { requestKey, onlyGateway: gateway.id });
+  const refuse = (problem: Problem) => reject(request, problem, { ...shared, replies: toItsDevices });
   try {
+    await trust.learnTime();
+    // when the clock of this machine is ahead, every request looks old by it
+    const ageMs = Math.min(waitedMs, Math.max(0, shared.now() - request.receivedAt));
     if (await isApproved(gateway, request, ageMs, trust))
       return await handle(request, ageMs, { ...shared, replies: boundTo(shared.replies, { requestKey }) }, records);
     requests.inc({ outcome: 'not_approved' });
-    // any gateway can ask in the name of any device: its refusal reaches its own devices only
-    const replies = boundTo(shared.replies, { requestKey, onlyGateway: gateway.id });
-    await reject(request, problems.gatewayNotApproved, { ...shared, replies });
+    await refuse(problems.gatewayNotApproved);
     records.decisions.ofUnapprovedGateway(request, gateway.id);
   } catch (error) {
-    if (!(error instanceof UnusableKey)) throw error;
-    trust.reportForged('a request whose answer can be sealed to nobody');
+    if (error instanceof UnusableKey) trust.reportForged('a request whose answer can be sealed to nobody');
+    else if (error instanceof UpstreamRefused) {
+      // not even the table tells which gateways are approved
+      records.decisions.decided(request, { ...(await refuse(problems.upstreamRefuses)), cause: error });
+      requests.inc({ outcome: 'refused' });
+    } else throw error;
   }
   return 'answered';
 }

@@ -136,7 +136,7 @@ describe('clients of AWS', () => {
     const gate = createAwsGate({ table: 't', region: () => client.config.region() });
     await expect(
       gate.call('iot:DescribeEndpoint', () => client.send(new DescribeEndpointCommand({}))),
-    ).rejects.toMatchObject({ name: 'UpstreamRefused', cure: expect.stringContaining('AWS_PROFILE') });
+    ).rejects.toMatchObject({ name: 'UpstreamUnreachable', cure: expect.stringContaining('AWS_PROFILE') });
     vi.unstubAllEnvs();
   });
 

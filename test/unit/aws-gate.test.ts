@@ -70,7 +70,7 @@ describe('the gate to AWS', () => {
     ['dynamodb:GetItem', 'ValidationException', /"plant-devices" in eu-west-1.*"productId"/],
     ['iot:AttachPolicy', 'ResourceNotFoundException', /policy, thing type or thing group.*eu-west-1/],
     ['iot:CreateThing', 'LimitExceededException', /limit/],
-    ['dynamodb:GetItem', 'CredentialsProviderError', /AWS_PROFILE.*sso.*instance role.*container role.*--local-aws/],
+    ['dynamodb:GetItem', 'AccessDeniedException', /names a KMS key.*kms:Decrypt/],
   ])('says that %s is refused for %s, with the cure', async (operation, name, cure) => {
     const error = await outcomeOf(operation, failing(name));
     expect(error).toBeInstanceOf(UpstreamRefused);
@@ -85,6 +85,31 @@ describe('the gate to AWS', () => {
     expect(await outcomeOf('iot:CreateThing', failing('Error', code))).toMatchObject({
       name: 'UpstreamRefused',
       cure: expect.stringMatching(cure),
+    });
+  });
+
+  it('takes credentials that cannot be had for a short failure at first, and for a lasting one after a minute without any', async () => {
+    let now = 0;
+    const patient = createAwsGate({ table: 't', region: async () => 'eu-west-1', elapsed: () => now });
+    const outcomeAt = async (ms: number, error: unknown = failing('CredentialsProviderError')) => {
+      now = ms;
+      return outcomeOf('dynamodb:GetItem', error, patient);
+    };
+    const cure = expect.stringMatching(/AWS_PROFILE.*sso.*instance role.*container role.*--local-aws/);
+    expect(await outcomeAt(0)).toBeInstanceOf(UpstreamUnreachable);
+    expect(await outcomeAt(59_000)).toMatchObject({ name: 'UpstreamUnreachable', cure });
+    expect(await outcomeAt(60_000)).toMatchObject({ name: 'UpstreamRefused', cure });
+    // a call that had credentials
+    await patient.call('dynamodb:GetItem', async () => 'answer');
+    expect(await outcomeAt(61_000)).toBeInstanceOf(UpstreamUnreachable);
+    expect(await outcomeAt(200_000, failing('AccessDeniedException'))).toBeInstanceOf(UpstreamRefused);
+    expect(await outcomeAt(201_000)).toBeInstanceOf(UpstreamUnreachable);
+  });
+
+  it('says that the address cannot be resolved, and that network, region and proxy may be wrong', async () => {
+    expect(await outcomeOf('iot:CreateThing', failing('Error', 'ENOTFOUND'))).toMatchObject({
+      name: 'UpstreamUnreachable',
+      cure: expect.stringMatching(/DNS.*"eu-west-1".*HTTPS_PROXY/),
     });
   });
 
