@@ -1,45 +1,56 @@
 import { constants } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 
 /** The cipher suites on offer: `modern`, or `old` for firmware that has no better ones. Both need TLS 1.2 or newer. */
 export type TlsSuites = 'modern' | 'old';
+
+/*
+ * The server's order decides (Node's default), so suites by pre-shared key stand first: mbedTLS's and wolfSSL's default clients
+ * offer certificate suites beside them also when they have a key. By certificate they would send the token, or what comes next, to
+ * a server that they may not have verified. A client without a key offers no such suite.
+ */
+
+/** The first two go with SHA-256, as a device's key does (RFC 8446 §4.2.11): a client that has one of them can use its key. */
+const tls13 = ['TLS_AES_128_GCM_SHA256', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_256_GCM_SHA384'];
 
 /**
  * Authenticated encryption; with a certificate always forward secrecy. The pre-shared-key suites without forward secrecy are
  * the profile for constrained devices (RFC 7925 §4.2); a device that can uses ECDHE-PSK or TLS 1.3.
  */
-const modern = [
-  'TLS_AES_128_GCM_SHA256',
-  'TLS_AES_256_GCM_SHA384',
-  'TLS_CHACHA20_POLY1305_SHA256',
-  'ECDHE-ECDSA-AES128-GCM-SHA256',
-  'ECDHE-RSA-AES128-GCM-SHA256',
-  'ECDHE-ECDSA-AES256-GCM-SHA384',
-  'ECDHE-RSA-AES256-GCM-SHA384',
-  'ECDHE-ECDSA-CHACHA20-POLY1305',
-  'ECDHE-RSA-CHACHA20-POLY1305',
-  'ECDHE-ECDSA-AES128-CCM8',
-  'ECDHE-ECDSA-AES128-CCM',
-  'ECDHE-PSK-CHACHA20-POLY1305',
-  'PSK-AES128-GCM-SHA256',
-  'PSK-AES256-GCM-SHA384',
-  'PSK-CHACHA20-POLY1305',
-  'PSK-AES128-CCM',
-  'PSK-AES128-CCM8',
-];
+const modern = {
+  psk: [
+    'ECDHE-PSK-CHACHA20-POLY1305',
+    'PSK-AES128-GCM-SHA256',
+    'PSK-AES256-GCM-SHA384',
+    'PSK-CHACHA20-POLY1305',
+    'PSK-AES128-CCM',
+    'PSK-AES128-CCM8',
+  ],
+  certificate: [
+    'ECDHE-ECDSA-AES128-GCM-SHA256',
+    'ECDHE-RSA-AES128-GCM-SHA256',
+    'ECDHE-ECDSA-AES256-GCM-SHA384',
+    'ECDHE-RSA-AES256-GCM-SHA384',
+    'ECDHE-ECDSA-CHACHA20-POLY1305',
+    'ECDHE-RSA-CHACHA20-POLY1305',
+    'ECDHE-ECDSA-AES128-CCM8',
+    'ECDHE-ECDSA-AES128-CCM',
+  ],
+};
 
-/** CBC suites, and RSA key exchange for the RSA certificate of an operator. */
-const old = [
-  'ECDHE-ECDSA-AES128-SHA256',
-  'ECDHE-RSA-AES128-SHA256',
-  'ECDHE-ECDSA-AES128-SHA',
-  'ECDHE-RSA-AES128-SHA',
-  'ECDHE-PSK-AES128-CBC-SHA256',
-  'PSK-AES128-CBC-SHA256',
-  'PSK-AES128-CBC-SHA',
-  'AES128-GCM-SHA256',
-  'AES128-SHA256',
-  'AES128-SHA',
-];
+/** CBC suites, and RSA key exchange for an RSA certificate. */
+const old = {
+  psk: ['ECDHE-PSK-AES128-CBC-SHA256', 'PSK-AES128-CBC-SHA256', 'PSK-AES128-CBC-SHA'],
+  certificate: [
+    'ECDHE-ECDSA-AES128-SHA256',
+    'ECDHE-RSA-AES128-SHA256',
+    'ECDHE-ECDSA-AES128-SHA',
+    'ECDHE-RSA-AES128-SHA',
+    'AES128-GCM-SHA256',
+    'AES128-SHA256',
+    'AES128-SHA',
+  ],
+};
 
 /**
  * OpenSSL's security levels have no exceptions: from 3.2 on, level 1 forbids CCM-8 for its 64-bit tag, and devices of RFC 7925
@@ -60,10 +71,31 @@ const signatures = [
   'rsa_pkcs1_sha512',
 ];
 
+/**
+ * P-256 first: wolfSSL's client (seen with 5.5) fails with X25519 in ECDHE-PSK. In TLS 1.3 a client sends its share of the key
+ * for the groups that it prefers, and OpenSSL takes one of those.
+ */
+const usualGroups = 'P-256:X25519:P-384:P-521:X448';
+/** Against those who record traffic now and have a quantum computer later. OpenSSL knows it from 3.5 on: Node 24. */
+const hybridGroup = 'X25519MLKEM768';
+const groups = isKnown(hybridGroup) ? `${hybridGroup}:${usualGroups}` : usualGroups;
+
+function isKnown(group: string): boolean {
+  try {
+    createSecureContext({ ecdhCurve: group });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The options of every TLS context of the broker. */
 export function contextOptions(suites: TlsSuites) {
+  const more = suites === 'old' ? old : { psk: [], certificate: [] };
+  const ordered = [...tls13, ...modern.psk, ...more.psk, ...modern.certificate, ...more.certificate];
   return {
-    ciphers: [...modern, ...(suites === 'old' ? old : []), noSecurityLevel].join(':'),
+    ciphers: [...ordered, noSecurityLevel].join(':'),
+    ecdhCurve: groups,
     sigalgs: signatures.join(':'),
     minVersion: 'TLSv1.2' as const,
     // a device provisions once: resumption would save it nothing, and a session could outlive its token

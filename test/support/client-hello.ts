@@ -1,0 +1,95 @@
+import { randomBytes } from 'node:crypto';
+import { connect } from 'node:net';
+
+/*
+ * TLS 1.2 by hand (RFC 5246, RFC 4279, RFC 8422): OpenSSL's clients leave out what other stacks send, suites by pre-shared key
+ * without a key among it.
+ */
+
+/** What a client offers, in its own order. */
+export type Hello = { readonly suites: readonly number[]; readonly groups?: readonly number[] };
+
+/** What the server chose. `group`: of its key exchange; undefined where there is none. */
+export type Choice = { readonly suite: number; readonly group: number | undefined };
+
+const [handshake, alert] = [22, 21];
+const [serverHello, serverKeyExchange, serverHelloDone] = [2, 12, 14];
+
+const u16 = (value: number) => Buffer.from([value >> 8, value & 255]);
+const withLength16 = (data: Buffer) => Buffer.concat([u16(data.length), data]);
+const list16 = (values: readonly number[]) => withLength16(Buffer.concat(values.map(u16)));
+const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), withLength16(data)]);
+
+/** P-256, X25519, P-384 */
+export const groups = { p256: 0x0017, x25519: 0x001d, p384: 0x0018 };
+
+export function clientHello({ suites, groups: offered = Object.values(groups) }: Hello): Buffer {
+  const extensions = Buffer.concat([
+    extension(10, list16(offered)),
+    extension(11, Buffer.from([1, 0])),
+    extension(13, list16([0x0403, 0x0804, 0x0401])),
+  ]);
+  const body = Buffer.concat([
+    u16(0x0303),
+    randomBytes(32),
+    Buffer.from([0]),
+    list16(suites),
+    Buffer.from([1, 0]),
+    withLength16(extensions),
+  ]);
+  const message = Buffer.concat([Buffer.from([1, 0]), withLength16(body)]);
+  return Buffer.concat([Buffer.from([handshake]), u16(0x0301), withLength16(message)]);
+}
+
+/** Sends a ClientHello and reads up to ServerHelloDone. @throws with the number of the alert, or when the server closes */
+export function chosenFor(port: number, hello: Hello): Promise<Choice> {
+  return new Promise((resolve, reject) => {
+    let received = Buffer.alloc(0);
+    const socket = connect({ port, host: '127.0.0.1' }, () => socket.write(clientHello(hello)));
+    const end = (settle: () => void) => {
+      socket.destroy();
+      settle();
+    };
+    socket.on('error', reject).on('close', () => reject(new Error('closed')));
+    socket.on('data', (data) => {
+      received = Buffer.concat([received, data]);
+      const { messages, alertNumber } = read(received);
+      if (alertNumber !== undefined) end(() => reject(new Error(`alert ${alertNumber}`)));
+      else if (messages.has(serverHelloDone)) end(() => resolve(choiceIn(messages)));
+    });
+  });
+}
+
+/** The handshake messages in whole records. */
+function read(data: Buffer): { messages: Map<number, Buffer>; alertNumber: number | undefined } {
+  const fragments: Buffer[] = [];
+  let alertNumber: number | undefined;
+  for (let at = 0; at + 5 <= data.length && at + 5 + data.readUInt16BE(at + 3) <= data.length; ) {
+    const fragment = data.subarray(at + 5, at + 5 + data.readUInt16BE(at + 3));
+    if (data[at] === handshake) fragments.push(fragment);
+    if (data[at] === alert) alertNumber = fragment[1];
+    at += 5 + fragment.length;
+  }
+  const whole = Buffer.concat(fragments);
+  const messages = new Map<number, Buffer>();
+  for (let at = 0; at + 4 <= whole.length; ) {
+    const end = at + 4 + whole.readUIntBE(at + 1, 3);
+    if (end <= whole.length) messages.set(whole.readUInt8(at), whole.subarray(at + 4, end));
+    at = end;
+  }
+  return { messages, alertNumber };
+}
+
+function choiceIn(messages: Map<number, Buffer>): Choice {
+  const hello = messages.get(serverHello) ?? Buffer.alloc(0);
+  const suite = hello.readUInt16BE(2 + 32 + 1 + hello.readUInt8(34));
+  const exchange = messages.get(serverKeyExchange);
+  return { suite, group: exchange === undefined ? undefined : groupIn(exchange, suite) };
+}
+
+/** ECDHE-PSK's message begins with the server's hint (RFC 5489 §2). Then comes a 3, which stands for a named curve. */
+function groupIn(exchange: Buffer, suite: number): number | undefined {
+  const isPsk = suite === 0xccac || suite === 0xc037;
+  const at = isPsk ? 2 + exchange.readUInt16BE(0) : 0;
+  return exchange[at] === 3 ? exchange.readUInt16BE(at + 1) : undefined;
+}

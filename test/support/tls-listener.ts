@@ -1,0 +1,58 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { defaultLimits, type Limits } from '../../broker/limits.ts';
+import type { TlsSuites } from '../../broker/listener/cipher-suites.ts';
+import { connectionOf } from '../../broker/listener/connection.ts';
+import { createDeviceListener } from '../../broker/listener/listener.ts';
+import { proxyPeers } from '../../broker/listener/proxy-header.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+
+/** The only device that has a key here. */
+export const keyed = { serial: 'SN-1', psk: Buffer.alloc(32, 7) };
+
+/** The device listener alone: TLS without an MQTT broker behind it. Connections from 127.0.9.9 are a balancer's. */
+export async function startTlsListener({
+  suites = 'modern',
+  limits = {},
+}: {
+  suites?: TlsSuites;
+  limits?: Partial<Limits>;
+} = {}) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-tls-listener-'));
+  const tls = await loadTlsMaterial({ dataDir, hostnames: ['gateway.example', '10.1.2.3'], machineName: 'box' });
+  /** the serials of finished handshakes; undefined for one by certificate */
+  const accepted: (string | undefined)[] = [];
+  const listener = createDeviceListener({
+    tls,
+    suites,
+    limits: { ...defaultLimits, ...limits },
+    balancers: proxyPeers(['127.0.9.9']),
+    roster: {
+      keysOf: (serial) =>
+        serial === keyed.serial
+          ? { tokenHash: 'sha256:aa', keys: { psk: Buffer.from(keyed.psk), replySeed: Buffer.alloc(32, 8) } }
+          : undefined,
+    },
+    metrics: createMetrics().metrics,
+    log: createLog('silent'),
+    onConnection(stream) {
+      accepted.push(connectionOf(stream).psk?.serial);
+      stream.on('error', () => {}).resume();
+    },
+    onTurnedAway() {},
+  });
+  return {
+    port: await listener.listen(0, '127.0.0.1'),
+    tls,
+    accepted,
+    async close() {
+      await listener.close().cut();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+export type TlsListener = Awaited<ReturnType<typeof startTlsListener>>;

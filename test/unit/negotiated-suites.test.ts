@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chosenFor, groups } from '../support/client-hello.ts';
+import { lacks } from '../support/lacks.ts';
+import { keyed, startTlsListener, type TlsListener } from '../support/tls-listener.ts';
+
+/** Numbers of suites as IANA gives them. */
+const suite = {
+  ecdheEcdsaAes128Gcm: 0xc02b,
+  ecdheEcdsaAes256Gcm: 0xc02c,
+  ecdheRsaAes128Gcm: 0xc02f,
+  ecdheEcdsaChacha: 0xcca9,
+  ecdheEcdsaCcm: 0xc0ac,
+  ecdheEcdsaCcm8: 0xc0ae,
+  ecdheEcdsaAes128Cbc: 0xc023,
+  ecdhePskChacha: 0xccac,
+  ecdhePskAes128Cbc: 0xc037,
+  pskAes128Gcm: 0x00a8,
+  pskAes256Gcm: 0x00a9,
+  pskChacha: 0xccab,
+  pskCcm: 0xc0a4,
+  pskCcm8: 0xc0a8,
+};
+
+/** What each offers when it has a key, in its order, without the suites that no server of ours knows. */
+const mbedTls = {
+  byCertificate: [
+    ...[suite.ecdheEcdsaChacha, suite.ecdheEcdsaAes256Gcm, suite.ecdheEcdsaAes128Gcm, suite.ecdheEcdsaCcm],
+    ...[suite.ecdheEcdsaAes128Cbc, suite.ecdheEcdsaCcm8],
+  ],
+  byKey: [
+    ...[suite.ecdhePskChacha, suite.ecdhePskAes128Cbc],
+    ...[suite.pskChacha, suite.pskAes256Gcm, suite.pskAes128Gcm, suite.pskCcm, suite.pskCcm8],
+  ],
+};
+const wolfSsl = {
+  byCertificate: [
+    ...[suite.ecdheEcdsaAes256Gcm, suite.ecdheEcdsaAes128Gcm, suite.ecdheRsaAes128Gcm, suite.ecdheEcdsaChacha],
+    ...[suite.ecdheEcdsaAes128Cbc, suite.ecdheEcdsaCcm, suite.ecdheEcdsaCcm8],
+  ],
+  byKey: [suite.pskCcm, suite.pskChacha, suite.ecdhePskChacha, suite.ecdhePskAes128Cbc],
+};
+const clients = [
+  ['mbedTLS', mbedTls],
+  ['wolfSSL', wolfSsl],
+] as const;
+
+describe('the suite that a client gets', () => {
+  let listener: TlsListener;
+  beforeAll(async () => {
+    listener = await startTlsListener();
+  });
+  afterAll(() => listener?.close());
+
+  it.each(clients)(
+    'uses its key, with forward secrecy, although it offers certificate suites first: %s, TLS 1.2',
+    async (_who, { byCertificate, byKey }) => {
+      const { suite: chosen } = await chosenFor(listener.port, { suites: [...byCertificate, ...byKey] });
+      expect(chosen).toBe(suite.ecdhePskChacha);
+    },
+  );
+
+  it.each(Object.entries(suite).filter(([name]) => /^(ecdhe)?psk/i.test(name) && !name.endsWith('Cbc')))(
+    'uses its key, whichever suite by key it has beside those by certificate: %s',
+    async (_name, only) => {
+      const suites = [...mbedTls.byCertificate, only];
+      expect((await chosenFor(listener.port, { suites })).suite).toBe(only);
+    },
+  );
+
+  it.each(clients)('goes by certificate when it offers none by key: %s', async (_who, { byCertificate }) => {
+    const { suite: chosen } = await chosenFor(listener.port, { suites: byCertificate });
+    expect(chosen).toBe(suite.ecdheEcdsaAes128Gcm);
+  });
+
+  it.each([
+    ['by key', suite.ecdhePskChacha],
+    ['by certificate', suite.ecdheEcdsaAes128Gcm],
+  ])("exchanges keys on P-256, which wolfSSL's client needs, although it prefers X25519: %s", async (_how, only) => {
+    const [p256First, x25519First] = [groups.p256, groups.x25519].map((first) => [
+      first,
+      ...Object.values(groups).filter((group) => group !== first),
+    ]);
+    for (const offered of [x25519First, p256First])
+      expect(await chosenFor(listener.port, { suites: [only], groups: offered ?? [] })).toEqual({
+        suite: only,
+        group: groups.p256,
+      });
+  });
+
+  it('exchanges keys on X25519 where it knows nothing else', async () => {
+    const hello = { suites: [suite.ecdhePskChacha], groups: [groups.x25519] };
+    expect((await chosenFor(listener.port, hello)).group).toBe(groups.x25519);
+  });
+
+  describe.skipIf(lacks('openssl'))('of OpenSSL', () => {
+    const key = ['-psk', keyed.psk.toString('hex'), '-psk_identity', keyed.serial];
+    const all = ['-tls1_2', '-cipher', 'ALL:@SECLEVEL=0'];
+
+    it.each<[string, string[], RegExp]>([
+      [
+        'by key in TLS 1.2, with all its suites',
+        [...all, ...key],
+        /New, TLSv1\.2, Cipher is ECDHE-PSK-CHACHA20-POLY1305/,
+      ],
+      ['by certificate in TLS 1.2, with all its suites and no key', all, /New, TLSv1\.2, Cipher is ECDHE-ECDSA-/],
+      ['by key in TLS 1.3', key, /Reused, TLSv1\.3, Cipher is TLS_AES_128_GCM_SHA256/],
+      [
+        'by key in TLS 1.3, although its first suite does not fit the key',
+        ['-ciphersuites', 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256', ...key],
+        /Reused, TLSv1\.3, Cipher is TLS_CHACHA20_POLY1305_SHA256/,
+      ],
+      ['by certificate in TLS 1.3 without a key', [], /New, TLSv1\.3, Cipher is TLS_AES_128_GCM_SHA256/],
+    ])('goes %s', async (_how, args, expected) => {
+      expect(await opensslClient(listener.port, args)).toMatch(expected);
+    });
+  });
+});
+
+/** @returns what it prints of its handshake */
+function opensslClient(port: number, args: readonly string[]): Promise<string> {
+  const client = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, ...args], { timeout: 20_000 });
+  let printed = '';
+  client.stdout.on('data', (data) => {
+    printed += data;
+  });
+  client.stdin.end();
+  return new Promise((resolve) => client.once('close', () => resolve(printed)));
+}
