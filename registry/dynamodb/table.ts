@@ -3,6 +3,7 @@ import {
   ConditionalCheckFailedException,
   CreateTableCommand,
   DeleteItemCommand,
+  type TableDescription as Described,
   DescribeTableCommand,
   type DynamoDBClient,
   GetItemCommand,
@@ -20,6 +21,14 @@ export type Item = Record<string, AttributeValue>;
 
 /** The partition key of the association table. */
 export const keyAttribute = 'productId';
+
+export type TableDescription = {
+  readonly name: string;
+  /** @see https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html */
+  readonly status: string;
+  /** the partition key, and the sort key if there is one. `type`: `S`, `N` or `B` */
+  readonly keys: readonly { readonly attribute: string; readonly type: string }[];
+};
 
 /** What names and values are called in an expression. */
 export type Placeholders = {
@@ -48,8 +57,8 @@ export interface DynamoTable {
   updateAndGet(key: string, update: Clause, condition?: Clause): Promise<Item | undefined>;
   delete(key: string, condition: Clause): Promise<boolean>;
   create(): Promise<'created' | 'exists'>;
-  /** `missing` also for a moment after `create`. */
-  status(): Promise<'active' | 'not-ready' | 'missing'>;
+  /** undefined when there is none, also for a moment after `create` */
+  describe(): Promise<TableDescription | undefined>;
 }
 
 /** No other file of the registry imports the SDK, and every call passes the gate. */
@@ -104,17 +113,26 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
         throw error;
       }
     },
-    async status() {
+    async describe() {
       const command = new DescribeTableCommand({ TableName: name });
       try {
         const { Table } = await gate.call('dynamodb:DescribeTable', () => client.send(command));
-        return Table?.TableStatus === 'ACTIVE' ? 'active' : 'not-ready';
+        return Table === undefined ? undefined : descriptionOf(name, Table);
       } catch (error) {
-        if (awsErrorName(error) === 'ResourceNotFoundException') return 'missing';
+        if (awsErrorName(error) === 'ResourceNotFoundException') return undefined;
         throw error;
       }
     },
   };
+}
+
+function descriptionOf(name: string, { TableStatus, KeySchema, AttributeDefinitions }: Described): TableDescription {
+  const typeOf = (attribute?: string) => AttributeDefinitions?.find(({ AttributeName }) => AttributeName === attribute);
+  const keys = (KeySchema ?? []).map(({ AttributeName = '' }) => ({
+    attribute: AttributeName,
+    type: typeOf(AttributeName)?.AttributeType ?? '',
+  }));
+  return { name, status: TableStatus ?? '', keys };
 }
 
 /** DynamoDB refuses a key that is empty or longer than 2,048 bytes, with the error for a table that has other keys. */

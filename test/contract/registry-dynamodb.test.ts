@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { expect, it } from 'vitest';
 import { awsErrorName } from '../../aws/errors.ts';
 import type { AwsGate } from '../../aws/gate.ts';
@@ -9,7 +9,7 @@ import { startAwsLocal } from '../../aws-local/main.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
-import { openDynamoTable } from '../../registry/dynamodb/table.ts';
+import { type DynamoTable, openDynamoTable } from '../../registry/dynamodb/table.ts';
 import { openTable } from '../support/association-table.ts';
 import { registryContract } from './registry-suite.ts';
 
@@ -53,6 +53,43 @@ it('setting the table up twice is setting it up once', async () => {
   const { table, close } = await open();
   expect(await ensureTable(table)).toBe('exists');
   await close();
+});
+
+it.each([
+  ['another partition key', [['orderId', 'S']], /its key is "orderId" \(a string\), and must be "productId"/],
+  ['a key that is no string', [['productId', 'N']], /its key is "productId" \(a number\)/],
+  [
+    'a sort key',
+    [
+      ['productId', 'S'],
+      ['at', 'N'],
+    ],
+    /"productId" \(a string\) with the sort key "at" \(a number\)/,
+  ],
+] as const)(
+  'setting up says what differs in a table of this name with %s, and the cure',
+  async (_what, keys, differs) => {
+    const { client, close } = await open();
+    await client.send(
+      new CreateTableCommand({
+        TableName: 'orders',
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: keys.map(([AttributeName], index) => ({ AttributeName, KeyType: index === 0 ? 'HASH' : 'RANGE' })),
+        AttributeDefinitions: keys.map(([AttributeName, AttributeType]) => ({ AttributeName, AttributeType })),
+      }),
+    );
+    const setUp = ensureTable(openTable(client, 'orders').table);
+    await expect(setUp).rejects.toThrow(differs);
+    await expect(setUp).rejects.toThrow(/CVM_TABLE/);
+    await close();
+  },
+);
+
+it('setting up says at once that the KMS key of the table cannot be used', async () => {
+  const keys = [{ attribute: 'productId', type: 'S' }];
+  const describe = async () => ({ name: 'devices', status: 'INACCESSIBLE_ENCRYPTION_CREDENTIALS', keys });
+  const table = { create: async () => 'exists', describe } as unknown as DynamoTable;
+  await expect(ensureTable(table)).rejects.toThrow(/KMS key.*enable the key/);
 });
 
 it('the gate sees a condition that did not hold, so metrics can count it', async () => {
