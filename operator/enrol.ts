@@ -1,11 +1,11 @@
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { tokenFault } from '../protocol/token.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
 import type { OperatorDeps } from './deps.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
+import { tokenFault } from './token-strength.ts';
 
 /** Settings of a device that several devices can share. */
 export type EnrolSettings = {
@@ -97,7 +97,7 @@ export function faultOf(request: EnrolRequest): string | undefined {
       // not quoted: where columns were mixed up, it may be a token
       return `this is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
   }
-  return token === undefined ? undefined : tokenFault(token);
+  return token === undefined ? undefined : tokenFault(token, { serial });
 }
 
 /**

@@ -129,7 +129,7 @@ describe('cvm devices', () => {
     const command = devicesCommand({ operator: () => operator.deps, write: () => {} });
     const add = command.commands.find((each) => each.name() === 'add');
     add?.exitOverride().configureOutput({ writeErr: () => {} });
-    const argv = ['add', 'A', 'B', '--token', 'a-token-of-the-factory-0001'];
+    const argv = ['add', 'A', 'B', '--token', 'Wq7Zt0vL2xB9nK4mR8cJ5yH1'];
     await expect(command.parseAsync(argv, { from: 'user' })).rejects.toMatchObject({ exitCode: 2 });
     expect(operator.rows.size).toBe(0);
   });

@@ -53,7 +53,7 @@ describe('devices import', () => {
     );
 
   it('enrols with tokens that are given, and makes the others', async () => {
-    const given = 'a-token-of-the-factory-0001';
+    const given = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';
     expect(await run(`serial,token,policy,thing_type,thing_group\nA,${given},p,t,g\nB,,,,\n`)).toMatchObject({
       rows: 2,
       enrolled: 2,
@@ -121,7 +121,7 @@ describe('devices import', () => {
       return registry.enrol(enrolment);
     };
     const rows = Array.from({ length: 20_000 }, (_, index) =>
-      index % 1000 === 999 ? `bad row ${index},` : `S${index},token-of-the-factory-${index}-x`,
+      index % 1000 === 999 ? `bad row ${index},` : `S${index},${makeToken()}`,
     );
     // sealing to a gateway would take most of the time
     expect(await run(`serial,token\n${rows.join('\n')}\n`, { enrol }, [])).toMatchObject({

@@ -5,7 +5,7 @@ import type { Registry } from '../../registry/registry.ts';
 import { createMemoryOperator, type MemoryOperator, now } from '../support/operator.ts';
 import { newGateway } from '../support/trust.ts';
 
-const token = 'a-token-of-the-factory-0001';
+const token = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';
 
 describe('enrolling devices', () => {
   let operator: MemoryOperator;
