@@ -94,6 +94,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     log,
     onConnection: mqtt.handle,
     onTurnedAway: refusals.connection,
+    onHandshakeFailed: refusals.handshake,
   });
   // a token may also end without a change of its entry: it expires, or its replay window is over
   roster.onChange(listener.review);

@@ -27,6 +27,9 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
   const closed = createFloodLimit<'connections'>(limits, ({ connections }, ofLastSeconds) =>
     log.warn({ connections, ofLastSeconds }, 'closed more connections'),
   );
+  const handshakes = createFloodLimit<'handshakes'>(limits, ({ handshakes: count }, ofLastSeconds) =>
+    log.warn({ handshakes: count, ofLastSeconds }, 'more TLS handshakes failed'),
+  );
 
   return {
     /** The message is answered with `problem`. */
@@ -41,7 +44,13 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       const level = closed.fits(address, 'connections') ? 'warn' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
     },
+    /** TLS failed before any MQTT. `serial`: one that the handshake named and has not proved to be. */
+    handshake({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+      const level = handshakes.fits(address, 'handshakes') ? 'info' : 'debug';
+      log[level]({ ...named(serial), remoteAddress, reason }, 'a TLS handshake failed');
+    },
     close(): void {
+      handshakes.close();
       refused.close();
       closed.close();
     },

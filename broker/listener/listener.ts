@@ -9,10 +9,12 @@ import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
+import { otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
+import { whyHandshakeFailed } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createPacketPace } from './packet-pace.ts';
-import { type ProxyPeers, readProxyHeader, unexpectedHeader } from './proxy-header.ts';
+import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 import { createSilentConnections } from './silent-connections.ts';
 
@@ -24,10 +26,11 @@ const noSlot = {
 /** Of this machine: health checks come from here, `cvm health` among them. */
 const loopback: readonly string[] = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
 
-const noProblem = () => undefined;
-
 /** PEM */
 export type ServerTls = { readonly key: string; readonly cert: string };
+
+/** `serial`: one that the handshake named, and has not proved to be */
+export type FailedConnection = Pick<Connection, 'remoteAddress' | 'address'> & { readonly serial?: string | undefined };
 
 export type TurnedAwayCounts = Readonly<Record<FullLimit, number>>;
 
@@ -58,8 +61,10 @@ export function createDeviceListener(options: {
   onConnection(stream: Duplex): void;
   /** a connection that is closed: it got no slot, or sent no acceptable MQTT */
   onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'>, reason: string): void;
+  /** a connection that is closed because its TLS handshake failed, or it began with something else */
+  onHandshakeFailed(connection: FailedConnection, reason: string): void;
 }) {
-  const { limits, balancers, metrics, log, onConnection, onTurnedAway } = options;
+  const { limits, balancers, metrics, log, onConnection, onTurnedAway, onHandshakeFailed } = options;
   const context = contextOptions(options.suites);
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
@@ -73,6 +78,10 @@ export function createDeviceListener(options: {
    * both have the same two ends.
    */
   const connections = new Map<string, Connection>();
+  /** By the socket below, for the log only: when the other end has gone, a TLSSocket has no ends any more. */
+  const handshaking = new WeakMap<Socket, Connection>();
+  /** A handshake that this side broke off, to make room or to stop, is no failure of the device. */
+  const closedHere = new WeakSet<Socket>();
   metrics.connections.readFrom(() => admission.counts().admitted);
   metrics.connectionsOpen.readFrom(() => sockets.size);
   metrics.connectionsRefused.readFrom(() => admission.counts().refused);
@@ -86,12 +95,23 @@ export function createDeviceListener(options: {
     acceptTls,
   );
   // Node reports a handshake that failed or took too long, and leaves the socket open
-  secured.on('tlsClientError', (err, socket) => {
+  secured.on('tlsClientError', (err: NodeJS.ErrnoException, socket) => {
     metrics.handshakesFailed.inc();
-    const remoteAddress = connectionUnder(socket)?.remoteAddress ?? socket.remoteAddress;
-    log.debug({ remoteAddress, err }, 'TLS handshake failed');
+    const below = socketBelow(socket);
+    const connection = below && handshaking.get(below);
+    log.debug({ remoteAddress: connection?.remoteAddress, err }, 'TLS handshake failed');
+    if (below !== undefined && connection !== undefined && !closedHere.has(below)) {
+      const { remoteAddress, address, handshake } = connection;
+      const reason = whyHandshakeFailed(err.code ?? '', handshake);
+      onHandshakeFailed({ remoteAddress, address, serial: handshake.serial }, reason);
+    }
     socket.destroy();
   });
+
+  function closeHere(socket: Socket): void {
+    closedHere.add(socket);
+    socket.destroy();
+  }
 
   function acceptTcp(socket: Socket): void {
     // until TLS takes the socket over nothing else listens to it, and a reset meanwhile would end the process
@@ -112,10 +132,9 @@ export function createDeviceListener(options: {
    * device, nor be taken for a device that was turned away: so the connection asks for a slot when it has sent a byte.
    */
   function acceptDirect(socket: Socket, remoteAddress: string): void {
-    // TLS would refuse a PROXY protocol header without a word about its cause
-    const problemOf = () => unexpectedHeader(socket, remoteAddress.replace(/^::ffff:/, ''));
+    const headerProblem = (begin: Buffer) => unexpectedHeader(begin, remoteAddress.replace(/^::ffff:/, ''));
     if (!loopback.includes(remoteAddress) || admission.fullLimit(remoteAddress) === undefined) {
-      admit(socket, remoteAddress, problemOf);
+      admit(socket, remoteAddress, headerProblem);
       return;
     }
     withoutSlot.add(socket);
@@ -124,7 +143,7 @@ export function createDeviceListener(options: {
     onFirstBytes(socket, () => {
       clearTimeout(silence);
       withoutSlot.leave(socket);
-      admit(socket, remoteAddress, problemOf);
+      admit(socket, remoteAddress, headerProblem);
     });
   }
 
@@ -134,8 +153,14 @@ export function createDeviceListener(options: {
     readProxyHeader(socket, limits.proxyHeaderMs, (header) => {
       withoutProxyHeader.leave(socket);
       if ('reason' in header) turnAway(socket, balancer, header.reason);
-      else admit(socket, header.address ?? balancer);
+      else admit(socket, header.address ?? balancer, secondHeader);
     });
+  }
+
+  function refuse(socket: Socket, connection: FailedConnection, other: string): void {
+    metrics.handshakesFailed.inc();
+    onHandshakeFailed(connection, `it is ${other}: this port takes TLS only`);
+    socket.destroy();
   }
 
   function turnAway(socket: Socket, remoteAddress: string, reason: string): void {
@@ -143,25 +168,28 @@ export function createDeviceListener(options: {
     socket.destroy();
   }
 
-  /** @param problemOf looks at the first bytes; a reason ends the connection */
-  function admit(socket: Socket, remoteAddress: string, problemOf: () => string | undefined = noProblem): void {
+  /** @param headerProblem looks for a PROXY protocol header in the first bytes, which ends the connection */
+  function admit(socket: Socket, remoteAddress: string, headerProblem: (begin: Buffer) => string | undefined): void {
     const ends = endsOf(socket);
     if (ends === undefined) {
       socket.destroy();
       return;
     }
-    const slot = admission.admit(socket, remoteAddress);
+    const slot = admission.admit({ destroy: () => closeHere(socket) }, remoteAddress);
     if (slot === undefined) {
       turnAway(socket, remoteAddress, noSlot[admission.fullLimit(remoteAddress) ?? 'total']);
       return;
     }
+    // TLS would refuse these without a word about their cause
     const release = handshakeInTurn(socket, slot.address, () => {
-      const problem = problemOf();
+      const begin = peek(socket);
+      const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
       if (problem !== undefined) turnAway(socket, remoteAddress, problem);
+      else if (other !== undefined) refuse(socket, { remoteAddress, address: slot.address }, other);
     });
     const ofAddress = addressPaces.join(slot.address);
     const pace = createPacketPace(limits, ofAddress);
-    const handshake = { named: 0, offered: undefined, release };
+    const handshake: Connection['handshake'] = { named: 0, offered: undefined, release };
     const connection: Connection = {
       remoteAddress,
       address: slot.address,
@@ -172,6 +200,7 @@ export function createDeviceListener(options: {
       connected() {},
     };
     connections.set(ends, connection);
+    handshaking.set(socket, connection);
     socket.once('close', () => {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
@@ -255,7 +284,7 @@ export function createDeviceListener(options: {
       const ended = new Promise<void>((resolve) => server.close(() => resolve()));
       return {
         async cut() {
-          for (const socket of sockets) socket.destroy();
+          for (const socket of sockets) closeHere(socket);
           await ended;
         },
       };
@@ -280,4 +309,9 @@ function onFirstBytes(socket: Socket, then: () => void): void {
 /** The two ends of a connection; undefined when it has ended already. */
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string | undefined {
   return remoteAddress && `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
+}
+
+/** Node has no public way to it. */
+function socketBelow(socket: TLSSocket): Socket | undefined {
+  return (socket as { _parent?: Socket })._parent;
 }

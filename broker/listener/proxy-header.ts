@@ -1,4 +1,5 @@
 import { BlockList, isIPv6, type Socket, SocketAddress } from 'node:net';
+import { otherThanTls } from './first-bytes.ts';
 
 /*
  * PROXY protocol version 2: a TCP balancer says, before anything else, which address a connection comes from.
@@ -26,6 +27,7 @@ const cure =
 const unexpectedCure =
   'if that is your balancer, name this address, or its network, in CVM_PROXY_FROM, and let it send version 2 (HAProxy: send-proxy-v2); or let it send no header';
 const problemOf = (what: string) => ({ reason: `the PROXY protocol header of a balancer ${what}; ${cure}` });
+const endedEarly = problemOf('ended in its middle');
 
 export type ProxyPeers = { has(address: string): boolean };
 
@@ -52,7 +54,7 @@ export type ProxyHeader = { readonly address: string | undefined } | { readonly 
  * @param waitMs until the whole header must be here
  */
 export function readProxyHeader(socket: Socket, waitMs: number, done: (header: ProxyHeader) => void): void {
-  let fixed: Buffer | null = null;
+  let fixed = Buffer.alloc(0);
   const late = setTimeout(() => finish(problemOf(`did not come within ${waitMs} ms`)), waitMs).unref();
 
   function finish(header: ProxyHeader): void {
@@ -67,51 +69,72 @@ export function readProxyHeader(socket: Socket, waitMs: number, done: (header: P
 
   /** undefined: more bytes must come */
   function read(): ProxyHeader | undefined {
-    fixed ??= socket.read(fixedBytes) as Buffer | null;
-    if (fixed === null) return undefined;
+    const more = socket.read(Math.min(socket.readableLength, fixedBytes - fixed.length)) as Buffer | null;
+    if (more !== null) fixed = Buffer.concat([fixed, more]);
+    if (fixed.length < fixedBytes) return beginsLikeHeader(fixed) ? undefined : absent(fixed);
     const length = lengthOf(fixed);
     if (typeof length !== 'number') return length;
     const following = length === 0 ? Buffer.alloc(0) : (socket.read(length) as Buffer | null);
     if (following === null) return undefined;
-    return following.length < length ? problemOf('ended in its middle') : addressOf(fixed, following);
+    return following.length < length ? endedEarly : addressOf(fixed, following);
   }
 
   function onReadable(): void {
-    // readable without bytes: the other side has ended it
-    if (socket.readableLength === 0) socket.destroy();
-    const header = socket.destroyed ? undefined : read();
-    if (header !== undefined) finish(header);
+    // readable without bytes: the other side has ended it. Without any it was a health check
+    const ended = socket.readableLength === 0;
+    if (ended && fixed.length === 0) socket.destroy();
+    const header = ended ? endedEarly : read();
+    if (header !== undefined && !socket.destroyed) finish(header);
   }
 
   socket.on('readable', onReadable).once('close', forget);
 }
 
 /**
- * Whether a connection begins with a header, of either version, although no header is expected of its address. The bytes stay where TLS finds
- * them. A balancer sends the header in one segment; what comes in smaller pieces is left to TLS, which refuses it.
- * @param socket that has bytes to read
+ * Whether a connection begins with a header, of either version, although no header is expected of its address. A balancer sends
+ * the header in one segment; what comes in smaller pieces is left to TLS, which refuses it.
  * @returns for the log: cause and cure; undefined when it does not
  */
-export function unexpectedHeader(socket: Socket, peer: string): string | undefined {
-  const begin = socket.read() as Buffer | null;
-  if (begin === null) return undefined;
-  socket.unshift(begin);
-  const version = [startOfV1, signature].findIndex((start) => begin.subarray(0, start.length).equals(start)) + 1;
-  if (version === 0) return undefined;
+export function unexpectedHeader(begin: Buffer, peer: string): string | undefined {
+  const version = versionOf(begin);
+  if (version === undefined) return undefined;
   return `it begins with a PROXY protocol header, version ${version}, and CVM_PROXY_FROM does not name ${peer}; ${unexpectedCure}`;
+}
+
+/** Whether what follows a header is one again. @returns for the log: cause and cure; undefined when it is not */
+export function secondHeader(begin: Buffer): string | undefined {
+  const version = versionOf(begin);
+  if (version === undefined) return undefined;
+  return `it has two PROXY protocol headers, the second of version ${version}; where balancers stand one behind the other, let only one of them send the header`;
+}
+
+function versionOf(begin: Buffer): 1 | 2 | undefined {
+  const begins = (start: Buffer) => begin.subarray(0, start.length).equals(start);
+  if (begins(startOfV1)) return 1;
+  return begins(signature) ? 2 : undefined;
 }
 
 /** @returns how many bytes follow the fixed part; or what is wrong with that part */
 function lengthOf(fixed: Buffer): number | { readonly reason: string } {
-  if (fixed.subarray(0, startOfV1.length).equals(startOfV1)) return problemOf('has version 1');
-  if (fixed.length < fixedBytes || !fixed.subarray(0, signature.length).equals(signature))
-    return problemOf('is absent');
+  const version = versionOf(fixed);
+  if (version === undefined) return absent(fixed);
+  if (version === 1) return problemOf('has version 1');
   const [command, kind] = [fixed.readUInt8(12), fixed.readUInt8(13)];
   if (command !== local && command !== proxy) return problemOf('has an unknown version or command');
   if (kind >> 4 > lastFamily || (kind & 15) > lastProtocol) return problemOf('has an unknown address family');
   const length = fixed.readUInt16BE(14);
   return length > maxFollowingBytes ? problemOf(`is longer than ${maxFollowingBytes} bytes`) : length;
 }
+
+/** Of bytes that are fewer than a header has: whether one may still come of them. */
+function beginsLikeHeader(bytes: Buffer): boolean {
+  return [startOfV1, signature].some((start) => {
+    const length = Math.min(bytes.length, start.length);
+    return bytes.subarray(0, length).equals(start.subarray(0, length));
+  });
+}
+
+const absent = (begin: Buffer) => problemOf(`is absent: it begins with ${otherThanTls(begin) ?? 'TLS'}`);
 
 function addressOf(fixed: Buffer, following: Buffer): ProxyHeader {
   // what is neither IPv4 nor IPv6, and a connection of the balancer's own, has no address for us

@@ -17,6 +17,8 @@ export type PskIdentity = { readonly serial: string; readonly tokenHash: string;
 export type PskOffer = {
   /** how many serials it has named; opening the keys of one costs more than the rest of the handshake */
   named: number;
+  /** the serial that it named last, for the log */
+  serial?: string;
   /** the device whose key it got last, since OpenSSL uses the last key that it gets; undefined for a decoy */
   offered: PskIdentity | undefined;
 };
@@ -45,6 +47,7 @@ export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
       withdraw(offer);
       if (!isSerial(identity) || offer.named >= maxNamed) return null;
       offer.named++;
+      offer.serial = identity;
       const found = roster.keysOf(identity);
       // computed in either case: the time must not tell which serials have a key
       const decoy = createHmac('sha256', decoySecret).update(identity).digest();

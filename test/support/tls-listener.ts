@@ -25,6 +25,8 @@ export async function startTlsListener({
   const tls = await loadTlsMaterial({ dataDir, hostnames: ['gateway.example', '10.1.2.3'], machineName: 'box' });
   /** the serials of finished handshakes; undefined for one by certificate */
   const accepted: (string | undefined)[] = [];
+  const turnedAway: { remoteAddress: string; reason: string }[] = [];
+  const failed: { serial?: string | undefined; remoteAddress: string; reason: string }[] = [];
   const listener = createDeviceListener({
     tls,
     suites,
@@ -42,12 +44,15 @@ export async function startTlsListener({
       accepted.push(connectionOf(stream).psk?.serial);
       stream.on('error', () => {}).resume();
     },
-    onTurnedAway() {},
+    onTurnedAway: ({ remoteAddress }, reason) => void turnedAway.push({ remoteAddress, reason }),
+    onHandshakeFailed: ({ serial, remoteAddress }, reason) => void failed.push({ serial, remoteAddress, reason }),
   });
   return {
     port: await listener.listen(0, '127.0.0.1'),
     tls,
     accepted,
+    turnedAway,
+    failed,
     async close() {
       await listener.close().cut();
       rmSync(dataDir, { recursive: true, force: true });

@@ -48,6 +48,7 @@ describe('the device listener', () => {
         log: createLog('silent'),
         onConnection: (stream) => void accepted.push(connectionOf(stream)),
         onTurnedAway() {},
+        onHandshakeFailed() {},
       });
     listener = listenerWith(limits);
     port = await listener.listen(0, '127.0.0.1');

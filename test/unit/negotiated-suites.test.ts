@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chosenFor, groups } from '../support/client-hello.ts';
 import { lacks } from '../support/lacks.ts';
+import { opensslClient } from '../support/openssl-client.ts';
 import { keyed, startTlsListener, type TlsListener } from '../support/tls-listener.ts';
 
 /** Numbers of suites as IANA gives them. */
@@ -116,14 +116,3 @@ describe('the suite that a client gets', () => {
     });
   });
 });
-
-/** @returns what it prints of its handshake */
-function opensslClient(port: number, args: readonly string[]): Promise<string> {
-  const client = spawn('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, ...args], { timeout: 20_000 });
-  let printed = '';
-  client.stdout.on('data', (data) => {
-    printed += data;
-  });
-  client.stdin.end();
-  return new Promise((resolve) => client.once('close', () => resolve(printed)));
-}

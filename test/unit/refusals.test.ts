@@ -57,6 +57,21 @@ describe('what the broker writes down of those that it turns away', () => {
     expect(lines().at(-1)).toMatchObject({ msg: 'closed more connections', connections: 9990 });
   });
 
+  it('has few lines of an address whose TLS handshakes fail, at info, and their number', () => {
+    const { refusals, lines } = start();
+    for (let index = 0; index < 10_000; index++) refusals.handshake(of(undefined), 'no shared cipher');
+    refusals.handshake(of('SN-2', '192.0.2.2'), 'a wrong key');
+    refusals.close();
+    expect(lines()).toHaveLength(12);
+    expect(lines().at(-2)).toMatchObject({
+      level: 30,
+      serial: 'SN-2',
+      remoteAddress: '192.0.2.2',
+      reason: 'a wrong key',
+    });
+    expect(lines().at(-1)).toMatchObject({ msg: 'more TLS handshakes failed', handshakes: 9990 });
+  });
+
   it('does not quote text that is not a serial', () => {
     const { records, refusals, lines } = start();
     for (const serial of ['SN-1', 'a\u2028b', 'x'.repeat(129), '', undefined]) {

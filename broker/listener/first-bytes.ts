@@ -1,0 +1,25 @@
+import type { Socket } from 'node:net';
+
+/** The type of a TLS record with a handshake message (RFC 8446 §5.1). */
+const handshakeRecord = 0x16;
+/** A ClientHello in the form of SSL 2 has this bit in its first byte; old firmware sends it, and may go on with TLS 1.2. */
+const ssl2Bit = 0x80;
+/** The first byte of an MQTT CONNECT [MQTT-3.1.1]. */
+const mqttConnect = 0x10;
+const httpRequest = /^(GET|HEAD|POST|PUT|DELETE|OPTIONS|CONNECT|PATCH|TRACE|PRI) /;
+
+/** What has arrived so far. The bytes stay where TLS finds them. */
+export function peek(socket: Socket): Buffer {
+  const begin = socket.read() as Buffer | null;
+  if (begin === null) return Buffer.alloc(0);
+  socket.unshift(begin);
+  return begin;
+}
+
+/** @returns what begins in this way, for the log; undefined when it may be TLS */
+export function otherThanTls(begin: Buffer): string | undefined {
+  const [first = handshakeRecord] = begin;
+  if (first === handshakeRecord || (first & ssl2Bit) !== 0) return undefined;
+  if (first === mqttConnect) return 'plain MQTT';
+  return httpRequest.test(begin.toString('latin1', 0, 16)) ? 'plain HTTP' : 'something else than TLS';
+}

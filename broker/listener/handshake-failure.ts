@@ -1,0 +1,56 @@
+import type { Handshake } from './connection.ts';
+
+/** What is known of a handshake that failed. */
+export type FailedHandshake = Pick<Handshake, 'serial' | 'offered'>;
+
+const trust = 'give it the site CA (`cvm tls show` names the file), after a change of the CA once more';
+const certificate =
+  'check that it connects by a name in the certificate (`cvm tls show`, CVM_HOSTNAMES), that its clock is right, and that it has the site CA';
+const suites =
+  'docs/protocol.md lists what is on offer; firmware that has RSA only needs CVM_TLS_KEY_TYPE=both, firmware with CBC only CVM_TLS_SUITES=old';
+const silent =
+  'check that it trusts the site CA, and that it has a key if it offers suites by pre-shared key: those come first';
+
+/**
+ * OpenSSL's reasons, as Node.js puts them into codes, with cause and cure. Names of alerts (RFC 8446 §6.2) come after different
+ * words in its versions.
+ */
+const reasons: readonly (readonly [RegExp, string])[] = [
+  [/_ALERT_UNKNOWN_CA$/, `it does not trust the CA of the server certificate: ${trust}`],
+  [/_ALERT_(BAD_CERTIFICATE|CERTIFICATE_UNKNOWN)$/, `it refuses the server certificate: ${certificate}`],
+  [
+    /_ALERT_CERTIFICATE_EXPIRED$/,
+    'the server certificate is not valid at the time that its clock shows: set its clock',
+  ],
+  [
+    /_ALERT_UNSUPPORTED_CERTIFICATE$/,
+    'it cannot use the kind of the server certificate: firmware that has RSA only needs CVM_TLS_KEY_TYPE=both',
+  ],
+  [/_NO_SHARED_CIPHER$/, `it offers no cipher suite and curve that are on offer here: ${suites}`],
+  [/_NO_(SUITABLE|SHARED)_SIGNATURE_ALGORITHMS?$/, `it accepts no signature that the server's key can make: ${suites}`],
+  [/_NO_SUITABLE_(KEY_SHARE|GROUPS)$/, 'it offers no curve that is on offer here: P-256, X25519, P-384, P-521 or X448'],
+  [
+    /_(UNSUPPORTED_PROTOCOL|VERSION_TOO_LOW|UNKNOWN_PROTOCOL)$/,
+    'it speaks no version of TLS that is on offer here: it needs TLS 1.2 or 1.3',
+  ],
+  [/_PSK_IDENTITY_NOT_FOUND$/, 'its pre-shared-key identity is no serial'],
+  [/^ERR_TLS_HANDSHAKE_TIMEOUT$/, 'it did not finish its handshake in time'],
+  [/^(ECONNRESET|EPIPE)$/, `it ended the connection during the handshake without saying why: ${silent}`],
+];
+
+/** A wrong key shows as a message that cannot be read: in TLS 1.2 the client's Finished, in 1.3 the binder of its key. */
+const wrongKey = /_(DECRYPTION_FAILED_OR_BAD_RECORD_MAC|BINDER_DOES_NOT_VERIFY)$/;
+
+/** @returns why a handshake failed and what to check, in one line for the log */
+export function whyHandshakeFailed(code: string, { serial, offered }: FailedHandshake): string {
+  if (wrongKey.test(code) && serial !== undefined) return offered === undefined ? noKey : keyDiffers;
+  const known = reasons.find(([pattern]) => pattern.test(code));
+  if (known !== undefined) return known[1];
+  const [, alert] = /_ALERT_(\w+)$/.exec(code) ?? [];
+  return alert === undefined ? `TLS failed (${code})` : `it ended the handshake with the alert ${alert.toLowerCase()}`;
+}
+
+const keyDiffers =
+  'its pre-shared key is not the one of this serial: check the token that it was made of, and how (docs/protocol.md has a test vector)';
+const noKey =
+  'this gateway has no key of this serial: check the serial, that the device is enrolled, and for this gateway (`cvm devices show`)';
