@@ -10,6 +10,7 @@ export function connectOperator(app: App, audit: Audit): OperatorDeps {
   const { registry, gateways, changes } = connectTable(app, 'operator');
   return {
     registry,
+    table: app.settings.table,
     issuer: connectIssuer(app, 'operator'),
     gateways: async () => gatewaysToSealTo(await gateways.known(), app.awsTime.now()),
     approvedGateways: async () => (await gateways.known()).filter(({ state }) => state === 'approved'),

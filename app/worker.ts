@@ -97,7 +97,7 @@ export function startProvisioning(
     if (!awsTime.isKnown()) await table.changes.latest();
   };
   const worker = startWorker({
-    ...{ redis, concurrency, context, gateways, log, audit, metrics, learnTime },
+    ...{ redis, concurrency, context, gateways, log, audit, metrics, learnTime, table: settings.table },
     lookAtClock: clockSteps.look,
     ...backoff,
   });
@@ -114,6 +114,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
     registry: table.registry,
     issuer,
     ownerTag: ownerTagOf(settings.table),
+    table: settings.table,
     graceMs,
     replayWindowMs: settings.replayWindowMs,
     now: awsTime.now,

@@ -1,9 +1,9 @@
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import dynalite from 'dynalite';
 import type { Account } from './account.ts';
 import { openAuthority } from './certificate-authority.ts';
 import { startDataPlane } from './data-plane.ts';
+import { forwardDynamo, openDynalite } from './dynamodb.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createHttp } from './http.ts';
 import { createKeyPool, keptRsaPairs, makeRsaPair } from './key-pool.ts';
@@ -48,8 +48,8 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     region = 'us-east-1',
     log = silentLogger,
   } = options;
-  // set by vitest.config.ts
-  const keyFolder = process.env.STAND_IN_KEY_FOLDER;
+  // both are set by the project's own test runs
+  const { STAND_IN_KEY_FOLDER: keyFolder, STAND_IN_DYNAMODB_URL: dynamoUrl } = process.env;
   const makePair = keyFolder === undefined ? makeRsaPair : keptRsaPairs(keyFolder, dataDir);
   const authority = await openAuthority(dataDir, makePair);
   const store = openStore(join(dataDir, 'iot'));
@@ -62,9 +62,15 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`,
     onCertificateChange: [],
   };
-  const dynamo = dynalite({ path: join(dataDir, 'dynamodb'), createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
+  const dynamo = dynamoUrl === undefined ? openDynalite(dataDir) : forwardDynamo(dynamoUrl, dataDir);
   const faults = createFaults();
-  const http = createHttp({ account, faults, quotas: createQuotas(options.quotas ?? 'default'), dynamo, log });
+  const http = createHttp({
+    account,
+    faults,
+    quotas: createQuotas(options.quotas ?? 'default'),
+    dynamo: dynamo.server,
+    log,
+  });
   const httpPort = await listen(http, options.httpPort, host);
   const dataPlane = await startDataPlane({
     account,
@@ -85,7 +91,7 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
       await Promise.all([closed, dataPlane.close()]);
       // detachments that are still due must be written first
       await new Promise((resolve) => setTimeout(resolve, account.detachMs));
-      await new Promise((resolve) => dynamo.close(resolve));
+      await dynamo.close();
       store.close();
     },
   };

@@ -46,6 +46,7 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
         registry,
         issuer: context.issuer(options.rate),
         ownerTag: ownerTagOf(table),
+        table,
         graceMs: options.grace ?? set.graceMs,
         replayWindowMs,
         dryRun,

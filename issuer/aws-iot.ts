@@ -53,9 +53,12 @@ export function createAwsIssuer({
 
   /** Undefined when the certificate is not there. */
   const arnOf = async (certificateId: string) =>
-    arns.of(certificateId) ?? (await describeArn(certificateId).catch(ignoreNotFound));
+    isCertificateId(certificateId)
+      ? (arns.of(certificateId) ?? (await describeArn(certificateId).catch(ignoreNotFound)))
+      : undefined;
 
   async function describeCertificate(certificateId: string): Promise<CertificateDescription | undefined> {
+    if (!isCertificateId(certificateId)) return undefined;
     const answer = await iot.describeCertificate(certificateId).catch(ignoreNotFound);
     const description = answer?.certificateDescription;
     if (description === undefined) return undefined;
@@ -92,6 +95,7 @@ export function createAwsIssuer({
   }
 
   async function withdraw(certificateId: string): Promise<void> {
+    if (!isCertificateId(certificateId)) return;
     // a certificate that was issued here a moment ago and is not found is more likely not known yet than deleted already
     const describe = () => describeArn(certificateId);
     const arn = await (arns.of(certificateId) === undefined ? describe() : settled(describe)).catch(ignoreNotFound);
@@ -117,6 +121,7 @@ export function createAwsIssuer({
       arns.forget(certificateId);
     },
     async deactivate(certificateId) {
+      if (!isCertificateId(certificateId)) return;
       await iot.updateCertificate(certificateId, 'INACTIVE').catch(ignoreNotFound);
     },
     findInactive,
@@ -147,6 +152,13 @@ export function createAwsIssuer({
     },
   };
 }
+
+/**
+ * AWS refuses anything else as an invalid request, again and again. A row that another tool wrote may name anything; a certificate with
+ * such an id is not there.
+ * @see https://docs.aws.amazon.com/iot/latest/apireference/API_DescribeCertificate.html
+ */
+const isCertificateId = (text: string): boolean => /^[0-9a-fA-F]{64}$/.test(text);
 
 async function issue(iot: IotCalls, key: KeySource): Promise<Certificate> {
   if (key === 'rsa') {

@@ -42,6 +42,7 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
   if (found.outcome !== 'found') return found;
   const { device } = found;
   if (device.removal !== undefined) return { outcome: 'being-removed' };
+  if (device.state === 'unknown') return { outcome: 'state-unknown' };
   if (device.state === 'blocked' && !(await deps.registry.unblock(device))) return { outcome: 'changed' };
   deps.audit.record('unblocked', { serial });
   const live = liveCertificateOf(device);

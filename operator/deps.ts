@@ -9,6 +9,8 @@ import type { Audit } from '../telemetry/audit-events.ts';
 /** The arguments of the operator's functions. Each function takes the part that it needs. */
 export type OperatorDeps = {
   readonly registry: Devices & Decisions & Deletions;
+  /** the table's name */
+  readonly table: string;
   readonly issuer: Issuer;
   /** the gateways to which the keys of a new token are sealed */
   gateways(): Promise<readonly GatewayKey[]>;

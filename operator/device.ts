@@ -13,7 +13,9 @@ export type Refusal =
   | { readonly outcome: 'changed' }
   | { readonly outcome: 'being-removed' }
   /** unblock it first */
-  | { readonly outcome: 'is-blocked' };
+  | { readonly outcome: 'is-blocked' }
+  /** another tool wrote an `applyState` that means nothing */
+  | { readonly outcome: 'state-unknown' };
 
 export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };
 

@@ -36,6 +36,7 @@ async function reissueOnce(
   const { device } = found;
   if (device.removal !== undefined) return { outcome: 'being-removed' };
   if (device.state === 'blocked') return { outcome: 'is-blocked' };
+  if (device.state === 'unknown') return { outcome: 'state-unknown' };
   const token = deps.makeToken();
   const expiresAt = expiryOf(tokenLifetimeMs, deps.now());
   const decided = storedTokenOf(serial, token, { gateways: await deps.gateways(), expiresAt });

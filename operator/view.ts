@@ -1,13 +1,16 @@
 import { applyStateOf } from '../registry/apply-state.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
+import { faultOf, type RowFault } from '../registry/row-faults.ts';
 
 /** The part of a row that a person may see: not the token's hash, and no key derived from the token. Times are ISO 8601. */
 export type DeviceView = {
   readonly serial: string;
   readonly state: DeviceState | 'being-removed';
-  /** the state as the number that the table has */
-  readonly applyState: number;
+  /** the state as the number that the table has; absent where that is `unknown` */
+  readonly applyState?: number;
+  /** why the device gets nothing until an operator has mended its row; `cureOf` says how */
+  readonly fault?: RowFault;
   readonly certificateId?: string;
   /** the certificate that works until a reissued device has its new one */
   readonly previousCertificateId?: string;
@@ -56,6 +59,7 @@ export function viewOf(device: Device): DeviceView {
     serial,
     state: removal === undefined ? state : 'being-removed',
     applyState: applyStateOf(state),
+    fault: faultOf(device),
     certificateId,
     previousCertificateId,
     pendingDeletion,

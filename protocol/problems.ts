@@ -37,6 +37,11 @@ export const problems = {
     'the gateway cannot vend certificates at present; its operator has been told why. Ask again later with the same token',
     300,
   ),
+  rowNeedsOperator: problem(
+    'UpstreamUnavailable',
+    "this device's entry in the table of devices must be mended first; the gateway operator has been told. Ask again later with the same token",
+    300,
+  ),
   gatewayNotApproved: problem(
     'UpstreamUnavailable',
     'this gateway is not approved yet; its operator has been told. Ask again later with the same token',

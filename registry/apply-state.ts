@@ -1,14 +1,16 @@
 import type { DeviceState } from './device.ts';
 
-/** The number that `applyState` has in the table, as in the reference design, and in what `cvm devices` prints as JSON. */
-const numbers: Readonly<Record<DeviceState, number>> = { enrolled: 0, provisioning: 1, registered: -1, blocked: -2 };
+type KnownState = Exclude<DeviceState, 'unknown'>;
 
-export function applyStateOf(state: DeviceState): number {
-  return numbers[state];
+/** The number that `applyState` has in the table, as in the reference design, and in what `cvm devices` prints as JSON. */
+const numbers: Readonly<Record<KnownState, number>> = { enrolled: 0, provisioning: 1, registered: -1, blocked: -2 };
+
+/** Undefined for a state that no number stands for. */
+export function applyStateOf(state: DeviceState): number | undefined {
+  return state === 'unknown' ? undefined : numbers[state];
 }
 
-/** A number without a meaning is read as `enrolled`, but no conditional write matches it. A row without the number is enrolled. */
 export function stateOfApplyState(applyState: number): DeviceState {
   const found = Object.entries(numbers).find(([, number]) => number === applyState);
-  return (found?.[0] ?? 'enrolled') as DeviceState;
+  return (found?.[0] ?? 'unknown') as DeviceState;
 }

@@ -1,5 +1,6 @@
 import type { Problem } from '../protocol/problems.ts';
 import type { AttemptRef, CreateIntent, Device, OwnKey } from './device.ts';
+import type { RowFault } from './row-faults.ts';
 
 export type ClaimRequest = {
   readonly serial: string;
@@ -18,7 +19,8 @@ export type Claim =
   | { readonly outcome: 'busy'; readonly until: number }
   /** the token is right and has vended its certificate already */
   | { readonly outcome: 'registered'; readonly device: Device }
-  | { readonly outcome: 'refused'; readonly problem: Problem };
+  /** `fault`: the token is right, and the row needs an operator first */
+  | { readonly outcome: 'refused'; readonly problem: Problem; readonly fault?: RowFault };
 
 export type RecordedCertificate = {
   readonly certificateId: string;

@@ -1,8 +1,8 @@
 /**
  * `enrolled`: it may ask for its certificate · `provisioning`: an attempt is under way or died · `registered`: it holds
- * its certificate · `blocked`: by an operator
+ * its certificate · `blocked`: by an operator · `unknown`: another tool wrote something that means nothing here. It is never written
  */
-export type DeviceState = 'enrolled' | 'provisioning' | 'registered' | 'blocked';
+export type DeviceState = 'enrolled' | 'provisioning' | 'registered' | 'blocked' | 'unknown';
 
 /** A call that creates a certificate, written down before it is made. */
 export type CreateIntent = {
@@ -28,6 +28,11 @@ export type Device = {
   readonly serial: string;
   /** `sha256:<hex>` of the one-time token */
   readonly tokenHash: string;
+  /**
+   * in a row that another tool wrote. `not-hashed`: the table has the token in another form, and `tokenHash` is its hash; `missing`:
+   * no token fits. It is read, and never written
+   */
+  readonly tokenForm?: 'not-hashed' | 'missing';
   readonly state: DeviceState;
   /** the last certificate request; 0 before the first */
   readonly requestedAt: number;

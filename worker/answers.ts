@@ -3,9 +3,11 @@ import type { Credentials } from '../protocol/answer.ts';
 import type { Problem } from '../protocol/problems.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
+import type { RowFault } from '../registry/row-faults.ts';
 import type { Sealer } from '../sealing/replies.ts';
 
-export type Rejected = { readonly outcome: 'rejected'; readonly problem: Problem };
+/** `fault`: the device's row needs an operator first. */
+export type Rejected = { readonly outcome: 'rejected'; readonly problem: Problem; readonly fault?: RowFault };
 
 /** Answers a request with a refusal. Like every answer, it is sealed to the token, so it shows nothing to other clients. */
 export async function reject(

@@ -1,5 +1,6 @@
 import { type ErrorCode, problems } from '../protocol/problems.ts';
 import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
+import { cureOf } from '../registry/row-faults.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { UpstreamRefused } from '../runtime/upstream.ts';
@@ -22,7 +23,18 @@ export type DecisionRecords = ReturnType<typeof createDecisionRecords>;
  * Writes each decision on a request, and each acknowledgement, into the audit trail and the log; of a device that asks again and again, a few one by one
  * and the rest by number. If the worker dies before, the request is decided and written down again.
  */
-export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: Log; now: () => number }) {
+export function createDecisionRecords({
+  audit,
+  log,
+  now,
+  table,
+}: {
+  readonly audit: Audit;
+  readonly log: Log;
+  now(): number;
+  /** the name of the table */
+  readonly table: string;
+}) {
   const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
     audit.record('refused-flood', { byCode, ofLastSeconds }),
   );
@@ -43,12 +55,18 @@ export function createDecisionRecords({ audit, log, now }: { audit: Audit; log: 
     log[fits ? 'info' : 'debug']({ ...about, ms: now() - request.receivedAt }, event);
   }
 
-  function rejected(request: ProvisioningRequest, { problem, cause }: Extract<Decided, { outcome: 'rejected' }>): void {
+  function rejected(request: ProvisioningRequest, decided: Extract<Decided, { outcome: 'rejected' }>): void {
+    const { problem, cause, fault } = decided;
     const about = { ...aboutOf(request), errorCode: problem.code };
     const fits = refused.fits(request.serial, problem.code);
     if (fits) audit.record('refused', about);
     if (cause !== undefined) {
       refusedCalls.say(about, cause);
+      return;
+    }
+    if (fault !== undefined) {
+      const cure = cureOf(fault, request.serial, table);
+      log[fits ? 'error' : 'debug']({ ...about, fault, cure }, "refused: the device's row must be mended first");
       return;
     }
     // another key with the right token: firmware that makes a new key each time, or another party that has the token

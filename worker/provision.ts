@@ -70,7 +70,10 @@ export async function provision(request: ProvisioningRequest, context: Provision
     // 1 claim: one conditional write is the decision
     const claim = await context.registry.claim(claimOf(request, context));
     if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
-    if (claim.outcome === 'refused') return await reject(request, claim.problem, context);
+    if (claim.outcome === 'refused') {
+      const { problem, fault } = claim;
+      return { ...(await reject(request, problem, context)), ...(fault === undefined ? {} : { fault }) };
+    }
     if (claim.outcome === 'registered') return await answerAgain(request, claim.device, context);
     return await vendOrRelease(request, claim.device, context);
   } catch (error) {

@@ -9,6 +9,8 @@ export type SweepOptions = {
   readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
   /** an issuer with a small quota of its own, so that vending keeps the rest */
   readonly issuer: Issuer;
+  /** its name */
+  readonly table: string;
   /** the owner tag in the subject of our certificates */
   readonly ownerTag: OwnerTag;
   /** anything younger is not touched: an attempt may still be under way. Milliseconds */
@@ -48,6 +50,8 @@ export type FindingKind =
   | 'thing-unnamed'
   /** a certificate that no row names, without any sign that it is ours */
   | 'certificate-unknown'
+  /** a row that another tool wrote, whose device gets nothing until a person has mended it */
+  | 'row-faulty'
   /** a step that AWS refused, or that failed for an unexpected reason; the next sweep tries it again */
   | 'repair-failed';
 

@@ -1,6 +1,7 @@
 import { type CertificateSummary, clockSkewMs } from '../issuer/issuer.ts';
 import { deletePending, finishRemoval } from '../issuer/withdrawal.ts';
 import type { Device } from '../registry/device.ts';
+import { cureOf, faultOf } from '../registry/row-faults.ts';
 import { judgeActives } from './sweep-actives.ts';
 import {
   createWindowMs,
@@ -57,7 +58,7 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
 }
 
 async function readTable(run: SweepRun) {
-  const { registry, before } = run;
+  const { registry, before, report, table } = run;
   /** certificate id → serial of the row that names it */
   const named = new Map<string, string>();
   const blocked = new Set<string>();
@@ -77,6 +78,9 @@ async function readTable(run: SweepRun) {
       if (id !== undefined) named.set(id, serial);
     if (device.state === 'blocked') blocked.add(serial);
     if (isUnfinished(device, before)) unfinished.push(serial);
+    const fault = faultOf(device);
+    if (fault !== undefined && device.removal === undefined)
+      report({ kind: 'row-faulty', serial, action: 'reported', cure: cureOf(fault, serial, table) });
     for (const [attempt, call] of Object.entries(createIntents))
       if (call.at < before) lost.push({ serial, attempt, ...call });
   }

@@ -51,6 +51,8 @@ export function startWorker(options: {
   readonly metrics: WorkerMetrics;
   readonly redis: RedisConnector;
   readonly concurrency: number;
+  /** the name of the table */
+  readonly table: string;
   readonly context: WorkerContext;
   readonly gateways: Trust['gateways'];
   /** Makes sure that `context.now` is the time of AWS. Called before each request */
@@ -59,9 +61,9 @@ export function startWorker(options: {
   readonly lookAtClock: () => void;
   readonly maxBackoffMs?: number;
 }): RequestWorker {
-  const { audit, metrics, learnTime, context: parts, gateways, ...queue } = options;
+  const { audit, metrics, learnTime, context: parts, gateways, table, ...queue } = options;
   const { log } = queue;
-  const decisions = createDecisionRecords({ audit, log, now: parts.now });
+  const decisions = createDecisionRecords({ audit, log, now: parts.now, table });
   const context: SharedContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };

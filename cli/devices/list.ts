@@ -1,8 +1,17 @@
 import { Command, Option } from 'commander';
 import { type DeviceView, listDevices } from '../../operator/view.ts';
+import { cureOf, type RowFault } from '../../registry/row-faults.ts';
+import { counted } from '../../runtime/counted.ts';
 import type { DevicesContext } from './context.ts';
 
-const states: readonly DeviceView['state'][] = ['enrolled', 'provisioning', 'registered', 'blocked', 'being-removed'];
+const states: readonly DeviceView['state'][] = [
+  'enrolled',
+  'provisioning',
+  'registered',
+  'blocked',
+  'unknown',
+  'being-removed',
+];
 
 type Options = { state?: DeviceView['state']; json?: boolean };
 
@@ -15,10 +24,20 @@ export function listCommand(context: DevicesContext): Command {
 }
 
 async function list({ operator, write }: DevicesContext, { state, json }: Options): Promise<void> {
-  for await (const device of listDevices({ state }, operator()))
-    write(
-      json
-        ? JSON.stringify(device)
-        : `${device.serial.padEnd(32)}  ${device.state.padEnd(13)}  ${device.certificateId ?? ''}`.trimEnd(),
+  const deps = operator();
+  const faulty = new Map<RowFault, { first: string; count: number }>();
+  for await (const device of listDevices({ state }, deps)) {
+    const { serial, fault, certificateId = '' } = device;
+    if (fault !== undefined) {
+      const { first = serial, count = 0 } = faulty.get(fault) ?? {};
+      faulty.set(fault, { first, count: count + 1 });
+    }
+    const columns = [serial.padEnd(32), device.state.padEnd(13), certificateId, fault ?? ''];
+    write(json ? JSON.stringify(device) : columns.join('  ').trimEnd());
+  }
+  // once for all: a table that another tool filled has one fault in all its rows
+  for (const [fault, { first, count }] of faulty)
+    console.error(
+      `cvm: ${fault}: ${counted(count, 'row')}, such as that of ${first}: ${cureOf(fault, first, deps.table)}`,
     );
 }

@@ -1,4 +1,5 @@
 import type { Patience, Refusal } from '../../operator/device.ts';
+import { stateCure } from '../../registry/row-faults.ts';
 
 /** Prints a failure on standard error; the exit status will be 1. */
 export function fail(reason: string): void {
@@ -29,6 +30,7 @@ export function failRefused(serial: string, { outcome }: Refusal): void {
     changed: `${serial} changed meanwhile; run the command again`,
     'being-removed': `${serial} is being removed; to finish it, run cvm devices remove ${serial} again`,
     'is-blocked': `${serial} is blocked; unblock it first`,
+    'state-unknown': `${serial}: ${stateCure(serial)}`,
   };
   fail(reasons[outcome]);
 }

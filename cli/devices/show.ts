@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { showDevice } from '../../operator/view.ts';
+import { cureOf } from '../../registry/row-faults.ts';
 import type { DevicesContext } from './context.ts';
 import { failRefused } from './print.ts';
 
@@ -12,8 +13,11 @@ export function showCommand(context: DevicesContext): Command {
 }
 
 async function show({ operator, write }: DevicesContext, serial: string, { json }: { json?: boolean }): Promise<void> {
-  const shown = await showDevice(serial, operator());
+  const deps = operator();
+  const shown = await showDevice(serial, deps);
   if (shown.outcome !== 'found') return failRefused(serial, shown);
+  const { fault } = shown.device;
+  if (fault !== undefined) console.error(`cvm: ${serial}: ${cureOf(fault, serial, deps.table)}`);
   if (json) return write(JSON.stringify(shown.device));
   for (const [name, value] of Object.entries(shown.device)) write(`${name.padEnd(26)}${value}`);
 }

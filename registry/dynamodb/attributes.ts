@@ -15,6 +15,8 @@ export type Attribute<T> = readonly [
     readonly earlierName?: string;
     /** this value and a missing attribute mean the same */
     readonly missing?: T;
+    /** a part of each longer text that another tool may have written for this value, and of no other's */
+    readonly longerSpelling?: (value: T) => string;
   },
 ];
 

@@ -1,5 +1,5 @@
 import type { Condition } from '../rows.ts';
-import type { Attributes } from './attributes.ts';
+import type { Attribute, Attributes } from './attributes.ts';
 import type { Clause, Placeholders } from './table.ts';
 
 /**
@@ -43,22 +43,22 @@ const isMissing = (name: string) => `attribute_not_exists(${name})`;
 const anyOf = (...alternatives: readonly string[]) =>
   alternatives.length === 1 ? alternatives.join() : `(${alternatives.join(' OR ')})`;
 
-/** Compares what a reader of the row sees: the earlier spelling counts only where the present one is missing. */
+/** Compares what a reader of the row sees: the earlier name counts only where the present one is missing. */
 function is<Row extends object>(
   attributes: Attributes<Row>,
   property: keyof Row,
   wanted: unknown,
-  { name, value }: Placeholders,
+  placeholders: Placeholders,
 ): string {
-  const [attribute, codec, { earlierName, missing } = {}] = attributes[property];
-  const now = name(attribute);
-  const earlier = earlierName === undefined ? undefined : name(earlierName);
+  const [attribute, , { earlierName, missing } = {}] = attributes[property];
+  const now = placeholders.name(attribute);
+  const earlier = earlierName === undefined ? undefined : placeholders.name(earlierName);
   const neither = earlier === undefined ? isMissing(now) : `${isMissing(now)} AND ${isMissing(earlier)}`;
   const operand = wanted ?? missing;
   if (operand === undefined) return neither;
-  const placeholder = value(codec.write(operand as NonNullable<Row[keyof Row]>));
-  const alternatives = [`${now} = ${placeholder}`];
-  if (earlier !== undefined) alternatives.push(`${isMissing(now)} AND ${earlier} = ${placeholder}`);
+  const equal = equalTo(attributes[property] as unknown as Attribute<unknown>, operand, placeholders);
+  const alternatives = equal(now);
+  if (earlier !== undefined) alternatives.push(...equal(earlier).map((each) => `${isMissing(now)} AND ${each}`));
   if (operand === missing) alternatives.push(neither);
   return anyOf(...alternatives);
 }
@@ -69,8 +69,24 @@ function isNot<Row extends object>(
   unwanted: unknown,
   { name, value }: Placeholders,
 ): string {
-  const [attribute, codec, { earlierName } = {}] = attributes[property];
-  const operand = value(codec.write(unwanted as NonNullable<Row[keyof Row]>));
+  const [attribute, codec, { earlierName, longerSpelling } = {}] = attributes[
+    property
+  ] as unknown as Attribute<unknown>;
+  const operand = value(codec.write(unwanted));
+  const part = longerSpelling && value({ S: longerSpelling(unwanted) });
   const names = earlierName === undefined ? [name(attribute)] : [name(attribute), name(earlierName)];
-  return names.map((each) => anyOf(isMissing(each), `${each} <> ${operand}`)).join(' AND ');
+  return names
+    .flatMap((each) => [
+      anyOf(isMissing(each), `${each} <> ${operand}`),
+      ...(part === undefined ? [] : [`NOT contains(${each}, ${part})`]),
+    ])
+    .join(' AND ');
+}
+
+/** The conditions under which an attribute has this value, of which one holds. */
+function equalTo([, codec, { longerSpelling } = {}]: Attribute<unknown>, operand: unknown, { value }: Placeholders) {
+  const written = value(codec.write(operand));
+  const part = longerSpelling && operand !== '' ? value({ S: longerSpelling(operand) }) : undefined;
+  return (name: string): string[] =>
+    part === undefined ? [`${name} = ${written}`] : [`${name} = ${written}`, `contains(${name}, ${part})`];
 }

@@ -1,3 +1,4 @@
+import { hashToken } from '../../protocol/token.ts';
 import { applyStateOf, stateOfApplyState } from '../apply-state.ts';
 import type { CreateIntent, Device, DeviceState, OwnKey, Removal } from '../device.ts';
 import {
@@ -15,8 +16,18 @@ import {
 import type { Item } from './table.ts';
 
 const state: Codec<DeviceState> = {
-  write: (value) => number.write(applyStateOf(value)),
+  write(value) {
+    const applyState = applyStateOf(value);
+    if (applyState === undefined) throw new Error(`no applyState stands for the state "${value}"`);
+    return number.write(applyState);
+  },
   read: ({ N }) => (N === undefined ? undefined : stateOfApplyState(Number(N))),
+};
+
+/** Other tools may write the ARN, which ends with the id. */
+const certificateId: Codec<string> = {
+  write: (value) => text.write(value),
+  read: ({ S }) => (S === undefined ? undefined : (/^arn:.*:cert\/(\w+)$/.exec(S)?.[1] ?? S)),
 };
 
 const removal: Codec<Removal> = {
@@ -33,15 +44,19 @@ const ownKey = objectOf<OwnKey>({ csrPem: ['csr', text], keyDigest: ['key', text
 ]);
 
 /**
- * The association table: which attribute holds which property of a device. The first five are those of the reference design.
+ * The association table: which attribute holds which property of a device that is stored. The first five are those of the reference design.
  * Tables hold rows of earlier versions, so an attribute keeps its name when the code renames the property.
  */
-export const deviceAttributes: Attributes<Device> = {
+export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
   serial: ['productId', text],
   tokenHash: ['accessToken', text],
   requestedAt: ['timestamp', number],
-  state: ['applyState', state, { missing: 'enrolled' }],
-  certificateId: ['certID', text, { earlierName: 'certId', missing: '' }],
+  state: ['applyState', state],
+  certificateId: [
+    'certID',
+    certificateId,
+    { earlierName: 'certId', missing: '', longerSpelling: (id) => `:cert/${id}` },
+  ],
   keptReply: ['keptReply', base64url],
   enrolledAt: ['enrolledAt', number],
   attempt: ['attempt', number, { missing: 0 }],
@@ -68,15 +83,32 @@ export const deviceAttributes: Attributes<Device> = {
 
 /** A row that another tool wrote has the five fields only, or fewer. */
 export function deviceOf(item: Item): Device {
+  const read = propertiesOf(deviceAttributes, item);
   const device: Device = {
     serial: '',
     tokenHash: '',
-    state: 'enrolled',
+    state: 'unknown',
     requestedAt: 0,
     enrolledAt: 0,
     attempt: 0,
-    ...propertiesOf(deviceAttributes, item),
+    ...read,
+    // what is left of a removed device has no token
+    ...(read.removedAt === undefined ? tokenOf(read.tokenHash) : {}),
   };
-  if (device.state !== 'registered' || device.issuedAt !== undefined) return device;
-  return { ...device, issuedAt: device.requestedAt };
+  return device.issuedAt === undefined && wentLive(device) ? { ...device, issuedAt: device.requestedAt } : device;
 }
+
+const hashes = { stored: /^sha256:[0-9a-f]{64}$/, upperCase: /^sha256:[0-9a-f]{64}$/i };
+
+/** A token in clear goes no further than this. */
+function tokenOf(accessToken: string | undefined): Pick<Device, 'tokenHash' | 'tokenForm'> {
+  if (accessToken !== undefined && hashes.stored.test(accessToken)) return { tokenHash: accessToken };
+  if (!accessToken || (accessToken.startsWith('sha256:') && !hashes.upperCase.test(accessToken)))
+    return { tokenHash: 'missing', tokenForm: 'missing' };
+  const tokenHash = hashes.upperCase.test(accessToken) ? accessToken.toLowerCase() : hashToken(accessToken);
+  return { tokenHash, tokenForm: 'not-hashed' };
+}
+
+/** The reference design writes the certificate when the device has it. An attempt of ours does so before, and counts. */
+const wentLive = ({ state, attempt, certificateId }: Device): boolean =>
+  state === 'registered' || (state === 'blocked' && attempt === 0 && certificateId !== undefined);

@@ -3,6 +3,7 @@ import { sameHash } from '../../protocol/token.ts';
 import type { Claim, ClaimRequest } from '../attempts.ts';
 import type { Device } from '../device.ts';
 import { isHeld, latestLeaseEnd, takeoverEnd } from '../lease.ts';
+import { faultOf } from '../row-faults.ts';
 import { all, any, type Condition } from '../rows.ts';
 import { where } from './device-rows.ts';
 
@@ -35,6 +36,8 @@ export function judgeClaim(
   if (!device || !sameHash(device.tokenHash, request.tokenHash))
     return { outcome: 'refused', problem: problems.invalidToken };
   if (device.state === 'blocked') return { outcome: 'refused', problem: problems.blocked };
+  const fault = faultOf(device);
+  if (fault !== undefined) return { outcome: 'refused', problem: problems.rowNeedsOperator, fault };
   if (device.state === 'registered') return { outcome: 'registered', device };
   if (device.tokenExpiresAt !== undefined && device.tokenExpiresAt <= request.now)
     return { outcome: 'refused', problem: problems.tokenExpired };

@@ -39,7 +39,7 @@ export function createDeletions(devices: DeviceRows): Deletions {
 
 /** What stays of a removed device whose thing is to be gone. For other tools it is the row of a blocked device. */
 const remains: {
-  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt'>>]: Device[P] | undefined;
+  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt' | 'tokenForm'>>]: Device[P] | undefined;
 } = {
   tokenHash: 'removed',
   state: 'blocked',

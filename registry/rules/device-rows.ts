@@ -6,9 +6,16 @@ export type DeviceRows = Rows<Device>;
 /** The conditions about a device. */
 export const where = conditionsOn<Device>();
 
-/** The row is as it was read: every attempt and every decision shows in these. */
-export function isAsRead({ tokenHash, state, attempt, claimId, certificateId }: Device): Condition<Device> {
-  return where.is({ tokenHash, state, attempt, claimId, certificateId });
+/** The row is as it was read: every attempt and every decision shows in these. What the row has in a form that is never written is left out. */
+export function isAsRead(device: Device): Condition<Device> {
+  const { tokenHash, tokenForm, state, attempt, claimId, certificateId } = device;
+  return where.is({
+    ...(tokenForm === undefined ? { tokenHash } : {}),
+    ...(state === 'unknown' ? {} : { state }),
+    attempt,
+    claimId,
+    certificateId,
+  });
 }
 
 /** The row is what is left of a removed device. */

@@ -222,6 +222,7 @@ describe.skipIf(lacks('redis-server'))('a hostile CSR', () => {
       registry: gateway.asOperator.registry,
       issuer: gateway.issuer,
       ownerTag: ownerTagOf('cvm-devices'),
+      table: 'cvm-devices',
       replayWindowMs: 0,
       graceMs: 900_000,
       dryRun: false,

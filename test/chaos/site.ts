@@ -196,6 +196,7 @@ export async function startSite(options: {
         registry,
         issuer: sweepIssuer,
         ownerTag: ownerTagOf(table),
+        table,
         graceMs: 60_000,
         replayWindowMs,
         dryRun: false,

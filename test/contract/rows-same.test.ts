@@ -5,6 +5,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
+import { hashToken } from '../../protocol/token.ts';
 import type { Device } from '../../registry/device.ts';
 import { deviceAttributes, deviceOf } from '../../registry/dynamodb/device-attributes.ts';
 import { dynamoRows } from '../../registry/dynamodb/rows.ts';
@@ -81,7 +82,14 @@ describe('a store in memory and one in DynamoDB', () => {
       fc.asyncProperty(fc.array(fc.tuple(update, condition), { minLength: 1, maxLength: 8 }), async (writes) => {
         const serial = `SN:${++count}`;
         const kept = memoryRows(new Map<string, Device>());
-        const row: Device = { serial, tokenHash: 'h', state: 'enrolled', requestedAt: 1, enrolledAt: 1, attempt: 1 };
+        const row: Device = {
+          serial,
+          tokenHash: hashToken('h'),
+          state: 'enrolled',
+          requestedAt: 1,
+          enrolledAt: 1,
+          attempt: 1,
+        };
         // the map is there, as a claim leaves it
         for (const rows of [kept, stored]) {
           expect(await rows.put(serial, row, where.isMissing('serial'))).toBe(true);

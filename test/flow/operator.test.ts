@@ -90,7 +90,16 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     // the worker's sweep, which has the rights of the worker
     const { registry, issuer } = gateway.asWorker;
     const spans = { graceMs: 900_000, replayWindowMs: 86_400_000 };
-    await sweep({ registry, issuer, ownerTag, ...spans, dryRun: false, now: hourLater, report: () => {} });
+    await sweep({
+      registry,
+      issuer,
+      ownerTag,
+      table: 'cvm-devices',
+      ...spans,
+      dryRun: false,
+      now: hourLater,
+      report: () => {},
+    });
     expect(await gateway.registry.find('op-lost')).toBeUndefined();
   });
 

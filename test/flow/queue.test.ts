@@ -120,7 +120,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const requests = createRequestQueue(redisAt(gateway.redis.url), log, own);
     const delivered: BoundReply[] = [];
     const other = startWorker({
-      ...{ log, redis: redisAt(gateway.redis.url), concurrency: 1, maxBackoffMs: 10 },
+      ...{ log, redis: redisAt(gateway.redis.url), concurrency: 1, maxBackoffMs: 10, table: 'devices' },
       ...{ audit: createRecorder().audit, metrics: createMetrics().metrics },
       context: {
         replies: { deliver: async (reply: BoundReply) => void delivered.push(reply) },

@@ -168,7 +168,16 @@ describe.skipIf(lacks('redis-server'))('cvm sweep', () => {
     const { registry, issuer } = gateway.asWorker;
     const now = () => Date.now() + 2 * 86_400_000;
     const spans = { graceMs: 900_000, replayWindowMs: 86_400_000 };
-    await sweep({ registry, issuer, ownerTag: ownerTagOf(table), ...spans, dryRun: false, now, report: () => {} });
+    await sweep({
+      registry,
+      issuer,
+      ownerTag: ownerTagOf(table),
+      table,
+      ...spans,
+      dryRun: false,
+      now,
+      report: () => {},
+    });
     expect(await isLeft()).toBe(false);
   });
 });

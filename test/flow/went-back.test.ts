@@ -40,7 +40,7 @@ describe.skipIf(lacks('redis-server'))('after a store went back in time', () => 
     const spans = { graceMs: 900_000, replayWindowMs: 86_400_000 };
     const now = () => Date.now() + 3_600_000;
     const report = (finding: Finding) => void found.push(finding);
-    await sweep({ registry, issuer, ownerTag: ownerTagOf(table), ...spans, dryRun: false, now, report });
+    await sweep({ registry, issuer, ownerTag: ownerTagOf(table), table, ...spans, dryRun: false, now, report });
     return found;
   };
 

@@ -214,6 +214,7 @@ const urgent = { ms: 0, force: true };
 function operatorOf({ registry, issuer }: Ports, clock: Shared['clock']): OperatorDeps {
   return {
     registry,
+    table: 't',
     issuer,
     gateways: async () => [],
     approvedGateways: async () => [],
@@ -229,7 +230,17 @@ function sweepOf(shared: Shared, { registry, issuer }: Ports): SweepOptions {
   const report = ({ kind, certificateId = '' }: Finding) => {
     if (kind === 'certificate-unknown') shared.unknown.add(certificateId);
   };
-  return { registry, issuer, ownerTag, graceMs, replayWindowMs, dryRun: false, now: () => shared.clock.now, report };
+  return {
+    registry,
+    table: 't',
+    issuer,
+    ownerTag,
+    graceMs,
+    replayWindowMs,
+    dryRun: false,
+    now: () => shared.clock.now,
+    report,
+  };
 }
 
 /** Brings the shared state to where a scenario starts, without anybody watching. */

@@ -18,6 +18,7 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
   let tokensMade = 0;
   const deps: OperatorDeps = {
     registry,
+    table: 'cvm-devices',
     issuer,
     gateways: async () => [],
     approvedGateways: async () => [],

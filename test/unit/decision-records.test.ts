@@ -23,7 +23,7 @@ describe('what the worker writes down of its decisions', () => {
   const refusal = { outcome: 'rejected', problem: problems.alreadyProvisioned } as const;
   function start() {
     const { audit, log, records, lines } = createRecorder();
-    return { records, lines, decisions: createDecisionRecords({ audit, log, now: Date.now }) };
+    return { records, lines, decisions: createDecisionRecords({ audit, log, now: Date.now, table: 'devices' }) };
   }
 
   it('says where a request came from, in the audit trail and in the log', () => {

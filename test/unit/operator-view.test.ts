@@ -12,7 +12,7 @@ describe('what an operator sees of a device', () => {
 
   it('is everything in its row but the hash of the token and the keys derived from it', () => {
     const secret = 'SECRET';
-    const device: Required<Device> = {
+    const device: Required<Omit<Device, 'tokenForm'>> = {
       serial: 'A',
       tokenHash: `sha256:${secret}`,
       state: 'registered',
