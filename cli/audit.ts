@@ -6,9 +6,7 @@ import type { Settings } from '../runtime/settings.ts';
 export type AuditContext = { settings(): Settings; write(line: string): void };
 
 export function auditCommand(context: AuditContext): Command {
-  const audit = new Command('audit').description(
-    'the audit trail of this machine: every enrolment, vend, refusal, reissue, block, removal and sweep',
-  );
+  const audit = new Command('audit');
   audit
     .command('verify')
     .description('check that no record was changed, moved, removed or inserted')

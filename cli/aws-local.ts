@@ -2,13 +2,11 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { App } from '../app/app.ts';
 import { startAwsLocal } from '../aws-local/main.ts';
-import type { CommandLine } from './program.ts';
+import type { CommandLine } from './command-line.ts';
 import { noteLocalAws, removeNote } from './stand-in.ts';
 
 export function awsLocalCommand(commandLine: CommandLine): Command {
-  return new Command('aws-local')
-    .description('run the stand-in for AWS IoT Core and DynamoDB by itself, for development and tests')
-    .action(() => commandLine.serve((app) => runAwsLocal(app, app.settings.listen)));
+  return new Command('aws-local').action(() => commandLine.serve((app) => runAwsLocal(app, app.settings.listen)));
 }
 
 /** Starts the stand-in and notes in the data folder where it is, so that other commands find it. */

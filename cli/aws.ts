@@ -12,7 +12,7 @@ export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> 
 type PolicyOptions = { for: IamRole[]; account: string; region?: string };
 
 export function awsCommand(context: AwsContext): Command {
-  const aws = new Command('aws').description('prepare the AWS account');
+  const aws = new Command('aws');
   aws
     .command('setup')
     .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')

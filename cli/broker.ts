@@ -1,10 +1,8 @@
 import { Command } from 'commander';
 import { startBrokerPart } from '../app/broker.ts';
 import { redisOf } from '../app/redis.ts';
-import type { CommandLine } from './program.ts';
+import type { CommandLine } from './command-line.ts';
 
 export function brokerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
-  return new Command('broker')
-    .description('run the MQTT broker that devices talk to (needs REDIS_URL)')
-    .action(() => serve((app) => startBrokerPart(app, redisOf(app.settings))));
+  return new Command('broker').action(() => serve((app) => startBrokerPart(app, redisOf(app.settings))));
 }

@@ -5,8 +5,8 @@ import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { type CommandLine, createCommandLine } from './command-line.ts';
 import { writeLine } from './output.ts';
-import type { CommandLine } from './program.ts';
 
 /**
  * The argument of every command; each command declares the part that it needs. A connection is made when a command that
@@ -23,7 +23,8 @@ export type CliContext = CommandLine & {
   now(): number;
 };
 
-export function createContext(commandLine: CommandLine): CliContext {
+export function openContext(env: NodeJS.ProcessEnv): CliContext {
+  const commandLine = createCommandLine(env);
   const audit = once(() => keepOperatorAudit(commandLine.app(), failUnrecorded));
   return {
     ...commandLine,

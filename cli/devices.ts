@@ -21,7 +21,7 @@ const commands = [
 ];
 
 export function devicesCommand(context: DevicesContext): Command {
-  const devices = new Command('devices').description('enrol devices, list them, reissue, block and remove them');
+  const devices = new Command('devices');
   for (const command of commands) devices.addCommand(command(context));
   return devices;
 }

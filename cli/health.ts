@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { errorText } from '../runtime/errors.ts';
 import { portNumber } from './numbers.ts';
 
 type Options = { port?: number; host: string; trouble?: string; url?: string; file?: string; maxAge: number };
@@ -9,9 +10,8 @@ type Options = { port?: number; host: string; trouble?: string; url?: string; fi
 const timeoutMs = 3000;
 
 /** For health checks of containers: the image has no curl. */
-export function healthCommand(): Command {
+export function healthCommand({ write }: { write(line: string): void }): Command {
   return new Command('health')
-    .description('check that a part works: exit status 0, or 1 with the reason')
     .addOption(
       new Option('--port <n>', 'a TCP connection to this port succeeds')
         .argParser(portNumber)
@@ -28,7 +28,7 @@ export function healthCommand(): Command {
     .option('--max-age <seconds>', 'with --file and --trouble', number, 30)
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);
-      if (fault === undefined) console.log('ok');
+      if (fault === undefined) write('ok');
       else console.error(fault);
       process.exitCode = fault === undefined ? 0 : 1;
     });
@@ -53,7 +53,7 @@ const notThere =
 
 /** With the cure, where the error names none. */
 function faultOfError(error: unknown, { port, host, url, file }: Options): string {
-  const reason = reasonOf(error);
+  const reason = errorText(error);
   const target = port === undefined ? url : `${host}:${port}`;
   if (reason.includes('ECONNREFUSED')) return `nothing listens at ${target} (ECONNREFUSED): ${notThere}`;
   if (/ENOTFOUND|EAI_AGAIN/.test(reason)) return `the name in ${target} cannot be resolved (${reason}): correct it`;
@@ -66,13 +66,6 @@ function faultOfError(error: unknown, { port, host, url, file }: Options): strin
 }
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT';
-
-/** With its cause: fetch hides the reason there, and an error about several addresses has no text of its own. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { message, code, cause } = error as NodeJS.ErrnoException;
-  return [message || code, ...(cause === undefined ? [] : [reasonOf(cause)])].filter(Boolean).join(': ');
-}
 
 function faultOfPort(host: string, port: number): Promise<undefined> {
   return new Promise((resolve, reject) => {

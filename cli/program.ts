@@ -1,86 +1,55 @@
-import { type Command, CommanderError } from 'commander';
-import { type App, createApp } from '../app/app.ts';
-import { redisCure } from '../queue/redis.ts';
-import { createLog } from '../runtime/log.ts';
-import { loadSettings, type Settings, SettingsError } from '../runtime/settings.ts';
-import { cureOf } from '../runtime/upstream.ts';
+import { Command, CommanderError } from 'commander';
+import type { CommandEntry } from './commands.ts';
+import type { CliContext } from './context.ts';
 import { OutputClosed, writeText } from './output.ts';
-import { chooseAws } from './stand-in.ts';
+import { UsageError } from './usage-error.ts';
 
-/** Wrong use of the program: exit status 2, message only. */
-export class UsageError extends Error {}
-
-/** What commands get from the program: settings, parsed from the environment that `cvm.ts` passes in, and what they open is closed. */
-export type CommandLine = {
-  /** @throws SettingsError */
-  settings(): Settings;
-  /** Runs a service until a signal, then closes what it started. */
-  serve(start: (app: App) => Promise<unknown>): Promise<void>;
-  /** For a command that does one thing and ends. It prints its own outcome, so only warnings are logged, unless LOG_LEVEL says more. */
-  app(): App;
-  /** The same for a command that calls AWS. Where a stand-in runs on the data folder, it says once, on standard error, which AWS it calls. */
-  awsApp(): App;
-  /** whether LOG_LEVEL asks for everything: then an unexpected error is shown with its stack */
-  readonly tracing: boolean;
-  /** Closes what `app` and `awsApp` opened. */
+/** What the program runs with. */
+export type Run = {
+  readonly argv: readonly string[];
+  readonly commands: readonly CommandEntry[];
+  context(): Promise<CliContext>;
+  /** whether an unexpected error is shown with its stack */
+  readonly withStack: boolean;
+  /** closes what the command opened */
   close(): Promise<void>;
 };
 
-export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
-  let shared: App | undefined;
-  let withAws: App | undefined;
-  const settings = () => loadSettings(env);
-  const quietSettings = () => loadSettings({ ...env, LOG_LEVEL: env.LOG_LEVEL?.trim() || 'warn' });
-  const app = (): App => {
-    if (shared === undefined) {
-      const quiet = quietSettings();
-      shared = createApp(quiet, createLog(quiet.logLevel));
-    }
-    return shared;
-  };
-  return {
-    settings,
-    async serve(start) {
-      const serviceSettings = settings();
-      const service = createApp(serviceSettings, createLog(serviceSettings.logLevel));
-      const signal = service.lifecycle.untilSignal();
-      try {
-        const early = await service.lifecycle.started(start(service), signal);
-        service.log.info({ signal: early ?? (await signal) }, 'closing');
-      } finally {
-        await service.lifecycle.close();
-      }
-    },
-    app,
-    awsApp() {
-      if (withAws === undefined) {
-        const chosen = chooseAws(app().settings);
-        if (chosen.remark !== undefined) console.error(`cvm: ${chosen.remark}`);
-        withAws = { ...app(), settings: chosen.settings };
-      }
-      return withAws;
-    },
-    tracing: env.LOG_LEVEL === 'trace',
-    async close() {
-      await shared?.lifecycle.close();
-    },
-  };
-}
-
 /** Exit statuses: 0 done, 1 failed, 2 wrong use or wrong configuration. */
-export async function main(program: Command, commandLine: CommandLine, argv: readonly string[]): Promise<void> {
-  prepare(program);
-  // a reader of the log that has gone is no reason to stop
-  process.stderr.on('error', () => {});
+export async function main(program: Command, { argv, commands, context, withStack, close }: Run): Promise<void> {
+  // a reader of the output or of the log that has gone is no reason to stop
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  for (const event of ['uncaughtException', 'unhandledRejection'])
+    process.on(event, (error) => void endAtFault(error, withStack));
   try {
-    await program.parseAsync([...argv]);
+    await addCommands(program, commands, argv, context);
+    await prepare(program).parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = statusOf(error, commandLine.tracing);
+    process.exitCode = await say(error, withStack);
   } finally {
-    await commandLine.close();
+    await close();
     // everything is closed; what still keeps the process up (a connection that tries to reach a Redis that is away) shall not
     setTimeout(() => process.exit(), 1000).unref();
   }
+}
+
+/** Of all commands the help has name and description; the code of the one that is named is loaded. */
+async function addCommands(
+  program: Command,
+  commands: readonly CommandEntry[],
+  argv: readonly string[],
+  context: () => Promise<CliContext>,
+): Promise<void> {
+  const wanted = argv.slice(2).find((word) => commands.some(({ name }) => name === word));
+  for (const { name, description, load } of commands)
+    program.addCommand((name === wanted ? await load(context) : new Command(name)).description(description));
+}
+
+/** An error that no code expects. The process is in an unknown state: it ends, and whoever runs it starts it again. */
+async function endAtFault(error: unknown, withStack: boolean): Promise<never> {
+  await say(error, withStack);
+  console.error('cvm: this is a fault of cvm itself. Please report it, with the output of a run with LOG_LEVEL=debug');
+  process.exit(1);
 }
 
 /** Commands that were made by themselves inherit nothing of the program's. */
@@ -111,14 +80,15 @@ function* everyCommand(command: Command): Iterable<Command> {
   for (const child of command.commands) yield* everyCommand(child);
 }
 
-function statusOf(error: unknown, tracing: boolean): number {
+/** Says what went wrong, and what to do about it. @returns the exit status */
+async function say(error: unknown, withStack: boolean): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   // its reader has what it wanted
   if (error instanceof OutputClosed) return 0;
-  console.error(`cvm: ${error instanceof Error ? error.message : String(error)}`);
-  const cure = cureOf(error) ?? (error instanceof Error ? redisCure(error) : undefined);
-  if (cure !== undefined) console.error(`cvm: ${cure}`);
-  if (error instanceof SettingsError || error instanceof UsageError) return 2;
-  if (tracing && error instanceof Error) console.error(error.stack);
-  return 1;
+  // loaded here, since it knows the errors of every library
+  const { describeFailure } = await import('./failure.ts');
+  const { lines, status, stack } = describeFailure(error);
+  for (const line of lines) console.error(`cvm: ${line}`);
+  if (withStack && stack !== undefined) console.error(stack);
+  return status;
 }

@@ -10,8 +10,8 @@ import { simulate } from '../gateway-sim/simulate.ts';
 import { type EnrolDeps, enrol } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { portNumber, wholeNumber } from './numbers.ts';
-import { UsageError } from './program.ts';
 import { startProgress } from './progress.ts';
+import { UsageError } from './usage-error.ts';
 
 export type SimContext = {
   settings(): Settings;
@@ -35,7 +35,6 @@ type Options = {
 
 export function simCommand(context: SimContext): Command {
   return new Command('sim')
-    .description('simulate devices that request their certificates from the gateway, for load tests')
     .option('--devices <n>', 'number of devices', wholeNumber, 100)
     .option('--host <name>', 'host of the broker', 'localhost')
     .option('--port <n>', 'its port (default: CVM_MQTT_PORT)', portNumber)

@@ -24,9 +24,6 @@ type Options = { dryRun?: boolean; json?: boolean; grace?: number; rate: number 
 
 export function sweepCommand(context: SweepContext): Command {
   return new Command('sweep')
-    .description(
-      'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',
-    )
     .option('--dry-run', 'print the repairs, and make none')
     .option('--grace <duration>', 'leave alone anything younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
     .option('--rate <n>', 'calls of each AWS operation in a second', positive, sweepCallsPerSecond)

@@ -6,14 +6,12 @@ import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotat
 import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey } from '../site-tls/table-key.ts';
 import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
-import { UsageError } from './program.ts';
+import { UsageError } from './usage-error.ts';
 
 export type TlsContext = GatewaysContext & { settings(): Settings };
 
 export function tlsCommand(context: TlsContext): Command {
-  const tls = new Command('tls').description(
-    "the broker's server certificate and its CA, and the gateways that devices are enrolled for",
-  );
+  const tls = new Command('tls');
   tls
     .command('show')
     .description(

@@ -13,18 +13,16 @@ import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import { runAwsLocal } from './aws-local.ts';
+import type { CommandLine } from './command-line.ts';
 import { type Demo, runDemo } from './demo.ts';
-import { type CommandLine, UsageError } from './program.ts';
 import { type LocalAws, onLocalAws } from './stand-in.ts';
+import { UsageError } from './usage-error.ts';
 
 type Options = { localAws?: boolean; demo?: boolean; once?: boolean };
 type Say = (line: string) => void;
 
 export function upCommand(commandLine: CommandLine): Command {
   return new Command('up')
-    .description(
-      'run the whole gateway on this machine: broker and worker, and a Redis of its own unless REDIS_URL is set',
-    )
     .option('--local-aws', 'use a local stand-in for AWS IoT Core and DynamoDB instead of an AWS account')
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
     .option('--once', 'with --demo: end after the demonstration instead of staying up')

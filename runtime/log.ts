@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { describeError } from './errors.ts';
 
 export type Log = Logger;
 
@@ -13,25 +14,13 @@ const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'Priva
 export function createLog(level: string, destination: DestinationStream = pino.destination(2)): Log {
   const paths = secrets.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
   return pino(
-    { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: describeError } },
+    { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: loggedError } },
     destination,
   );
 }
 
-/**
- * Name, message, code, cure, cause and stack of an error, and nothing else of it: clients and servers put requests, responses and
- * sockets into their errors, and those hold secrets. Some libraries throw plain objects that look like an error.
- */
-function describeError(error: unknown): unknown {
-  if (typeof error !== 'object' || error === null) return String(error);
-  const { name, message, code, cure, cause, stack } = error as Partial<Error> & { code?: unknown; cure?: unknown };
-  if (typeof message !== 'string') return `${error.constructor?.name ?? 'object'} without a message`;
-  return {
-    name,
-    message,
-    ...(code === undefined ? {} : { code }),
-    ...(typeof cure === 'string' ? { cure } : {}),
-    ...(cause === undefined ? {} : { cause: describeError(cause) }),
-    stack,
-  };
+/** An error that has nothing but a message is logged as a text. */
+function loggedError(error: unknown): unknown {
+  const described = describeError(error);
+  return Object.keys(described).length === 1 ? described.message : described;
 }

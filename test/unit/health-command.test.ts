@@ -8,9 +8,9 @@ import { freePort } from '../support/network.ts';
 
 describe('cvm health', () => {
   let [output, complaints]: string[][] = [[], []];
+  const health = () => healthCommand({ write: (line) => void output?.push(line) });
   beforeEach(() => {
     [output, complaints] = [[], []];
-    vi.spyOn(console, 'log').mockImplementation((line: string) => void output?.push(line));
     vi.spyOn(console, 'error').mockImplementation((line: string) => void complaints?.push(line));
   });
   afterEach(() => {
@@ -22,7 +22,7 @@ describe('cvm health', () => {
     const port = await freePort();
     const target =
       option === '--port' ? ['--host', 'localhost', '--port', String(port)] : ['--url', `http://127.0.0.1:${port}/`];
-    await healthCommand().parseAsync(target, { from: 'user' });
+    await health().parseAsync(target, { from: 'user' });
     expect(process.exitCode).toBe(1);
     expect(output).toEqual([]);
     expect(complaints).toEqual([expect.stringMatching(/^nothing listens at .* \(ECONNREFUSED\): .*see its log/)]);
@@ -36,7 +36,7 @@ describe('cvm health', () => {
       /^\/does\/not\/exist does not exist: .*correct the path/,
     ],
   ])('says the cure for %s', async (_what, argv, text) => {
-    await healthCommand().parseAsync(argv, { from: 'user' });
+    await health().parseAsync(argv, { from: 'user' });
     expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(text)], 1]);
   });
 
@@ -54,7 +54,7 @@ describe('cvm health', () => {
       rmSync(folder, { recursive: true });
     });
     const check = () =>
-      healthCommand().parseAsync(['--port', String(port), '--trouble', trouble, '--max-age', '15'], { from: 'user' });
+      health().parseAsync(['--port', String(port), '--trouble', trouble, '--max-age', '15'], { from: 'user' });
 
     it('is good without a trouble, and with one of long ago', async () => {
       await check();
@@ -68,7 +68,7 @@ describe('cvm health', () => {
       ['in a folder that does not exist', join(folder, 'mistyped', 'broker.trouble'), /the folder does not exist/],
       ['that is a folder', folder, /it is no file/],
     ])('does not take a path for good: one %s', async (_what, path, text) => {
-      await healthCommand().parseAsync(['--port', String(port), '--trouble', path], { from: 'user' });
+      await health().parseAsync(['--port', String(port), '--trouble', path], { from: 'user' });
       expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(text)], 1]);
     });
 
@@ -89,7 +89,7 @@ describe('cvm health', () => {
     writeFileSync(file, '');
     const time = Date.now() / 1000 + seconds;
     utimesSync(file, time, time);
-    await healthCommand().parseAsync(['--file', file], { from: 'user' });
+    await health().parseAsync(['--file', file], { from: 'user' });
     expect(process.exitCode === 0 ? undefined : process.exitCode).toBe(status);
     rmSync(folder, { recursive: true });
   });
@@ -99,7 +99,7 @@ describe('cvm health', () => {
     ['an empty path', ['--port', '8883', '--trouble='], /path of a file/],
     ['a port that is none', ['--port', '99999'], /1 to 65535/],
   ])('refuses %s', async (_what, argv, message) => {
-    const command = healthCommand()
+    const command = health()
       .exitOverride()
       .configureOutput({ writeErr() {} });
     await expect(command.parseAsync(argv, { from: 'user' })).rejects.toThrow(message);

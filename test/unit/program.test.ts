@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { awsCommand } from '../../cli/aws.ts';
-import { createCommandLine, prepare } from '../../cli/program.ts';
+import { createCommandLine } from '../../cli/command-line.ts';
+import { prepare } from '../../cli/program.ts';
 
 describe('what is said of a command line that is wrong', () => {
   afterEach(() => {

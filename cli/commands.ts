@@ -1,0 +1,75 @@
+import type { Command } from 'commander';
+import type { CliContext } from './context.ts';
+import { writeLine } from './output.ts';
+
+/**
+ * A command of the program. Its code, and what that needs, is loaded only when the command runs or its own help is shown:
+ * all of it together costs a second of CPU and 90 MB, and a health check runs every few seconds.
+ */
+export type CommandEntry = {
+  readonly name: string;
+  readonly description: string;
+  load(context: () => Promise<CliContext>): Promise<Command>;
+};
+
+/** The table of the commands, in the order of the help. */
+export const commands: readonly CommandEntry[] = [
+  {
+    name: 'up',
+    description:
+      'run the whole gateway on this machine: broker and worker, and a Redis of its own unless REDIS_URL is set',
+    load: async (context) => (await import('./up.ts')).upCommand(await context()),
+  },
+  {
+    name: 'broker',
+    description: 'run the MQTT broker that devices talk to (needs REDIS_URL)',
+    load: async (context) => (await import('./broker.ts')).brokerCommand(await context()),
+  },
+  {
+    name: 'worker',
+    description:
+      'run a worker: it takes requests from the queue and vends certificates from AWS IoT Core (needs REDIS_URL)',
+    load: async (context) => (await import('./worker.ts')).workerCommand(await context()),
+  },
+  {
+    name: 'devices',
+    description: 'enrol devices, list them, reissue, block and remove them',
+    load: async (context) => (await import('./devices.ts')).devicesCommand(await context()),
+  },
+  {
+    name: 'sweep',
+    description:
+      'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',
+    load: async (context) => (await import('./sweep.ts')).sweepCommand(await context()),
+  },
+  {
+    name: 'sim',
+    description: 'simulate devices that request their certificates from the gateway, for load tests',
+    load: async (context) => (await import('./sim.ts')).simCommand(await context()),
+  },
+  {
+    name: 'tls',
+    description: "the broker's server certificate and its CA, and the gateways that devices are enrolled for",
+    load: async (context) => (await import('./tls.ts')).tlsCommand(await context()),
+  },
+  {
+    name: 'audit',
+    description: 'the audit trail of this machine: every enrolment, vend, refusal, reissue, block, removal and sweep',
+    load: async (context) => (await import('./audit.ts')).auditCommand(await context()),
+  },
+  {
+    name: 'aws',
+    description: 'prepare the AWS account',
+    load: async (context) => (await import('./aws.ts')).awsCommand(await context()),
+  },
+  {
+    name: 'aws-local',
+    description: 'run the stand-in for AWS IoT Core and DynamoDB by itself, for development and tests',
+    load: async (context) => (await import('./aws-local.ts')).awsLocalCommand(await context()),
+  },
+  {
+    name: 'health',
+    description: 'check that a part works: exit status 0, or 1 with the reason',
+    load: async () => (await import('./health.ts')).healthCommand({ write: writeLine }),
+  },
+];
