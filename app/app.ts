@@ -1,5 +1,6 @@
 import { type AwsConnections, createAwsConnections } from '../aws/client.ts';
 import { type AwsTime, createAwsTime } from '../aws/time.ts';
+import { type AwsTrouble, createAwsTrouble } from '../aws/trouble.ts';
 import { openAudit, prepareAudit } from '../runtime/audit.ts';
 import { type ClockSteps, createClockSteps } from '../runtime/clock-steps.ts';
 import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
@@ -20,6 +21,7 @@ export type App = {
   readonly clockSteps: ClockSteps;
   readonly awsTime: AwsTime;
   readonly awsConnections: AwsConnections;
+  readonly awsTrouble: AwsTrouble;
 };
 
 export function createApp(settings: Settings, log: Log): App {
@@ -30,7 +32,11 @@ export function createApp(settings: Settings, log: Log): App {
       { connections },
       'AWS did not answer in time: closed the idle connections to it, which may be silent, too',
     );
-  const aws = { awsTime: createAwsTime({ log }), awsConnections: createAwsConnections(sayClosed) };
+  const aws = {
+    awsTime: createAwsTime({ log }),
+    awsConnections: createAwsConnections(sayClosed),
+    awsTrouble: createAwsTrouble(),
+  };
   return { settings, log, lifecycle, ...createMetrics(), clockSteps, ...aws };
 }
 

@@ -4,6 +4,7 @@ import { withCallQuota } from '../aws/call-quota.ts';
 import { type AwsClientOptions, connectDynamoDb } from '../aws/client.ts';
 import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
+import { withTrouble } from '../aws/trouble.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
 import { connectIotClients, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
@@ -26,8 +27,8 @@ function clientOptions({ settings, awsTime, awsConnections }: App, role: IamRole
   return { ...settings.aws, role, onDate: awsTime.hear, connections: awsConnections };
 }
 
-function gateOf({ settings, metrics }: App, region: () => Promise<string>): AwsGate {
-  return withCallMetrics(createAwsGate({ table: settings.table, region }), metrics);
+function gateOf({ settings, metrics, awsTrouble }: App, region: () => Promise<string>): AwsGate {
+  return withTrouble(withCallMetrics(createAwsGate({ table: settings.table, region }), metrics), awsTrouble);
 }
 
 /** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */

@@ -2,9 +2,10 @@ import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.t
 import { limitsFor } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
-import { reportTrouble } from '../broker/trouble.ts';
+import { watchSlots } from '../broker/trouble.ts';
 import { cvm } from '../protocol/cvm/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
+import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyFeed } from '../queue/redis-replies.ts';
 import { createRosterFeed } from '../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
@@ -12,6 +13,7 @@ import type { TableTrust } from '../queue/replies.ts';
 import { createRequestQueue } from '../queue/request-queue.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
+import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
@@ -41,9 +43,19 @@ export async function startBrokerPart(app: App, redis: RedisConnector): Promise<
   // first: a certificate that cannot be read is reported although Redis is away
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
+  const health = tellHealth(app, redis);
   const identity = await loadIdentity(app, redis);
   const queue = connectQueue(app, redis, identity);
-  return serveDevices(app, { ...queue, ...(await openGuards(app, redis, identity)) }, tls);
+  const part = await serveDevices(app, { ...queue, ...(await openGuards(app, redis, identity)) }, tls);
+  health.watch(part.broker);
+  return part;
+}
+
+/** From the start on: a broker waits in its start for as long as Redis is away. */
+export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
+  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble];
+  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
+  return { watch: ({ turnedAway }: Broker) => void checks.push(watchSlots({ turnedAway, log })) };
 }
 
 export async function loadIdentity({ settings, log, lifecycle }: App, redis: RedisConnector): Promise<Identity> {
@@ -104,7 +116,6 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
   });
   const broker = lifecycle.add(await starting);
-  lifecycle.add(reportTrouble({ dataDir: settings.dataDir, turnedAway: broker.turnedAway, log }));
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

@@ -41,7 +41,7 @@ export async function embedRedis({
   lifecycle,
 }: App): Promise<{ redis: RedisConnector; folder: string }> {
   const { dataDir } = settings;
-  const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
+  const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log, onLost: lifecycle.fail }));
   return { redis: redisAt(server.url), folder: join(dataDir, 'redis') };
 }
 

@@ -1,6 +1,7 @@
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
 import type { RedisConnector } from '../queue/redis.ts';
+import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
 import { createSeenCertificates } from '../queue/redis-seen-certificates.ts';
@@ -9,13 +10,13 @@ import type { RequestWorker } from '../queue/request-queue.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { usualLeaseMs } from '../registry/lease.ts';
+import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { remembered } from '../runtime/remembered.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
-import { keepHeartbeat } from '../worker/heartbeat.ts';
 import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
@@ -34,6 +35,9 @@ const restoredAtMs = 10_000;
 /** ACTIVE certificates of others that one sweep of the worker looks at: with two calls for each, that takes eight minutes. */
 const foreignAtATime = 500;
 
+/** After so long without a call to AWS, the health check makes one. Milliseconds. */
+const quietAwsMs = 30_000;
+
 /** What a worker is built with. Tests put their own in the place of some of it. */
 export type WorkerDeps = {
   readonly table: AssociationTable;
@@ -46,14 +50,42 @@ export type WorkerDeps = {
 
 /** `cvm worker`: answers requests, and in turns with the other workers sweeps and keeps the site's roster. */
 export function startWorkerPart(app: App, redis: RedisConnector): void {
-  const { settings, log, lifecycle } = app;
+  const { settings, log } = app;
   warnOfRedis(redis, log);
   const deps = connectWorker(app, redis);
   const worker = startProvisioning(app, redis, deps);
   startSweeping(app, deps);
   startRosterKeeping(app, redis, deps);
-  lifecycle.add(keepHeartbeat(settings.dataDir, () => worker.alive()));
+  tellHealth(app, redis, worker, deps);
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
+}
+
+/** A worker has no port to ask: it writes down how it is. */
+function tellHealth(
+  { settings, log, lifecycle, awsTrouble }: App,
+  redis: RedisConnector,
+  worker: Pick<RequestWorker, 'alive'>,
+  { table }: Pick<WorkerDeps, 'table'>,
+): void {
+  const watch = lifecycle.add(watchRedis(redis, log));
+  const ofRedis = async () =>
+    (await watch.trouble()) ?? ((await worker.alive()) ? undefined : 'the connection to Redis is being made again');
+  let asking = false;
+  const ofAws: HealthCheck = () => {
+    // without requests, this is how it learns that AWS is away
+    if (!asking && awsTrouble.quietMs() > quietAwsMs) {
+      asking = true;
+      void table.changes
+        .latest()
+        .catch((err: unknown) => log.debug({ err }, 'AWS does not answer the health check'))
+        .finally(() => {
+          asking = false;
+        });
+    }
+    return awsTrouble.text();
+  };
+  const { healthDir: folder } = settings;
+  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, ofAws], log }));
 }
 
 export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {

@@ -42,6 +42,11 @@ function unresolvedCure(code: string, { region }: AwsPlace): string | undefined 
   return `the address of AWS cannot be resolved: mend the network or the DNS of this machine, or correct the region "${region}" (AWS_REGION) or the AWS_ENDPOINT_URL_…; where a proxy leads to AWS, name it in HTTPS_PROXY`;
 }
 
+/** Whether a refusal is one of the whole account, table or machine, and not of the row of one device. */
+export function concernsAll(operation: AwsOperation, { cause }: UpstreamRefused): boolean {
+  return !operation.startsWith('iot:') || !(cause instanceof Error && iotCures.has(cause.name));
+}
+
 type Cure = (operation: AwsOperation, place: { readonly region: string; readonly table: string }) => string;
 type Cures = ReadonlyMap<string, Cure>;
 

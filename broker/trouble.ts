@@ -1,10 +1,8 @@
-import { rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Log } from '../runtime/log.ts';
 import type { TurnedAwayCounts } from './listener/listener.ts';
 
-/** How often it looks, and how often at most it logs. Milliseconds. */
-const usualTimes = { lookMs: 5000, logMs: 60_000 };
+/** Milliseconds: how often at most it logs, and for how long it tells of a device that was turned away. */
+const [logMs, holdMs] = [60_000, 15_000];
 
 const stop = 'stop the machines that hold the slots';
 /** By the limit that was reached. */
@@ -14,29 +12,17 @@ const cures = {
 };
 
 /**
- * Says, while devices are turned away for lack of slots, that they are: in `<dataDir>/broker.trouble`, for `cvm health`, and
- * in the log. The port answers all the same, so without this a health check would see nothing.
+ * Says, while devices are turned away for lack of slots, that they are: to a health check, which calls this every few seconds, and in
+ * the log. The port answers all the same, so without this a health check would see nothing.
  * @param turnedAway connections since the start
  */
-export function reportTrouble(options: {
-  dataDir: string;
-  turnedAway(): TurnedAwayCounts;
-  log: Log;
-  times?: Partial<typeof usualTimes>;
-}) {
-  const { dataDir, turnedAway, log } = options;
-  const { lookMs, logMs } = { ...usualTimes, ...options.times };
-  const file = join(dataDir, 'broker.trouble');
+export function watchSlots({ turnedAway, log }: { turnedAway(): TurnedAwayCounts; log: Log }) {
   let [seen, logged] = [turnedAway(), turnedAway()];
   let loggedAt = Number.NEGATIVE_INFINITY;
+  let trouble: { readonly text: string; readonly at: number } | undefined;
 
-  function look(): void {
-    const counts = turnedAway();
-    const cure = cureOf(counts, seen);
-    seen = counts;
-    if (cure !== undefined) keep(`the broker turns devices away for lack of slots; ${cure}\n`);
+  function report(counts: TurnedAwayCounts, cure: string | undefined, time: number): void {
     const connections = sum(counts) - sum(logged);
-    const time = performance.now();
     if (connections === 0 || time - loggedAt < logMs) return;
     if (cure === undefined)
       log.info({ connections }, 'devices were turned away for lack of slots, and are not any more');
@@ -44,24 +30,13 @@ export function reportTrouble(options: {
     [logged, loggedAt] = [counts, time];
   }
 
-  function keep(text: string): void {
-    try {
-      writeFileSync(file, text);
-    } catch (err) {
-      log.debug({ err }, 'the trouble could not be written down');
-    }
-  }
-
-  // what an earlier process wrote is over
-  rmSync(file, { force: true });
-  const timer = setInterval(look, lookMs);
-  timer.unref();
-  return {
-    name: 'trouble report',
-    async close() {
-      clearInterval(timer);
-      rmSync(file, { force: true });
-    },
+  return (): string | undefined => {
+    const [counts, time] = [turnedAway(), performance.now()];
+    const cure = cureOf(counts, seen);
+    seen = counts;
+    report(counts, cure, time);
+    if (cure !== undefined) trouble = { text: `the broker turns devices away for lack of slots; ${cure}`, at: time };
+    return trouble !== undefined && time - trouble.at < holdMs ? trouble.text : undefined;
   };
 }
 

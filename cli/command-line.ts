@@ -34,7 +34,7 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
     async serve(start) {
       const serviceSettings = settings();
       const service = createApp(serviceSettings, createLog(serviceSettings.logLevel));
-      const signal = service.lifecycle.untilSignal();
+      const signal = service.lifecycle.untilEnd();
       try {
         const early = await service.lifecycle.started(start(service), signal);
         service.log.info({ signal: early ?? (await signal) }, 'closing');

@@ -13,19 +13,25 @@ const timeoutMs = 3000;
 export function healthCommand({ write }: { write(line: string): void }): Command {
   return new Command('health')
     .addOption(
-      new Option('--port <n>', 'a TCP connection to this port succeeds')
-        .argParser(portNumber)
-        .conflicts(['url', 'file']),
+      new Option('--port <n>', 'a TCP connection to this port succeeds').argParser(portNumber).conflicts('url'),
     )
     .option('--host <name>', 'with --port', '127.0.0.1')
+    .addOption(new Option('--url <url>', 'this address answers with status 200'))
     .option(
-      '--trouble <path>',
-      'with --port: the part wrote no trouble to this file in the last --max-age seconds',
+      '--file <path>',
+      'this file was written to in the last --max-age seconds: the part runs. It writes broker.alive or worker.alive in CVM_HEALTH_DIR',
       path,
     )
-    .addOption(new Option('--url <url>', 'this address answers with status 200').conflicts('file'))
-    .option('--file <path>', 'this file was written to in the last --max-age seconds')
+    .option(
+      '--trouble <path>',
+      'the part wrote no trouble to this file in the last --max-age seconds: it does its work. It writes broker.trouble or worker.trouble',
+      path,
+    )
     .option('--max-age <seconds>', 'with --file and --trouble', number, 30)
+    .addHelpText(
+      'after',
+      '\nAll that is given is checked. Without --trouble, only what a restart of the part can heal makes it unhealthy.',
+    )
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);
       if (fault === undefined) write('ok');
@@ -37,15 +43,22 @@ export function healthCommand({ write }: { write(line: string): void }): Command
 /** Why the part does not work; undefined when it does. */
 async function findFault(options: Options, command: Command): Promise<string | undefined> {
   const { port, host, trouble, url, file, maxAge } = options;
+  const checks = [
+    ...(port === undefined ? [] : [() => faultOfPort(host, port)]),
+    ...(url === undefined ? [] : [() => faultOfUrl(url)]),
+    ...(file === undefined ? [] : [() => faultOfFile(file, maxAge)]),
+    ...(trouble === undefined ? [] : [() => recentTrouble(trouble, maxAge)]),
+  ];
+  if (checks.length === 0) return command.error('give --port, --url, --file or --trouble', { exitCode: 2 });
   try {
-    if (port !== undefined)
-      return (await faultOfPort(host, port)) ?? (trouble === undefined ? undefined : recentTrouble(trouble, maxAge));
-    if (url !== undefined) return await faultOfUrl(url);
-    if (file !== undefined) return faultOfFile(file, maxAge);
+    for (const check of checks) {
+      const fault = await check();
+      if (fault !== undefined) return fault;
+    }
   } catch (error) {
     return faultOfError(error, options);
   }
-  return command.error('give --port, --url or --file', { exitCode: 2 });
+  return undefined;
 }
 
 const notThere =
@@ -83,18 +96,20 @@ async function faultOfUrl(url: string): Promise<string | undefined> {
   return status === 200 ? undefined : `${url} answers with status ${status}`;
 }
 
+const pathOfTrouble =
+  'give the path of broker.trouble or worker.trouble in CVM_HEALTH_DIR, which is the data folder unless it is set';
+
 /** A part that has no trouble has no such file; a folder that does not exist is a path with a mistake. */
 function recentTrouble(file: string, maxAgeSeconds: number): string | undefined {
   if (!statSync(dirname(file), { throwIfNoEntry: false })?.isDirectory())
-    return `--trouble ${file}: the folder does not exist; give the path of broker.trouble in the broker's data folder (CVM_DATA_DIR)`;
+    return `--trouble ${file}: the folder does not exist; ${pathOfTrouble}`;
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return undefined;
-  if (!found.isFile())
-    return `--trouble ${file}: it is no file; give the path of broker.trouble in the broker's data folder (CVM_DATA_DIR)`;
+  if (!found.isFile()) return `--trouble ${file}: it is no file; ${pathOfTrouble}`;
   try {
     return ageOf(file) <= maxAgeSeconds ? readFileSync(file, 'utf8').trim() : undefined;
   } catch (error) {
-    // the broker removes it when it stops
+    // the part removes it when the trouble is over
     if (isMissing(error)) return undefined;
     throw error;
   }
@@ -108,7 +123,9 @@ function ageOf(file: string): number {
 function faultOfFile(file: string, maxAgeSeconds: number): string | undefined {
   const age = ageOf(file);
   // a time far ahead was written before the clock was set back, and nothing was written since
-  return Math.abs(age) <= maxAgeSeconds ? undefined : `${file} was last written to ${age.toFixed(0)} s ago`;
+  return Math.abs(age) <= maxAgeSeconds
+    ? undefined
+    : `${file} was last written to ${age.toFixed(0)} s ago: the part has ended, or is frozen or blocked; see its log, and restart it`;
 }
 
 function number(text: string): number {

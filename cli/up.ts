@@ -37,7 +37,7 @@ async function up(settings: Settings, options: Options): Promise<void> {
     ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 }))
     : createLog(settings.logLevel);
   const app = createApp(settings, log);
-  const signal = app.lifecycle.untilSignal();
+  const signal = app.lifecycle.untilEnd();
   const say: Say = options.demo ? (line) => console.log(line) : () => {};
   try {
     const start = async () => {

@@ -7,7 +7,9 @@ export type RedisUse =
   /** fail at once when Redis is away: for a caller that must not hang */
   | 'answer-now'
   /** wait until Redis is back; also for commands that block or listen */
-  | 'wait';
+  | 'wait'
+  /** the same as `answer-now`, but a refusal is told, and not tried again at the next master */
+  | 'probe';
 
 /** Makes connections to the one Redis that all parts of a site share. `app/` passes it to the files of this folder. */
 export type RedisConnector = {
@@ -40,13 +42,21 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
     ...usualTimes,
     ...times,
   };
+  const answerNow = {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 1,
+    commandTimeout: commandMs,
+    socketTimeout: silentMs,
+  };
+  const outages = new Map<Log, Outage>();
+  const outageOf = (log: Log) => {
+    const outage = outages.get(log) ?? createOutage(log);
+    outages.set(log, outage);
+    return outage;
+  };
   const optionsFor = {
-    'answer-now': {
-      enableOfflineQueue: false,
-      maxRetriesPerRequest: 1,
-      commandTimeout: commandMs,
-      socketTimeout: silentMs,
-    },
+    'answer-now': answerNow,
+    probe: answerNow,
     // no commandTimeout: it would also count the time in which a command waits for Redis to come back
     wait: { maxRetriesPerRequest: null, socketTimeout: silentWhileWaitingMs },
   } satisfies Record<RedisUse, object>;
@@ -58,10 +68,13 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
         keepAlive: keepAliveMs,
         retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
         // the server was demoted to a replica: the address may lead to the new master by now. 2: and repeat the command
-        reconnectOnError: ({ message }) => (/\bREADONLY\b/.test(message) ? 2 : false),
+        reconnectOnError: ({ message }) => (use !== 'probe' && /\bREADONLY\b/.test(message) ? 2 : false),
       });
-      const outage = logOutages(redis, log);
-      probe(redis, probeMs, probeAnswerMs, outage.failed);
+      const outage = outageOf(log);
+      redis.on('error', (err: Error) => outage.failed(redis, err));
+      redis.on('ready', () => outage.succeeded(redis));
+      redis.once('end', () => outage.ended(redis));
+      probe(redis, probeMs, probeAnswerMs, (err) => outage.failed(redis, err));
       return redis;
     },
   };
@@ -88,21 +101,55 @@ function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error
   redis.once('end', () => clearInterval(timer));
 }
 
-/** ioredis reports an error at each attempt to reconnect. */
-function logOutages(redis: Redis, log: Log) {
+/**
+ * Logs an outage once for all connections, although each notices it, and ioredis reports an error at each attempt to reconnect.
+ */
+function createOutage(log: Log) {
   const outage = createOutageLog(log, {
     away: 'Redis is away; trying again until it is back',
     back: 'Redis is back',
   });
-  redis.on('error', (err: Error) => outage.failed(err, redisCure(err)));
-  redis.on('ready', outage.succeeded);
-  return outage;
+  const failing = new Set<Redis>();
+  return {
+    failed(redis: Redis, err: Error): void {
+      failing.add(redis);
+      outage.failed(err, redisCure(err));
+    },
+    succeeded(redis: Redis): void {
+      if (failing.delete(redis) && failing.size === 0) outage.succeeded();
+    },
+    ended: (redis: Redis) => void failing.delete(redis),
+  };
 }
 
-/** The cure where Redis is there and does not let us in. */
+type Outage = ReturnType<typeof createOutage>;
+
+/** By what Redis answers; a script passes such an answer on with words of its own around it. */
+const cures: readonly (readonly [RegExp, string])[] = [
+  [
+    /^(WRONGPASS|NOAUTH|NOPERM)\b|^ERR (invalid password|Client sent AUTH)/,
+    'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password',
+  ],
+  [
+    /\bREADONLY\b/,
+    'This Redis is a replica and cannot be written: name its master in REDIS_URL, or make it one (REPLICAOF NO ONE)',
+  ],
+  [
+    /\bOOM\b/,
+    'The memory of Redis is full, so nothing can be stored: raise its maxmemory, or remove what others keep in it',
+  ],
+  [/\bMISCONF\b/, 'Redis cannot write to its disk, and takes no writes: free space there, and see its log'],
+  [
+    /\bNOREPLICAS\b/,
+    'Redis has too few replicas to take writes (min-replicas-to-write): start them, or lower that number',
+  ],
+  [/^LOADING\b/, 'Redis reads its data after a start: wait'],
+  [/Redis version needs to be|unknown command .?HELLO/i, 'This Redis is too old: use version 6.2 or newer'],
+];
+
+/** The cure where Redis is there, and refuses what we ask. */
 export function redisCure({ message }: Error): string | undefined {
-  if (!/^(WRONGPASS|NOAUTH|NOPERM)\b/.test(message)) return undefined;
-  return 'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password';
+  return cures.find(([pattern]) => pattern.test(message))?.[1];
 }
 
 /** How long QUIT may take, in milliseconds. */

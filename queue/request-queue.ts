@@ -115,7 +115,7 @@ export function createRequestQueue(
     },
     clockSet: (byMs) => noteStep(connection, byMs, log),
     async close() {
-      await closeInTime(connection.status === 'ready', queue.close(), log);
+      await closeInTime(await isThere(connection), queue.close(), log);
       await disconnectRedis(connection);
     },
   };
@@ -233,7 +233,7 @@ export function startRequestWorker(options: {
     async close() {
       await waits.close();
       failures.close();
-      await closeInTime(connection.status === 'ready', worker.close(), log);
+      await closeInTime(await isThere(connection), worker.close(), log);
       await disconnectRedis(connection);
     },
   };
@@ -245,8 +245,18 @@ function noteStep(connection: Redis, byMs: number, log: Log): void {
   );
 }
 
-/** Time limits for closing: for requests that are being answered, and without Redis. Milliseconds. */
-const [closeMs, closeWithoutRedisMs] = [20_000, 1000];
+/**
+ * Time limits for closing: for requests that are being answered, and without Redis. Milliseconds. Both are over before Docker kills a container
+ * that it stops, after 10 s. A request that is cut off is answered by another worker.
+ */
+const [closeMs, closeWithoutRedisMs] = [7000, 1000];
+
+/** Also false for a server that is there, and does not answer. */
+async function isThere(redis: Redis): Promise<boolean> {
+  return (
+    redis.status === 'ready' && (await within(closeWithoutRedisMs, 'PING', redis.ping()).catch(() => '')) === 'PONG'
+  );
+}
 
 /** BullMQ waits until its jobs have ended and Redis has stored that; without Redis it would wait for ever. */
 async function closeInTime(redisIsThere: boolean, closing: Promise<void>, log: Log): Promise<void> {

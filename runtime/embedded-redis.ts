@@ -1,29 +1,47 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import { errorText } from './errors.ts';
 import { type Lock, LockHeld, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
+import { type RedisServer, startRedisServer } from './redis-server.ts';
 
 export type EmbeddedRedis = {
   readonly name: 'redis';
   readonly url: string;
+  /** of the server that runs now */
   readonly pid: number;
   close(): Promise<void>;
-  /** Ends it as a power cut would. Resolves when the process has ended. */
+  /** Ends it as a power cut would, for good. Resolves when the process has ended. */
   kill(): Promise<void>;
 };
 
-const startMs = 30_000;
+/**
+ * Milliseconds. A server that ends, or gives no answer twice in a row, is started again after each of `restartMs` in turn; one that
+ * then runs for `steadyMs` has all of these tries again.
+ */
+const usualTimes = {
+  restartMs: [0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] as readonly number[],
+  steadyMs: 120_000,
+  probeMs: 5000,
+  answerMs: 10_000,
+};
 
-type Options = { dataDir: string; log: Log; port?: number; password?: string };
+type Options = {
+  readonly dataDir: string;
+  readonly log: Log;
+  readonly port?: number;
+  readonly password?: string;
+  /** Called when it cannot be kept running: a gateway without it stores and answers nothing. */
+  readonly onLost?: (error: Error) => void;
+  readonly times?: Partial<typeof usualTimes>;
+};
 
 /**
- * Starts `redis-server` as a child on a free port of 127.0.0.1, with its data in `<dataDir>/redis`. Each start makes a new
- * password and passes it through standard input, so that it is in no file and in no process list.
+ * Starts `redis-server` as a child on a free port of 127.0.0.1, with its data in `<dataDir>/redis`, and keeps it running: when
+ * it was killed, froze, or ended since the disk is full, it is started again on the same port. Each start of the gateway makes a new password.
  * @throws with code ENOENT when no redis-server is on PATH; also when another gateway runs on this data folder
  */
 export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedis> {
@@ -31,7 +49,7 @@ export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedi
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const owner = await lockFolder(folder, options.dataDir);
   try {
-    return await startServer(folder, owner, options);
+    return await startSupervised(folder, owner, options);
   } catch (error) {
     owner.release();
     throw error;
@@ -50,108 +68,119 @@ async function lockFolder(folder: string, dataDir: string): Promise<Lock> {
   }
 }
 
-async function startServer(folder: string, owner: Lock, options: Options): Promise<EmbeddedRedis> {
-  const { log } = options;
-  const pidFile = join(folder, 'redis.pid');
-  await endOrphan(pidFile, folder, log);
+async function startSupervised(folder: string, owner: Lock, options: Options): Promise<EmbeddedRedis> {
+  const { log, onLost = () => {}, password = randomBytes(32).toString('hex') } = options;
+  const times = { ...usualTimes, ...options.times };
+  const closing = new AbortController();
+  const { signal } = closing;
+  const start = (port: number) => startRedisServer({ folder, port, password, log, signal });
 
-  const port = options.port ?? (await freePort());
-  const password = options.password ?? randomBytes(32).toString('hex');
-  // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
-  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk: Buffer) => {
-      output = (output + chunk.toString()).slice(-2000);
+  const { port, server: first } = await startFirst(start, folder, options.port);
+  let server: RedisServer | undefined = first;
+  const restart = async (reason: string): Promise<RedisServer | undefined> => {
+    log.error(
+      { reason, cure: cureOf(reason, folder) },
+      'the embedded Redis ended by itself; starting it again. Until it is back, nothing is stored',
+    );
+    return start(port).catch((error: unknown) => {
+      lastReason = errorText(error);
+      return undefined;
     });
-  }
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-  await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
-  child.stdin.end(configuration(folder, port, password));
-  writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
+  };
+  let lastReason = '';
 
-  let closing = false;
-  void ended.then((status) => {
-    if (!closing)
-      log.error(
-        { status, output: output.trim().split('\n').slice(-3) },
-        'the embedded Redis ended by itself: restart the gateway, which can store and answer nothing until then',
-      );
-  });
-  const url = `redis://:${password}@127.0.0.1:${port}/0`;
-  await untilReady(url, child, () => output);
+  async function keepRunning(): Promise<void> {
+    let tries = 0;
+    while (server !== undefined && !signal.aborted) {
+      const began = performance.now();
+      lastReason = await endOf(server, times, log);
+      if (signal.aborted) return;
+      if (performance.now() - began > times.steadyMs) tries = 0;
+      server = undefined;
+      for (; server === undefined && tries < times.restartMs.length; tries++) {
+        await sleep(times.restartMs[tries], undefined, { signal, ref: false }).catch(() => {});
+        if (signal.aborted) return;
+        server = await restart(lastReason);
+      }
+    }
+    if (!signal.aborted) onLost(lost(lastReason, tries, folder));
+  }
+  const supervising = keepRunning();
+
+  const end = async (how: 'SIGTERM' | 'SIGKILL') => {
+    closing.abort();
+    await server?.stop(how);
+    await supervising;
+    owner.release();
+  };
   return {
     name: 'redis',
-    url,
-    pid: child.pid ?? 0,
-    async close() {
-      closing = true;
-      child.kill('SIGTERM');
-      await ended;
-      if (orphanIn(pidFile, folder) === undefined) rmSync(pidFile, { force: true });
-      owner.release();
+    url: first.url,
+    get pid() {
+      return server?.pid ?? 0;
     },
-    async kill() {
-      closing = true;
-      child.kill('SIGKILL');
-      await ended;
-      owner.release();
-    },
+    close: () => end('SIGTERM'),
+    kill: () => end('SIGKILL'),
   };
 }
 
-/** Every acknowledged write is on disk, and none is dropped when memory is short: a PUBACK is a promise. */
-function configuration(folder: string, port: number, password: string): string {
-  const lines = [
-    'bind 127.0.0.1',
-    `port ${port}`,
-    `requirepass ${password}`,
-    `dir "${folder}"`,
-    'appendonly yes',
-    'appendfsync always',
-    'maxmemory-policy noeviction',
-    'save ""',
-    'daemonize no',
-    'protected-mode yes',
-  ];
-  return `${lines.join('\n')}\n`;
+/** Another process may take a free port before Redis does. */
+async function startFirst(
+  start: (port: number) => Promise<RedisServer>,
+  folder: string,
+  wanted: number | undefined,
+): Promise<{ port: number; server: RedisServer }> {
+  for (let tries = 1; ; tries++) {
+    const port = wanted ?? (await freePort());
+    try {
+      return { port, server: await start(port) };
+    } catch (error) {
+      const reason = errorText(error);
+      if (wanted === undefined && tries < 3 && isPortTaken(reason)) continue;
+      const cure = cureOf(reason, folder);
+      if (cure === undefined) throw error;
+      throw new Error(`${reason}. ${cure}`, { cause: error });
+    }
+  }
 }
 
-async function untilReady(url: string, child: ChildProcess, output: () => string): Promise<void> {
-  const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
-  redis.on('error', () => {});
-  const ready = redis.ping().then(() => 'ready' as const);
-  const ended = new Promise<'ended'>((resolve) => child.once('exit', () => resolve('ended')));
-  const outcome = await Promise.race([ready, ended, sleep(startMs, 'late' as const, { ref: false })]);
-  redis.disconnect();
-  ready.catch(() => {});
-  if (outcome === 'ready') return;
-  child.kill('SIGKILL');
-  throw new Error(
-    `redis-server did not start: ${outcome === 'late' ? `no answer within ${startMs / 1000} s` : output().trim()}`,
+/** Resolves when the server has ended; one that does not answer any more is killed. @returns why it ended */
+async function endOf(server: RedisServer, { probeMs, answerMs }: typeof usualTimes, log: Log): Promise<string> {
+  const done = new AbortController();
+  const pause = () => sleep(probeMs, true, { signal: done.signal, ref: false }).catch(() => false);
+  let frozen = false;
+  const probe = async () => {
+    // twice: after a pause of this process itself, the first time limit is over before the answer is read
+    for (let misses = 0; (await pause()) && misses < 2; ) misses = (await server.answers(answerMs)) ? 0 : misses + 1;
+    if (done.signal.aborted) return;
+    frozen = true;
+    log.error('the embedded Redis does not answer; ending it');
+    await server.stop('SIGKILL');
+  };
+  void probe();
+  const reason = await server.ended;
+  done.abort();
+  return frozen ? 'it did not answer' : reason;
+}
+
+const isPortTaken = (reason: string) => /Address already in use/.test(reason);
+
+/** By what Redis says. */
+function cureOf(reason: string, folder: string): string | undefined {
+  if (/No space left|Disk quota|Short write/i.test(reason)) return `Free space on the disk of ${folder}`;
+  if (isPortTaken(reason)) return 'Another process has its port: start the gateway again, which takes another one';
+  if (/Bad file format|redis-check-aof/.test(reason))
+    return `Its append-only file is damaged: make a copy of ${folder}, then run redis-check-aof --fix on the last .incr.aof file in ${join(folder, 'appendonlydir')}, which drops what follows the damage`;
+  if (/Permission denied|Read-only file system/i.test(reason))
+    return `Make ${folder} writable for the user of this process`;
+  return undefined;
+}
+
+function lost(reason: string, tries: number, folder: string): Error {
+  const cure = cureOf(reason, folder) ?? 'Correct what it says';
+  return new Error(
+    `the embedded Redis cannot be kept running (${tries} tries): ${reason}. ${cure}, and start the gateway again`,
   );
-}
-
-/** Two servers on one append-only file destroy it: a server that a killed gateway left behind is ended first. */
-async function endOrphan(pidFile: string, folder: string, log: Log): Promise<void> {
-  const pid = orphanIn(pidFile, folder);
-  if (pid === undefined) return;
-  log.warn({ pid }, 'a Redis of an earlier start is still running here; ending it');
-  process.kill(pid, 'SIGTERM');
-  for (let waited = 0; orphanIn(pidFile, folder) !== undefined; waited += 100) {
-    if (waited > 10_000) process.kill(pid, 'SIGKILL');
-    await sleep(100);
-  }
-}
-
-function orphanIn(pidFile: string, folder: string): number | undefined {
-  try {
-    const pid = Number(readFileSync(pidFile, 'utf8'));
-    const isRedis = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('redis-server');
-    return isRedis && readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? pid : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 async function freePort(): Promise<number> {

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { Log } from './log.ts';
 
 /** A part of the process that holds something open: a port, a connection, a timer, a file. */
@@ -9,6 +10,7 @@ export type Part = { readonly name: string; close(): Promise<void> };
  */
 export function createLifecycle(log: Log) {
   const parts: Part[] = [];
+  const failed = createFailure();
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
@@ -44,18 +46,41 @@ export function createLifecycle(log: Log) {
       start.catch(() => {});
       return Promise.race([signal, start.then(() => undefined)]);
     },
-    /** Resolves at SIGINT or SIGTERM; a second signal ends the process at once. */
-    untilSignal(): Promise<NodeJS.Signals> {
-      return new Promise((resolve) => {
-        const first = (signal: NodeJS.Signals) => {
-          process.off('SIGINT', first).off('SIGTERM', first);
-          process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
-          resolve(signal);
-        };
-        process.on('SIGINT', first).on('SIGTERM', first);
+    /** A part cannot go on, and the process is of no use without it: `untilEnd` rejects. */
+    fail(error: Error): void {
+      failed.reject(error);
+    },
+    /**
+     * Resolves at SIGINT, SIGTERM or SIGHUP (the terminal was closed); a second signal ends the process at once.
+     * @throws the error of a part that failed
+     */
+    untilEnd(): Promise<NodeJS.Signals> {
+      const signal = new Promise<NodeJS.Signals>((resolve) => {
+        for (const name of signals) process.on(name, first);
+        function first(name: NodeJS.Signals): void {
+          for (const each of signals)
+            process.off(each, first).once(each, (second) => process.exit(128 + constants.signals[second]));
+          resolve(name);
+        }
       });
+      const end = Promise.race([signal, failed.promise]);
+      // a process whose start failed does not wait for its end
+      end.catch(() => {});
+      return end;
     },
   };
+}
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** A promise that only rejects; one that nobody awaits is no fault. */
+function createFailure() {
+  let reject: (error: Error) => void = () => {};
+  const promise = new Promise<never>((_resolve, fail) => {
+    reject = fail;
+  });
+  promise.catch(() => {});
+  return { promise, reject };
 }
 
 export type Lifecycle = ReturnType<typeof createLifecycle>;

@@ -80,6 +80,7 @@ const schema = z.object({
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
   CVM_AWS_LOCAL_QUOTAS: z.enum(['default', 'off'], 'must be "default" or "off"').default('default'),
   CVM_DATA_DIR: z.string().default('data'),
+  CVM_HEALTH_DIR: z.string().optional(),
   CVM_HOSTNAMES: list.default([]),
   CVM_LISTEN: z.string().default('0.0.0.0'),
   CVM_MAX_CONNECTIONS: whole(1, 1_000_000).default(10_000),
@@ -141,6 +142,8 @@ export type Settings = {
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
   /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
+  /** absolute path of the files that `cvm health` reads */
+  healthDir: string;
   /** names and addresses for the server certificate, beyond the machine's name and addresses */
   hostnames: readonly string[];
   machineName: string;
@@ -199,6 +202,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       keyPool: s.CVM_AWS_LOCAL_KEY_POOL,
     },
     dataDir: resolve(s.CVM_DATA_DIR),
+    healthDir: resolve(s.CVM_HEALTH_DIR ?? s.CVM_DATA_DIR),
     hostnames: s.CVM_HOSTNAMES,
     machineName: hostname(),
     listen: s.CVM_LISTEN,

@@ -6,7 +6,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
-import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices } from '../../app/broker.ts';
+import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices, tellHealth } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
@@ -104,11 +104,13 @@ export async function startGateway(
   /** @param dataDir of a gateway of its own; without it, one more broker of this gateway */
   const startOneBroker = async (ownDataDir?: string) => {
     const part = partOf('broker', ownDataDir);
+    const health = tellHealth(part, redis);
     const identity = await loadIdentity(part, redis);
     const guards = await openGuards(part, redis, identity, options.tokenAttempts);
     const limits = { ...guards.limits, ...options.limits };
     const deps = { ...connectQueue(part, redis, identity), ...guards, limits, audit };
     const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
+    health.watch(broker);
     return {
       port: broker.port,
       roster: guards.roster,

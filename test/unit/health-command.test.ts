@@ -72,6 +72,17 @@ describe('cvm health', () => {
       expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(text)], 1]);
     });
 
+    it('is bad when the part is frozen, although the port of a frozen process takes connections', async () => {
+      const file = join(folder, 'broker.alive');
+      writeFileSync(file, '');
+      const both = () => health().parseAsync(['--port', String(port), '--file', file], { from: 'user' });
+      await both();
+      expect([output, process.exitCode]).toEqual([['ok'], 0]);
+      utimesSync(file, Date.now() / 1000, Date.now() / 1000 - 60);
+      await both();
+      expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(/frozen or blocked; .*restart it/)], 1]);
+    });
+
     it('says which trouble the part has written down just now', async () => {
       writeFileSync(trouble, 'it turns devices away\n');
       await check();
@@ -95,7 +106,8 @@ describe('cvm health', () => {
   });
 
   it.each([
-    ['two checks at once', ['--port', '8883', '--file', '/none'], /cannot be used with/],
+    ['two addresses at once', ['--port', '8883', '--url', 'http://localhost/'], /cannot be used with/],
+    ['no check at all', [], /give --port, --url, --file or --trouble/],
     ['an empty path', ['--port', '8883', '--trouble='], /path of a file/],
     ['a port that is none', ['--port', '99999'], /1 to 65535/],
   ])('refuses %s', async (_what, argv, message) => {

@@ -1,0 +1,47 @@
+import type { Redis } from 'ioredis';
+import { errorText } from '../runtime/errors.ts';
+import type { Log } from '../runtime/log.ts';
+import { disconnectRedis, type RedisConnector, redisCure } from './redis.ts';
+import { keyPrefix } from './stored-forms.ts';
+
+/** No part makes this key. */
+const absentKey = `${keyPrefix}:no-such-key`;
+
+/**
+ * Tells whether requests can be stored: a write is tried. `SET … XX` on a key that does not exist is refused as every write is (replica,
+ * memory full, disk full, no permission), and otherwise changes nothing, on disk neither.
+ */
+export function watchRedis(connector: RedisConnector, log: Log) {
+  const redis = connector.connect('probe', log.child({}, { level: 'silent' }));
+  let lastError: Error | undefined;
+  redis.on('error', (error: Error) => {
+    lastError = error;
+  });
+  redis.on('ready', () => {
+    lastError = undefined;
+  });
+  return {
+    /** Why requests cannot be stored, and the cure; undefined when they can. */
+    async trouble(): Promise<string | undefined> {
+      try {
+        await redis.set(absentKey, '', 'XX');
+        return undefined;
+      } catch (error) {
+        // the address may lead to another server by now
+        if (isRefusal(error)) redis.disconnect(true);
+        return describe(isRefusal(error) ? error : (lastError ?? error), redis);
+      }
+    },
+    name: 'redis health',
+    close: () => disconnectRedis(redis),
+  };
+}
+
+const isRefusal = (error: unknown) => error instanceof Error && redisCure(error) !== undefined;
+
+function describe(error: unknown, redis: Redis): string {
+  const cure = error instanceof Error ? redisCure(error) : undefined;
+  const address = `${redis.options.host}:${redis.options.port}`;
+  if (cure !== undefined) return `${cure} (${address}: ${errorText(error)})`;
+  return `Redis at ${address} cannot be reached (${errorText(error)}): start it, or correct REDIS_URL`;
+}

@@ -1,0 +1,90 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { within } from './deadline.ts';
+import { systemCure } from './errors.ts';
+import type { Log } from './log.ts';
+import { createOutageLog } from './outage-log.ts';
+
+/** Milliseconds: between two beats, before the first one, and how long one check may take. */
+const usualTimes = { everyMs: 5000, firstMs: 500, checkMs: 8000 };
+
+/** @returns a trouble that a part has now, with its cure; undefined for none */
+export type HealthCheck = () => string | undefined | Promise<string | undefined>;
+
+/**
+ * Says by two files how a part of the gateway is, for `cvm health`. `<part>.alive` is written every five seconds: by its age one
+ * sees that the process was frozen, is blocked, or has ended. `<part>.trouble` is there while the part cannot do its work, and says why.
+ */
+export function keepHealthFiles(options: {
+  folder: string;
+  part: string;
+  checks: readonly HealthCheck[];
+  log: Log;
+  times?: Partial<typeof usualTimes>;
+}) {
+  const { folder, part, checks, log } = options;
+  const { everyMs, firstMs, checkMs } = { ...usualTimes, ...options.times };
+  const [alive, trouble] = [join(folder, `${part}.alive`), join(folder, `${part}.trouble`)];
+  const outage = createOutageLog(log, {
+    away: `${alive} cannot be written, so health checks fail`,
+    back: `${alive} can be written again`,
+  });
+  let [checking, closed] = [false, false];
+
+  // where the files cannot be written, the age of the first says so: a full disk must not end the part
+  const write = (file: string, text: string) => {
+    try {
+      // also a folder that was removed meanwhile
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      writeFileSync(file, text);
+      outage.succeeded();
+    } catch (err) {
+      const cure = systemCure(err);
+      outage.failed(err, cure === undefined ? undefined : `${file} cannot be written, so health checks fail: ${cure}`);
+    }
+  };
+  const remove = (file: string) => {
+    try {
+      rmSync(file, { force: true });
+    } catch (err) {
+      log.debug({ err }, 'a health file could not be removed');
+    }
+  };
+
+  async function check(): Promise<void> {
+    const found = await Promise.all(
+      checks.map((each) =>
+        within(checkMs, 'a health check', Promise.resolve().then(each)).catch((error: Error) => error.message),
+      ),
+    );
+    if (closed) return;
+    const troubles = found.filter((text) => text !== undefined);
+    if (troubles.length === 0) remove(trouble);
+    else write(trouble, `${troubles.join('\n')}\n`);
+  }
+
+  function beat(): void {
+    write(alive, 'alive\n');
+    if (checking) return;
+    checking = true;
+    void check().finally(() => {
+      checking = false;
+    });
+  }
+
+  // what an earlier process wrote is over
+  remove(trouble);
+  const first = setTimeout(beat, firstMs);
+  const timer = setInterval(beat, everyMs);
+  for (const each of [first, timer]) each.unref();
+  return {
+    name: `health of the ${part}`,
+    async close() {
+      closed = true;
+      clearTimeout(first);
+      clearInterval(timer);
+      remove(alive);
+      remove(trouble);
+    },
+  };
+}

@@ -1,0 +1,176 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { within } from './deadline.ts';
+import type { Log } from './log.ts';
+
+/** One `redis-server` as a child of this process. */
+export type RedisServer = {
+  readonly pid: number;
+  readonly url: string;
+  /** Resolves when it has ended, with the reason as far as it said one. */
+  readonly ended: Promise<string>;
+  /** Whether it answers within this time, in milliseconds. */
+  answers(ms: number): Promise<boolean>;
+  /** Resolves when it has ended: a server that does not end by itself is killed. */
+  stop(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+};
+
+/** How long a start may take, with all data to read, and an end. Milliseconds. */
+const [startMs, endMs] = [30_000, 5000];
+
+export type RedisServerOptions = {
+  /** its working folder, with its data */
+  readonly folder: string;
+  readonly port: number;
+  readonly password: string;
+  readonly log: Log;
+  /** ends the start */
+  readonly signal?: AbortSignal;
+};
+
+/**
+ * Starts it on 127.0.0.1. The password goes through standard input, so that it is in no file and in no process list.
+ * Whatever ends this process (but SIGKILL) ends the child.
+ * @throws with code ENOENT when no redis-server is on PATH; else with the reason that the server gives
+ */
+export async function startRedisServer(options: RedisServerOptions): Promise<RedisServer> {
+  const { folder, port, password, signal } = options;
+  const pidFile = join(folder, 'redis.pid');
+  await endOrphan(pidFile, folder, options.log);
+  // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
+  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+  // every acknowledged write is on disk by then: nothing is lost
+  const killAtExit = () => child.kill('SIGKILL');
+  process.once('exit', killAtExit);
+  const ended = reasonOfEnd(child);
+  void ended.then(() => process.off('exit', killAtExit));
+  await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+  // it may have ended before it read them
+  child.stdin.on('error', () => {});
+  child.stdin.end(configuration(folder, port, password));
+  writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
+
+  const url = `redis://:${password}@127.0.0.1:${port}/0`;
+  const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+  client.on('error', () => {});
+  void ended.then(() => client.disconnect());
+  const stop = async (how: 'SIGTERM' | 'SIGKILL') => {
+    child.kill(how);
+    if ((await Promise.race([ended, sleep(endMs, 'late' as const, { ref: false })])) === 'late') child.kill('SIGKILL');
+    await ended;
+    if (orphanIn(pidFile, folder) === undefined) rmSync(pidFile, { force: true });
+  };
+  const failure = await untilReady(client, ended, signal);
+  if (failure !== undefined) {
+    await stop('SIGKILL');
+    throw new Error(`redis-server did not start: ${failure}`);
+  }
+  return {
+    pid: child.pid ?? 0,
+    url,
+    ended,
+    answers: (ms) =>
+      within(ms, 'PING', client.ping()).then(
+        () => true,
+        // an error that it answers with is an answer
+        (error: Error) => error.name === 'ReplyError',
+      ),
+    stop,
+  };
+}
+
+/** Every acknowledged write is on disk, and none is dropped when memory is short: a PUBACK is a promise. */
+function configuration(folder: string, port: number, password: string): string {
+  const lines = [
+    'bind 127.0.0.1',
+    `port ${port}`,
+    `requirepass ${password}`,
+    `dir "${folder}"`,
+    'appendonly yes',
+    'appendfsync always',
+    // a write that a power cut interrupted was not acknowledged
+    'aof-load-truncated yes',
+    'maxmemory-policy noeviction',
+    'save ""',
+    'daemonize no',
+    'protected-mode yes',
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** The last warnings of its log, or how it ended. */
+function reasonOfEnd(child: ChildProcess): Promise<string> {
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-4000);
+    });
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('close', (status, signal) =>
+      resolve(
+        signal === null ? warningsIn(output) || `it ended with status ${status}` : `it was ended by signal ${signal}`,
+      ),
+    );
+  });
+}
+
+/** What Redis says at each start, at the level of a warning. */
+const usual = /^(WARNING|Warning|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
+
+/** Lines of Redis' log: process, role, time, level (# is a warning), text. Errors of the configuration have no such form. */
+function warningsIn(output: string): string {
+  const lines = output.split('\n').map((line) => line.trim());
+  const warnings = lines.flatMap((line) => {
+    const [, level, text] = /^\d+:[A-Z] .{10,30} ([.*#-]) (.*)$/.exec(line) ?? [];
+    if (level === undefined) return line === '' ? [] : [line];
+    return level === '#' && !usual.test(text ?? '') ? [text] : [];
+  });
+  return warnings.slice(-3).join('; ');
+}
+
+/** @returns why it is not ready */
+async function untilReady(
+  client: Redis,
+  ended: Promise<string>,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const aborted = new Promise<string>((resolve) => {
+    if (signal?.aborted) resolve('it was stopped meanwhile');
+    signal?.addEventListener('abort', () => resolve('it was stopped meanwhile'));
+  });
+  return Promise.race([
+    client.ping().then(
+      () => undefined,
+      (error: Error) => ended.then((reason) => reason || error.message),
+    ),
+    ended,
+    aborted,
+    sleep(startMs, `no answer within ${startMs / 1000} s`, { ref: false }),
+  ]);
+}
+
+/** Two servers on one append-only file destroy it: a server that a killed gateway left behind is ended first. */
+async function endOrphan(pidFile: string, folder: string, log: Log): Promise<void> {
+  const pid = orphanIn(pidFile, folder);
+  if (pid === undefined) return;
+  log.warn({ pid }, 'a Redis of an earlier start is still running here; ending it');
+  process.kill(pid, 'SIGTERM');
+  for (let waited = 0; orphanIn(pidFile, folder) !== undefined; waited += 100) {
+    if (waited > endMs) process.kill(pid, 'SIGKILL');
+    await sleep(100);
+  }
+}
+
+function orphanIn(pidFile: string, folder: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    const isRedis = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('redis-server');
+    return isRedis && readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
