@@ -120,7 +120,8 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );
   const { fingerprint, spkiPin, caFile: ca, names } = tls;
-  log.info({ port: broker.port, fingerprint, spkiPin, ca, names, proxyFrom }, 'broker is listening');
+  const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
+  log.info({ port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');
   return { broker, tls };
 }
 

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { Settings } from '../runtime/settings.ts';
 import { gatewayIdIn } from '../site-tls/gateway-key.ts';
-import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
+import { chainsOf, type TlsChain, type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotation.ts';
 import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey } from '../site-tls/table-key.ts';
@@ -49,7 +49,10 @@ export function tlsCommand(context: TlsContext): Command {
       else {
         const material = await beginRotation(options);
         print(context, material, json);
-        console.error(`Give ${material.caFile} to the devices: it has both CAs. Then run: cvm tls rotate-ca --finish`);
+        const files = chainsOf(material).map(({ caFile }) => caFile);
+        console.error(
+          `Give ${files.join(', or ')} to the devices: it has both CAs, the old and the next. Then run: cvm tls rotate-ca --finish`,
+        );
       }
     });
   addGatewayCommands(tls, context);
@@ -58,23 +61,39 @@ export function tlsCommand(context: TlsContext): Command {
 
 function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): void {
   const { dataDir } = settings();
-  const { fingerprint, spkiPin, names, notBefore, notAfter, caFile, caFingerprint, nextCaFingerprint } = material;
+  const [first, beside] = chainsOf(material);
   const shown = {
-    names,
-    notBefore: notBefore.toISOString(),
-    notAfter: notAfter.toISOString(),
-    fingerprint,
-    spkiPin,
-    caFile,
-    caFingerprint,
-    caNotBefore: material.caNotBefore?.toISOString(),
-    caNotAfter: material.caNotAfter?.toISOString(),
-    nextCaFingerprint,
+    ...(first && shownOf(first)),
+    beside: beside && shownOf(beside),
     gateway: gatewayIdIn(dataDir),
     table: pinnedTableKey(dataDir),
   };
   if (json) write(JSON.stringify(shown));
-  else
-    for (const [name, value] of Object.entries(shown))
-      if (value !== undefined) write(`${name.padEnd(19)}${Array.isArray(value) ? value.join(' ') : value}`);
+  else writeLines(write, shown);
+}
+
+function shownOf(chain: TlsChain) {
+  const { keyType, names, fingerprint, spkiPin, caFile, caFingerprint, nextCaFingerprint } = chain;
+  return {
+    keyType,
+    names,
+    notBefore: chain.notBefore.toISOString(),
+    notAfter: chain.notAfter.toISOString(),
+    fingerprint,
+    spkiPin,
+    caFile,
+    caFingerprint,
+    caNotBefore: chain.caNotBefore?.toISOString(),
+    caNotAfter: chain.caNotAfter?.toISOString(),
+    nextCaFingerprint,
+  };
+}
+
+/** A line for each value; `beside.fingerprint` is that of the second chain. */
+function writeLines(write: TlsContext['write'], shown: object, prefix = ''): void {
+  for (const [name, value] of Object.entries(shown)) {
+    if (Array.isArray(value)) write(`${(prefix + name).padEnd(26)}${value.join(' ')}`);
+    else if (typeof value === 'object') writeLines(write, value, `${name}.`);
+    else if (value !== undefined) write(`${(prefix + name).padEnd(26)}${value}`);
+  }
 }

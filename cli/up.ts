@@ -105,6 +105,7 @@ function sayBroker(machineName: string, port: number, tls: TlsMaterial, say: Say
   say(`  TLS       ${origin}`);
   say(`            fingerprint ${tls.fingerprint}`);
   say(`            SPKI pin    ${tls.spkiPin}`);
+  if (tls.beside?.caFile !== undefined) say(`            for RSA     ${shown(tls.beside.caFile)}`);
 }
 
 function shown(path: string): string {

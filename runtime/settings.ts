@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { hostNameProblem } from './host-name.ts';
 
 /** The configuration has problems; `problems` has all of them, one sentence each. */
 export class SettingsError extends Error {
@@ -44,6 +45,12 @@ const whole = (min: number, max: number) =>
 
 const port = whole(0, 65_535);
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
+const hostNames = list.superRefine((names, context) => {
+  for (const name of names) {
+    const problem = hostNameProblem(name);
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: `"${name}" ${problem}` });
+  }
+});
 const ofAllAddresses =
   'is the network of all addresses, so every machine could claim to be another; name the addresses of your balancers, or their network';
 
@@ -81,7 +88,7 @@ const schema = z.object({
   CVM_AWS_LOCAL_QUOTAS: z.enum(['default', 'off'], 'must be "default" or "off"').default('default'),
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HEALTH_DIR: z.string().optional(),
-  CVM_HOSTNAMES: list.default([]),
+  CVM_HOSTNAMES: hostNames.default([]),
   CVM_LISTEN: z.string().default('0.0.0.0'),
   CVM_MAX_CONNECTIONS: whole(1, 1_000_000).default(10_000),
   CVM_MAX_CONNECTIONS_PER_ADDRESS: whole(1, 1_000_000).default(2000),
@@ -96,6 +103,7 @@ const schema = z.object({
   CVM_TABLE: tableName.default('cvm-devices'),
   CVM_TLS_CERT: z.string().optional(),
   CVM_TLS_KEY: z.string().optional(),
+  CVM_TLS_KEY_TYPE: z.enum(['ec', 'rsa', 'both'], 'must be "ec", "rsa" or "both"').default('ec'),
   CVM_TLS_SUITES: z.enum(['modern', 'old'], 'must be "modern" or "old"').default('modern'),
   CVM_WORKER_CONCURRENCY: whole(1, 256).default(Math.max(16, availableParallelism() * 4)),
   LOG_LEVEL: z
@@ -166,6 +174,8 @@ export type Settings = {
   table: string;
   /** the operator's server certificate, instead of one that the site CA signs */
   tls: { certFile: string; keyFile: string } | undefined;
+  /** of the server certificate that the site CA signs: P-256, RSA-2048 for firmware without elliptic curves, or each by the client's offer */
+  tlsKeyType: 'ec' | 'rsa' | 'both';
   /** `old`: CBC suites as well, for firmware that has nothing better */
   tlsSuites: 'modern' | 'old';
   /** PATH: the folders of programs */
@@ -220,6 +230,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       s.CVM_TLS_CERT && s.CVM_TLS_KEY
         ? { certFile: resolve(s.CVM_TLS_CERT), keyFile: resolve(s.CVM_TLS_KEY) }
         : undefined,
+    tlsKeyType: s.CVM_TLS_KEY_TYPE,
     tlsSuites: s.CVM_TLS_SUITES,
     searchPath: env.PATH ?? '',
     maxConnections: s.CVM_MAX_CONNECTIONS,

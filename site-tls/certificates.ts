@@ -1,7 +1,13 @@
-import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  type KeyObject,
+  randomBytes,
+  webcrypto,
+  type X509Certificate,
+} from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
-import { newP256Key } from '../runtime/p256.ts';
+import { isIP, isIPv4 } from 'node:net';
 import { earliest } from '../runtime/plausible-time.ts';
 import {
   AuthorityKeyIdentifierExtension,
@@ -18,10 +24,14 @@ import {
 } from '../runtime/x509.ts';
 import { writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
+import { type KeyType, newKey } from './key-type.ts';
 import { requirePair, type TlsFiles } from './material.ts';
 
 const day = 86_400_000;
 const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+/** Not RSA-PSS, which the firmware that needs RSA does not know. */
+const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+const algorithmOf = (key: KeyObject) => (key.asymmetricKeyType === 'rsa' ? rsa : ecdsa);
 
 /** Lifetimes in days. Common TLS stacks accept at most 825 for a server. */
 const [caDays, serverDays] = [20 * 365, 825];
@@ -29,12 +39,9 @@ const [caDays, serverDays] = [20 * 365, 825];
 /** A server certificate is valid from this number of days before it is made, for devices whose clock is behind. */
 const earlyDays = 30;
 
-/** Makes a private key (P-256, PKCS #8 in PEM). */
-export const newKey = async (): Promise<string> => (await newP256Key()).privateKeyPem;
-
 /** Makes a CA: its key, unless the file exists, then its certificate. */
-export async function makeCa(certFile: string, keyFile: string, now: Date): Promise<void> {
-  if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(), 0o600);
+export async function makeCa(type: KeyType, certFile: string, keyFile: string, now: Date): Promise<void> {
+  if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(type), 0o600);
   await signCa(certFile, keyFile, `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`, now);
 }
 
@@ -45,8 +52,8 @@ export async function signCaAgain({ caCert, caKey }: TlsFiles, now: Date): Promi
 }
 
 async function signCa(certFile: string, keyFile: string, name: string | Name, now: Date): Promise<void> {
-  const pem = readKey(keyFile);
-  const keys = { privateKey: await signingKey(pem), publicKey: await verifyingKey(pem) };
+  const key = createPrivateKey(readKey(keyFile));
+  const keys = { privateKey: await signingKey(key), publicKey: await verifyingKey(key) };
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name,
@@ -54,7 +61,7 @@ async function signCa(certFile: string, keyFile: string, name: string | Name, no
     notBefore: new Date(earliest.time),
     notAfter: new Date(plausible(now) + caDays * day),
     keys,
-    signingAlgorithm: ecdsa,
+    signingAlgorithm: algorithmOf(key),
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
@@ -68,7 +75,8 @@ async function signCa(certFile: string, keyFile: string, name: string | Name, no
 export async function signServer(files: TlsFiles, names: readonly string[], now: Date): Promise<void> {
   requirePair(files.caCert, files.caKey);
   const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
-  const spki = publicKeyOf(readKey(files.key));
+  const [key, caKey] = [createPrivateKey(readKey(files.key)), createPrivateKey(readKey(files.caKey))];
+  const spki = publicKeyOf(key);
   const certificate = await X509CertificateGenerator.create({
     serialNumber: serialNumber(),
     subject: [{ CN: [names[0] ?? 'cvm-gateway'] }],
@@ -76,18 +84,40 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
     notBefore: new Date(plausible(now) - earlyDays * day),
     notAfter: new Date(plausible(now) + (serverDays - earlyDays) * day),
     publicKey: spki,
-    signingKey: await signingKey(readKey(files.caKey)),
-    signingAlgorithm: ecdsa,
+    signingKey: await signingKey(caKey),
+    signingAlgorithm: algorithmOf(caKey),
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new KeyUsagesExtension(usagesOf(key), true),
       new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
-      new SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) ? 'ip' : 'dns', value }))),
+      new SubjectAlternativeNameExtension(alternativeNames(names)),
       await AuthorityKeyIdentifierExtension.create(ca),
       await SubjectKeyIdentifierExtension.create(spki),
     ],
   });
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+}
+
+/** When `signServer` made a certificate. Epoch milliseconds. */
+export function signedAt({ validFrom }: X509Certificate): number {
+  return Date.parse(validFrom) + earlyDays * day;
+}
+
+/** With RSA key exchange the client encrypts to the key (`CVM_TLS_SUITES=old`). */
+function usagesOf(key: KeyObject): number {
+  const { digitalSignature, keyEncipherment } = KeyUsageFlags;
+  return key.asymmetricKeyType === 'rsa' ? digitalSignature | keyEncipherment : digitalSignature;
+}
+
+/**
+ * The names as a certificate has them. An IPv4 address stands there twice, also as a DNS name: mbedTLS 2 and BearSSL look for
+ * nothing else. An IPv6 address does not, since its colons make no DNS name, and strict parsers refuse the certificate.
+ */
+export function alternativeNames(names: readonly string[]): { type: 'dns' | 'ip'; value: string }[] {
+  return [
+    ...names.filter((name) => !isIP(name) || isIPv4(name)).map((value) => ({ type: 'dns' as const, value })),
+    ...names.filter((name) => isIP(name)).map((value) => ({ type: 'ip' as const, value })),
+  ];
 }
 
 /** A certificate that is dated by a clock that shows 1970 would have ended when the clock is right. Epoch milliseconds. */
@@ -102,15 +132,15 @@ function serialNumber(): string {
   return bytes.toString('hex');
 }
 
-function publicKeyOf(pem: string): Buffer {
-  return createPublicKey(pem).export({ format: 'der', type: 'spki' });
+function publicKeyOf(key: KeyObject): Buffer {
+  return createPublicKey(key).export({ format: 'der', type: 'spki' });
 }
 
-function signingKey(pem: string): Promise<webcrypto.CryptoKey> {
-  const der = createPrivateKey(pem).export({ format: 'der', type: 'pkcs8' });
-  return webcrypto.subtle.importKey('pkcs8', der, ecdsa, false, ['sign']);
+function signingKey(key: KeyObject): Promise<webcrypto.CryptoKey> {
+  const der = key.export({ format: 'der', type: 'pkcs8' });
+  return webcrypto.subtle.importKey('pkcs8', der, algorithmOf(key), false, ['sign']);
 }
 
-function verifyingKey(pem: string): Promise<webcrypto.CryptoKey> {
-  return webcrypto.subtle.importKey('spki', publicKeyOf(pem), ecdsa, true, ['verify']);
+function verifyingKey(key: KeyObject): Promise<webcrypto.CryptoKey> {
+  return webcrypto.subtle.importKey('spki', publicKeyOf(key), algorithmOf(key), true, ['verify']);
 }

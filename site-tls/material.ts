@@ -2,6 +2,7 @@ import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey } from './key-file.ts';
+import { type KeyType, keyTypes, type ServedKeyTypes } from './key-type.ts';
 import { distinct } from './server-names.ts';
 
 export type TlsOptions = {
@@ -9,6 +10,8 @@ export type TlsOptions = {
   /** names and addresses that devices use for this machine, beyond its own name and addresses */
   readonly hostnames: readonly string[];
   readonly machineName: string;
+  /** of the certificates that the site CA signs; absent: P-256 */
+  readonly keyType?: ServedKeyTypes;
   /** the operator's certificate, instead of one that the site CA signs */
   readonly own?: { readonly certFile: string; readonly keyFile: string };
   readonly now?: Date;
@@ -19,13 +22,22 @@ export function tlsOptions(settings: {
   readonly dataDir: string;
   readonly hostnames: readonly string[];
   readonly machineName: string;
+  readonly tlsKeyType: ServedKeyTypes;
   readonly tls: TlsOptions['own'] | undefined;
 }): TlsOptions {
-  const { dataDir, hostnames, machineName, tls } = settings;
-  return { dataDir, hostnames, machineName, ...(tls === undefined ? {} : { own: tls }) };
+  const { dataDir, hostnames, machineName, tlsKeyType: keyType, tls } = settings;
+  return { dataDir, hostnames, machineName, keyType, ...(tls === undefined ? {} : { own: tls }) };
 }
 
-export type TlsMaterial = {
+export type TlsMaterial = TlsChain & {
+  /** served beside it, to clients that cannot use it: the RSA chain, where the key type is `both` */
+  readonly beside?: TlsChain;
+};
+
+/** A server certificate with its key and its CA. */
+export type TlsChain = {
+  /** as Node.js calls it: `ec`, `rsa`, or another one of the operator's */
+  readonly keyType: string;
   /** PEM */
   readonly key: string;
   /** PEM: the server certificate, then its CA */
@@ -50,23 +62,53 @@ export type TlsMaterial = {
   readonly origin: 'new' | 'kept' | 'own';
 };
 
-/** Paths. `next…` exist during a rotation of the CA. */
-export type TlsFiles = { caCert: string; caKey: string; cert: string; key: string; nextCert: string; nextKey: string };
+/** Paths of one chain. `next…` exist during a rotation of the CA. */
+export type TlsFiles = {
+  keyType: KeyType;
+  caCert: string;
+  caKey: string;
+  cert: string;
+  key: string;
+  nextCert: string;
+  nextKey: string;
+};
 
-export function tlsFilesIn(dataDir: string): TlsFiles {
-  const folder = join(dataDir, 'tls');
+export const tlsFolderIn = (dataDir: string): string => join(dataDir, 'tls');
+
+export function tlsFilesIn(dataDir: string, keyType: KeyType = 'ec'): TlsFiles {
+  const named = (name: string, ending: 'crt' | 'key') =>
+    join(tlsFolderIn(dataDir), `${name}${keyType === 'rsa' ? '-rsa' : ''}.${ending}`);
   return {
-    caCert: join(folder, 'site-ca.crt'),
-    caKey: join(folder, 'site-ca.key'),
-    cert: join(folder, 'server.crt'),
-    key: join(folder, 'server.key'),
-    nextCert: join(folder, 'next-ca.crt'),
-    nextKey: join(folder, 'next-ca.key'),
+    keyType,
+    caCert: named('site-ca', 'crt'),
+    caKey: named('site-ca', 'key'),
+    cert: named('server', 'crt'),
+    key: named('server', 'key'),
+    nextCert: named('next-ca', 'crt'),
+    nextKey: named('next-ca', 'key'),
   };
 }
 
-/** Reads the material and changes nothing. @throws when there is none yet */
-export function readMaterial(files: TlsFiles): TlsMaterial {
+/** The chains that are served, the one that most clients get first. Files of the other key type stay where they are. */
+export const servedFiles = ({ dataDir, keyType = 'ec' }: TlsOptions): readonly TlsFiles[] =>
+  keyTypes(keyType).map((type) => tlsFilesIn(dataDir, type));
+
+/** Reads the chains that exist, and changes nothing. @throws when there is none yet */
+export function readMaterial(served: readonly TlsFiles[]): TlsMaterial {
+  const present = served.filter(({ cert }) => existsSync(cert));
+  return joinChains((present.length === 0 ? served : present).map(readChain));
+}
+
+/** @throws when there is none */
+export function joinChains([first, beside]: readonly TlsChain[]): TlsMaterial {
+  if (first === undefined) throw new Error('no key type is served');
+  return beside === undefined ? first : { ...first, beside };
+}
+
+export const chainsOf = ({ beside, ...first }: TlsMaterial): readonly TlsChain[] =>
+  beside === undefined ? [first] : [first, beside];
+
+function readChain(files: TlsFiles): TlsChain {
   if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
   // these keys are not needed here; reading them reports permissions that are too wide
   for (const file of [files.caKey, files.nextKey]) if (existsSync(file)) readKey(file);
@@ -85,18 +127,28 @@ export function readMaterial(files: TlsFiles): TlsMaterial {
 
 export function describeCertificate(
   cert: string,
-): Pick<TlsMaterial, 'fingerprint' | 'spkiPin' | 'names' | 'notBefore' | 'notAfter'> {
+): Pick<TlsChain, 'keyType' | 'fingerprint' | 'spkiPin' | 'names' | 'notBefore' | 'notAfter'> {
   const certificate = new X509Certificate(cert);
   const spki = certificate.publicKey.export({ format: 'der', type: 'spki' });
-  const alternatives = (certificate.subjectAltName ?? '').split(', ');
-  const names = distinct(alternatives.map((name) => name.replace(/^(DNS|IP Address):/, '')));
   return {
+    keyType: certificate.publicKey.asymmetricKeyType ?? 'unknown',
     fingerprint: certificate.fingerprint256,
     spkiPin: `sha256//${createHash('sha256').update(spki).digest('base64')}`,
-    names,
+    names: distinct(alternativesOf(certificate).map(([, value]) => value)),
     notBefore: new Date(certificate.validFrom),
     notAfter: new Date(certificate.validTo),
   };
+}
+
+/** Its alternative names, each as `dns gateway.example` or `ip 192.0.2.1`. */
+export const describeAlternatives = (certificate: X509Certificate): string[] =>
+  alternativesOf(certificate).map(([type, value]) => `${type} ${distinct([value])}`);
+
+function alternativesOf({ subjectAltName = '' }: X509Certificate): [type: string, value: string][] {
+  return subjectAltName.split(', ').map((name) => {
+    const [, kind, value = name] = /^(DNS|IP Address):(.*)$/.exec(name) ?? [];
+    return [kind === 'DNS' ? 'dns' : 'ip', value];
+  });
 }
 
 const describeCa = ({ fingerprint256, validFrom, validTo }: X509Certificate) => ({

@@ -1,6 +1,6 @@
 import type { Log } from '../runtime/log.ts';
 import { isPlausible } from '../runtime/plausible-time.ts';
-import type { TlsMaterial } from './material.ts';
+import { chainsOf, type TlsChain, type TlsMaterial } from './material.ts';
 
 /** How often the certificate is checked, in milliseconds. A file that the operator replaces is in use a minute later. */
 const usualEveryMs = 60_000;
@@ -22,33 +22,36 @@ export function keepTlsFresh(options: {
 }) {
   const { load, use, log, now = Date.now, everyMs = usualEveryMs } = options;
   let { current } = options;
-  let warnedOn: string | undefined;
+  /** the day of the last warning, by key type */
+  const warnedOn = new Map<string, string>();
 
   async function check(): Promise<void> {
     const next = await load();
-    const { fingerprint, caFingerprint } = current;
-    if (next.fingerprint !== fingerprint || next.caFingerprint !== caFingerprint) use(next);
+    const before = new Map(chainsOf(current).map((chain) => [chain.keyType, chain]));
+    const changed = chainsOf(next).filter((chain) => isChanged(chain, before.get(chain.keyType)));
+    if (changed.length > 0) use(next);
     current = next;
-    if (next.fingerprint !== fingerprint)
+    for (const chain of changed) tell(chain, before.get(chain.keyType));
+    for (const chain of chainsOf(next)) warnOfValidity(chain, now());
+  }
+
+  function tell(next: TlsChain, before: TlsChain | undefined): void {
+    const { keyType, fingerprint, spkiPin, notAfter, caFile: ca, caFingerprint } = next;
+    if (fingerprint !== before?.fingerprint)
       log.info(
-        { fingerprint: next.fingerprint, spkiPin: next.spkiPin, notAfter: next.notAfter.toISOString() },
+        { keyType, fingerprint, spkiPin, notAfter: notAfter.toISOString() },
         'the server certificate was renewed; connections stay',
       );
-    if (next.caFingerprint !== caFingerprint)
-      log.info(
-        { ca: next.caFile, caFingerprint: next.caFingerprint },
-        'the certificate of the site CA is another one; give it to new devices',
-      );
-    warnOfValidity(now());
+    if (caFingerprint !== before?.caFingerprint)
+      log.info({ ca, caFingerprint }, 'the certificate of the site CA is another one; give it to new devices');
   }
 
   /** Once a day. A certificate that the site CA signs is in force already, unless the clock of this machine is wrong. */
-  function warnOfValidity(time: number): void {
-    const { notBefore, notAfter } = current;
+  function warnOfValidity({ keyType, notBefore, notAfter }: TlsChain, time: number): void {
     const today = new Date(time).toISOString().slice(0, 10);
     const [early, ending] = [isPlausible(time) && notBefore.getTime() > time, notAfter.getTime() - time < warnMs];
-    if (warnedOn === today || !(early || ending)) return;
-    warnedOn = today;
+    if (warnedOn.get(keyType) === today || !(early || ending)) return;
+    warnedOn.set(keyType, today);
     if (early)
       log.error(
         { notBefore: notBefore.toISOString() },
@@ -68,4 +71,8 @@ export function keepTlsFresh(options: {
       clearInterval(timer);
     },
   };
+}
+
+function isChanged(next: TlsChain, before: TlsChain | undefined): boolean {
+  return next.fingerprint !== before?.fingerprint || next.caFingerprint !== before?.caFingerprint;
 }

@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { makeCa, signServer } from './certificates.ts';
 import { removeFile, withFolderLock, writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
@@ -9,63 +8,80 @@ import {
   isSignedByCa,
   readMaterial,
   requirePair,
+  servedFiles,
   type TlsFiles,
   type TlsMaterial,
   type TlsOptions,
-  tlsFilesIn,
+  tlsFolderIn,
 } from './material.ts';
 
 /**
- * Begins to replace the site CA: makes the next CA and publishes it beside the one in use, which goes on signing. Devices
- * that are given both trust the gateway before and after `finishRotation`. Repeating it changes nothing.
+ * Begins to replace the site CA, or both where two are served: makes the next CA and publishes it beside the one in use, which goes
+ * on signing. Devices that are given both trust the gateway before and after `finishRotation`. Repeating it changes nothing.
  * @throws when there is no CA yet
  */
 export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return withCompletedRotation(options, async (files, now) => {
-    if (existsSync(files.nextCert)) requireNext(files);
-    else await makeCa(files.nextCert, files.nextKey, now);
-    await completeRotation(files, now);
-    return readMaterial(files);
+  return withCompletedRotation(options, async (chains, now) => {
+    for (const { files } of chains) {
+      if (existsSync(files.nextCert)) requireNext(files);
+      else await makeCa(files.keyType, files.nextCert, files.nextKey, now);
+      await completeRotation(files, now);
+    }
+    return readMaterial(filesOf(chains));
   });
 }
 
 /** Puts the next CA in use: it signs the server certificate, and it alone is published. @throws when no rotation was begun */
 export function finishRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return withCompletedRotation(options, async (files, now, completed) => {
-    if (completed !== 'finished') {
-      requireNext(files);
+  return withCompletedRotation(options, async (chains, now) => {
+    if (!chains.some(({ completed }) => completed === 'finished')) requireBegun(chains);
+    const begun = filesOf(chains).filter(isBegun);
+    for (const files of begun) requireNext(files);
+    for (const files of begun) {
       writeFileAtomic(files.caKey, readKey(files.nextKey), 0o600);
       await completeRotation(files, now);
     }
-    return { ...readMaterial(files), origin: 'new' };
+    return { ...readMaterial(filesOf(chains)), origin: 'new' };
   });
 }
 
 /** Deletes the next CA. @throws when no rotation was begun, and when the next CA is in use already */
 export function cancelRotation(options: TlsOptions): Promise<TlsMaterial> {
-  return withCompletedRotation(options, (files, _now, completed) => {
-    if (completed === 'finished') throw new Error('the next CA is in use already: it is too late to cancel');
-    if (completed !== 'cancelled') {
-      requireBegun(files);
+  return withCompletedRotation(options, (chains) => {
+    if (chains.some(({ completed }) => completed === 'finished'))
+      throw new Error('the next CA is in use already: it is too late to cancel');
+    if (!chains.some(({ completed }) => completed === 'cancelled')) requireBegun(chains);
+    for (const files of filesOf(chains).filter(isBegun)) {
       removeFile(files.nextCert);
       deleteNextKey(files);
     }
-    return readMaterial(files);
+    return readMaterial(filesOf(chains));
   });
 }
 
 /** The step that was completed for a process that was killed during it, if there was one. */
 type Completed = 'finished' | 'cancelled' | undefined;
 
-/** Locks the folder, completes what a killed process began, then runs `act`. @throws when no broker has started there yet */
+type Chains = readonly { readonly files: TlsFiles; readonly completed: Completed }[];
+const filesOf = (chains: Chains): readonly TlsFiles[] => chains.map(({ files }) => files);
+
+/**
+ * Locks the folder, completes what a killed process began, then runs `act` on the served chains that exist.
+ * @throws when no broker has started there yet
+ */
 export async function withCompletedRotation<T>(
   options: TlsOptions,
-  act: (files: TlsFiles, now: Date, completed: Completed) => T | Promise<T>,
+  act: (chains: Chains, now: Date) => T | Promise<T>,
 ): Promise<T> {
-  const [files, now] = [tlsFilesIn(options.dataDir), options.now ?? new Date()];
+  const [served, now] = [servedFiles(options), options.now ?? new Date()];
+  const present = served.filter(({ cert }) => existsSync(cert));
   // a wrong folder is reported before a lock file is put into it
-  if (!existsSync(files.cert)) readMaterial(files);
-  return withFolderLock(dirname(files.cert), async () => act(files, now, await completeRotation(files, now)));
+  if (present.length === 0) readMaterial(served);
+  return withFolderLock(tlsFolderIn(options.dataDir), async () => {
+    const chains = [];
+    for (const files of present) chains.push({ files, completed: await completeRotation(files, now) });
+    return act(chains, now);
+  });
 }
 
 /**
@@ -117,13 +133,14 @@ function publish({ caCert }: TlsFiles, pem: string): void {
   if (readFileSync(caCert, 'utf8') !== pem) writeFileAtomic(caCert, pem, 0o644);
 }
 
-function requireBegun(files: TlsFiles): void {
-  if (!existsSync(files.nextCert))
+const isBegun = ({ nextCert }: TlsFiles): boolean => existsSync(nextCert);
+
+function requireBegun(chains: Chains): void {
+  if (!filesOf(chains).some(isBegun))
     throw new Error('no rotation of the site CA was begun; begin one with: cvm tls rotate-ca');
 }
 
 function requireNext(files: TlsFiles): void {
-  requireBegun(files);
   const orElse = ', or begin again after: cvm tls rotate-ca --cancel';
   if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; restore it from a backup${orElse}`);
   requirePair(files.nextCert, files.nextKey, orElse);

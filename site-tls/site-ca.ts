@@ -1,70 +1,79 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
-import { dirname } from 'node:path';
 import { isPlausible } from '../runtime/plausible-time.ts';
-import { makeCa, newKey, signCaAgain, signServer } from './certificates.ts';
+import { alternativeNames, makeCa, signCaAgain, signedAt, signServer } from './certificates.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
+import { newKey } from './key-type.ts';
 import {
+  describeAlternatives,
   describeCertificate,
   isPair,
   isSignedByCa,
   readCertificate,
   readMaterial,
+  servedFiles,
   type TlsFiles,
   type TlsMaterial,
   type TlsOptions,
-  tlsFilesIn,
+  tlsFolderIn,
 } from './material.ts';
 import { loadOwnCertificate } from './own-certificate.ts';
 import { completeRotation, withCompletedRotation } from './rotation.ts';
 import { distinct, serverNames } from './server-names.ts';
 
-const day = 86_400_000;
+const [minute, day] = [60_000, 86_400_000];
 
 /** How many days before its end a server certificate is renewed. */
 const renewDays = 30;
 
-/** Old addresses of the machine stay in the certificate when it is renewed, up to this number of names in all. */
+/** Names of others stay in the certificate up to this number of names in all. */
 const maxNames = 100;
 
+/** Each broker looks at the certificate once a minute (`renewal.ts`), and adds the names that it lacks. */
+const othersMs = 5 * minute;
+
 /**
- * Loads the broker's TLS material. The first start makes a site CA and a server certificate (P-256). Later starts keep
- * both; the server certificate is renewed, for the same key, when it lacks a name or its end is near; either is signed again
+ * Loads the broker's TLS material. The first start makes a site CA and a server certificate of each key type that is served. Later
+ * starts keep both; the server certificate is renewed, for the same key, when it lacks a name or its end is near; either is signed again
  * for the same key when it lies in the future, since it was made by a clock that was ahead. Brokers that share
  * the folder take turns, and complete what a killed one began.
  * @throws with the cure when files are missing, damaged, or readable by other users
  */
 export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
   if (options.own !== undefined) return loadOwnCertificate(options.own, options.now ?? new Date());
-  const files = tlsFilesIn(options.dataDir);
-  const now = options.now ?? new Date();
-  return withFolderLock(dirname(files.cert), async () => {
-    const newCa = await ensureCa(files, now);
-    const newServer = await ensureServer(files, serverNames(options), now);
-    return { ...readMaterial(files), origin: newCa || newServer ? 'new' : 'kept' };
+  const [now, names] = [options.now ?? new Date(), serverNames(options)];
+  return withFolderLock(tlsFolderIn(options.dataDir), async () => {
+    const served = servedFiles(options);
+    let made = false;
+    for (const files of served) {
+      const [newCa, newServer] = [await ensureCa(files, now), await ensureServer(files, names, now)];
+      made ||= newCa || newServer;
+    }
+    return { ...readMaterial(served), origin: made ? 'new' : 'kept' };
   });
 }
 
 /** Reads the material; makes and renews nothing. @throws when there is none yet */
-export function readTlsMaterial({ dataDir, own, now = new Date() }: TlsOptions): TlsMaterial {
-  return own === undefined ? readMaterial(tlsFilesIn(dataDir)) : loadOwnCertificate(own, now);
+export function readTlsMaterial(options: TlsOptions): TlsMaterial {
+  const { own, now = new Date() } = options;
+  return own === undefined ? readMaterial(servedFiles(options)) : loadOwnCertificate(own, now);
 }
 
 /**
- * Renews the server certificate for the same key although the present one is still good; for the names of the present one
- * and of the settings. @throws when there is none yet
+ * Renews the server certificates for the same keys although the present ones are still good, for the names that this machine and
+ * the settings have now. Other brokers at the folder add theirs within a minute. @throws when there is none yet
  */
 export function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
-  return withCompletedRotation(options, async (files, now) => {
-    await signServer(files, distinct([...readMaterial(files).names, ...serverNames(options)]), now);
-    return { ...readMaterial(files), origin: 'new' };
+  return withCompletedRotation(options, async (chains, now) => {
+    const served = chains.map(({ files }) => files);
+    for (const files of served) await signServer(files, serverNames(options), now);
+    return { ...readMaterial(served), origin: 'new' };
   });
 }
 
 async function ensureCa(files: TlsFiles, now: Date): Promise<boolean> {
   // a key without a CA certificate that has signed nothing is of a first start that was killed
   const make = !existsSync(files.caCert) && !(existsSync(files.caKey) && existsSync(files.cert));
-  if (make) await makeCa(files.caCert, files.caKey, now);
+  if (make) await makeCa(files.keyType, files.caCert, files.caKey, now);
   await completeRotation(files, now);
   if (isInForce(files.caCert, now, 0)) return make;
   await signCaAgain(files, now);
@@ -86,26 +95,27 @@ function isInForce(file: string, now: Date, days: number): boolean {
 async function ensureServer(files: TlsFiles, names: readonly string[], now: Date): Promise<boolean> {
   if (existsSync(files.cert) && existsSync(files.key) && isGood(files, names, now)) return false;
   // the key stays, so that devices that pin it still trust the server
-  if (!existsSync(files.key)) writeFileAtomic(files.key, await newKey(), 0o600);
-  await signServer(files, withPresentNames(files, names, now), now);
+  if (!existsSync(files.key)) writeFileAtomic(files.key, await newKey(files.keyType), 0o600);
+  await signServer(files, withNamesOfOthers(files, names, now), now);
   return true;
 }
 
 function isGood(files: TlsFiles, names: readonly string[], now: Date): boolean {
-  const certificate = readCertificate(files.cert);
-  const named = names.every(
-    (name) => (isIP(name) ? certificate.checkIP(name) : certificate.checkHost(name)) !== undefined,
-  );
-  return named && isValid(files, now);
+  const present = new Set(describeAlternatives(readCertificate(files.cert)));
+  return alternativeNames(names).every((name) => present.has(`${name.type} ${name.value}`)) && isValid(files, now);
 }
 
 function isValid(files: TlsFiles, now: Date): boolean {
   return isPair(files.cert, files.key) && isSignedByCa(files) && isInForce(files.cert, now, renewDays);
 }
 
-/** Brokers that share a data folder have different names: a certificate that is valid and lacks a name keeps its others. */
-function withPresentNames(files: TlsFiles, names: readonly string[], now: Date): readonly string[] {
+/**
+ * Brokers that share a data folder have different names, and would sign it in turns: names that another one has just put in stay.
+ * Older ones go, such as addresses that the machine had before.
+ */
+function withNamesOfOthers(files: TlsFiles, names: readonly string[], now: Date): readonly string[] {
   if (!existsSync(files.cert) || !isValid(files, now)) return names;
+  if (now.getTime() - signedAt(readCertificate(files.cert)) > othersMs) return names;
   return distinct([...names, ...describeCertificate(readFileSync(files.cert, 'utf8')).names]).slice(
     0,
     Math.max(maxNames, names.length),

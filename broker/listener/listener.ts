@@ -27,7 +27,16 @@ const noSlot = {
 const loopback: readonly string[] = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
 
 /** PEM */
-export type ServerTls = { readonly key: string; readonly cert: string };
+export type ServerTls = ServerChain & {
+  /** for clients that cannot use the first: of another key type */
+  readonly beside?: ServerChain;
+};
+type ServerChain = { readonly key: string; readonly cert: string };
+
+/** For Node.js, which serves one or the other by the client's offer. */
+function certificatesOf({ key, cert, beside }: ServerTls) {
+  return beside === undefined ? { key, cert } : { key: [key, beside.key], cert: [cert, beside.cert] };
+}
 
 /** `serial`: one that the handshake named, and has not proved to be */
 export type FailedConnection = Pick<Connection, 'remoteAddress' | 'address'> & { readonly serial?: string | undefined };
@@ -91,7 +100,7 @@ export function createDeviceListener(options: {
   // before the handshake, which costs more than all that follows
   const server = createServer({ noDelay: true }, acceptTcp);
   const secured = createSecureServer(
-    { ...options.tls, ...context, handshakeTimeout: limits.handshakeMs, pskCallback: keyFor },
+    { ...certificatesOf(options.tls), ...context, handshakeTimeout: limits.handshakeMs, pskCallback: keyFor },
     acceptTls,
   );
   // Node reports a handshake that failed or took too long, and leaves the socket open
@@ -278,7 +287,7 @@ export function createDeviceListener(options: {
       return { total: refused - refusedOfAddress + crowdedOut, address: refusedOfAddress };
     },
     /** From the next handshake on; connections stay. */
-    useTls: ({ key, cert }: ServerTls) => secured.setSecureContext({ key, cert, ...context }),
+    useTls: (tls: ServerTls) => secured.setSecureContext({ ...certificatesOf(tls), ...context }),
     /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */
     close() {
       const ended = new Promise<void>((resolve) => server.close(() => resolve()));

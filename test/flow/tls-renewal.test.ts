@@ -167,4 +167,24 @@ describe('the server certificate', () => {
     expect(renewed?.fingerprint).not.toBe(tls.fingerprint);
     expect(renewed?.spkiPin).toBe(tls.spkiPin);
   });
+
+  it('is shown with the one beside it, where both key types are served', async () => {
+    const both = await loadTlsMaterial({ dataDir, hostnames: [], machineName: 'box', keyType: 'both' });
+    const lines: string[] = [];
+    const settings = () => loadSettings({ CVM_DATA_DIR: dataDir, CVM_TLS_KEY_TYPE: 'both' });
+    const table = () => {
+      throw new Error('not used');
+    };
+    for (const args of [['show'], ['show', '--json']])
+      await tlsCommand({ settings, table, audit: () => noAudit, write: (line) => lines.push(line) }).parseAsync(args, {
+        from: 'user',
+      });
+    expect(lines).toContain(`${'caFile'.padEnd(26)}${both.caFile}`);
+    expect(lines).toContain(`${'beside.caFile'.padEnd(26)}${both.beside?.caFile}`);
+    expect(lines).toContain(`${'beside.keyType'.padEnd(26)}rsa`);
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({
+      fingerprint: both.fingerprint,
+      beside: { keyType: 'rsa', fingerprint: both.beside?.fingerprint },
+    });
+  });
 });

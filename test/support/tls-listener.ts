@@ -7,6 +7,7 @@ import { connectionOf } from '../../broker/listener/connection.ts';
 import { createDeviceListener } from '../../broker/listener/listener.ts';
 import { proxyPeers } from '../../broker/listener/proxy-header.ts';
 import { createLog } from '../../runtime/log.ts';
+import type { ServedKeyTypes } from '../../site-tls/key-type.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 
@@ -16,13 +17,16 @@ export const keyed = { serial: 'SN-1', psk: Buffer.alloc(32, 7) };
 /** The device listener alone: TLS without an MQTT broker behind it. Connections from 127.0.9.9 are a balancer's. */
 export async function startTlsListener({
   suites = 'modern',
+  keyType = 'ec',
   limits = {},
 }: {
   suites?: TlsSuites;
+  keyType?: ServedKeyTypes;
   limits?: Partial<Limits>;
 } = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-tls-listener-'));
-  const tls = await loadTlsMaterial({ dataDir, hostnames: ['gateway.example', '10.1.2.3'], machineName: 'box' });
+  const hostnames = ['gateway.example', '10.1.2.3'];
+  const tls = await loadTlsMaterial({ dataDir, hostnames, machineName: 'box', keyType });
   /** the serials of finished handshakes; undefined for one by certificate */
   const accepted: (string | undefined)[] = [];
   const turnedAway: { remoteAddress: string; reason: string }[] = [];
@@ -50,6 +54,7 @@ export async function startTlsListener({
   return {
     port: await listener.listen(0, '127.0.0.1'),
     tls,
+    useTls: listener.useTls,
     accepted,
     turnedAway,
     failed,
