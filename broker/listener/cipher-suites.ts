@@ -7,7 +7,7 @@ export type TlsSuites = 'modern' | 'old';
 /*
  * The server's order decides (Node's default), so suites by pre-shared key stand first: mbedTLS's and wolfSSL's default clients
  * offer certificate suites beside them also when they have a key. By certificate they would send the token, or what comes next, to
- * a server that they may not have verified. A client without a key offers no such suite.
+ * a server that they may not have verified.
  */
 
 /** The first two go with SHA-256, as a device's key does (RFC 8446 §4.2.11): a client that has one of them can use its key. */
@@ -89,10 +89,16 @@ function isKnown(group: string): boolean {
   }
 }
 
-/** The options of every TLS context of the broker. */
-export function contextOptions(suites: TlsSuites) {
-  const more = suites === 'old' ? old : { psk: [], certificate: [] };
-  const ordered = [...tls13, ...modern.psk, ...more.psk, ...modern.certificate, ...more.certificate];
+/** The same by their numbers at IANA, in the order of `modern.psk` and `old.psk`. */
+const pskNumbers: readonly number[] = [0xccac, 0xa8, 0xa9, 0xccab, 0xc0a4, 0xc0a8, 0xc037, 0xae, 0x8c];
+
+export const isByPsk = (suite: number): boolean => pskNumbers.includes(suite);
+
+/** The options of the broker's TLS contexts. @param psk whether suites by pre-shared key are on offer in TLS 1.2 */
+export function contextOptions(suites: TlsSuites, psk = true) {
+  const lists = suites === 'old' ? [modern, old] : [modern];
+  const byPsk = psk ? lists.flatMap((list) => list.psk) : [];
+  const ordered = [...tls13, ...byPsk, ...lists.flatMap((list) => list.certificate)];
   return {
     ciphers: [...ordered, noSecurityLevel].join(':'),
     ecdhCurve: groups,

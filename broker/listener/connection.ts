@@ -1,4 +1,5 @@
 import type { ConnectionSlot } from './admission.ts';
+import type { PskOffering } from './keyless-clients.ts';
 import type { PacketPace } from './packet-pace.ts';
 import type { PskIdentity, PskOffer } from './psk.ts';
 
@@ -22,6 +23,10 @@ export type Connection = {
 export type Handshake = PskOffer & {
   /** gives its turn back to the handshake limiter; more than once is once */
   release(): void;
+  /** when its first bytes came, by the clock of `performance.now()` */
+  begunAt?: number;
+  /** set when a suite by pre-shared key is chosen for it, although it may have no key */
+  pskOffering?: PskOffering | undefined;
 };
 
 const connectionKey = Symbol('connection');

@@ -8,8 +8,6 @@ const certificate =
   'check that it connects by a name in the certificate (`cvm tls show`, CVM_HOSTNAMES), that its clock is right, and that it has the site CA';
 const suites =
   'docs/protocol.md lists what is on offer; firmware that has RSA only needs CVM_TLS_KEY_TYPE=both, firmware with CBC only CVM_TLS_SUITES=old';
-const silent =
-  'check that it trusts the site CA, and that it has a key if it offers suites by pre-shared key: those come first';
 
 /**
  * OpenSSL's reasons, as Node.js puts them into codes, with cause and cure. Names of alerts (RFC 8446 §6.2) come after different
@@ -35,7 +33,10 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   ],
   [/_PSK_IDENTITY_NOT_FOUND$/, 'its pre-shared-key identity is no serial'],
   [/^ERR_TLS_HANDSHAKE_TIMEOUT$/, 'it did not finish its handshake in time'],
-  [/^(ECONNRESET|EPIPE)$/, `it ended the connection during the handshake without saying why: ${silent}`],
+  [
+    /^(ECONNRESET|EPIPE)$/,
+    'it ended the connection during the handshake without saying why: check that it trusts the site CA',
+  ],
 ];
 
 /** A wrong key shows as a message that cannot be read: in TLS 1.2 the client's Finished, in 1.3 the binder of its key. */
@@ -49,6 +50,12 @@ export function whyHandshakeFailed(code: string, { serial, offered }: FailedHand
   const [, alert] = /_ALERT_(\w+)$/.exec(code) ?? [];
   return alert === undefined ? `TLS failed (${code})` : `it ended the handshake with the alert ${alert.toLowerCase()}`;
 }
+
+/** Whether the other side has ended a handshake. */
+export const isEndedByClient = (code: string): boolean => /_ALERT_|^(ECONNRESET|EPIPE)$/.test(code);
+
+export const noKeyForSuite =
+  'it ended the handshake when a suite by pre-shared key was chosen, so it seems to have no key; its next connection goes by certificate, and all do when such suites are left out of its TLS stack';
 
 const keyDiffers =
   'its pre-shared key is not the one of this serial: check the token that it was made of, and how (docs/protocol.md has a test vector)';

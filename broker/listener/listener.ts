@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createServer as createSecureServer, type TLSSocket } from 'node:tls';
+import { createServer as createSecureServer, type Server, type TLSSocket } from 'node:tls';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
@@ -11,8 +11,9 @@ import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
-import { whyHandshakeFailed } from './handshake-failure.ts';
+import { isEndedByClient, noKeyForSuite, whyHandshakeFailed } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
+import { createKeylessClients, pskOfferingOf } from './keyless-clients.ts';
 import { createPacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
@@ -74,10 +75,11 @@ export function createDeviceListener(options: {
   onHandshakeFailed(connection: FailedConnection, reason: string): void;
 }) {
   const { limits, balancers, metrics, log, onConnection, onTurnedAway, onHandshakeFailed } = options;
-  const context = contextOptions(options.suites);
+  const [context, withoutPsk] = [contextOptions(options.suites), contextOptions(options.suites, false)];
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
   const addressPaces = createAddressPaces(limits.packetsOfAddress);
+  const keylessClients = createKeylessClients();
   const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
   const sockets = new Set<Socket>();
   const withoutProxyHeader = createSilentConnections(limits.maxWithoutProxyHeader);
@@ -103,19 +105,37 @@ export function createDeviceListener(options: {
     { ...certificatesOf(options.tls), ...context, handshakeTimeout: limits.handshakeMs, pskCallback: keyFor },
     acceptTls,
   );
-  // Node reports a handshake that failed or took too long, and leaves the socket open
-  secured.on('tlsClientError', (err: NodeJS.ErrnoException, socket) => {
+  const securedWithoutPsk = createSecureServer(
+    { ...certificatesOf(options.tls), ...withoutPsk, handshakeTimeout: limits.handshakeMs },
+    acceptTls,
+  );
+  for (const each of [secured, securedWithoutPsk]) each.on('tlsClientError', onHandshakeError);
+
+  /** Node reports a handshake that failed or took too long, and leaves the socket open. */
+  function onHandshakeError(err: NodeJS.ErrnoException, socket: TLSSocket): void {
     metrics.handshakesFailed.inc();
     const below = socketBelow(socket);
     const connection = below && handshaking.get(below);
     log.debug({ remoteAddress: connection?.remoteAddress, err }, 'TLS handshake failed');
     if (below !== undefined && connection !== undefined && !closedHere.has(below)) {
       const { remoteAddress, address, handshake } = connection;
-      const reason = whyHandshakeFailed(err.code ?? '', handshake);
+      const reason = lacksKey(connection, err.code ?? '')
+        ? noKeyForSuite
+        : whyHandshakeFailed(err.code ?? '', handshake);
       onHandshakeFailed({ remoteAddress, address, serial: handshake.serial }, reason);
     }
     socket.destroy();
-  });
+  }
+
+  function lacksKey({ address, handshake }: Connection, code: string): boolean {
+    const { pskOffering, begunAt = 0, named } = handshake;
+    return (
+      pskOffering !== undefined &&
+      named === 0 &&
+      isEndedByClient(code) &&
+      keylessClients.ended(address, pskOffering, begunAt)
+    );
+  }
 
   function closeHere(socket: Socket): void {
     closedHere.add(socket);
@@ -189,16 +209,9 @@ export function createDeviceListener(options: {
       turnAway(socket, remoteAddress, noSlot[admission.fullLimit(remoteAddress) ?? 'total']);
       return;
     }
-    // TLS would refuse these without a word about their cause
-    const release = handshakeInTurn(socket, slot.address, () => {
-      const begin = peek(socket);
-      const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
-      if (problem !== undefined) turnAway(socket, remoteAddress, problem);
-      else if (other !== undefined) refuse(socket, { remoteAddress, address: slot.address }, other);
-    });
     const ofAddress = addressPaces.join(slot.address);
     const pace = createPacketPace(limits, ofAddress);
-    const handshake: Connection['handshake'] = { named: 0, offered: undefined, release };
+    const handshake: Connection['handshake'] = { named: 0, offered: undefined, release() {} };
     const connection: Connection = {
       remoteAddress,
       address: slot.address,
@@ -213,32 +226,49 @@ export function createDeviceListener(options: {
     socket.once('close', () => {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
-      release();
+      handshake.release();
       psk.withdraw(handshake);
       ofAddress.leave();
       slot.closed();
     });
+    handshake.release = handshakeInTurn(socket, slot.address, () => {
+      const begin = peek(socket);
+      // TLS would refuse these without a word about their cause
+      const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
+      if (problem !== undefined) turnAway(socket, remoteAddress, problem);
+      else if (other !== undefined) refuse(socket, { remoteAddress, address: slot.address }, other);
+      return serverFor(connection, begin);
+    });
+  }
+
+  /** @param begin the first bytes */
+  function serverFor({ address, handshake }: Connection, begin: Buffer): Server {
+    const pskOffering = pskOfferingOf(begin);
+    if (pskOffering !== undefined && keylessClients.take(address, pskOffering)) return securedWithoutPsk;
+    handshake.pskOffering = pskOffering;
+    handshake.begunAt = performance.now();
+    return secured;
   }
 
   /**
    * Hands the socket to TLS when it is its turn. A turn begins with the first bytes, not with TCP: connections that say nothing
    * would take the turns of those that do.
-   * @param onBegin sees the first bytes, and may destroy the socket
+   * @param onBegin sees the first bytes, and may destroy the socket. @returns what takes it when it is its turn
    * @returns gives the turn back, or the place in the line
    */
-  function handshakeInTurn(socket: Socket, address: string, onBegin: () => void): () => void {
+  function handshakeInTurn(socket: Socket, address: string, onBegin: () => Server): () => void {
     let giveBack = () => {};
     // TLS has a time limit of its own, which begins with the turn
     const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
     onFirstBytes(socket, () => {
       clearTimeout(silence);
-      onBegin();
+      const taker = onBegin();
       if (socket.destroyed) return;
       giveBack = handshakeLimiter.acquire(address, () => {
         // a destroyed socket is cleaned up by its `close` handler
         if (socket.destroyed) return;
         setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
-        secured.emit('connection', socket);
+        taker.emit('connection', socket);
       });
     });
     return () => {
@@ -287,7 +317,10 @@ export function createDeviceListener(options: {
       return { total: refused - refusedOfAddress + crowdedOut, address: refusedOfAddress };
     },
     /** From the next handshake on; connections stay. */
-    useTls: (tls: ServerTls) => secured.setSecureContext({ ...certificatesOf(tls), ...context }),
+    useTls(tls: ServerTls): void {
+      secured.setSecureContext({ ...certificatesOf(tls), ...context });
+      securedWithoutPsk.setSecureContext({ ...certificatesOf(tls), ...withoutPsk });
+    },
     /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */
     close() {
       const ended = new Promise<void>((resolve) => server.close(() => resolve()));

@@ -7,7 +7,12 @@ import { connect } from 'node:net';
  */
 
 /** What a client offers, in its own order. */
-export type Hello = { readonly suites: readonly number[]; readonly groups?: readonly number[] };
+export type Hello = {
+  readonly suites: readonly number[];
+  readonly groups?: readonly number[];
+  /** absent: TLS 1.2, without the extension of TLS 1.3 */
+  readonly versions?: readonly number[];
+};
 
 /** What the server chose. `group`: of its key exchange; undefined where there is none. */
 export type Choice = { readonly suite: number; readonly group: number | undefined };
@@ -23,11 +28,14 @@ const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), with
 /** P-256, X25519, P-384 */
 export const groups = { p256: 0x0017, x25519: 0x001d, p384: 0x0018 };
 
-export function clientHello({ suites, groups: offered = Object.values(groups) }: Hello): Buffer {
+export function clientHello({ suites, groups: offered = Object.values(groups), versions }: Hello): Buffer {
   const extensions = Buffer.concat([
     extension(10, list16(offered)),
     extension(11, Buffer.from([1, 0])),
     extension(13, list16([0x0403, 0x0804, 0x0401])),
+    ...(versions === undefined
+      ? []
+      : [extension(43, Buffer.concat([Buffer.from([2 * versions.length]), ...versions.map(u16)]))]),
   ]);
   const body = Buffer.concat([
     u16(0x0303),
@@ -41,11 +49,14 @@ export function clientHello({ suites, groups: offered = Object.values(groups) }:
   return Buffer.concat([Buffer.from([handshake]), u16(0x0301), withLength16(message)]);
 }
 
-/** Sends a ClientHello and reads up to ServerHelloDone. @throws with the number of the alert, or when the server closes */
-export function chosenFor(port: number, hello: Hello): Promise<Choice> {
+/**
+ * Sends a ClientHello, reads up to ServerHelloDone, and ends the connection.
+ * @throws with the number of the alert, or when the server closes
+ */
+export function chosenFor(port: number, hello: Hello, localAddress = '127.0.0.1'): Promise<Choice> {
   return new Promise((resolve, reject) => {
     let received = Buffer.alloc(0);
-    const socket = connect({ port, host: '127.0.0.1' }, () => socket.write(clientHello(hello)));
+    const socket = connect({ port, host: '127.0.0.1', localAddress }, () => socket.write(clientHello(hello)));
     const end = (settle: () => void) => {
       socket.destroy();
       settle();

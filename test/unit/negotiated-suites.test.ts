@@ -1,3 +1,4 @@
+import { connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chosenFor, groups } from '../support/client-hello.ts';
 import { lacks } from '../support/lacks.ts';
@@ -91,6 +92,42 @@ describe('the suite that a client gets', () => {
   it('exchanges keys on X25519 where it knows nothing else', async () => {
     const hello = { suites: [suite.ecdhePskChacha], groups: [groups.x25519] };
     expect((await chosenFor(listener.port, hello)).group).toBe(groups.x25519);
+  });
+
+  it('is one by certificate where it has ended the handshake because it has no key, once, at its address, for its offer', async () => {
+    const [address, suites] = ['127.0.0.5', [...wolfSsl.byCertificate, ...wolfSsl.byKey]];
+    const chosen = async (offer: readonly number[], from: string) =>
+      (await chosenFor(listener.port, { suites: offer }, from)).suite;
+    const noted = () => listener.failed.filter(({ reason }) => /seems to have no key/.test(reason)).length;
+    const before = noted();
+    expect(await chosen(suites, address)).toBe(suite.ecdhePskChacha);
+    await expect.poll(noted).toBe(before + 1);
+    expect(await chosen(suites, '127.0.0.6')).toBe(suite.ecdhePskChacha);
+    expect(await chosen([...suites].reverse(), address)).toBe(suite.ecdhePskChacha);
+    expect(await chosen(suites, address)).toBe(suite.ecdheEcdsaAes128Gcm);
+    expect(await chosen(suites, address)).toBe(suite.ecdhePskChacha);
+  });
+
+  it('is one by key for a device whose key was wrong: it has one', async () => {
+    const wrong = { pskCallback: () => ({ psk: Buffer.alloc(32, 1), identity: keyed.serial }) };
+    const options = {
+      ...wrong,
+      maxVersion: 'TLSv1.2',
+      ciphers: 'ALL:@SECLEVEL=0',
+      checkServerIdentity: () => undefined,
+    };
+    const once = () =>
+      new Promise((resolve) => {
+        const socket = connect({
+          port: listener.port,
+          host: '127.0.0.1',
+          localAddress: '127.0.0.7',
+          ...options,
+        } as object);
+        socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code));
+        socket.once('secureConnect', () => resolve('connected'));
+      });
+    for (let count = 0; count < 3; count++) expect(await once()).toMatch(/BAD_RECORD_MAC/);
   });
 
   describe.skipIf(lacks('openssl'))('of OpenSSL', () => {

@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { isByPsk } from './cipher-suites.ts';
+import { readClientHello } from './client-hello.ts';
+
+/** Both in milliseconds. A client without a key ends at once; one that has lost its connection is noticed later. */
+const [soonMs, rememberedMs] = [5000, 5 * 60_000];
+
+const most = 1000;
+
+/** The cipher suites that a client offers, as a digest. */
+export type PskOffering = string;
+
+/**
+ * @param begin the first bytes of a connection
+ * @returns undefined unless a suite by pre-shared key is chosen although the client may have none: it offers TLS 1.2 at most, and
+ * suites of both kinds. In TLS 1.3 a client names its key before anything is chosen.
+ */
+export function pskOfferingOf(begin: Buffer): PskOffering | undefined {
+  const hello = readClientHello(begin);
+  if (hello === undefined || hello.tls13 || !hello.suites.some(isByPsk) || hello.suites.every(isByPsk))
+    return undefined;
+  return createHash('sha256').update(hello.suites.join()).digest('base64url');
+}
+
+/**
+ * Clients that offer suites by pre-shared key without having a key, and so end the handshake when one is chosen: wolfSSL (seen with
+ * 5.5), and mbedTLS of the time of 2.16. Nothing in their offer tells it, so their next connection from the same address, with the
+ * same offer, goes by certificate. The one after that does not: another device behind the address may have a key.
+ */
+export function createKeylessClients(now: () => number = () => performance.now()) {
+  const until = new Map<string, number>();
+  const named = (address: string, offering: PskOffering) => `${address} ${offering}`;
+  return {
+    /**
+     * A client has ended its handshake without naming a key. @param begunAt when it came, by the same clock
+     * @returns whether it did so soon enough to have none, and is remembered
+     */
+    ended(address: string, offering: PskOffering, begunAt: number): boolean {
+      if (now() - begunAt > soonMs) return false;
+      const [oldest] = until.keys();
+      if (until.size >= most && oldest !== undefined) until.delete(oldest);
+      until.set(named(address, offering), now() + rememberedMs);
+      return true;
+    },
+    /** Whether this connection is to go by certificate. Asking forgets it. */
+    take(address: string, offering: PskOffering): boolean {
+      const name = named(address, offering);
+      const found = (until.get(name) ?? Number.NEGATIVE_INFINITY) > now();
+      until.delete(name);
+      return found;
+    },
+  };
+}

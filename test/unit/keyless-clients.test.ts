@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { readClientHello } from '../../broker/listener/client-hello.ts';
+import { createKeylessClients, pskOfferingOf } from '../../broker/listener/keyless-clients.ts';
+import { clientHello } from '../support/client-hello.ts';
+
+const [ecdsa, psk, dhePsk] = [0xc02b, 0xa8, 0xaa];
+
+describe('what a ClientHello offers', () => {
+  it('is read: suites, and whether TLS 1.3 is among the versions', () => {
+    expect(readClientHello(clientHello({ suites: [ecdsa, psk] }))).toEqual({ suites: [ecdsa, psk], tls13: false });
+    const versions = clientHello({ suites: [ecdsa], versions: [0x0304, 0x0303] });
+    expect(readClientHello(versions)).toEqual({ suites: [ecdsa], tls13: true });
+    expect(readClientHello(clientHello({ suites: [ecdsa], versions: [0x0303] }))).toMatchObject({ tls13: false });
+  });
+
+  it('is nothing, without an error, of what is cut off or damaged anywhere', () => {
+    const hello = clientHello({ suites: [ecdsa, psk], versions: [0x0304] });
+    for (let length = 0; length < hello.length; length++) readClientHello(hello.subarray(0, length));
+    for (let at = 0; at < hello.length; at++)
+      for (const value of [0, 1, 127, 255]) readClientHello(Buffer.from(hello).fill(value, at, at + 1));
+    expect(readClientHello(hello.subarray(0, 60))).toBeUndefined();
+    expect(readClientHello(Buffer.from('GET / HTTP/1.1'))).toBeUndefined();
+  });
+
+  it.each<[string, Parameters<typeof clientHello>[0], boolean]>([
+    ['suites of both kinds in TLS 1.2', { suites: [ecdsa, psk] }, true],
+    ['suites by key only', { suites: [psk] }, false],
+    ['none by key', { suites: [ecdsa] }, false],
+    ['one by key that is not on offer here', { suites: [ecdsa, dhePsk] }, false],
+    ['TLS 1.3, where the client names its key at once', { suites: [ecdsa, psk], versions: [0x0304] }, false],
+  ])('may be a key that the client has not: %s', (_what, hello, expected) => {
+    expect(pskOfferingOf(clientHello(hello)) !== undefined).toBe(expected);
+  });
+});
+
+describe('clients without a key', () => {
+  const start = () => {
+    const clock = { now: 1000 };
+    return { clock, clients: createKeylessClients(() => clock.now) };
+  };
+
+  it('are remembered for five minutes, by address and offer, for one connection', () => {
+    const { clock, clients } = start();
+    for (const offer of ['a', 'b']) expect(clients.ended('192.0.2.1', offer, 900)).toBe(true);
+    expect([clients.take('192.0.2.2', 'a'), clients.take('192.0.2.1', 'c')]).toEqual([false, false]);
+    expect([clients.take('192.0.2.1', 'a'), clients.take('192.0.2.1', 'a')]).toEqual([true, false]);
+    clock.now += 5 * 60_000;
+    expect(clients.take('192.0.2.1', 'b')).toBe(false);
+  });
+
+  it('are none that ended late: they have lost their connection', () => {
+    const { clients } = start();
+    expect(clients.ended('192.0.2.1', 'a', 1000 - 5001)).toBe(false);
+    expect(clients.take('192.0.2.1', 'a')).toBe(false);
+  });
+
+  it('are at most a thousand: the oldest is forgotten', () => {
+    const { clients } = start();
+    for (let index = 0; index <= 1000; index++) clients.ended(`192.0.2.1 ${index}`, 'a', 1000);
+    expect(clients.take('192.0.2.1 0', 'a')).toBe(false);
+    expect(clients.take('192.0.2.1 1', 'a')).toBe(true);
+  });
+});
