@@ -1,80 +1,167 @@
-import { pipeline, type Readable } from 'node:stream';
-import { parse } from 'csv-parse';
+import type { Readable } from 'node:stream';
+import { fieldsOf, linesOf, type TextLine } from './csv-text.ts';
 import type { EnrolRequest } from './enrol.ts';
 
 const columns = ['serial', 'token', 'policy', 'thing_type', 'thing_group'] as const;
 type Column = (typeof columns)[number];
 
-/** One row of a file of devices. `line`: where it ends, from 1. `fault`: why it is no device. */
+/** How other tools spell the columns, in lower case and without spaces, hyphens and underscores. */
+const spellings: Readonly<Record<Column, readonly string[]>> = {
+  serial: 'serial serialnumber serialno serialnum serialid sn deviceserial deviceserialnumber deviceid productid'.split(
+    ' ',
+  ),
+  token: 'token devicetoken registrationtoken onetimetoken'.split(' '),
+  policy: 'policy policyname iotpolicy iotpolicyname'.split(' '),
+  thing_type: 'thingtype thingtypename'.split(' '),
+  thing_group: 'thinggroup thinggroupname'.split(' '),
+};
+
+/** One row of a file of devices. `line`: its number, from 1. `fault`: why it is no device. */
 export type DeviceRow = { readonly line: number; readonly request: EnrolRequest; readonly fault?: string };
 
+/** How a file is read: what separates its columns, and which they are; '' for a column without a name. */
+export type CsvForm = { readonly delimiter: string; readonly columns: readonly (Column | '')[] };
+
 /**
- * Reads devices from CSV, row by row. The first line is a header if it names the column `serial`; a file without a header
- * is a list of serials.
- * @throws for a header that cannot be followed, and when the input fails
+ * Reads devices from CSV, row by row, in bounded memory. The first line is a header if it names a column; a file without a header is a
+ * list of serials. Columns are separated by commas, semicolons, tabs or what a first line `sep=` says.
+ * @param onForm is called once, before the first row
+ * @throws for a header that cannot be followed, for a quote that is not closed on its line, for a file without rows, and when the input fails
  */
-export function readDeviceRows(input: Readable): AsyncIterable<DeviceRow> {
-  const parser = parse({
-    bom: true,
-    trim: true,
-    skip_empty_lines: true,
-    relax_column_count: true,
-    relax_quotes: true,
-    info: true,
-  });
-  // an error of the input reaches the reader of the rows through the parser, which the pipeline destroys with it
-  pipeline(input, parser, () => {});
-  return rowsOf(parser);
+export function readDeviceRows(input: Readable, onForm?: (form: CsvForm) => void): AsyncGenerator<DeviceRow> {
+  // the reader of the rows gets the error, also one that comes before it begins
+  input.on('error', () => {});
+  return rowsOf(input, onForm);
 }
 
-type CsvRecord = { readonly record: readonly string[]; readonly info: { readonly lines: number } };
-
-async function* rowsOf(records: AsyncIterable<CsvRecord>): AsyncIterable<DeviceRow> {
-  let header: readonly string[] | undefined;
-  for await (const { record, info } of records) {
-    if (header === undefined) {
-      header = headerIn(record);
+async function* rowsOf(input: Readable, onForm?: (form: CsvForm) => void): AsyncGenerator<DeviceRow> {
+  let [form, isEmpty]: [CsvForm | undefined, boolean] = [undefined, true];
+  let separator: string | undefined;
+  for await (const line of linesOf(input)) {
+    if (line.number === 1) separator = /^"?sep=(.)"?$/i.exec(line.text)?.[1];
+    if ((line.number === 1 && separator !== undefined) || line.text.trim() === '') continue;
+    if (form === undefined) {
+      const header = headerIn(line, separator);
+      form = header ?? { delimiter: ',', columns: ['serial'] };
+      onForm?.(form);
       if (header !== undefined) continue;
-      header = ['serial'];
     }
-    yield rowOf(record, header, info.lines);
+    const row = rowOf(line, form);
+    if (row === undefined) continue;
+    isEmpty = false;
+    yield row;
   }
+  if (isEmpty)
+    throw new Error(form === undefined ? 'the file is empty' : 'the file has a header, and no devices below it');
 }
 
-/** The names of the columns; undefined when this line is not a header. @throws when it is one that cannot be followed */
-function headerIn(record: readonly string[]): readonly string[] | undefined {
-  const names = record.map((name) => name.toLowerCase());
-  const [separator] = /[;\t|]/.exec(names[0] ?? '') ?? [];
-  // no serial has these characters
-  if (separator !== undefined)
-    throw new Error(`line 1: separate the columns with commas, not with ${JSON.stringify(separator)}`);
-  const unknown = names.filter((name) => !columns.includes(name as Column));
-  if (unknown.length === names.length && !names.some((name) => otherNames.test(name))) return undefined;
-  if (!names.includes('serial'))
-    throw new Error('line 1: this header has no column "serial"; rename the one with the serials');
-  const quoted = unknown.map((name) => JSON.stringify(name)).join(', ');
-  if (unknown.length > 0) throw new Error(`line 1: unknown column ${quoted}; known are ${columns.join(', ')}`);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw new Error(`line 1: the column ${JSON.stringify(twice)} is there twice`);
-  return names;
+/** Undefined when the first line is no header, but a serial. @throws when it is a header that cannot be followed */
+function headerIn({ number, text }: TextLine, separator: string | undefined): CsvForm | undefined {
+  const fail = (reason: string) => new Error(`line ${number}: ${reason}`);
+  const delimiter = separator ?? delimiterOf(text);
+  const parsed = fieldsOf(text, delimiter);
+  if ('fault' in parsed) throw fail(parsed.fault);
+  const names = withoutEmptyEnd(parsed.fields);
+  for (const name of names) {
+    const invisible = invisibleIn(name);
+    if (invisible !== undefined) throw fail(`the header has ${invisible}; delete it`);
+  }
+  const found = names.map(columnOf);
+  if (!found.some((column) => column !== undefined && column !== '')) {
+    const [first = '', ...others] = names;
+    if (others.length === 0 && !looksLikeHeader.test(first)) return undefined;
+    const reason = others.length > 0 ? 'a file with several columns begins with a header' : 'this looks like a header';
+    // not quoted: where there is no header, it may be a token
+    throw fail(
+      `${reason}, and no column of this line is known; known are ${known}. A list of serials may begin with the line "serial"`,
+    );
+  }
+  const unknown = names.filter((_name, index) => found[index] === undefined);
+  if (unknown.length > 0) throw fail(`unknown column ${unknown.map(quoted).join(', ')}; known are ${known}`);
+  const columns = found as readonly (Column | '')[];
+  const twice = columns.findIndex((column, index) => column !== '' && columns.indexOf(column) !== index);
+  const [name = ''] = [columns[twice]];
+  if (twice !== -1) throw fail(`the column ${quoted(name)} is there twice${asSpelled(names, columns, name)}`);
+  if (!columns.includes('serial')) throw fail('this header has no column "serial"; rename the one with the serials');
+  return { delimiter, columns };
 }
 
-/** What other tools call the column of serials. Without this, the name would be enrolled as a device, and its column as serials. */
-const otherNames = /^(serial|device|product|thing)[ _-]?(number|no\.?|num|id|name|token)?$/;
+const known = columns.join(', ');
+const quoted = (text: string) => JSON.stringify(text);
 
-function rowOf(record: readonly string[], header: readonly string[], line: number): DeviceRow {
-  const text = (column: Column): string | undefined => record[header.indexOf(column)] || undefined;
+/** A first line that is no serial, most likely: words for columns, and no digit. */
+const looksLikeHeader =
+  /^\D*(?:serial|device|product|token|(?<![a-z])(?:number|no|nr|id|name|thing|mac|asset)s?(?![a-z])|[a-z] )\D*$/i;
+
+/** '' for a column that has no name, undefined for a name that is not known. */
+function columnOf(name: string): Column | '' | undefined {
+  if (name === '') return '';
+  const spelled = name.toLowerCase().replace(/[ _.-]/g, '');
+  return columns.find((column) => spellings[column].includes(spelled));
+}
+
+function asSpelled(names: readonly string[], found: readonly string[], column: string): string {
+  const spelled = names.filter((_name, index) => found[index] === column);
+  return spelled.every((name) => name === column) ? '' : ` (${spelled.map(quoted).join(', ')})`;
+}
+
+/** The delimiter with which a first line names the most columns that are known; a comma where none does. */
+function delimiterOf(line: string): string {
+  const known = (delimiter: string) => {
+    const parsed = fieldsOf(line, delimiter);
+    return 'fault' in parsed ? 0 : parsed.fields.filter((name) => columnOf(name)).length;
+  };
+  const [best = ',', ...others] = [',', ';', '\t', '|'].sort((a, b) => known(b) - known(a));
+  if (known(best) > 0) return best;
+  return [best, ...others].find((delimiter) => line.includes(delimiter)) ?? ',';
+}
+
+/** Undefined for a row of empty fields: spreadsheets write such rows. */
+function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm): DeviceRow | undefined {
+  const parsed = fieldsOf(text, delimiter);
+  if ('fault' in parsed) {
+    if (parsed.open)
+      throw new Error(
+        `line ${line} ${parsed.fault}. The lines after it might belong to that field, so none of them was read: close the quote, and run the command again`,
+      );
+    return { line, request: { serial: '' }, fault: parsed.fault };
+  }
+  const { fields } = parsed;
+  if (fields.every((field) => field === '')) return undefined;
+  const textOf = (column: Column): string | undefined => fields[columns.indexOf(column)] || undefined;
   const request = {
-    serial: text('serial') ?? '',
-    token: text('token'),
-    policyName: text('policy'),
-    thingTypeName: text('thing_type'),
-    thingGroupName: text('thing_group'),
+    serial: textOf('serial') ?? '',
+    token: textOf('token'),
+    policyName: textOf('policy'),
+    thingTypeName: textOf('thing_type'),
+    thingGroupName: textOf('thing_group'),
   };
-  if (record.length === header.length) return { line, request };
-  return {
-    line,
-    request,
-    fault: `has ${record.length} columns instead of ${header.length}; a file with more than serials begins with a header such as serial,token`,
-  };
+  const fault = faultOfFields(fields, columns);
+  return fault === undefined ? { line, request } : { line, request, fault };
+}
+
+function faultOfFields(fields: readonly string[], columns: CsvForm['columns']): string | undefined {
+  const count = withoutEmptyEnd(fields.slice(columns.length)).length + Math.min(fields.length, columns.length);
+  if (count !== columns.length)
+    return `has ${count} columns instead of ${columns.length}; a file with more than serials begins with a header such as serial,token`;
+  if (fields.some((field, index) => field !== '' && columns[index] === ''))
+    return 'has a value in a column that has no name';
+  for (const [index, field] of fields.entries()) {
+    const invisible = invisibleIn(field);
+    if (invisible !== undefined) return `the column ${quoted(columns[index] ?? '')} has ${invisible}`;
+  }
+  return undefined;
+}
+
+/** Spreadsheets end each line with the delimiters of columns that were used once. */
+function withoutEmptyEnd(fields: readonly string[]): readonly string[] {
+  return fields.slice(0, fields.findLastIndex((field) => field !== '') + 1);
+}
+
+/** Names a character that a person does not see in the text. */
+function invisibleIn(text: string): string | undefined {
+  const found = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.exec(text);
+  if (found === null) return undefined;
+  const code = (found[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
+  return `an invisible character (U+${code}) at position ${found.index + 1}`;
 }

@@ -69,9 +69,18 @@ export async function enrolDevice(
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
   gateways: readonly GatewayKey[],
 ): Promise<EnrolOutcome> {
-  const { serial, tokenLifetimeMs, policyName, thingTypeName, thingGroupName } = request;
   const reason = faultOf(request);
-  if (reason !== undefined) return { outcome: 'invalid', serial, reason };
+  if (reason !== undefined) return { outcome: 'invalid', serial: request.serial, reason };
+  return enrolChecked(request, deps, gateways);
+}
+
+/** The same for a device in which `faultOf` found no fault. */
+export async function enrolChecked(
+  request: EnrolRequest,
+  deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
+  gateways: readonly GatewayKey[],
+): Promise<EnrolOutcome> {
+  const { serial, tokenLifetimeMs, policyName, thingTypeName, thingGroupName } = request;
   const token = request.token ?? deps.makeToken();
   const now = deps.now();
   const added = await deps.registry.enrol({
@@ -87,17 +96,30 @@ export async function enrolDevice(
   return { outcome: 'enrolled', serial, token };
 }
 
-/** Why a device cannot be enrolled like this; undefined when it can. Never quotes the token. */
-export function faultOf(request: EnrolRequest): string | undefined {
+/**
+ * Why a device cannot be enrolled like this; undefined when it can. Never quotes the token.
+ * @param before the token of the device before it, in a file
+ */
+export function faultOf(request: EnrolRequest, before?: string): string | undefined {
   const { serial, token } = request;
-  if (!isSerial(serial)) return serialRule;
+  if (!isSerial(serial)) return serialFault(serial);
   for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
     const name = request[field as keyof typeof awsNames];
     if (name !== undefined && !pattern.test(name))
       // not quoted: where columns were mixed up, it may be a token
       return `this is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
   }
-  return token === undefined ? undefined : tokenFault(token, { serial });
+  return token === undefined ? undefined : tokenFault(token, { serial, before });
+}
+
+/** Names the first character that is wrong, and quotes no more: where columns were mixed up, the text may be a token. */
+function serialFault(serial: string): string {
+  if (serial === '') return 'there is no serial';
+  if (/^\d+([.,]\d+)?e\+\d+$/i.test(serial))
+    return 'a spreadsheet rounded this serial to powers of ten: format the column as text, and enter the serials anew';
+  const strange = [...serial].findIndex((character) => !isSerial(character));
+  if (strange === -1) return `${serialRule}; this one has ${serial.length}`;
+  return `${serialRule}; this one has ${JSON.stringify([...serial][strange])} at position ${strange + 1}`;
 }
 
 /**

@@ -1,8 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hashToken } from '../protocol/token.ts';
 import type { Devices } from '../registry/devices.ts';
+import { createTextIndex } from '../runtime/text-index.ts';
+import { UpstreamThrottled } from '../runtime/upstream.ts';
+import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
-import { forEachBounded } from './bounded.ts';
+import { mapBounded } from './bounded.ts';
 import type { DeviceRow } from './csv.ts';
-import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolDevice, faultOf } from './enrol.ts';
+import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolChecked, faultOf } from './enrol.ts';
 import { reasonOf } from './follow-up.ts';
 
 /** The number of rows that are on their way to the table, and in memory, at the same time. */
@@ -10,13 +15,27 @@ const concurrency = 64;
 
 export type ImportDeps = Omit<EnrolDeps, 'registry'> & { readonly registry: Pick<Devices, 'enrol' | 'find'> };
 
+/** Where tokens that were made are kept, also from one run of an import to the next. */
+export type KeptTokens = {
+  /** the token that an earlier run kept for a serial */
+  find(serial: string): Promise<string | undefined>;
+  /** Resolves when the token is kept for good. */
+  add(serial: string, token: string): Promise<void>;
+};
+
+/** `enrolled-before`: an earlier run of this import enrolled the device, with the token that it has here. */
+export type ImportOutcome = EnrolOutcome | { readonly outcome: 'enrolled-before'; readonly serial: string };
+
 export type ImportOptions = {
   /** for rows that do not say otherwise */
   readonly defaults: EnrolSettings;
-  /** Keeps a token that was made. It is called, and awaited, before the device is enrolled. */
-  keepToken(serial: string, token: string): Promise<void>;
-  /** Called for each row as soon as it is decided. */
-  onRow(line: number, outcome: EnrolOutcome): void;
+  readonly tokens: KeptTokens;
+  /** Called for each row when it is decided, in the order of the rows. */
+  onRow(line: number, outcome: ImportOutcome): void;
+  /** Called before each wait for a table that has too much to do. */
+  onWait?(): void;
+  /** Waits between two tries, in milliseconds. */
+  readonly wait?: (ms: number) => Promise<unknown>;
 };
 
 /** `gateways`: to how many the keys of the devices were sealed. */
@@ -24,57 +43,111 @@ export type ImportResult = Announcement & { readonly gateways: number };
 
 /**
  * Enrols the devices of a file of any length. A row that cannot be enrolled is an outcome, and the others go on. A token
- * that is made here is kept before its device is enrolled: when the command is killed, the token of every enrolled device is
- * in the file (a power cut may cost the latest ones: `cvm devices reissue` makes new ones). A token that was kept for a device that was not enrolled opens nothing.
+ * that is made here is kept before its device is enrolled. So an import can be killed at any moment and run again: a device that has
+ * a kept token, and is not enrolled, is enrolled with that token; one that is enrolled with the token that it has here is left as it is.
  * @throws when the table is away or a token cannot be kept, with the line at which the import stopped
  */
 export async function importDevices(
   rows: AsyncIterable<DeviceRow>,
   deps: ImportDeps,
-  { defaults, keepToken, onRow }: ImportOptions,
+  options: ImportOptions,
 ): Promise<ImportResult> {
   const gateways = await deps.gateways();
   const announcer = createAnnouncer(deps);
   let announcement: Announcement = {};
-  // a serial that stands in the file twice must not get two tokens
-  const underWay = new Set<string>();
-
-  async function importRow({ request: row, fault }: DeviceRow): Promise<EnrolOutcome> {
-    const { serial } = row;
-    if (underWay.has(serial))
-      return { outcome: 'invalid', serial, reason: `${JSON.stringify(serial)} stands in the file twice` };
-    const reason = fault ?? faultOf(row);
-    if (reason !== undefined) return { outcome: 'invalid', serial, reason };
-    underWay.add(serial);
+  const importOne = async (row: DeviceRow) => {
     try {
-      const token = row.token ?? (await newTokenFor(serial));
-      if (token === undefined) return { outcome: 'exists', serial };
-      return await enrolDevice({ ...withDefaults(row, defaults), serial, token }, deps, gateways);
-    } finally {
-      underWay.delete(serial);
+      return { line: row.line, outcome: await importRow(row, deps, gateways, options) };
+    } catch (error) {
+      throw stoppedAt(row.line, error);
     }
-  }
-
-  /** Undefined when the device is there already: no token is to be kept for it. */
-  async function newTokenFor(serial: string): Promise<string | undefined> {
-    if ((await deps.registry.find(serial)) !== undefined) return undefined;
-    const token = deps.makeToken();
-    await keepToken(serial, token);
-    return token;
-  }
-
+  };
   try {
-    await forEachBounded(rows, concurrency, async (row) => {
-      const outcome = await importRow(row).catch((error: unknown) => {
-        throw stoppedAt(row.line, error);
-      });
-      onRow(row.line, outcome);
+    for await (const { line, outcome } of mapBounded(checked(rows), concurrency, importOne)) {
+      options.onRow(line, outcome);
       if (outcome.outcome === 'enrolled') await announcer.add(outcome.serial);
-    });
+    }
   } finally {
     announcement = await announcer.end();
   }
   return { gateways: gateways.length, ...announcement };
+}
+
+/** The same rows, with the faults that a row has by itself and beside the rows before it. */
+async function* checked(rows: AsyncIterable<DeviceRow>): AsyncGenerator<DeviceRow> {
+  const [serials, tokens] = [createTextIndex(), createTextIndex()];
+  let before: string | undefined;
+  for await (const row of rows) {
+    const { serial, token } = row.request;
+    const fault =
+      row.fault ?? twice(serials, serial, 'serial') ?? twice(tokens, token, 'token') ?? faultOf(row.request, before);
+    yield fault === undefined ? row : { ...row, fault };
+    if (row.fault !== undefined) continue;
+    if (serial !== '' && serials.get(serial) === undefined) serials.set(serial, row.line);
+    if (token !== undefined && tokens.get(token) === undefined) tokens.set(token, row.line);
+    before = token ?? before;
+  }
+}
+
+function twice(lines: ReturnType<typeof createTextIndex>, text: string | undefined, what: string): string | undefined {
+  const line = text === undefined ? undefined : lines.get(text);
+  if (line === undefined) return undefined;
+  return `the ${what} stands at line ${line} already${what === 'token' ? '; each device needs a token of its own' : ''}`;
+}
+
+async function importRow(
+  { request, fault }: DeviceRow,
+  deps: ImportDeps,
+  gateways: readonly GatewayKey[],
+  { defaults, tokens, onWait, wait = sleep }: ImportOptions,
+): Promise<ImportOutcome> {
+  const { serial } = request;
+  if (fault !== undefined) return { outcome: 'invalid', serial, reason: fault };
+  const patiently = <T>(act: () => Promise<T>) => untilTaken(act, wait, onWait);
+  const isThere = () => patiently(() => deps.registry.find(serial));
+  let token = request.token ?? (await tokens.find(serial));
+  if (request.token === undefined) {
+    // no token is to be made for a device that is there
+    const there = await isThere();
+    if (there !== undefined) return besides(serial, token, there.tokenHash);
+    token ??= await makeKept(serial, deps, tokens);
+  }
+  const enrolment = { ...withDefaults(request, defaults), serial, token };
+  const outcome = await patiently(() => enrolChecked(enrolment, deps, gateways));
+  return outcome.outcome === 'exists' ? besides(serial, token, (await isThere())?.tokenHash) : outcome;
+}
+
+async function makeKept(serial: string, { makeToken }: ImportDeps, tokens: KeptTokens): Promise<string> {
+  const token = makeToken();
+  await tokens.add(serial, token);
+  return token;
+}
+
+/** The outcome for a device that is enrolled already. */
+function besides(serial: string, token: string | undefined, tokenHash: string | undefined): ImportOutcome {
+  const isSame = token !== undefined && hashToken(token) === tokenHash;
+  return { outcome: isSame ? 'enrolled-before' : 'exists', serial };
+}
+
+/** Waits between tries double from the first of these to the second, in milliseconds; after the third in all, the import stops. */
+const [firstWaitMs, longestWaitMs, patienceMs] = [200, 20_000, 900_000];
+
+/** Repeats a call for as long as the table says that it has too much to do. */
+async function untilTaken<T>(
+  act: () => Promise<T>,
+  wait: (ms: number) => Promise<unknown>,
+  onWait?: () => void,
+): Promise<T> {
+  for (let [pauseMs, waitedMs] = [firstWaitMs, 0]; ; pauseMs = Math.min(2 * pauseMs, longestWaitMs)) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof UpstreamThrottled) || waitedMs >= patienceMs) throw error;
+      onWait?.();
+      await wait(pauseMs);
+      waitedMs += pauseMs;
+    }
+  }
 }
 
 function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSettings {
@@ -87,6 +160,6 @@ function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSetting
 }
 
 function stoppedAt(line: number, cause: unknown): Error {
-  const message = `stopped near line ${line}: ${reasonOf(cause)}. Run the import again: it leaves devices that are enrolled as they are. If tokens were made, name another file with --out.`;
+  const message = `stopped near line ${line}: ${reasonOf(cause)}. Run the same command again when this is mended: it goes on from there`;
   return new Error(message, { cause });
 }

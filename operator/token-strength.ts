@@ -48,8 +48,9 @@ export function tokenFault(token: string, { serial = '', before = '' }: KnownBes
   const causes: readonly (readonly [description: number, cause: string])[] = [
     [text.length * Math.log2(alphabetSize(text)), 'the token has too few kinds of characters for its length'],
     [descriptionBits(text, [], noWords), 'the token repeats itself'],
+    [descriptionBits(text, spelled, noWords), 'the token has the serial in it'],
     [descriptionBits(text, sequences), 'the token consists of sequences or usual words'],
-    [descriptionBits(text, [...sequences, ...spelled]), 'the token has the serial in it'],
+    [descriptionBits(text, [...sequences, ...spelled]), 'the token consists of the serial and usual words'],
     [0, 'the token is much like the one of the line before'],
   ];
   const cause = causes.find(([bits]) => bits < needed)?.[1];

@@ -1,9 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { Command } from 'commander';
-import { readDeviceRows } from '../../operator/csv.ts';
+import { type CsvForm, readDeviceRows } from '../../operator/csv.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
-import type { EnrolOutcome } from '../../operator/enrol.ts';
-import { type ImportDeps, type ImportResult, importDevices } from '../../operator/import.ts';
+import {
+  type ImportDeps,
+  type ImportOutcome,
+  type ImportResult,
+  importDevices,
+  type KeptTokens,
+} from '../../operator/import.ts';
 import { counted } from '../../runtime/counted.ts';
 import { startProgress } from '../progress.ts';
 import { UsageError } from '../usage-error.ts';
@@ -13,7 +18,15 @@ import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.t
 import { openTokenFile, toStandardOutput } from './token-file.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
-export type ImportSummary = { rows: number; enrolled: number; bad: number; tokensMade: number; tokenFile?: string };
+export type ImportSummary = {
+  rows: number;
+  enrolled: number;
+  /** by an earlier run of the same import, with the same token */
+  enrolledBefore: number;
+  bad: number;
+  tokensMade: number;
+  tokenFile?: string;
+};
 
 export type ImportContext = Pick<DevicesContext, 'write'> & {
   operator(): ImportDeps & Pick<OperatorDeps, 'approvedGateways'>;
@@ -24,12 +37,12 @@ export function importCommand(context: ImportContext): Command {
     new Command('import')
       .argument('<file.csv>')
       .description(
-        'enrol the devices of a file: columns serial[,token][,policy][,thing_type][,thing_group], with a header line',
+        'enrol the devices of a file: columns serial[,token][,policy][,thing_type][,thing_group], with a header line. Stopped, it goes on when it is run again',
       ),
   )
     .option(
       '--out <file>',
-      'file for the tokens that are made, "-" for standard output (default: <file.csv>.tokens.csv)',
+      'file for the tokens that are made, "-" for standard output; one that is there is continued (default: <file.csv>.tokens.csv)',
     )
     .option('--json', 'print the summary as JSON')
     .action(async (file: string, options: ImportOptions) => {
@@ -50,49 +63,74 @@ export async function importFile(
   options: ImportOptions,
 ): Promise<ImportSummary> {
   const deps = operator();
-  const summary: ImportSummary = { rows: 0, enrolled: 0, bad: 0, tokensMade: 0 };
-  const tokens = openTokenFile(options.out ?? tokenFileOf(file), write);
-  const progress = startProgress((perSecond) => {
-    const { rows, enrolled, bad } = summary;
-    return `${rows} rows, ${enrolled} enrolled, ${bad} bad, ${perSecond(rows).toFixed(0)} rows/s`;
-  });
-  const keepToken = async (serial: string, token: string) => {
-    await tokens.add(serial, token);
-    summary.tokensMade++;
-  };
-  const onRow = (line: number, outcome: EnrolOutcome) => count(summary, line, outcome);
+  const summary: ImportSummary = { rows: 0, enrolled: 0, enrolledBefore: 0, bad: 0, tokensMade: 0 };
+  // standard output has the tokens, and nothing else
+  const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
+  const tokens = await openTokenFile(options.out ?? tokenFileOf(file), write);
+  const waiting = once(() => console.error('cvm: DynamoDB throttles the writes of this import; it waits, and goes on'));
+  const progress = startProgress((perSecond) => `${linesOf(summary)[0]}, ${perSecond(summary.rows).toFixed(0)} rows/s`);
   let result: ImportResult;
   try {
-    const rows = readDeviceRows(createReadStream(file));
-    result = await importDevices(rows, deps, { defaults: enrolSettings(options), keepToken, onRow });
+    const rows = readDeviceRows(createReadStream(file), sayForm);
+    result = await importDevices(rows, deps, {
+      defaults: enrolSettings(options),
+      tokens: counting(tokens, summary),
+      onRow: (line, outcome) => count(summary, line, outcome),
+      onWait: waiting,
+    });
   } finally {
     progress.end();
     const path = await tokens.close();
     if (path !== undefined) summary.tokenFile = path;
+    if (summary.rows > 0) for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) say(line);
   }
   warnUnannounced(result.unannounced);
   if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways(await deps.approvedGateways(), deps.now());
-  // standard output has the tokens, and nothing else
-  const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
-  for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) say(line);
   return summary;
 }
 
-function count(summary: ImportSummary, line: number, outcome: EnrolOutcome): void {
-  summary.rows++;
-  if (outcome.outcome === 'enrolled') {
-    summary.enrolled++;
-    return;
-  }
-  summary.bad++;
-  const reason = outcome.outcome === 'exists' ? alreadyEnrolled(outcome.serial) : outcome.reason;
-  console.error(`line ${line}: ${reason}`);
-  process.exitCode = 1;
+function once(act: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) act();
+    done = true;
+  };
 }
 
-function linesOf({ rows, enrolled, bad, tokensMade, tokenFile }: ImportSummary): string[] {
-  const lines = [`${counted(rows, 'row')}: ${enrolled} enrolled, ${bad} bad`];
-  if (tokenFile !== undefined)
-    lines.push(`tokens that were made: ${tokensMade}; they are in ${tokenFile} and nowhere else`);
+/** Says how the file is read, where that was a guess. */
+function sayForm({ delimiter, columns }: CsvForm): void {
+  if (delimiter === ',') return;
+  const names = columns.filter((column) => column !== '').join(', ');
+  console.error(`columns are separated by ${delimiterNames[delimiter] ?? JSON.stringify(delimiter)}: ${names}`);
+}
+
+const delimiterNames: Readonly<Record<string, string>> = { ';': 'semicolons', '\t': 'tabs', '|': 'bars' };
+
+function counting(tokens: KeptTokens, summary: ImportSummary): KeptTokens {
+  return {
+    find: tokens.find,
+    async add(serial, token) {
+      await tokens.add(serial, token);
+      summary.tokensMade++;
+    },
+  };
+}
+
+function count(summary: ImportSummary, line: number, outcome: ImportOutcome): void {
+  summary.rows++;
+  if (outcome.outcome === 'enrolled') summary.enrolled++;
+  else if (outcome.outcome === 'enrolled-before') summary.enrolledBefore++;
+  else {
+    summary.bad++;
+    const reason = outcome.outcome === 'exists' ? alreadyEnrolled(outcome.serial) : outcome.reason;
+    console.error(`line ${line}: ${reason}`);
+    process.exitCode = 1;
+  }
+}
+
+function linesOf({ rows, enrolled, enrolledBefore, bad, tokensMade, tokenFile }: ImportSummary): string[] {
+  const before = enrolledBefore === 0 ? '' : `, ${enrolledBefore} enrolled before`;
+  const lines = [`${counted(rows, 'row')}: ${enrolled} enrolled${before}, ${bad} bad`];
+  if (tokenFile !== undefined) lines.push(`tokens made now: ${tokensMade}; all are in ${tokenFile} and nowhere else`);
   return lines;
 }

@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type ImportOptions, importFile } from '../../cli/devices/import.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
+import type { Enrolment } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
+import { UpstreamThrottled } from '../../runtime/upstream.ts';
 import { newGateway } from '../support/trust.ts';
 
 const gateway = newGateway().identity;
@@ -17,9 +19,11 @@ describe('devices import', () => {
   let complaints: string[];
   let lines: string[];
   let announced: string[][];
+  let now: number;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'cvm-import-'));
     registry = createMemoryRegistry();
+    now = 1000;
     [complaints, lines, announced] = [[], [], []];
     vi.spyOn(console, 'error').mockImplementation((line: string) => void complaints.push(line));
   });
@@ -43,7 +47,7 @@ describe('devices import', () => {
           approvedGateways: async () => [],
           announce: async (serials) => void announced.push([...serials]),
           audit: noAudit,
-          now: () => 1000,
+          now: () => now,
           makeToken,
         }),
         write: (line) => lines.push(line),
@@ -51,6 +55,13 @@ describe('devices import', () => {
       file(content),
       options,
     );
+
+  const tokens = () =>
+    readFileSync(join(folder, 'devices.csv.tokens.csv'), 'utf8')
+      .trim()
+      .split('\n')
+      .slice(1)
+      .map((line) => line.split(','));
 
   it('enrols with tokens that are given, and makes the others', async () => {
     const given = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';
@@ -106,10 +117,115 @@ describe('devices import', () => {
     expect(seen).toEqual([true, true, true]);
   });
 
-  it('does not overwrite tokens of an earlier import', async () => {
+  it('goes on in the file of an import that was stopped', async () => {
     await run('A\n');
-    await expect(run('B\n')).rejects.toThrow(/exists already/);
-    expect(await registry.find('B')).toBeUndefined();
+    await run('A\nB\n');
+    expect(tokens().map(([serial]) => serial)).toEqual(['A', 'B']);
+  });
+
+  it('says of devices that an earlier run enrolled with the same token that it did, and counts them as no failure', async () => {
+    const content = 'serial,token\nA,\nB,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n';
+    await run(content);
+    now++;
+    expect(await run(content)).toMatchObject({ rows: 2, enrolled: 0, enrolledBefore: 2, bad: 0, tokensMade: 0 });
+    expect(lines.slice(2)).toEqual([
+      '2 rows: 0 enrolled, 2 enrolled before, 0 bad',
+      expect.stringMatching(/^tokens made now: 0; all are in .*devices\.csv\.tokens\.csv and nowhere else$/),
+    ]);
+    expect([complaints, process.exitCode]).toEqual([[], undefined]);
+  });
+
+  it('says of a device that is enrolled with another token that it is enrolled, with status 1', async () => {
+    await run('serial,token\nB,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n');
+    expect(await run('serial,token\nB,k3FqY8uD1sP6wT9zVb2MxC7n\n')).toMatchObject({ enrolledBefore: 0, bad: 1 });
+    expect(complaints.at(-1)).toMatch(/^line 2: B is enrolled already/);
+  });
+
+  it('goes on after it was killed at any moment: each device has one token, which is in the file', async () => {
+    const content = `serial\n${Array.from({ length: 70 }, (_, index) => `S${index}`).join('\n')}\n`;
+    for (let moment = 0; moment < 210; moment += 5) {
+      rmSync(join(folder, 'devices.csv.tokens.csv'), { force: true });
+      registry = createMemoryRegistry();
+      let steps = 0;
+      let bury = (_error: Error) => {};
+      const killed = new Promise<never>((_resolve, reject) => {
+        bury = reject;
+      });
+      killed.catch(() => {});
+      // after its last step, a killed process gets no answer
+      const step = () => (++steps > moment ? killed : undefined);
+      const over = {
+        find: async (serial: string) => (await step()) ?? registry.find(serial),
+        enrol: async (enrolment: Enrolment) => {
+          await step();
+          const added = await registry.enrol(enrolment);
+          await step();
+          return added;
+        },
+      };
+      const first = run(content, over, []).catch(() => {});
+      await expect.poll(() => steps > moment || steps >= 210).toBe(true);
+      bury(new Error('killed'));
+      await first;
+      await run(content, {}, []);
+      expect(
+        tokens()
+          .map(([serial]) => serial)
+          .sort(),
+      ).toEqual(content.trim().split('\n').slice(1).sort());
+      for (const [serial = '', token = ''] of tokens())
+        expect(await registry.find(serial)).toMatchObject({ tokenHash: hashToken(token) });
+    }
+  });
+
+  it('waits for a table that throttles, says so once, and goes on', async () => {
+    let tries = 0;
+    const enrol: Registry['enrol'] = async (enrolment) => {
+      if (++tries <= 3) throw new UpstreamThrottled('dynamodb:PutItem');
+      return registry.enrol(enrolment);
+    };
+    expect(await run('A\nB\n', { enrol })).toMatchObject({ enrolled: 2, bad: 0 });
+    expect(complaints).toEqual([expect.stringContaining('DynamoDB throttles the writes of this import')]);
+  });
+
+  it('reports lines in their order, however long each takes', async () => {
+    const find: Registry['find'] = async (serial) => {
+      await new Promise((resolve) => setTimeout(resolve, serial === 'S0' ? 30 : Number(serial.slice(1)) % 5));
+      return registry.find(serial);
+    };
+    for (let index = 0; index < 100; index += 2)
+      await registry.enrol({ serial: `S${index}`, tokenHash: 'x', enrolledAt: 0 });
+    await run(Array.from({ length: 100 }, (_, index) => `S${index}`).join('\n'), { find });
+    const numbers = complaints.map((line) => Number(/^line (\d+)/.exec(line)?.[1])).filter((line) => line > 0);
+    expect(numbers).toEqual(Array.from({ length: 50 }, (_, index) => 2 * index + 1));
+  });
+
+  it.each([
+    ['a serial twice', 'serial\nA\nB\nA\n', 'line 4: the serial stands at line 2 already'],
+    [
+      'a token twice',
+      'serial,token\nA,Wq7Zt0vL2xB9nK4mR8cJ5yH1\nB,\nC,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n',
+      'line 4: the token stands at line 2 already; each device needs a token of its own',
+    ],
+    [
+      'a token that counts on',
+      `serial,token\nA,Wq7Zt0vL2xB9nK4mR8cJ5yH1\nB,Wq7Zt0vL2xB9nK4mR8cJ5yH2\n`,
+      'line 3: the token is much like',
+    ],
+    ['a weak token', 'serial,token\nA,0000000000000000000001\n', 'line 2: the token has too few kinds of characters'],
+    [
+      'a token that is the serial',
+      'serial,token\nACME-0011-2233-4455-6677,ACME-0011-2233-4455-6677\n',
+      'line 2: the token has the serial',
+    ],
+    ['no serial', 'serial,token\n,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n', 'line 2: there is no serial'],
+    ['a rounded serial', 'serial\n8.6E+14\n', 'line 2: a spreadsheet rounded this serial'],
+    ['a space in a serial', 'serial\nSN 1\n', 'this one has " " at position 3'],
+    ['no policy name', 'serial,policy\nA,my policy; with spaces\n', 'line 2: this is no name of a policy'],
+  ])('refuses %s, with the line and the reason', async (_what, content, complaint) => {
+    expect(await run(content)).toMatchObject({ bad: 1 });
+    expect(complaints.join('\n')).toContain(complaint);
+    expect(process.exitCode).toBe(1);
   });
 
   it('holds a bounded number of rows, of however many', async () => {
