@@ -14,6 +14,7 @@ import { ensureTable } from '../registry/dynamodb/setup.ts';
 import { openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
+import { type AwsInUse, awsInUse, cluesOf, mixedAws } from './which-aws.ts';
 
 /** @param role whose IAM permissions the calls need */
 export function connectTable(app: App, role: IamRole): AssociationTable {
@@ -45,17 +46,26 @@ export function connectIssuer(app: App, role: IamRole, callsPerSecond?: number):
 const lookMs = 5000;
 
 /**
- * A service that cannot sign its calls to AWS must not look as if it worked. It starts all the same when its credentials
+ * Says at info which AWS is used, before anything else. A service that cannot sign its calls to AWS must not look as if it worked. It starts all the same when its credentials
  * are configured and cannot be fetched just now: requests are stored, and answered later.
- * @returns the region @throws SettingsError when there is none, or there are no credentials
+ * @throws SettingsError when there is no region, or there are no credentials, or settings of an account and of a stand-in are
+ * mixed: with all of it at once
  */
-export async function requireAws({ settings, log }: App): Promise<string> {
+export async function requireAws({ settings, log }: App): Promise<AwsInUse> {
   const named = settings.awsVariables.length > 0;
-  const { region = '', missing, away } = await findAccess(settings.aws, { waitMs: lookMs, named });
-  if (missing.length > 0) throw new SettingsError(missing);
+  const { region, account, accessKeyId, missing, away, ...found } = await findAccess(settings.aws, {
+    waitMs: lookMs,
+    named,
+  });
+  const clues = cluesOf(settings);
+  const endpoints = found.endpoints ?? clues.endpoints;
+  const problems = [...missing, ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId })];
+  if (problems.length > 0) throw new SettingsError(problems);
+  const used = awsInUse(account, region, endpoints);
+  log.info({ ...used, table: settings.table }, 'using AWS');
   if (away !== undefined)
     log.warn({ err: away }, 'the AWS credentials cannot be fetched now; requests wait until they can');
-  return region;
+  return used;
 }
 
 /** The region that calls would go to: of the settings, or of the SDK's own chain. Makes no call. */

@@ -1,10 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AwsClientOptions, connectIot } from './client.ts';
+import { type AwsClientOptions, connectDynamoDb, connectIot } from './client.ts';
+import { type AwsEndpoints, endpointsOf } from './endpoints.ts';
 import { isWithoutCredentials, noCredentialsCure, noRegionCure } from './errors.ts';
 
-/** The region and the credentials that this process would call AWS with. */
+/** The region, the credentials and the endpoints that this process would call AWS with. */
 export type AwsAccess = {
   readonly region: string | undefined;
+  /** absent when it cannot be known without credentials or without a region */
+  readonly endpoints?: AwsEndpoints | undefined;
+  readonly accessKeyId?: string | undefined;
+  /** the account, where the source of the credentials names it: no call is made to ask */
+  readonly account?: string | undefined;
   /** what a person must change before any call can be made: one sentence each */
   readonly missing: readonly string[];
   /** credentials are configured, and the service that gives them cannot be reached now */
@@ -12,7 +18,7 @@ export type AwsAccess = {
 };
 
 /**
- * Looks for a region and credentials as a client with these options would, without a call to IoT Core or DynamoDB.
+ * Looks for a region, credentials and endpoints as clients with these options would, without a call to IoT Core or DynamoDB.
  * @param waitMs when no outcome is known by then (the machine's network drops what is sent to the instance metadata
  * service, say), credentials are away if `named`, and missing otherwise
  * @param named whether the environment names a source of credentials
@@ -21,17 +27,21 @@ export async function findAccess(
   options: AwsClientOptions,
   { waitMs, named }: { waitMs: number; named: boolean },
 ): Promise<AwsAccess> {
-  const client = connectIot(options);
+  const [iot, dynamoDb] = [connectIot(options), connectDynamoDb(options)];
   try {
     const late = sleep(waitMs, undefined, { ref: false }).then(() => Promise.reject(new Late(waitMs)));
     late.catch(() => {});
     const [region, credentials] = await Promise.allSettled([
-      Promise.race([client.config.region(), late]),
-      Promise.race([client.config.credentials(), late]),
+      Promise.race([iot.config.region(), late]),
+      Promise.race([iot.config.credentials(), late]),
     ]);
     const found = region.status === 'fulfilled' ? region.value : undefined;
     const missing = found === undefined ? [noRegionCure] : [];
-    if (credentials.status === 'fulfilled') return { region: found, missing };
+    if (credentials.status === 'fulfilled') {
+      const { accessKeyId, accountId: account } = credentials.value;
+      const endpoints = await Promise.race([endpointsOf(iot, dynamoDb), late]).catch(() => undefined);
+      return { region: found, endpoints, accessKeyId, account, missing };
+    }
     const reason: unknown = credentials.reason;
     const none = reason instanceof Late ? !named : isWithoutCredentials(reason);
     if (!none) return { region: found, missing, away: reason };
@@ -40,7 +50,8 @@ export async function findAccess(
       missing: [...missing, `there are no AWS credentials (${(reason as Error).message}): ${noCredentialsCure}`],
     };
   } finally {
-    client.destroy();
+    iot.destroy();
+    dynamoDb.destroy();
   }
 }
 

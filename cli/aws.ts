@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { findRegion, setUpAws } from '../app/aws.ts';
+import { sentenceOf } from '../app/which-aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { CliContext } from './context.ts';
@@ -18,8 +19,10 @@ export function awsCommand(context: AwsContext): Command {
     .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')
     .option('--json', 'print the outcome as JSON')
     .action(async (options: { json?: boolean }) => {
-      const { settings } = await findAws(context.app(), (remark) => console.error(`cvm: ${remark}`));
-      const outcome = await setUpAws(settings);
+      const say = (remark: string) => console.error(`cvm: ${remark}`);
+      const { app, used } = await findAws(context.app(), say);
+      say(sentenceOf(used));
+      const outcome = await setUpAws(app.settings);
       if (options.json) context.write(JSON.stringify(outcome));
       else for (const [name, what] of Object.entries(outcome)) context.write(`${name}: ${what}`);
     });

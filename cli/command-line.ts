@@ -1,4 +1,5 @@
 import { type App, createApp } from '../app/app.ts';
+import { namedAws, refuseMixedAws } from '../app/which-aws.ts';
 import { createLog } from '../runtime/log.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
 import { chooseAws } from './stand-in.ts';
@@ -47,6 +48,8 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
       if (withAws === undefined) {
         const chosen = chooseAws(app().settings);
         if (chosen.remark !== undefined) console.error(`cvm: ${chosen.remark}`);
+        if (chosen.local === undefined) refuseMixedAws(chosen.settings);
+        app().log.info(namedAws(chosen.settings), 'using AWS');
         withAws = { ...app(), settings: chosen.settings };
       }
       return withAws;

@@ -2,6 +2,7 @@ import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { App } from '../app/app.ts';
 import { requireAws } from '../app/aws.ts';
+import { type AwsInUse, namedAws } from '../app/which-aws.ts';
 import type { AwsLocal } from '../aws-local/main.ts';
 import { isAlive, ownMark, type ProcessMark } from '../runtime/process-mark.ts';
 import type { Settings } from '../runtime/settings.ts';
@@ -69,10 +70,13 @@ export function chooseAws(settings: Settings): { settings: Settings; local?: Loc
   };
 }
 
-/** The same app with the AWS that its calls go to. @throws SettingsError when that is an account, and cannot be used */
-export async function findAws(app: App, say: (remark: string) => void): Promise<App> {
+/**
+ * The same app with the AWS that its calls go to, and which that is.
+ * @throws SettingsError when that is an account, and cannot be used
+ */
+export async function findAws(app: App, say: (remark: string) => void): Promise<{ app: App; used: AwsInUse }> {
   const { settings, local, remark } = chooseAws(app.settings);
   if (remark !== undefined) say(remark);
-  if (local === undefined) await requireAws(app);
-  return { ...app, settings };
+  const used = local === undefined ? await requireAws(app) : namedAws(settings);
+  return { app: { ...app, settings }, used };
 }

@@ -6,6 +6,7 @@ import { type App, createApp } from '../app/app.ts';
 import { requireAws, setUpAws } from '../app/aws.ts';
 import { startBrokerPart } from '../app/broker.ts';
 import { embedRedis, redisOf } from '../app/redis.ts';
+import { namedAws } from '../app/which-aws.ts';
 import { startWorkerPart } from '../app/worker.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
@@ -61,7 +62,10 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   const redis = await connectRedis(first, say);
   const local = options.localAws ? await startLocalAws(first, say) : undefined;
   const app = local === undefined ? first : { ...first, settings: onLocalAws(first.settings, local) };
-  if (local !== undefined) await setUpAws(app.settings);
+  if (local !== undefined) {
+    app.log.info({ ...namedAws(app.settings), table: app.settings.table }, 'using AWS');
+    await setUpAws(app.settings);
+  }
   startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
   const { broker, tls } = await startBrokerPart(app, redis);
@@ -93,9 +97,8 @@ async function startLocalAws(app: App, say: Say): Promise<LocalAws> {
 }
 
 async function useAccount(app: App, say: Say): Promise<void> {
-  const region = await requireAws(app);
-  app.log.info({ region, table: app.settings.table }, 'using AWS');
-  say(`  AWS       your account, in ${region}`);
+  const { region, account } = await requireAws(app);
+  say(`  AWS       your account (${account}), in ${region}`);
 }
 
 function sayBroker(machineName: string, port: number, tls: TlsMaterial, say: Say): void {

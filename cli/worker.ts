@@ -8,7 +8,8 @@ export function workerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
   return new Command('worker').action(() =>
     serve(async (app) => {
       const redis = redisOf(app.settings);
-      startWorkerPart(await findAws(app, (remark) => app.log.warn(remark)), redis);
+      const found = await findAws(app, (remark) => app.log.warn(remark));
+      startWorkerPart(found.app, redis);
     }),
   );
 }

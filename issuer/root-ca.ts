@@ -18,6 +18,24 @@ export function amazonRootCa(file?: string): string {
   return new X509Certificate(found).toString();
 }
 
+/**
+ * Whether the certificate in a file has the key of a root CA of Amazon Trust Services, cross-signed ones included; undefined
+ * when it cannot be read.
+ * @see https://www.amazontrust.com/repository/
+ */
+export function isAmazonRoot(file: string): boolean | undefined {
+  try {
+    const key = keyOf(readCertificate(file));
+    return rootCertificates.some((pem) => isOfAmazon(new X509Certificate(pem).subject) && keyOf(pem) === key);
+  } catch {
+    return undefined;
+  }
+}
+
+const isOfAmazon = (subject: string) => /^O=Amazon$|^CN=Starfield Services Root/m.test(subject);
+const keyOf = (pem: string) =>
+  new X509Certificate(pem).publicKey.export({ format: 'der', type: 'spki' }).toString('hex');
+
 function readCertificate(file: string): string {
   const text = attempt(`${file} cannot be read`, () => readFileSync(file, 'utf8'));
   const count = text.split('-----BEGIN CERTIFICATE-----').length - 1;

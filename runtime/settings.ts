@@ -117,6 +117,9 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
+/** What only docker-compose.yml reads. It stands in the same .env. */
+export const composeNames: readonly string[] = ['CVM_AWS_FOLDER', 'CVM_IMAGE', 'CVM_REVISION', 'CVM_TLS_FOLDER'];
+
 /** How AWS is reached. A part that is absent is found by the SDK's own chain: environment, profile, instance or container role, SSO. */
 export type AwsAccess = {
   readonly region?: string;
@@ -141,10 +144,19 @@ const awsVariables = [
   'AWS_ENDPOINT_URL_DYNAMODB',
 ];
 
+/** What the environment says of an AWS account, or of a stand-in in its place. The SDK reads the same variables by itself. */
+export type AwsEnvironment = {
+  readonly accessKeyId?: string | undefined;
+  readonly profile?: string | undefined;
+  readonly iotEndpoint?: string | undefined;
+  readonly dynamoDbEndpoint?: string | undefined;
+};
+
 export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
   aws: AwsAccess;
+  awsEnvironment: AwsEnvironment;
   /** which of the variables that name an AWS account are set */
   awsVariables: readonly string[];
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
@@ -191,9 +203,7 @@ export type Settings = {
  * @throws SettingsError with every problem at once
  */
 export function loadSettings(env: NodeJS.ProcessEnv): Settings {
-  const present = Object.fromEntries(
-    Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''),
-  );
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => !isEmpty(value)));
   const parsed = schema.safeParse(present);
   const problems = parsed.success
     ? []
@@ -204,6 +214,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
     aws: s.AWS_REGION === undefined ? {} : { region: s.AWS_REGION },
+    awsEnvironment: awsEnvironmentOf(present),
     awsVariables: awsVariables.filter((name) => name in present),
     awsLocal: {
       httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,
@@ -239,14 +250,40 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   };
 }
 
+const isEmpty = (value: string | undefined) => value === undefined || value.trim() === '';
+
+/**
+ * Removes the empty variables of a process's environment, for libraries that read it by themselves: to the AWS SDK, an empty
+ * AWS_REGION is a region, and hides the one of a profile.
+ */
+export function removeEmpty(env: NodeJS.ProcessEnv): void {
+  for (const [name, value] of Object.entries(env)) if (isEmpty(value)) delete env[name];
+}
+
+function awsEnvironmentOf(present: NodeJS.ProcessEnv): AwsEnvironment {
+  return {
+    accessKeyId: present.AWS_ACCESS_KEY_ID,
+    profile: present.AWS_PROFILE,
+    iotEndpoint: present.AWS_ENDPOINT_URL_IOT ?? present.AWS_ENDPOINT_URL,
+    dynamoDbEndpoint: present.AWS_ENDPOINT_URL_DYNAMODB ?? present.AWS_ENDPOINT_URL,
+  };
+}
+
 /** Without this check, a mistyped name would be ignored silently. */
 function unknownNames(present: Record<string, string | undefined>): string[] {
   return Object.keys(present)
-    .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name))
+    .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name) && !composeNames.includes(name))
     .map((name) => `${name}: there is no such setting; correct or unset it (.env.example has all names)`);
 }
 
+/** The AWS SDK would take half a pair of credentials for none, and use the next source that has some. */
+const pairs = [
+  ['CVM_TLS_CERT', 'CVM_TLS_KEY'],
+  ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
+] as const;
+
 function halfPairs(present: Record<string, string | undefined>): string[] {
-  if (!present.CVM_TLS_CERT === !present.CVM_TLS_KEY) return [];
-  return ['CVM_TLS_CERT, CVM_TLS_KEY: give both or neither'];
+  return pairs
+    .filter(([one, other]) => !present[one] !== !present[other])
+    .map(([one, other]) => `${one}, ${other}: give both or neither`);
 }

@@ -7,11 +7,27 @@ const fails = (name: string) => () => Promise.reject(Object.assign(new Error('th
 const soon = { waitMs: 50, named: false };
 
 describe('looking for an AWS account', () => {
-  it('finds region and credentials', async () => {
-    expect(await findAccess({ region: 'eu-west-1', credentials: keys }, soon)).toEqual({
+  it('finds region, credentials and the endpoints that calls go to', async () => {
+    expect(await findAccess({ region: 'eu-west-1', credentials: keys }, soon)).toMatchObject({
       region: 'eu-west-1',
+      accessKeyId: 'a',
+      endpoints: { iot: 'https://iot.eu-west-1.amazonaws.com', dynamoDb: 'https://dynamodb.eu-west-1.amazonaws.com' },
       missing: [],
     });
+  });
+
+  it('finds the account where the source of the credentials names it', async () => {
+    const credentials = { ...keys, accountId: '123456789012' };
+    expect(await findAccess({ region: 'cn-north-1', credentials }, soon)).toMatchObject({
+      account: '123456789012',
+      endpoints: { iot: 'https://iot.cn-north-1.amazonaws.com.cn' },
+    });
+  });
+
+  it('finds the endpoint of a stand-in, without a call to it', async () => {
+    const options = { region: 'us-east-1', endpoint: 'http://127.0.0.1:1', credentials: keys };
+    const endpoint = 'http://127.0.0.1:1';
+    expect(await findAccess(options, soon)).toMatchObject({ endpoints: { iot: endpoint, dynamoDb: endpoint } });
   });
 
   it('reports a missing region and missing credentials together, each with its cure', async () => {

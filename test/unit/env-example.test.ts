@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadSettings, settingNames } from '../../runtime/settings.ts';
+import { composeNames, loadSettings, settingNames } from '../../runtime/settings.ts';
 
 const example = readFileSync('.env.example', 'utf8');
 const named = [...example.matchAll(/^#?([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => ({
@@ -9,15 +9,15 @@ const named = [...example.matchAll(/^#?([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name
 }));
 
 describe('.env.example', () => {
-  it('has every setting', () => {
+  it('has every setting, also those that only compose reads', () => {
     const names = named.map(({ name }) => name);
-    expect(settingNames.filter((name) => !names.includes(name))).toEqual([]);
+    expect([...settingNames, ...composeNames].filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it('has nothing that is not a setting', () => {
     const unknown = named
       .map(({ name }) => name)
-      .filter((name) => !settingNames.includes(name) && !name.startsWith('AWS_'));
+      .filter((name) => ![...settingNames, ...composeNames].includes(name) && !/^(AWS|COMPOSE)_/.test(name));
     expect(unknown).toEqual([]);
   });
 

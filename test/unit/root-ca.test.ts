@@ -2,8 +2,9 @@ import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { afterAll, describe, expect, it } from 'vitest';
-import { amazonRootCa } from '../../issuer/root-ca.ts';
+import { amazonRootCa, isAmazonRoot } from '../../issuer/root-ca.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'cvm-root-ca-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -13,6 +14,21 @@ function file(name: string, content: string | Buffer): string {
   writeFileSync(path, content);
   return path;
 }
+
+describe("a root CA of Amazon's", () => {
+  it('is each that Node.js ships, and no other', () => {
+    const isAmazon = (pem: string, index: number) => isAmazonRoot(file(`${index}.pem`, pem));
+    const found = rootCertificates.filter(isAmazon).map((pem) => /CN=(.*)/.exec(new X509Certificate(pem).subject)?.[1]);
+    expect(found.sort()).toEqual([
+      ...[1, 2, 3, 4].map((number) => `Amazon Root CA ${number}`),
+      'Starfield Services Root Certificate Authority - G2',
+    ]);
+  });
+
+  it('cannot be told from a file that has none', () => {
+    expect(isAmazonRoot(join(folder, 'missing.pem'))).toBeUndefined();
+  });
+});
 
 describe('root CA', () => {
   it('is Amazon Root CA 1, without a download', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { redisOf } from '../../app/redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
+import { composeNames, loadSettings, removeEmpty, type SettingsError } from '../../runtime/settings.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
   try {
@@ -60,6 +60,21 @@ describe('settings', () => {
 
   it('take an empty variable for none, as compose files leave them', () => {
     expect(loadSettings({ CVM_MQTT_PORT: '', REDIS_URL: ' ' })).toMatchObject({ mqttPort: 8883, redisUrl: undefined });
+  });
+
+  it('lose their empty variables in the environment, which the AWS SDK reads by itself', () => {
+    const env = { AWS_REGION: '', AWS_PROFILE: ' ', AWS_ACCESS_KEY_ID: 'a', PATH: '/bin' };
+    removeEmpty(env);
+    expect(env).toEqual({ AWS_ACCESS_KEY_ID: 'a', PATH: '/bin' });
+  });
+
+  it('refuse half a pair of AWS credentials, which the AWS SDK would pass over', () => {
+    for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'])
+      expect(problemsOf({ [name]: 'x' })).toEqual([expect.stringMatching(/SECRET_ACCESS_KEY: give both or neither/)]);
+  });
+
+  it('know the names that only compose reads, since both read one .env', () => {
+    for (const name of composeNames) expect(problemsOf({ [name]: 'x' }), name).toEqual([]);
   });
 
   it.each([
