@@ -6,22 +6,37 @@ RUN npm ci --no-audit --no-fund
 # without test/ and the other names in .dockerignore
 COPY . .
 # type declarations, source maps and builds for other platforms are not used at run time
-RUN npm run build \
+RUN npm run build -- --sourceMap false \
+ && chmod +x dist/cli/cvm.js \
  && npm prune --omit=dev --no-audit --no-fund \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) -type f -delete \
  && find node_modules -path '*/prebuilds/*' -type d \( -name 'darwin*' -o -name 'win32*' -o -name 'android*' \) -prune -exec rm -rf {} +
+# the commit that it is built from, as `cvm --version` says it
+ARG REVISION=
+RUN printf '%s' "$REVISION" > revision
 
-FROM node:24-bookworm-slim
+# node alone, on the Debian that the image above is made of: npm and yarn would only be more to keep up to date
+FROM debian:bookworm-slim
+RUN groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node
 WORKDIR /app
 # two arenas: with glibc's default, several for each thread, the memory of a flood of connections is never given back
 ENV NODE_ENV=production CVM_DATA_DIR=/data MALLOC_ARENA_MAX=2
-COPY package.json ./
+COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=build /app/package.json /app/revision ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # the folders of volumes belong to the user that runs: a new volume takes over the owner
-RUN mkdir /data /audit /aws-local /redis-password && chown node:node /data /audit /aws-local /redis-password
+RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
+ && cd / && mkdir data audit aws-local redis-password tls home/node/.aws \
+ && chown node:node data audit aws-local redis-password tls home/node/.aws
 USER node
-VOLUME /data
 EXPOSE 8883
-ENTRYPOINT ["node", "/app/dist/cli/cvm.js"]
+ENTRYPOINT ["cvm"]
 CMD ["--help"]
+# a test compares the version with package.json
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="cvm-gateway" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.licenses="Apache-2.0"

@@ -4,6 +4,7 @@ import { connectOperator } from '../app/operator.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
+import { removeEmpty } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type CommandLine, createCommandLine } from './command-line.ts';
 import { writeLine } from './output.ts';
@@ -24,6 +25,7 @@ export type CliContext = CommandLine & {
 };
 
 export function openContext(env: NodeJS.ProcessEnv): CliContext {
+  removeEmpty(env);
   const commandLine = createCommandLine(env);
   const audit = once(() => keepOperatorAudit(commandLine.app(), failUnrecorded));
   return {

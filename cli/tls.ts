@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Settings } from '../runtime/settings.ts';
 import { gatewayIdIn } from '../site-tls/gateway-key.ts';
@@ -21,6 +22,18 @@ export function tlsCommand(context: TlsContext): Command {
     .action(async ({ json }: { json?: boolean }) =>
       print(context, readTlsMaterial(tlsOptions(context.settings())), json),
     );
+  tls
+    .command('ca')
+    .description(
+      'print the site CA in PEM, for devices to verify the broker with; while it is replaced (rotate-ca), the old and the next one',
+    )
+    .action(() => {
+      const options = tlsOptions(context.settings());
+      if (options.own !== undefined)
+        throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
+      const { caFile } = readTlsMaterial(options);
+      if (caFile !== undefined) context.write(readFileSync(caFile, 'utf8').trimEnd());
+    });
   tls
     .command('renew')
     .description('make a new server certificate for the same key; a running broker uses it within a minute')
