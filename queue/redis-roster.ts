@@ -20,7 +20,7 @@ import {
   toStoredPosition,
   toStoredRosterEntry,
 } from './stored-forms.ts';
-import { publishTableKey } from './table-key.ts';
+import { createTableKeyPublisher } from './table-key.ts';
 import { execAll, withoutWrongType } from './wrong-type.ts';
 
 /** Entries written in one transaction. */
@@ -43,6 +43,7 @@ export function createRosterStore(
 ): RosterStore {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
+  const publish = createTableKeyPublisher(redis, log);
   const owning = <T>(keys: readonly string[], work: () => Promise<T>) =>
     withoutWrongType(redis, keys, reportMalformed, work);
   return {
@@ -62,7 +63,7 @@ export function createRosterStore(
       return fresh;
     },
     async publishTableKey() {
-      await publishTableKey(redis, await tableKey());
+      await publish(await tableKey());
     },
     async lead(holder, leaseMs) {
       if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;

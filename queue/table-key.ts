@@ -12,6 +12,31 @@ export async function publishTableKey(redis: Redis, { publicKey }: SigningKey): 
   await redis.set(tableKeyKey, publicKey, 'PX', announcementLifetimeMs);
 }
 
+/** How often at most it is said that workers of two tables serve one Redis. Milliseconds. */
+const quietMs = 60_000;
+
+/**
+ * Publishes the table's key again and again, and says so when workers of two tables do: a key that took the place of ours is of a
+ * worker that lives, while the first that we find may be of an earlier table.
+ */
+export function createTableKeyPublisher(redis: Redis, log: Log) {
+  let published = false;
+  let quietUntil = Number.NEGATIVE_INFINITY;
+  return async (key: SigningKey): Promise<void> => {
+    const found = await redis.get(tableKeyKey).catch(() => null);
+    await publishTableKey(redis, key);
+    const time = performance.now();
+    if (published && found !== null && found !== key.publicKey && time >= quietUntil) {
+      quietUntil = time + quietMs;
+      log.error({ ours: key.publicKey, found, cure: oneTable }, 'workers of two tables serve this Redis');
+    }
+    published = true;
+  };
+}
+
+const oneTable =
+  'stop the workers of one of them. In compose, they are those of the other profile (worker, worker-local): run docker compose down with both profiles, and start one';
+
 /** The broker's side: the table's public key as Redis has it, which may be anybody's. */
 export function createTableKeyReader(connector: RedisConnector, log: Log) {
   const redis = connector.connect('answer-now', log);

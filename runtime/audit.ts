@@ -23,6 +23,7 @@ import {
   referenceTo,
   writersAtOnce,
 } from './audit-format.ts';
+import { counted } from './counted.ts';
 import type { Log } from './log.ts';
 
 /** The events of a trail: the name of each, and its fields. */
@@ -31,6 +32,8 @@ export type AuditEventMap = Readonly<Record<string, object>>;
 /** Records what happened, so that it can be proven later. Ids only: a record stays for years. */
 export type AuditTrail<Events extends AuditEventMap> = {
   record<Name extends keyof Events & string>(event: Name, fields: Events[Name]): void;
+  /** Why records are lost now, with the cure; undefined when none are. It tries to write, so that it knows when the cause is gone. */
+  trouble(): string | undefined;
   close(): Promise<void>;
 };
 
@@ -44,10 +47,14 @@ export type AuditRecord<Events extends AuditEventMap> = {
 }[keyof Events & string];
 
 /** For tests: records nothing. */
-export const noAudit = { record() {}, async close() {} };
+export const noAudit = { record() {}, trouble: () => undefined, async close() {} };
 
 /** How much of the end of a file is searched for records that no other names yet: one record of each writer fits into it. */
 const tailBytes = writersAtOnce * 1024;
+
+/** The event that stands for records that could not be written. */
+const recordsLost = 'records-lost';
+const noGap = { records: 0, since: '' };
 
 /** Milliseconds. */
 const [syncMs, headMs] = [1000, 3_600_000];
@@ -58,7 +65,8 @@ const [syncMs, headMs] = [1000, 3_600_000];
  * before and every record at the end of the trail that no other names yet. A record that is changed, removed or inserted
  * does not fit those that follow (`audit-verify.ts`).
  *
- * A record that cannot be written goes to the log, and the gateway goes on. A power cut may cost the last second.
+ * A record that cannot be written goes to the log, and the gateway goes on. The next that can be written comes after a record
+ * `records-lost`, so that the trail itself says how many it lacks. A power cut may cost the last second.
  */
 export function openAudit<Events extends AuditEventMap>(options: {
   folder: string;
@@ -75,6 +83,7 @@ export function openAudit<Events extends AuditEventMap>(options: {
   /** how far each file was read when `lastOwn` was written, which names the records up to there */
   let readTo: ReadonlyMap<string, number> = new Map();
   let dirty = false;
+  let gap = noGap;
 
   function open(name: string, existing: readonly string[]): number {
     // a file that was taken away meanwhile is begun anew; `cvm audit verify` shows what it lacks
@@ -116,6 +125,14 @@ export function openAudit<Events extends AuditEventMap>(options: {
     dirty = true;
   }
 
+  /** Says in the trail which records it lacks, once it can be written again. */
+  function noteLost(): void {
+    if (gap.records === 0) return;
+    append(recordsLost, gap);
+    log.warn(gap, 'the audit trail can be written again, and lacks these records');
+    gap = noGap;
+  }
+
   function sync(): void {
     if (!dirty || file === undefined) return;
     dirty = false;
@@ -133,11 +150,22 @@ export function openAudit<Events extends AuditEventMap>(options: {
   return {
     record(event, fields) {
       try {
+        noteLost();
         append(event, fields);
       } catch (err) {
+        gap = { records: gap.records + 1, since: gap.since || new Date(now()).toISOString() };
         const lost: Record<string, unknown> = { ...fields, event, err };
         log.error(lost, 'the audit trail could not be written');
         onLost?.(event, fields, err as Error);
+      }
+    },
+    trouble() {
+      try {
+        noteLost();
+        return undefined;
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        return `the audit trail in ${folder} cannot be written (${code ?? message}), and ${counted(gap.records, 'record')} went to the log alone: free space there, or correct CVM_AUDIT_DIR`;
       }
     },
     async close() {

@@ -49,6 +49,8 @@ export type AuditEvents = {
     readonly findings: Readonly<Partial<Record<string, number>>>;
     readonly ms: number;
   };
+  /** so many could not be written from this time on, because the disk was full, say. They are in the log alone */
+  'records-lost': { readonly records: number; readonly since: string };
   'swept-up': {
     readonly kind: string;
     readonly action: 'withdrawn' | 'deactivated' | 'removed' | 'released';

@@ -92,6 +92,32 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
   };
   const matches = (serial: string) => roster.matchesToken(serial, hashToken(`token of ${serial}`));
 
+  it('says so when workers of two tables serve one Redis, and not after a table was replaced', async () => {
+    const lines: string[] = [];
+    const said = createLog('error', { write: (line: string) => void lines.push(line) });
+    const worker = async (byte: number) => {
+      const own = createRosterStore(redisAt(redis.url), said, async () => tableKey(byte));
+      closing.push(() => own.close());
+      const publish = () =>
+        own.publishTableKey().then(
+          () => true,
+          () => false,
+        );
+      await expect.poll(publish).toBe(true);
+      return own;
+    };
+    const earlier = await worker(2);
+    const one = await worker(3);
+    for (const _poll of [1, 2, 3]) await one.publishTableKey();
+    expect(lines).toEqual([]);
+    await earlier.publishTableKey();
+    for (const _poll of [1, 2]) await one.publishTableKey();
+    expect(lines).toEqual([
+      expect.stringMatching(/stop the workers of one of them.*workers of two tables/),
+      expect.stringMatching(/workers of two tables/),
+    ]);
+  });
+
   it('learns of a device without an announcement when its serial is tried', async () => {
     keep();
     await enrol('known');

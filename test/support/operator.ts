@@ -25,6 +25,7 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
     announce: async (serials) => void announced.push([...serials]),
     audit: {
       record: (event, fields) => void events.push([event, ...Object.values(fields)].join(' ')),
+      trouble: () => undefined,
       close: async () => {},
     },
     now: () => now,

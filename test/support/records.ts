@@ -9,6 +9,7 @@ export function createRecorder() {
   const lines: string[] = [];
   const audit: Audit = {
     record: (event, fields) => void records.push({ ...fields, event }),
+    trouble: () => undefined,
     async close() {},
   };
   const log = createLog('info', { write: (line: string) => void lines.push(line) });

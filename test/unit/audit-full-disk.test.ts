@@ -26,6 +26,27 @@ describe('on a full disk, the audit trail', () => {
     throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
   };
 
+  const eventsIn = (where: string) =>
+    fs
+      .readdirSync(where)
+      .flatMap((name) => fs.readFileSync(join(where, name), 'utf8').trim().split('\n'))
+      .map((line) => (JSON.parse(line) as { event: string }).event);
+
+  it('is a trouble that names the cure, until it can be written, which it then says itself', async () => {
+    const audit = open();
+    audit.record('vended', { serial: 'SN-1' });
+    expect(audit.trouble()).toBeUndefined();
+    vi.mocked(fs.writeSync).mockImplementation(full);
+    for (const serial of ['SN-2', 'SN-3']) audit.record('vended', { serial });
+    for (const _look of [1, 2]) expect(audit.trouble()).toMatch(/ENOSPC.*2 records.*free space there.*CVM_AUDIT_DIR/);
+    const { writeSync } = await vi.importActual<typeof fs>('node:fs');
+    vi.mocked(fs.writeSync).mockImplementation(writeSync);
+    expect(audit.trouble()).toBeUndefined();
+    await audit.close();
+    expect(eventsIn(folder)).toEqual(['vended', 'records-lost']);
+    expect(await verifyAudit(folder)).toMatchObject({ records: 2, faults: [] });
+  });
+
   it('tells its caller which record is lost', async () => {
     const lost: unknown[] = [];
     const onLost = (event: string, fields: object, { message }: Error) => void lost.push([event, fields, message]);
@@ -44,7 +65,8 @@ describe('on a full disk, the audit trail', () => {
     audit.record('vended', { serial: 'SN-2' });
     audit.record('vended', { serial: 'SN-3' });
     await audit.close();
-    expect(await verifyAudit(folder)).toMatchObject({ records: 2, faults: [] });
+    expect(await verifyAudit(folder)).toMatchObject({ records: 3, faults: [] });
+    expect(eventsIn(folder)).toEqual(['vended', 'records-lost', 'vended']);
     expect(said.map((line) => JSON.parse(line))).toEqual([
       expect.objectContaining({ event: 'vended', serial: 'SN-2', err: expect.objectContaining({ code: 'ENOSPC' }) }),
     ]);
@@ -60,7 +82,8 @@ describe('on a full disk, the audit trail', () => {
     for (const serial of ['SN-3', 'SN-4']) audit.record('vended', { serial });
     await audit.close();
     const { records, faults } = await verifyAudit(folder);
-    expect(records).toBe(3);
+    // three vends, and how many are lost
+    expect(records).toBe(4);
     expect(faults).toEqual([expect.stringMatching(/:2: is not a whole record \(a crash or a full disk/)]);
     expect(said.join()).toContain('"serial":"SN-2"');
   });
