@@ -22,6 +22,7 @@ import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
 import { warnOfRedis } from './redis.ts';
 
@@ -46,8 +47,9 @@ export async function startBrokerPart(app: App, redis: RedisConnector): Promise<
   const health = tellHealth(app, redis);
   const identity = await loadIdentity(app, redis);
   const queue = connectQueue(app, redis, identity);
-  const part = await serveDevices(app, { ...queue, ...(await openGuards(app, redis, identity)) }, tls);
-  health.watch(part.broker);
+  const guards = await openGuards(app, redis, identity);
+  const part = await serveDevices(app, { ...queue, ...guards }, tls);
+  health.watch(part.broker, guards.audit);
   return part;
 }
 
@@ -55,7 +57,9 @@ export async function startBrokerPart(app: App, redis: RedisConnector): Promise<
 export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
   const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble];
   lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
-  return { watch: ({ turnedAway }: Broker) => void checks.push(watchSlots({ turnedAway, log })) };
+  return {
+    watch: ({ turnedAway }: Broker, { trouble }: Audit) => void checks.push(watchSlots({ turnedAway, log }), trouble),
+  };
 }
 
 export async function loadIdentity({ settings, log, lifecycle }: App, redis: RedisConnector): Promise<Identity> {

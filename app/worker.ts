@@ -65,7 +65,7 @@ function tellHealth(
   { settings, log, lifecycle, awsTrouble }: App,
   redis: RedisConnector,
   worker: Pick<RequestWorker, 'alive'>,
-  { table }: Pick<WorkerDeps, 'table'>,
+  { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>,
 ): void {
   const watch = lifecycle.add(watchRedis(redis, log));
   const ofRedis = async () =>
@@ -85,7 +85,7 @@ function tellHealth(
     return awsTrouble.text();
   };
   const { healthDir: folder } = settings;
-  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, ofAws], log }));
+  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, ofAws, audit.trouble], log }));
 }
 
 export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readSync,
+  statfsSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +33,7 @@ export type AuditEventMap = Readonly<Record<string, object>>;
 /** Records what happened, so that it can be proven later. Ids only: a record stays for years. */
 export type AuditTrail<Events extends AuditEventMap> = {
   record<Name extends keyof Events & string>(event: Name, fields: Events[Name]): void;
-  /** Why records are lost now, with the cure; undefined when none are. It tries to write, so that it knows when the cause is gone. */
+  /** Why records are lost now or would be, with the cure. It writes what is lost, so it knows when the cause is gone. */
   trouble(): string | undefined;
   close(): Promise<void>;
 };
@@ -162,7 +163,7 @@ export function openAudit<Events extends AuditEventMap>(options: {
     trouble() {
       try {
         noteLost();
-        return undefined;
+        return isFull(folder) ? `the disk of the audit trail, ${folder}, is full: free space there` : undefined;
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         return `the audit trail in ${folder} cannot be written (${code ?? message}), and ${counted(gap.records, 'record')} went to the log alone: free space there, or correct CVM_AUDIT_DIR`;
@@ -182,6 +183,13 @@ export function prepareAudit(folder: string): void {
   accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
   const last = filesIn(folder).at(-1);
   if (last !== undefined) accessSync(join(folder, last), constants.R_OK | constants.W_OK);
+}
+
+/** Before a record is lost. */
+function isFull(folder: string): boolean {
+  const found = statfsSync(folder);
+  // some file systems know no number
+  return found.blocks > 0 && found.bavail * found.bsize < tailBytes;
 }
 
 /** One write, or an error: the rest, written later, could stand behind the record of another process. */

@@ -110,7 +110,7 @@ export async function startGateway(
     const limits = { ...guards.limits, ...options.limits };
     const deps = { ...connectQueue(part, redis, identity), ...guards, limits, audit };
     const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
-    health.watch(broker);
+    health.watch(broker, audit);
     return {
       port: broker.port,
       roster: guards.roster,

@@ -8,7 +8,8 @@ import { createLog } from '../../runtime/log.ts';
 
 vi.mock('node:fs', async (original) => {
   const real = await original<typeof fs>();
-  return { ...real, writeSync: vi.fn(real.writeSync), fdatasyncSync: vi.fn(real.fdatasyncSync) };
+  const { writeSync, fdatasyncSync, statfsSync } = real;
+  return { ...real, writeSync: vi.fn(writeSync), fdatasyncSync: vi.fn(fdatasyncSync), statfsSync: vi.fn(statfsSync) };
 });
 
 describe('on a full disk, the audit trail', () => {
@@ -45,6 +46,15 @@ describe('on a full disk, the audit trail', () => {
     await audit.close();
     expect(eventsIn(folder)).toEqual(['vended', 'records-lost']);
     expect(await verifyAudit(folder)).toMatchObject({ records: 2, faults: [] });
+  });
+
+  it('is a trouble before a record is lost', async () => {
+    const audit = open();
+    const none = { type: 0, bsize: 4096, blocks: 1000, bfree: 10, bavail: 0, files: 0, ffree: 0 };
+    vi.mocked(fs.statfsSync).mockReturnValueOnce(none as fs.StatsFs & fs.BigIntStatsFs);
+    expect(audit.trouble()).toMatch(/is full: free space there/);
+    expect(audit.trouble()).toBeUndefined();
+    await audit.close();
   });
 
   it('tells its caller which record is lost', async () => {
