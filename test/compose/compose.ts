@@ -3,6 +3,10 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
+export const image = 'cvm-gateway-test';
+/** What the image is built with. */
+export const revision = '0123456789abcdef0123456789abcdef01234567';
+
 /** The engine and Compose as they are on this machine; undefined where there is none. */
 export function findCompose(): string[] | undefined {
   if (!works('docker', ['info'])) return undefined;
@@ -19,12 +23,21 @@ function works(program: string, argv: string[]): boolean {
   }
 }
 
-/** The project's stack under a name of its own, with ports of its own. */
-export function composeStack(compose: readonly string[], project: string, env: NodeJS.ProcessEnv) {
+/** The project's stack under a name of its own, with ports of its own. No setting of this shell counts. */
+export function composeStack(
+  compose: readonly string[],
+  { project, profile, env }: { project: string; profile: 'aws' | 'local-aws'; env: NodeJS.ProcessEnv },
+) {
   const [program = '', ...prefix] = compose;
-  const options = { env: { ...process.env, COMPOSE_PROJECT_NAME: project, ...env }, maxBuffer: 64 * 1024 * 1024 };
-  const call = async (...argv: string[]) =>
-    (await run(program, [...prefix, '--profile', 'local-aws', ...argv], options)).stdout;
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG|COMPOSE)_/.test(name)),
+  );
+  const options = {
+    env: { ...inherited, COMPOSE_PROJECT_NAME: project, COMPOSE_PROFILES: profile, CVM_IMAGE: image, ...env },
+    maxBuffer: 64 * 1024 * 1024,
+  };
+  const worker = profile === 'aws' ? 'worker' : 'worker-local';
+  const call = async (...argv: string[]) => (await run(program, [...prefix, ...argv], options)).stdout;
   const docker = async (...argv: string[]) => (await run('docker', argv, options)).stdout;
   const containers = async (service: string) =>
     (await call('ps', '-q', service))
@@ -35,10 +48,14 @@ export function composeStack(compose: readonly string[], project: string, env: N
     call,
     docker,
     containers,
-    cvm: (...argv: string[]) => call('exec', '-T', 'worker', 'node', '/app/dist/cli/cvm.js', ...argv),
+    /** the service */
+    worker,
+    cvm: (...argv: string[]) => call('exec', '-T', worker, 'cvm', ...argv),
     kill: async (service: string) => {
       for (const id of await containers(service)) await docker('kill', '--signal', 'KILL', id);
     },
+    healthOf: async (id: string) => (await docker('inspect', '-f', '{{.State.Health.Status}}', id)).trim(),
+    down: () => call('down', '-v', '--remove-orphans', '-t', '5'),
   };
 }
 

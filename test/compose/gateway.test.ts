@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askOnce, type Reply } from '../support/device.ts';
-import { composeStack, eventually, findCompose, type Stack } from './compose.ts';
+import { composeStack, eventually, findCompose, image, type Stack } from './compose.ts';
 
 const compose = findCompose();
 if (compose === undefined) console.warn('SKIPPED: the compose stack; no container engine answers here');
@@ -14,19 +14,14 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   let broker: { port: number; caPem: string };
 
   beforeAll(async () => {
-    stack = composeStack(compose ?? [], project, {
-      ...ports,
-      CVM_HOSTNAMES: 'localhost',
-      CVM_IMAGE: 'cvm-gateway-test',
-    });
-    await stack.call('build');
+    stack = composeStack(compose ?? [], { project, profile: 'local-aws', env: ports });
     await stack.call('up', '-d');
-    const caPem = await eventually('site CA', () => stack.call('exec', '-T', 'broker', 'cat', '/data/tls/site-ca.crt'));
+    const caPem = await eventually('site CA', () => stack.call('exec', '-T', 'broker', 'cvm', 'tls', 'ca'));
     broker = { port: Number(ports.CVM_MQTT_PORT), caPem };
     await eventually('the table', () => stack.cvm('devices', 'list'));
   });
   afterAll(async () => {
-    await stack?.call('down', '-v', '--remove-orphans', '-t', '5');
+    await stack?.down();
   });
 
   async function enrol(...serials: string[]): Promise<{ serial: string; token: string }[]> {
@@ -46,7 +41,7 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   it('provisions a device through the published port', () => provisionFresh('compose-1'));
 
   it('goes on after the worker was killed', async () => {
-    await stack.kill('worker');
+    await stack.kill(stack.worker);
     await stack.call('up', '-d');
     await eventually('the worker', () => stack.cvm('devices', 'list'));
     await provisionFresh('compose-2');
@@ -67,8 +62,8 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   });
 
   it('scales to three workers that serve twenty devices at once', async () => {
-    await stack.call('up', '-d', '--scale', 'worker=3');
-    expect(await stack.containers('worker')).toHaveLength(3);
+    await stack.call('up', '-d', '--scale', `${stack.worker}=3`);
+    expect(await stack.containers(stack.worker)).toHaveLength(3);
     const devices = await enrol(...Array.from({ length: 20 }, (_, index) => `compose-many-${index}`));
     const replies = await Promise.all(devices.map(provision));
     expect(replies.filter((reply) => reply.status === 'accepted')).toHaveLength(20);
@@ -78,7 +73,7 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     /** What Redis answers to a PING that is sent from a container on these networks, to a name or an address. */
     const pingFrom = (network: string, host: string) => {
       const ask = `const s=require('net').connect(6379,'${host}',()=>s.write('PING\\r\\n'));s.on('data',(d)=>{console.log(String(d).trim());s.destroy()});s.on('error',(e)=>console.log(e.code));s.setTimeout(3000,()=>{console.log('silence');s.destroy()})`;
-      const argv = ['run', '--rm', '--network', network, '--entrypoint', 'node', 'cvm-gateway-test', '-e', ask];
+      const argv = ['run', '--rm', '--network', network, '--entrypoint', 'node', image, '-e', ask];
       return stack.docker(...argv).then((answer) => answer.trim());
     };
     const inspect = async (service: string) => {
@@ -114,7 +109,7 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
       expect(password).toMatch(/^[0-9a-f]{64}$/);
       const [id = ''] = await stack.containers('redis');
       expect(await stack.docker('top', id)).not.toContain(password);
-      for (const service of ['redis', 'broker', 'worker'])
+      for (const service of ['redis', 'broker', stack.worker])
         for (const each of await stack.containers(service))
           expect(await stack.docker('inspect', each)).not.toContain(password);
       expect(await stack.call('logs', '--no-color')).not.toContain(password);
@@ -129,8 +124,8 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   it('takes over the data of a stack whose Redis had no password', async () => {
     const [device = { serial: '', token: '' }] = await enrol('compose-upgrade');
     const first = await provision(device);
-    await stack.call('stop', 'redis', 'broker', 'worker');
-    await stack.call('rm', '-f', '-v', 'redis', 'broker', 'worker', 'redis-password');
+    await stack.call('stop', 'redis', 'broker', stack.worker);
+    await stack.call('rm', '-f', '-v', 'redis', 'broker', stack.worker, 'redis-password');
     // as it ran before there was a password
     const command = ['redis-server', '--protected-mode', 'no', '--appendonly', 'yes', '--dir', '/data'];
     const old = `${project}-old-redis`;
@@ -147,7 +142,7 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
 
   it.each([
     ['broker', 'node'],
-    ['worker', 'node'],
+    ['worker-local', 'node'],
     ['aws-local', 'node'],
     ['redis', 'redis'],
   ])('runs %s as the ordinary user %s on a read-only root', async (service, user) => {
@@ -160,16 +155,14 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     expect(about?.HostConfig).toMatchObject({ ReadonlyRootfs: true, CapDrop: ['ALL'] });
   });
 
-  it.each(['broker', 'worker', 'aws-local', 'redis'])('says that %s is healthy', async (service) => {
+  it.each(['broker', 'worker-local', 'aws-local', 'redis'])('says that %s is healthy', async (service) => {
     const [id = ''] = await stack.containers(service);
-    await eventually('health', async () =>
-      expect((await stack.docker('inspect', '-f', '{{.State.Health.Status}}', id)).trim()).toBe('healthy'),
-    );
+    await eventually('health', async () => expect(await stack.healthOf(id)).toBe('healthy'));
   });
 
   it('stops gracefully: broker and worker end with status 0', async () => {
-    const ids = [...(await stack.containers('broker')), ...(await stack.containers('worker'))];
-    await stack.call('stop', 'broker', 'worker');
+    const ids = [...(await stack.containers('broker')), ...(await stack.containers(stack.worker))];
+    await stack.call('stop', 'broker', stack.worker);
     for (const id of ids) expect((await stack.docker('inspect', '-f', '{{.State.ExitCode}}', id)).trim()).toBe('0');
   });
 });
