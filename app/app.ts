@@ -34,7 +34,7 @@ export function createApp(settings: Settings, log: Log): App {
     );
   const aws = {
     awsTime: createAwsTime({ log }),
-    awsConnections: createAwsConnections(sayClosed),
+    awsConnections: createAwsConnections({ proxy: settings.proxy, onSilent: sayClosed }),
     awsTrouble: createAwsTrouble(),
   };
   return { settings, log, lifecycle, ...createMetrics(), clockSteps, ...aws };

@@ -1,7 +1,7 @@
 import { findAccess } from '../aws/access.ts';
 import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
-import { type AwsClientOptions, connectDynamoDb } from '../aws/client.ts';
+import { type AwsClientOptions, connectDynamoDb, createAwsConnections } from '../aws/client.ts';
 import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { withTrouble } from '../aws/trouble.ts';
@@ -51,12 +51,12 @@ const lookMs = 5000;
  * @throws SettingsError when there is no region, or there are no credentials, or settings of an account and of a stand-in are
  * mixed: with all of it at once
  */
-export async function requireAws({ settings, log }: App): Promise<AwsInUse> {
+export async function requireAws({ settings, log, awsConnections: connections }: App): Promise<AwsInUse> {
   const named = settings.awsVariables.length > 0;
-  const { region, account, accessKeyId, missing, away, ...found } = await findAccess(settings.aws, {
-    waitMs: lookMs,
-    named,
-  });
+  const { region, account, accessKeyId, missing, away, ...found } = await findAccess(
+    { ...settings.aws, connections },
+    { waitMs: lookMs, named },
+  );
   const clues = cluesOf(settings);
   const endpoints = found.endpoints ?? clues.endpoints;
   const problems = [...missing, ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId })];
@@ -82,7 +82,8 @@ export async function findRegion({ aws }: Settings): Promise<string | undefined>
 
 /** Table and policy exist afterwards. @returns for each, whether it was made now */
 export async function setUpAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
-  const options = { ...settings.aws, role: 'setup' } as const;
+  const connections = createAwsConnections({ proxy: settings.proxy });
+  const options = { ...settings.aws, role: 'setup', connections } as const;
   const [dynamo, iot] = [connectDynamoDb(options), connectIotClients(options)];
   const gate = createAwsGate({ table: settings.table, region: iot.region });
   try {

@@ -1,8 +1,9 @@
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import type { Agent as HttpAgent } from 'node:http';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
+import { defaultProvider } from '@aws-sdk/credential-provider-node';
 import type { IamRole } from './iam-policy.ts';
+import { createAgents, type ProxyOptions } from './proxy.ts';
 
 export type AwsClientOptions = {
   /** shown in CloudTrail: `cvm-gateway/operator` */
@@ -32,7 +33,8 @@ function adapted<Client extends DynamoDBClient | IoTClient>(
   options: AwsClientOptions,
 ): Client {
   const { connections = createAwsConnections(), ...chain } = options;
-  const client = new Client(clientSettings(chain, usualAnswerMs, connections.open()));
+  const endpoint = typeof chain.endpoint === 'string' ? chain.endpoint : undefined;
+  const client = new Client(clientSettings(chain, usualAnswerMs, connections.open(endpoint)));
   // the SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
   // would get hashes of tokens and sealed keys, so there is no such step
   client.middlewareStack.remove('loggerMiddleware');
@@ -43,28 +45,36 @@ function adapted<Client extends DynamoDBClient | IoTClient>(
   return client;
 }
 
+/** What the SDK gives to the chain that finds credentials: the settings of the client, and its request handler. */
+type CredentialInit = NonNullable<Parameters<typeof defaultProvider>[0]> & Pick<IoTClientConfig, 'requestHandler'>;
+
 export type AwsConnections = ReturnType<typeof createAwsConnections>;
 
 /**
  * The connections of several clients, which are kept after a call for the next one.
- * @param onSilent is called when some were closed, since a call got no answer in time
+ * @param options.onSilent is called when some were closed, since a call got no answer in time
  */
-export function createAwsConnections(onSilent: (closed: number) => void = () => {}) {
-  const agents: (HttpAgent | HttpsAgent)[] = [];
+export function createAwsConnections({
+  proxy,
+  onSilent = () => {},
+}: {
+  readonly proxy?: ProxyOptions;
+  readonly onSilent?: (closed: number) => void;
+} = {}) {
+  const pools: HttpAgent[] = [];
   return {
-    /** Those of one client, which it closes. */
-    open() {
-      const options = { keepAlive: true, maxSockets: 128 };
-      const own = { httpAgent: new HttpAgent(options), httpsAgent: new HttpsAgent(options) };
-      agents.push(own.httpAgent, own.httpsAgent);
-      return own;
+    /** Those of one client, which it closes. @throws SettingsError when the proxy cannot be used */
+    open(endpoint?: string) {
+      const { pools: own, ...agents } = createAgents({ keepAlive: true, maxSockets: 128 }, proxy, endpoint);
+      pools.push(...own);
+      return agents;
     },
     /**
      * Closes all on which no call waits. Where one fell silent (a firewall forgot it, say), the others did as well, and each would
      * cost a call its time limit.
      */
     dropIdle(): void {
-      const idle = agents.flatMap(({ freeSockets }) => Object.values(freeSockets).flatMap((some) => some ?? []));
+      const idle = pools.flatMap(({ freeSockets }) => Object.values(freeSockets).flatMap((some) => some ?? []));
       for (const socket of idle) socket.destroy();
       if (idle.length > 0) onSilent(idle.length);
     },
@@ -114,6 +124,9 @@ function clientSettings(
       socketTimeout: waitMs,
       ...agents,
     },
+    // the SDK's calls for credentials of SSO would have neither time limits nor a proxy; those of STS have both
+    credentialDefaultProvider: (init: CredentialInit) =>
+      defaultProvider({ ...init, clientConfig: { requestHandler: init.requestHandler, ...init.clientConfig } }),
     retryMode: 'standard',
     maxAttempts,
     // the steps of a call are put together once for each command, not at each call: our clients change none after that

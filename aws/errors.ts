@@ -1,5 +1,6 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import type { AwsOperation } from './iam-policy.ts';
+import { ProxyError } from './proxy.ts';
 
 /** Where the calls go. Without a region no call can be made. */
 export type AwsPlace = { readonly region: string | undefined; readonly table: string };
@@ -17,6 +18,10 @@ export function awsErrorName(error: unknown): string {
 export function upstreamError(operation: AwsOperation, error: unknown, place: AwsPlace): unknown {
   if (!(error instanceof Error)) return error;
   if (throttlingNames.has(error.name)) return new UpstreamThrottled(operation);
+  if (error instanceof ProxyError) {
+    const { lasts, cure } = error;
+    return lasts ? new UpstreamRefused(operation, error, cure) : new UpstreamUnreachable(operation, error, cure);
+  }
   const code = String((error as NodeJS.ErrnoException).code);
   if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error, unresolvedCure(code, place));
   const cure = cureOf(operation, error.name, code, place);

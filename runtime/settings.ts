@@ -106,12 +106,15 @@ const schema = z.object({
   CVM_TLS_KEY_TYPE: z.enum(['ec', 'rsa', 'both'], 'must be "ec", "rsa" or "both"').default('ec'),
   CVM_TLS_SUITES: z.enum(['modern', 'old'], 'must be "modern" or "old"').default('modern'),
   CVM_WORKER_CONCURRENCY: whole(1, 256).default(Math.max(16, availableParallelism() * 4)),
+  HTTPS_PROXY: z.string().optional(),
+  HTTP_PROXY: z.string().optional(),
   LOG_LEVEL: z
     .enum(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
       'must be trace, debug, info, warn, error, fatal or silent',
     )
     .default('info'),
+  NO_PROXY: z.string().optional(),
   REDIS_URL: redisUrl.optional(),
 });
 
@@ -119,6 +122,9 @@ export const settingNames: readonly string[] = Object.keys(schema.shape);
 
 /** What only docker-compose.yml reads. It stands in the same .env. */
 export const composeNames: readonly string[] = ['CVM_AWS_FOLDER', 'CVM_IMAGE', 'CVM_REVISION', 'CVM_TLS_FOLDER'];
+
+/** HTTP proxies on the way to AWS, as their variables name them; `except`: the hosts that are reached directly (NO_PROXY). */
+export type ProxySettings = { readonly https?: string; readonly http?: string; readonly except?: string };
 
 /** How AWS is reached. A part that is absent is found by the SDK's own chain: environment, profile, instance or container role, SSO. */
 export type AwsAccess = {
@@ -157,6 +163,7 @@ export type Settings = {
   auditDir: string;
   aws: AwsAccess;
   awsEnvironment: AwsEnvironment;
+  proxy: ProxySettings;
   /** which of the variables that name an AWS account are set */
   awsVariables: readonly string[];
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off'; keyPool: number };
@@ -203,7 +210,7 @@ export type Settings = {
  * @throws SettingsError with every problem at once
  */
 export function loadSettings(env: NodeJS.ProcessEnv): Settings {
-  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => !isEmpty(value)));
+  const present = withProxies(Object.fromEntries(Object.entries(env).filter(([, value]) => !isEmpty(value))));
   const parsed = schema.safeParse(present);
   const problems = parsed.success
     ? []
@@ -215,6 +222,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
     aws: s.AWS_REGION === undefined ? {} : { region: s.AWS_REGION },
     awsEnvironment: awsEnvironmentOf(present),
+    proxy: proxyOf({ https: s.HTTPS_PROXY, http: s.HTTP_PROXY, except: s.NO_PROXY }),
     awsVariables: awsVariables.filter((name) => name in present),
     awsLocal: {
       httpPort: s.CVM_AWS_LOCAL_HTTP_PORT,
@@ -267,6 +275,19 @@ function awsEnvironmentOf(present: NodeJS.ProcessEnv): AwsEnvironment {
     iotEndpoint: present.AWS_ENDPOINT_URL_IOT ?? present.AWS_ENDPOINT_URL,
     dynamoDbEndpoint: present.AWS_ENDPOINT_URL_DYNAMODB ?? present.AWS_ENDPOINT_URL,
   };
+}
+
+/** Programs read these names in lower case as well. */
+function withProxies(present: Record<string, string | undefined>): Record<string, string | undefined> {
+  const { https_proxy: HTTPS_PROXY, http_proxy: HTTP_PROXY, no_proxy: NO_PROXY } = present;
+  const inLowerCase = Object.entries({ HTTPS_PROXY, HTTP_PROXY, NO_PROXY }).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(inLowerCase), ...present };
+}
+
+function proxyOf(named: Readonly<Record<keyof ProxySettings, string | undefined>>): ProxySettings {
+  return Object.fromEntries(
+    Object.entries(named).flatMap(([kind, value]) => (value === undefined ? [] : [[kind, value.trim()]])),
+  );
 }
 
 /** Without this check, a mistyped name would be ignored silently. */
