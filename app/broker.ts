@@ -16,7 +16,7 @@ import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
-import type { OwnGateway } from '../sealing/gateway.ts';
+import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
@@ -24,6 +24,7 @@ import { loadTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
+import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
 import { warnOfRedis } from './redis.ts';
 
 /** Requests out, replies in. */
@@ -38,14 +39,25 @@ export type Identity = { readonly gateway: OwnGateway; readonly table: TableTrus
 
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };
 
-/** `cvm broker`. */
-export async function startBrokerPart(app: App, redis: RedisConnector): Promise<BrokerPart> {
+/**
+ * `cvm broker`, and the broker of `cvm up`.
+ * @param wordOf asks the table whether it knows a gateway that is new; without it, a worker is asked by way of Redis
+ * @throws SettingsError where this gateway is new and the table knows others
+ */
+export async function startBrokerPart(
+  app: App,
+  redis: RedisConnector,
+  wordOf?: (gateway: GatewayIdentity) => TableWord,
+): Promise<BrokerPart> {
   keepHeapSmall();
   // first: a certificate that cannot be read is reported although Redis is away
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
   const health = tellHealth(app, redis);
   const identity = await loadIdentity(app, redis);
+  await admitNewGateway(app, identity.gateway.identity.id, () =>
+    wordOf === undefined ? wordByRedis(app, redis, identity) : Promise.resolve(wordOf(identity.gateway.identity)),
+  );
   const queue = connectQueue(app, redis, identity);
   const guards = await openGuards(app, redis, identity);
   const part = await serveDevices(app, { ...queue, ...guards }, tls);

@@ -48,8 +48,11 @@ export type WorkerDeps = {
   readonly audit: Audit;
 };
 
-/** `cvm worker`: answers requests, and in turns with the other workers sweeps and keeps the site's roster. */
-export function startWorkerPart(app: App, redis: RedisConnector): void {
+/**
+ * `cvm worker`: answers requests, and in turns with the other workers sweeps and keeps the site's roster.
+ * @returns what asks its table about gateways
+ */
+export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDeps, 'table' | 'gateways'> {
   const { settings, log } = app;
   warnOfRedis(redis, log);
   const deps = connectWorker(app, redis);
@@ -58,6 +61,7 @@ export function startWorkerPart(app: App, redis: RedisConnector): void {
   startRosterKeeping(app, redis, deps);
   tellHealth(app, redis, worker, deps);
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
+  return deps;
 }
 
 /** A worker has no port to ask: it writes down how it is. */

@@ -1,11 +1,16 @@
 import type { Command } from 'commander';
-import { approveGateway, forgetGateway } from '../operator/gateways.ts';
+import { approveGateway, countWithoutKeys, forgetGateway } from '../operator/gateways.ts';
+import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
+import { counted } from '../runtime/counted.ts';
 import { signingKeyFrom } from '../sealing/signing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
 export type GatewaysContext = {
-  table(): { readonly gateways: Pick<Gateways, 'known' | 'approve' | 'forget' | 'findSigningSeed'> };
+  table(): {
+    readonly gateways: Pick<Gateways, 'known' | 'approve' | 'forget' | 'findSigningSeed'>;
+    readonly registry: Pick<Devices, 'list'>;
+  };
   audit(): Audit;
   write(line: string): void;
 };
@@ -48,8 +53,11 @@ export function addGatewayCommands(tls: Command, { table, audit, write }: Gatewa
       if (outcome === 'unknown') throw unknown(id);
       write(json ? JSON.stringify({ approved: id }) : `${id}  approved`);
       if (outcome === 'was-approved') return;
+      console.error('Its devices are served from now on.');
+      const count = await countWithoutKeys(id, table());
+      if (count === 0) return;
       console.error(
-        'Its devices are served from now on. Devices that were enrolled before, and use TLS-PSK, need cvm devices reissue to use it here.',
+        `${counted(count, 'device')} that can still use a token ${count === 1 ? 'was' : 'were'} enrolled before, without keys for this gateway: where such a device uses TLS-PSK here, run cvm devices reissue SERIAL, and give it the new token. With the token in a message it needs no new one.`,
       );
     });
   tls

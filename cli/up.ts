@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { type App, createApp } from '../app/app.ts';
 import { requireAws, setUpAws } from '../app/aws.ts';
 import { startBrokerPart } from '../app/broker.ts';
+import { wordByTable } from '../app/new-gateway.ts';
 import { embedRedis, redisOf } from '../app/redis.ts';
 import { namedAws } from '../app/which-aws.ts';
 import { startWorkerPart } from '../app/worker.ts';
@@ -66,9 +67,11 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
     app.log.info({ ...namedAws(app.settings), table: app.settings.table }, 'using AWS');
     await setUpAws(app.settings);
   }
-  startWorkerPart(app, redis);
+  const { table, gateways } = startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
-  const { broker, tls } = await startBrokerPart(app, redis);
+  const { broker, tls } = await startBrokerPart(app, redis, (gateway) =>
+    wordByTable(gateway, { gateways, registry: table.registry, now: app.awsTime.now }),
+  );
   sayBroker(app.settings.machineName, broker.port, tls, say);
   return { app, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
 }

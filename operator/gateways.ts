@@ -1,3 +1,4 @@
+import type { Devices } from '../registry/devices.ts';
 import type { Gateways } from '../registry/gateways.ts';
 import type { OperatorDeps } from './deps.ts';
 
@@ -11,6 +12,17 @@ export async function approveGateway(
   const outcome = await gateways.approve(id);
   if (outcome === 'approved') audit.record('gateway-approved', { gateway: id, by: 'operator' });
   return { outcome };
+}
+
+/** How many devices may still use their token, and have no keys for this gateway: with TLS-PSK they cannot use it here. */
+export async function countWithoutKeys(
+  id: string,
+  { registry }: { readonly registry: Pick<Devices, 'list'> },
+): Promise<number> {
+  let count = 0;
+  for await (const { state, deliveredAt, sealedKeys } of registry.list())
+    if (state !== 'blocked' && deliveredAt === undefined && sealedKeys?.[id] === undefined) count++;
+  return count;
 }
 
 /** Trusts nothing that this gateway signs, and seals the keys of no more devices to this gateway: its key was stolen, or the gateway is gone. */

@@ -1,6 +1,7 @@
 import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
+import { publishGatewayList } from './gateway-list.ts';
 import { createMalformedReport, type ReportMalformed } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import {
@@ -64,6 +65,9 @@ export function createRosterStore(
     },
     async publishTableKey() {
       await publish(await tableKey());
+    },
+    async publishGatewayList(list) {
+      await publishGatewayList(redis, list, await tableKey());
     },
     async lead(holder, leaseMs) {
       if ((await redis.set(rosterKeys.leader, holder, 'PX', leaseMs, 'NX')) === 'OK') return true;

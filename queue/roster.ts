@@ -34,6 +34,9 @@ export function signedFieldsOf({ serial, tokenHash, sealedKeys = {}, validUntil 
 /** A gateway says that it is there. It has signed that itself. `at`: epoch milliseconds */
 export type GatewayAnnouncement = { readonly gateway: GatewayIdentity; readonly at: number };
 
+/** The ids of the gateways that the table knows. */
+export type GatewayList = { readonly approved: readonly string[]; readonly waiting: readonly string[] };
+
 /** A broker that has not announced its key for so long is gone, or has another key. No device is enrolled for it any more. */
 export const announcementLifetimeMs = 2 * 86_400_000;
 
@@ -46,6 +49,8 @@ export interface RosterStore {
   gateways(now: number): Promise<GatewayAnnouncement[]>;
   /** Publishes the table's public key, for gateways that have pinned none yet. */
   publishTableKey(): Promise<void>;
+  /** Says which gateways the table knows, for one that is new. */
+  publishGatewayList(list: GatewayList): Promise<void>;
   /** Takes the lease of the roster, or extends it. @returns whether this holder, a worker, has it now */
   lead(holder: string, leaseMs: number): Promise<boolean>;
   /** How far this copy follows the table: its last announcement, and when it was compared as a whole; undefined before that. */

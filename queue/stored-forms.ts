@@ -6,6 +6,7 @@ import type { Acknowledgement, ProvisioningRequest, SignedMessage } from './prov
 import type { BoundReply } from './replies.ts';
 import {
   type GatewayAnnouncement,
+  type GatewayList,
   latestEnd,
   type RosterEntry,
   type SignedRosterEntry,
@@ -34,6 +35,9 @@ export const jobKey = (name: string) => `${keyPrefix}:${queueName}:${name}`;
 
 /** The public key with which workers sign for the table, for gateways that have pinned none yet. */
 export const tableKeyKey = `${keyPrefix}:table-key`;
+
+/** The gateways of the table, for a gateway that is new. */
+export const gatewayListKey = `${keyPrefix}:table-gateways`;
 
 /** When the clock of one of the site's machines was set forward last, in epoch milliseconds: the time after that. */
 export const evenSinceKey = `${keyPrefix}:even-since`;
@@ -186,6 +190,8 @@ const storedReply = z.looseObject({
 });
 
 const position = z.object({ change: z.int().min(0), wholeAt: time, signature: signatureText });
+const gatewayIds = z.array(shortText).max(1000);
+const gatewayList = z.object({ approved: gatewayIds, waiting: gatewayIds, signature: signatureText });
 const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });
 // the table may have rows with other names, and one of these must not hide the others
 const changedSerials = z.array(z.string()).max(500);
@@ -246,6 +252,23 @@ export function readPosition(json: string, tableKey: string): Position | undefin
   if (stored === undefined) return undefined;
   const { signature: made, ...signed } = stored;
   return isSigned(tableKey, 'roster position', signed, made) ? signed : undefined;
+}
+
+const signedFieldsOfList = ({ approved, waiting }: GatewayList): Fields => ({
+  approved: approved.join(' '),
+  waiting: waiting.join(' '),
+});
+
+export function toStoredGatewayList(list: GatewayList, table: SigningKey): string {
+  return JSON.stringify({ ...list, signature: table.sign('gateway list', signedFieldsOfList(list)) });
+}
+
+/** Undefined also when it is not signed with this key of the table. */
+export function readGatewayList(json: string, tableKey: string): GatewayList | undefined {
+  const stored = parsed(gatewayList, json);
+  if (stored === undefined) return undefined;
+  const { signature: made, ...list } = stored;
+  return isSigned(tableKey, 'gateway list', signedFieldsOfList(list), made) ? list : undefined;
 }
 
 /** The certificate that was activated for a device, signed: another one than the row has leads to a search, and to deletions. */

@@ -44,6 +44,7 @@ const whole = (min: number, max: number) =>
   });
 
 const port = whole(0, 65_535);
+const flag = z.enum(['0', '1'], 'must be 1 or 0').transform((text) => text === '1');
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
 const hostNames = list.superRefine((names, context) => {
   for (const name of names) {
@@ -93,6 +94,7 @@ const schema = z.object({
   CVM_MAX_CONNECTIONS: whole(1, 1_000_000).default(10_000),
   CVM_MAX_CONNECTIONS_PER_ADDRESS: whole(1, 1_000_000).default(2000),
   CVM_MQTT_PORT: port.default(8883),
+  CVM_NEW_SITE: flag.default(false),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
   CVM_PROXY_FROM: networks.default([]),
   CVM_REDIS_PASSWORD_FILE: z.string().optional(),
@@ -178,6 +180,8 @@ export type Settings = {
   listen: string;
   logLevel: string;
   mqttPort: number;
+  /** this gateway may start although it is new, and the table knows others */
+  newSite: boolean;
   policyName: string;
   /** TCP balancers whose connections begin with a PROXY protocol header: addresses, and networks in CIDR notation */
   proxyFrom: readonly string[];
@@ -237,6 +241,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     listen: s.CVM_LISTEN,
     logLevel: s.LOG_LEVEL,
     mqttPort: s.CVM_MQTT_PORT,
+    newSite: s.CVM_NEW_SITE,
     policyName: s.CVM_POLICY_NAME,
     proxyFrom: s.CVM_PROXY_FROM,
     redisUrl: s.REDIS_URL,

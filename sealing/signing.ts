@@ -19,6 +19,7 @@ export type Purpose =
   | 'reply'
   | 'roster entry'
   | 'roster position'
+  | 'gateway list'
   | 'seen certificate';
 
 /** Every one of them is signed, in the order of their names. */

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type OwnGateway, ownGateway } from '../sealing/gateway.ts';
 import { newKeyPair, pairFrom } from '../sealing/hpke.ts';
-import { withFolderLock, writeFileAtomic } from './files.ts';
+import { removeFile, withFolderLock, writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
 
 /**
@@ -17,9 +17,24 @@ export async function loadGateway(dataDir: string): Promise<OwnGateway> {
   return withFolderLock(folder, () => {
     if (existsSync(file)) return readGateway(file);
     const pair = newKeyPair();
+    // before the key: a gateway that is killed in between is a new one, too
+    writeFileAtomic(newGatewayFile(dataDir), `${notApprovedYet}\n`, 0o600);
     writeFileAtomic(file, pair.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 0o600);
     return ownGateway(pair);
   });
+}
+
+const newGatewayFile = (dataDir: string): string => join(dataDir, 'tls', 'gateway.unapproved');
+const notApprovedYet = 'This gateway has made its key, and has not heard yet that its table has approved it.';
+
+/** Whether this gateway made its key, and has not heard since that the table has approved it. */
+export function isNewGateway(dataDir: string): boolean {
+  return existsSync(newGatewayFile(dataDir));
+}
+
+/** The table has approved this gateway: from now on it is none that could be mistaken for another one. */
+export function noteApproved(dataDir: string): void {
+  removeFile(newGatewayFile(dataDir));
 }
 
 /** The id of this gateway, which an operator approves; undefined before the first start. */

@@ -1,3 +1,4 @@
+import type { GatewayList } from '../queue/roster.ts';
 import type { Gateways, KnownGateway, SeenGateway } from '../registry/gateways.ts';
 import type { Log } from '../runtime/log.ts';
 import type { GatewayIdentity } from '../sealing/gateway.ts';
@@ -28,7 +29,7 @@ export function createGatewayRegister(options: {
   let failed: { readonly at: number; readonly error: unknown } | undefined;
   let saidAt = Number.NEGATIVE_INFINITY;
 
-  async function record(seen: readonly SeenGateway[]): Promise<void> {
+  async function record(seen: readonly SeenGateway[]): Promise<readonly KnownGateway[]> {
     const time = now();
     // a gateway whose clock is ahead would stay known for longer, and could not come back after it was forgotten
     const noLater = seen.map(({ gateway, at }) => ({ gateway, at: Math.min(at, time) }));
@@ -37,6 +38,7 @@ export function createGatewayRegister(options: {
     approved = new Set(result.known.flatMap(({ id, state }) => (state === 'approved' ? [id] : [])));
     readAt = elapsed();
     sayWaiting(result.known.flatMap(({ id, state }) => (state === 'waiting' ? [id] : [])));
+    return result.known;
   }
 
   function sayApproved({ id }: KnownGateway): void {
@@ -73,6 +75,7 @@ export function createGatewayRegister(options: {
     // requests of gateways that nobody approved must not cost more calls while the table is away
     if (failed !== undefined && elapsed() - failed.at < unknownMs) throw failed.error;
     reading = record([{ gateway, at }])
+      .then(() => {})
       .catch((error: unknown) => {
         failed = { at: elapsed(), error };
         throw error;
@@ -85,7 +88,7 @@ export function createGatewayRegister(options: {
   }
 
   return {
-    /** Gateways that announced themselves. @throws while the table is away */
+    /** Gateways that announced themselves. @returns all that the table knows @throws while the table is away */
     note: record,
     /** Whether the table has approved this gateway, which was there at `at`. @throws while the table is away */
     async isApproved(gateway: GatewayIdentity, at: number): Promise<boolean> {
@@ -94,4 +97,10 @@ export function createGatewayRegister(options: {
       return isApproved;
     },
   };
+}
+
+/** By their states. */
+export function listOf(known: readonly KnownGateway[]): GatewayList {
+  const idsOf = (wanted: KnownGateway['state']) => known.flatMap(({ id, state }) => (state === wanted ? [id] : []));
+  return { approved: idsOf('approved'), waiting: idsOf('waiting') };
 }

@@ -6,7 +6,7 @@ import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
-import type { GatewayRegister } from './gateway-register.ts';
+import { type GatewayRegister, listOf } from './gateway-register.ts';
 import { fingerprint, rosterEntryOf } from './roster-entry.ts';
 
 /** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
@@ -45,7 +45,8 @@ export function startRosterSync(
     const found = await roster.gateways(now());
     const fresh = found.filter(({ gateway, at }) => recorded.get(gateway.id) !== at);
     if (fresh.length === 0) return;
-    await gateways.note(fresh);
+    const known = await gateways.note(fresh);
+    await roster.publishGatewayList(listOf(known));
     recorded = new Map(found.map(({ gateway, at }) => [gateway.id, at]));
   }
 

@@ -121,14 +121,14 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
   });
 
   it('lists gateways, approves one that waits, and forgets one whose key was stolen: devices are enrolled for approved ones only', async () => {
-    const { gateways } = gateway;
+    const { gateways, registry } = gateway;
     const tls = async (...argv: string[]) => {
       const lines: string[] = [];
       const events: unknown[] = [];
       const audit = { ...noAudit, record: (...event: unknown[]) => void events.push(event) };
       const settings = () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
       const write = (line: string) => lines.push(line);
-      const command = tlsCommand({ settings, table: () => ({ gateways }), audit: () => audit, write });
+      const command = tlsCommand({ settings, table: () => ({ gateways, registry }), audit: () => audit, write });
       await command.parseAsync(argv, { from: 'user' });
       return { lines, events };
     };

@@ -53,6 +53,8 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
         CVM_DATA_DIR: join(folder, 'broker'),
         CVM_MQTT_PORT: '0',
         CVM_LISTEN: '127.0.0.1',
+        // there is no worker that could ask the table about a new gateway
+        CVM_NEW_SITE: '1',
         NODE_EXTRA_CA_CERTS: tls.caFile,
       });
     const good = broker(`rediss://:red-secret@localhost:${port}/0`);

@@ -78,6 +78,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
           known = [...known.filter(({ id }) => id !== gateway.id), gateway];
           seen.push({ id: gateway.id, seenAt: at });
         }
+        return [];
       },
     };
     const restoration = { note: async (at: number) => void restored.push(at) };

@@ -149,7 +149,7 @@ describe('the server certificate', () => {
     const command = () =>
       tlsCommand({
         settings,
-        table: () => ({ gateways: none }),
+        table: () => ({ gateways: none, registry: { list: async function* () {} } }),
         audit: () => noAudit,
         write: (line) => lines.push(line),
       });
