@@ -35,15 +35,24 @@ export async function attachedCertificates(
   iot: Pick<IotCalls, 'listThingPrincipals'>,
   thingName: string,
 ): Promise<readonly string[] | undefined> {
-  const ids: string[] = [];
+  const principals = await attachedPrincipals(iot, thingName);
+  return principals?.flatMap((arn) => /:cert\/(\w+)$/.exec(arn)?.[1] ?? []);
+}
+
+/** The ARNs and ids of all that a thing is attached to; undefined when there is no such thing. */
+export async function attachedPrincipals(
+  iot: Pick<IotCalls, 'listThingPrincipals'>,
+  thingName: string,
+): Promise<readonly string[] | undefined> {
+  const all: string[] = [];
   let nextToken: string | undefined;
   do {
     const page = await iot.listThingPrincipals({ thingName, nextToken }).catch(ignoreNotFound);
     if (page === undefined) return undefined;
-    ids.push(...(page.principals ?? []).flatMap((arn) => /:cert\/(\w+)$/.exec(arn)?.[1] ?? []));
+    all.push(...(page.principals ?? []));
     nextToken = page.nextToken || undefined;
   } while (nextToken !== undefined);
-  return ids;
+  return all;
 }
 
 /** The things of a certificate; none when it is not there. @param principal its ARN */

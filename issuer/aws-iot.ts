@@ -1,7 +1,13 @@
 import { awsErrorName } from '../aws/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
-import { attachedCertificates, attachedPolicies, attachedThings, listCertificates } from './aws-iot-pages.ts';
+import {
+  attachedCertificates,
+  attachedPolicies,
+  attachedPrincipals,
+  attachedThings,
+  listCertificates,
+} from './aws-iot-pages.ts';
 import { withdrawCertificate } from './aws-iot-withdrawal.ts';
 import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import { certificateOf, certifiedBy, required, statusOf } from './iot-answers.ts';
@@ -141,7 +147,10 @@ export function createAwsIssuer({
     withdraw,
     async removeThing(thingName) {
       // until AWS has detached its certificate, the thing cannot be deleted
-      await retryWhile(() => iot.deleteThing(thingName), ['InvalidRequestException'], detachMs);
+      const remove = () => iot.deleteThing(thingName).catch(ignoreNotFound);
+      await retryWhile(remove, ['InvalidRequestException'], detachMs).catch((error: unknown) =>
+        throwStillAttached(iot, thingName, error),
+      );
     },
     endpoint() {
       endpoint ??= describeEndpoint(iot).catch((error: unknown) => {
@@ -151,6 +160,19 @@ export function createAwsIssuer({
       return endpoint;
     },
   };
+}
+
+/** Says what is attached to a thing that cannot be deleted: AWS does not, and detaching what is not ours could break what uses it. */
+async function throwStillAttached(iot: IotCalls, thingName: string, error: unknown): Promise<never> {
+  if (!(error instanceof UpstreamRefused) || awsErrorName(error) !== 'InvalidRequestException') throw error;
+  const principals = await attachedPrincipals(iot, thingName);
+  if (principals === undefined || principals.length === 0) throw error;
+  const detach = `aws iot detach-thing-principal --thing-name ${thingName} --principal`;
+  throw new UpstreamRefused(
+    'iot:DeleteThing',
+    error.cause as Error,
+    `the thing ${thingName} has ${principals.length === 1 ? 'a principal' : 'principals'} that its row does not name, ${principals.join(', ')}: where nothing needs that, run "${detach} ${principals[0]}", and the removal is finished by the next sweep, or by "cvm devices remove ${thingName}"`,
+  );
 }
 
 /**

@@ -39,12 +39,17 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
   for (const serial of table.unfinished) await repair(run, { serial }, () => finishRow(serial, run));
   for (const [certificateId, serial] of listed.mismatched)
     await repair(run, { serial, certificateId }, () => compare(serial, certificateId, run));
-  await judgeOrphans(listed.unnamed, table.lost, run);
+  const unjudged = await judgeOrphans(listed.unnamed, table.lost, run);
   await judgeActives(listed.actives, run);
   await judgeRemoved(table.removed, run);
   // only after everything was compared, and when no certificate can appear any more
   const over = table.lost.filter(
-    ({ serial, at }) => at + createWindowMs + 2 * clockSkewMs < run.before && !failures.serials.has(serial),
+    ({ serial, at }) =>
+      at + createWindowMs + 2 * clockSkewMs < run.before &&
+      !failures.serials.has(serial) &&
+      !unjudged.some(
+        ({ createdAt }) => createdAt >= at - clockSkewMs && createdAt <= at + createWindowMs + clockSkewMs,
+      ),
   );
   if (!dryRun && !run.stopped?.()) await clearLostIntents(over, run);
   return {

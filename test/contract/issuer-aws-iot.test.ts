@@ -78,6 +78,31 @@ async function open(options: { answerMs?: number; aws?: Partial<AwsLocalOptions>
 issuerContract('AWS IoT', open);
 
 describe('AWS IoT', () => {
+  it('takes a thing that is gone for removed, also where DeleteThing answers that it is not there', async () => {
+    const under = await open();
+    under.aws.faults.set([
+      { operation: 'DeleteThing', kind: 'fail-before', errorName: 'ResourceNotFoundException', status: 404 },
+    ]);
+    await expect(under.issuer.removeThing('gone')).resolves.toBeUndefined();
+    await under.close();
+  });
+
+  it('names what else is attached to a thing that cannot be removed, and the cure', async () => {
+    const under = await open();
+    await under.issuer.ensureThing('shared');
+    const { certificateArn } = await under.issuer.issue('rsa');
+    await under.iot.send(new AttachThingPrincipalCommand({ thingName: 'shared', principal: certificateArn }));
+    await expect(under.issuer.removeThing('shared')).rejects.toMatchObject({
+      name: 'UpstreamRefused',
+      cure: expect.stringMatching(
+        new RegExp(
+          `the thing shared .*${certificateArn}.*detach-thing-principal --thing-name shared --principal ${certificateArn}`,
+        ),
+      ),
+    });
+    await under.close();
+  });
+
   let opened: Awaited<ReturnType<typeof open>>;
   beforeEach(async () => {
     opened = await open();

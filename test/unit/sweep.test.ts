@@ -292,6 +292,11 @@ describe('a sweep', () => {
       certificate('stuck-d');
     });
 
+    function stick(serial: string): void {
+      row(serial, { state: 'provisioning', leaseUntil: long, certificateId: `stuck-${serial}` });
+      certificate(`stuck-${serial}`);
+    }
+
     it('reports it with the cure, and goes on', async () => {
       expect(await run(false, deleting(refused))).toMatchObject({ complete: true });
       const cure = expect.stringMatching(/no permission.*permit it/);
@@ -312,11 +317,48 @@ describe('a sweep', () => {
       expect(found.filter(({ kind }) => kind === 'repair-failed')).toEqual([]);
     });
 
-    it('goes on after an unexpected error, too, but ends when one follows the other', async () => {
-      await expect(run(false, deleting(new Error('odd')))).resolves.toMatchObject({ complete: true });
-      rows.delete('B');
-      found = [];
-      await expect(run(false, deleting(new Error('odd')))).rejects.toThrow('odd');
+    it('goes on after unexpected errors one after the other, while AWS answers, also at the next sweep', async () => {
+      for (const serial of ['E', 'F', 'G']) stick(serial);
+      row('Z', { state: 'provisioning', leaseUntil: long, certificateId: 'z' });
+      certificate('z');
+      for (const _sweep of [1, 2]) {
+        expect(await run(false, deleting(new Error('odd')))).toMatchObject({ complete: true });
+        expect(rows.get('Z')).toMatchObject({ state: 'enrolled', attempt: 2 });
+      }
+      expect(left()).not.toContain('z');
+    });
+
+    it('ends after unexpected errors one after the other when AWS does not answer any more', async () => {
+      for (const serial of ['E', 'F', 'G']) stick(serial);
+      let listed = 0;
+      const silent = {
+        ...deleting(new Error('odd')),
+        listCertificates() {
+          if (++listed > 1) throw new Error('away');
+          return aws.issuer.listCertificates();
+        },
+      };
+      await expect(run(false, silent)).rejects.toThrow('odd');
+    });
+
+    it('goes on behind a certificate that cannot be looked at, and keeps what it may belong to', async () => {
+      certificate('odd', { subject: byAws, createdAt: long });
+      row('P', { createIntents: { 1: { at: long } } });
+      row('Q', { createIntents: { 1: { at: long + 60 * minute } } });
+      certificate('late', { subject: ours('GONE') });
+      const issuer = {
+        ...aws.issuer,
+        describeCertificate: async (id: string) => {
+          if (id === 'odd') throw new Error('no certificate that can be read');
+          return aws.issuer.describeCertificate(id);
+        },
+      };
+      expect(await run(false, issuer)).toMatchObject({ complete: true });
+      expect(found).toContainEqual(expect.objectContaining({ kind: 'repair-failed', certificateId: 'odd' }));
+      expect(found).toContainEqual(expect.objectContaining({ kind: 'certificate-unnamed', certificateId: 'late' }));
+      expect(left()).toContain('odd');
+      // the certificate may be what the create call of P made; that of Q was an hour later
+      expect([rows.get('P')?.createIntents, rows.get('Q')?.createIntents]).toEqual([{ 1: { at: long } }, undefined]);
     });
 
     it('ends when AWS is away', async () => {
