@@ -81,6 +81,10 @@ export function createAwsConnections({
   };
 }
 
+/** What a person does where AWS does not answer. */
+export const silenceCure =
+  "check the network of this machine, its proxy, and AWS's status page. Requests wait meanwhile";
+
 /** @param silent is called when a try got no answer in time */
 function watchAnswers(
   steps: DynamoDBClient['middlewareStack'],
@@ -88,16 +92,20 @@ function watchAnswers(
 ): void {
   // the innermost step after an answer came: before it becomes a result or an error, and before the SDK tries again
   steps.add(
-    (next) => async (args) => {
-      try {
-        const result = await next(args);
-        heard((result.response as { headers?: Record<string, string> }).headers?.date);
-        return result;
-      } catch (error) {
-        if (error instanceof Error && error.name === 'TimeoutError') silent();
-        throw error;
-      }
-    },
+    (next, { commandName = 'a call' }) =>
+      async (args) => {
+        try {
+          const result = await next(args);
+          heard((result.response as { headers?: Record<string, string> }).headers?.date);
+          return result;
+        } catch (error) {
+          if (!(error instanceof Error && error.name === 'TimeoutError')) throw error;
+          silent();
+          // the call may have taken effect: its error stays what it is, in words that say whose it is
+          const message = `AWS did not answer ${commandName.replace(/Command$/, '')} in time: ${error.message}`;
+          throw Object.assign(error, { message, cure: silenceCure });
+        }
+      },
     { step: 'deserialize', priority: 'low', name: 'watchAnswers' },
   );
 }

@@ -1,5 +1,6 @@
 import { errorText } from '../runtime/errors.ts';
 import { cureOf, UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
+import { silenceCure } from './client.ts';
 import { concernsAll } from './errors.ts';
 import type { AwsGate } from './gate.ts';
 import type { AwsOperation } from './iam-policy.ts';
@@ -26,7 +27,7 @@ export function createAwsTrouble(now: () => number = () => performance.now()): A
     const recent = [...failed.values()].filter(({ at }) => now() - at < memoryMs);
     return [
       ...late.map(
-        ({ operation }) => `AWS has not answered ${operation} for over ${patienceMs / 1000} s: ${unreachable}`,
+        ({ operation }) => `AWS has not answered ${operation} for over ${patienceMs / 1000} s: ${silenceCure}`,
       ),
       ...recent.map(({ text }) => text),
     ];
@@ -67,8 +68,6 @@ export function withTrouble(gate: AwsGate, trouble: AwsTrouble): AwsGate {
   };
 }
 
-const unreachable = "check the network of this machine, its proxy, and AWS's status page. Requests wait meanwhile";
-
 /** undefined for an error that is an answer: a condition that failed, a limit on calls, a mistake in the row of one device. */
 function troubleOf(operation: AwsOperation, error: unknown): string | undefined {
   if (error instanceof UpstreamThrottled) return undefined;
@@ -78,5 +77,5 @@ function troubleOf(operation: AwsOperation, error: unknown): string | undefined 
   const status = $metadata?.httpStatusCode ?? 500;
   return status < 500
     ? undefined
-    : `AWS does not answer ${operation} (${errorText(error)}): ${cureOf(error) ?? unreachable}`;
+    : `AWS does not answer ${operation} (${errorText(error)}): ${cureOf(error) ?? silenceCure}`;
 }

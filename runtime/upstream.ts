@@ -36,5 +36,6 @@ export class UpstreamRefused extends Error {
 
 /** What a person should do about an error of a call; undefined where it may pass by itself. */
 export function cureOf(error: unknown): string | undefined {
-  return error instanceof UpstreamRefused || error instanceof UpstreamUnreachable ? error.cure : undefined;
+  const { cure } = error instanceof Error ? (error as Error & { cure?: unknown }) : { cure: undefined };
+  return typeof cure === 'string' ? cure : undefined;
 }
