@@ -40,7 +40,7 @@ export type TlsChain = {
   readonly keyType: string;
   /** PEM */
   readonly key: string;
-  /** PEM: the server certificate, then its CA */
+  /** PEM: the server certificate, without its CA, which devices have: it need not fit into their buffers */
   readonly cert: string;
   /** the CA that devices trust, both CAs during a rotation; absent with the operator's certificate */
   readonly caFile?: string;
@@ -116,7 +116,7 @@ function readChain(files: TlsFiles): TlsChain {
   return {
     ...describeCertificate(cert),
     key,
-    cert: cert + firstCertificate(files.caCert),
+    cert,
     caFile: files.caCert,
     caPem,
     ...describeCa(new X509Certificate(caPem)),

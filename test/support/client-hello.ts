@@ -12,13 +12,21 @@ export type Hello = {
   readonly groups?: readonly number[];
   /** absent: TLS 1.2, without the extension of TLS 1.3 */
   readonly versions?: readonly number[];
+  /** 1: 512 bytes, up to 4: 4096 (RFC 6066 §4) */
+  readonly maxFragment?: number;
 };
 
 /** What the server chose. `group`: of its key exchange; undefined where there is none. */
-export type Choice = { readonly suite: number; readonly group: number | undefined };
+export type Choice = {
+  readonly suite: number;
+  readonly group: number | undefined;
+  /** lengths of what the server sent: its certificates in DER, and all its records */
+  readonly certificateBytes: readonly number[];
+  readonly recordBytes: readonly number[];
+};
 
 const [handshake, alert] = [22, 21];
-const [serverHello, serverKeyExchange, serverHelloDone] = [2, 12, 14];
+const [serverHello, certificate, serverKeyExchange, serverHelloDone] = [2, 11, 12, 14];
 
 const u16 = (value: number) => Buffer.from([value >> 8, value & 255]);
 const withLength16 = (data: Buffer) => Buffer.concat([u16(data.length), data]);
@@ -28,11 +36,12 @@ const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), with
 /** P-256, X25519, P-384 */
 export const groups = { p256: 0x0017, x25519: 0x001d, p384: 0x0018 };
 
-export function clientHello({ suites, groups: offered = Object.values(groups), versions }: Hello): Buffer {
+export function clientHello({ suites, groups: offered = Object.values(groups), versions, maxFragment }: Hello): Buffer {
   const extensions = Buffer.concat([
     extension(10, list16(offered)),
     extension(11, Buffer.from([1, 0])),
     extension(13, list16([0x0403, 0x0804, 0x0401])),
+    ...(maxFragment === undefined ? [] : [extension(1, Buffer.from([maxFragment]))]),
     ...(versions === undefined
       ? []
       : [extension(43, Buffer.concat([Buffer.from([2 * versions.length]), ...versions.map(u16)]))]),
@@ -64,19 +73,21 @@ export function chosenFor(port: number, hello: Hello, localAddress = '127.0.0.1'
     socket.on('error', reject).on('close', () => reject(new Error('closed')));
     socket.on('data', (data) => {
       received = Buffer.concat([received, data]);
-      const { messages, alertNumber } = read(received);
+      const { messages, alertNumber, recordBytes } = read(received);
       if (alertNumber !== undefined) end(() => reject(new Error(`alert ${alertNumber}`)));
-      else if (messages.has(serverHelloDone)) end(() => resolve(choiceIn(messages)));
+      else if (messages.has(serverHelloDone)) end(() => resolve({ ...choiceIn(messages), recordBytes }));
     });
   });
 }
 
 /** The handshake messages in whole records. */
-function read(data: Buffer): { messages: Map<number, Buffer>; alertNumber: number | undefined } {
+function read(data: Buffer) {
   const fragments: Buffer[] = [];
+  const recordBytes: number[] = [];
   let alertNumber: number | undefined;
   for (let at = 0; at + 5 <= data.length && at + 5 + data.readUInt16BE(at + 3) <= data.length; ) {
     const fragment = data.subarray(at + 5, at + 5 + data.readUInt16BE(at + 3));
+    recordBytes.push(fragment.length);
     if (data[at] === handshake) fragments.push(fragment);
     if (data[at] === alert) alertNumber = fragment[1];
     at += 5 + fragment.length;
@@ -88,14 +99,23 @@ function read(data: Buffer): { messages: Map<number, Buffer>; alertNumber: numbe
     if (end <= whole.length) messages.set(whole.readUInt8(at), whole.subarray(at + 4, end));
     at = end;
   }
-  return { messages, alertNumber };
+  return { messages, alertNumber, recordBytes };
 }
 
-function choiceIn(messages: Map<number, Buffer>): Choice {
+function choiceIn(messages: Map<number, Buffer>) {
   const hello = messages.get(serverHello) ?? Buffer.alloc(0);
   const suite = hello.readUInt16BE(2 + 32 + 1 + hello.readUInt8(34));
   const exchange = messages.get(serverKeyExchange);
-  return { suite, group: exchange === undefined ? undefined : groupIn(exchange, suite) };
+  const group = exchange === undefined ? undefined : groupIn(exchange, suite);
+  return { suite, group, certificateBytes: lengthsIn(messages.get(certificate)) };
+}
+
+/** A list of certificates, each after its length (RFC 5246 §7.4.2). */
+function lengthsIn(list: Buffer | undefined): number[] {
+  const lengths: number[] = [];
+  for (let at = 3; list !== undefined && at < list.length; at += 3 + (lengths.at(-1) ?? 0))
+    lengths.push(list.readUIntBE(at, 3));
+  return lengths;
 }
 
 /** ECDHE-PSK's message begins with the server's hint (RFC 5489 §2). Then comes a 3, which stands for a named curve. */

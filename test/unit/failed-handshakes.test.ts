@@ -98,6 +98,18 @@ describe('a connection whose TLS fails', () => {
     }
   });
 
+  it('is in the log when the handshake does not end in time', async () => {
+    const hasty = await startTlsListener({ limits: { handshakeMs: 100 } });
+    const socket = connect({ port: hasty.port, host: '127.0.0.1' }, () =>
+      socket.write(clientHello({ suites: [0xc02b] })),
+    );
+    sockets.push(socket.on('error', () => {}).resume());
+    await expect
+      .poll(() => hasty.failed.map(({ reason }) => reason))
+      .toEqual(['it did not finish its handshake in time']);
+    await hasty.close();
+  });
+
   it('is not blamed on a device whose connection this side closed, to make room or to stop', async () => {
     const other = await startTlsListener({ limits: { maxConnections: 1, maxPending: 1 } });
     const hang = () => {

@@ -83,7 +83,7 @@ describe('the suite that a client gets', () => {
       ...Object.values(groups).filter((group) => group !== first),
     ]);
     for (const offered of [x25519First, p256First])
-      expect(await chosenFor(listener.port, { suites: [only], groups: offered ?? [] })).toEqual({
+      expect(await chosenFor(listener.port, { suites: [only], groups: offered ?? [] })).toMatchObject({
         suite: only,
         group: groups.p256,
       });
@@ -147,6 +147,7 @@ describe('the suite that a client gets', () => {
         ['-ciphersuites', 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256', ...key],
         /Reused, TLSv1\.3, Cipher is TLS_CHACHA20_POLY1305_SHA256/,
       ],
+      ['without ALPN, although it offers some', ['-alpn', 'mqtt'], /No ALPN negotiated/],
       ['by certificate in TLS 1.3 without a key', [], /New, TLSv1\.3, Cipher is TLS_AES_128_GCM_SHA256/],
     ])('goes %s', async (_how, args, expected) => {
       expect(await opensslClient(listener.port, args)).toMatch(expected);

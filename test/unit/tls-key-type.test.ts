@@ -132,6 +132,35 @@ describe('the key type of the server certificate', () => {
   });
 });
 
+describe.each([
+  ['ec', 0xc02b, [500, 600]],
+  ['rsa', 0xc02f, [900, 1000]],
+] as const)('what the server sends, as docs/protocol.md has it: %s', (keyType, suite, [least, most]) => {
+  let listener: TlsListener;
+  beforeAll(async () => {
+    listener = await startTlsListener({ keyType });
+  });
+  afterAll(() => listener?.close());
+
+  it('is its certificate alone, and small', async () => {
+    const { certificateBytes } = await chosenFor(listener.port, { suites: [suite] });
+    expect(certificateBytes).toEqual([new X509Certificate(listener.tls.cert).raw.length]);
+    expect(certificateBytes[0]).toBeGreaterThan(least);
+    expect(certificateBytes[0]).toBeLessThan(most);
+  });
+
+  it('is in records as short as the client asks', async () => {
+    const longest = async (maxFragment?: number) =>
+      Math.max(
+        ...(await chosenFor(listener.port, { suites: [suite], ...(maxFragment && { maxFragment }) })).recordBytes,
+      );
+    expect(await longest()).toBeGreaterThan(512);
+    expect(await longest(1)).toBeLessThanOrEqual(512);
+    // the certificate whole, for stacks that cannot read one that is split
+    expect(await longest(2)).toBe(await longest());
+  });
+});
+
 describe.skipIf(lacks('openssl'))('a client without elliptic curves in certificates', () => {
   const listeners = new Map<string, TlsListener>();
   const listenerOf = (name: string) => {
