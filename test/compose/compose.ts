@@ -28,7 +28,8 @@ export function composeStack(
   compose: readonly string[],
   { project, profile, env }: { project: string; profile: 'aws' | 'local-aws'; env: NodeJS.ProcessEnv },
 ) {
-  const [program = '', ...prefix] = compose;
+  // without the .env of this machine
+  const [program = '', ...prefix] = [...compose, '--env-file', 'test/compose/no-settings.env'];
   const inherited = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG|COMPOSE)_/.test(name)),
   );
