@@ -25,7 +25,7 @@ export async function main(program: Command, { argv, commands, context, withStac
     await addCommands(program, commands, argv, context);
     await prepare(program).parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = await say(error, withStack);
+    process.exitCode = (await say(error, withStack)).status;
   } finally {
     await close();
     // everything is closed; what still keeps the process up (a connection that tries to reach a Redis that is away) shall not
@@ -47,8 +47,11 @@ async function addCommands(
 
 /** An error that no code expects. The process is in an unknown state: it ends, and whoever runs it starts it again. */
 async function endAtFault(error: unknown, withStack: boolean): Promise<never> {
-  await say(error, withStack);
-  console.error('cvm: this is a fault of cvm itself. Please report it, with the output of a run with LOG_LEVEL=debug');
+  const { cured } = await say(error, withStack);
+  if (!cured)
+    console.error(
+      'cvm: this is a fault of cvm itself. Please report it, with the output of a run with LOG_LEVEL=debug',
+    );
   process.exit(1);
 }
 
@@ -80,15 +83,15 @@ function* everyCommand(command: Command): Iterable<Command> {
   for (const child of command.commands) yield* everyCommand(child);
 }
 
-/** Says what went wrong, and what to do about it. @returns the exit status */
-async function say(error: unknown, withStack: boolean): Promise<number> {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+/** Says what went wrong, and what to do about it. @returns the exit status, and whether a cure was said */
+async function say(error: unknown, withStack: boolean): Promise<{ status: number; cured: boolean }> {
+  if (error instanceof CommanderError) return { status: error.exitCode === 0 ? 0 : 2, cured: true };
   // its reader has what it wanted
-  if (error instanceof OutputClosed) return 0;
+  if (error instanceof OutputClosed) return { status: 0, cured: true };
   // loaded here, since it knows the errors of every library
   const { describeFailure } = await import('./failure.ts');
   const { lines, status, stack } = describeFailure(error);
   for (const line of lines) console.error(`cvm: ${line}`);
   if (withStack && stack !== undefined) console.error(stack);
-  return status;
+  return { status, cured: lines.length > 1 };
 }

@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
-import { pino } from 'pino';
 import { type App, createApp } from '../app/app.ts';
 import { requireAws, setUpAws } from '../app/aws.ts';
 import { startBrokerPart } from '../app/broker.ts';
@@ -11,6 +10,7 @@ import { namedAws } from '../app/which-aws.ts';
 import { startWorkerPart } from '../app/worker.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
+import { logToFile } from '../runtime/log-destination.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
@@ -36,7 +36,7 @@ async function up(settings: Settings, options: Options): Promise<void> {
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
   const log = options.demo
-    ? createLog(settings.logLevel, pino.destination({ dest: join(settings.dataDir, 'gateway.log'), mode: 0o600 }))
+    ? createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log')))
     : createLog(settings.logLevel);
   const app = createApp(settings, log);
   const signal = app.lifecycle.untilEnd();

@@ -61,11 +61,18 @@ function describe(error: unknown, depth: number): DescribedError {
   };
 }
 
-/** Redis repeats the arguments of a command that it does not know: with HELLO, the password is one. */
-const echo = /(with args beginning with:).*/s;
+/**
+ * Texts that repeat what was sent. Redis has the arguments of a command that it does not know: with HELLO, the password is one. V8 has a part of
+ * what is no JSON: an answer that was cut off may hold a private key.
+ */
+const echoes: readonly (readonly [RegExp, string])[] = [
+  [/(with args beginning with:).*/s, '$1 …'],
+  [/, (\.\.\.)?".*"(\.\.\.)? (is not valid JSON)/s, ': the text $3'],
+];
 
 function messageOf(message: unknown): string {
-  return typeof message === 'string' ? shorten(message.replace(echo, '$1 …')) : '';
+  if (typeof message !== 'string') return '';
+  return shorten(echoes.reduce((text, [echo, rest]) => text.replace(echo, rest), message));
 }
 
 const asText = (code: unknown) => (typeof code === 'string' || typeof code === 'number' ? String(code) : '');
@@ -106,8 +113,10 @@ export function errorText(error: unknown): string {
 
 /** What a person does about an error of the operating system; undefined for others. */
 export function systemCure(error: unknown): string | undefined {
-  const { code = '' } = describeError(error);
-  return systemCures[String(code)];
+  const { code = '', message } = describeError(error);
+  // a library in C gives the text of the error alone
+  const known = message.includes('No space left on device') ? 'ENOSPC' : String(code);
+  return systemCures[known];
 }
 
 const correctPath = 'correct the path';

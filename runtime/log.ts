@@ -1,7 +1,10 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
 import { describeError } from './errors.ts';
+import { logTo } from './log-destination.ts';
 
 export type Log = Logger;
+
+const standardError = 2;
 
 /** Fields of these names are never printed, down to the third level. A second defence: the first is that code logs
  * ids and never payloads. */
@@ -11,7 +14,7 @@ const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'Priva
  * A structured logger. Lines are JSON on standard error unless another destination is given, so that standard output
  * stays free for what a command prints.
  */
-export function createLog(level: string, destination: DestinationStream = pino.destination(2)): Log {
+export function createLog(level: string, destination: DestinationStream = logTo(standardError)): Log {
   const paths = secrets.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
   return pino(
     { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: loggedError } },

@@ -69,9 +69,25 @@ const networks = list.superRefine((entries, context) => {
     context.addIssue({ code: 'custom', message: `"${entry}" ${reason}` });
   }
 });
-const redisUrl = z
-  .string()
-  .regex(/^rediss?:\/\//, 'must begin with redis:// or rediss:// (TLS), as in redis://:password@redis:6379/0');
+const encoded =
+  'looks as if user or password had a character that means something else in a URL: write # as %23, / as %2F, ? as %3F, % as %25, @ as %40, or give the password in CVM_REDIS_PASSWORD_FILE';
+
+/** The reason never has a part of the text: it may be the password. */
+const redisUrl = z.string().superRefine((text, context) => {
+  const refuse = (message: string) => context.addIssue({ code: 'custom', message });
+  if (!/^rediss?:\/\//.test(text))
+    return refuse('must begin with redis:// or rediss:// (TLS), as in redis://:password@redis:6379/0');
+  try {
+    const { username, password, pathname, search, hash } = new URL(text);
+    for (const part of [username, password]) decodeURIComponent(part);
+    // what follows a raw # / or ? of a password is no longer part of it, and the host is what stands before
+    if ([pathname, search, hash].some((part) => part.includes('@')) || hash !== '') return refuse(encoded);
+    if (!/^(\/\d*)?$/.test(pathname))
+      return refuse('must end with the number of a database, as in redis://redis:6379/0');
+  } catch {
+    return refuse(text.includes('@') ? encoded : 'is not a URL, as in redis://:password@redis:6379/0');
+  }
+});
 const policyName = z
   .string()
   .regex(/^[\w+=,.@-]{1,128}$/, 'may hold letters, digits and +=,.@-_ (AWS IoT policy name, at most 128)');

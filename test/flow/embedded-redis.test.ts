@@ -1,13 +1,23 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { findCommand } from '../../runtime/system-packages.ts';
 import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
@@ -132,4 +142,154 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     }
     expect(readdirSync(join(dataDir, 'redis')).filter((name) => name.startsWith('owner.'))).toHaveLength(1);
   });
+});
+
+/** A `redis-server` that says that the disk is full as long as there is a file `full` beside it. */
+function withFullDisk(folder: string): { fill(): void; free(): void } {
+  const real = findCommand('redis-server', process.env.PATH ?? '');
+  const full = join(folder, 'full');
+  const script = `#!/bin/sh
+if [ -e ${full} ]; then echo '9:M 27 Nov 2026 23:00:00.000 # Error writing to the AOF file: No space left on device'; exit 1; fi
+exec ${real} "$@"
+`;
+  writeFileSync(join(folder, 'redis-server'), script, { mode: 0o755 });
+  vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
+  return { fill: () => writeFileSync(full, ''), free: () => rmSync(full, { force: true }) };
+}
+
+describe.skipIf(lacks('redis-server'))('the Redis of a gateway that ends', () => {
+  let dataDir: string;
+  let server: EmbeddedRedis | undefined;
+  const lost: Error[] = [];
+  beforeEach(() => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-embedded-'));
+    lost.length = 0;
+  });
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    await server?.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  async function open(times: NonNullable<Parameters<typeof startEmbeddedRedis>[0]['times']> = {}) {
+    server = await startEmbeddedRedis({ dataDir, log, times, onLost: (error) => lost.push(error) });
+    const client = new Redis(server.url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+    client.on('error', () => {});
+    await client.set('key', 'kept');
+    return { server, client };
+  }
+  const appendOnly = () => {
+    const folder = join(dataDir, 'redis', 'appendonlydir');
+    return join(folder, readdirSync(folder).find((name) => name.endsWith('.incr.aof')) ?? '');
+  };
+
+  it.each(['SIGKILL', 'SIGTERM'] as const)('by %s is started again on the same port, with its data', async (signal) => {
+    const { server, client } = await open();
+    const { pid, url } = server;
+    process.kill(pid, signal);
+    await expect.poll(() => server.pid, { timeout: 10_000 }).not.toBe(pid);
+    expect(await client.get('key')).toBe('kept');
+    expect(server.url).toBe(url);
+    client.disconnect();
+    expect(lost).toEqual([]);
+  });
+
+  it('frozen is killed and started again; one that only pauses is not', async () => {
+    const { server, client } = await open({ probeMs: 50, answerMs: 500 });
+    const { pid } = server;
+    process.kill(pid, 'SIGSTOP');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    process.kill(pid, 'SIGCONT');
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(server.pid).toBe(pid);
+    process.kill(pid, 'SIGSTOP');
+    await expect.poll(() => server.pid, { timeout: 10_000 }).not.toBe(pid);
+    expect(await client.get('key')).toBe('kept');
+    client.disconnect();
+  });
+
+  it('since the disk is full is started again by itself when space is free', async () => {
+    const disk = withFullDisk(dataDir);
+    const { server, client } = await open({ restartMs: Array.from({ length: 50 }, () => 100) });
+    disk.fill();
+    process.kill(server.pid, 'SIGKILL');
+    await expect.poll(() => server.pid).toBe(0);
+    disk.free();
+    expect(await client.get('key')).toBe('kept');
+    client.disconnect();
+    expect(lost).toEqual([]);
+  });
+
+  it('each time it starts is given up after a bounded number of tries, with cause and cure', async () => {
+    const disk = withFullDisk(dataDir);
+    const { server, client } = await open({ restartMs: [0, 10, 10] });
+    client.disconnect();
+    disk.fill();
+    process.kill(server.pid, 'SIGKILL');
+    await expect.poll(() => lost.length).toBe(1);
+    expect(lost[0]?.message).toMatch(
+      /cannot be kept running \(3 tries\): .*No space left on device\. Free space on the disk of .*redis, and start the gateway again$/,
+    );
+  });
+
+  it('is started on the port again when another process has taken it for a while', async () => {
+    const { server, client } = await open({ restartMs: Array.from({ length: 50 }, () => 100) });
+    const port = Number(new URL(server.url).port);
+    process.kill(server.pid, 'SIGKILL');
+    const other = createServer((socket) => socket.destroy());
+    await expect
+      .poll(
+        () =>
+          new Promise((resolve) =>
+            other.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)),
+          ),
+      )
+      .toBe(true);
+    await expect.poll(() => server.pid).toBe(0);
+    await new Promise((resolve) => other.close(resolve));
+    expect(await client.get('key')).toBe('kept');
+    client.disconnect();
+  });
+
+  it('in the middle of a write starts with all that was acknowledged', async () => {
+    const { server: first, client } = await open();
+    client.disconnect();
+    await first.kill();
+    appendFileSync(appendOnly(), '*3\r\n$3\r\nSET\r\n$5\r\nother\r\n$100\r\nhal');
+    const { client: again } = await open();
+    expect(await again.get('key')).toBe('kept');
+    again.disconnect();
+  });
+
+  it('with a damaged append-only file is not started, and the cure is named', async () => {
+    const { server: first, client } = await open();
+    client.disconnect();
+    await first.kill();
+    server = undefined;
+    appendFileSync(appendOnly(), `${'\0'.repeat(64)}*1\r\n`);
+    await expect(startEmbeddedRedis({ dataDir, log })).rejects.toThrow(
+      /did not start: .*damaged.*redis-check-aof --fix/s,
+    );
+  });
+
+  it.each(['process.exit(3)', 'throw new Error("a fault")', 'process.kill(process.pid, "SIGHUP")'])(
+    'is not left behind by a gateway that ends by %s',
+    async (end) => {
+      const script = `
+        const { startEmbeddedRedis } = await import('${built}/runtime/embedded-redis.js');
+        const { createLog } = await import('${built}/runtime/log.js');
+        const { createLifecycle } = await import('${built}/runtime/lifecycle.js');
+        const lifecycle = createLifecycle(createLog('silent'));
+        const { pid } = lifecycle.add(await startEmbeddedRedis({ dataDir: process.argv[1], log: createLog('silent') }));
+        lifecycle.untilEnd().then(() => lifecycle.close());
+        console.log(pid);
+        setTimeout(() => { ${end} }, 100);
+      `;
+      const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script, dataDir], {
+        encoding: 'utf8',
+      });
+      expect(Number(stdout)).toBeGreaterThan(0);
+      await expect.poll(() => existsSync(`/proc/${stdout.trim()}/cwd`)).toBe(false);
+    },
+  );
 });

@@ -58,6 +58,29 @@ describe('settings', () => {
     rmSync(folder, { recursive: true });
   });
 
+  it.each(['p#ss', 'p/ss', 'p?ss', 'p%ss', '1234#ss', '12/ss', 'a#b@c'])(
+    'name a raw character of a password in REDIS_URL, and do not print it: %s',
+    (password) => {
+      for (const url of [`redis://:${password}@127.0.0.1:1/0`, `redis://cvm:${password}@redis`]) {
+        const problems = problemsOf({ REDIS_URL: url }).join();
+        expect(problems).toMatch(/^REDIS_URL: .*%23.*CVM_REDIS_PASSWORD_FILE/);
+        expect(problems).not.toContain(password);
+      }
+    },
+  );
+
+  it('take a raw @ of a password in REDIS_URL, which has one meaning only, and the encoded characters', () => {
+    const passwordOf = (url: string) => {
+      const redis = redisOf(loadSettings({ REDIS_URL: url })).connect('wait', createLog('silent'));
+      redis.disconnect();
+      return redis.options.password;
+    };
+    expect(passwordOf('redis://:p@ss@127.0.0.1:1/0')).toBe('p@ss');
+    expect(passwordOf('redis://:p%23%2F%3F%25%40@127.0.0.1:1/0')).toBe('p#/?%@');
+    expect(problemsOf({ REDIS_URL: 'redis://127.0.0.1:port/0' }).join()).toMatch(/is not a URL/);
+    expect(problemsOf({ REDIS_URL: 'redis://127.0.0.1:1/cvm' }).join()).toMatch(/number of a database/);
+  });
+
   it('take an empty variable for none, as compose files leave them', () => {
     expect(loadSettings({ CVM_MQTT_PORT: '', REDIS_URL: ' ' })).toMatchObject({ mqttPort: 8883, redisUrl: undefined });
   });
