@@ -1,25 +1,33 @@
 import { constants } from 'node:os';
+import { within } from './deadline.ts';
 import type { Log } from './log.ts';
 
 /** A part of the process that holds something open: a port, a connection, a timer, a file. */
 export type Part = { readonly name: string; close(): Promise<void> };
 
 /**
- * Keeps the parts that were started and closes them in reverse order, since a later part depends on earlier ones. Closing
- * twice is closing once. A part that fails to close does not keep the others open.
+ * Milliseconds: all parts together may take so long to close, and each at least so long. Both are over before Docker kills a container that it
+ * stops, after 10 s. What is cut off was not promised to anybody: whatever ends a process, the next one goes on from what is stored.
  */
-export function createLifecycle(log: Log) {
+const usualTimes = { graceMs: 8000, leastMs: 250 };
+
+/**
+ * Keeps the parts that were started and closes them in reverse order, since a later part depends on earlier ones. Closing
+ * twice is closing once. A part that fails to close, or waits for a service that does not answer, does not keep the others open.
+ */
+export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
   const parts: Part[] = [];
   const failed = createFailure();
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
-    for (const part of parts.reverse()) await closeOne(part);
+    const deadline = performance.now() + graceMs;
+    for (const part of parts.reverse()) await closeOne(part, deadline - performance.now());
   }
 
-  async function closeOne(part: Part): Promise<void> {
+  async function closeOne(part: Part, ms = 0): Promise<void> {
     try {
-      await part.close();
+      await within(Math.max(leastMs, ms), `closing ${part.name}`, part.close());
       log.debug({ part: part.name }, 'closed');
     } catch (err) {
       log.error({ part: part.name, err }, 'did not close cleanly');
