@@ -11,34 +11,53 @@ import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../registry/dynamodb/setup.ts';
-import { openDynamoTable } from '../registry/dynamodb/table.ts';
+import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 import { type AwsInUse, awsInUse, cluesOf, mixedAws } from './which-aws.ts';
 
+/** How a task passes the gate: slowly, say. */
+type GateWrapper = (gate: AwsGate) => AwsGate;
+const asItIs: GateWrapper = (gate) => gate;
+
 /** @param role whose IAM permissions the calls need */
-export function connectTable(app: App, role: IamRole): AssociationTable {
+export function connectTable(app: App, role: IamRole, wrap: GateWrapper = asItIs): AssociationTable {
+  return createAssociationTable(openTable(app, role, wrap));
+}
+
+/** A table that another tool filled. */
+export function openTableToRead(app: App, name: string, wrap: GateWrapper): Pick<DynamoTable, 'scan'> {
+  return openTable(app, 'operator', wrap, name);
+}
+
+function openTable(app: App, role: IamRole, wrap: GateWrapper, other?: string): DynamoTable {
   const client = connectDynamoDb(clientOptions(app, role));
   app.lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
-  const gate = gateOf(app, () => client.config.region());
-  return createAssociationTable(openDynamoTable(client, app.settings.table, gate));
+  const gate = gateOf(app, () => client.config.region(), other);
+  return openDynamoTable(client, other ?? app.settings.table, wrap(gate));
 }
 
 function clientOptions({ settings, awsTime, awsConnections }: App, role: IamRole): AwsClientOptions {
   return { ...settings.aws, role, onDate: awsTime.hear, connections: awsConnections };
 }
 
-function gateOf({ settings, metrics, awsTrouble }: App, region: () => Promise<string>): AwsGate {
-  return withTrouble(withCallMetrics(createAwsGate({ table: settings.table, region }), metrics), awsTrouble);
+/** @param other a table that is not that of the devices */
+function gateOf({ settings, metrics, awsTrouble }: App, region: () => Promise<string>, other?: string): AwsGate {
+  const named = other === undefined ? { table: settings.table } : { table: other, tableOption: '--from-table' };
+  return withTrouble(withCallMetrics(createAwsGate({ ...named, region }), metrics), awsTrouble);
 }
 
-/** @param callsPerSecond of each operation, for a task that leaves the rest of the account's quotas to others */
-export function connectIssuer(app: App, role: IamRole, callsPerSecond?: number): Issuer {
+/** For a task that leaves the rest of the account's quotas to others. @param callsPerSecond of each operation */
+export const atRate =
+  (callsPerSecond: number): GateWrapper =>
+  (gate) =>
+    withCallQuota(gate, callsPerSecond);
+
+export function connectIssuer(app: App, role: IamRole, wrap: GateWrapper = asItIs): Issuer {
   const { log, lifecycle } = app;
   const clients = connectIotClients(clientOptions(app, role));
   lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
-  const gate = gateOf(app, clients.region);
-  const iot = openIot(clients, callsPerSecond === undefined ? gate : withCallQuota(gate, callsPerSecond));
+  const iot = openIot(clients, wrap(gateOf(app, clients.region)));
   return createAwsIssuer({ iot, log });
 }
 

@@ -1,5 +1,7 @@
+import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import { makeToken } from '../protocol/token.ts';
+import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { gatewaysToSealTo } from '../registry/gateways.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { App } from './app.ts';
@@ -7,11 +9,15 @@ import { connectIssuer, connectTable } from './aws.ts';
 
 /** The arguments of the operator's functions: the table and AWS IoT Core with the rights of an operator, and no Redis. */
 export function connectOperator(app: App, audit: Audit): OperatorDeps {
-  const { registry, gateways, changes } = connectTable(app, 'operator');
+  return operatorOf(app, audit, connectTable(app, 'operator'), connectIssuer(app, 'operator'));
+}
+
+export function operatorOf(app: App, audit: Audit, table: AssociationTable, issuer: Issuer): OperatorDeps {
+  const { registry, gateways, changes } = table;
   return {
     registry,
     table: app.settings.table,
-    issuer: connectIssuer(app, 'operator'),
+    issuer,
     gateways: async () => gatewaysToSealTo(await gateways.known(), app.awsTime.now()),
     approvedGateways: async () => (await gateways.known()).filter(({ state }) => state === 'approved'),
     announce: (serials) => changes.announce(serials),

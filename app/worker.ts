@@ -23,7 +23,7 @@ import { startSweeper } from '../worker/sweeper.ts';
 import { createTableKey } from '../worker/table-key.ts';
 import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
-import { connectIssuer, connectTable } from './aws.ts';
+import { atRate, connectIssuer, connectTable } from './aws.ts';
 import { warnOfRedis } from './redis.ts';
 
 /** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
@@ -145,7 +145,7 @@ export function startProvisioning(
 export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>): void {
   const { settings, log, lifecycle, awsTime } = app;
   const { intervalMs, graceMs } = settings.sweep;
-  const issuer = connectIssuer(app, 'gateway', sweepCallsPerSecond);
+  const issuer = connectIssuer(app, 'gateway', atRate(sweepCallsPerSecond));
   const setUp = {
     registry: table.registry,
     issuer,

@@ -3,7 +3,12 @@ import type { AwsOperation } from './iam-policy.ts';
 import { ProxyError } from './proxy.ts';
 
 /** Where the calls go. Without a region no call can be made. */
-export type AwsPlace = { readonly region: string | undefined; readonly table: string };
+export type AwsPlace = {
+  readonly region: string | undefined;
+  readonly table: string;
+  /** by what a person names the table; CVM_TABLE unless it says otherwise */
+  readonly tableOption?: string | undefined;
+};
 
 /**
  * AWS's name for an error, also when a gate has mapped it to UpstreamRefused; '' for a value that is no error. Errors are told apart by
@@ -52,15 +57,16 @@ export function concernsAll(operation: AwsOperation, { cause }: UpstreamRefused)
   return !operation.startsWith('iot:') || !(cause instanceof Error && iotCures.has(cause.name));
 }
 
-type Cure = (operation: AwsOperation, place: { readonly region: string; readonly table: string }) => string;
+type Cure = (operation: AwsOperation, place: Omit<AwsPlace, 'region'> & { readonly region: string }) => string;
 type Cures = ReadonlyMap<string, Cure>;
 
-function cureOf(operation: AwsOperation, name: string, code: string, { region, table }: AwsPlace): string | undefined {
+function cureOf(operation: AwsOperation, name: string, code: string, place: AwsPlace): string | undefined {
+  const { region } = place;
   // the SDK's error for it has no name of its own
   if (region === undefined) return noRegionCure;
   const ofService = operation.startsWith('iot:') ? iotCures : dynamoDbCures;
   const cure = ofService.get(name) ?? commonCures.get(name) ?? tlsCures.get(code);
-  return cure?.(operation, { region, table });
+  return cure?.(operation, { ...place, region });
 }
 
 export const noRegionCure =
@@ -117,8 +123,10 @@ const commonCures = curesBy(
 const dynamoDbCures = curesBy(
   [
     'ResourceNotFoundException',
-    (_operation, { region, table }) =>
-      `there is no table "${table}" in ${region}: create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION`,
+    (_operation, { region, table, tableOption }) =>
+      tableOption === undefined
+        ? `there is no table "${table}" in ${region}: create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION`
+        : `there is no table "${table}" in ${region}: correct ${tableOption} or AWS_REGION`,
   ],
   [
     'ValidationException',

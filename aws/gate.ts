@@ -27,9 +27,11 @@ const patienceMs = 60_000;
 export function createAwsGate({
   table,
   region,
+  tableOption,
   elapsed = () => performance.now(),
 }: {
   table: string;
+  tableOption?: string | undefined;
   region(): Promise<string>;
   elapsed?(): number;
 }): AwsGate {
@@ -42,7 +44,7 @@ export function createAwsGate({
         withoutSince = undefined;
         return answer;
       } catch (error) {
-        const place: AwsPlace = { table, region: await region().catch(() => undefined) };
+        const place: AwsPlace = { table, tableOption, region: await region().catch(() => undefined) };
         withoutSince = isWithoutCredentials(error) ? (withoutSince ?? elapsed()) : undefined;
         // the service that gives them to a machine or a container may be busy for a moment
         if (withoutSince !== undefined && elapsed() - withoutSince < patienceMs && place.region !== undefined)

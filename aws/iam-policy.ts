@@ -56,13 +56,21 @@ type Statement = { Sid: string; Effect: 'Allow'; Action: string[]; Resource: str
 
 /**
  * The least-privilege IAM policy of these roles.
- * @param scope region and account may be "*" where they are not known
+ * @param scope region and account may be "*" where they are not known; `sourceTable` is one that an operator takes over
  */
 export function iamPolicy(
   roles: readonly IamRole[],
-  scope: { partition: string; region: string; account: string; table: string; policyName: string },
+  scope: {
+    readonly partition: string;
+    readonly region: string;
+    readonly account: string;
+    readonly table: string;
+    readonly policyName: string;
+    readonly sourceTable?: string | undefined;
+  },
 ): { Version: string; Statement: Statement[] } {
-  const { partition, region, account, table, policyName } = scope;
+  const { partition, region, account, table, policyName, sourceTable } = scope;
+  const dynamoTable = (name: string) => `arn:${partition}:dynamodb:${region}:${account}:table/${name}`;
   const iot = (resource: string) => `arn:${partition}:iot:${region}:${account}:${resource}`;
   const of = (kind: keyof (typeof actions)['gateway']) =>
     [...new Set(roles.flatMap((role): readonly string[] => actions[role][kind]))].sort();
@@ -82,7 +90,10 @@ export function iamPolicy(
       ]),
       ...statement('Policy', 'iot', of('policy'), [iot(`policy/${policyName}`)]),
       ...statement('WithoutResource', 'iot', of('any'), ['*']),
-      ...statement('Table', 'dynamodb', of('table'), [`arn:${partition}:dynamodb:${region}:${account}:table/${table}`]),
+      ...statement('Table', 'dynamodb', of('table'), [dynamoTable(table)]),
+      ...(sourceTable === undefined || !roles.includes('operator')
+        ? []
+        : statement('SourceTable', 'dynamodb', ['Scan'], [dynamoTable(sourceTable)])),
     ],
   };
 }

@@ -10,7 +10,7 @@ export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> 
   table(): { readonly restoration: Pick<Restoration, 'note'> };
 };
 
-type PolicyOptions = { for: IamRole[]; account: string; region?: string };
+type PolicyOptions = { for: IamRole[]; account: string; region?: string; fromTable?: string };
 
 export function awsCommand(context: AwsContext): Command {
   const aws = new Command('aws');
@@ -45,6 +45,7 @@ export function awsCommand(context: AwsContext): Command {
     )
     .option('--account <id>', 'the AWS account; * is any', accountId, '*')
     .option('--region <name>', 'the AWS region (default: that of the AWS_REGION or AWS profile in use)')
+    .option('--from-table <name>', 'the operator takes over this table: allow to read it')
     .action((options: PolicyOptions) => printPolicy(context, options));
   return aws;
 }
@@ -57,7 +58,14 @@ async function printPolicy({ settings, write }: AwsContext, options: PolicyOptio
       'cvm: no AWS region is set (AWS_REGION, a profile, --region): the policy is for every region of the partition aws',
     );
   const region = found ?? '*';
-  const scope = { partition: partitionOf(region), region, account: options.account, table, policyName };
+  const scope = {
+    partition: partitionOf(region),
+    region,
+    account: options.account,
+    table,
+    policyName,
+    sourceTable: options.fromTable,
+  };
   write(JSON.stringify(iamPolicy(options.for, scope), null, 2));
 }
 

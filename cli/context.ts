@@ -1,9 +1,12 @@
 import { keepOperatorAudit } from '../app/app.ts';
-import { connectIssuer, connectTable } from '../app/aws.ts';
+import { atRate, connectIssuer, connectTable } from '../app/aws.ts';
 import { connectOperator } from '../app/operator.ts';
+import { connectTakeover } from '../app/takeover.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
+import type { TakeoverDeps } from '../operator/takeover.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
+import type { SourceForm } from '../registry/source-table.ts';
 import { removeEmpty } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type CommandLine, createCommandLine } from './command-line.ts';
@@ -15,6 +18,8 @@ import { writeLine } from './output.ts';
  */
 export type CliContext = CommandLine & {
   operator(): OperatorDeps;
+  /** @param from the table to take over @param callsPerSecond of each operation of AWS IoT Core, and pages of that table */
+  takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): TakeoverDeps & OperatorDeps;
   table(): AssociationTable;
   /** @param callsPerSecond of each operation, so that a sweep leaves AWS's quotas to the workers */
   issuer(callsPerSecond: number): Issuer;
@@ -31,8 +36,10 @@ export function openContext(env: NodeJS.ProcessEnv): CliContext {
   return {
     ...commandLine,
     operator: () => connectOperator(commandLine.awsApp(), audit()),
+    takeover: (from, form, callsPerSecond) =>
+      connectTakeover(commandLine.awsApp(), audit(), { from, form, callsPerSecond, onWait: once(sayThrottled) }),
     table: once(() => connectTable(commandLine.awsApp(), 'operator')),
-    issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', callsPerSecond),
+    issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', atRate(callsPerSecond)),
     audit,
     write: writeLine,
     now: () => commandLine.awsApp().awsTime.now(),
@@ -46,6 +53,8 @@ function once<T>(make: () => T): () => T {
     return made.value;
   };
 }
+
+const sayThrottled = () => console.error('cvm: AWS throttles the calls of this command; it waits, and goes on');
 
 /** The decision stands. */
 function failUnrecorded(event: string, fields: object, { message }: Error): void {

@@ -13,3 +13,10 @@ export function portNumber(text: string): number {
   if (value > 65_535) throw new InvalidArgumentError('It must be a port, 1 to 65535.');
   return value;
 }
+
+/** An option's number above 0. @throws InvalidArgumentError */
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('It must be a number above 0.');
+  return value;
+}

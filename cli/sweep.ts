@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { sweepCallsPerSecond } from '../app/worker.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
@@ -10,6 +10,7 @@ import { sweep } from '../worker/sweep.ts';
 import type { Finding, SweepOptions, SweepSummary } from '../worker/sweep-findings.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
+import { positiveNumber } from './numbers.ts';
 
 export type SweepContext = {
   settings(): Settings;
@@ -26,7 +27,7 @@ export function sweepCommand(context: SweepContext): Command {
   return new Command('sweep')
     .option('--dry-run', 'print the repairs, and make none')
     .option('--grace <duration>', 'leave alone anything younger: 90s, 15m (default: CVM_SWEEP_GRACE)', durationMs)
-    .option('--rate <n>', 'calls of each AWS operation in a second', positive, sweepCallsPerSecond)
+    .option('--rate <n>', 'calls of each AWS operation in a second', positiveNumber, sweepCallsPerSecond)
     .option('--json', 'print the outcome as JSON')
     .action((options: Options) => runSweep(context, options));
 }
@@ -84,10 +85,4 @@ function findingLine({ kind, serial, certificateId, action, cure }: Finding, dry
 function summaryLine({ devices, certificates, findings, ms }: SweepSummary): string {
   const found = Object.values(findings).reduce((sum, count) => sum + count, 0);
   return `${counted(devices, 'device')} and ${counted(certificates, 'certificate')} compared in ${(ms / 1000).toFixed(1)} s: ${found === 0 ? 'nothing to do' : counted(found, 'finding')}`;
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError('It must be a number above 0.');
-  return value;
 }

@@ -3,12 +3,13 @@ import type { Decisions } from '../registry/decisions.ts';
 import type { Deletions } from '../registry/deletions.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { KnownGateway } from '../registry/gateways.ts';
+import type { Takeover } from '../registry/takeover.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
 /** The arguments of the operator's functions. Each function takes the part that it needs. */
 export type OperatorDeps = {
-  readonly registry: Devices & Decisions & Deletions;
+  readonly registry: Devices & Decisions & Deletions & Takeover;
   /** the table's name */
   readonly table: string;
   readonly issuer: Issuer;

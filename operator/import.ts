@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hashToken } from '../protocol/token.ts';
 import type { Devices } from '../registry/devices.ts';
 import { createTextIndex } from '../runtime/text-index.ts';
-import { UpstreamThrottled } from '../runtime/upstream.ts';
+import { untilTaken } from '../runtime/throttled.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { mapBounded } from './bounded.ts';
@@ -127,27 +127,6 @@ async function makeKept(serial: string, { makeToken }: ImportDeps, tokens: KeptT
 function besides(serial: string, token: string | undefined, tokenHash: string | undefined): ImportOutcome {
   const isSame = token !== undefined && hashToken(token) === tokenHash;
   return { outcome: isSame ? 'enrolled-before' : 'exists', serial };
-}
-
-/** Waits between tries double from the first of these to the second, in milliseconds; after the third in all, the import stops. */
-const [firstWaitMs, longestWaitMs, patienceMs] = [200, 20_000, 900_000];
-
-/** Repeats a call for as long as the table says that it has too much to do. */
-async function untilTaken<T>(
-  act: () => Promise<T>,
-  wait: (ms: number) => Promise<unknown>,
-  onWait?: () => void,
-): Promise<T> {
-  for (let [pauseMs, waitedMs] = [firstWaitMs, 0]; ; pauseMs = Math.min(2 * pauseMs, longestWaitMs)) {
-    try {
-      return await act();
-    } catch (error) {
-      if (!(error instanceof UpstreamThrottled) || waitedMs >= patienceMs) throw error;
-      onWait?.();
-      await wait(pauseMs);
-      waitedMs += pauseMs;
-    }
-  }
 }
 
 function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSettings {

@@ -29,16 +29,30 @@ export type KnownBeside = {
   readonly before?: string | undefined;
 };
 
-/** Why a token that was made elsewhere is not accepted; undefined when it is. Never quotes the token. */
-export function tokenFault(token: string, { serial = '', before = '' }: KnownBeside = {}): string | undefined {
+/** Why no device can present this token; undefined when one can. Never quotes the token. */
+export function tokenFormFault(token: string): string | undefined {
   const strange = /[^\x21-\x7e]/.exec(token);
   if (strange !== null)
     return `the token has a character at position ${strange.index + 1} that is no printable ASCII, or a space`;
-  if (token.length < minLength)
-    return `the token has ${token.length} characters; at least ${minLength} (${neededBits} random bits) are needed: ${advice}`;
   if (token.length > maxLength) return `the token has ${token.length} characters; at most ${maxLength} are taken`;
-  if (uuid.test(token)) return `the token is a UUID, which has at most 122 random bits: ${advice}`;
-  if (derivedFrom(serial, token)) return `the token is a hash of the serial, which anyone can calculate: ${advice}`;
+  return undefined;
+}
+
+/**
+ * Why a token that was made elsewhere is not accepted; undefined when it is. Never quotes the token.
+ * @param cure what to do about one that can be guessed
+ */
+export function tokenFault(
+  token: string,
+  { serial = '', before = '' }: KnownBeside = {},
+  cure: string = advice,
+): string | undefined {
+  const fault = tokenFormFault(token);
+  if (fault !== undefined) return fault;
+  if (token.length < minLength)
+    return `the token has ${token.length} characters; at least ${minLength} (${neededBits} random bits) are needed: ${cure}`;
+  if (uuid.test(token)) return `the token is a UUID, which has at most 122 random bits: ${cure}`;
+  if (derivedFrom(serial, token)) return `the token is a hash of the serial, which anyone can calculate: ${cure}`;
 
   const text = withoutSeparators(token);
   const needed = bitsNeeded(text.length);
@@ -54,7 +68,7 @@ export function tokenFault(token: string, { serial = '', before = '' }: KnownBes
     [0, 'the token is much like the one of the line before'],
   ];
   const cause = causes.find(([bits]) => bits < needed)?.[1];
-  return `${cause}; it needs ${neededBits} random bits: ${advice}`;
+  return `${cause}; it needs ${neededBits} random bits: ${cure}`;
 }
 
 /** How long the description of a text of this length must be. */

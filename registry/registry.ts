@@ -3,6 +3,7 @@ import type { Decisions } from './decisions.ts';
 import type { Deletions } from './deletions.ts';
 import type { Devices } from './devices.ts';
 import type { Reconciliation } from './reconciliation.ts';
+import type { Takeover } from './takeover.ts';
 
 /**
  * The association table as a whole; each user takes the interfaces that it needs. Promises of every adapter:
@@ -12,4 +13,4 @@ import type { Reconciliation } from './reconciliation.ts';
  * - Reads see every write that was answered before them.
  * - A refusal is a value; an outage is an exception.
  */
-export type Registry = Devices & Attempts & Decisions & Deletions & Reconciliation;
+export type Registry = Devices & Attempts & Decisions & Deletions & Reconciliation & Takeover;

@@ -21,6 +21,8 @@ type RefusedByWorker = AboutRequest & { readonly errorCode: ErrorCode };
 export type AuditEvents = {
   /** a person decided it, with `cvm devices` or `cvm tls` */
   enrolled: Device;
+  /** from another table, or hashed in place; `from`: the table */
+  'taken-over': Device & { readonly from: string; readonly certificateId?: string };
   reissued: Device;
   blocked: Device;
   unblocked: Device;

@@ -1,9 +1,13 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
+import type { TakeoverDeps } from '../../operator/takeover.ts';
+import type { SourceForm } from '../../registry/source-table.ts';
 
 /** The arguments of the commands about devices. */
 export type DevicesContext = {
   /** connects to the table and to AWS IoT Core; called by a command that runs, not by its help */
   operator(): OperatorDeps;
+  /** as `operator`, for taking over a table */
+  takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): TakeoverDeps & OperatorDeps;
   /** one line of standard output */
   write(line: string): void;
 };

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { type CsvForm, readDeviceRows } from '../../operator/csv.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import {
@@ -9,11 +9,14 @@ import {
   importDevices,
   type KeptTokens,
 } from '../../operator/import.ts';
+import { sourceForms } from '../../registry/source-table.ts';
 import { counted } from '../../runtime/counted.ts';
+import { positiveNumber } from '../numbers.ts';
 import { startProgress } from '../progress.ts';
 import { UsageError } from '../usage-error.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
+import { type ImportTableContext, type ImportTableOptions, importTable } from './import-table.ts';
 import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.ts';
 import { openTokenFile, toStandardOutput } from './token-file.ts';
 
@@ -32,22 +35,61 @@ export type ImportContext = Pick<DevicesContext, 'write'> & {
   operator(): ImportDeps & Pick<OperatorDeps, 'approvedGateways'>;
 };
 
-export function importCommand(context: ImportContext): Command {
+/** Pages of the table, and calls of each operation of AWS IoT Core; its quota for most is 10. */
+const usualRate = 5;
+
+export function importCommand(context: ImportContext & ImportTableContext): Command {
   return withEnrolOptions(
     new Command('import')
-      .argument('<file.csv>')
+      .argument('[file.csv]')
       .description(
-        'enrol the devices of a file: columns serial[,token][,policy][,thing_type][,thing_group], with a header line. Stopped, it goes on when it is run again',
+        'enrol the devices of a file (columns serial[,token][,policy][,thing_type][,thing_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
       ),
   )
     .option(
       '--out <file>',
       'file for the tokens that are made, "-" for standard output; one that is there is continued (default: <file.csv>.tokens.csv)',
     )
+    .option(
+      '--from-table <name>',
+      'take over the devices of this table, with state and certificate. The table itself: hash its tokens in place',
+    )
+    .addOption(
+      new Option(
+        '--format <form>',
+        'of the table: the five fields (cvm), or serialNumber, deviceToken, certinfo (awslabs). Default: by the key of each row',
+      ).choices(sourceForms),
+    )
+    .option('--dry-run', 'say what would be taken over of a table, and write nothing')
+    .option('--weak-tokens', 'take over tokens of a table that can be guessed, too')
+    .option(
+      '--rate <n>',
+      'pages of 100 rows, and calls of each AWS IoT operation, in a second',
+      positiveNumber,
+      usualRate,
+    )
     .option('--json', 'print the summary as JSON')
-    .action(async (file: string, options: ImportOptions) => {
-      await importFile(context, file, options);
+    .action(async (file: string | undefined, options: ImportOptions & ImportTableOptions) => {
+      if (options.fromTable !== undefined) return importTable(context, onlyTable(file, options));
+      await importFile(context, onlyFile(file, options), options);
     });
+}
+
+/** @throws UsageError for what a table does not go with */
+function onlyTable(file: string | undefined, options: ImportOptions & ImportTableOptions): ImportTableOptions {
+  if (file !== undefined) throw new UsageError('name a file or --from-table, not both');
+  if (options.out !== undefined)
+    throw new UsageError('--out is for a file: no token is made for the devices of a table');
+  return options;
+}
+
+/** @throws UsageError when there is no file, and for what a file does not go with */
+function onlyFile(file: string | undefined, options: Partial<ImportTableOptions>): string {
+  const { dryRun, format, weakTokens } = options;
+  if (file === undefined) throw new UsageError('name a file, or a table with --from-table');
+  if (dryRun || format !== undefined || weakTokens)
+    throw new UsageError('--dry-run, --format and --weak-tokens go with --from-table');
+  return file;
 }
 
 /** @throws where there is no place beside it */

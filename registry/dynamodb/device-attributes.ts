@@ -98,14 +98,17 @@ export function deviceOf(item: Item): Device {
   return device.issuedAt === undefined && wentLive(device) ? { ...device, issuedAt: device.requestedAt } : device;
 }
 
-const hashes = { stored: /^sha256:[0-9a-f]{64}$/, upperCase: /^sha256:[0-9a-f]{64}$/i };
+const hashes = { stored: /^sha256:[0-9a-f]{64}$/, inAnyCase: /^sha256:[0-9a-f]{64}$/i };
+
+/** Not a token in clear, but the hash of one, perhaps in another spelling. */
+export const isHash = (accessToken: string): boolean => /^sha256:/i.test(accessToken);
 
 /** A token in clear goes no further than this. */
 function tokenOf(accessToken: string | undefined): Pick<Device, 'tokenHash' | 'tokenForm'> {
   if (accessToken !== undefined && hashes.stored.test(accessToken)) return { tokenHash: accessToken };
-  if (!accessToken || (accessToken.startsWith('sha256:') && !hashes.upperCase.test(accessToken)))
+  if (!accessToken || (isHash(accessToken) && !hashes.inAnyCase.test(accessToken)))
     return { tokenHash: 'missing', tokenForm: 'missing' };
-  const tokenHash = hashes.upperCase.test(accessToken) ? accessToken.toLowerCase() : hashToken(accessToken);
+  const tokenHash = isHash(accessToken) ? accessToken.toLowerCase() : hashToken(accessToken);
   return { tokenHash, tokenForm: 'not-hashed' };
 }
 

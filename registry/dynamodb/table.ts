@@ -48,8 +48,8 @@ export type Clause = (placeholders: Placeholders) => string;
  */
 export interface DynamoTable {
   get(key: string): Promise<Item | undefined>;
-  /** Every row, page by page, in no particular order. */
-  scan(): AsyncIterable<Item>;
+  /** Every row, page by page, in no particular order. @param pageSize without it, a page has up to 1 MB */
+  scan(pageSize?: number): AsyncIterable<Item>;
   put(key: string, item: Item, condition?: Clause): Promise<boolean>;
   /** Changes a row, or makes it where there is none and the condition allows that. */
   update(key: string, update: Clause, condition?: Clause): Promise<boolean>;
@@ -70,11 +70,14 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
       const command = new GetItemCommand({ ...row(key), ConsistentRead: true });
       return (await gate.call('dynamodb:GetItem', () => client.send(command))).Item;
     },
-    async *scan() {
+    async *scan(pageSize) {
       let from: Item | undefined;
       do {
-        const start = from === undefined ? {} : { ExclusiveStartKey: from };
-        const command = new ScanCommand({ TableName: name, ConsistentRead: true, ...start });
+        const part = {
+          ...(pageSize === undefined ? {} : { Limit: pageSize }),
+          ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+        };
+        const command = new ScanCommand({ TableName: name, ConsistentRead: true, ...part });
         const page = await gate.call('dynamodb:Scan', () => client.send(command));
         yield* page.Items ?? [];
         from = page.LastEvaluatedKey;

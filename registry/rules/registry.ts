@@ -7,6 +7,7 @@ import { createDeletions } from './deletions.ts';
 import type { DeviceRows } from './device-rows.ts';
 import { createDevices } from './devices.ts';
 import { createReconciliation } from './reconciliation.ts';
+import { createTakeover } from './takeover.ts';
 
 /** @param makeId makes an id that no claim ever had */
 export function createRegistry(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Registry {
@@ -16,5 +17,6 @@ export function createRegistry(devices: DeviceRows, keys: Rows<BoundKey>, makeId
     ...createDecisions(devices),
     ...createDeletions(devices),
     ...createReconciliation(devices),
+    ...createTakeover(devices),
   };
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp } from '../../app/app.ts';
-import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
+import { atRate, connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
 import { connectOperator } from '../../app/operator.ts';
 import type { Credential, Gateway } from '../../gateway-sim/device.ts';
 import { enrol } from '../../operator/enrol.ts';
@@ -113,7 +113,7 @@ export async function startSite(options: {
   await setUpAws(app.settings);
   const { registry } = connectTable(app, 'operator');
   const iot = new IoTClient(app.settings.aws);
-  const sweepIssuer = connectIssuer(app, 'operator', 100);
+  const sweepIssuer = connectIssuer(app, 'operator', atRate(100));
   // no keys are sealed: these devices do not use TLS-PSK
   const operator = { ...connectOperator(app, noAudit), gateways: async () => [] };
 

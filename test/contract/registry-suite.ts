@@ -5,6 +5,7 @@ import { decisionsContract } from './decisions-suite.ts';
 import { keptReplyContract } from './kept-reply-suite.ts';
 import { createRegistryFixture } from './registry-fixture.ts';
 import { removalContract } from './removal-suite.ts';
+import { takeoverContract } from './takeover-suite.ts';
 
 /** The promises of the port, for every adapter. */
 export function registryContract(
@@ -23,5 +24,6 @@ export function registryContract(
     keptReplyContract(fixture);
     decisionsContract(fixture);
     removalContract(fixture);
+    takeoverContract(fixture);
   });
 }

@@ -6,7 +6,13 @@ import { fetchDynamoDbLocal } from './jar.ts';
 import { findJava, startDynamoDbLocal } from './server.ts';
 
 /** The contracts, and the flows that lean on the table most. */
-const usualPaths = ['test/contract', 'test/flow/reference-tables', 'test/flow/operator', 'test/flow/sweep'];
+const usualPaths = [
+  'test/contract',
+  'test/flow/reference-tables',
+  'test/flow/table-takeover',
+  'test/flow/operator',
+  'test/flow/sweep',
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

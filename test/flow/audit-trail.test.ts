@@ -9,6 +9,7 @@ import { verifyAudit } from '../../runtime/audit-verify.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { noTakeover } from '../support/operator.ts';
 
 describe.skipIf(lacks('redis-server'))('the life of a device', () => {
   let gateway: Gateway;
@@ -32,7 +33,11 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
   async function cvmWith(issuer: Issuer, ...args: string[]): Promise<string> {
     const said: string[] = [];
     const operator = { ...gateway.operator, issuer, gateways: async () => [], announce: async () => {} };
-    const command = devicesCommand({ operator: () => operator, write: (line) => said.push(line) });
+    const command = devicesCommand({
+      takeover: noTakeover,
+      operator: () => operator,
+      write: (line) => said.push(line),
+    });
     await new Command('cvm').addCommand(command).parseAsync(['devices', ...args], { from: 'user' });
     return said.join('\n');
   }

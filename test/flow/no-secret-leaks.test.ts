@@ -10,6 +10,7 @@ import { deriveReplySeed } from '../../sealing/replies.ts';
 import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { noTakeover } from '../support/operator.ts';
 
 /** The forms in which a secret could appear: plain, base64, hex, JSON-escaped. */
 function disguises(secret: string | Buffer): (string | Buffer)[] {
@@ -196,7 +197,11 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
   /** `cvm devices …`; resolves with what it printed. */
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
-    const command = devicesCommand({ operator: () => gateway.operator, write: (line) => lines.push(line) });
+    const command = devicesCommand({
+      takeover: noTakeover,
+      operator: () => gateway.operator,
+      write: (line) => lines.push(line),
+    });
     await command.parseAsync(argv, { from: 'user' });
     return lines;
   }

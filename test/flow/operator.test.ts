@@ -8,6 +8,7 @@ import { sweep } from '../../worker/sweep.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { noTakeover } from '../support/operator.ts';
 import { newGateway } from '../support/trust.ts';
 
 describe.skipIf(lacks('redis-server'))('the operator', () => {
@@ -27,7 +28,11 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const lines: string[] = [];
     // no gateway's key is known, and no gateway is told
     const operator = { ...gateway.operator, gateways: async () => [], announce: async () => {}, audit: noAudit };
-    const command = devicesCommand({ operator: () => operator, write: (line) => lines.push(line) });
+    const command = devicesCommand({
+      takeover: noTakeover,
+      operator: () => operator,
+      write: (line) => lines.push(line),
+    });
     await command.parseAsync(argv, { from: 'user' });
     return lines;
   }

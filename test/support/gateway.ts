@@ -8,6 +8,7 @@ import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
 import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices, tellHealth } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
+import { connectTakeover } from '../../app/takeover.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import type { Limits } from '../../broker/limits.ts';
@@ -15,6 +16,7 @@ import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { redisAt } from '../../queue/redis.ts';
 import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
+import type { SourceForm } from '../../registry/source-table.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
@@ -138,6 +140,8 @@ export async function startGateway(
     gateways,
     issuer,
     operator,
+    takeover: (from: string, form: SourceForm | undefined, callsPerSecond: number) =>
+      connectTakeover(app, audit, { from, form, callsPerSecond, onWait: () => {} }),
     /** the table with the rights of the operator */
     asOperator,
     /** the table and the issuer with the rights of the worker */

@@ -7,6 +7,11 @@ import { createMemoryIssuer } from '../fakes/memory-issuer.ts';
 /** The time of the clock that the operator's functions are given, in epoch milliseconds. */
 export const now = 1_000_000;
 
+/** For a test in which no table is taken over. */
+export function noTakeover(): never {
+  throw new Error('no table is taken over in this test');
+}
+
 /** The arguments of the operator's functions, in memory, and a list of each event and announcement. */
 export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
   const rows = new Map<string, Device>();

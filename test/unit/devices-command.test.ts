@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { createMemoryOperator, type MemoryOperator } from '../support/operator.ts';
+import { createMemoryOperator, type MemoryOperator, noTakeover } from '../support/operator.ts';
 
 const away = async () => {
   throw new Error('AWS is away');
@@ -25,6 +25,7 @@ describe('cvm devices', () => {
 
   async function devices(argv: string[], deps: Partial<OperatorDeps> = {}): Promise<void> {
     const command = devicesCommand({
+      takeover: noTakeover,
       operator: () => ({ ...operator.deps, ...deps }),
       write: (line) => lines.push(line),
     });
@@ -126,7 +127,7 @@ describe('cvm devices', () => {
   });
 
   it('add takes one token with one serial only', async () => {
-    const command = devicesCommand({ operator: () => operator.deps, write: () => {} });
+    const command = devicesCommand({ takeover: noTakeover, operator: () => operator.deps, write: () => {} });
     const add = command.commands.find((each) => each.name() === 'add');
     add?.exitOverride().configureOutput({ writeErr: () => {} });
     const argv = ['add', 'A', 'B', '--token', 'Wq7Zt0vL2xB9nK4mR8cJ5yH1'];

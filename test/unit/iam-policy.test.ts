@@ -78,6 +78,18 @@ describe('the printed IAM policy', () => {
     ]);
   });
 
+  it('lets the operator read a table that is taken over, and nobody write to it', () => {
+    const sourceTable = 'deviceInfo';
+    const about = (role: IamRole) =>
+      iamPolicy([role], { ...scope, sourceTable }).Statement.filter(({ Resource }) =>
+        Resource.join().includes(sourceTable),
+      );
+    expect(about('operator')).toMatchObject([
+      { Action: ['dynamodb:Scan'], Resource: ['arn:aws:dynamodb:eu-west-1:123456789012:table/deviceInfo'] },
+    ]);
+    for (const role of ['gateway', 'setup'] as const) expect(about(role)).toEqual([]);
+  });
+
   it('lets only the operator enrol, and only the worker create certificates', () => {
     const rolesWith = (action: string) =>
       iamRoles.filter((role) => resourcesOf([role]).some(([each]) => each === action));
