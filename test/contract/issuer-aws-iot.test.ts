@@ -19,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createAwsGate } from '../../aws/gate.ts';
 import { type AwsLocalOptions, startAwsLocal } from '../../aws-local/main.ts';
 import { createAwsIssuer, type Patience } from '../../issuer/aws-iot.ts';
-import { connectIotClients, openIot } from '../../issuer/iot-calls.ts';
+import { connectIotClients, type IotCalls, openIot } from '../../issuer/iot-calls.ts';
 import { ensurePolicy } from '../../issuer/setup.ts';
 import { type CertificateState, issuerContract, policyName } from './issuer-suite.ts';
 
@@ -283,4 +283,19 @@ it.each([
   expect(policyDocument).toContain(arn);
   expect(policyDocument).not.toContain('arn:aws:');
   await close();
+});
+
+it('a certificate whose id AWS cannot know, of a row that another tool wrote, is not there: no call is made about it', async () => {
+  const never = () => Promise.reject(new Error('AWS refuses such an id as an invalid request, again and again'));
+  const iot = new Proxy({}, { get: () => never }) as IotCalls;
+  const issuer = createAwsIssuer({ iot, log: pino({ level: 'silent' }) });
+  for (const id of ['', 'c', 'not yet', `arn:aws:iot:us-east-1:000000000000:cert/${'ab'.repeat(32)}`]) {
+    await issuer.withdraw(id);
+    await issuer.deactivate(id);
+    expect(await issuer.describeCertificate(id)).toBeUndefined();
+    expect(await issuer.thingsOf(id)).toEqual([]);
+    expect(await issuer.isAttached(id)).toBe(false);
+    // an operator who unblocks is told that the certificate is gone
+    await expect(issuer.activate(id)).rejects.toThrow();
+  }
 });
