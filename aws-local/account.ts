@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { arnIn, type Place, resourceOf } from './arn.ts';
 import type { Authority } from './certificate-authority.ts';
 import { refuse } from './errors.ts';
 import type { KeyPool } from './key-pool.ts';
@@ -12,63 +13,93 @@ export type Account = {
   readonly endpointAddress: string;
   /** milliseconds until a detached thing is seen as detached: AWS does it asynchronously */
   readonly detachMs: number;
-  arn(resource: string): string;
+  readonly place: Place;
   /** called when the status of a certificate changed, or it was deleted */
   readonly onCertificateChange: ((certificateId: string) => void)[];
 };
 
-/** The input of a call: path parameters, query and body in one object, since their names never clash. */
-export type Input = Readonly<Record<string, unknown>> & { readonly principal?: string };
+/** The input of a call: path parameters, query, headers and body in one object, since their names never clash. `model.ts` has checked it. */
+export type Input = {
+  readonly [member in
+    | 'attributeName'
+    | 'attributeValue'
+    | 'billingGroupName'
+    | 'certificateSigningRequest'
+    | 'endpointType'
+    | 'marker'
+    | 'nextToken'
+    | 'parentGroupName'
+    | 'thingArn'
+    | 'thingGroupArn'
+    | 'thingTypeName']?: string;
+} & {
+  readonly [member in
+    | 'forceDelete'
+    | 'isAscendingOrder'
+    | 'removeThingType'
+    | 'setAsActive'
+    | 'setAsDefault'
+    | 'undoDeprecate'
+    | 'usePrefixAttributeValue']?: boolean;
+} & {
+  /** required wherever an operation reads them; AddThingToThingGroup may have ARNs instead of names */
+  readonly [member in
+    | 'certificateId'
+    | 'newStatus'
+    | 'policyDocument'
+    | 'policyName'
+    | 'policyVersionId'
+    | 'principal'
+    | 'target'
+    | 'templateBody'
+    | 'thingGroupName'
+    | 'thingName']: string;
+} & {
+  readonly attributePayload?: { readonly attributes?: Readonly<Record<string, string>>; readonly merge?: boolean };
+  readonly expectedVersion?: number;
+  readonly maxResults?: number;
+  readonly pageSize?: number;
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly thingGroupProperties?: object;
+  readonly thingPrincipalType?: string;
+  readonly thingTypeProperties?: object;
+};
+
 export type Operation = (account: Account, input: Input) => unknown;
 
 export const newId = (): string => randomUUID();
 export const seconds = (): number => Date.now() / 1000;
 
-const patterns = {
-  thingName: /^[a-zA-Z0-9:_-]{1,128}$/,
-  thingTypeName: /^[a-zA-Z0-9:_-]{1,128}$/,
-  thingGroupName: /^[a-zA-Z0-9:_-]{1,128}$/,
-  policyName: /^[\w+=,.@-]{1,128}$/,
-  certificateId: /^(0x)?[a-fA-F0-9]{64}$/,
-  policyVersionId: /^[0-9]+$/,
-} as const;
+export const arnOf = ({ place }: Account, resource: string): string => arnIn(place, resource);
+export const certificateArn = (account: Account, certificateId: string): string =>
+  arnOf(account, `cert/${certificateId}`);
 
-/** A name that AWS's own rule for it allows. @throws InvalidRequestException */
-export function named(input: Input, field: keyof typeof patterns): string {
-  const value = input[field];
-  if (typeof value === 'string' && patterns[field].test(value)) return value;
-  return refuse(
-    'InvalidRequestException',
-    `Value at '${field}' failed to satisfy constraint: Member must satisfy regular expression pattern: ${patterns[field].source}`,
-  );
-}
-
-export function text(input: Input, field: string): string | undefined {
-  const value = input[field];
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-/** One page of a list. The token is a position: when the list changes between two pages, an item can be missed or come twice. */
+/**
+ * One page of a list. The token is a position: when the list changes between two pages, an item can be missed or come twice.
+ * @throws InvalidRequestException for a token that no list gave
+ */
 export function page<T>(
   all: readonly T[],
-  input: Input,
-  sizeField: 'maxResults' | 'pageSize',
-  tokenField: 'nextToken' | 'marker',
+  { maxResults, pageSize, nextToken, marker }: Input,
 ): { items: T[]; next: string | undefined } {
-  const size = Number(input[sizeField] ?? 25);
-  if (!Number.isInteger(size) || size < 1 || size > 250)
-    refuse('InvalidRequestException', `Value at '${sizeField}' must be between 1 and 250`);
-  const start = Number(text(input, tokenField) ?? 0);
-  if (!Number.isInteger(start) || start < 0) refuse('InvalidRequestException', `Value at '${tokenField}' is not valid`);
-  const end = start + size;
-  return { items: all.slice(start, end), next: end < all.length ? String(end) : undefined };
+  const token = nextToken ?? marker ?? '';
+  const start =
+    token === '' ? 0 : Number(/^at:(\d+)$/.exec(Buffer.from(token, 'base64').toString())?.[1] ?? Number.NaN);
+  if (!Number.isInteger(start)) refuse('InvalidRequestException', 'The pagination token is not valid');
+  const end = start + (maxResults ?? pageSize ?? 25);
+  const next = end < all.length ? Buffer.from(`at:${end}`).toString('base64') : undefined;
+  return { items: all.slice(start, end), next };
 }
 
-/** The certificate of an ARN or id. @throws ResourceNotFoundException */
-export function certificateOf(store: Store, arnOrId: string): Certificate {
-  const certificateId = arnOrId.slice(arnOrId.lastIndexOf('/') + 1).toLowerCase();
+/** @throws ResourceNotFoundException */
+export function certificateOf({ store }: Account, certificateId: string): Certificate {
   return (
-    store.get('certificate', certificateId) ??
+    store.get('certificate', certificateId.toLowerCase()) ??
     refuse('ResourceNotFoundException', `Certificate ${certificateId} does not exist`)
   );
+}
+
+/** The certificate that is a principal. Cognito identities, the other kind of principal, are not here. @throws as `resourceOf`, and ResourceNotFoundException */
+export function principalOf(account: Account, arn: string): Certificate {
+  return certificateOf(account, resourceOf(account.place, arn, ['cert']).name);
 }

@@ -140,26 +140,23 @@ async function load(folder: string) {
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateCertificateFromCsr.html RSA ≥ 2048, P-256, P-384 or P-521 */
 async function readCsr(pem: string): Promise<Csr> {
-  const csr = parse(pem);
-  const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey({
-    key: Buffer.from(csr.publicKey.rawData),
-    format: 'der',
-    type: 'spki',
-  });
-  const curve = asymmetricKeyDetails?.namedCurve ?? '';
+  const csr = understood(() => new Pkcs10CertificateRequest(pem));
+  const spki = Buffer.from(csr.publicKey.rawData);
+  const key = understood(() => createPublicKey({ key: spki, format: 'der', type: 'spki' }));
+  const { modulusLength = 0, namedCurve = '' } = key.asymmetricKeyDetails ?? {};
   const strong =
-    asymmetricKeyType === 'rsa'
-      ? (asymmetricKeyDetails?.modulusLength ?? 0) >= 2048
-      : ['prime256v1', 'secp384r1', 'secp521r1'].includes(curve);
+    key.asymmetricKeyType === 'rsa'
+      ? modulusLength >= 2048
+      : ['prime256v1', 'secp384r1', 'secp521r1'].includes(namedCurve);
   if (!strong) refuse('InvalidRequestException', 'The certificate signing request has an unsupported key');
   if (!(await csr.verify().catch(() => false)))
     refuse('InvalidRequestException', 'The signature of the certificate signing request is not valid');
   return csr;
 }
 
-function parse(pem: string): Csr {
+function understood<T>(read: () => T): T {
   try {
-    return new Pkcs10CertificateRequest(pem);
+    return read();
   } catch {
     return refuse('InvalidRequestException', 'The certificate signing request cannot be parsed');
   }

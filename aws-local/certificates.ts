@@ -1,4 +1,4 @@
-import { type Account, certificateOf, type Input, named, type Operation, page, seconds, text } from './account.ts';
+import { type Account, certificateArn, certificateOf, type Input, type Operation, page, seconds } from './account.ts';
 import type { Issued } from './certificate-authority.ts';
 import { refuse } from './errors.ts';
 import type { Certificate } from './store.ts';
@@ -11,25 +11,20 @@ export const CreateKeysAndCertificate: Operation = async (account, input) => {
 };
 
 /** The same CSR gives another certificate each time. @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateCertificateFromCsr.html */
-export const CreateCertificateFromCsr: Operation = async (account, input) => {
-  const csr = text(input, 'certificateSigningRequest');
-  if (csr === undefined || csr.length > 4096)
-    refuse('InvalidRequestException', "Value at 'certificateSigningRequest' must have 1 to 4096 characters");
-  return created(register(account, await account.authority.certifyCsr(csr), input));
-};
+export const CreateCertificateFromCsr: Operation = async (account, input) =>
+  created(register(account, await account.authority.certifyCsr(input.certificateSigningRequest ?? ''), input));
 
-function register({ store, arn }: Account, { certificateId, certificatePem }: Issued, input: Input): Certificate {
+function register(account: Account, { certificateId, certificatePem }: Issued, { setAsActive }: Input): Certificate {
   const now = seconds();
-  const active = input.setAsActive === true || input.setAsActive === 'true';
   const certificate: Certificate = {
     certificateId,
-    certificateArn: arn(`cert/${certificateId}`),
+    certificateArn: certificateArn(account, certificateId),
     certificatePem,
-    status: active ? 'ACTIVE' : 'INACTIVE',
+    status: setAsActive === true ? 'ACTIVE' : 'INACTIVE',
     creationDate: now,
     lastModifiedDate: now,
   };
-  store.put('certificate', certificateId, certificate);
+  account.store.put('certificate', certificateId, certificate);
   return certificate;
 }
 
@@ -39,32 +34,36 @@ const created = ({ certificateArn, certificateId, certificatePem }: Certificate)
   certificatePem,
 });
 
-export const DescribeCertificate: Operation = ({ store }, input) => {
-  const { certificatePem, ...rest } = certificateOf(store, named(input, 'certificateId'));
-  return { certificateDescription: { ...rest, certificatePem, ownedBy: '', certificateMode: 'DEFAULT' } };
+export const DescribeCertificate: Operation = (account, input) => {
+  const { certificatePem, ...rest } = certificateOf(account, input.certificateId);
+  const ownedBy = account.place.accountId;
+  return { certificateDescription: { ...rest, certificatePem, ownedBy, certificateMode: 'DEFAULT' } };
 };
 
-/** Idempotent. @see https://docs.aws.amazon.com/iot/latest/apireference/API_UpdateCertificate.html */
-export const UpdateCertificate: Operation = ({ store, onCertificateChange }, input) => {
-  const certificate = certificateOf(store, named(input, 'certificateId'));
-  const status = input.newStatus;
-  if (status !== 'ACTIVE' && status !== 'INACTIVE' && status !== 'REVOKED')
-    return refuse('InvalidRequestException', "Value at 'newStatus' must be ACTIVE, INACTIVE or REVOKED");
-  store.put('certificate', certificate.certificateId, { ...certificate, status, lastModifiedDate: seconds() });
-  for (const listener of onCertificateChange) listener(certificate.certificateId);
+/** A caller may set these; the others are AWS's own. @see https://docs.aws.amazon.com/iot/latest/apireference/API_UpdateCertificate.html */
+const settable = ['ACTIVE', 'INACTIVE', 'REVOKED'] as const;
+
+/** Idempotent. */
+export const UpdateCertificate: Operation = (account, { certificateId, newStatus }) => {
+  const certificate = certificateOf(account, certificateId);
+  const status =
+    settable.find((each) => each === newStatus) ??
+    refuse('InvalidRequestException', `The status ${newStatus} is used by AWS IoT only, or is deprecated`);
+  account.store.put('certificate', certificate.certificateId, { ...certificate, status, lastModifiedDate: seconds() });
+  for (const listener of account.onCertificateChange) listener(certificate.certificateId);
   return {};
 };
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/API_DeleteCertificate.html */
-export const DeleteCertificate: Operation = ({ store, onCertificateChange }, input) => {
-  const { certificateId, certificateArn, status } = certificateOf(store, named(input, 'certificateId'));
-  const forced = input.forceDelete === 'true';
+export const DeleteCertificate: Operation = (account, input) => {
+  const { store, onCertificateChange } = account;
+  const { certificateId, certificateArn, status } = certificateOf(account, input.certificateId);
   if (status === 'ACTIVE')
     refuse('CertificateStateException', 'Certificate must be deactivated (not ACTIVE) before deletion');
   if (store.all('thingPrincipal').some((row) => row.principal === certificateArn))
     refuse('DeleteConflictException', 'Things must be detached before deletion');
   const policies = store.all('policyTarget').filter((row) => row.target === certificateArn);
-  if (policies.length > 0 && !forced)
+  if (policies.length > 0 && input.forceDelete !== true)
     refuse('DeleteConflictException', 'Certificate policies must be detached before deletion');
   for (const { policyName, target } of policies) store.remove('policyTarget', `${policyName} ${target}`);
   store.remove('certificate', certificateId);
@@ -75,7 +74,7 @@ export const DeleteCertificate: Operation = ({ store, onCertificateChange }, inp
 export const ListCertificates: Operation = ({ store }, input) => {
   const all = store.all('certificate').sort((a, b) => a.creationDate - b.creationDate);
   // newest first unless the caller asks otherwise
-  const { items, next } = page(input.isAscendingOrder === 'true' ? all : all.reverse(), input, 'pageSize', 'marker');
+  const { items, next } = page(input.isAscendingOrder === true ? all : all.reverse(), input);
   return {
     certificates: items.map(({ certificateArn, certificateId, status, creationDate }) => ({
       certificateArn,
@@ -88,9 +87,10 @@ export const ListCertificates: Operation = ({ store }, input) => {
   };
 };
 
-export const DescribeEndpoint: Operation = ({ endpointAddress }, input) => {
-  const type = text(input, 'endpointType') ?? 'iot:Data';
-  if (!['iot:Data', 'iot:Data-ATS', 'iot:CredentialProvider', 'iot:Jobs'].includes(type))
-    refuse('InvalidRequestException', `Endpoint type ${type} is not valid`);
+const endpointTypes = ['iot:Data', 'iot:Data-ATS', 'iot:CredentialProvider', 'iot:Jobs', 'iot:Data-Beta'];
+
+export const DescribeEndpoint: Operation = ({ endpointAddress }, { endpointType = 'iot:Data' }) => {
+  if (!endpointTypes.includes(endpointType))
+    refuse('InvalidRequestException', `Endpoint type ${endpointType} is not valid`);
   return { endpointAddress };
 };

@@ -1,14 +1,20 @@
 import { createHash } from 'node:crypto';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
-import type { Account } from './account.ts';
+import { type Account, arnOf } from './account.ts';
 import type { Logger } from './logger.ts';
+import { filterPackets } from './mqtt-filter.ts';
 import { policyDocuments } from './policies.ts';
+import type { Connection } from './policy-condition.ts';
 import { allows } from './policy-document.ts';
+import { thingOfConnection } from './principals.ts';
+
+/** What a client's certificate and its CONNECT packet say. */
+type Identity = Pick<Connection, 'clientId' | 'connectAttributes'> & { readonly certificateId: string };
 
 /**
- * AWS IoT's MQTT data plane, as far as identity goes: mutual TLS, and only a registered, ACTIVE certificate
- * whose policies allow it connects. A forbidden action closes the connection, as AWS does.
+ * AWS IoT's MQTT data plane: mutual TLS with a server name, and only a registered, ACTIVE certificate whose policies allow it
+ * connects. A forbidden action closes the connection, as AWS does, and so does a packet beyond AWS's limits.
  * @see https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
  */
 export async function startDataPlane(options: {
@@ -19,17 +25,16 @@ export async function startDataPlane(options: {
   log: Logger;
 }) {
   const { account, port, host, tls, log } = options;
-  const identities = new WeakMap<Client, string>();
+  const identities = new WeakMap<Client, Identity>();
   const sockets = new Map<TLSSocket, string>();
 
-  function may(client: Client | null, action: string, resource: string, clientId: string = client?.id ?? ''): boolean {
-    const certificate = account.store.get('certificate', client === null ? '' : (identities.get(client) ?? ''));
-    if (certificate?.status !== 'ACTIVE') return false;
-    const attached = account.store.get('thingPrincipal', `${clientId} ${certificate.certificateArn}`) !== undefined;
-    return allows(policyDocuments(account, certificate.certificateArn), action, account.arn(resource), {
-      clientId,
-      ...(attached ? { thingName: clientId } : {}),
-    });
+  function may(client: Client | null, action: string, resource: string): boolean {
+    const identity = client === null ? undefined : identities.get(client);
+    const certificate = account.store.get('certificate', identity?.certificateId ?? '');
+    if (identity === undefined || certificate?.status !== 'ACTIVE') return false;
+    const documents = policyDocuments(account, certificate.certificateArn);
+    const thing = thingOfConnection(account, certificate.certificateArn, identity.clientId);
+    return allows(documents, action, arnOf(account, resource), { ...identity, thing });
   }
 
   /** Wraps every hook, since a hook that throws ends the process. */
@@ -45,23 +50,27 @@ export async function startDataPlane(options: {
 
   const broker = new Aedes({
     preConnect(client, packet, done) {
-      const socket = client.conn as TLSSocket;
-      identities.set(client, sockets.get(socket) ?? '');
+      const { clientId, clean, will } = packet;
+      const certificateId = sockets.get(client.conn as TLSSocket) ?? '';
+      const connectAttributes = [
+        ...(clean ? [] : ['PersistentConnect' as const]),
+        ...(will ? ['LastWill' as const] : []),
+      ];
+      identities.set(client, { certificateId, clientId, connectAttributes });
       decide(
-        () => may(client, 'iot:Connect', `client/${packet.clientId}`, packet.clientId),
+        () => may(client, 'iot:Connect', `client/${clientId}`),
         (allowed) => {
           if (!allowed)
-            log.info(
-              { clientId: packet.clientId, certificateId: sockets.get(socket) },
-              'data plane: connection refused by certificate or policy',
-            );
+            log.info({ clientId, certificateId }, 'data plane: connection refused by certificate or policy');
           done(allowed ? null : new Error('not authorized'), allowed);
         },
       );
     },
+    // also called for a will, when its client is gone
     authorizePublish(client, packet, done) {
+      const topic = `topic/${packet.topic}`;
       decide(
-        () => may(client, 'iot:Publish', `topic/${packet.topic}`),
+        () => may(client, 'iot:Publish', topic) && (!packet.retain || may(client, 'iot:RetainPublish', topic)),
         (allowed) => done(allowed ? null : new Error('not authorized')),
       );
     },
@@ -93,6 +102,12 @@ export async function startDataPlane(options: {
       const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
       const certificateId = raw === undefined ? '' : createHash('sha256').update(raw).digest('hex');
       socket.on('error', () => {});
+      // "attempts that don't include the SNI are refused": https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
+      if (!socket.servername) {
+        log.info({ certificateId }, 'data plane: connection refused without a server name (SNI)');
+        socket.destroy();
+        return;
+      }
       if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
         log.info({ certificateId }, 'data plane: certificate is not registered and active');
         socket.destroy();
@@ -100,7 +115,9 @@ export async function startDataPlane(options: {
       }
       sockets.set(socket, certificateId);
       socket.once('close', () => sockets.delete(socket));
-      broker.handle(socket);
+      filterPackets(broker.handle(socket), (reason) =>
+        log.info({ certificateId, reason }, 'data plane: connection closed at a packet that AWS does not take'),
+      );
     },
   );
   server.on('tlsClientError', (_err, socket) => socket.destroy());

@@ -11,6 +11,7 @@ const statuses = {
   ResourceNotFoundException: 404,
   ServiceUnavailableException: 503,
   ThrottlingException: 400,
+  VersionConflictException: 409,
   VersionsLimitExceededException: 409,
 } as const;
 

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Account, Input } from './account.ts';
+import type { Account } from './account.ts';
 import { ApiError } from './errors.ts';
 import { type Faults, throttled } from './faults.ts';
 import type { Logger } from './logger.ts';
+import { checkInput } from './model.ts';
 import type { createQuotas } from './quotas.ts';
 import { route } from './routes.ts';
 
@@ -55,12 +56,8 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
     const body = await readJson(request);
     const { loseAnswer } = await faults.strike(found.name);
     if (!quotas.take(found.name)) throw throttled(found.name);
-    const output = await found.operation(account, {
-      ...body,
-      ...headersOf(request),
-      ...Object.fromEntries(url.searchParams),
-      ...found.parameters,
-    });
+    const given = { ...body, ...headersOf(request), ...Object.fromEntries(url.searchParams), ...found.parameters };
+    const output = await found.operation(account, checkInput(given, found.required));
     if (loseAnswer) request.socket.destroy();
     else answer(response, 200, output);
   }
@@ -134,7 +131,7 @@ function losesItsAnswer(request: IncomingMessage, response: ServerResponse): voi
   }) as typeof response.end;
 }
 
-function headersOf(request: IncomingMessage): Pick<Input, 'principal'> {
+function headersOf(request: IncomingMessage): { principal?: string } {
   const principal = request.headers['x-amzn-principal'];
   return typeof principal === 'string' ? { principal } : {};
 }

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import type { Account } from './account.ts';
+import { placeOf } from './arn.ts';
 import { openAuthority } from './certificate-authority.ts';
 import { startDataPlane } from './data-plane.ts';
 import { forwardDynamo, openDynalite } from './dynamodb.ts';
@@ -24,13 +25,17 @@ export type AwsLocalOptions = {
   /** RSA key pairs to make in advance */
   readonly keyPool?: number;
   readonly account?: string;
+  /** us-east-1 unless given. The partition follows from it: aws, aws-cn or aws-us-gov. Each region has a state of its own */
   readonly region?: string;
   /** milliseconds for which a detached thing is still seen as attached */
   readonly detachMs?: number;
   readonly log?: Logger;
 };
 
+const usualRegion = 'us-east-1';
+
 export type AwsLocal = {
+  readonly region: string;
   readonly httpUrl: string;
   readonly mqttPort: number;
   readonly rootCaFile: string;
@@ -45,21 +50,21 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     host = '127.0.0.1',
     endpointAddress = 'localhost',
     account: accountId = '000000000000',
-    region = 'us-east-1',
+    region = usualRegion,
     log = silentLogger,
   } = options;
   // both are set by the project's own test runs
   const { STAND_IN_KEY_FOLDER: keyFolder, STAND_IN_DYNAMODB_URL: dynamoUrl } = process.env;
   const makePair = keyFolder === undefined ? makeRsaPair : keptRsaPairs(keyFolder, dataDir);
   const authority = await openAuthority(dataDir, makePair);
-  const store = openStore(join(dataDir, 'iot'));
+  const store = openStore(join(dataDir, region === usualRegion ? 'iot' : `iot-${region}`));
   const account: Account = {
     store,
     authority,
     keys: createKeyPool(options.keyPool ?? 0, makePair),
     endpointAddress,
     detachMs: options.detachMs ?? 20,
-    arn: (resource) => `arn:aws:iot:${region}:${accountId}:${resource}`,
+    place: placeOf(region, accountId),
     onCertificateChange: [],
   };
   const dynamo = dynamoUrl === undefined ? openDynalite(dataDir) : forwardDynamo(dynamoUrl, dataDir);
@@ -81,6 +86,7 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
   });
   await account.keys.filled;
   return {
+    region,
     httpUrl: `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${httpPort}`,
     mqttPort: dataPlane.port,
     rootCaFile: authority.rootFile,

@@ -1,4 +1,5 @@
-import { type Account, certificateOf, type Input, named, type Operation, page, seconds, text } from './account.ts';
+import { type Account, arnOf, certificateOf, type Input, type Operation, page, seconds } from './account.ts';
+import { resourceOf } from './arn.ts';
 import { refuse } from './errors.ts';
 import { checkPolicyDocument } from './policy-document.ts';
 import type { Policy, PolicyVersion } from './store.ts';
@@ -7,7 +8,8 @@ const maxVersions = 5;
 const maxPoliciesPerPrincipal = 10;
 
 export const CreatePolicy: Operation = (account, input) => {
-  const [policyName, document] = [named(input, 'policyName'), documentOf(input)];
+  const { policyName, policyDocument: document } = input;
+  checkPolicyDocument(document);
   if (account.store.get('policy', policyName))
     refuse('ResourceAlreadyExistsException', `Policy cannot be created - name already exists (name=${policyName})`);
   account.store.put('policy', policyName, {
@@ -15,7 +17,12 @@ export const CreatePolicy: Operation = (account, input) => {
     lastVersion: 1,
     versions: [{ versionId: '1', document, isDefault: true, createDate: seconds() }],
   });
-  return { policyName, policyArn: account.arn(`policy/${policyName}`), policyDocument: document, policyVersionId: '1' };
+  return {
+    policyName,
+    policyArn: arnOf(account, `policy/${policyName}`),
+    policyDocument: document,
+    policyVersionId: '1',
+  };
 };
 
 export const GetPolicy: Operation = (account, input) => {
@@ -23,16 +30,18 @@ export const GetPolicy: Operation = (account, input) => {
   const version = defaultVersion(policy);
   return {
     policyName: policy.policyName,
-    policyArn: account.arn(`policy/${policy.policyName}`),
+    policyArn: arnOf(account, `policy/${policy.policyName}`),
     policyDocument: version.document,
     defaultVersionId: version.versionId,
+    creationDate: policy.versions[0]?.createDate,
+    lastModifiedDate: policy.versions.at(-1)?.createDate,
   };
 };
 
 export const ListPolicies: Operation = (account, input) => {
-  const { items, next } = page(account.store.all('policy'), input, 'pageSize', 'marker');
+  const { items, next } = page(account.store.all('policy'), input);
   return {
-    policies: items.map(({ policyName }) => ({ policyName, policyArn: account.arn(`policy/${policyName}`) })),
+    policies: items.map(({ policyName }) => ({ policyName, policyArn: arnOf(account, `policy/${policyName}`) })),
     nextMarker: next,
   };
 };
@@ -54,29 +63,22 @@ export const DeletePolicy: Operation = (account, input) => {
 };
 
 export const CreatePolicyVersion: Operation = (account, input) => {
-  const [policy, document] = [policyOf(account, input), documentOf(input)];
+  const [policy, document] = [policyOf(account, input), input.policyDocument];
+  checkPolicyDocument(document);
   if (policy.versions.length >= maxVersions)
     refuse(
       'VersionsLimitExceededException',
       `The policy ${policy.policyName} already has the maximum number of versions (${maxVersions})`,
     );
-  const isDefault = input.setAsDefault === 'true';
-  const version: PolicyVersion = {
-    versionId: String(policy.lastVersion + 1),
-    document,
-    isDefault,
-    createDate: seconds(),
-  };
-  const kept = policy.versions.map((each) => ({ ...each, isDefault: each.isDefault && !isDefault }));
-  account.store.put('policy', policy.policyName, {
-    ...policy,
-    lastVersion: policy.lastVersion + 1,
-    versions: [...kept, version],
-  });
+  const isDefault = input.setAsDefault === true;
+  const versionId = String(policy.lastVersion + 1);
+  const version: PolicyVersion = { versionId, document, isDefault: false, createDate: seconds() };
+  const next = { ...policy, lastVersion: policy.lastVersion + 1, versions: [...policy.versions, version] };
+  account.store.put('policy', policy.policyName, isDefault ? withDefault(next, versionId) : next);
   return {
-    policyArn: account.arn(`policy/${policy.policyName}`),
+    policyArn: arnOf(account, `policy/${policy.policyName}`),
     policyDocument: document,
-    policyVersionId: version.versionId,
+    policyVersionId: versionId,
     isDefaultVersion: isDefault,
   };
 };
@@ -89,11 +91,29 @@ export const ListPolicyVersions: Operation = (account, input) => ({
   })),
 });
 
+export const GetPolicyVersion: Operation = (account, input) => {
+  const policy = policyOf(account, input);
+  const { versionId, document, isDefault, createDate } = versionOf(policy, input);
+  return {
+    policyName: policy.policyName,
+    policyArn: arnOf(account, `policy/${policy.policyName}`),
+    policyDocument: document,
+    policyVersionId: versionId,
+    isDefaultVersion: isDefault,
+    creationDate: createDate,
+    lastModifiedDate: createDate,
+  };
+};
+
+export const SetDefaultPolicyVersion: Operation = (account, input) => {
+  const policy = policyOf(account, input);
+  account.store.put('policy', policy.policyName, withDefault(policy, versionOf(policy, input).versionId));
+  return {};
+};
+
 export const DeletePolicyVersion: Operation = (account, input) => {
-  const [policy, versionId] = [policyOf(account, input), named(input, 'policyVersionId')];
-  const version =
-    policy.versions.find((each) => each.versionId === versionId) ??
-    refuse('ResourceNotFoundException', `Policy version ${versionId} not found`);
+  const policy = policyOf(account, input);
+  const version = versionOf(policy, input);
   if (version.isDefault) refuse('DeleteConflictException', 'Cannot delete the default version of a policy');
   account.store.put('policy', policy.policyName, {
     ...policy,
@@ -104,7 +124,7 @@ export const DeletePolicyVersion: Operation = (account, input) => {
 
 /** Idempotent. @see https://docs.aws.amazon.com/iot/latest/apireference/API_AttachPolicy.html */
 export const AttachPolicy: Operation = (account, input) => {
-  const [{ policyName }, target] = [policyOf(account, input), targetOf(account, input)];
+  const [target, { policyName }] = [targetOf(account, input), policyOf(account, input)];
   const attached = account.store
     .all('policyTarget')
     .filter((row) => row.target === target && row.policyName !== policyName);
@@ -115,7 +135,8 @@ export const AttachPolicy: Operation = (account, input) => {
 };
 
 export const DetachPolicy: Operation = (account, input) => {
-  account.store.remove('policyTarget', `${policyOf(account, input).policyName} ${targetOf(account, input)}`);
+  const [target, { policyName }] = [targetOf(account, input), policyOf(account, input)];
+  account.store.remove('policyTarget', `${policyName} ${target}`);
   return {};
 };
 
@@ -124,11 +145,9 @@ export const ListAttachedPolicies: Operation = (account, input) => {
   const { items, next } = page(
     account.store.all('policyTarget').filter((row) => row.target === target),
     input,
-    'pageSize',
-    'marker',
   );
   return {
-    policies: items.map(({ policyName }) => ({ policyName, policyArn: account.arn(`policy/${policyName}`) })),
+    policies: items.map(({ policyName }) => ({ policyName, policyArn: arnOf(account, `policy/${policyName}`) })),
     nextMarker: next,
   };
 };
@@ -138,14 +157,13 @@ export const ListTargetsForPolicy: Operation = (account, input) => {
   const { items, next } = page(
     account.store.all('policyTarget').filter((row) => row.policyName === policyName),
     input,
-    'pageSize',
-    'marker',
   );
   return { targets: items.map((row) => row.target), nextMarker: next };
 };
 
 /** The policy documents of a certificate: its own and those of its things' groups. */
-export function policyDocuments({ store, arn }: Account, certificateArn: string): string[] {
+export function policyDocuments(account: Account, certificateArn: string): string[] {
+  const { store } = account;
   const things = store
     .all('thingPrincipal')
     .filter((row) => row.principal === certificateArn)
@@ -153,7 +171,7 @@ export function policyDocuments({ store, arn }: Account, certificateArn: string)
   const groups = store
     .all('groupMember')
     .filter((row) => things.includes(row.thingName))
-    .map((row) => arn(`thinggroup/${row.thingGroupName}`));
+    .map((row) => arnOf(account, `thinggroup/${row.thingGroupName}`));
   const names = new Set(
     store
       .all('policyTarget')
@@ -164,7 +182,7 @@ export function policyDocuments({ store, arn }: Account, certificateArn: string)
 }
 
 function policyOf({ store }: Account, input: Input): Policy {
-  const policyName = named(input, 'policyName');
+  const { policyName } = input;
   return (
     store.get('policy', policyName) ?? refuse('ResourceNotFoundException', `Policy not found (name=${policyName})`)
   );
@@ -177,17 +195,24 @@ function defaultVersion(policy: Policy): PolicyVersion {
   );
 }
 
-function documentOf(input: Input): string {
-  const document = text(input, 'policyDocument') ?? refuse('MalformedPolicyException', 'There is no policy document');
-  checkPolicyDocument(document);
-  return document;
+/** @throws ResourceNotFoundException */
+function versionOf({ versions }: Policy, { policyVersionId }: Input): PolicyVersion {
+  return (
+    versions.find((each) => each.versionId === policyVersionId) ??
+    refuse('ResourceNotFoundException', `Policy version ${policyVersionId} not found`)
+  );
 }
 
-/** A certificate or a thing group, by ARN. */
-function targetOf({ store }: Account, input: Input): string {
-  const target = text(input, 'target') ?? refuse('InvalidRequestException', "Value at 'target' is missing");
-  if (!target.includes(':thinggroup/')) return certificateOf(store, target).certificateArn;
-  if (store.get('thingGroup', target.slice(target.lastIndexOf('/') + 1)) === undefined)
-    refuse('ResourceNotFoundException', 'Thing group not found');
+const withDefault = (policy: Policy, versionId: string): Policy => ({
+  ...policy,
+  versions: policy.versions.map((each) => ({ ...each, isDefault: each.versionId === versionId })),
+});
+
+/** A certificate or a thing group, by ARN. Cognito identities, the third kind of target, are not here. @throws as `resourceOf`, and ResourceNotFoundException */
+function targetOf(account: Account, { target }: Input): string {
+  const { kind, name } = resourceOf(account.place, target, ['cert', 'thinggroup']);
+  if (kind === 'cert') return certificateOf(account, name).certificateArn;
+  if (account.store.get('thingGroup', name) === undefined)
+    refuse('ResourceNotFoundException', `Thing group ${name} not found`);
   return target;
 }

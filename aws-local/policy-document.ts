@@ -1,36 +1,41 @@
 import { z } from 'zod';
 import { refuse } from './errors.ts';
+import { type Connection, holds, knownCondition, valuesOf } from './policy-condition.ts';
 
-const oneOrMany = z
-  .union([z.string(), z.array(z.string())])
-  .transform((value) => (typeof value === 'string' ? [value] : value));
+/** Characters, without white space. @see https://docs.aws.amazon.com/general/latest/gr/iot-core.html "Maximum policy document size" */
+const maxLength = 2048;
 
-const shape = z.object({
-  Version: z.literal('2012-10-17'),
-  Statement: z
-    .union([z.array(z.unknown()), z.record(z.string(), z.unknown())])
-    .transform((value) => (Array.isArray(value) ? value : [value]))
-    .pipe(
-      z.array(
-        z.object({
-          Effect: z.enum(['Allow', 'Deny']),
-          Action: oneOrMany,
-          Resource: oneOrMany,
-          Condition: z.record(z.string(), z.record(z.string(), oneOrMany)).optional(),
-        }),
-      ),
-    ),
+const oneOrMany = (each: z.ZodString) =>
+  z.union([each, z.array(each).min(1)]).transform((value) => (typeof value === 'string' ? [value] : value));
+
+const action = z.string().regex(/^(\*|[a-z0-9-]+:[A-Za-z*?]+)$/, 'not a valid action');
+const resource = z.string().regex(/^(\*|arn:[^:\s]*:[^:\s]*:[^:\s]*:[^:\s]*:\S.*)$/s, 'not a valid resource');
+
+const statement = z.strictObject({
+  Sid: z.string().optional(),
+  Effect: z.enum(['Allow', 'Deny']),
+  Action: oneOrMany(action),
+  Resource: oneOrMany(resource),
+  Condition: z.record(z.string(), z.record(z.string(), oneOrMany(z.string()))).optional(),
 });
 
-/** The connecting client. Thing variables have a value only if the client id names a thing that the certificate is attached to. */
-export type Connection = { readonly clientId: string; readonly thingName?: string };
+const shape = z.strictObject({
+  Version: z.literal('2012-10-17'),
+  Id: z.string().optional(),
+  Statement: z.union([z.array(statement).min(1), statement.transform((one) => [one])]),
+});
 
 /** @throws MalformedPolicyException */
 export function checkPolicyDocument(document: string): void {
-  if (document.replace(/\s/g, '').length > 2048)
-    refuse('MalformedPolicyException', 'The policy document is longer than 2048 characters');
-  if (!shape.safeParse(parseJson(document)).success)
-    refuse('MalformedPolicyException', 'The policy document is not valid');
+  if (document.replace(/\s/g, '').length > maxLength)
+    malformed(`it is longer than ${maxLength} characters without white space`);
+  const parsed = shape.safeParse(parseJson(document));
+  if (!parsed.success) malformed(z.prettifyError(parsed.error));
+  // one that is not evaluated would let a Deny pass
+  for (const { Condition } of parsed.data?.Statement ?? [])
+    for (const [operator, conditions] of Object.entries(Condition ?? {}))
+      for (const key of Object.keys(conditions))
+        if (!knownCondition(operator, key)) malformed(`the stand-in does not know the condition ${operator} on ${key}`);
 }
 
 /**
@@ -45,14 +50,11 @@ export function allows(
 ): boolean {
   const statements = documents.flatMap((document) => shape.parse(parseJson(document)).Statement);
   const fitting = statements.filter(
-    (statement) =>
-      statement.Action.some((pattern) => matches(pattern, action)) &&
-      statement.Resource.some((pattern) => {
-        const meant = substitute(pattern, connection);
-        return meant !== undefined && matches(meant, resource);
-      }) &&
-      Object.entries(statement.Condition ?? {}).every(([operator, conditions]) =>
-        Object.entries(conditions).every(([name, values]) => holds(operator, name, values, connection)),
+    ({ Action, Resource, Condition = {} }) =>
+      Action.some((pattern) => matches(pattern, action, connection)) &&
+      Resource.some((pattern) => matches(pattern, resource, connection)) &&
+      Object.entries(Condition).every(([operator, conditions]) =>
+        Object.entries(conditions).every(([key, expected]) => holds(operator, key, expected, connection)),
       ),
   );
   return (
@@ -61,33 +63,23 @@ export function allows(
   );
 }
 
-/** @see https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html */
-function substitute(pattern: string, { clientId, thingName }: Connection): string | undefined {
-  const values: Record<string, string | undefined> = {
-    'iot:ClientId': clientId,
-    'iot:Connection.Thing.ThingName': thingName,
-  };
-  let unknown = false;
-  const text = pattern.replace(/\$\{([^}]+)\}/g, (_all, name: string) => {
-    const value = values[name];
-    if (value === undefined) unknown = true;
-    return value ?? '';
-  });
-  return unknown ? undefined : text;
-}
-
-function holds(operator: string, name: string, values: readonly string[], connection: Connection): boolean {
-  if (operator !== 'Bool' || name !== 'iot:Connection.Thing.IsAttached') return false;
-  return values.includes(String(connection.thingName !== undefined));
-}
-
-function matches(pattern: string, text: string): boolean {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
+/**
+ * A pattern with `*`, `?` and policy variables. The value of a variable is no pattern; a pattern with a variable that has no value
+ * matches nothing.
+ * @see https://docs.aws.amazon.com/iot/latest/developerguide/iot-policy-variables.html
+ */
+function matches(pattern: string, text: string, connection: Connection): boolean {
+  let source = '';
+  for (const part of pattern.split(/(\$\{[^}]+\})/)) {
+    const [value] = part.startsWith('${') ? valuesOf(part.slice(2, -1), connection) : [wildcards(part)];
+    if (value === undefined) return false;
+    source += part.startsWith('${') ? escaped(value) : value;
+  }
   return new RegExp(`^${source}$`, 's').test(text);
 }
+
+const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+const wildcards = (text: string) => escaped(text).replaceAll('\\*', '.*').replaceAll('\\?', '.');
 
 function parseJson(text: string): unknown {
   try {
@@ -95,4 +87,8 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function malformed(reason: string): never {
+  return refuse('MalformedPolicyException', `Policy document is Malformed: ${reason}`);
 }

@@ -1,9 +1,11 @@
 import { z } from 'zod';
-import { type Account, certificateOf, type Operation } from './account.ts';
+import { type Account, arnOf, certificateOf, type Operation } from './account.ts';
 import { CreateCertificateFromCsr, UpdateCertificate } from './certificates.ts';
 import { refuse } from './errors.ts';
+import { checkInput } from './model.ts';
 import { AttachPolicy } from './policies.ts';
-import { AttachThingPrincipal, CreateThing } from './things.ts';
+import { AttachThingPrincipal } from './principals.ts';
+import { CreateThing } from './things.ts';
 
 const resource = z.object({ Type: z.string(), Properties: z.record(z.string(), z.unknown()).default({}) });
 const template = z.object({
@@ -17,7 +19,7 @@ const template = z.object({
  */
 export const RegisterThing: Operation = async (account, input) => {
   const { Parameters, Resources } = readTemplate(input.templateBody);
-  const given = (input.parameters ?? {}) as Record<string, string>;
+  const given = input.parameters ?? {};
   const values = Object.fromEntries(
     Object.entries(Parameters).map(([name, { Default }]) => [name, given[name] ?? Default]),
   );
@@ -33,14 +35,19 @@ export const RegisterThing: Operation = async (account, input) => {
   const thingName = property('AWS::IoT::Thing', 'ThingName');
   if (thingName !== undefined) {
     const thingTypeName = property('AWS::IoT::Thing', 'ThingTypeName');
-    await CreateThing(account, { thingName, ...(thingTypeName === undefined ? {} : { thingTypeName }) });
-    await AttachThingPrincipal(account, { thingName, principal: certificate.certificateArn });
-    arns.thing = account.arn(`thing/${thingName}`);
+    await CreateThing(account, checkInput({ thingName, thingTypeName }, ['thingName']));
+    const attachment = { thingName, principal: certificate.certificateArn };
+    await AttachThingPrincipal(account, checkInput(attachment, ['thingName', 'principal']));
+    arns.thing = arnOf(account, `thing/${thingName}`);
   }
   const policyName = property('AWS::IoT::Policy', 'PolicyName');
-  if (policyName !== undefined) await AttachPolicy(account, { policyName, target: certificate.certificateArn });
+  if (policyName !== undefined)
+    await AttachPolicy(
+      account,
+      checkInput({ policyName, target: certificate.certificateArn }, ['policyName', 'target']),
+    );
   if ((property('AWS::IoT::Certificate', 'Status') ?? 'ACTIVE').toUpperCase() === 'ACTIVE')
-    await UpdateCertificate(account, { certificateId: certificate.certificateId, newStatus: 'ACTIVE' });
+    await UpdateCertificate(account, checkInput({ certificateId: certificate.certificateId, newStatus: 'ACTIVE' }, []));
   return { certificatePem: certificate.certificatePem, resourceArns: arns };
 };
 
@@ -59,9 +66,8 @@ function resolve(value: unknown, values: Record<string, string | undefined>): st
 }
 
 async function certificateFor(account: Account, csr: string | undefined, certificateId: string | undefined) {
-  if (certificateId !== undefined) return certificateOf(account.store, certificateId);
-  const made = (await CreateCertificateFromCsr(account, { certificateSigningRequest: csr })) as {
-    certificateId: string;
-  };
-  return certificateOf(account.store, made.certificateId);
+  if (certificateId !== undefined) return certificateOf(account, checkInput({ certificateId }, []).certificateId);
+  const input = checkInput({ certificateSigningRequest: csr }, ['certificateSigningRequest']);
+  const made = (await CreateCertificateFromCsr(account, input)) as { certificateId: string };
+  return certificateOf(account, made.certificateId);
 }

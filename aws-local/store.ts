@@ -32,7 +32,15 @@ export type PolicyVersion = { versionId: string; document: string; isDefault: bo
 export type Policy = { policyName: string; versions: PolicyVersion[]; lastVersion: number };
 export type PolicyTarget = { policyName: string; target: string };
 export type ThingPrincipal = { thingName: string; principal: string; exclusive: boolean };
-export type Named = { name: string; id: string };
+/** A thing type or a thing group. Rows of earlier versions have no `createdAt`. */
+export type Named = {
+  name: string;
+  id: string;
+  /** epoch seconds */
+  createdAt?: number;
+  properties?: object;
+  deprecatedAt?: number;
+};
 export type GroupMember = { thingGroupName: string; thingName: string };
 
 type Kinds = {

@@ -1,48 +1,59 @@
-import { type Account, certificateOf, type Input, named, newId, type Operation, page, text } from './account.ts';
+import { type Account, arnOf, type Input, newId, type Operation, page } from './account.ts';
 import { refuse } from './errors.ts';
 import type { Thing } from './store.ts';
 
-const attributeName = /^[a-zA-Z0-9_.,@/:#-]{1,128}$/;
-const attributeValue = /^[a-zA-Z0-9_.,@/:#=[\]-]{0,800}$/;
+/** @see https://docs.aws.amazon.com/general/latest/gr/iot-core.html "AWS IoT Core thing resource limits and quotas" */
+const limits = { attributesWithoutType: 3, attributesWithType: 50 };
+
+type Configuration = Pick<Thing, 'thingName' | 'thingTypeName' | 'attributes'>;
 
 /** A repeated call succeeds only with the same configuration. @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html */
 export const CreateThing: Operation = (account, input) => {
   const { store } = account;
-  const wanted = configuration(input);
-  if (wanted.thingTypeName !== undefined && store.get('thingType', wanted.thingTypeName) === undefined)
-    refuse('ResourceNotFoundException', `Thing type ${wanted.thingTypeName} not found`);
-  const found = store.get('thing', wanted.thingName);
+  const { thingName, attributePayload } = input;
+  if (attributePayload?.merge === true)
+    refuse('InvalidRequestException', 'merge is valid only when a thing or a thing group is updated');
+  // there are none here
+  if (input.billingGroupName !== undefined)
+    refuse('ResourceNotFoundException', `Billing group ${input.billingGroupName} not found`);
+  const wanted = configured(
+    { thingName, attributes: withoutEmpty(attributePayload?.attributes) },
+    typeOf(account, input),
+  );
+  const found = store.get('thing', thingName);
   if (found !== undefined && !sameConfiguration(found, wanted))
-    refuse(
-      'ResourceAlreadyExistsException',
-      `Thing ${wanted.thingName} already exists in account with different attributes`,
-    );
+    refuse('ResourceAlreadyExistsException', `Thing ${thingName} already exists in account with different attributes`);
   const thing = found ?? { ...wanted, thingId: newId(), version: 1 };
-  if (found === undefined) store.put('thing', thing.thingName, thing);
-  return { thingName: thing.thingName, thingArn: account.arn(`thing/${thing.thingName}`), thingId: thing.thingId };
+  if (found === undefined) store.put('thing', thingName, thing);
+  return { thingName, thingArn: arnOf(account, `thing/${thingName}`), thingId: thing.thingId };
 };
 
-export const DescribeThing: Operation = (account, input) => described(account, thingOf(account, input));
+export const DescribeThing: Operation = (account, { thingName }) => described(account, thingOf(account, thingName));
 
+/** Attributes replace those that are there, unless `merge` is set: then an empty value removes one. @see https://docs.aws.amazon.com/iot/latest/apireference/API_AttributePayload.html */
 export const UpdateThing: Operation = (account, input) => {
-  const thing = thingOf(account, input);
-  const { thingTypeName, attributes } = configuration(input);
-  const type = thingTypeName ?? thing.thingTypeName;
-  account.store.put('thing', thing.thingName, {
-    thingName: thing.thingName,
-    thingId: thing.thingId,
-    version: thing.version + 1,
-    attributes: { ...thing.attributes, ...attributes },
-    ...(type === undefined ? {} : { thingTypeName: type }),
-  });
+  const thing = thingOf(account, input.thingName);
+  expectVersion(thing, input);
+  const { attributes, merge = false } = input.attributePayload ?? {};
+  if (input.removeThingType === true && input.thingTypeName !== undefined)
+    refuse('InvalidRequestException', 'A thing type cannot be set and removed at once');
+  const kept = attributes === undefined || merge ? thing.attributes : {};
+  const next = configured(
+    { thingName: thing.thingName, attributes: withoutEmpty({ ...kept, ...attributes }) },
+    input.removeThingType === true ? undefined : (typeOf(account, input) ?? thing.thingTypeName),
+  );
+  account.store.put('thing', thing.thingName, { ...next, thingId: thing.thingId, version: thing.version + 1 });
   return {};
 };
 
-/** A thing that does not exist is no error. */
+/** A thing that does not exist is no error. @see https://docs.aws.amazon.com/iot/latest/apireference/API_DeleteThing.html */
 export const DeleteThing: Operation = ({ store }, input) => {
-  const thingName = named(input, 'thingName');
+  const { thingName } = input;
+  const thing = store.get('thing', thingName);
+  if (thing === undefined) return {};
+  expectVersion(thing, input);
   if (store.all('thingPrincipal').some((row) => row.thingName === thingName))
-    refuse('InvalidRequestException', 'Cannot delete. Thing is still attached to one or more principals');
+    refuse('InvalidRequestException', `Cannot delete. Thing ${thingName} is still attached to one or more principals`);
   for (const member of store.all('groupMember'))
     if (member.thingName === thingName) store.remove('groupMember', `${member.thingGroupName} ${thingName}`);
   store.remove('thing', thingName);
@@ -50,138 +61,61 @@ export const DeleteThing: Operation = ({ store }, input) => {
 };
 
 export const ListThings: Operation = (account, input) => {
-  const { items, next } = page(account.store.all('thing'), input, 'maxResults', 'nextToken');
-  return { things: items.map((thing) => described(account, thing)), nextToken: next };
+  const { attributeName, attributeValue = '', thingTypeName, usePrefixAttributeValue = false } = input;
+  const fits = (value: string | undefined) =>
+    usePrefixAttributeValue ? value?.startsWith(attributeValue) === true : value === attributeValue;
+  const all = account.store
+    .all('thing')
+    .filter((thing) => thingTypeName === undefined || thing.thingTypeName === thingTypeName)
+    .filter((thing) => attributeName === undefined || fits(thing.attributes[attributeName]));
+  const { items, next } = page(all, input);
+  return { things: items.map((thing) => listed(account, thing)), nextToken: next };
 };
 
-export const CreateThingType: Operation = (account, input) =>
-  createNamed(account, 'thingType', named(input, 'thingTypeName'), 'thingtype');
-export const DescribeThingType: Operation = (account, input) =>
-  describeNamed(account, 'thingType', named(input, 'thingTypeName'), 'thingtype');
-export const CreateThingGroup: Operation = (account, input) =>
-  createNamed(account, 'thingGroup', named(input, 'thingGroupName'), 'thinggroup');
-export const DescribeThingGroup: Operation = (account, input) =>
-  describeNamed(account, 'thingGroup', named(input, 'thingGroupName'), 'thinggroup');
-
-export const AddThingToThingGroup: Operation = (account, input) => {
-  const { thingName } = thingOf(account, input);
-  const thingGroupName = named(input, 'thingGroupName');
-  describeNamed(account, 'thingGroup', thingGroupName, 'thinggroup');
-  account.store.put('groupMember', `${thingGroupName} ${thingName}`, { thingGroupName, thingName });
-  return {};
-};
-
-export const RemoveThingFromThingGroup: Operation = ({ store }, input) => {
-  store.remove('groupMember', `${named(input, 'thingGroupName')} ${named(input, 'thingName')}`);
-  return {};
-};
-
-export const ListThingGroupsForThing: Operation = (account, input) => {
-  const { thingName } = thingOf(account, input);
-  const { items, next } = page(
-    account.store.all('groupMember').filter((row) => row.thingName === thingName),
-    input,
-    'maxResults',
-    'nextToken',
-  );
-  return {
-    thingGroups: items.map(({ thingGroupName }) => ({
-      groupName: thingGroupName,
-      groupArn: account.arn(`thinggroup/${thingGroupName}`),
-    })),
-    nextToken: next,
-  };
-};
-
-/** Idempotent. @see https://docs.aws.amazon.com/iot/latest/apireference/API_AttachThingPrincipal.html */
-export const AttachThingPrincipal: Operation = (account, input) => {
-  const { store } = account;
-  const { thingName } = thingOf(account, input);
-  const { certificateArn: principal } = certificateOf(store, input.principal ?? '');
-  const exclusive = input.thingPrincipalType === 'EXCLUSIVE_THING';
-  const others = store
-    .all('thingPrincipal')
-    .filter((row) => row.principal === principal && row.thingName !== thingName);
-  if (others.some((row) => exclusive || row.exclusive))
-    refuse(
-      'InvalidRequestException',
-      'The principal is attached to another thing, and one of the attachments is exclusive',
-    );
-  store.put('thingPrincipal', `${thingName} ${principal}`, { thingName, principal, exclusive });
-  return {};
-};
-
-/** AWS does this asynchronously: the attachment is still seen for a moment. */
-export const DetachThingPrincipal: Operation = (account, input) => {
-  const { store } = account;
-  const key = `${thingOf(account, input).thingName} ${certificateOf(store, input.principal ?? '').certificateArn}`;
-  if (account.detachMs === 0) store.remove('thingPrincipal', key);
-  else setTimeout(() => store.remove('thingPrincipal', key), account.detachMs);
-  return {};
-};
-
-export const ListThingPrincipals: Operation = (account, input) => {
-  const { thingName } = thingOf(account, input);
-  const { items, next } = page(
-    account.store.all('thingPrincipal').filter((row) => row.thingName === thingName),
-    input,
-    'maxResults',
-    'nextToken',
-  );
-  return { principals: items.map((row) => row.principal), nextToken: next };
-};
-
-export const ListPrincipalThings: Operation = ({ store }, input) => {
-  const { certificateArn } = certificateOf(store, input.principal ?? '');
-  const { items, next } = page(
-    store.all('thingPrincipal').filter((row) => row.principal === certificateArn),
-    input,
-    'maxResults',
-    'nextToken',
-  );
-  return { things: items.map((row) => row.thingName), nextToken: next };
-};
-
-export function thingOf({ store }: Account, input: Input): Thing {
-  const thingName = named(input, 'thingName');
+/** @throws ResourceNotFoundException */
+export function thingOf({ store }: Account, thingName: string): Thing {
   return store.get('thing', thingName) ?? refuse('ResourceNotFoundException', `Thing ${thingName} not found`);
 }
 
-function configuration(input: Input): Omit<Thing, 'thingId' | 'version'> {
-  const payload = input.attributePayload as { attributes?: Record<string, string> } | undefined;
-  const attributes = payload?.attributes ?? {};
-  const bad = Object.entries(attributes).find(
-    ([name, value]) => !attributeName.test(name) || typeof value !== 'string' || !attributeValue.test(value),
-  );
-  if (bad) refuse('InvalidRequestException', `Attribute ${JSON.stringify(bad[0])} is not valid`);
-  const thingTypeName = text(input, 'thingTypeName') === undefined ? undefined : named(input, 'thingTypeName');
-  if (thingTypeName === undefined && Object.keys(attributes).length > 3)
-    refuse('InvalidRequestException', 'A thing without a type has at most 3 attributes');
-  return {
-    thingName: named(input, 'thingName'),
-    attributes,
-    ...(thingTypeName === undefined ? {} : { thingTypeName }),
-  };
+function expectVersion({ thingName, version }: Thing, { expectedVersion }: Input): void {
+  if (expectedVersion !== undefined && expectedVersion !== version)
+    refuse('VersionConflictException', `The version for thing ${thingName} does not match the expected version`);
 }
 
-function sameConfiguration(a: Omit<Thing, 'thingId' | 'version'>, b: Omit<Thing, 'thingId' | 'version'>): boolean {
+/** The thing type that a call names, where it may be given to a thing. */
+function typeOf({ store }: Account, { thingTypeName }: Input): string | undefined {
+  if (thingTypeName === undefined) return undefined;
+  const type =
+    store.get('thingType', thingTypeName) ??
+    refuse('ResourceNotFoundException', `Thing type ${thingTypeName} not found`);
+  if (type.deprecatedAt !== undefined)
+    refuse('InvalidRequestException', `Can not associate the deprecated thing type ${thingTypeName} with a thing`);
+  return thingTypeName;
+}
+
+function configured(thing: Pick<Thing, 'thingName' | 'attributes'>, thingTypeName: string | undefined): Configuration {
+  const most = thingTypeName === undefined ? limits.attributesWithoutType : limits.attributesWithType;
+  if (Object.keys(thing.attributes).length > most)
+    refuse(
+      'InvalidRequestException',
+      `A thing ${thingTypeName === undefined ? 'without' : 'with'} a type has at most ${most} attributes`,
+    );
+  return { ...thing, ...(thingTypeName === undefined ? {} : { thingTypeName }) };
+}
+
+function withoutEmpty(attributes: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== ''));
+}
+
+function sameConfiguration(a: Configuration, b: Configuration): boolean {
   const sorted = (attributes: Record<string, string>) => JSON.stringify(Object.entries(attributes).sort());
   return a.thingTypeName === b.thingTypeName && sorted(a.attributes) === sorted(b.attributes);
 }
 
+function listed(account: Account, { thingName, thingTypeName, attributes, version }: Thing) {
+  return { thingName, thingTypeName, attributes, version, thingArn: arnOf(account, `thing/${thingName}`) };
+}
+
 function described(account: Account, thing: Thing) {
-  return { ...thing, thingArn: account.arn(`thing/${thing.thingName}`), defaultClientId: thing.thingName };
-}
-
-function createNamed({ store, arn }: Account, kind: 'thingType' | 'thingGroup', name: string, resource: string) {
-  const row = store.get(kind, name) ?? { name, id: newId() };
-  store.put(kind, name, row);
-  return { [`${kind}Name`]: name, [`${kind}Arn`]: arn(`${resource}/${name}`), [`${kind}Id`]: row.id };
-}
-
-function describeNamed({ store, arn }: Account, kind: 'thingType' | 'thingGroup', name: string, resource: string) {
-  const row =
-    store.get(kind, name) ??
-    refuse('ResourceNotFoundException', `${kind === 'thingType' ? 'Thing type' : 'Thing group'} ${name} not found`);
-  return { [`${kind}Name`]: name, [`${kind}Arn`]: arn(`${resource}/${name}`), [`${kind}Id`]: row.id };
+  return { ...listed(account, thing), thingId: thing.thingId, defaultClientId: thing.thingName };
 }

@@ -11,10 +11,11 @@ export function awsLocalCommand(commandLine: CommandLine): Command {
 
 /** Starts the stand-in and notes in the data folder where it is, so that other commands find it. */
 export async function runAwsLocal({ settings, log, lifecycle }: App, host: string) {
-  const { dataDir } = settings;
+  const { dataDir, aws } = settings;
   const { httpPort, mqttPort, quotas, keyPool } = settings.awsLocal;
   const folder = join(dataDir, 'aws-local');
-  const local = await startAwsLocal({ dataDir: folder, host, httpPort, mqttPort, quotas, keyPool, log });
+  const region = aws.region === undefined ? {} : { region: aws.region };
+  const local = await startAwsLocal({ dataDir: folder, host, httpPort, mqttPort, quotas, keyPool, ...region, log });
   lifecycle.add({
     name: 'aws-local',
     async close() {

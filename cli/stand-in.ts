@@ -8,15 +8,15 @@ import { isAlive, ownMark, type ProcessMark } from '../runtime/process-mark.ts';
 import type { Settings } from '../runtime/settings.ts';
 
 /** Where a running stand-in is, as its process notes it in the data folder for other commands. */
-export type LocalAws = Pick<AwsLocal, 'httpUrl' | 'mqttPort' | 'rootCaFile'>;
+export type LocalAws = Pick<AwsLocal, 'httpUrl' | 'mqttPort' | 'rootCaFile' | 'region'>;
 
 type Note = LocalAws & { readonly process?: ProcessMark };
 
 const noteIn = (dataDir: string) => join(dataDir, 'aws-local', 'running.json');
 
-export function noteLocalAws(dataDir: string, { httpUrl, mqttPort, rootCaFile }: LocalAws): void {
+export function noteLocalAws(dataDir: string, { httpUrl, mqttPort, rootCaFile, region }: LocalAws): void {
   const file = noteIn(dataDir);
-  writeFileSync(file, JSON.stringify({ httpUrl, mqttPort, rootCaFile, process: ownMark() } satisfies Note));
+  writeFileSync(file, JSON.stringify({ httpUrl, mqttPort, rootCaFile, region, process: ownMark() } satisfies Note));
   chmodSync(file, 0o600);
 }
 
@@ -42,7 +42,7 @@ export function onLocalAws(settings: Settings, local: LocalAws): Settings {
   return {
     ...settings,
     aws: {
-      region: 'us-east-1',
+      region: local.region,
       endpoint: local.httpUrl,
       credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     },

@@ -1,9 +1,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  AttachPolicyCommand,
   AttachThingPrincipalCommand,
   CreateCertificateFromCsrCommand,
   CreateKeysAndCertificateCommand,
@@ -13,93 +11,28 @@ import {
   DescribeCertificateCommand,
   DetachPolicyCommand,
   DetachThingPrincipalCommand,
-  IoTClient,
+  type IoTClient,
   ListCertificatesCommand,
   ListThingsCommand,
   RegisterThingCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
-import { connectOnce } from '../../runtime/mqtt-connect.ts';
-import { makeEcKey as makeMarkedKey, ownerTagOf } from '../../worker/ec-key.ts';
-
-const makeEcKey = (serial: string) => makeMarkedKey(serial, ownerTagOf('cvm-devices'));
-
-const document = JSON.stringify({
-  Version: '2012-10-17',
-  Statement: [
-    {
-      Effect: 'Allow',
-      Action: 'iot:Connect',
-      Resource: 'arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}',
-      Condition: { Bool: { 'iot:Connection.Thing.IsAttached': 'true' } },
-    },
-    { Effect: 'Allow', Action: 'iot:Publish', Resource: 'arn:aws:iot:*:*:topic/${iot:Connection.Thing.ThingName}/*' },
-  ],
-});
+import type { AwsLocal } from '../../aws-local/main.ts';
+import { devicePolicy as document, makeEcKey, openStandIn, type StandIn } from './aws-local-fixture.ts';
 
 describe('the AWS stand-in', () => {
-  let dataDir: string;
+  let standIn: StandIn;
   let aws: AwsLocal;
   let iot: IoTClient;
-  let thingNumber = 0;
-  const start = async () => {
-    aws = await startAwsLocal({
-      dataDir,
-      httpPort: 0,
-      mqttPort: 0,
-      quotas: { CreatePolicy: 3 },
-      keyPool: 3,
-      detachMs: 200,
-    });
-    iot = new IoTClient({
-      region: 'us-east-1',
-      endpoint: aws.httpUrl,
-      credentials: { accessKeyId: 'x', secretAccessKey: 'x' },
-      maxAttempts: 1,
-    });
-  };
+  let vended: StandIn['vended'];
+  let connect: StandIn['connect'];
   beforeAll(async () => {
-    dataDir = mkdtempSync(join(tmpdir(), 'cvm-aws-'));
-    await start();
-    await iot.send(new CreatePolicyCommand({ policyName: 'device', policyDocument: document }));
+    standIn = await openStandIn({ quotas: { CreatePolicy: 3 }, keyPool: 3, detachMs: 200 });
+    [aws, iot, vended, connect] = [standIn.aws(), standIn.iot(), standIn.vended, standIn.connect];
+    await standIn.create('device', document);
   });
-  afterAll(async () => {
-    iot.destroy();
-    await aws.close();
-    rmSync(dataDir, { recursive: true, force: true });
-  });
-
-  async function fromCsr() {
-    const key = await makeEcKey('S');
-    const made = await iot.send(new CreateCertificateFromCsrCommand({ certificateSigningRequest: key.csrPem }));
-    return { ...key, id: made.certificateId ?? '', arn: made.certificateArn ?? '', pem: made.certificatePem ?? '' };
-  }
-
-  /** A thing with an active certificate and the policy. */
-  async function vended() {
-    const certificate = await fromCsr();
-    const thingName = `thing-${++thingNumber}`;
-    await iot.send(new CreateThingCommand({ thingName }));
-    await iot.send(
-      new AttachThingPrincipalCommand({ thingName, principal: certificate.arn, thingPrincipalType: 'EXCLUSIVE_THING' }),
-    );
-    await iot.send(new AttachPolicyCommand({ policyName: 'device', target: certificate.arn }));
-    await iot.send(new UpdateCertificateCommand({ certificateId: certificate.id, newStatus: 'ACTIVE' }));
-    return { ...certificate, thingName };
-  }
-
-  const connect = ({ pem, privateKeyPem }: { pem: string; privateKeyPem: string }, clientId: string) =>
-    connectOnce({
-      host: 'localhost',
-      port: aws.mqttPort,
-      cert: pem,
-      key: privateKeyPem,
-      rejectUnauthorized: false,
-      clientId,
-      connectTimeout: 3000,
-    });
+  afterAll(() => standIn.close());
 
   it('makes real certificates: the id is the hash of the DER, the key fits, the root signs', async () => {
     const { certificateId, certificatePem = '', keyPair } = await iot.send(new CreateKeysAndCertificateCommand({}));
@@ -255,49 +188,12 @@ describe('the AWS stand-in', () => {
     });
   });
 
-  describe('data plane', () => {
-    it('admits an active certificate under the name of its thing, and lets it publish on its own topics only', async () => {
-      const device = await vended();
-      const client = await connect(device, device.thingName);
-      await client.publishAsync(`${device.thingName}/hello`, 'x', { qos: 1 });
-      const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
-      client.on('error', () => {});
-      client.publish('elsewhere/hello', 'x', { qos: 1 }, () => {});
-      await closed;
-    });
-
-    it('refuses another client id', async () => {
-      const device = await vended();
-      await expect(connect(device, 'another')).rejects.toThrow();
-    });
-
-    it('refuses a certificate that is not active, not attached, or not registered', async () => {
-      const inactive = await vended();
-      await iot.send(new UpdateCertificateCommand({ certificateId: inactive.id, newStatus: 'INACTIVE' }));
-      await expect(connect(inactive, inactive.thingName)).rejects.toThrow();
-      const unattached = await fromCsr();
-      await iot.send(new UpdateCertificateCommand({ certificateId: unattached.id, newStatus: 'ACTIVE' }));
-      await expect(connect(unattached, 'unattached')).rejects.toThrow();
-    });
-
-    it('closes the connection of a certificate that is deactivated', async () => {
-      const device = await vended();
-      const client = await connect(device, device.thingName);
-      const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
-      await iot.send(new UpdateCertificateCommand({ certificateId: device.id, newStatus: 'INACTIVE' }));
-      await closed;
-    });
-  });
-
   it('survives a restart, even with a last line of the journal half written', async () => {
     const device = await vended();
-    iot.destroy();
-    await aws.close();
-    appendFileSync(join(dataDir, 'iot', 'journal.jsonl'), '{"kind":"thing","key":"ha');
-    await start();
-    expect(
-      (await iot.send(new DescribeCertificateCommand({ certificateId: device.id }))).certificateDescription,
-    ).toMatchObject({ status: 'ACTIVE', certificatePem: device.pem });
+    const journal = join(standIn.dataDir, 'iot', 'journal.jsonl');
+    await standIn.restart(() => appendFileSync(journal, '{"kind":"thing","key":"ha'));
+    const described = await standIn.iot().send(new DescribeCertificateCommand({ certificateId: device.id }));
+    expect(described.certificateDescription).toMatchObject({ status: 'ACTIVE', certificatePem: device.pem });
     await (await connect(device, device.thingName)).endAsync();
   });
 });

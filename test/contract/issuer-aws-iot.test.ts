@@ -38,7 +38,7 @@ function openIssuer(endpoint: string, { region = 'us-east-1', answerMs = 5000 } 
 async function open(options: { answerMs?: number; aws?: Partial<AwsLocalOptions>; region?: string } = {}) {
   const { aws: change, region = 'us-east-1', ...rest } = options;
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-issuer-'));
-  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4, ...change });
+  const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off', keyPool: 4, region, ...change });
   const iot = new IoTClient({ region, endpoint: aws.httpUrl, credentials });
   const { issuer, calls, close } = openIssuer(aws.httpUrl, { region, ...rest });
   await ensurePolicy(calls, policyName);

@@ -6,7 +6,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chooseAws, noteLocalAws, removeNote } from '../../cli/stand-in.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 
-const local = { httpUrl: 'http://127.0.0.1:4566', mqttPort: 8884, rootCaFile: '/tmp/root-ca.pem' };
+const local = {
+  httpUrl: 'http://127.0.0.1:4566',
+  mqttPort: 8884,
+  rootCaFile: '/tmp/root-ca.pem',
+  region: 'eu-central-1',
+};
 
 describe('a command other than cvm up', () => {
   let dataDir: string;
@@ -25,7 +30,7 @@ describe('a command other than cvm up', () => {
   it('calls the stand-in that runs on its data folder, and says so', () => {
     noteLocalAws(dataDir, local);
     const { settings, remark } = chosen();
-    expect(settings.aws).toMatchObject({ endpoint: local.httpUrl, region: 'us-east-1' });
+    expect(settings.aws).toMatchObject({ endpoint: local.httpUrl, region: local.region });
     expect(settings.rootCaFile).toBe(local.rootCaFile);
     expect(remark).toContain(`the AWS stand-in at ${local.httpUrl}`);
     removeNote(dataDir);
@@ -45,7 +50,7 @@ describe('a command other than cvm up', () => {
 
   it('takes an empty variable for none', () => {
     noteLocalAws(dataDir, local);
-    expect(chosen({ AWS_PROFILE: '', AWS_ENDPOINT_URL_IOT: ' ' }).settings.aws).toMatchObject({ region: 'us-east-1' });
+    expect(chosen({ AWS_PROFILE: '', AWS_ENDPOINT_URL_IOT: ' ' }).settings.aws).toMatchObject({ region: local.region });
   });
 
   it('does not call a stand-in whose process was killed', () => {
