@@ -9,6 +9,7 @@ const statuses = {
   MalformedPolicyException: 400,
   ResourceAlreadyExistsException: 409,
   ResourceNotFoundException: 404,
+  ResourceRegistrationFailureException: 400,
   ServiceUnavailableException: 503,
   ThrottlingException: 400,
   VersionConflictException: 409,

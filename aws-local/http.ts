@@ -44,9 +44,10 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   async function iot(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://local');
     const found = route(request.method ?? '', url.pathname);
+    // not ResourceNotFoundException: a caller would take the resource for gone
     if (found === undefined)
       throw new ApiError(
-        'ResourceNotFoundException',
+        'UnknownOperationException',
         `There is no operation ${request.method} ${url.pathname} here`,
         404,
       );

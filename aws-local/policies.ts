@@ -134,9 +134,15 @@ export const AttachPolicy: Operation = (account, input) => {
   return {};
 };
 
+/**
+ * The service model lists no ResourceNotFoundException here. A policy that does not exist is no error, and a target that does not is
+ * an invalid one: this is what the Terraform provider has met and allows for.
+ */
 export const DetachPolicy: Operation = (account, input) => {
-  const [target, { policyName }] = [targetOf(account, input), policyOf(account, input)];
-  account.store.remove('policyTarget', `${policyName} ${target}`);
+  const { kind, name } = resourceOf(account.place, input.target, ['cert', 'thinggroup']);
+  if (account.store.get(kind === 'cert' ? 'certificate' : 'thingGroup', name) === undefined)
+    refuse('InvalidRequestException', `Invalid Target: ${input.target}`);
+  account.store.remove('policyTarget', `${input.policyName} ${input.target}`);
   return {};
 };
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { type Account, arnOf, certificateOf, type Operation } from './account.ts';
+import { type Account, arnOf, certificateOf, type Input, type Operation } from './account.ts';
 import { CreateCertificateFromCsr, UpdateCertificate } from './certificates.ts';
-import { refuse } from './errors.ts';
+import { ApiError, refuse } from './errors.ts';
 import { checkInput } from './model.ts';
 import { AttachPolicy } from './policies.ts';
 import { AttachThingPrincipal } from './principals.ts';
@@ -18,6 +18,17 @@ const template = z.object({
  * @see https://docs.aws.amazon.com/iot/latest/apireference/API_RegisterThing.html
  */
 export const RegisterThing: Operation = async (account, input) => {
+  try {
+    return await register(account, input);
+  } catch (error) {
+    const passed = error instanceof ApiError && error.name !== 'InvalidRequestException';
+    // the service model lists no error of the operations inside
+    if (passed) refuse('ResourceRegistrationFailureException', error.message);
+    throw error;
+  }
+};
+
+async function register(account: Account, input: Input) {
   const { Parameters, Resources } = readTemplate(input.templateBody);
   const given = input.parameters ?? {};
   const values = Object.fromEntries(
@@ -49,7 +60,7 @@ export const RegisterThing: Operation = async (account, input) => {
   if ((property('AWS::IoT::Certificate', 'Status') ?? 'ACTIVE').toUpperCase() === 'ACTIVE')
     await UpdateCertificate(account, checkInput({ certificateId: certificate.certificateId, newStatus: 'ACTIVE' }, []));
   return { certificatePem: certificate.certificatePem, resourceArns: arns };
-};
+}
 
 function readTemplate(body: unknown): z.infer<typeof template> {
   try {

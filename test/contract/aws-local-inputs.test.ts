@@ -14,6 +14,7 @@ import {
   ListCertificatesCommand,
   ListPrincipalThingsCommand,
   ListThingsCommand,
+  RegisterThingCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -90,6 +91,22 @@ describe('the AWS stand-in takes only what the service model allows', () => {
     expect(await standIn.raw(path, { method })).toMatchObject({ status: 400, name: invalid });
   });
 
+  it('and does not say that a resource is not found where it lacks the operation', async () => {
+    expect(await standIn.raw('/billing-groups/x')).toMatchObject({ status: 404, name: 'UnknownOperationException' });
+  });
+
+  it('and no template whose policy or thing type does not exist', async () => {
+    const { csrPem } = await makeEcKey('S');
+    const templateBody = JSON.stringify({
+      Resources: {
+        certificate: { Type: 'AWS::IoT::Certificate', Properties: { CertificateSigningRequest: csrPem } },
+        policy: { Type: 'AWS::IoT::Policy', Properties: { PolicyName: 'unknown' } },
+      },
+    });
+    await refusedWith(send(new RegisterThingCommand({ templateBody })), 'ResourceRegistrationFailureException');
+    await refusedWith(send(new RegisterThingCommand({ templateBody: '{}' })), invalid);
+  });
+
   describe('and only ARNs of its own account and region as targets and principals:', () => {
     const arn = (change: (good: string) => string) => change(`arn:aws:iot:us-east-1:000000000000:cert/${id}`);
     const bad: [string, string][] = [
@@ -121,6 +138,12 @@ describe('the AWS stand-in takes only what the service model allows', () => {
       await refusedWith(send(new ListAttachedPoliciesCommand({ target })), notFound);
       await refusedWith(send(new AttachThingPrincipalCommand({ thingName: 'T', principal: target })), notFound);
       await refusedWith(send(new ListPrincipalThingsCommand({ principal: target })), notFound);
+    });
+
+    it('but calls a target that is gone invalid where a policy is detached from it, and minds no policy that is gone', async () => {
+      const { arn: target } = await standIn.fromCsr();
+      await send(new DetachPolicyCommand({ policyName: 'unknown', target }));
+      await refusedWith(send(new DetachPolicyCommand({ policyName: 'device', target: arn((good) => good) })), invalid);
     });
 
     it('and takes the ARN of a thing group as a target', async () => {

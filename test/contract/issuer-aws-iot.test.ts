@@ -235,6 +235,22 @@ describe('AWS IoT', () => {
     expect(await inspect()).toEqual([]);
   });
 
+  it('withdraws a certificate that another process withdraws to the end meanwhile', async () => {
+    const { aws, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    await issuer.attach({ certificateId, thingName: 'T', policyName });
+    aws.faults.set([{ operation: 'DetachPolicy', kind: 'stall', ms: 1500, times: 1 }]);
+    const withdrawn = issuer.withdraw(certificateId);
+    await vi.waitFor(() => expect(aws.faults.struck()).toMatchObject({ 'DetachPolicy stall': 1 }));
+    const other = openIssuer(aws.httpUrl);
+    await other.issuer.withdraw(certificateId);
+    other.close();
+    expect(await inspect()).toEqual([]);
+    // its DetachPolicy arrives now, and AWS calls the target that is gone invalid
+    await withdrawn;
+  });
+
   it('leaves an existing policy unchanged, and creates one policy when several set-ups run at once', async () => {
     const { iot, calls } = opened;
     expect(await ensurePolicy(calls, policyName)).toBe('exists');
