@@ -17,7 +17,7 @@ describe('.env.example', () => {
   it('has nothing that is not a setting', () => {
     const unknown = named
       .map(({ name }) => name)
-      .filter((name) => ![...settingNames, ...composeNames].includes(name) && !/^(AWS|COMPOSE)_/.test(name));
+      .filter((name) => ![...settingNames, ...composeNames].includes(name) && !/^(AWS|COMPOSE|NODE)_/.test(name));
     expect(unknown).toEqual([]);
   });
 
