@@ -132,10 +132,17 @@ async function make(folder: string, { publicKey, privateKey }: RsaPair) {
 }
 
 async function load(folder: string) {
-  return {
-    pem: new NodeCertificate(readFileSync(join(folder, 'root-ca.pem'))).toString(),
-    key: await signingKeyOf(readFileSync(join(folder, 'root-ca.key'), 'utf8')),
-  };
+  try {
+    return {
+      pem: new NodeCertificate(readFileSync(join(folder, 'root-ca.pem'))).toString(),
+      key: await signingKeyOf(readFileSync(join(folder, 'root-ca.key'), 'utf8')),
+    };
+  } catch (cause) {
+    throw new Error(
+      `the root CA of the AWS stand-in in ${folder} cannot be read: remove that folder, and with it all that the stand-in knows`,
+      { cause },
+    );
+  }
 }
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/API_CreateCertificateFromCsr.html RSA ≥ 2048, P-256, P-384 or P-521 */

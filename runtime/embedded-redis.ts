@@ -169,6 +169,8 @@ const isPortTaken = (reason: string) => /Address already in use/.test(reason);
 function cureOf(reason: string, folder: string): string | undefined {
   if (/No space left|Disk quota|Short write/i.test(reason)) return `Free space on the disk of ${folder}`;
   if (isPortTaken(reason)) return 'Another process has its port: start the gateway again, which takes another one';
+  if (/AOF manifest/.test(reason))
+    return `The list of its append-only files is damaged: restore ${folder} from a backup, or move it away to begin with an empty queue (devices ask again)`;
   if (/Bad file format|redis-check-aof/.test(reason))
     return `Its append-only file is damaged: make a copy of ${folder}, then run redis-check-aof --fix on the last .incr.aof file in ${join(folder, 'appendonlydir')}, which drops what follows the damage`;
   if (/Permission denied|Read-only file system/i.test(reason))

@@ -119,15 +119,16 @@ function reasonOfEnd(child: ChildProcess): Promise<string> {
 }
 
 /** What Redis says at each start, at the level of a warning. */
-const usual = /^(WARNING|Warning|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
+const usual =
+  /^(WARNING|Warning|\*\*\*|Reading config from stdin|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
 
 /** Lines of Redis' log: process, role, time, level (# is a warning), text. Errors of the configuration have no such form. */
 function warningsIn(output: string): string {
   const lines = output.split('\n').map((line) => line.trim());
   const warnings = lines.flatMap((line) => {
-    const [, level, text] = /^\d+:[A-Z] .{10,30} ([.*#-]) (.*)$/.exec(line) ?? [];
-    if (level === undefined) return line === '' ? [] : [line];
-    return level === '#' && !usual.test(text ?? '') ? [text] : [];
+    const [, level, text] = /^\d+:[A-Z] .{10,30} ([.*#-])(?: (.*))?$/.exec(line) ?? [];
+    if (level === undefined) return line === '' || usual.test(line) ? [] : [line];
+    return level === '#' && text !== undefined && !usual.test(text) ? [text] : [];
   });
   return warnings.slice(-3).join('; ');
 }
