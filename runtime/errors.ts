@@ -114,8 +114,8 @@ export function errorText(error: unknown): string {
 /** What a person does about an error of the operating system; undefined for others. */
 export function systemCure(error: unknown): string | undefined {
   const { code = '', message } = describeError(error);
-  // a library in C gives the text of the error alone
-  const known = message.includes('No space left on device') ? 'ENOSPC' : String(code);
+  // LevelDB gives the text of the error alone
+  const known = /^IO error: .*No space left on device/.test(message) ? 'ENOSPC' : String(code);
   return systemCures[known];
 }
 
