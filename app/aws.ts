@@ -1,4 +1,6 @@
-import { findAccess } from '../aws/access.ts';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { findAccess, unreadableProfileFiles } from '../aws/access.ts';
 import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
 import { type AwsClientOptions, connectDynamoDb, createAwsConnections } from '../aws/client.ts';
@@ -78,7 +80,12 @@ export async function requireAws({ settings, log, awsConnections: connections }:
   );
   const clues = cluesOf(settings);
   const endpoints = found.endpoints ?? clues.endpoints;
-  const problems = [...missing, ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId })];
+  const unreadable = missing.length === 0 ? [] : unreadableProfileFiles(join(homedir(), '.aws'));
+  const problems = [
+    ...missing,
+    ...unreadable,
+    ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId }),
+  ];
   if (problems.length > 0) throw new SettingsError(problems);
   const used = awsInUse(account, region, endpoints);
   log.info({ ...used, table: settings.table }, 'using AWS');

@@ -1,3 +1,5 @@
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AwsClientOptions, connectDynamoDb, connectIot } from './client.ts';
 import { type AwsEndpoints, endpointsOf } from './endpoints.ts';
@@ -53,6 +55,23 @@ export async function findAccess(
     iot.destroy();
     dynamoDb.destroy();
   }
+}
+
+/** The files of AWS profiles that this user may not read. The SDK takes them for files that are not there. */
+export function unreadableProfileFiles(folder: string): string[] {
+  return ['config', 'credentials']
+    .map((name) => join(folder, name))
+    .filter((file) => {
+      try {
+        accessSync(file, constants.R_OK);
+        return false;
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code !== 'ENOENT';
+      }
+    })
+    .map(
+      (file) => `${file} cannot be read by this user (uid ${process.getuid?.()}): change its owner or its permissions`,
+    );
 }
 
 class Late extends Error {

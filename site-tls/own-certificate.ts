@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { systemCure } from '../runtime/errors.ts';
 import { givenByOperator, readKey } from './key-file.ts';
 import { describeCertificate, type TlsMaterial } from './material.ts';
 
@@ -13,7 +14,9 @@ export function loadOwnCertificate(
     try {
       return read();
     } catch (error) {
-      problems.push(`${what}: ${error instanceof Error ? error.message : error}`);
+      const cure = systemCure(error);
+      const reason = error instanceof Error ? error.message : String(error);
+      problems.push(`${what}: ${reason}${cure === undefined ? '' : ` (${cure})`}`);
       return undefined;
     }
   };

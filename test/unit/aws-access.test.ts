@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { findAccess } from '../../aws/access.ts';
+import { findAccess, unreadableProfileFiles } from '../../aws/access.ts';
 
 const keys = { accessKeyId: 'a', secretAccessKey: 's' };
 const never = () => new Promise<never>(() => {});
@@ -42,6 +45,18 @@ describe('looking for an AWS account', () => {
     const options = { region: 'eu-west-1', credentials: never };
     expect((await findAccess(options, soon)).missing).toHaveLength(1);
     expect(await findAccess(options, { ...soon, named: true })).toMatchObject({ missing: [], away: expect.any(Error) });
+  });
+
+  it('names a file of profiles that cannot be read, which the SDK takes for one that is not there', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-profiles-'));
+    writeFileSync(join(folder, 'config'), '');
+    expect(unreadableProfileFiles(folder)).toEqual([]);
+    // also for root, whom permissions do not stop
+    symlinkSync('credentials', join(folder, 'credentials'));
+    expect(unreadableProfileFiles(folder)).toEqual([
+      expect.stringMatching(/credentials cannot be read by this user .uid/),
+    ]);
+    rmSync(folder, { recursive: true });
   });
 
   it('does not take credentials for missing whose service cannot be reached now', async () => {
