@@ -22,7 +22,8 @@ import { type ModelRows, type Store, stores } from './stores.ts';
  * on them. The clock is one for all and goes forward only: what the clocks of two machines can differ by is in `registry/lease.ts`.
  */
 export const serial = 'SN-1';
-export const [firstToken, secondToken] = ['the-first-token-of-it', 'the-second-token-of-it'];
+/** As random as enrolment wants them. */
+export const [firstToken, secondToken] = ['uW4kZ0tGm2Xc9RqLb7HsYe1v', 'Nf6pJd3aVo8yTi5wBx0KzQ2r'];
 const leaseMs = 10_000;
 const graceMs = 900_000;
 export const replayWindowMs = 86_400_000;
