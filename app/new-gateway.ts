@@ -13,9 +13,11 @@ import { type GatewayRegister, listOf } from '../worker/gateway-register.ts';
 import type { App } from './app.ts';
 
 /** How often a new gateway looks for the word of the table: before it starts, and later, until it is approved. Milliseconds. */
-const [lookMs, lookLaterMs] = [200, 5000];
-/** How often a gateway that waits says so, in milliseconds. */
-const sayMs = 60_000;
+const [lookMs, lookLaterMs] = [200, 15_000];
+/** When a gateway that waits says so first, and how often then, in milliseconds. */
+const [firstSayMs, sayMs] = [5000, 60_000];
+/** Where no worker has noted the announcement of a new gateway, it announces itself again after this number of looks. */
+const announceAgainAfter = 50;
 
 /** What a gateway that is new asks. `gateways`: which ones the table knows; undefined while nobody tells. */
 export type TableWord = {
@@ -79,16 +81,19 @@ async function untilKnown(
   log: App['log'],
   isClosed: () => boolean,
 ): Promise<GatewayList | undefined> {
-  for (let waitedMs = 0; !isClosed(); waitedMs += lookMs) {
+  let sayAt = performance.now() + firstSayMs;
+  while (!isClosed()) {
     const list = await table
       .gateways()
       .catch((err: unknown) => void log.debug({ err }, 'the table does not answer a new gateway'));
     if ([...(list?.approved ?? []), ...(list?.waiting ?? [])].includes(id)) return list;
-    if (waitedMs % sayMs === 25 * lookMs)
+    if (performance.now() >= sayAt) {
+      sayAt = performance.now() + sayMs;
       log.warn(
         { gateway: id },
         'this gateway is new: it opens its port when a worker has asked the table whether it is the first one. CVM_NEW_SITE=1 opens it now',
       );
+    }
     await sleep(lookMs, undefined, { ref: false });
   }
   return undefined;
@@ -118,10 +123,13 @@ export async function wordByRedis(
   lifecycle.add({ name: 'roster feed of a new gateway', close: () => feed.close() });
   const reader = createGatewayListReader(redis, log);
   lifecycle.add({ name: 'gateway list reader', close: () => reader.close() });
+  const announce = () => feed.announceGateway(gateway, Date.now());
   await reader.forget();
-  await feed.announceGateway(gateway, Date.now());
+  await announce();
+  let looks = 0;
   return {
     async gateways() {
+      if (++looks % announceAgainAfter === 0) await announce();
       const key = await table.meet();
       return key === undefined ? undefined : reader.read(key);
     },
