@@ -150,10 +150,12 @@ describe("the AWS stand-in's data plane", () => {
         'client-id',
         policyOf({ Action: 'iot:Connect', Resource: '*' }, { Action: 'iot:Publish', Resource: resource }),
       );
-      const { client } = await connectTo('client-id', '*');
-      const end = closed(client);
-      client.publish('other/x', '', { qos: 1 }, () => {});
-      await end;
+      for (const clientId of ['*', '.*', '?????']) {
+        const { client } = await connectTo('client-id', clientId);
+        const end = closed(client);
+        client.publish('other/x', '', { qos: 1 }, () => {});
+        await end;
+      }
     });
 
     it('a variable without a value as one that matches nothing', async () => {
