@@ -17,7 +17,7 @@ import {
   RegisterThingCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { AwsLocal } from '../../aws-local/main.ts';
 import { devicePolicy as document, makeEcKey, openStandIn, type StandIn } from './aws-local-fixture.ts';
 
@@ -28,7 +28,7 @@ describe('the AWS stand-in', () => {
   let vended: StandIn['vended'];
   let connect: StandIn['connect'];
   beforeAll(async () => {
-    standIn = await openStandIn({ quotas: { CreatePolicy: 3 }, keyPool: 3, detachMs: 200 });
+    standIn = await openStandIn({ quotas: { CreatePolicy: 3 }, keyPool: 3, detachMs: 1500 });
     [aws, iot, vended, connect] = [standIn.aws(), standIn.iot(), standIn.vended, standIn.connect];
     await standIn.create('device', document);
   });
@@ -96,8 +96,7 @@ describe('the AWS stand-in', () => {
     await iot.send(new DetachThingPrincipalCommand({ thingName, principal: arn }));
     // asynchronous, as at AWS
     await expect(remove()).rejects.toMatchObject({ name: 'DeleteConflictException' });
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    await remove();
+    await vi.waitFor(remove, { timeout: 10_000, interval: 200 });
     await expect(iot.send(new DescribeCertificateCommand({ certificateId: id }))).rejects.toMatchObject({
       name: 'ResourceNotFoundException',
     });
