@@ -27,12 +27,15 @@ export function tlsCommand(context: TlsContext): Command {
     .description(
       'print the site CA in PEM, for devices to verify the broker with; while it is replaced (rotate-ca), the old and the next one',
     )
-    .action(() => {
+    .option('--rsa', 'the one of the RSA certificate, where CVM_TLS_KEY_TYPE is both')
+    .action(({ rsa }: { rsa?: boolean }) => {
       const options = tlsOptions(context.settings());
       if (options.own !== undefined)
         throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
-      const { caFile } = readTlsMaterial(options);
-      if (caFile !== undefined) context.write(readFileSync(caFile, 'utf8').trimEnd());
+      const chains = chainsOf(readTlsMaterial(options));
+      const chain = rsa ? chains.find(({ keyType }) => keyType === 'rsa') : chains[0];
+      if (chain?.caFile === undefined) throw new UsageError('there is no RSA certificate: CVM_TLS_KEY_TYPE is ec');
+      context.write(readFileSync(chain.caFile, 'utf8').trimEnd());
     });
   tls
     .command('renew')

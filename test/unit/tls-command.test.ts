@@ -18,7 +18,7 @@ describe('cvm tls ca', () => {
   afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 
   const settings = (env: Record<string, string> = {}) => loadSettings({ CVM_DATA_DIR: dataDir, ...env });
-  async function print(env?: Record<string, string>): Promise<string> {
+  async function print(env?: Record<string, string>, ...args: string[]): Promise<string> {
     let text = '';
     const write = (line: string) => {
       text += `${line}\n`;
@@ -27,7 +27,7 @@ describe('cvm tls ca', () => {
       throw new Error('not used here');
     };
     const command = tlsCommand({ settings: () => settings(env), write, table: unused, audit: unused });
-    await prepare(command).parseAsync(['ca'], { from: 'user' });
+    await prepare(command).parseAsync(['ca', ...args], { from: 'user' });
     return text;
   }
 
@@ -42,6 +42,14 @@ describe('cvm tls ca', () => {
     await loadTlsMaterial(tlsOptions(settings()));
     await beginRotation(tlsOptions(settings()));
     expect((await print()).match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
+  });
+
+  it('prints the RSA one beside P-256 where that is asked for', async () => {
+    const both = { CVM_TLS_KEY_TYPE: 'both' };
+    await loadTlsMaterial(tlsOptions(settings(both)));
+    const typeOf = (pem: string) => new X509Certificate(pem).publicKey.asymmetricKeyType;
+    expect([typeOf(await print(both)), typeOf(await print(both, '--rsa'))]).toEqual(['ec', 'rsa']);
+    await expect(print({}, '--rsa')).rejects.toThrow(/no RSA certificate: CVM_TLS_KEY_TYPE is ec/);
   });
 
   it('says so where the certificate is not of the site CA', async () => {
