@@ -89,7 +89,7 @@ export function createDeviceListener(options: {
    * both have the same two ends.
    */
   const connections = new Map<string, Connection>();
-  /** By the socket below, for the log only: when the other end has gone, a TLSSocket has no ends any more. */
+  /** By the socket below, for failed handshakes: when the other end has gone, a TLSSocket has no ends any more. */
   const handshaking = new WeakMap<Socket, Connection>();
   /** A handshake that this side broke off, to make room or to stop, is no failure of the device. */
   const closedHere = new WeakSet<Socket>();
