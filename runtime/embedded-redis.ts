@@ -163,7 +163,7 @@ async function endOf(server: RedisServer, { probeMs, answerMs }: typeof usualTim
   return frozen ? 'it did not answer' : reason;
 }
 
-const isPortTaken = (reason: string) => /Address already in use/.test(reason);
+const isPortTaken = (reason: string) => /Address already in use|Failed listening on port/.test(reason);
 
 /** By what Redis says. */
 function cureOf(reason: string, folder: string): string | undefined {

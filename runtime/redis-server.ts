@@ -120,7 +120,7 @@ function reasonOfEnd(child: ChildProcess): Promise<string> {
 
 /** What Redis says at each start, at the level of a warning. */
 const usual =
-  /^(WARNING|Warning|\*\*\*|Reading config from stdin|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
+  /^(WARNING|Warning: no config|\*\*\*|Reading config from stdin|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
 
 /** Lines of Redis' log: process, role, time, level (# is a warning), text. Errors of the configuration have no such form. */
 function warningsIn(output: string): string {
