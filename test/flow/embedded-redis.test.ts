@@ -134,7 +134,9 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => taken.once('listening', resolve));
     const { port } = taken.address() as AddressInfo;
-    await expect(startEmbeddedRedis({ dataDir, log, port })).rejects.toThrow(/did not start: .*Another process has its port/);
+    await expect(startEmbeddedRedis({ dataDir, log, port })).rejects.toThrow(
+      /did not start: .*Another process has its port/,
+    );
     taken.close();
     for (const end of ['close', 'kill', 'close'] as const) {
       const redis = await startEmbeddedRedis({ dataDir, log });
