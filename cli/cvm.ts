@@ -17,8 +17,10 @@ const program = new Command('cvm')
     'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
   )
   .version(versionOfPackage())
-  .showHelpAfterError('(cvm --help says more)');
-const withStack = ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');
+  .showHelpAfterError('(cvm --help says more)')
+  // not for the help, which needs no settings
+  .hook('preAction', addEnvFile);
+const withStack = () => ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');
 
 await main(program, {
   argv: process.argv,
@@ -27,6 +29,14 @@ await main(program, {
   withStack,
   close: async () => opened?.close(),
 });
+
+/** Adds what `.env` in the working directory says to the environment, where the AWS SDK reads its variables as well. */
+async function addEnvFile(): Promise<void> {
+  // a health check, which runs where there is none, is not to load what this needs
+  if (!existsSync('.env')) return;
+  const { readEnvFile } = await import('../runtime/env-file.ts');
+  Object.assign(process.env, readEnvFile('.env', process.env));
+}
 
 /**
  * `0.1.0`, and in an image whose build was told the commit `0.1.0 (4851c71…)`. package.json is one folder up from the source,

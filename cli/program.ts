@@ -10,7 +10,7 @@ export type Run = {
   readonly commands: readonly CommandEntry[];
   context(): Promise<CliContext>;
   /** whether an unexpected error is shown with its stack */
-  readonly withStack: boolean;
+  withStack(): boolean;
   /** closes what the command opened */
   close(): Promise<void>;
 };
@@ -46,7 +46,7 @@ async function addCommands(
 }
 
 /** An error that no code expects. The process is in an unknown state: it ends, and whoever runs it starts it again. */
-async function endAtFault(error: unknown, withStack: boolean): Promise<never> {
+async function endAtFault(error: unknown, withStack: () => boolean): Promise<never> {
   const { cured } = await say(error, withStack);
   if (!cured)
     console.error(
@@ -84,7 +84,7 @@ function* everyCommand(command: Command): Iterable<Command> {
 }
 
 /** Says what went wrong, and what to do about it. @returns the exit status, and whether a cure was said */
-async function say(error: unknown, withStack: boolean): Promise<{ status: number; cured: boolean }> {
+async function say(error: unknown, withStack: () => boolean): Promise<{ status: number; cured: boolean }> {
   if (error instanceof CommanderError) return { status: error.exitCode === 0 ? 0 : 2, cured: true };
   // its reader has what it wanted
   if (error instanceof OutputClosed) return { status: 0, cured: true };
@@ -92,6 +92,6 @@ async function say(error: unknown, withStack: boolean): Promise<{ status: number
   const { describeFailure } = await import('./failure.ts');
   const { lines, status, stack } = describeFailure(error);
   for (const line of lines) console.error(`cvm: ${line}`);
-  if (withStack && stack !== undefined) console.error(stack);
+  if (withStack() && stack !== undefined) console.error(stack);
   return { status, cured: lines.length > 1 };
 }

@@ -3,6 +3,7 @@ import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { hostNameProblem } from './host-name.ts';
+import { nearestName } from './nearest-name.ts';
 
 /** The configuration has problems; `problems` has all of them, one sentence each. */
 export class SettingsError extends Error {
@@ -313,9 +314,16 @@ function proxyOf(named: Readonly<Record<keyof ProxySettings, string | undefined>
 
 /** Without this check, a mistyped name would be ignored silently. */
 function unknownNames(present: Record<string, string | undefined>): string[] {
+  const known = [...settingNames, ...composeNames];
   return Object.keys(present)
-    .filter((name) => name.startsWith('CVM_') && !settingNames.includes(name) && !composeNames.includes(name))
-    .map((name) => `${name}: there is no such setting; correct or unset it (.env.example has all names)`);
+    .filter((name) => name.startsWith('CVM_') && !known.includes(name))
+    .map(unknownSetting);
+}
+
+export function unknownSetting(name: string): string {
+  const nearest = nearestName(name, settingNames);
+  const meant = nearest === undefined ? '' : `did you mean ${nearest}? Otherwise `;
+  return `${name}: there is no such setting; ${meant}correct or unset it (.env.example has all names)`;
 }
 
 /** The AWS SDK would take half a pair of credentials for none, and use the next source that has some. */

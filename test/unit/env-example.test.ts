@@ -1,30 +1,34 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parseEnvFile } from '../../runtime/env-file.ts';
 import { composeNames, loadSettings, settingNames } from '../../runtime/settings.ts';
 
 const example = readFileSync('.env.example', 'utf8');
-const named = [...example.matchAll(/^#?([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => ({
-  name,
-  value,
-}));
+const compose = readFileSync('docker-compose.yml', 'utf8');
+const namesIn = (text: string) => [...text.matchAll(/^#?([A-Z][A-Z0-9_]+)=/gm)].map(([, name = '']) => name);
+const [ofCompose = '', onlyOutside = ''] = example.split('# --- Only outside compose');
 
 describe('.env.example', () => {
   it('has every setting, also those that only compose reads', () => {
-    const names = named.map(({ name }) => name);
+    const names = namesIn(example);
     expect([...settingNames, ...composeNames].filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it('has nothing that is not a setting', () => {
-    const unknown = named
-      .map(({ name }) => name)
-      .filter((name) => ![...settingNames, ...composeNames].includes(name) && !/^(AWS|COMPOSE|NODE)_/.test(name));
+    const known = [...settingNames, ...composeNames];
+    const unknown = namesIn(example).filter((name) => !known.includes(name) && !/^(AWS|COMPOSE|NODE)_/.test(name));
     expect(unknown).toEqual([]);
   });
 
+  it('names for compose what docker-compose.yml reads, and nothing else', () => {
+    const read = ['COMPOSE_PROFILES', ...[...compose.matchAll(/\$\{([A-Z][A-Z0-9_]*)/g)].map(([, name = '']) => name)];
+    expect([...new Set(namesIn(ofCompose))].sort()).toEqual([...new Set(read)].sort());
+    expect(namesIn(onlyOutside).filter((name) => read.includes(name))).toEqual([]);
+  });
+
   it('is itself a valid configuration, of defaults', () => {
-    const active = Object.fromEntries(
-      [...example.matchAll(/^([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
-    );
+    const { variables: active, problems } = parseEnvFile(example, {});
+    expect(problems).toEqual([]);
     const {
       hostnames: _hostnames,
       aws: _aws,
