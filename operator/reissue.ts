@@ -1,13 +1,22 @@
 import { deletePending } from '../issuer/withdrawal.ts';
+import { hashToken } from '../protocol/token.ts';
+import type { Device } from '../registry/device.ts';
 import { announce } from './announce.ts';
 import type { OperatorDeps } from './deps.ts';
 import { findIdle, noPatience, type Patience, type Refusal, untilItStands, urgentTries } from './device.ts';
 import { type FollowUp, followUp } from './follow-up.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
+import { tokenFault } from './token-strength.ts';
 
-export type ReissueOutcome = ({ readonly outcome: 'reissued'; readonly token: string } & FollowUp) | Refusal;
+export type ReissueOutcome =
+  | ({ readonly outcome: 'reissued'; readonly token: string } & FollowUp)
+  /** the token that was given cannot be taken */
+  | { readonly outcome: 'invalid'; readonly reason: string }
+  | Refusal;
 
 export type ReissueOptions = {
+  /** a token that the device has already; without it one is made */
+  readonly token?: string | undefined;
   /** milliseconds from now until the new token ends; without it the token does not end */
   readonly tokenLifetimeMs?: number | undefined;
   /** with a worker that is provisioning the device; without it there is none */
@@ -28,7 +37,7 @@ export function reissue(serial: string, options: ReissueOptions, deps: OperatorD
 
 async function reissueOnce(
   serial: string,
-  { tokenLifetimeMs, patience = noPatience, onToken }: ReissueOptions,
+  { token: given, tokenLifetimeMs, patience = noPatience, onToken }: ReissueOptions,
   deps: OperatorDeps,
 ): Promise<ReissueOutcome> {
   const found = await findIdle(serial, deps, patience);
@@ -37,7 +46,9 @@ async function reissueOnce(
   if (device.removal !== undefined) return { outcome: 'being-removed' };
   if (device.state === 'blocked') return { outcome: 'is-blocked' };
   if (device.state === 'unknown') return { outcome: 'state-unknown' };
-  const token = deps.makeToken();
+  const reason = given === undefined ? undefined : givenFault(serial, given, device);
+  if (reason !== undefined) return { outcome: 'invalid', reason };
+  const token = given ?? deps.makeToken();
   const expiresAt = expiryOf(tokenLifetimeMs, deps.now());
   const decided = storedTokenOf(serial, token, { gateways: await deps.gateways(), expiresAt });
   if (!(await deps.registry.reissue(device, decided))) return { outcome: 'changed' };
@@ -46,6 +57,11 @@ async function reissueOnce(
   const announcement = await announce([serial], deps);
   const rest = await followUp([() => deleteHalfDone(serial, deps)]);
   return { outcome: 'reissued', token, ...announcement, ...rest };
+}
+
+function givenFault(serial: string, token: string, { tokenHash }: Device): string | undefined {
+  if (hashToken(token) === tokenHash) return 'this is the token that the device has now; a token vends one certificate';
+  return tokenFault(token, { serial });
 }
 
 /** Deletes a certificate that had not gone live. */

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -40,8 +40,11 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
   const { folder, port, password, signal } = options;
   const pidFile = join(folder, 'redis.pid');
   await endOrphan(pidFile, folder, options.log);
+  closeToOthers(folder);
   // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
-  const child = spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+  const child = withPrivateFiles(() =>
+    spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
+  );
   // every acknowledged write is on disk by then: nothing is lost
   const killAtExit = () => child.kill('SIGKILL');
   process.once('exit', killAtExit);
@@ -80,6 +83,23 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
       ),
     stop,
   };
+}
+
+/** Files of an earlier version were open to all users of the machine: they have requests, and sealed answers. */
+function closeToOthers(folder: string): void {
+  chmodSync(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true }))
+    if (!entry.isSymbolicLink()) chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o700 : 0o600);
+}
+
+/** What is started in `start` makes files and folders that only this user can read. */
+function withPrivateFiles<T>(start: () => T): T {
+  const before = process.umask(0o077);
+  try {
+    return start();
+  } finally {
+    process.umask(before);
+  }
 }
 
 /** Every acknowledged write is on disk, and none is dropped when memory is short: a PUBACK is a promise. */

@@ -60,10 +60,15 @@ export function warnWithoutGateways(approved: readonly { readonly seenAt: number
   );
 }
 
+/** For a token that came with the command: it is not shown again. */
+export function printGiven(write: (line: string) => void, serial: string, json = false): void {
+  write(json ? JSON.stringify({ serial }) : `${serial}  has the token that was given`);
+}
+
 /** Prints a token that is in effect already. @throws with the cure when it cannot be printed: it stands nowhere else */
 export function printToken(write: (line: string) => void, serial: string, token: string, json = false): void {
   try {
-    write(tokenLine(serial, token, json));
+    write(json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`);
   } catch (error) {
     const { message } = error as Error;
     throw new Error(
@@ -71,6 +76,3 @@ export function printToken(write: (line: string) => void, serial: string, token:
     );
   }
 }
-
-const tokenLine = (serial: string, token: string, json = false): string =>
-  json ? JSON.stringify({ serial, token }) : `${serial}  ${token}`;

@@ -2,16 +2,27 @@ import { Command } from 'commander';
 import { reissue } from '../../operator/reissue.ts';
 import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, failUnfinished, forceOption, patientWith, printToken, warnUnannounced } from './print.ts';
+import { givenToken, type TokenOptions, withTokenOptions } from './given-token.ts';
+import {
+  fail,
+  failRefused,
+  failUnfinished,
+  forceOption,
+  patientWith,
+  printGiven,
+  printToken,
+  warnUnannounced,
+} from './print.ts';
 
-type Options = { expires?: number; force?: boolean; json?: boolean };
+type Options = TokenOptions & { expires?: number; force?: boolean; json?: boolean };
 
 export function reissueCommand(context: DevicesContext): Command {
-  return new Command('reissue')
+  const command = new Command('reissue')
     .argument('<serial...>')
     .description(
       'make a new token for a device; its certificate works until the new one is active. Prints each token once',
-    )
+    );
+  return withTokenOptions(command)
     .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
     .option(...forceOption)
     .option('--json', 'one JSON object a line')
@@ -21,17 +32,23 @@ export function reissueCommand(context: DevicesContext): Command {
 async function reissueEach(
   { operator, write }: DevicesContext,
   serials: readonly string[],
-  { expires, force, json }: Options,
+  { expires, force, json, ...options }: Options,
 ): Promise<void> {
+  const given = givenToken(options, serials);
   const deps = operator();
   // twice would make two tokens, of which the first is worth nothing
   for (const serial of new Set(serials)) {
-    const onToken = (token: string) => printToken(write, serial, token, json);
+    const onToken = (token: string) =>
+      given === undefined ? printToken(write, serial, token, json) : printGiven(write, serial, json);
     const result = await reissue(
       serial,
-      { tokenLifetimeMs: expires, patience: patientWith(serial, force), onToken },
+      { token: given, tokenLifetimeMs: expires, patience: patientWith(serial, force), onToken },
       deps,
     );
+    if (result.outcome === 'invalid') {
+      fail(`${JSON.stringify(serial)}: ${result.reason}`);
+      continue;
+    }
     if (result.outcome !== 'reissued') {
       failRefused(serial, result);
       continue;

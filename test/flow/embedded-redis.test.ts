@@ -2,6 +2,7 @@ import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_proces
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -57,6 +58,31 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     other.kill('SIGKILL');
     await gone;
   }
+  it('has files and folders that only its user can read, also those of an earlier version', async () => {
+    const before = process.umask(0o022);
+    try {
+      mkdirSync(join(dataDir, 'redis/appendonlydir'), { recursive: true, mode: 0o755 });
+      writeFileSync(join(dataDir, 'redis/appendonlydir/old.aof'), '', { mode: 0o644 });
+      const redis = await startEmbeddedRedis({ dataDir, log });
+      const client = new Redis(redis.url);
+      await client.set('a', '1');
+      client.disconnect();
+      const entries = readdirSync(join(dataDir, 'redis'), { withFileTypes: true, recursive: true });
+      const modes = entries.map((entry) => [
+        entry.name,
+        statSync(join(entry.parentPath, entry.name)).mode & 0o777,
+        entry.isDirectory() ? 0o700 : 0o600,
+      ]);
+      expect(modes.map(([name]) => name)).toContainEqual(expect.stringMatching(/incr\.aof$/));
+      expect(modes.filter(([, mode, wanted]) => mode !== wanted)).toEqual([]);
+      expect(statSync(join(dataDir, 'redis')).mode & 0o777).toBe(0o700);
+      expect(process.umask()).toBe(0o022);
+      await redis.close();
+    } finally {
+      process.umask(before);
+    }
+  });
+
   async function ping(url: string): Promise<string> {
     const redis = new Redis(url, { retryStrategy: () => null });
     redis.on('error', () => {});

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
@@ -126,13 +129,72 @@ describe('cvm devices', () => {
     );
   });
 
-  it('add takes one token with one serial only', async () => {
-    const command = devicesCommand({ takeover: noTakeover, operator: () => operator.deps, write: () => {} });
-    const add = command.commands.find((each) => each.name() === 'add');
-    add?.exitOverride().configureOutput({ writeErr: () => {} });
-    const argv = ['add', 'A', 'B', '--token', 'Wq7Zt0vL2xB9nK4mR8cJ5yH1'];
-    await expect(command.parseAsync(argv, { from: 'user' })).rejects.toMatchObject({ exitCode: 2 });
-    expect(operator.rows.size).toBe(0);
+  describe('a token that the device has already', () => {
+    const token = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';
+    const other = 'k3FqY8uD1sP6wT9zVb2MxC7n';
+    let folder: string;
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'cvm-given-'));
+    });
+    afterEach(() => rmSync(folder, { recursive: true, force: true }));
+    const fileWith = (content: string) => {
+      writeFileSync(join(folder, 'token'), content);
+      return join(folder, 'token');
+    };
+
+    it.each(['add', 'reissue'])('is taken from a file by %s, and not printed', async (command) => {
+      if (command === 'reissue') await operator.register('A');
+      await devices([command, 'A', '--token-file', fileWith(`${token}\r\n`)]);
+      expect(operator.row('A')?.tokenHash).toBe(hashToken(token));
+      expect(lines).toEqual(['A  has the token that was given']);
+      expect(complaints.join()).not.toContain('Write the tokens down');
+      expect([lines, complaints].join()).not.toContain(token);
+    });
+
+    it.each(['add', 'reissue'])('goes with one serial only, and not from two places: %s', async (command) => {
+      await expect(devices([command, 'A', 'B', '--token', token])).rejects.toThrow('--token goes with one serial');
+      const both = [command, 'A', '--token', token, '--token-file', fileWith(token)];
+      await expect(devices(both)).rejects.toThrow('not both');
+      await expect(devices([command, 'A', '--token-file', join(folder, 'none')])).rejects.toThrow(
+        /none cannot be read: ENOENT.*correct the path/,
+      );
+      await expect(devices([command, 'A', '--token-file', fileWith('\n')])).rejects.toThrow('has no token');
+      await expect(devices([command, 'A', '--token-file', fileWith(`${token}\n${other}\n`)])).rejects.toThrow(
+        'has more than one line',
+      );
+      await expect(devices([command, 'A', '--token-file', fileWith('x'.repeat(5000))])).rejects.toThrow(
+        'has more than a token in it',
+      );
+      expect(operator.rows.size).toBe(0);
+    });
+
+    it.each(['add', 'reissue'])('that can be guessed is refused by %s, with the reason', async (command) => {
+      if (command === 'reissue') await operator.register('A');
+      const before = operator.row('A')?.tokenHash;
+      await devices([command, 'A', '--token', '0000000000000000012345']);
+      expect(operator.row('A')?.tokenHash).toBe(before);
+      expect(complaints).toEqual([expect.stringMatching(/^cvm: "A": the token has too few kinds of characters/)]);
+      expect(process.exitCode).toBe(1);
+    });
+
+    it('is refused by reissue when it is the one that the device has now', async () => {
+      await devices(['add', 'A', '--token', token]);
+      await devices(['reissue', 'A', '--token', token]);
+      expect(complaints.at(-1)).toMatch(/^cvm: "A": this is the token that the device has now/);
+      await devices(['reissue', 'A', '--token', other]);
+      expect(operator.row('A')?.tokenHash).toBe(hashToken(other));
+    });
+
+    it('shows in the list of processes, as the help of --token says', () => {
+      const { commands } = devicesCommand({ takeover: noTakeover, operator: () => operator.deps, write: () => {} });
+      for (const name of ['add', 'reissue'])
+        expect(
+          commands
+            .find((each) => each.name() === name)
+            ?.helpInformation()
+            .replace(/\s+/g, ' '),
+        ).toContain('can see it (ps)');
+    });
   });
 
   it('list prints serial, state and certificate in columns', async () => {
