@@ -95,6 +95,10 @@ export function fieldsOf(line: string, delimiter: string): Fields & { readonly o
 type Field = { readonly text: string; readonly end: number } | { readonly fault: string; readonly open?: boolean };
 
 function fieldAt(line: string, start: number, delimiter: string): Field {
+  const formula = /^ *="([^"]*)" */.exec(line.slice(start));
+  // a formula that is only a text: so spreadsheets are made to keep the zeros of 0042
+  if (formula !== null && (line[start + formula[0].length] ?? delimiter) === delimiter)
+    return { text: trimmed(formula[1] ?? ''), end: start + formula[0].length };
   let begin = start;
   while (isBlank(line[begin]) && line[begin] !== delimiter) begin++;
   if (line[begin] === '"') return quotedAt(line, begin, delimiter);
@@ -121,7 +125,8 @@ function quotedAt(line: string, begin: number, delimiter: string): Field {
   while (isBlank(line[end]) && line[end] !== delimiter) end++;
   if (end < line.length && line[end] !== delimiter)
     return { fault: `has a character after a closing quote, at position ${end + 1}` };
-  return { text: trimmed(line.slice(begin + 1, close).replaceAll('""', '"')), end };
+  const text = trimmed(line.slice(begin + 1, close).replaceAll('""', '"'));
+  return { text: /^="([^"]*)"$/.exec(text)?.[1] ?? text, end };
 }
 
 const isBlank = (character: string | undefined) => character === ' ' || character === '\t';
