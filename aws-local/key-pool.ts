@@ -28,7 +28,7 @@ export function keptRsaPairs(folder: string, dataDir: string): () => Promise<Rsa
   let handedOut = existsSync(counter) ? Number(readFileSync(counter, 'utf8')) : 0;
   return async () => {
     const file = join(folder, `${handedOut++}.json`);
-    writeFileSync(counter, String(handedOut));
+    writeFileSync(counter, String(handedOut), { mode: 0o600 });
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
     const pair = await makeRsaPair();
     // another stand-in must never read half a file

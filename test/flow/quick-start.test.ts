@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
@@ -43,6 +43,17 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
     const { stdout } = await run(process.execPath, [cvm, ...start, '--once'], { env });
     for (const step of ['enrol', 'connect', 'ask', 'receive', 'publish']) expect(stdout).toContain(step);
     expect(stdout).toMatch(/applyState -1, certID [0-9a-f]{64}/);
+  });
+
+  it('keeps keys, tokens and requests from other users of the machine, whatever the umask is', () => {
+    const open = readdirSync(dataDir, { recursive: true, withFileTypes: true })
+      .map((entry) => join(entry.parentPath, entry.name))
+      .filter((path) => (statSync(path).mode & 0o077) !== 0)
+      .map((path) => relative(dataDir, path))
+      // certificates, and the stand-in's table, whose folder is closed
+      .filter((path) => !/\.crt$|^aws-local\/root-ca\.pem$|^aws-local\/dynamodb/.test(path));
+    expect(open).toEqual([]);
+    expect(statSync(join(dataDir, 'aws-local')).mode & 0o077).toBe(0);
   });
 
   it('keeps its data for a second start', async () => {
