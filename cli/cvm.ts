@@ -35,7 +35,8 @@ async function addEnvFile(): Promise<void> {
   // a health check, which runs where there is none, is not to load what this needs
   if (!existsSync('.env')) return;
   const { readEnvFile } = await import('../runtime/env-file.ts');
-  Object.assign(process.env, readEnvFile('.env', process.env));
+  const remark = (text: string) => console.error(`cvm: ${text}`);
+  Object.assign(process.env, readEnvFile('.env', process.env, remark));
 }
 
 /**

@@ -10,18 +10,23 @@ type Variables = Readonly<Record<string, string | undefined>>;
  * names nothing, a value over several lines. No message quotes a value: it may be a secret.
  * @param env the environment, which wins over the file; a variable that is empty, in either, counts as not set
  * @returns the variables that the environment does not have; none without a file
+ * @param remark gets what is not taken although it is meant for us
  * @throws SettingsError with every problem at once
  */
-export function readEnvFile(path: string, env: Variables): Record<string, string> {
+export function readEnvFile(path: string, env: Variables, remark: (text: string) => void): Record<string, string> {
   const bytes = bytesOf(path);
   if (bytes === undefined) return {};
   if (bytes.includes(0)) throw new SettingsError([`${path} is no text in UTF-8: save it as UTF-8`]);
   const { variables, problems } = parseEnvFile(bytes.toString('utf8'), env);
   if (problems.length > 0) throw new SettingsError(problems.map((problem) => `${path}, ${problem}`));
+  if (variables[ofNode] !== undefined && env[ofNode] === undefined)
+    remark(`${ofNode} has no effect in ${path}: Node.js reads it earlier, so set it in the environment`);
   const isSet = (value: string | undefined) => value !== undefined && value.trim() !== '';
   const ours = Object.entries(variables).filter(([name, value]) => isOurs(name) && isSet(value) && !isSet(env[name]));
   return Object.fromEntries(ours);
 }
+
+const ofNode = 'NODE_EXTRA_CA_CERTS';
 
 function bytesOf(path: string): Buffer | undefined {
   try {

@@ -91,22 +91,38 @@ describe('the settings', () => {
     return join(folder, '.env');
   };
 
+  const unsaid = (text: string) => {
+    throw new Error(`a remark: ${text}`);
+  };
+
+  it('that Node.js reads before the file are named', () => {
+    const remarks: string[] = [];
+    const path = fileWith('NODE_EXTRA_CA_CERTS=/ca.pem\n');
+    expect(readEnvFile(path, {}, (text) => remarks.push(text))).toEqual({});
+    expect(remarks).toEqual([expect.stringContaining('NODE_EXTRA_CA_CERTS has no effect in')]);
+    expect(readEnvFile(path, { NODE_EXTRA_CA_CERTS: '/ca.pem' }, unsaid)).toEqual({});
+  });
+
   it('come from the file where the environment has none', () => {
     const path = fileWith(
       'CVM_TABLE=of-the-file\nCVM_MQTT_PORT=1\nCVM_IMAGE=x\nPATH=/evil\nAWS_PROFILE=plant\nAWS_REGION=\nOTHER=1\n',
     );
     const env = { CVM_TABLE: 'of-the-environment', CVM_MQTT_PORT: '' };
-    expect(readEnvFile(path, env)).toEqual({ AWS_PROFILE: 'plant', CVM_MQTT_PORT: '1' });
-    expect(readEnvFile(path, {})).toEqual({ AWS_PROFILE: 'plant', CVM_TABLE: 'of-the-file', CVM_MQTT_PORT: '1' });
+    expect(readEnvFile(path, env, unsaid)).toEqual({ AWS_PROFILE: 'plant', CVM_MQTT_PORT: '1' });
+    expect(readEnvFile(path, {}, unsaid)).toEqual({
+      AWS_PROFILE: 'plant',
+      CVM_TABLE: 'of-the-file',
+      CVM_MQTT_PORT: '1',
+    });
   });
 
   it('need no file; one that cannot be read is an error with its cure', () => {
-    expect(readEnvFile(join(folder, 'none'), {})).toEqual({});
+    expect(readEnvFile(join(folder, 'none'), {}, unsaid)).toEqual({});
     mkdirSync(join(folder, 'a-folder'));
-    expect(() => readEnvFile(join(folder, 'a-folder'), {})).toThrow(
+    expect(() => readEnvFile(join(folder, 'a-folder'), {}, unsaid)).toThrow(
       /a-folder cannot be read: EISDIR.*a file is needed there/,
     );
-    expect(() => readEnvFile(fileWith(Buffer.from('CVM_TABLE=a', 'utf16le')), {})).toThrow('save it as UTF-8');
+    expect(() => readEnvFile(fileWith(Buffer.from('CVM_TABLE=a', 'utf16le')), {}, unsaid)).toThrow('save it as UTF-8');
   });
 
   it('of the environment are told apart as well: an unknown name is reported with the nearest one', () => {
