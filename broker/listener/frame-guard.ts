@@ -1,6 +1,9 @@
 import { Duplex } from 'node:stream';
+import { frameAt } from './mqtt-frame.ts';
 import type { PacketPace } from './packet-pace.ts';
-import { createPacketRules, unacceptableLevel } from './packet-rules.ts';
+import { createPacketRules, type PacketRules, type Violation } from './packet-rules.ts';
+import { qosOf, types } from './packet-types.ts';
+import { followSent } from './sent-packets.ts';
 
 export type GuardedStream = Duplex & {
   /** The MQTT library has answered CONNECT, and may have what came after it. */
@@ -17,65 +20,78 @@ export type FrameLimits = {
 
 const nothing = Buffer.alloc(0);
 
-/** CONNACK, unacceptable protocol version [MQTT 3.1.1, 3.2]. */
-const connackUnacceptableLevel = Buffer.from([0x20, 2, 0, 1]);
+/** What a chunk of the stream brought. */
+type Frames = {
+  /** the packets that are complete by now and keep the rules, unchanged */
+  readonly whole: Buffer;
+  /** how many of them the broker answers */
+  readonly owed: number;
+  /** the first part of one more packet is there */
+  readonly partial: boolean;
+  /** `whole` is the first packet of the connection, by itself */
+  readonly isFirst: boolean;
+  /** more packets are there than the pace allows */
+  readonly isAhead: boolean;
+  /** the connection must end after `whole` */
+  readonly violation?: Violation;
+};
 
-/**
- * Splits a byte stream into MQTT packets: fixed header byte, then the remaining length [MQTT 3.1.1, 2.2.3], then that many
- * bytes. Takes the stream chunk by chunk. @returns the bytes of the packets that are complete by now, unchanged, the first
- * packet by itself (`isFirst`), and no more than the pace allows (`isAhead`: more are there); or the reason for which the
- * connection must end. After a reason it must not be called again
- */
+/** Splits a byte stream into MQTT packets, chunk by chunk. After a violation it must not be called again. */
 function followFrames(
   limits: FrameLimits,
+  rules: PacketRules,
   pace: Pick<PacketPace, 'take'>,
-): (chunk: Buffer) => { whole: Buffer; partial: boolean; isFirst: boolean; isAhead: boolean } | { reason: string } {
-  const rules = createPacketRules();
+): (chunk: Buffer) => Frames {
   let rest: Buffer = nothing;
   let isFirst = true;
 
+  /** @returns the end of the packet at `at`; undefined when it is not complete */
+  function judge(data: Buffer, at: number): number | 'ahead' | Violation | undefined {
+    const [header = 0] = data.subarray(at);
+    const violation = rules.begins(header);
+    if (violation !== undefined) return violation;
+    const frame = frameAt(data, at);
+    if (frame === undefined) return undefined;
+    if (typeof frame === 'string') return { reason: frame };
+    const max = isFirst ? limits.maxConnectBytes : limits.maxPacketBytes;
+    if (frame.length > max)
+      return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
+    const end = frame.bodyAt + frame.length;
+    if (end > data.length) return undefined;
+    if (!pace.take()) return 'ahead';
+    return rules.whole(header, data.subarray(frame.bodyAt, end)) ?? end;
+  }
+
   return (chunk) => {
     const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    let at = 0;
-    for (;;) {
-      const violation = at < data.length ? rules.begins(data[at] ?? 0) : undefined;
-      if (violation !== undefined) return { reason: violation };
-      const frame = frameAt(data, at);
-      if (typeof frame === 'string') return { reason: frame };
-      if (frame === undefined) break;
-      const max = isFirst ? limits.maxConnectBytes : limits.maxPacketBytes;
-      if (frame.length > max)
-        return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
-      const end = frame.bodyAt + frame.length;
-      if (end > data.length) break;
-      if (!pace.take()) {
+    let [at, owed] = [0, 0];
+    const upToHere = { partial: false, isFirst: false, isAhead: false };
+    while (at < data.length) {
+      const end = judge(data, at);
+      if (typeof end === 'object') return { ...upToHere, whole: data.subarray(0, at), owed, violation: end };
+      if (typeof end !== 'number') {
         rest = data.subarray(at);
-        return { whole: data.subarray(0, at), partial: false, isFirst: false, isAhead: true };
+        const isAhead = end === 'ahead';
+        return { ...upToHere, whole: data.subarray(0, at), owed, isAhead, partial: !isAhead };
       }
-      const reason = rules.whole(data[at] ?? 0, data.subarray(frame.bodyAt, end));
-      if (reason !== undefined) return { reason };
+      if (isAnswered(data[at] ?? 0)) owed++;
       at = end;
       if (isFirst) {
         isFirst = false;
         rest = data.subarray(at);
-        return { whole: data.subarray(0, at), partial: false, isFirst: true, isAhead: false };
+        return { ...upToHere, whole: data.subarray(0, at), owed, isFirst: true };
       }
     }
-    rest = at === data.length ? nothing : data.subarray(at);
-    return { whole: data.subarray(0, at), partial: rest.length > 0, isFirst: false, isAhead: false };
+    rest = nothing;
+    return { ...upToHere, whole: data, owed };
   };
 }
 
-/** The offset and length of the body of the packet at `at`; undefined when its header is incomplete; a text when it is malformed. */
-function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } | string | undefined {
-  let length = 0;
-  for (let count = 0; count < 4; count++) {
-    const byte = data[at + 1 + count];
-    if (byte === undefined) return undefined;
-    length += (byte & 0x7f) * 128 ** count;
-    if (byte < 0x80) return { bodyAt: at + 2 + count, length };
-  }
-  return 'the remaining length is malformed: it has more than 4 bytes';
+/** Whether the broker answers this packet of a client. */
+function isAnswered(header: number): boolean {
+  const type = header >> 4;
+  if (type === types.publish) return qosOf(header) > 0;
+  return type !== types.puback && type !== types.pubcomp && type !== types.disconnect;
 }
 
 /**
@@ -85,8 +101,9 @@ function frameAt(data: Buffer, at: number): { bodyAt: number; length: number } |
  * CONNECT before it has authenticated the device (https://github.com/moscajs/aedes/pull/1119): the guard keeps it back.
  *
  * After a packet that is too long, too slow or against the rules it calls `onViolation` with the reason, which has no
- * payload in it, and destroys both sides; the body of a packet that is too long is never read. Errors and the end of the
- * socket come out of the returned stream. Destroying either side destroys the other.
+ * payload in it, and reads no more; the body of a packet that is too long is never read. The packets before it are answered
+ * first, if aedes does so in time; then both sides are destroyed. Errors and the end of the socket come out of the returned
+ * stream. Destroying either side destroys the other.
  */
 export function guardFrames(
   socket: Duplex,
@@ -94,7 +111,11 @@ export function guardFrames(
   pace: Pick<PacketPace, 'take' | 'wait' | 'stop'>,
   onViolation: (reason: string) => void,
 ): GuardedStream {
-  const follow = followFrames(limits, pace);
+  const rules = createPacketRules();
+  const follow = followFrames(limits, rules, pace);
+  /** answers that the broker owes for packets which were passed on */
+  let owed = 0;
+  let violation: Violation | undefined;
   let ended = false;
   let [isConnected, keepsBack] = [false, false];
   let slow: NodeJS.Timeout | undefined;
@@ -103,15 +124,17 @@ export function guardFrames(
   const guard = new Duplex({
     allowHalfOpen: false,
     read() {
-      if (!keepsBack && !isAhead) socket.resume();
+      if (!keepsBack && !isAhead && violation === undefined) socket.resume();
     },
     write(chunk: Buffer, _encoding, done) {
+      sent(chunk);
       socket.write(chunk, done);
     },
     // mqtt-packet corks the stream and writes a packet field by field: without writev each field would be a TLS record
     writev(chunks, done) {
       socket.cork();
       chunks.forEach(({ chunk }, i) => {
+        sent(chunk);
         socket.write(chunk, i === chunks.length - 1 ? done : undefined);
       });
       socket.uncork();
@@ -128,18 +151,38 @@ export function guardFrames(
     },
   });
 
-  function violate(reason: string): void {
-    onViolation(reason);
-    if (reason === unacceptableLevel) socket.write(connackUnacceptableLevel, () => guard.destroy());
-    else guard.destroy();
+  const sent = followSent((header, messageId) => {
+    if (messageId !== undefined) rules.sent(header, messageId);
+    else if (header >> 4 !== types.publish) owed--;
+    if (violation !== undefined && owed === 0) setImmediate(end);
+  });
+
+  /** The packets before the violation have been passed on. */
+  function violate(cause: Violation): void {
+    violation = cause;
+    onViolation(cause.reason);
+    socket.pause();
+    clearTimeout(slow);
+    slow = setTimeout(() => guard.destroy(), limits.packetMs);
+    // by then, aedes has read what was passed on
+    if (owed === 0) setImmediate(end);
+  }
+
+  /** What was written before is sent first. */
+  function end(): void {
+    if (guard.destroyed) return;
+    if (violation?.answer !== undefined) socket.write(violation.answer);
+    socket.end(() => guard.destroy());
   }
 
   /** @returns whether there is room for more */
   function take(chunk: Buffer): boolean {
-    if (guard.destroyed) return false;
+    if (guard.destroyed || violation !== undefined) return false;
     const frames = follow(chunk);
-    if ('reason' in frames) {
-      violate(frames.reason);
+    owed += frames.owed;
+    if (frames.violation !== undefined) {
+      if (frames.whole.length > 0) guard.push(frames.whole);
+      violate(frames.violation);
       return false;
     }
     keepsBack = frames.isFirst && !isConnected;
@@ -151,7 +194,7 @@ export function guardFrames(
       slow = undefined;
     }
     if (frames.partial)
-      slow ??= setTimeout(() => violate(`a packet took more than ${limits.packetMs} ms`), limits.packetMs);
+      slow ??= setTimeout(() => violate({ reason: `a packet took more than ${limits.packetMs} ms` }), limits.packetMs);
     return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack && !isAhead;
   }
 

@@ -1,23 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-
-/**
- * The rules of MQTT 3.1.1 (and 3.1) for packets of a client that the parser of aedes does not check: text that is not UTF-8,
- * which could become the client id of another device, control characters, message ids of 0 or beyond the end of the packet,
- * flags, and the order of packets. Clauses are those of MQTT 3.1.1.
- * @see https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
- */
-const types = {
-  connect: 1,
-  publish: 3,
-  puback: 4,
-  pubrec: 5,
-  pubrel: 6,
-  pubcomp: 7,
-  subscribe: 8,
-  unsubscribe: 10,
-  pingreq: 12,
-  disconnect: 14,
-} as const;
+import { createDeliveries } from './deliveries.ts';
+import { types } from './packet-types.ts';
 
 /** Fixed header flags [MQTT-2.2.2-1]. Those of PUBLISH have a meaning; `judgePublish` checks them. */
 const flagsOf: Readonly<Record<number, number>> = {
@@ -32,75 +15,103 @@ const flagsOf: Readonly<Record<number, number>> = {
   [types.disconnect]: 0,
 };
 
+/** Why a connection must end, and what is sent before it ends. `reason` has nothing in it that the device sent. */
+export type Violation = { readonly reason: string; readonly answer?: Buffer };
+
 /** Thrown while a packet is read; never leaves this file. */
-class Malformed extends Error {}
+class Malformed extends Error {
+  readonly answer: Buffer | undefined;
+  constructor(reason: string, answer?: Buffer) {
+    super(reason);
+    this.answer = answer;
+  }
+}
 
 export type PacketRules = {
   /** Judges a packet by its first byte, before the rest has arrived. */
-  begins(header: number): string | undefined;
+  begins(header: number): Violation | undefined;
   /** Judges a whole packet. */
-  whole(header: number, body: Buffer): string | undefined;
+  whole(header: number, body: Buffer): Violation | undefined;
+  /** A message was sent to the client with QoS 1 or 2: its acknowledgements must fit. */
+  sent(header: number, messageId: number): void;
 };
 
-/** Judges the packets of one connection, in order. @returns the reason for which the connection must end, or undefined */
+/**
+ * The rules of MQTT 3.1.1 (and 3.1) for packets of a client that the parser of aedes does not check: text that is not UTF-8,
+ * which could become the client id of another device, control characters, message ids of 0 or beyond the end of the packet,
+ * flags, wildcards, and the order of packets. Clauses are those of MQTT 3.1.1. Judges the packets of one connection, in order.
+ * @see https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
+ */
 export function createPacketRules(): PacketRules {
+  const deliveries = createDeliveries();
   let connected = false;
   let over = false;
 
-  function begins(header: number): string | undefined {
-    const type = header >> 4;
-    if (over) return 'a packet came after DISCONNECT [MQTT-3.14.4-2]';
-    if (!connected && type !== types.connect) return `the first packet has type ${type}, not CONNECT [MQTT-3.1.0-1]`;
-    if (connected && type === types.connect) return 'a second CONNECT [MQTT-3.1.0-2]';
-    if (type === 0 || type === 15) return `packet type ${type} is reserved [MQTT-2.2.1]`;
-    if (type !== types.publish && flagsOf[type] === undefined) return `packet type ${type} is not for clients to send`;
-    return undefined;
+  function begins(header: number): Violation | undefined {
+    const reason = orderReason(header >> 4, connected, over);
+    return reason === undefined ? undefined : { reason };
   }
 
   return {
     begins,
     whole(header, body) {
       const [type, flags] = [header >> 4, header & 0x0f];
-      const reason = begins(header);
-      if (reason !== undefined) return reason;
+      const violation = begins(header);
+      if (violation !== undefined) return violation;
       try {
-        judge(type, flags, createReader(body));
+        judge(type, flags, createReader(body), deliveries);
       } catch (error) {
-        if (error instanceof Malformed) return error.message;
-        throw error;
+        if (!(error instanceof Malformed)) throw error;
+        const { message: reason, answer } = error;
+        return answer === undefined ? { reason } : { reason, answer };
       }
       connected = true;
       over = type === types.disconnect;
       return undefined;
     },
+    sent: deliveries.sent,
   };
 }
 
-function judge(type: number, flags: number, body: Reader): void {
+function orderReason(type: number, connected: boolean, over: boolean): string | undefined {
+  if (over) return 'a packet came after DISCONNECT [MQTT-3.14.4-2]';
+  if (!connected && type !== types.connect) return `the first packet has type ${type}, not CONNECT [MQTT-3.1.0-1]`;
+  if (connected && type === types.connect) return 'a second CONNECT [MQTT-3.1.0-2]';
+  if (type === 0 || type === 15) return `packet type ${type} is reserved [MQTT-2.2.1]`;
+  if (type !== types.publish && flagsOf[type] === undefined) return `packet type ${type} is not for clients to send`;
+  return undefined;
+}
+
+function judge(type: number, flags: number, body: Reader, deliveries: Deliveries): void {
   if (type === types.publish) judgePublish(flags, body);
   else {
     if (flags !== flagsOf[type]) throw new Malformed(`packet type ${type} has flags ${flags} [MQTT-2.2.2-2]`);
     if (type === types.connect) judgeConnect(body);
     else if (type === types.subscribe || type === types.unsubscribe) judgeFilters(type, body);
-    else if (type !== types.pingreq && type !== types.disconnect) messageId(body);
+    else if (type !== types.pingreq && type !== types.disconnect) judgeAcknowledgement(type, body, deliveries);
   }
   if (body.left() > 0) throw new Malformed(`packet type ${type} is longer than its fields`);
 }
 
-/** The one reason that has an answer of its own. */
-export const unacceptableLevel = 'an MQTT version other than 3.1 and 3.1.1 [MQTT-3.1.2-2]';
+/** CONNACK with this return code [MQTT-3.2.2]. */
+const connack = (returnCode: number) => Buffer.from([types.connack << 4, 2, 0, returnCode]);
+const [unacceptableVersion, identifierRejected] = [connack(1), connack(2)];
 
-/** The protocol name of each supported protocol level. The parser of aedes looks at the level only. */
-const nameOfLevel: Readonly<Record<number, string>> = { 3: 'MQIsdp', 4: 'MQTT' };
+/** CONNACK of MQTT 5, unsupported protocol version, without properties: clients of that version alone cannot read another one. */
+const mqtt5Unsupported = Buffer.from([types.connack << 4, 3, 0, 0x84, 0]);
+
+/** The protocol level of each supported protocol name. The parser of aedes looks at the level only. */
+const levelOf: Readonly<Record<string, number>> = { MQIsdp: 3, MQTT: 4 };
 
 /** [MQTT-3.1] */
 function judgeConnect(body: Reader): void {
   const [name, level] = [body.text('protocol name'), body.byte()];
-  const version = nameOfLevel[level];
   // the layout after the level is unknown to us
-  if (version === undefined) throw new Malformed(unacceptableLevel);
-  if (name !== version)
-    throw new Malformed(`protocol level ${level} does not go with this protocol name [MQTT-3.1.2-1]`);
+  if (name === 'MQTT' && level === 5)
+    throw new Malformed('MQTT 5: this gateway speaks 3.1.1 and 3.1 [MQTT-3.1.2-2]', mqtt5Unsupported);
+  if (level !== 3 && level !== 4) throw new Malformed(otherVersion, unacceptableVersion);
+  if (levelOf[name] === undefined) throw new Malformed('a protocol name other than MQTT and MQIsdp [MQTT-3.1.2-1]');
+  if (levelOf[name] !== level) throw new Malformed(otherVersion, unacceptableVersion);
   const flags = body.byte();
   const [userName, password, will] = [flags & 0x80, flags & 0x40, flags & 0x04];
   if ((flags & 1) !== 0) throw new Malformed('the reserved CONNECT flag is set [MQTT-3.1.2-3]');
@@ -108,7 +119,9 @@ function judgeConnect(body: Reader): void {
   if (will && (flags & 0x18) === 0x18) throw new Malformed('a will with QoS 3 [MQTT-3.1.2-14]');
   if (!userName && password) throw new Malformed('a password without a user name [MQTT-3.1.2-22]');
   body.uint16();
-  body.text('client id');
+  const isClean = (flags & 2) !== 0;
+  if (body.text('client id') === '' && !(isClean && level === 4))
+    throw new Malformed('no client id, and no clean session [MQTT-3.1.3-8]', identifierRejected);
   if (will) {
     body.text('will topic');
     body.bytes(body.uint16());
@@ -116,6 +129,8 @@ function judgeConnect(body: Reader): void {
   if (userName) body.text('user name');
   if (password) body.bytes(body.uint16());
 }
+
+const otherVersion = 'an MQTT version other than 3.1 and 3.1.1 [MQTT-3.1.2-2]';
 
 /** [MQTT-3.3] */
 function judgePublish(flags: number, body: Reader): void {
@@ -133,14 +148,34 @@ function judgePublish(flags: number, body: Reader): void {
 function judgeFilters(type: number, body: Reader): void {
   messageId(body);
   do {
-    if (body.text('topic filter') === '') throw new Malformed('an empty topic filter [MQTT-4.7.3-1]');
+    judgeFilter(body.text('topic filter'));
     if (type === types.subscribe && body.byte() > 2) throw new Malformed('a requested QoS above 2 [MQTT-3.8.3-4]');
   } while (body.left() > 0);
 }
 
-function messageId(body: Reader): void {
-  if (body.uint16() === 0) throw new Malformed('message id 0 [MQTT-2.3.1-1]');
+/** [MQTT-4.7] */
+function judgeFilter(filter: string): void {
+  if (filter === '') throw new Malformed('an empty topic filter [MQTT-4.7.3-1]');
+  const levels = filter.split('/');
+  if (levels.some((level) => level.length > 1 && /[+#]/.test(level)))
+    throw new Malformed('a topic filter with a wildcard that does not fill its level [MQTT-4.7.1-2, 4.7.1-3]');
+  if (levels.slice(0, -1).includes('#'))
+    throw new Malformed('a topic filter with # before its last level [MQTT-4.7.1-2]');
 }
+
+/** [MQTT-3.4] to [MQTT-3.7] */
+function judgeAcknowledgement(type: number, body: Reader, deliveries: Deliveries): void {
+  const reason = deliveries.acknowledged(type, messageId(body));
+  if (reason !== undefined) throw new Malformed(reason);
+}
+
+function messageId(body: Reader): number {
+  const id = body.uint16();
+  if (id === 0) throw new Malformed('message id 0 [MQTT-2.3.1-1]');
+  return id;
+}
+
+type Deliveries = Pick<ReturnType<typeof createDeliveries>, 'acknowledged'>;
 
 type Reader = ReturnType<typeof createReader>;
 

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { Aedes } from 'aedes';
+import type { Limits } from '../limits.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { HookOptions } from './context.ts';
 import { createHooks } from './hooks.ts';
@@ -12,18 +13,19 @@ export type MqttBroker = {
   close(): Promise<void>;
 };
 
-/** Starts aedes with our hooks, and with limits for what its hooks do not see. */
+/** Limits of aedes for what its hooks do not see. */
+export const aedesLimits = ({ connectMs, drainMs }: Limits) => ({
+  connectTimeout: connectMs,
+  drainTimeout: drainMs,
+  queueLimit: 16,
+  maxInflightInbound: 8,
+  maxTopicLevels: 8,
+});
+
+/** Starts aedes with our hooks. */
 export async function startMqttBroker(options: HookOptions): Promise<MqttBroker> {
   const { log } = options;
-  const { limits } = options.intake;
-  const aedes = new Aedes({
-    ...createHooks(options),
-    connectTimeout: limits.connectMs,
-    drainTimeout: limits.drainMs,
-    queueLimit: 16,
-    maxInflightInbound: 8,
-    maxTopicLevels: 8,
-  });
+  const aedes = new Aedes({ ...createHooks(options), ...aedesLimits(options.intake.limits) });
   aedes.on('clientError', (_client, err) => log.debug({ err }, 'connection ended'));
   aedes.on('connectionError', (_client, err) => log.debug({ err }, 'connection ended before CONNECT'));
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));

@@ -10,6 +10,8 @@ const paceOf = (packets = fast) =>
   createPacketPace({ packets, verifiedPackets, packetsFreeOfAddress: 0 }, createAddressPaces(fast).join('192.0.2.1'));
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
 const ping = Buffer.from([0xc0, 0]);
+const connack = Buffer.from([0x20, 2, 0, 0]);
+const reserved = Buffer.from([0xf0, 0]);
 
 /** A socket whose incoming bytes are ours to say and whose outgoing bytes are ours to read. */
 function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) {
@@ -27,7 +29,11 @@ function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) 
   guard.on('error', () => {});
   const received: Buffer[] = [];
   guard.on('data', (chunk: Buffer) => received.push(chunk));
-  if (isAnswered) guard.once('data', () => guard.connected());
+  if (isAnswered)
+    guard.once('data', () => {
+      guard.write(connack);
+      guard.connected();
+    });
   return { incoming, outgoing, socket, guard, pace, violations, received: () => Buffer.concat(received) };
 }
 
@@ -119,6 +125,40 @@ describe('the frame guard', () => {
     await settle();
     expect(violations).toEqual([expect.stringContaining('268435455 bytes')]);
     expect([guard.destroyed, socket.destroyed]).toEqual([true, true]);
+  });
+
+  it('passes on the packets before a bad one, and closes when they are answered, however the answers are cut', async () => {
+    const { incoming, outgoing, guard, received, violations } = pair();
+    const publishes = [1, 2].map((id) => Buffer.from([0x32, 5, 0, 1, 0x74, 0, id]));
+    incoming.write(connectPacket);
+    await settle();
+    incoming.write(Buffer.concat([...publishes, ping, reserved, ping]));
+    await settle();
+    expect(received()).toEqual(Buffer.concat([connectPacket, ...publishes, ping]));
+    expect(violations).toEqual([expect.stringContaining('reserved')]);
+    // a message of the broker is no answer
+    const message = Buffer.from([0x32, 6, 0, 1, 0x74, 0, 9, 0x78]);
+    const answers = Buffer.concat([Buffer.from([0xd0, 0]), message, ...[2, 1].map((id) => Buffer.from([0x40, 2, 0, id]))]);
+    for (const byte of answers) guard.write(Buffer.from([byte]));
+    await settle();
+    expect(guard.destroyed).toBe(true);
+    expect(outgoing.read()).toEqual(Buffer.concat([connack, answers]));
+  });
+
+  it('closes after a bad packet although the packets before it are not answered, when their time is over', async () => {
+    const { incoming, guard } = pair();
+    incoming.write(connectPacket);
+    await settle();
+    incoming.write(Buffer.concat([ping, reserved]));
+    await expect.poll(() => guard.destroyed).toBe(true);
+  });
+
+  it('answers a CONNECT that it refuses, and closes', async () => {
+    const { incoming, outgoing, guard, received } = pair();
+    incoming.write(Buffer.from('100f00044d5154540602003c0003707172', 'hex'));
+    await settle();
+    expect(outgoing.read()).toEqual(Buffer.from([0x20, 2, 0, 1]));
+    expect([received().length, guard.destroyed]).toEqual([0, true]);
   });
 
   it.each([

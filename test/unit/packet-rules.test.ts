@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createPacketRules, unacceptableLevel } from '../../broker/listener/packet-rules.ts';
+import { createPacketRules } from '../../broker/listener/packet-rules.ts';
 
 const text = (value: string | Buffer) => {
   const raw = Buffer.from(value);
@@ -26,6 +26,7 @@ describe('the rules of MQTT 3.1.1', () => {
     ['PUBREL', 0x62, bytes(0, 1)],
     ['SUBSCRIBE', 0x82, bytes(0, 1, text('a'), 1, text('b'), 0)],
     ['UNSUBSCRIBE', 0xa2, bytes(0, 1, text('a'))],
+    ['wildcards that fill their levels', 0x82, bytes(0, 1, text('+/a/+'), 1, text('a/#'), 1, text('#'), 0)],
     ['PINGREQ', 0xc0, bytes()],
     ['DISCONNECT', 0xe0, bytes()],
     ['a topic with four-byte characters', 0x30, text('𝄞')],
@@ -62,8 +63,11 @@ describe('the rules of MQTT 3.1.1', () => {
     ['SUBSCRIBE with an empty filter', 0x82, bytes(0, 1, text(''), 1), 'MQTT-4.7.3-1'],
     ['SUBSCRIBE with QoS 3', 0x82, bytes(0, 1, text('a'), 3), 'MQTT-3.8.3-4'],
     ['PINGREQ with a body', 0xc0, bytes(1), 'longer'],
+    ['+ beside other characters in a filter', 0x82, bytes(0, 1, text('a/+b'), 1), 'MQTT-4.7.1-2'],
+    ['# beside other characters in a filter', 0xa2, bytes(0, 1, text('a/b#')), 'MQTT-4.7.1-2'],
+    ['# before the last level of a filter', 0x82, bytes(0, 1, text('a/#/b'), 1), 'MQTT-4.7.1-2'],
   ])('refuse %s', (_what, header, body, clause) => {
-    expect(connected().whole(header, body)).toContain(clause);
+    expect(connected().whole(header, body)?.reason).toContain(clause);
   });
 
   it.each<[string, Buffer, string | undefined]>([
@@ -80,16 +84,16 @@ describe('the rules of MQTT 3.1.1', () => {
     ['a client id that is not UTF-8', connect(2, text(Buffer.from([0xc0, 0xaf]))), 'MQTT-1.5.3-1'],
     ['something after its end', connect(2, text('id'), text('more')), 'longer'],
   ])('judge CONNECT with %s', (_what, body, clause) => {
-    const reason = createPacketRules().whole(0x10, body);
-    if (clause === undefined) expect(reason).toBeUndefined();
-    else expect(reason).toContain(clause);
+    const violation = createPacketRules().whole(0x10, body);
+    if (clause === undefined) expect(violation).toBeUndefined();
+    else expect(violation?.reason).toContain(clause);
   });
 
   it('refuse anything before CONNECT, and anything after DISCONNECT, at the first byte', () => {
-    expect(createPacketRules().begins(0xc0)).toContain('MQTT-3.1.0-1');
+    expect(createPacketRules().begins(0xc0)?.reason).toContain('MQTT-3.1.0-1');
     const rules = connected();
     rules.whole(0xe0, bytes());
-    expect(rules.begins(0xc0)).toContain('MQTT-3.14.4-2');
+    expect(rules.begins(0xc0)?.reason).toContain('MQTT-3.14.4-2');
   });
 });
 
@@ -99,25 +103,31 @@ it.each<[string, Buffer, number]>([
   ['another protocol at another level', text('HTTP'), 2],
   ['no protocol at none', text(''), 0],
   ['MQTT 3.1.1 of a bridge', text('MQTT'), 0x84],
-])('the fields of a CONNECT after %s are not judged: it is another version', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toBe(unacceptableLevel);
-});
+  ['MQTT at the level of the other name', text('MQTT'), 3],
+  ['MQIsdp at the level of the other name', text('MQIsdp'), 4],
+])(
+  'the fields of a CONNECT after %s are not judged: it is another version, and gets CONNACK 1',
+  (_what, name, level) => {
+    expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toEqual({
+      reason: expect.stringContaining('MQTT-3.1.2-2'),
+      answer: bytes(0x20, 2, 0, 1),
+    });
+  },
+);
 
 it.each<[string, Buffer, number]>([
   ['another protocol at level 4', text('HTTP'), 4],
   ['another protocol at level 3', text('HTTP'), 3],
   ['no protocol', text(''), 3],
-  ['MQTT at the level of the other name', text('MQTT'), 3],
-  ['MQIsdp at the level of the other name', text('MQIsdp'), 4],
 ])('%s is refused, because the parser looks at the level only', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))).toContain('MQTT-3.1.2-1');
+  expect(createPacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-1');
 });
 
 it.each<[string, Buffer, number]>([
   ['MQTT 3.1.1', text('MQTT'), 4],
   ['MQTT 3.1', text('MQIsdp'), 3],
 ])('the fields of a CONNECT after %s are judged', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))).toContain('MQTT-3.1.2-3');
+  expect(createPacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-3');
 });
 
 it('takes SUBSCRIBE with QoS 2, a space in a topic, and U+00A0, which is no control character', () => {
@@ -137,7 +147,55 @@ it('names the malformed text field', () => {
     ['the will topic', 0x10, will],
     ['the user name', 0x10, user],
   ];
-  for (const [named, header, body] of cases) expect(createPacketRules().whole(header, body)).toContain(named);
-  expect(connected().whole(0x30, bad)).toContain('the topic has');
-  expect(connected().whole(0x82, bytes(0, 1, bad, 0))).toContain('the topic filter has');
+  for (const [named, header, body] of cases) expect(createPacketRules().whole(header, body)?.reason).toContain(named);
+  expect(connected().whole(0x30, bad)?.reason).toContain('the topic has');
+  expect(connected().whole(0x82, bytes(0, 1, bad, 0))?.reason).toContain('the topic filter has');
+});
+
+it.each<[string, Buffer]>([
+  ['3.1.1 without a clean session', bytes(text('MQTT'), 4, 0, 0, 60, text(''))],
+  ['3.1, where it needs one in any case', bytes(text('MQIsdp'), 3, 2, 0, 60, text(''))],
+])('an empty client id gets CONNACK 2: MQTT %s', (_what, body) => {
+  expect(createPacketRules().whole(0x10, body)).toEqual({
+    reason: expect.stringContaining('MQTT-3.1.3-8'),
+    answer: bytes(0x20, 2, 0, 2),
+  });
+});
+
+it('takes an empty client id with a clean session [MQTT-3.1.3-7]', () => {
+  expect(createPacketRules().whole(0x10, connect(2, text('')))).toBeUndefined();
+});
+
+describe('acknowledgements of the client', () => {
+  const [qos1, qos2] = [0x32, 0x34];
+  const [puback, pubrec, pubcomp] = [0x40, 0x50, 0x70];
+
+  it.each<[string, number, number[], number]>([
+    ['PUBREC for QoS 1', qos1, [], pubrec],
+    ['PUBCOMP for QoS 1', qos1, [], pubcomp],
+    ['PUBACK for QoS 2', qos2, [], puback],
+    ['PUBCOMP for QoS 2 before PUBREC', qos2, [], pubcomp],
+    ['PUBACK for QoS 2 after PUBREC', qos2, [pubrec], puback],
+  ])('are refused when they do not fit the message: %s', (_what, header, before, last) => {
+    const rules = connected();
+    rules.sent(header, 7);
+    for (const each of before) expect(rules.whole(each, bytes(0, 7))).toBeUndefined();
+    expect(rules.whole(last, bytes(0, 7))?.reason).toContain('MQTT-4.3.2');
+  });
+
+  it('are taken when they fit, are repeated, or are for a message that is not remembered', () => {
+    const rules = connected();
+    for (let id = 1; id <= 200; id++) rules.sent(qos1, id);
+    rules.sent(qos2, 201);
+    const taken: [number, number][] = [
+      [puback, 200],
+      [puback, 200],
+      [pubrec, 1],
+      [pubrec, 201],
+      [pubrec, 201],
+      [pubcomp, 201],
+      [pubcomp, 201],
+    ];
+    for (const [header, id] of taken) expect(rules.whole(header, bytes(0, id))).toBeUndefined();
+  });
 });
