@@ -10,7 +10,7 @@ import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import type { PresentedToken, Session } from './session.ts';
+import type { NamedBy, PresentedToken, Session } from './session.ts';
 import type { PendingRequest } from './waiting-requests.ts';
 
 export type IntakeContext = {
@@ -44,6 +44,22 @@ const noSerial = problem(
   'the serial of the device is unknown: put it into CONNECT as the user name with the token as password, or use it as the identity of a TLS pre-shared key',
 );
 
+/** By what named the serial that the connection speaks for: an engineer must learn which part of the firmware to look at. */
+const otherDevice: Readonly<Record<NamedBy, Problem>> = {
+  'user name': problem(
+    'Forbidden',
+    'this connection speaks for another serial, that of its CONNECT user name: connect with the serial of this device as user name, or without a password',
+  ),
+  'pre-shared key': problem(
+    'Forbidden',
+    'this connection speaks for another serial, the identity of its TLS pre-shared key; use one connection per device',
+  ),
+  message: problem(
+    'Forbidden',
+    'this connection speaks for another serial, which it subscribed for or published for before; use one connection per device',
+  ),
+};
+
 /** The longest wait that a connection with unverified tokens is told: until then the roster may know its token. */
 const maxPauseSeconds = 60;
 
@@ -69,7 +85,7 @@ export async function acceptMessage(
 /** A connection speaks for the first serial that it names. @returns why this connection may not send this message */
 function bindSerial(session: Session, serial: string, { retain }: IncomingMessage): Problem | undefined {
   if (!isSerial(serial)) return problem('InvalidRequest', serialRule);
-  if (!session.bindSerial(serial)) return problems.otherDevice;
+  if (!session.bindSerial(serial, 'message')) return otherDevice[session.namedBy ?? 'message'];
   return retain
     ? problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off')
     : undefined;

@@ -31,6 +31,8 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
     log.warn({ handshakes: count, ofLastSeconds }, 'more TLS handshakes failed'),
   );
 
+  const told = new WeakSet<TurnedAway>();
+
   return {
     /** The message is answered with `problem`. */
     message({ serial, remoteAddress, address }: TurnedAway, { code: errorCode, message: reason }: Problem): void {
@@ -39,9 +41,12 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       if (fits) audit.record('refused', about);
       log[fits ? 'info' : 'debug']({ ...about, reason }, 'refused');
     },
-    /** The connection is closed, since MQTT has no other answer. `reason` quotes nothing that the device sent. */
-    connection({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
-      const level = closed.fits(address, 'connections') ? 'warn' : 'debug';
+    /** The broker closes the connection, which is told once. `reason` quotes nothing that the device sent. */
+    connection(connection: TurnedAway, reason: string): void {
+      if (told.has(connection)) return;
+      told.add(connection);
+      const { serial, remoteAddress, address } = connection;
+      const level = closed.fits(address, 'connections') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
     },
     /** TLS failed before any MQTT. `serial`: one that the handshake named and has not proved to be. */

@@ -5,6 +5,9 @@ import { recipientIdOf } from '../queue/provisioning-request.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
 import type { PskIdentity } from './listener/psk.ts';
 
+/** Where a connection named the serial that it speaks for; `message`: a SUBSCRIBE or PUBLISH. */
+export type NamedBy = 'pre-shared key' | 'user name' | 'message';
+
 /** A token as a connection presented it: its hash, and the keys that open the answers sealed to it. The token itself is not kept. */
 export type PresentedToken = { readonly tokenHash: string; readonly recipientId: string; readonly keys: ReplyKeys };
 
@@ -26,6 +29,7 @@ export class Session implements SessionView {
   readonly send: (topic: string, payload: Buffer) => Promise<void>;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
   #serial: string | undefined;
+  #namedBy: NamedBy | undefined;
   #connectToken: PresentedToken | undefined;
   #encoding: Encoding = 'json';
   #copyForm: ReplyForm;
@@ -55,9 +59,15 @@ export class Session implements SessionView {
   }
 
   /** A connection speaks for the first serial that it names. @returns false when it already speaks for another serial */
-  bindSerial(serial: string): boolean {
+  bindSerial(serial: string, by: NamedBy): boolean {
     this.#serial ??= serial;
+    this.#namedBy ??= by;
     return this.#serial === serial;
+  }
+
+  /** Where it named its serial. */
+  get namedBy(): NamedBy | undefined {
+    return this.#namedBy;
   }
 
   /** The token of the TLS handshake or of CONNECT, which counts for requests that carry none. */
@@ -85,6 +95,11 @@ export class Session implements SessionView {
 
   subscribed(copyForm: ReplyForm): void {
     this.#copyForm = copyForm;
+  }
+
+  /** [MQTT-3.10.4-2] */
+  unsubscribed(): void {
+    this.#copyForm = undefined;
   }
 
   /** Turns a token into what is kept of it. Costs 0.1 ms, so a connection that repeats its token is not charged twice. */

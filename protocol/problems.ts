@@ -77,5 +77,4 @@ export const problems = {
     'acknowledge on the connection that got the certificate, or again in a moment',
     5,
   ),
-  otherDevice: problem('Forbidden', 'this connection speaks for another serial; use one connection per device'),
 } as const;

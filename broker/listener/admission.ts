@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net';
 
 /** What admission needs of a connection: something to destroy. */
-export type Admitted = { destroy(): unknown };
+export type Admitted = { destroy(reason: string): unknown };
 
 export type AdmissionLimits = {
   /** connections in total */
@@ -42,6 +42,9 @@ type Holder = { readonly socket: Admitted; readonly address: Address; right: Rig
 type Address = Classes & { readonly name: string; all: number };
 /** how many are before their CONNECT, and after it without a verified token */
 type Classes = { pending: number; connected: number };
+
+const forNewer = 'its slot is needed for a newer connection, and it has proved no token that is current';
+const ofDevice = 'its device has too many connections: this one is the oldest';
 
 /**
  * Limits the connections, in total and by address. When no slot is left, the oldest connection of the larger class is evicted:
@@ -92,7 +95,7 @@ export function createAdmission(limits: AdmissionLimits) {
     const own = bySerial.get(right.serial) ?? new Set();
     bySerial.set(right.serial, own.add(holder));
     const [oldest] = own;
-    if (own.size > limits.maxConnectionsPerSerial && oldest !== undefined) evictOne(oldest);
+    if (own.size > limits.maxConnectionsPerSerial && oldest !== undefined) evictOne(oldest, ofDevice);
   }
 
   function review(holder: Holder): void {
@@ -104,10 +107,10 @@ export function createAdmission(limits: AdmissionLimits) {
     right.onLost();
   }
 
-  function evictOne(holder: Holder): void {
+  function evictOne(holder: Holder, reason: string): void {
     counts.evicted++;
     close(holder);
-    holder.socket.destroy();
+    holder.socket.destroy(reason);
   }
 
   /** Evicts one connection, of the given address or of any. @returns whether there was one to evict */
@@ -115,7 +118,7 @@ export function createAdmission(limits: AdmissionLimits) {
     for (const holders of from)
       for (const holder of holders) {
         if (address !== undefined && holder.address !== address) continue;
-        evictOne(holder);
+        evictOne(holder, forNewer);
         return true;
       }
     return false;

@@ -13,6 +13,10 @@ export type Connection = {
   readonly handshake: Handshake;
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
+  /** from its CONNECT on */
+  session: { readonly serial: string | undefined } | undefined;
+  /** that it speaks for, as far as it has named one */
+  readonly serial: string | undefined;
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void;
   /** of its packets: faster once its token is verified, and as long as that is current */

@@ -69,8 +69,8 @@ export function createDeviceListener(options: {
   log: Log;
   /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
   onConnection(stream: Duplex): void;
-  /** a connection that is closed: it got no slot, or sent no acceptable MQTT */
-  onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'>, reason: string): void;
+  /** a connection that is closed: it got no slot, lost its slot, or sent no acceptable MQTT */
+  onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'> & Partial<Connection>, reason: string): void;
   /** a connection that is closed because its TLS handshake failed, or it began with something else */
   onHandshakeFailed(connection: FailedConnection, reason: string): void;
 }) {
@@ -204,7 +204,12 @@ export function createDeviceListener(options: {
       socket.destroy();
       return;
     }
-    const slot = admission.admit({ destroy: () => closeHere(socket) }, remoteAddress);
+    const evicted = (reason: string) => {
+      const connection = connections.get(ends);
+      if (connection !== undefined) onTurnedAway(connection, reason);
+      closeHere(socket);
+    };
+    const slot = admission.admit({ destroy: evicted }, remoteAddress);
     if (slot === undefined) {
       turnAway(socket, remoteAddress, noSlot[admission.fullLimit(remoteAddress) ?? 'total']);
       return;
@@ -218,6 +223,10 @@ export function createDeviceListener(options: {
       slot,
       handshake,
       psk: undefined,
+      session: undefined,
+      get serial() {
+        return (connection.session ?? connection.psk)?.serial;
+      },
       pace,
       connected() {},
     };

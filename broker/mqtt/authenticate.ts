@@ -1,31 +1,22 @@
-import type { AedesOptions, AuthenticateError } from 'aedes';
+import type { AedesOptions, AuthenticateError, Client } from 'aedes';
 import { isSerial } from '../../protocol/serial.ts';
 import { checkVerified, type IntakeContext } from '../intake.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { Session } from '../session.ts';
-import type { HookContext } from './context.ts';
-
-/** CONNACK return code 4, bad user name or password (MQTT 3.1.1, section 3.2.2.3). */
-const badUserName = 4;
+import { badUserName, type HookContext, refusedConnect } from './context.ts';
 
 /**
  * Authenticates CONNECT: user name = serial, password = token. A wrong token is not refused here, since it takes the worker
  * to tell: it shows in the answer to the request.
  */
-export function createAuthenticate({
-  sessions,
-  answerOnce,
-  intake,
-  refusals,
-}: HookContext): NonNullable<AedesOptions['authenticate']> {
+export function createAuthenticate(context: HookContext): NonNullable<AedesOptions['authenticate']> {
+  const { answerOnce, refusals } = context;
   return (client, username, password, done) => {
     const work = () => {
-      // a user name without a password proves nothing: the clients of AWS send a line of metrics there
-      if (username === undefined || password === undefined || password.length === 0) return;
       try {
-        presentPassword(sessions.of(client), username, password, intake);
+        authenticate(client, username, password, context);
       } finally {
-        password.fill(0);
+        password?.fill(0);
       }
     };
     answerOnce.now(client, 'authenticate', work, (error) => {
@@ -35,18 +26,33 @@ export function createAuthenticate({
   };
 }
 
-/** @throws with a return code for CONNACK */
-function presentPassword(session: Session, username: string, password: Buffer, intake: IntakeContext): void {
-  if (!isSerial(username)) throw refusedUserName('the user name is not a serial');
-  if (!session.bindSerial(username))
-    throw refusedUserName('the user name is not the serial that the pre-shared key belongs to');
-  const token = session.presentToken(username, password.toString());
+/** @throws a `refusedConnect` */
+function authenticate(
+  client: Client,
+  username: string | undefined,
+  password: Buffer | undefined,
+  { sessions, refusedConnects, intake }: HookContext,
+): void {
+  const session = sessions.of(client);
+  const refused = refusedConnects.get(client);
+  if (refused !== undefined) {
+    // the log names the device
+    if (username !== undefined && isSerial(username)) session.bindSerial(username, 'user name');
+    throw refused;
+  }
+  // a user name without a password proves nothing: the clients of AWS send a line of metrics there
+  if (username === undefined || password === undefined || password.length === 0) return;
+  presentPassword(session, username, password.toString(), intake);
+}
+
+/** @throws a `refusedConnect` */
+function presentPassword(session: Session, username: string, password: string, intake: IntakeContext): void {
+  if (!isSerial(username)) throw refusedConnect(badUserName, 'the user name is not a serial');
+  if (!session.bindSerial(username, 'user name'))
+    throw refusedConnect(badUserName, 'the user name is not the serial that the pre-shared key belongs to');
+  const token = session.presentToken(username, password);
   session.connectedWith(token);
   intake.pendingReplies.registerToken(session, token);
   // a device on the roster has its place among the verified connections from here on
   checkVerified(session, username, token, intake);
-}
-
-function refusedUserName(reason: string): Error {
-  return Object.assign(new Error(reason), { returnCode: badUserName });
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { AedesOptions, Client, ConnectPacket } from 'aedes';
 import { connectionOf } from '../listener/connection.ts';
 import { Session, tokenOfHandshake } from '../session.ts';
-import type { HookContext } from './context.ts';
+import { type HookContext, notAuthorized, refusedConnect } from './context.ts';
 
 /** Each CONNECT is changed by these in turn. */
 const changes: readonly ((packet: ConnectPacket, limits: { keepaliveSeconds: number }) => void)[] = [
@@ -28,7 +28,13 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
   const { answerOnce, intake, refusals } = context;
   return (client, packet, done) => {
     const work = () => {
-      if (packet.will) throw new Error('a will is refused: the broker publishes nothing for a device');
+      if (packet.will) {
+        context.refusedConnects.set(
+          client,
+          refusedConnect(notAuthorized, 'it has a will: nothing is published for it'),
+        );
+        delete packet.will;
+      }
       for (const change of changes) change(packet, intake.limits);
       startSession(client, context);
     };
@@ -55,6 +61,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     },
   });
   sessions.add(client, session);
+  connection.session = session;
   client.conn.once('close', () =>
     answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)),
   );
@@ -62,7 +69,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
   const token = tokenOfHandshake(psk);
   psk.keys.psk.fill(0);
   psk.keys.replySeed.fill(0);
-  session.bindSerial(psk.serial);
+  session.bindSerial(psk.serial, 'pre-shared key');
   session.connectedWith(token);
   session.markVerified(token);
   intake.pendingReplies.registerToken(session, token);

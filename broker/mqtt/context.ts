@@ -21,6 +21,8 @@ export type HookContext = HookOptions & {
   readonly sessions: Sessions;
   readonly forwarding: Forwarding;
   readonly answerOnce: AnswerOnce;
+  /** CONNECTs that `preConnect` refuses: aedes lets only `authenticate` answer one */
+  readonly refusedConnects: WeakMap<Client, Error>;
 };
 
 export function createHookContext(options: HookOptions): HookContext {
@@ -29,6 +31,7 @@ export function createHookContext(options: HookOptions): HookContext {
   return {
     ...options,
     sessions: createSessions(),
+    refusedConnects: new WeakMap(),
     forwarding: createForwarding(),
     answerOnce: createAnswerOnce({ hookMs, log: options.log }),
   };
@@ -51,4 +54,12 @@ function createSessions(): Sessions {
       return session;
     },
   };
+}
+
+/** Return codes of CONNACK (MQTT 3.1.1, section 3.2.2.3). */
+export const [badUserName, notAuthorized] = [4, 5];
+
+/** Refuses a CONNECT with a CONNACK. aedes takes the code from the error. */
+export function refusedConnect(returnCode: number, reason: string): Error {
+  return Object.assign(new Error(`CONNACK ${returnCode}: ${reason}`), { returnCode });
 }

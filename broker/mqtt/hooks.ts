@@ -3,19 +3,20 @@ import { createAuthenticate } from './authenticate.ts';
 import { createPreConnect } from './connect.ts';
 import { createHookContext, type HookOptions } from './context.ts';
 import { createAuthorizePublish } from './publish.ts';
-import { createAuthorizeSubscribe } from './subscribe.ts';
+import { createAuthorizeSubscribe, createUnsubscribed } from './subscribe.ts';
 
 export type Hooks = Required<
   Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizeSubscribe' | 'authorizePublish' | 'authorizeForward'>
->;
+> & { unsubscribed: ReturnType<typeof createUnsubscribed> };
 
-/** All that aedes asks us, in the order of a connection's life. */
+/** All that aedes asks us, in the order of a connection's life; `unsubscribed` it tells us, as an event. */
 export function createHooks(options: HookOptions): Hooks {
   const context = createHookContext(options);
   return {
     preConnect: createPreConnect(context),
     authenticate: createAuthenticate(context),
     authorizeSubscribe: createAuthorizeSubscribe(context),
+    unsubscribed: createUnsubscribed(context),
     authorizePublish: createAuthorizePublish(context),
     authorizeForward: context.forwarding.authorizeForward,
   };

@@ -1,4 +1,5 @@
-import type { AedesOptions } from 'aedes';
+import { isDeepStrictEqual } from 'node:util';
+import type { AedesOptions, Client } from 'aedes';
 import { isSerial } from '../../protocol/serial.ts';
 import type { HookContext } from './context.ts';
 
@@ -18,10 +19,22 @@ export function createAuthorizeSubscribe({
       const granted = dialect.readFilter(subscription.topic, session);
       if (granted === undefined) return null;
       const { serial, copyForm } = granted;
-      if (serial !== undefined && !(isSerial(serial) && session.bindSerial(serial))) return null;
+      if (serial !== undefined && !(isSerial(serial) && session.bindSerial(serial, 'message'))) return null;
       if (copyForm !== undefined) session.subscribed(copyForm);
       return subscription;
     };
     answerOnce.now(client, 'authorizeSubscribe', work, (_error, granted) => done(null, granted ?? null));
   };
+}
+
+/** An UNSUBSCRIBE has been answered: the connection gets no copies any more [MQTT-3.10.4-2]. */
+export function createUnsubscribed({ sessions, answerOnce, dialect }: HookContext) {
+  return (filters: readonly string[], client: Client): void =>
+    answerOnce.guard(client, 'unsubscribe', () => {
+      const session = sessions.of(client);
+      for (const filter of filters) {
+        const copyForm = dialect.readFilter(filter, session)?.copyForm;
+        if (copyForm !== undefined && isDeepStrictEqual(copyForm, session.copyForm)) session.unsubscribed();
+      }
+    });
 }

@@ -83,6 +83,8 @@ export function asConnection<Stream extends object>(stream: Stream, psk?: PskIde
     slot,
     handshake,
     psk,
+    session: undefined,
+    serial: undefined,
     connected() {},
     pace: { take: () => true, wait() {}, verified() {}, unverified() {}, stop() {} },
   });

@@ -33,7 +33,7 @@ function subscriber(): { session: Session; heard: Reply[] } {
     send: async (_topic, payload) => void heard.push(JSON.parse(payload.toString())),
     onVerified() {},
   });
-  session.bindSerial('SN');
+  session.bindSerial('SN', 'message');
   session.subscribed(cvm.readFilter(replyTopic('SN'), session)?.copyForm);
   return { session, heard };
 }

@@ -72,6 +72,15 @@ describe('what the broker writes down of those that it turns away', () => {
     expect(lines().at(-1)).toMatchObject({ msg: 'more TLS handshakes failed', handshakes: 9990 });
   });
 
+  it('tells once that a connection is closed, at info, with its address, serial and reason', () => {
+    const { refusals, lines } = start();
+    const connection = of('SN-1');
+    for (const reason of ['the cause', 'what came of it']) refusals.connection(connection, reason);
+    refusals.close();
+    const about = { serial: 'SN-1', remoteAddress: '192.0.2.1', reason: 'the cause' };
+    expect(lines()).toEqual([expect.objectContaining({ ...about, level: 30, msg: 'closing a connection' })]);
+  });
+
   it('does not quote text that is not a serial', () => {
     const { records, refusals, lines } = start();
     for (const serial of ['SN-1', 'a\u2028b', 'x'.repeat(129), '', undefined]) {

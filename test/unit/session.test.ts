@@ -17,7 +17,7 @@ describe('a session', () => {
   it('speaks for the first serial that it names, and for no other', () => {
     const { session } = connect();
     expect(session.serial).toBeUndefined();
-    expect([session.bindSerial('SN'), session.bindSerial('another'), session.bindSerial('SN')]).toEqual([
+    expect([session.bindSerial('SN', 'message'), session.bindSerial('another', 'user name'), session.bindSerial('SN', 'message')]).toEqual([
       true,
       false,
       true,
@@ -35,7 +35,7 @@ describe('a session', () => {
 
   it('does not verify one token by another', () => {
     const { session, verified } = connect();
-    session.bindSerial('SN');
+    session.bindSerial('SN', 'message');
     const [right, wrong] = [session.presentToken('SN', 'right'), session.presentToken('SN', 'wrong')];
     session.markVerified(right);
     expect([session.isVerified(right), session.isVerified(wrong), verified()]).toEqual([true, false, 1]);
