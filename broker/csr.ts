@@ -1,6 +1,7 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { type Problem, problem } from '../protocol/problems.ts';
 import { Pkcs10CertificateRequest } from '../runtime/x509.ts';
+import { decodeCsr, otherDer } from './csr-text.ts';
 import { rsaWeakness } from './rsa-weakness.ts';
 
 export type CheckedCsr =
@@ -15,13 +16,9 @@ export type CheckedCsr =
 /** AWS IoT CreateCertificateFromCsr takes at most 4,096 characters of PEM. */
 const maxPemCharacters = 4096;
 
-/** RFC 7468 section 7: generators that follow old Netscape practice write NEW, and it means the same. */
-const pemBlock =
-  /^\s*-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]+?)\r?\n-----END \1-----\s*$/;
-
 /**
  * Checks a certificate request before it is queued, so that a device hears at once what AWS would refuse minutes later.
- * Takes PEM or base64 DER (RFC 2986) as sent by a device; returns one PEM block, "CERTIFICATE REQUEST", 64 columns.
+ * Takes PEM or base64 DER (RFC 2986) as sent by a device, also with damage that leaves no doubt; returns one PEM block, "CERTIFICATE REQUEST", 64 columns.
  * Accepted: RSA 2048–4096 with e = 65537 and no known weakness, P-256, P-384; signed by the very key, with SHA-256, SHA-384 or SHA-512.
  * Everything else is an `InvalidCsr` problem. Never throws or rejects, whatever the input.
  */
@@ -29,7 +26,7 @@ export async function checkCsr(text: string): Promise<CheckedCsr> {
   if (typeof text !== 'string') return refuse('the CSR must be a string: PEM, or base64 of the DER form');
   if (text.length > maxPemCharacters)
     return refuse(`the CSR has ${text.length} characters; at most ${maxPemCharacters} are taken`);
-  const der = decode(text);
+  const der = decodeCsr(text);
   if (typeof der === 'string') return refuse(der);
   const csrPem = toPem(der);
   if (csrPem.length > maxPemCharacters)
@@ -46,7 +43,7 @@ export async function checkCsr(text: string): Promise<CheckedCsr> {
     };
   } catch {
     // the parser's own messages name its classes, and would not help a firmware engineer
-    return refuse('the CSR is not a PKCS#10 certificate request (RFC 2986)');
+    return refuse(otherDer(der) ?? 'the CSR is not a PKCS#10 certificate request (RFC 2986)');
   }
 }
 
@@ -55,32 +52,6 @@ const badSignature =
 
 function refuse(message: string): CheckedCsr {
   return { ok: false, problem: problem('InvalidCsr', message) };
-}
-
-/** The DER bytes of a PEM block or of bare base64; where it is neither, the reason as text. */
-function decode(text: string): Buffer | string {
-  const isPem = text.includes('-----');
-  const body = isPem ? pemBlock.exec(text)?.[2] : text;
-  if (body === undefined)
-    return 'the CSR must be exactly one PEM block, from -----BEGIN CERTIFICATE REQUEST----- to -----END CERTIFICATE REQUEST-----, with nothing before or after it';
-  const base64 = body.replace(/[ \t\r\n]+/g, '');
-  const der = Buffer.from(base64, 'base64');
-  // Buffer.from skips characters that are not base64; text that encodes back to itself had none (RFC 4648 section 3.5)
-  if (base64 === '' || der.toString('base64') !== base64)
-    return 'the CSR is neither PEM nor valid base64 (standard alphabet, with = padding, nothing else)';
-  if (sequenceLength(der) !== der.length)
-    return 'the CSR must be one DER SEQUENCE (PKCS#10, RFC 2986) with nothing after it';
-  return der;
-}
-
-/** How many bytes the DER SEQUENCE at the start takes (X.690 8.1.3), or undefined. 4,096 characters need no long lengths. */
-function sequenceLength(der: Buffer): number | undefined {
-  const [tag, first = 0, second = 0, third = 0] = der;
-  if (tag !== 0x30) return undefined;
-  if (first < 0x80) return 2 + first;
-  if (first === 0x81) return 3 + second;
-  if (first === 0x82) return 4 + second * 256 + third;
-  return undefined;
 }
 
 function toPem(der: Buffer): string {

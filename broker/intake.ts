@@ -39,6 +39,12 @@ const noToken = problem(
   'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
 );
 
+/** A password that no device can have as its token is refused as such, and is no attempt at one. */
+function noTokenIn({ malformedPassword }: Session): Problem {
+  if (malformedPassword === undefined) return noToken;
+  return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
+}
+
 const noSerial = problem(
   'InvalidRequest',
   'the serial of the device is unknown: put it into CONNECT as the user name with the token as password, or use it as the identity of a TLS pre-shared key',
@@ -103,7 +109,7 @@ async function acceptRequest(
   const endIntake = session.beginMessage();
   try {
     const token = request.token === undefined ? session.connectToken : session.presentToken(serial, request.token);
-    if (token === undefined) return refused(noToken);
+    if (token === undefined) return refused(noTokenIn(session));
     const attempt = await checkToken(session, serial, token, request.csr ?? request.key, intake);
     if ('problem' in attempt) return refused(attempt.problem);
     const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);

@@ -31,6 +31,7 @@ export class Session implements SessionView {
   #serial: string | undefined;
   #namedBy: NamedBy | undefined;
   #connectToken: PresentedToken | undefined;
+  #malformedPassword: string | undefined;
   #encoding: Encoding = 'json';
   #copyForm: ReplyForm;
   #messagesUnderWay = 0;
@@ -77,6 +78,15 @@ export class Session implements SessionView {
 
   connectedWith(token: PresentedToken): void {
     this.#connectToken = token;
+  }
+
+  /** The password of CONNECT is no token, for this reason. */
+  connectedWithout(malformed: string): void {
+    this.#malformedPassword = malformed;
+  }
+
+  get malformedPassword(): string | undefined {
+    return this.#malformedPassword;
   }
 
   /** Of the latest message that the device published. */

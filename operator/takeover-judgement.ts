@@ -1,7 +1,8 @@
 import type { Issuer } from '../issuer/issuer.ts';
+import { malformedToken } from '../protocol/token.ts';
 import type { Device } from '../registry/device.ts';
 import type { SourceRow } from '../registry/source-table.ts';
-import { tokenFault, tokenFormFault } from './token-strength.ts';
+import { tokenFault } from './token-strength.ts';
 
 /** What an operator should know of a device that was taken over. */
 export type TakeoverNote =
@@ -42,7 +43,7 @@ export function judgeToken(token: string | undefined, { serial, state }: Device,
   if (token === undefined) return none;
   const fault = tokenFault(token, { serial }, '--weak-tokens takes it over all the same');
   if (fault === undefined) return none;
-  const isUsable = tokenFormFault(token) === undefined;
+  const isUsable = malformedToken(token) === undefined;
   if (isUsable && weakTokens) return { spent: false, notes: ['weak-token'] };
   if (state === 'registered') return { spent: true, notes: ['weak-token-spent'] };
   return { fault };

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { malformedToken } from '../protocol/token.ts';
 
 /**
  * A token is stored as a plain hash, which can be tried offline billions of times a second: a token needs 128 random bits.
@@ -12,7 +13,6 @@ const neededBits = 128;
 
 /** 22 characters of base64url have 128 bits. */
 const minLength = 22;
-const maxLength = 512;
 
 /** A text with 128 random bits may look, by chance, as if it had this many fewer: one in a million does. */
 const chanceBits = 20;
@@ -29,15 +29,6 @@ export type KnownBeside = {
   readonly before?: string | undefined;
 };
 
-/** Why no device can present this token; undefined when one can. Never quotes the token. */
-export function tokenFormFault(token: string): string | undefined {
-  const strange = /[^\x21-\x7e]/.exec(token);
-  if (strange !== null)
-    return `the token has a character at position ${strange.index + 1} that is no printable ASCII, or a space`;
-  if (token.length > maxLength) return `the token has ${token.length} characters; at most ${maxLength} are taken`;
-  return undefined;
-}
-
 /**
  * Why a token that was made elsewhere is not accepted; undefined when it is. Never quotes the token.
  * @param cure what to do about one that can be guessed
@@ -47,7 +38,7 @@ export function tokenFault(
   { serial = '', before = '' }: KnownBeside = {},
   cure: string = advice,
 ): string | undefined {
-  const fault = tokenFormFault(token);
+  const fault = malformedToken(token);
   if (fault !== undefined) return fault;
   if (token.length < minLength)
     return `the token has ${token.length} characters; at least ${minLength} (${neededBits} random bits) are needed: ${cure}`;

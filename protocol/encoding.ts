@@ -1,52 +1,63 @@
-import { isUtf8 } from 'node:buffer';
-import { decode as decodeCbor, encode as encodeCbor, Tokenizer } from 'cborg';
+import { encode as encodeCbor } from 'cborg';
+import { readCbor } from './cbor.ts';
+import { jsonFault } from './json-fault.ts';
 
 /** How a payload is written: JSON (RFC 8259) or CBOR (RFC 8949). A reply is written as its request was. */
 export type Encoding = 'json' | 'cbor';
 
-/** The first byte tells: a CBOR map begins with major type 5, which no text in UTF-8 begins with. */
+/** The first byte tells: CBOR begins with a map (major type 5), or a tag (6) before it, and no text in UTF-8 begins with either. */
 export function encodingOf(payload: Uint8Array): Encoding {
-  return (payload[0] ?? 0) >> 5 === 5 ? 'cbor' : 'json';
+  const majorType = (payload[0] ?? 0) >> 5;
+  return majorType === 5 || majorType === 6 ? 'cbor' : 'json';
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
+/** The object in a payload, or why there is none: for the device, so it quotes nothing of it. */
+export type ReadPayload = { readonly value: object } | { readonly fault: string };
 
-/** Values that no message of ours needs are refused: each would be one more thing for the parser to get wrong. */
-const cborOptions = {
-  useMaps: true,
-  rejectDuplicateMapKeys: true,
-  allowUndefined: false,
-  allowInfinity: false,
-  allowNaN: false,
-  retainStringBytes: true,
-};
-
-/** cborg replaces text that is not UTF-8 by U+FFFD; RFC 8949 section 3.1 calls such text invalid. */
-class StrictTokenizer extends Tokenizer {
-  override next() {
-    const token = super.next();
-    if (token.byteValue !== undefined && !isUtf8(token.byteValue)) throw new Error('text that is not UTF-8');
-    return token;
-  }
+/**
+ * Reads a JSON object in UTF-8, or a CBOR map, which becomes an object. NULs after it are no part of it: firmware that sends its whole
+ * buffer, or the end of a C string, sends them.
+ */
+export function readPayload(payload: Uint8Array): ReadPayload {
+  if (payload.every((byte) => byte === 0)) return { fault: 'the payload is empty' };
+  return encodingOf(payload) === 'json' ? readJson(payload) : readMap(payload);
 }
 
-function readCbor(payload: Uint8Array): unknown {
-  return objectOf(decodeCbor(payload, { ...cborOptions, tokenizer: new StrictTokenizer(payload, cborOptions) }));
-}
+const notAnObject = { fault: 'the payload must be a JSON object or a CBOR map' };
 
-/** The value of a payload; undefined when it is neither JSON in UTF-8 nor CBOR, or has anything after its value. */
-export function readPayload(payload: Uint8Array): unknown {
+function readJson(payload: Uint8Array): ReadPayload {
+  const [text, isUtf8] = decodeText(payload);
+  if (!isUtf8)
+    return { fault: `the payload is neither JSON nor CBOR: ${notUtf8}, at character ${text.indexOf('\ufffd') + 1}` };
+  const json = text.replace(/\0+$/, '');
   try {
-    return encodingOf(payload) === 'json' ? JSON.parse(utf8.decode(payload)) : readCbor(payload);
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { value } : notAnObject;
   } catch {
-    return undefined;
+    return { fault: `the payload is not JSON: ${jsonFault(json) ?? 'it cannot be read'}` };
   }
 }
 
-/** A CBOR map as an object. Keys that are not text are dropped: turned into text, one could become the name of a field. */
-function objectOf(value: unknown): unknown {
-  if (!(value instanceof Map)) return undefined;
-  return Object.fromEntries([...value].filter(([key]) => typeof key === 'string'));
+const notUtf8 = 'the text is not UTF-8';
+
+function decodeText(payload: Uint8Array): [text: string, isUtf8: boolean] {
+  try {
+    return [new TextDecoder('utf-8', { fatal: true }).decode(payload), true];
+  } catch {
+    return [new TextDecoder('utf-8').decode(payload), false];
+  }
+}
+
+function readMap(payload: Uint8Array): ReadPayload {
+  const read = readCbor(payload);
+  if ('fault' in read) return { fault: `the payload is not CBOR: ${read.fault}` };
+  if (!(read.value instanceof Map)) return notAnObject;
+  if (read.rest.some((byte) => byte !== 0))
+    return {
+      fault: `the payload is not CBOR: something follows its map, at byte ${payload.length - read.rest.length}`,
+    };
+  // keys that are not text are dropped: turned into text, one could become the name of a field
+  return { value: Object.fromEntries([...read.value].filter(([key]) => typeof key === 'string')) };
 }
 
 /** @param body texts, numbers, and bytes where the encoding is CBOR */

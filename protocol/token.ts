@@ -8,6 +8,26 @@ export function makeToken(random: (size: number) => Buffer = randomBytes): strin
   return random(tokenBytes).toString('base64url');
 }
 
+const maxTokenLength = 512;
+
+/** Why no device can present this text as its token, whatever the device: to say so helps nobody to guess one. Never quotes it. */
+export function malformedToken(token: string): string | undefined {
+  const at = token.search(/[^\x21-\x7e]/);
+  if (at >= 0)
+    return `the token has ${characterAt(token, at)} at position ${at + 1}: only printable ASCII without spaces is taken`;
+  if (/^(["']).*\1$/.test(token)) return 'the token is in quotes, which are not part of it: leave them out';
+  if (token === '') return 'the token is empty';
+  if (token.length > maxTokenLength)
+    return `the token has ${token.length} characters; at most ${maxTokenLength} are taken`;
+  return undefined;
+}
+
+function characterAt(token: string, at: number): string {
+  const code = token.charCodeAt(at);
+  if (code === 0x20) return 'a space';
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 'a control character' : 'a character other than ASCII';
+}
+
 /** `sha256:<hex>`, the only form in which a token is stored. A plain hash is enough: a token has at least 128 random bits. */
 export function hashToken(token: string): string {
   return `sha256:${createHash('sha256').update(token, 'utf8').digest('hex')}`;

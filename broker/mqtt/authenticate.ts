@@ -1,5 +1,6 @@
 import type { AedesOptions, AuthenticateError, Client } from 'aedes';
 import { isSerial } from '../../protocol/serial.ts';
+import { malformedToken } from '../../protocol/token.ts';
 import { checkVerified, type IntakeContext } from '../intake.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { Session } from '../session.ts';
@@ -7,7 +8,7 @@ import { badUserName, type HookContext, refusedConnect } from './context.ts';
 
 /**
  * Authenticates CONNECT: user name = serial, password = token. A wrong token is not refused here, since it takes the worker
- * to tell: it shows in the answer to the request.
+ * to tell: it shows in the answer to the request. So does one that no device can have: CONNACK has no room for the reason.
  */
 export function createAuthenticate(context: HookContext): NonNullable<AedesOptions['authenticate']> {
   const { answerOnce, refusals } = context;
@@ -50,6 +51,11 @@ function presentPassword(session: Session, username: string, password: string, i
   if (!isSerial(username)) throw refusedConnect(badUserName, 'the user name is not a serial');
   if (!session.bindSerial(username, 'user name'))
     throw refusedConnect(badUserName, 'the user name is not the serial that the pre-shared key belongs to');
+  const malformed = malformedToken(password);
+  if (malformed !== undefined) {
+    session.connectedWithout(malformed);
+    return;
+  }
   const token = session.presentToken(username, password);
   session.connectedWith(token);
   intake.pendingReplies.registerToken(session, token);

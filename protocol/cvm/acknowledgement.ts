@@ -6,5 +6,6 @@ const shape = z.object({ certificateId: z.string().regex(/^[0-9a-f]{64}$/) });
 
 /** The certificate that a device says it has stored, from `{"certificateId": "…"}` in JSON or CBOR; undefined when the payload is not that. */
 export function parseAcknowledgement(payload: Uint8Array): string | undefined {
-  return shape.safeParse(readPayload(payload)).data?.certificateId;
+  const read = readPayload(payload);
+  return 'fault' in read ? undefined : shape.safeParse(read.value).data?.certificateId;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
 import { type Problem, problem } from '../problems.ts';
+import { malformedToken } from '../token.ts';
 
 /** Largest request payload, in bytes. */
 export const maxRequestBytes = 8 * 1024;
@@ -13,16 +14,29 @@ const text = (name: string) => z.string(`"${name}" must be a string`);
  */
 const shape = z.object({
   id: text('id').max(36, '"id" has at most 36 characters').optional(),
-  token: text('token').min(1, '"token" is empty').max(512, '"token" has at most 512 characters').optional(),
+  token: text('token')
+    .check(({ value, issues }) => {
+      const message = malformedToken(value);
+      if (message !== undefined) issues.push({ code: 'custom', message: `"token": ${message}`, input: undefined });
+    })
+    .optional(),
   /** PEM or base64 DER, not yet verified */
   csr: z
     .union([text('csr'), z.instanceof(Uint8Array)], '"csr" must be a string, or bytes in CBOR')
-    .transform((csr) => (typeof csr === 'string' ? csr : Buffer.from(csr).toString('base64')))
+    .transform((csr) => (typeof csr === 'string' ? csr : textOfBytes(csr)))
     .pipe(z.string().min(1, '"csr" is empty'))
     .optional(),
   key: z.enum(['rsa', 'ec'], '"key" must be "rsa" or "ec"').default('rsa'),
   format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
 });
+
+/** The bytes of a CSR are its DER; firmware that has PEM only may send that as bytes, too. */
+function textOfBytes(csr: Uint8Array): string {
+  const bytes = Buffer.from(csr);
+  return bytes.subarray(0, 5).equals(pemDashes) ? bytes.toString('latin1') : bytes.toString('base64');
+}
+
+const pemDashes = Buffer.from('-----');
 
 /** A request after parsing. Everything but the token may be logged. */
 export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
@@ -46,11 +60,9 @@ export function parseRequest(payload: Uint8Array): Parsed {
     return refuse(
       problem('PayloadTooLarge', `the request has ${payload.byteLength} bytes; at most ${maxRequestBytes} are taken`),
     );
-  const value = readPayload(payload);
-  if (value === undefined)
-    return refuse(problem('InvalidRequest', 'the payload is neither a JSON object in UTF-8 nor a CBOR map'));
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    return refuse(problem('InvalidRequest', 'the payload must be a JSON object or a CBOR map'));
+  const read = readPayload(payload);
+  if ('fault' in read) return refuse(problem('InvalidRequest', read.fault));
+  const { value } = read;
   const result = shape.safeParse(value);
   if (result.success) return { ok: true, request: { ...result.data, encoding: encodingOf(payload) } };
   const reasons = [...new Set(result.error.issues.map((issue) => issue.message))].join('; ');

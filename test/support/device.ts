@@ -28,7 +28,8 @@ export async function connectDevice(
   const heard: { topic: string; reply: Reply }[] = [];
   const waiting: (() => void)[] = [];
   client.on('message', (topic, payload) => {
-    heard.push({ topic, reply: readPayload(payload) as Reply });
+    const read = readPayload(payload);
+    heard.push({ topic, reply: ('fault' in read ? read : read.value) as unknown as Reply });
     for (const wake of waiting.splice(0)) wake();
   });
   return { client, heard, next: () => nextReply(client, heard, waiting) };

@@ -55,9 +55,9 @@ describe('a CSR', () => {
     ['nothing', () => '', /./],
     ['text after it', () => `${make(ec('P-256'))}more`, /one PEM block/],
     [
-      'a PEM block of another type',
+      'a certificate in its place',
       () => make(ec('P-256')).replaceAll('CERTIFICATE REQUEST', 'CERTIFICATE'),
-      /PEM block/,
+      /is a certificate/,
     ],
     ['5000 characters', () => 'A'.repeat(5000), /4096/],
     ['valid DER that is no CSR', () => Buffer.from('3003020101', 'hex').toString('base64'), /PKCS#10/],
@@ -66,6 +66,73 @@ describe('a CSR', () => {
     expect(checked).toMatchObject({
       ok: false,
       problem: { code: 'InvalidCsr', message: expect.stringMatching(reason) },
+    });
+  });
+
+  it.each<[string, (pem: string) => string]>([
+    ['literal \\n in place of line ends', (pem) => pem.replaceAll('\n', '\\n')],
+    ['literal \\r\\n in place of line ends', (pem) => pem.replaceAll('\n', '\\r\\n')],
+    ['no line ends at all', (pem) => pem.replaceAll('\n', '')],
+    ['spaces in place of line ends', (pem) => pem.replaceAll('\n', ' ')],
+    [
+      'the text of openssl -text before it',
+      (pem) => `Certificate Request:\n    Data:\n        Version: 1 (0x0)\n${pem}`,
+    ],
+    ['a NUL at its end', (pem) => `${pem}\0`],
+    ['the label of old Netscape practice', (pem) => pem.replaceAll('CERTIFICATE REQUEST', 'NEW CERTIFICATE REQUEST')],
+    ['base64 without its padding', (pem) => base64(pem).replace(/=+$/, '')],
+    ['base64 in lines', (pem) => base64(pem).replace(/.{64}/g, '$&\r\n')],
+  ])('with damage that leaves no doubt is taken: %s', async (_what, damage) => {
+    const pem = make(ec('P-384'));
+    expect(await checkCsr(damage(pem))).toEqual(await checkCsr(pem));
+  });
+
+  const der = (...command: string[]) =>
+    execFileSync('openssl', command, { cwd: folder, stdio: 'pipe' }).toString('base64');
+
+  it.each<[string, (pem: string) => string, RegExp]>([
+    ['without its end', (pem) => pem.slice(0, 300), /cut off: it has no line -----END/],
+    ['without its beginning', (pem) => pem.slice(40), /has no line -----BEGIN/],
+    [
+      'cut in the middle',
+      (pem) => pem.replace(/.{64}\n(?=.*\n-----END)/, ''),
+      /cut off: its DER has \d+ bytes, and \d+ are there/,
+    ],
+    ['as base64 that is cut', (pem) => base64(pem).slice(0, 200), /cut off: its DER has/],
+    [
+      'in base64url',
+      (pem) =>
+        base64(pem)
+          .replaceAll('+', '-')
+          .replaceAll('/', '_')
+          .replace(/=+$/, '')
+          .replace(/^(.{20})./, '$1_'),
+      /base64url/,
+    ],
+    ['twice', (pem) => pem + pem, /there are 2/],
+    ['of which BEGIN and END differ', (pem) => pem.replace('BEGIN CERT', 'BEGIN NEW CERT'), /differ/],
+    [
+      'with a private key beside it',
+      (pem) => `-----BEGIN EC PRIVATE KEY-----\nMHc=\n-----END EC PRIVATE KEY-----\n${pem}`,
+      /is a private key, which must never leave/,
+    ],
+    ['that is a public key', () => '-----BEGIN PUBLIC KEY-----\nMFk=\n-----END PUBLIC KEY-----', /is a public key/],
+    [
+      'that is a private key in DER',
+      () => der('pkcs8', '-topk8', '-nocrypt', '-in', 'key', '-outform', 'DER'),
+      /is a private key/,
+    ],
+    ['that is a public key in DER', () => der('pkey', '-in', 'key', '-pubout', '-outform', 'DER'), /is a public key/],
+    [
+      'that is a certificate in DER',
+      () => der('req', '-new', '-x509', '-key', 'key', '-subj', '/CN=SN', '-outform', 'DER'),
+      /is a certificate/,
+    ],
+    ['of spaces', () => ' \n', /is empty/],
+    ['with other text in base64', () => 'aGVsbG8=', /not DER/],
+  ])('%s is named as such', async (_what, damage, reason) => {
+    expect(await checkCsr(damage(make(ec('P-256'))))).toMatchObject({
+      problem: { message: expect.stringMatching(reason) },
     });
   });
 

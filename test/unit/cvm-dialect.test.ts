@@ -10,11 +10,11 @@ const certificateId = 'a'.repeat(64);
 
 describe('what a device publishes', () => {
   it('is a request or an acknowledgement, by its topic, which names the serial', () => {
-    expect(read('cvm/request/AA:BB', '{"token":"t","csr":"c","key":"ec"}')).toMatchObject({
+    expect(read('cvm/request/AA:BB', '{"token":"a-token-of-this-device","csr":"c","key":"ec"}')).toMatchObject({
       kind: 'request',
       serial: 'AA:BB',
       encoding: 'json',
-      request: { token: 't', csr: 'c', key: 'ec' },
+      request: { token: 'a-token-of-this-device', csr: 'c', key: 'ec' },
     });
     expect(read('cvm/ack/AA:BB', encode({ certificateId }))).toMatchObject({
       kind: 'acknowledgement',

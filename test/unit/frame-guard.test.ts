@@ -138,7 +138,11 @@ describe('the frame guard', () => {
     expect(violations).toEqual([expect.stringContaining('reserved')]);
     // a message of the broker is no answer
     const message = Buffer.from([0x32, 6, 0, 1, 0x74, 0, 9, 0x78]);
-    const answers = Buffer.concat([Buffer.from([0xd0, 0]), message, ...[2, 1].map((id) => Buffer.from([0x40, 2, 0, id]))]);
+    const answers = Buffer.concat([
+      Buffer.from([0xd0, 0]),
+      message,
+      ...[2, 1].map((id) => Buffer.from([0x40, 2, 0, id])),
+    ]);
     for (const byte of answers) guard.write(Buffer.from([byte]));
     await settle();
     expect(guard.destroyed).toBe(true);

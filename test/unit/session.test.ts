@@ -17,11 +17,11 @@ describe('a session', () => {
   it('speaks for the first serial that it names, and for no other', () => {
     const { session } = connect();
     expect(session.serial).toBeUndefined();
-    expect([session.bindSerial('SN', 'message'), session.bindSerial('another', 'user name'), session.bindSerial('SN', 'message')]).toEqual([
-      true,
-      false,
-      true,
-    ]);
+    expect([
+      session.bindSerial('SN', 'message'),
+      session.bindSerial('another', 'user name'),
+      session.bindSerial('SN', 'message'),
+    ]).toEqual([true, false, true]);
     expect(session.serial).toBe('SN');
   });
 
