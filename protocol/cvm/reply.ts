@@ -29,7 +29,7 @@ function accepted(credentials: Credentials, form: CvmForm) {
     ...(privateKeyPem === undefined ? {} : { privateKey: write(privateKeyPem) }),
     thingName,
     endpoint,
-    rootCa: write(rootCaPem),
+    ...(form.rootCa ? { rootCa: write(rootCaPem) } : {}),
   };
 }
 

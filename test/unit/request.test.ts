@@ -9,12 +9,12 @@ describe('a request', () => {
   it('needs a token only, and has defaults for the rest', () => {
     expect(parse(`{"token":"${secret}"}`)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', encoding: 'json' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, encoding: 'json' },
     });
   });
 
   it('may come without a token, which CONNECT may have carried', () => {
-    expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem', encoding: 'json' } });
+    expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem', rootCa: true, encoding: 'json' } });
   });
 
   it('may have unknown keys', () => {
@@ -36,6 +36,7 @@ describe('a request', () => {
     ['an empty token', '{"token":""}'],
     ['an unknown key kind', `{"token":"${secret}","key":"dsa"}`],
     ['an unknown format', `{"token":"${secret}","format":"jks"}`],
+    ['a text as rootCa', `{"token":"${secret}","rootCa":"no"}`],
     ['an object as CSR', `{"token":"${secret}","csr":{}}`],
     ['an id of 37 characters', `{"token":"${secret}","id":"${'x'.repeat(37)}"}`],
   ])('is refused when it is %s, without quoting it', (_name, text) => {
@@ -118,9 +119,9 @@ describe('a request', () => {
 describe('a request in CBOR', () => {
   it('is a map with the same keys, and may have its CSR as bytes', () => {
     const [token, csr] = [secret, new Uint8Array([0x30, 0x01])];
-    expect(parseRequest(encode({ token, id: 'r', key: 'ec', format: 'der', later: [1], csr }))).toEqual({
+    expect(parseRequest(encode({ token, id: 'r', key: 'ec', format: 'der', rootCa: false, later: [1], csr }))).toEqual({
       ok: true,
-      request: { token, id: 'r', key: 'ec', format: 'der', csr: 'MAE=', encoding: 'cbor' },
+      request: { token, id: 'r', key: 'ec', format: 'der', rootCa: false, csr: 'MAE=', encoding: 'cbor' },
     });
   });
 
@@ -174,7 +175,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(map)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', encoding: 'cbor' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, encoding: 'cbor' },
     });
   });
 
@@ -198,7 +199,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(encode(map))).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', encoding: 'cbor' },
+      request: { key: 'rsa', format: 'pem', rootCa: true, encoding: 'cbor' },
     });
   });
 

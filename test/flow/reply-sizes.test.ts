@@ -1,0 +1,118 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encode } from 'cborg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { readPayload } from '../../protocol/encoding.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+import { connectRaw, connectWith, packet, publishOf, type RawPacket, text } from '../support/raw-mqtt.ts';
+
+const page = readFileSync(join(import.meta.dirname, '../../docs/protocol.md'), 'utf8');
+
+/** A signature and the serial number of a certificate differ by some bytes from one certificate to the next. */
+const tolerance = 16;
+
+/** As the page lists them: who makes the key, then with the CA certificate and without it. */
+const keys = ['rsa', 'ec', 'CSR'] as const;
+const forms = [
+  ['json', 'pem'],
+  ['json', 'der'],
+  ['cbor', 'pem'],
+  ['cbor', 'der'],
+] as const;
+
+/** The numbers of the rows of the page's table of sizes. */
+const rows = [...page.matchAll(/^\| `?(rsa|ec|CSR)`?(, without `rootCa`)? +\|(.*)\|$/gm)].map(
+  ([, key, without, cells = '']) => ({
+    key,
+    rootCa: without === undefined,
+    sizes: cells.split('|').map((cell) => Number(cell.replace(/\D/g, ''))),
+  }),
+);
+
+describe.skipIf(lacks('redis-server') || lacks('openssl'))('the sizes of replies on docs/protocol.md', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  const csr = () =>
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-new',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-keyout',
+        '/dev/null',
+        '-subj',
+        '/CN=device',
+      ],
+      { stdio: 'pipe' },
+    ).toString();
+  const wholeBytes = ({ type, flags, body }: RawPacket) => packet((type << 4) | flags, body).length;
+
+  /** Bytes of the whole MQTT packet of each answer, in the order of the table. */
+  async function measure(key: (typeof keys)[number], serial: string) {
+    const { token } = await gateway.enrolOnRoster(serial);
+    const asked = key === 'CSR' ? { csr: csr() } : { key };
+    const device = await connectRaw(gateway.broker);
+    device.send(connectWith('m', { flags: 0xc2, payload: [text(serial), text(token)] }));
+    const measured: { key: string; rootCa: boolean; sizes: number[] }[] = [];
+    for (const rootCa of [true, false]) {
+      const sizes: number[] = [];
+      for (const [encoding, format] of forms) {
+        const request = { ...asked, format, rootCa };
+        const before = device.heard.length;
+        device.send(
+          publishOf(requestTopic(serial), encoding === 'json' ? JSON.stringify(request) : Buffer.from(encode(request))),
+        );
+        const reply = () => device.heard.slice(before).find(({ type }) => type === 3);
+        await expect.poll(reply, { timeout: 20_000 }).toBeDefined();
+        sizes.push(wholeBytes(reply() as RawPacket));
+      }
+      measured.push({ key, rootCa, sizes });
+    }
+    device.socket.destroy();
+    return measured;
+  }
+
+  it('are those of whole MQTT packets as they come, for a serial of 12 characters and no id', async () => {
+    const measured = [];
+    for (const [index, key] of keys.entries()) measured.push(...(await measure(key, `AABBCCDDEE0${index}`)));
+    const table = measured.map(
+      ({ key, rootCa, sizes }) => `| ${key}${rootCa ? '' : ', without `rootCa`'} | ${sizes.join(' | ')} |`,
+    );
+    expect(
+      rows.map(({ key, rootCa }) => [key, rootCa]),
+      table.join('\n'),
+    ).toEqual(measured.map(({ key, rootCa }) => [key, rootCa]));
+    for (const [index, { sizes }] of measured.entries())
+      for (const [column, size] of sizes.entries())
+        expect(Math.abs(size - (rows[index]?.sizes[column] ?? 0)), table.join('\n')).toBeLessThanOrEqual(tolerance);
+  });
+
+  it('go with messages of the forms that the page shows', () => {
+    const shown = [...page.matchAll(/^\{"status":.*\}$/gm)].map(([message]) => readPayload(Buffer.from(message)));
+    expect(shown).toEqual([
+      { value: expect.objectContaining({ status: 'accepted', certificatePem: expect.stringContaining('BEGIN') }) },
+      {
+        value: {
+          status: 'rejected',
+          id: '7',
+          statusCode: 429,
+          errorCode: 'Throttled',
+          errorMessage: expect.any(String),
+          retryAfter: 1,
+        },
+      },
+    ]);
+  });
+});
