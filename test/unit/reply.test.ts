@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { decode as decodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
+import type { Answer } from '../../protocol/answer.ts';
 import { encodeReply } from '../../protocol/cvm/reply.ts';
 import { defaultForm } from '../../protocol/cvm/request.ts';
 import { problem, statusCodes } from '../../protocol/problems.ts';
@@ -31,6 +33,19 @@ describe('a reply', () => {
       rootCa: pem,
       time: 1,
     });
+  });
+
+  it('has its keys in CBOR in the order that docs/protocol.md tells', () => {
+    const page = readFileSync('docs/protocol.md', 'utf8');
+    const form = { ...defaultForm('cbor'), id: 'r' };
+    const answers: Answer[] = [
+      { status: 'accepted', credentials: { ...credentials, privateKeyPem: pem } },
+      { status: 'rejected', problem: problem('Throttled', 'later', 1) },
+    ];
+    for (const answer of answers) {
+      const keys = [...(decodeCbor(encodeReply(answer, form, 0), { useMaps: true }) as Map<string, unknown>).keys()];
+      expect(page.replace(/\s+/g, ' ')).toContain(keys.map((key) => `\`${key}\``).join(', '));
+    }
   });
 
   it('has no private key where the device made it', () => {
