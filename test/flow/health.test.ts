@@ -80,7 +80,9 @@ describe.skipIf(lacks('redis-server'))('health', () => {
   it('says that a broker is frozen, although its port takes connections, and that it is well again', async () => {
     const port = String(await freePort());
     const folder = join(dataDir, 'broker');
-    const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: server.url, CVM_MQTT_PORT: port });
+    // no worker runs here
+    const alone = { CVM_NEW_SITE: '1' };
+    const run = runCvm(['broker'], { ...isolated(folder), ...alone, REDIS_URL: server.url, CVM_MQTT_PORT: port });
     runs.push(run);
     await run.says(/broker is listening/);
     const check = (...more: string[]) => healthOf('--port', port, '--max-age', '10', ...more);
