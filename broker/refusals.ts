@@ -41,12 +41,15 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       if (fits) audit.record('refused', about);
       log[fits ? 'info' : 'debug']({ ...about, reason }, 'refused');
     },
-    /** The broker closes the connection, which is told once. `reason` quotes nothing that the device sent. */
-    connection(connection: TurnedAway, reason: string): void {
+    /**
+     * The broker closes the connection, which is told once. `reason` quotes nothing that the device sent. `loud`: what the operator has to
+     * mend, and no device can.
+     */
+    connection(connection: TurnedAway, reason: string, loud: 'info' | 'warn' = 'info'): void {
       if (told.has(connection)) return;
       told.add(connection);
       const { serial, remoteAddress, address } = connection;
-      const level = closed.fits(address, 'connections') ? 'info' : 'debug';
+      const level = closed.fits(address, 'connections') ? loud : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
     },
     /** TLS failed before any MQTT. `serial`: one that the handshake named and has not proved to be. */

@@ -70,7 +70,12 @@ export function createDeviceListener(options: {
   /** takes a connection whose TLS handshake is done; `connectionOf(stream)` is the connection */
   onConnection(stream: Duplex): void;
   /** a connection that is closed: it got no slot, lost its slot, or sent no acceptable MQTT */
-  onTurnedAway(connection: Pick<Connection, 'remoteAddress' | 'address'> & Partial<Connection>, reason: string): void;
+  /** `loud`: 'warn' for what the operator has to mend */
+  onTurnedAway(
+    connection: Pick<Connection, 'remoteAddress' | 'address'> & Partial<Connection>,
+    reason: string,
+    loud?: 'warn',
+  ): void;
   /** a connection that is closed because its TLS handshake failed, or it began with something else */
   onHandshakeFailed(connection: FailedConnection, reason: string): void;
 }) {
@@ -193,7 +198,8 @@ export function createDeviceListener(options: {
   }
 
   function turnAway(socket: Socket, remoteAddress: string, reason: string): void {
-    onTurnedAway({ remoteAddress, address: groupOf(remoteAddress) }, reason);
+    // settings of the balancer and of this gateway do not fit, which concerns every device behind it
+    onTurnedAway({ remoteAddress, address: groupOf(remoteAddress) }, reason, 'warn');
     socket.destroy();
   }
 

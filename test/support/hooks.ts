@@ -95,7 +95,11 @@ export const noWrite: Write = (_packet, done) => done();
 
 /** A connection as aedes shows it to hooks; `write` gets what is sent to it. */
 export function clientOf(write: Write = noWrite, psk?: PskIdentity): Client {
-  return { conn: asConnection(new EventEmitter(), psk), closed: false, publish: write } as unknown as Client;
+  return {
+    conn: asConnection(Object.assign(new EventEmitter(), { end: (sent: () => void) => sent() }), psk),
+    closed: false,
+    publish: write,
+  } as unknown as Client;
 }
 
 /** How a hook called back, each time that it did. */
