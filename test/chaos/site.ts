@@ -78,6 +78,8 @@ export async function startSite(options: {
     // the run itself starts the sweep at the end
     CVM_SWEEP_INTERVAL: '1d',
     CHAOS_FOLDER: folder,
+    // a second gateway starts before anyone approves it
+    ...((options.gateways ?? 1) > 1 ? { CVM_NEW_SITE: '1' } : {}),
     ...options.env,
   };
   const processes = createProcesses(folder);
