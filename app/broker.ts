@@ -55,9 +55,10 @@ export async function startBrokerPart(
   warnOfRedis(redis, app.log);
   const health = tellHealth(app, redis);
   const identity = await loadIdentity(app, redis);
-  await admitNewGateway(app, identity.gateway.identity.id, () =>
-    wordOf === undefined ? wordByRedis(app, redis, identity) : Promise.resolve(wordOf(identity.gateway.identity)),
-  );
+  await admitNewGateway(app, identity.gateway.identity.id, {
+    ask: async () => (wordOf === undefined ? wordByRedis(app, redis, identity) : wordOf(identity.gateway.identity)),
+    onWait: health.waits,
+  });
   const queue = connectQueue(app, redis, identity);
   const guards = await openGuards(app, redis, identity);
   const part = await serveDevices(app, { ...queue, ...guards }, tls);
@@ -67,9 +68,14 @@ export async function startBrokerPart(
 
 /** From the start on: a broker waits in its start for as long as Redis is away. */
 export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
-  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble];
+  let waiting: string | undefined;
+  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble, () => waiting];
   lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
   return {
+    /** What the start waits for; undefined when it goes on. */
+    waits: (reason: string | undefined) => {
+      waiting = reason;
+    },
     watch: ({ turnedAway }: Broker, { trouble }: Audit) => void checks.push(watchSlots({ turnedAway, log }), trouble),
   };
 }

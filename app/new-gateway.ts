@@ -19,6 +19,9 @@ const [firstSayMs, sayMs] = [5000, 60_000];
 /** Where no worker has noted the announcement of a new gateway, it announces itself again after this number of looks. */
 const announceAgainAfter = 50;
 
+const waitReason =
+  'this gateway is new: it opens its port when a worker has asked the table whether it is the first one. CVM_NEW_SITE=1 opens it now';
+
 /** What a gateway that is new asks. `gateways`: which ones the table knows; undefined while nobody tells. */
 export type TableWord = {
   gateways(): Promise<GatewayList | undefined>;
@@ -35,7 +38,7 @@ export type TableWord = {
 export async function admitNewGateway(
   { settings: { dataDir, newSite }, log, lifecycle }: App,
   id: string,
-  ask: () => Promise<TableWord>,
+  { ask, onWait }: { ask(): Promise<TableWord>; onWait(reason: string | undefined): void },
 ): Promise<void> {
   if (!isNewGateway(dataDir)) {
     if (newSite)
@@ -64,7 +67,9 @@ export async function admitNewGateway(
     void watch();
     return;
   }
+  onWait(waitReason);
   const list = await untilKnown(id, table, log, () => closed);
+  onWait(undefined);
   if (list === undefined || list.approved.includes(id)) {
     if (list !== undefined) noteApproved(dataDir);
     return;
@@ -89,10 +94,7 @@ async function untilKnown(
     if ([...(list?.approved ?? []), ...(list?.waiting ?? [])].includes(id)) return list;
     if (performance.now() >= sayAt) {
       sayAt = performance.now() + sayMs;
-      log.warn(
-        { gateway: id },
-        'this gateway is new: it opens its port when a worker has asked the table whether it is the first one. CVM_NEW_SITE=1 opens it now',
-      );
+      log.warn({ gateway: id }, waitReason);
     }
     await sleep(lookMs, undefined, { ref: false });
   }

@@ -95,6 +95,14 @@ describe.skipIf(lacks('redis-server'))('health', () => {
     await expect.poll(() => check(...whole), long).toBe('ok');
   });
 
+  it('says of a new broker that it waits for a worker to open its port', async () => {
+    const folder = join(dataDir, 'new-broker');
+    const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: server.url, CVM_MQTT_PORT: '0' });
+    runs.push(run);
+    const files = ['--file', join(folder, 'broker.alive'), '--trouble', join(folder, 'broker.trouble')];
+    await expect.poll(() => healthOf(...files), long).toContain('opens its port when a worker has asked the table');
+  });
+
   it.each([
     ['away', /AWS does not answer dynamodb:GetItem .*ECONNREFUSED/],
     ['silent', /AWS has not answered dynamodb:GetItem for over/],
