@@ -45,7 +45,7 @@ const usualMaxBackoffMs = 30_000;
 const maxPauseMs = 2000;
 
 /** Failed attempts that the log names one by one; of the others it has the number, once a minute. */
-const failuresInLog = { perSecond: 5, perDay: 5000, perDayOfAll: 5000 };
+const failuresInLog = { perSecond: 5, perDay: 5000, perDayOfAll: Number.POSITIVE_INFINITY };
 
 /** `clockSet` is called when the wall clock was set. `byMs`: milliseconds; negative when it was set back. */
 type FollowsClock = { clockSet(byMs: number): void };

@@ -8,7 +8,7 @@ describe('a flood limit', () => {
   function start(limits: { perSecond?: number; perDay?: number; perDayOfAll?: number }) {
     const reports: { beyond: object; ofLastSeconds: number }[] = [];
     const limit = createFloodLimit<'a' | 'b'>(
-      { perSecond: 10, perDay: 20, perDayOfAll: 30, ...limits },
+      { perSecond: 10, perDay: 20, perDayOfAll: 40, ...limits },
       (beyond, ofLastSeconds) => reports.push({ beyond, ofLastSeconds }),
     );
     const fitting = (source: string, tries: number) =>
@@ -32,6 +32,19 @@ describe('a flood limit', () => {
       vi.advanceTimersByTime(1000);
     }
     expect(fitting('quiet', 1)).toBe(1);
+  });
+
+  it('keeps the first lines of a quiet source while many others flood, as long as a quarter of the day has room for them', () => {
+    const { fitting } = start({ perDay: 2500, perDayOfAll: 5000 });
+    for (let second = 0; second < 1000; second++) {
+      for (const loud of ['a', 'b', 'c', 'd']) fitting(loud, 11);
+      vi.advanceTimersByTime(1000);
+    }
+    expect([fitting('quiet', 1), fitting('quiet', 20)]).toEqual([1, 9]);
+    vi.advanceTimersByTime(1000);
+    expect(fitting('quiet', 20)).toBe(0);
+    const others = Array.from({ length: 1000 }, (_, index) => fitting(`other ${index}`, 10));
+    expect(others.reduce((sum, each) => sum + each, 0)).toBe(1250 - 10);
   });
 
   it('reports what it did not let through once a minute, by kind, and the rest when it is closed', () => {
