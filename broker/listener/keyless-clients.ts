@@ -5,7 +5,8 @@ import { readClientHello } from './client-hello.ts';
 /** Both in milliseconds. A client without a key ends at once; one that has lost its connection is noticed later. */
 const [soonMs, rememberedMs] = [5000, 5 * 60_000];
 
-const most = 1000;
+/** Of each address, and addresses: one that makes up offers pushes out its own only. */
+const [mostOfAddress, mostAddresses] = [8, 1000];
 
 /** The cipher suites that a client offers, as a digest. */
 export type PskOffering = string;
@@ -28,8 +29,8 @@ export function pskOfferingOf(begin: Buffer): PskOffering | undefined {
  * same offer, goes by certificate. The one after that does not: another device behind the address may have a key.
  */
 export function createKeylessClients(now: () => number = () => performance.now()) {
-  const until = new Map<string, number>();
-  const named = (address: string, offering: PskOffering) => `${address} ${offering}`;
+  /** by address, then by offer; the oldest first */
+  const until = new Map<string, Map<PskOffering, number>>();
   return {
     /**
      * A client has ended its handshake without naming a key. @param begunAt when it came, by the same clock
@@ -37,17 +38,27 @@ export function createKeylessClients(now: () => number = () => performance.now()
      */
     ended(address: string, offering: PskOffering, begunAt: number): boolean {
       if (now() - begunAt > soonMs) return false;
-      const [oldest] = until.keys();
-      if (until.size >= most && oldest !== undefined) until.delete(oldest);
-      until.set(named(address, offering), now() + rememberedMs);
+      const ofAddress = until.get(address) ?? new Map<PskOffering, number>();
+      until.delete(address);
+      setNewest(until, address, ofAddress, mostAddresses);
+      ofAddress.delete(offering);
+      setNewest(ofAddress, offering, now() + rememberedMs, mostOfAddress);
       return true;
     },
     /** Whether this connection is to go by certificate. Asking forgets it. */
     take(address: string, offering: PskOffering): boolean {
-      const name = named(address, offering);
-      const found = (until.get(name) ?? Number.NEGATIVE_INFINITY) > now();
-      until.delete(name);
+      const ofAddress = until.get(address);
+      const found = (ofAddress?.get(offering) ?? Number.NEGATIVE_INFINITY) > now();
+      ofAddress?.delete(offering);
+      if (ofAddress?.size === 0) until.delete(address);
       return found;
     },
   };
+}
+
+/** Adds a key that is not there, and forgets the oldest beyond `most`. */
+function setNewest<Key, Value>(map: Map<Key, Value>, key: Key, value: Value, most: number): void {
+  const [oldest] = map.keys();
+  if (map.size >= most && oldest !== undefined) map.delete(oldest);
+  map.set(key, value);
 }

@@ -54,10 +54,20 @@ describe('clients without a key', () => {
     expect(clients.take('192.0.2.1', 'a')).toBe(false);
   });
 
-  it('are at most a thousand: the oldest is forgotten', () => {
+  it('are forgotten for those of another address only when there are more than a thousand addresses', () => {
     const { clients } = start();
-    for (let index = 0; index <= 1000; index++) clients.ended(`192.0.2.1 ${index}`, 'a', 1000);
-    expect(clients.take('192.0.2.1 0', 'a')).toBe(false);
-    expect(clients.take('192.0.2.1 1', 'a')).toBe(true);
+    clients.ended('192.0.2.1', 'a', 1000);
+    for (let offer = 0; offer <= 5000; offer++) clients.ended('192.0.2.2', `${offer}`, 1000);
+    for (let index = 0; index < 998; index++) clients.ended(`192.0.2.3 ${index}`, 'a', 1000);
+    expect(clients.take('192.0.2.1', 'a')).toBe(true);
+    clients.ended('192.0.2.1', 'a', 1000);
+    for (let index = 998; index < 1998; index++) clients.ended(`192.0.2.3 ${index}`, 'a', 1000);
+    expect(clients.take('192.0.2.1', 'a')).toBe(false);
+  });
+
+  it('are at most eight kinds of an address: the one that ended longest ago is forgotten', () => {
+    const { clients } = start();
+    for (const offer of 'abcdefghaib') clients.ended('192.0.2.1', offer, 1000);
+    expect([...'abcdefghi'].filter((offer) => clients.take('192.0.2.1', offer)).join('')).toBe('abdefghi');
   });
 });
