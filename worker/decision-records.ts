@@ -71,7 +71,8 @@ export function createDecisionRecords({
     }
     // another key with the right token: firmware that makes a new key each time, or another party that has the token
     const level = problem.code === 'KeyMismatch' ? 'warn' : 'info';
-    log[fits ? level : 'debug']({ ...about, ms: now() - request.receivedAt }, 'refused');
+    const reason = problem.message;
+    log[fits ? level : 'debug']({ ...about, reason, ms: now() - request.receivedAt }, 'refused');
   }
 
   return {

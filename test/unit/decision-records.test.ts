@@ -40,7 +40,12 @@ describe('what the worker writes down of its decisions', () => {
       { event: 'vended', ...about, remoteAddress: '192.0.2.2', certificateId },
       { event: 'refused', ...about, errorCode },
     ]);
-    expect(lines()).toMatchObject([{ remoteAddress: '192.0.2.1' }, { remoteAddress: '192.0.2.2' }, {}]);
+    const { message: reason } = problems.alreadyProvisioned;
+    expect(lines()).toMatchObject([
+      { msg: 'refused', remoteAddress: '192.0.2.1', errorCode, reason },
+      { remoteAddress: '192.0.2.2' },
+      { reason },
+    ]);
   });
 
   it('has few lines of gateways that are not approved, however many a stranger makes, and the rest by number', () => {
