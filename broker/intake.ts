@@ -40,9 +40,10 @@ const noToken = problem(
 );
 
 /** A password that no device can have as its token is refused as such, and is no attempt at one. */
-function noTokenIn({ malformedPassword }: Session): Problem {
-  if (malformedPassword === undefined) return noToken;
-  return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
+function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
+  if (malformedPassword !== undefined)
+    return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
+  return keyUnused === undefined ? noToken : problem('InvalidToken', `the request has no token, and ${keyUnused}`);
 }
 
 const noSerial = problem(

@@ -27,6 +27,8 @@ export class Session implements SessionView {
   readonly address: string;
   /** Sends a message to this connection alone. Resolves when it is written. */
   readonly send: (topic: string, payload: Buffer) => Promise<void>;
+  /** why its TLS handshake did not use the pre-shared key that the device seems to have */
+  readonly keyUnused: string | undefined;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
   #serial: string | undefined;
   #namedBy: NamedBy | undefined;
@@ -45,12 +47,14 @@ export class Session implements SessionView {
     remoteAddress: string;
     address: string;
     send(topic: string, payload: Buffer): Promise<void>;
+    keyUnused?: string | undefined;
     /** called each time that a token of this connection is found to be right */
     onVerified(serial: string, token: PresentedToken): void;
   }) {
     this.remoteAddress = options.remoteAddress;
     this.address = options.address;
     this.send = options.send;
+    this.keyUnused = options.keyUnused;
     this.#onVerified = options.onVerified;
   }
 

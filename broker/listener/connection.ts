@@ -13,6 +13,8 @@ export type Connection = {
   readonly handshake: Handshake;
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
+  /** why a handshake went by certificate although the device may have a key; for the device and the log */
+  keyUnused?: string | undefined;
   /** from its CONNECT on */
   session: { readonly serial: string | undefined } | undefined;
   /** that it speaks for, as far as it has named one */
@@ -31,6 +33,8 @@ export type Handshake = PskOffer & {
   begunAt?: number;
   /** set when a suite by pre-shared key is chosen for it, although it may have no key */
   pskOffering?: PskOffering | undefined;
+  /** an earlier one of the same address and kind seemed to have no key, so no suite by pre-shared key is on offer to it */
+  withoutPsk?: boolean;
 };
 
 const connectionKey = Symbol('connection');

@@ -3,7 +3,8 @@ import type { Handshake } from './connection.ts';
 /** What is known of a handshake that failed. */
 export type FailedHandshake = Pick<Handshake, 'serial' | 'offered'>;
 
-const trust = 'give it the site CA (`cvm tls show` names the file), after a change of the CA once more';
+const trust =
+  'give it the site CA (`cvm tls show` names the file; with CVM_TLS_KEY_TYPE=both that of P-256, unless it offers RSA only), after a change of the CA once more';
 const certificate =
   'check that it connects by a name in the certificate (`cvm tls show`, CVM_HOSTNAMES), that its clock is right, and that it has the site CA';
 const suites =
@@ -35,7 +36,7 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^ERR_TLS_HANDSHAKE_TIMEOUT$/, 'it did not finish its handshake in time'],
   [
     /^(ECONNRESET|EPIPE)$/,
-    'it ended the connection during the handshake without saying why: check that it trusts the site CA',
+    'it ended the connection during the handshake without saying why: check that it has the site CA, connects by a name in the certificate (`cvm tls show`) and has the right time, and with mbedTLS 2 that its max_fragment_length is 1024 or more',
   ],
 ];
 
@@ -49,6 +50,24 @@ export function whyHandshakeFailed(code: string, { serial, offered }: FailedHand
   if (known !== undefined) return known[1];
   const [, alert] = /_ALERT_(\w+)$/.exec(code) ?? [];
   return alert === undefined ? `TLS failed (${code})` : `it ended the handshake with the alert ${alert.toLowerCase()}`;
+}
+
+/**
+ * A client with a key may finish its handshake by certificate, unless it looks, and then asks without a token. The answer tells
+ * nothing about keys: the same holds for a serial that is not known here.
+ * @returns why its key was not used; undefined for a client that showed none
+ */
+export function whyKeyUnused({
+  named,
+  namedNoSerial = false,
+  withoutPsk = false,
+}: Pick<Handshake, 'named' | 'namedNoSerial' | 'withoutPsk'>): string | undefined {
+  if (named > 0)
+    return 'the TLS pre-shared key was not used, since it goes with SHA-256: offer TLS_AES_128_GCM_SHA256 or TLS_CHACHA20_POLY1305_SHA256';
+  if (namedNoSerial) return 'the TLS pre-shared key was not used, since its identity is no serial';
+  if (withoutPsk)
+    return 'TLS went by certificate, since the connection before ended when a suite by pre-shared key was chosen: if the device has a key, connect again';
+  return undefined;
 }
 
 /** Whether the other side has ended a handshake. */

@@ -11,7 +11,7 @@ import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
-import { isEndedByClient, noKeyForSuite, whyHandshakeFailed } from './handshake-failure.ts';
+import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createKeylessClients, pskOfferingOf } from './keyless-clients.ts';
 import { createPacketPace } from './packet-pace.ts';
@@ -259,7 +259,10 @@ export function createDeviceListener(options: {
   /** @param begin the first bytes */
   function serverFor({ address, handshake }: Connection, begin: Buffer): Server {
     const pskOffering = pskOfferingOf(begin);
-    if (pskOffering !== undefined && keylessClients.take(address, pskOffering)) return securedWithoutPsk;
+    if (pskOffering !== undefined && keylessClients.take(address, pskOffering)) {
+      handshake.withoutPsk = true;
+      return securedWithoutPsk;
+    }
     handshake.pskOffering = pskOffering;
     handshake.begunAt = performance.now();
     return secured;
@@ -306,6 +309,7 @@ export function createDeviceListener(options: {
     }
     connection.handshake.release();
     connection.psk = psk.identify(connection.handshake, socket);
+    if (connection.psk === undefined) connection.keyUnused = whyKeyUnused(connection.handshake);
     socket.setNoDelay(true);
     const stream = guardFrames(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;

@@ -19,6 +19,8 @@ export type PskOffer = {
   named: number;
   /** the serial that it named last, for the log */
   serial?: string;
+  /** it named an identity that is no serial: of a key, or a ticket of another server */
+  namedNoSerial?: boolean;
   /** the device whose key it got last, since OpenSSL uses the last key that it gets; undefined for a decoy */
   offered: PskIdentity | undefined;
 };
@@ -45,6 +47,7 @@ export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
      */
     keyFor(offer: PskOffer, identity: string): Buffer | null {
       withdraw(offer);
+      if (!isSerial(identity)) offer.namedNoSerial = true;
       if (!isSerial(identity) || offer.named >= maxNamed) return null;
       offer.named++;
       offer.serial = identity;

@@ -47,10 +47,11 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
 
 function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
   const connection = connectionOf(client.conn);
-  const { remoteAddress, address, slot, psk } = connection;
+  const { remoteAddress, address, slot, psk, keyUnused } = connection;
   const session = new Session({
     remoteAddress,
     address,
+    keyUnused,
     send: (topic, payload) => forwarding.send(client, topic, payload),
     onVerified(serial, { tokenHash }) {
       // a token that is right and can get no certificate any more has its answers, and no better right to a slot

@@ -14,6 +14,7 @@ describe.skipIf(lacks('redis-server'))('a device that presents its token as a TL
   let gateway: Gateway;
   beforeAll(async () => {
     gateway = await startGateway();
+    await gateway.enrolOnRoster('psk-unused');
   });
   afterAll(() => gateway?.close());
 
@@ -76,6 +77,36 @@ describe.skipIf(lacks('redis-server'))('a device that presents its token as a TL
       expect(new Set(failures).size).toBe(1);
       expect(failures[0]).not.toBe('connected');
     }
+  });
+
+  // the same for a serial that is not known here: the answer tells nothing about keys
+  it.each<[string, string, object, RegExp]>([
+    [
+      'suites that do not fit the key',
+      'psk-unused',
+      { minVersion: 'TLSv1.3', ciphers: 'TLS_AES_256_GCM_SHA384' },
+      /key was not used.*TLS_AES_128_GCM_SHA256/,
+    ],
+    [
+      'the same, of an unknown serial',
+      'psk-not-there',
+      { minVersion: 'TLSv1.3', ciphers: 'TLS_AES_256_GCM_SHA384' },
+      /key was not used.*TLS_AES_128_GCM_SHA256/,
+    ],
+    [
+      'an identity that is no serial',
+      'no serial',
+      { minVersion: 'TLSv1.3' },
+      /key was not used.*identity is no serial/,
+    ],
+    ['no key', '', {}, /^the request has no token: put it/],
+  ])('is told why its key was not used, when it asks without a token: %s', async (_what, identity, tls, message) => {
+    const options = identity === '' ? {} : withKey(identity, Buffer.alloc(32, 1), tls);
+    const device = await connectDevice(gateway.broker, options);
+    await device.client.publishAsync(requestTopic('psk-unused'), '{"key":"ec"}', { qos: 1 });
+    const errorMessage = expect.stringMatching(message);
+    expect(await device.next()).toMatchObject({ errorCode: 'InvalidToken', errorMessage });
+    await device.client.endAsync(true);
   });
 
   it('has a new key after a reissue, and none once it is removed', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { readClientHello } from '../../broker/listener/client-hello.ts';
+import { whyKeyUnused } from '../../broker/listener/handshake-failure.ts';
 import { createKeylessClients, pskOfferingOf } from '../../broker/listener/keyless-clients.ts';
 import { clientHello } from '../support/client-hello.ts';
 
@@ -69,5 +70,10 @@ describe('clients without a key', () => {
     const { clients } = start();
     for (const offer of 'abcdefghaib') clients.ended('192.0.2.1', offer, 1000);
     expect([...'abcdefghi'].filter((offer) => clients.take('192.0.2.1', offer)).join('')).toBe('abdefghi');
+  });
+
+  it('with a key after all are told to connect again, and those that showed none are told nothing', () => {
+    expect(whyKeyUnused({ named: 0, withoutPsk: true })).toMatch(/connect again/);
+    expect(whyKeyUnused({ named: 0 })).toBeUndefined();
   });
 });
