@@ -18,7 +18,7 @@ export type Refusals = ReturnType<typeof createRefusals>;
 
 /**
  * Writes down whom the broker turns away by itself, without a worker: refused messages in the audit trail and the log, closed
- * connections in the log. Anybody on the site network can cause these lines, so their number is bounded.
+ * connections, failed handshakes and subscriptions in the log. Anybody on the site network can cause these lines, so their number is bounded.
  */
 export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
   const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
@@ -29,6 +29,10 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
   );
   const handshakes = createFloodLimit<'handshakes'>(limits, ({ handshakes: count }, ofLastSeconds) =>
     log.warn({ handshakes: count, ofLastSeconds }, 'more TLS handshakes failed'),
+  );
+
+  const subscriptions = createFloodLimit<'subscriptions'>(limits, ({ subscriptions: count }, ofLastSeconds) =>
+    log.warn({ subscriptions: count, ofLastSeconds }, 'refused more subscriptions'),
   );
 
   const told = new WeakSet<TurnedAway>();
@@ -57,7 +61,13 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       const level = handshakes.fits(address, 'handshakes') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a TLS handshake failed');
     },
+    /** The device gets SUBACK 128, which many clients pass on to nobody. `reason` quotes nothing that the device sent. */
+    subscription({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+      const level = subscriptions.fits(address, 'subscriptions') ? 'info' : 'debug';
+      log[level]({ ...named(serial), remoteAddress, reason }, 'refused a subscription');
+    },
     close(): void {
+      subscriptions.close();
       handshakes.close();
       refused.close();
       closed.close();

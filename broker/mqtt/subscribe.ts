@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AedesOptions, Client } from 'aedes';
-import { isSerial } from '../../protocol/serial.ts';
+import { isSerial, serialRule } from '../../protocol/serial.ts';
+import { connectionOf } from '../listener/connection.ts';
 import type { HookContext } from './context.ts';
 
 /**
@@ -12,14 +13,21 @@ export function createAuthorizeSubscribe({
   sessions,
   answerOnce,
   dialect,
+  refusals,
 }: HookContext): NonNullable<AedesOptions['authorizeSubscribe']> {
   return (client, subscription, done) => {
     const work = () => {
       const session = sessions.of(client);
       const granted = dialect.readFilter(subscription.topic, session);
-      if (granted === undefined) return null;
+      const refuse = (reason: string) => {
+        refusals.subscription(connectionOf(client.conn), reason);
+        return null;
+      };
+      if (granted === undefined) return refuse('it is not the reply topic of a serial');
       const { serial, copyForm } = granted;
-      if (serial !== undefined && !(isSerial(serial) && session.bindSerial(serial, 'message'))) return null;
+      if (serial !== undefined && !isSerial(serial)) return refuse(serialRule);
+      if (serial !== undefined && !session.bindSerial(serial, 'message'))
+        return refuse(`the connection speaks for another serial, which its ${session.namedBy} named`);
       if (copyForm !== undefined) session.subscribed(copyForm);
       return subscription;
     };

@@ -120,6 +120,24 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
     expect(lines().slice(before)).toEqual([]);
   });
 
+  it.each<[string, Buffer]>([
+    ['it is not the reply topic of a serial', text('devices/#')],
+    ['a serial has 1 to 128 of the characters A-Z a-z 0-9 : _ -', text('cvm/reply/+')],
+    ['the connection speaks for another serial, which its user name named', text('cvm/reply/SN-9')],
+  ])('has the subscription that got SUBACK 128 in the log: %s', async (reason, filter) => {
+    const device = await connectRaw(gateway.broker);
+    device.send(named, packet(0x82, Buffer.from([0, 1]), filter, Buffer.from([1])));
+    const { body } = await device.next(9);
+    expect(body.at(-1)).toBe(128);
+    device.socket.destroy();
+    const refused = gateway
+      .logText()
+      .split('\n')
+      .filter((line) => line.includes('refused a subscription'));
+    const about = { level: 30, serial: 'SN-1', remoteAddress: '127.0.0.1', reason };
+    expect(JSON.parse(refused.at(-1) ?? '')).toMatchObject(about);
+  });
+
   it('says which user name a message of another serial conflicts with', async () => {
     const device = await connectRaw(gateway.broker);
     device.send(named, publishOf(requestTopic('SN-9'), '{}'));

@@ -62,7 +62,7 @@ export function hooksOf({
     now: Date.now,
     newId: () => `request-${++ids}`,
   };
-  const refusals = { message() {}, connection() {}, handshake() {}, close() {} };
+  const refusals = { message() {}, connection() {}, handshake() {}, subscription() {}, close() {} };
   const options = { intake, dialect, refusals, metrics, log };
   return {
     options,

@@ -72,6 +72,17 @@ describe('what the broker writes down of those that it turns away', () => {
     expect(lines().at(-1)).toMatchObject({ msg: 'more TLS handshakes failed', handshakes: 9990 });
   });
 
+  it('has few lines of an address whose subscriptions are refused, at info, and their number', () => {
+    const { refusals, lines } = start();
+    for (let index = 0; index < 10_000; index++) refusals.subscription(of(undefined), 'a wildcard');
+    refusals.subscription(of('SN-2', '192.0.2.2'), 'a wildcard');
+    refusals.close();
+    expect(lines()).toHaveLength(12);
+    const about = { serial: 'SN-2', remoteAddress: '192.0.2.2', reason: 'a wildcard' };
+    expect(lines().at(-2)).toMatchObject({ level: 30, msg: 'refused a subscription', ...about });
+    expect(lines().at(-1)).toMatchObject({ msg: 'refused more subscriptions', subscriptions: 9990 });
+  });
+
   it('tells once that a connection is closed, at info, with its address, serial and reason', () => {
     const { refusals, lines } = start();
     const connection = of('SN-1');
