@@ -43,7 +43,10 @@ const noToken = problem(
 function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
   if (malformedPassword !== undefined)
     return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
-  return keyUnused === undefined ? noToken : problem('InvalidToken', `the request has no token, and ${keyUnused}`);
+  if (keyUnused === undefined) return noToken;
+  // a device behind the same address as one without a key may have one
+  const retryAfter = keyUnused.connectAgain ? 1 : undefined;
+  return problem('InvalidToken', `the request has no token, and ${keyUnused.reason}`, retryAfter);
 }
 
 const noSerial = problem(

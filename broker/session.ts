@@ -3,6 +3,7 @@ import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
 import { recipientIdOf } from '../queue/provisioning-request.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
+import type { KeyUnused } from './listener/connection.ts';
 import type { PskIdentity } from './listener/psk.ts';
 
 /** Where a connection named the serial that it speaks for; `message`: a SUBSCRIBE or PUBLISH. */
@@ -28,7 +29,7 @@ export class Session implements SessionView {
   /** Sends a message to this connection alone. Resolves when it is written. */
   readonly send: (topic: string, payload: Buffer) => Promise<void>;
   /** why its TLS handshake did not use the pre-shared key that the device seems to have */
-  readonly keyUnused: string | undefined;
+  readonly keyUnused: KeyUnused | undefined;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
   #serial: string | undefined;
   #namedBy: NamedBy | undefined;
@@ -47,7 +48,7 @@ export class Session implements SessionView {
     remoteAddress: string;
     address: string;
     send(topic: string, payload: Buffer): Promise<void>;
-    keyUnused?: string | undefined;
+    keyUnused?: KeyUnused | undefined;
     /** called each time that a token of this connection is found to be right */
     onVerified(serial: string, token: PresentedToken): void;
   }) {

@@ -14,7 +14,7 @@ export type Connection = {
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
   /** why a handshake went by certificate although the device may have a key; for the device and the log */
-  keyUnused?: string | undefined;
+  keyUnused?: KeyUnused | undefined;
   /** from its CONNECT on */
   session: { readonly serial: string | undefined } | undefined;
   /** that it speaks for, as far as it has named one */
@@ -24,6 +24,9 @@ export type Connection = {
   /** of its packets: faster once its token is verified, and as long as that is current */
   readonly pace: PacketPace;
 };
+
+/** `connectAgain`: the next handshake will use it. */
+export type KeyUnused = { readonly reason: string; readonly connectAgain: boolean };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */
 export type Handshake = PskOffer & {

@@ -1,4 +1,4 @@
-import type { Handshake } from './connection.ts';
+import type { Handshake, KeyUnused } from './connection.ts';
 
 /** What is known of a handshake that failed. */
 export type FailedHandshake = Pick<Handshake, 'serial' | 'offered'>;
@@ -61,14 +61,18 @@ export function whyKeyUnused({
   named,
   namedNoSerial = false,
   withoutPsk = false,
-}: Pick<Handshake, 'named' | 'namedNoSerial' | 'withoutPsk'>): string | undefined {
-  if (named > 0)
-    return 'the TLS pre-shared key was not used, since it goes with SHA-256: offer TLS_AES_128_GCM_SHA256 or TLS_CHACHA20_POLY1305_SHA256';
-  if (namedNoSerial) return 'the TLS pre-shared key was not used, since its identity is no serial';
-  if (withoutPsk)
-    return 'TLS went by certificate, since the connection before ended when a suite by pre-shared key was chosen: if the device has a key, connect again';
-  return undefined;
+}: Pick<Handshake, 'named' | 'namedNoSerial' | 'withoutPsk'>): KeyUnused | undefined {
+  const connectAgain = withoutPsk;
+  if (named > 0) return { reason: doesNotFit, connectAgain };
+  if (namedNoSerial)
+    return { reason: 'the TLS pre-shared key was not used, since its identity is no serial', connectAgain };
+  return withoutPsk ? { reason: seemedKeyless, connectAgain } : undefined;
 }
+
+const doesNotFit =
+  'the TLS pre-shared key was not used, since it goes with SHA-256: offer TLS_AES_128_GCM_SHA256 or TLS_CHACHA20_POLY1305_SHA256';
+const seemedKeyless =
+  'TLS went by certificate, since the connection before ended when a suite by pre-shared key was chosen: if the device has a key, connect again';
 
 /** Whether the other side has ended a handshake. */
 export const isEndedByClient = (code: string): boolean => /_ALERT_|^(ECONNRESET|EPIPE)$/.test(code);

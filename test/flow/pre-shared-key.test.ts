@@ -109,6 +109,23 @@ describe.skipIf(lacks('redis-server'))('a device that presents its token as a TL
     await device.client.endAsync(true);
   });
 
+  it('is told to connect again when it went by certificate for the sake of a device without a key, and then gets its certificate', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('psk-neighbour');
+    // OpenSSL makes the same offer for both
+    const tls = { maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256' };
+    const keyless = { host: 'localhost', port: gateway.broker.port, pskCallback: () => null, ...tls };
+    await expect(connectOnce(keyless as Parameters<typeof connectOnce>[0])).rejects.toThrow();
+    const ask = async () => {
+      const device = await connectDevice(gateway.broker, withKey(serial, derivePsk(serial, token), tls));
+      await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+      const reply = await device.next();
+      await device.client.endAsync(true);
+      return reply;
+    };
+    expect(await ask()).toMatchObject({ errorCode: 'InvalidToken', retryAfter: 1 });
+    expect(await ask()).toMatchObject({ status: 'accepted' });
+  });
+
   it('has a new key after a reissue, and none once it is removed', async () => {
     const { serial, token } = await gateway.enrolOnRoster('psk-again');
     expect(gateway.broker.roster.keysOf(serial)?.keys.psk).toEqual(derivePsk(serial, token));
