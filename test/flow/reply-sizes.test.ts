@@ -60,7 +60,7 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('the sizes of replies
   const wholeBytes = ({ type, flags, body }: RawPacket) => packet((type << 4) | flags, body).length;
 
   /** Bytes of the whole MQTT packet of each answer, in the order of the table. */
-  async function measure(key: (typeof keys)[number], serial: string) {
+  async function measure(key: (typeof keys)[number], serial: string, more: { id?: string } = {}) {
     const { token } = await gateway.enrolOnRoster(serial);
     const asked = key === 'CSR' ? { csr: csr() } : { key };
     const device = await connectRaw(gateway.broker);
@@ -69,7 +69,7 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('the sizes of replies
     for (const rootCa of [true, false]) {
       const sizes: number[] = [];
       for (const [encoding, format] of forms) {
-        const request = { ...asked, format, rootCa };
+        const request = { ...asked, ...more, format, rootCa };
         const before = device.heard.length;
         device.send(
           publishOf(requestTopic(serial), encoding === 'json' ? JSON.stringify(request) : Buffer.from(encode(request))),
@@ -97,6 +97,18 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('the sizes of replies
     for (const [index, { sizes }] of measured.entries())
       for (const [column, size] of sizes.entries())
         expect(Math.abs(size - (rows[index]?.sizes[column] ?? 0)), table.join('\n')).toBeLessThanOrEqual(tolerance);
+  });
+
+  it('grow by at most four bytes for each further character of the serial, and by the id and eight', async () => {
+    expect(page).toContain('4 for each further character of the serial');
+    const [serial, id] = ['0f8fad5b-d9cb-469f-a165-70867728950e', 'i'.repeat(36)];
+    for (const { key, rootCa, sizes } of await measure('ec', serial, { id })) {
+      const row = rows.find((each) => each.key === key && each.rootCa === rootCa);
+      const grown = sizes.map((size, column) => size - (row?.sizes[column] ?? 0));
+      for (const each of grown) expect(each, String(grown)).toBeLessThanOrEqual(4 * 24 + id.length + 8 + tolerance);
+      // more than the page's 64 bytes for all else
+      expect(Math.max(...grown)).toBeGreaterThan(64);
+    }
   });
 
   it('go with messages of the forms that the page shows', () => {
