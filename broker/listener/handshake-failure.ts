@@ -8,7 +8,7 @@ const trust =
 const certificate =
   'check that it connects by a name in the certificate (`cvm tls show`, CVM_HOSTNAMES), that its clock is right, and that it has the site CA';
 const suites =
-  'docs/protocol.md lists what is on offer; firmware that has RSA only needs CVM_TLS_KEY_TYPE=both, firmware with CBC only CVM_TLS_SUITES=old';
+  'docs/protocol.md lists what is on offer; firmware that has RSA only, or ECDSA only where the server has RSA, needs CVM_TLS_KEY_TYPE=both, firmware with CBC only CVM_TLS_SUITES=old';
 
 /**
  * OpenSSL's reasons, as Node.js puts them into codes, with cause and cure. Names of alerts (RFC 8446 §6.2) come after different
