@@ -104,7 +104,8 @@ export function contextOptions(suites: TlsSuites, psk = true) {
     ecdhCurve: groups,
     sigalgs: signatures.join(':'),
     minVersion: 'TLSv1.2' as const,
-    // a device provisions once: resumption would save it nothing, and a session could outlive its token
+    // a device provisions once: resumption would save it nothing, and a session could outlive its token. In TLS 1.3 this makes
+    // OpenSSL send tickets with an id only, under which Node.js keeps nothing
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }

@@ -80,8 +80,8 @@ function wipeKeys({ keys }: PskIdentity): void {
 
 /**
  * A handshake may ask for a key and not use it: a TLS 1.3 client that names a victim and offers only suites that do not fit
- * the key goes on by certificate, and finishes. With tickets off, a TLS 1.3 session counts as resumed only when it used a
- * pre-shared key; in TLS 1.2 the suite tells.
+ * the key goes on by certificate, and finishes. No session is kept (tickets hold its id only, and nothing listens to `resumeSession`), so
+ * one of TLS 1.3 counts as resumed only when it used a pre-shared key; in TLS 1.2 the suite tells.
  */
 function usedPsk(socket: TLSSocket): boolean {
   return socket.getProtocol() === 'TLSv1.3' ? socket.isSessionReused() : /(^|-)PSK-/.test(socket.getCipher().name);

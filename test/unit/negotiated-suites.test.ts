@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chosenFor, groups } from '../support/client-hello.ts';
@@ -129,6 +131,35 @@ describe('the suite that a client gets', () => {
       });
     for (let count = 0; count < 3; count++) expect(await once()).toMatch(/BAD_RECORD_MAC/);
   });
+
+  /** OpenSSL makes them in TLS 1.3 although tickets are off, and Node.js has no setting against it. */
+  it.each([
+    ['TLSv1.2', 0],
+    ['TLSv1.3', 2],
+  ] as const)(
+    'gets as many session tickets as docs/protocol.md says, which resume nothing: %s, %i',
+    async (version, count) => {
+      const to = { port: listener.port, rejectUnauthorized: false, minVersion: version, maxVersion: version };
+      const tickets: Buffer[] = [];
+      const first = connect(to).on('error', () => {});
+      first.on('session', (ticket) => tickets.push(ticket));
+      await new Promise((resolve) => first.once('secureConnect', resolve));
+      // in TLS 1.2 Node.js tells the session by the id, as it is without a ticket
+      if (version === 'TLSv1.3') await expect.poll(() => tickets.length).toBe(count);
+      else expect(first.getTLSTicket()).toBeUndefined();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (version === 'TLSv1.3') expect(tickets).toHaveLength(count);
+      first.destroy();
+      for (const session of tickets) {
+        const again = connect({ ...to, session }).on('error', () => {});
+        await new Promise((resolve) => again.once('secureConnect', resolve));
+        expect(again.isSessionReused()).toBe(false);
+        again.destroy();
+      }
+      const page = readFileSync(join(import.meta.dirname, '../../docs/protocol.md'), 'utf8');
+      expect(page).toContain('two NewSessionTicket messages');
+    },
+  );
 
   describe.skipIf(lacks('openssl'))('of OpenSSL', () => {
     const key = ['-psk', keyed.psk.toString('hex'), '-psk_identity', keyed.serial];
