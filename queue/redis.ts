@@ -15,6 +15,8 @@ export type RedisUse =
 export type RedisConnector = {
   /** A new connection. It reconnects for ever; errors are logged once per outage. `disconnectRedis` ends it. */
   connect(use: RedisUse, log: Log): Redis;
+  /** What a person does about a Redis that cannot be reached. Absent: it is theirs, at REDIS_URL. */
+  readonly whenAway?: string;
 };
 
 /**
@@ -71,7 +73,11 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
         reconnectOnError: ({ message }) => (use !== 'probe' && /\bREADONLY\b/.test(message) ? 2 : false),
       });
       const outage = outageOf(log);
-      redis.on('error', (err: Error) => outage.failed(redis, err));
+      redis.on('error', (err: Error) => {
+        outage.failed(redis, err);
+        // ioredis goes on in database 0, which may be another gateway's
+        if (isOfSelect(err)) redis.disconnect(true);
+      });
       redis.on('ready', () => outage.succeeded(redis));
       redis.once('end', () => outage.ended(redis));
       probe(redis, probeMs, probeAnswerMs, (err) => outage.failed(redis, err));
@@ -79,6 +85,9 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
     },
   };
 }
+
+/** The answer to the SELECT by which a connection begins whose URL names a database. */
+const isOfSelect = (error: Error & { command?: { name?: string } }): boolean => error.command?.name === 'select';
 
 /** Replaces the connection when it does not answer. A connection of BullMQ that blocks is not probed: BullMQ replaces it by itself. */
 function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error: Error) => void): void {
@@ -129,6 +138,10 @@ const cures: readonly (readonly [RegExp, string])[] = [
   [
     /^(WRONGPASS|NOAUTH|NOPERM)\b|^ERR (invalid password|Client sent AUTH)/,
     'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password',
+  ],
+  [
+    /DB index is out of range|invalid DB index|SELECT is not allowed in cluster mode/i,
+    'This Redis has no database of the number that ends REDIS_URL: correct the number (redis://host:6379/0), or raise "databases" in the configuration of Redis',
   ],
   [
     /\bREADONLY\b/,

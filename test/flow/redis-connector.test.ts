@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { disconnectRedis, redisAt, redisWarnings } from '../../queue/redis.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
@@ -45,6 +46,24 @@ describe.skipIf(lacks('redis-server'))('a connection to a Redis that is there bu
     process.kill(server.pid, 'SIGCONT');
     expect(await answer).toBe('PONG');
     await disconnectRedis(redis);
+  });
+
+  it('is none where Redis has no such database, instead of one to database 0, and names the cure', async () => {
+    const lines: string[] = [];
+    const told = createLog('info', { write: (line: string) => void lines.push(line) });
+    const connector = redisAt(new URL('/99', server.url).href);
+    const [now, waiting] = [connector.connect('answer-now', told), connector.connect('wait', told)];
+    const states: string[] = [];
+    for (const redis of [now, waiting]) redis.on('ready', () => states.push('ready'));
+    void waiting.set('astray', '1').catch(() => {});
+    await expect.poll(() => lines.join()).toContain('no database of the number');
+    await sleep(300);
+    await expect(now.set('astray', '1')).rejects.toThrow();
+    expect(states).toEqual([]);
+    expect(lines).toHaveLength(1);
+    const zero = redisAt(server.url).connect('wait', log);
+    expect(await zero.exists('astray')).toBe(0);
+    for (const redis of [now, waiting, zero]) await disconnectRedis(redis);
   });
 
   it('says at start that its clock and ours are far apart', async () => {
