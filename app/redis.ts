@@ -42,7 +42,8 @@ export async function embedRedis({
 }: App): Promise<{ redis: RedisConnector; folder: string }> {
   const { dataDir } = settings;
   const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log, onLost: lifecycle.fail }));
-  return { redis: redisAt(server.url), folder: join(dataDir, 'redis') };
+  const whenAway = 'cvm up started it, and starts it again by itself; see the log where it stays away';
+  return { redis: { ...redisAt(server.url), whenAway }, folder: join(dataDir, 'redis') };
 }
 
 /** Warns, as soon as Redis answers, of every setting of the server that breaks a promise. */

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { errorText } from '../runtime/errors.ts';
+import { errorText, systemCure } from '../runtime/errors.ts';
 import { portNumber } from './numbers.ts';
 
 type Options = { port?: number; host: string; trouble?: string; url?: string; file?: string; maxAge: number };
@@ -75,7 +75,9 @@ function faultOfError(error: unknown, { port, host, url, file }: Options): strin
     return `${url} has a port that HTTP clients refuse, since another protocol has it: serve it on another port`;
   if (isMissing(error))
     return `${file} does not exist: the part that writes it has not started yet, or writes another file; correct the path`;
-  return target === undefined ? reason : `${target}: ${reason}`;
+  const cure = systemCure(error);
+  const said = cure === undefined ? reason : `${reason}: ${cure}`;
+  return target === undefined ? said : `${target}: ${said}`;
 }
 
 const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT';
@@ -99,20 +101,33 @@ async function faultOfUrl(url: string): Promise<string | undefined> {
 const pathOfTrouble =
   'give the path of broker.trouble or worker.trouble in CVM_HEALTH_DIR, which is the data folder unless it is set';
 
-/** A part that has no trouble has no such file; a folder that does not exist is a path with a mistake. */
+/** A part that has no trouble has no such file. */
 function recentTrouble(file: string, maxAgeSeconds: number): string | undefined {
   if (!statSync(dirname(file), { throwIfNoEntry: false })?.isDirectory())
     return `--trouble ${file}: the folder does not exist; ${pathOfTrouble}`;
   const found = statSync(file, { throwIfNoEntry: false });
-  if (found === undefined) return undefined;
+  if (found === undefined) return faultWithout(file, maxAgeSeconds);
   if (!found.isFile()) return `--trouble ${file}: it is no file; ${pathOfTrouble}`;
   try {
-    return ageOf(file) <= maxAgeSeconds ? readFileSync(file, 'utf8').trim() : undefined;
+    if (ageOf(file) > maxAgeSeconds) return faultWithout(file, maxAgeSeconds);
+    return readFileSync(file, 'utf8').trim() || `${file} is empty: ${unwritten}`;
   } catch (error) {
     // the part removes it when the trouble is over
-    if (isMissing(error)) return undefined;
+    if (isMissing(error)) return faultWithout(file, maxAgeSeconds);
     throw error;
   }
+}
+
+/** On a full disk a file can be made, and not written. */
+const unwritten =
+  'the part has a trouble and could not write which, as on a full disk: free space there, and see its log';
+
+/** No trouble is told also by a part that has ended, and by a path with a mistake: the file beside it says which. */
+function faultWithout(trouble: string, maxAgeSeconds: number): string | undefined {
+  const alive = trouble.replace(/(?:\.trouble)?$/, '.alive');
+  if (!statSync(alive, { throwIfNoEntry: false })?.isFile())
+    return `--trouble ${trouble}: neither it nor ${alive} is there: the part has not started yet, has ended, or writes other files; ${pathOfTrouble}`;
+  return faultOfFile(alive, maxAgeSeconds);
 }
 
 /** seconds */

@@ -29,7 +29,7 @@ export function watchRedis(connector: RedisConnector, log: Log) {
       } catch (error) {
         // the address may lead to another server by now
         if (isRefusal(error)) redis.disconnect(true);
-        return describe(isRefusal(error) ? error : (lastError ?? error), redis);
+        return describe(isRefusal(error) ? error : (lastError ?? error), redis, connector.whenAway);
       }
     },
     name: 'redis health',
@@ -39,9 +39,13 @@ export function watchRedis(connector: RedisConnector, log: Log) {
 
 const isRefusal = (error: unknown) => error instanceof Error && redisCure(error) !== undefined;
 
-function describe(error: unknown, redis: Redis): string {
+function describe(error: unknown, redis: Redis, whenAway = 'start it, or correct REDIS_URL'): string {
   const cure = error instanceof Error ? redisCure(error) : undefined;
   const address = `${redis.options.host}:${redis.options.port}`;
   if (cure !== undefined) return `${cure} (${address}: ${errorText(error)})`;
-  return `Redis at ${address} cannot be reached (${errorText(error)}): start it, or correct REDIS_URL`;
+  const reason = errorText(error).replace(notConnected, 'there is no connection');
+  return `Redis at ${address} cannot be reached (${reason}): ${whenAway}`;
 }
+
+/** How ioredis says that a command came between two connections. */
+const notConnected = /Stream isn't writeable and enableOfflineQueue options is false/;

@@ -57,6 +57,7 @@ describe('cvm health', () => {
       health().parseAsync(['--port', String(port), '--trouble', trouble, '--max-age', '15'], { from: 'user' });
 
     it('is good without a trouble, and with one of long ago', async () => {
+      writeFileSync(join(folder, 'broker.alive'), '');
       await check();
       writeFileSync(trouble, 'it turned devices away');
       utimesSync(trouble, Date.now() / 1000, Date.now() / 1000 - 20);
@@ -81,6 +82,32 @@ describe('cvm health', () => {
       utimesSync(file, Date.now() / 1000, Date.now() / 1000 - 60);
       await both();
       expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(/frozen or blocked; .*restart it/)], 1]);
+    });
+
+    it('is bad without a trouble when the part does not run, or the path has a mistake', async () => {
+      const told = (path: string) => health().parseAsync(['--trouble', path], { from: 'user' });
+      writeFileSync(join(folder, 'broker.alive'), '');
+      utimesSync(join(folder, 'broker.alive'), Date.now() / 1000, Date.now() / 1000 - 60);
+      rmSync(trouble, { force: true });
+      await told(trouble);
+      await told(join(folder, 'brocker.trouble'));
+      expect([output, complaints, process.exitCode]).toEqual([
+        [],
+        [
+          expect.stringMatching(/broker\.alive was last written to 60 s ago: the part has ended/),
+          expect.stringMatching(/brocker\.trouble: neither it nor .*brocker\.alive is there: .*give the path/),
+        ],
+        1,
+      ]);
+    });
+
+    it('says so when the part could not write which trouble it has', async () => {
+      writeFileSync(trouble, '');
+      await check();
+      expect([complaints, process.exitCode]).toEqual([
+        [expect.stringMatching(/broker\.trouble is empty: .*free space/)],
+        1,
+      ]);
     });
 
     it('says which trouble the part has written down just now', async () => {
