@@ -6,9 +6,9 @@ import { tokenFault } from './token-strength.ts';
 
 /** What an operator should know of a device that was taken over. */
 export type TakeoverNote =
-  /** its token can be guessed, and was taken over all the same, as the operator chose */
+  /** its token can be guessed, or is another device's, too, and was taken over all the same, as the operator chose */
   | 'weak-token'
-  /** its token can be guessed, and counts as spent: the device holds its certificate, and needs no other */
+  /** its token can be guessed, or is another device's, too, and counts as spent: the device holds its certificate, and needs no other */
   | 'weak-token-spent'
   | 'certificate-not-active'
   | 'certificate-not-attached'
@@ -37,13 +37,23 @@ type JudgedToken =
   /** `spent`: it vends nothing any more */
   | { readonly spent: boolean; readonly notes: readonly TakeoverNote[] };
 
-/** A token that is hashed already cannot be judged. */
-export function judgeToken(token: string | undefined, { serial, state }: Device, weakTokens: boolean): JudgedToken {
-  const none = { spent: false, notes: [] };
-  if (token === undefined) return none;
-  const fault = tokenFault(token, { serial }, '--weak-tokens takes it over all the same');
-  if (fault === undefined) return none;
-  const isUsable = malformedToken(token) === undefined;
+/**
+ * Whether a token may go on vending. One that is hashed already cannot be judged, but by its hash: that of another row is known to that device.
+ * @param sharer the other device with this token
+ */
+export function judgeToken(
+  token: string | undefined,
+  { serial, state }: Device,
+  { weakTokens, sharer }: { readonly weakTokens: boolean; readonly sharer?: string | undefined },
+): JudgedToken {
+  const all = '--weak-tokens takes it over all the same';
+  const fault =
+    (token === undefined ? undefined : tokenFault(token, { serial }, all)) ??
+    (sharer === undefined
+      ? undefined
+      : `the token is also that of ${sharer}, which could get the certificate of this one: ${all}`);
+  if (fault === undefined) return { spent: false, notes: [] };
+  const isUsable = token === undefined || malformedToken(token) === undefined;
   if (isUsable && weakTokens) return { spent: false, notes: ['weak-token'] };
   if (state === 'registered') return { spent: true, notes: ['weak-token-spent'] };
   return { fault };

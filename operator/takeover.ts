@@ -48,7 +48,14 @@ export async function takeOverTable(deps: TakeoverDeps, options: TakeoverOptions
   const gateways = await deps.gateways();
   const announcer = createAnnouncer(deps);
   let announcement: Announcement = {};
-  const run = { deps, options, gateways, inPlace: options.from === deps.table, certificates: new Map() };
+  const run = {
+    deps,
+    options,
+    gateways,
+    inPlace: options.from === deps.table,
+    certificates: new Map(),
+    tokens: new Map(),
+  };
   try {
     await forEachBounded(deps.source.rows(), concurrency, async (row) => {
       const outcome = await takeOverRow(row, run);
@@ -70,6 +77,8 @@ type Run = {
   readonly inPlace: boolean;
   /** whose each certificate is that a row has named so far */
   readonly certificates: Map<string, string>;
+  /** whose the hash of each token is */
+  readonly tokens: Map<string, string>;
 };
 
 async function takeOverRow(row: SourceRow, run: Run): Promise<TakeoverOutcome> {
@@ -80,12 +89,14 @@ async function takeOverRow(row: SourceRow, run: Run): Promise<TakeoverOutcome> {
   const { serial, tokenHash } = device;
   const named = faultOf({ ...options.defaults, serial });
   if (named !== undefined) return refused(named);
+  // before any wait, and also for rows that are there already: a second run judges the same row as the first
+  const sharer = sharerOf(device, run.tokens);
   const found = await deps.registry.find(serial);
   if (inPlace ? device.tokenForm === undefined : found !== undefined)
     return { outcome: 'exists', serial, sameToken: found?.tokenHash === tokenHash };
   const fault = faultOfRow(device) ?? (inPlace ? undefined : unfinishedIn(device));
   if (fault !== undefined) return refused(fault);
-  const token = judgeToken(row.token, device, options.weakTokens);
+  const token = judgeToken(row.token, device, { weakTokens: options.weakTokens, sharer });
   if ('fault' in token) return refused(token.fault);
   // in place the row keeps its certificate, which the sweep compares with AWS
   const certificate = inPlace ? { notes: [] } : await certificateNotes(row, deps.issuer, run.certificates);
@@ -93,6 +104,14 @@ async function takeOverRow(row: SourceRow, run: Run): Promise<TakeoverOutcome> {
   if (!options.dryRun && !(await write(row, device, token.spent, run)))
     return refused('the row changed meanwhile; run the command again');
   return { outcome: 'taken-over', serial, notes: [...token.notes, ...certificate.notes] };
+}
+
+/** The device whose row came before this one, and has the same token. */
+function sharerOf({ serial, tokenHash, tokenForm }: Device, tokens: Map<string, string>): string | undefined {
+  if (tokenForm === 'missing') return undefined;
+  const first = tokens.get(tokenHash);
+  if (first === undefined) tokens.set(tokenHash, serial);
+  return first === serial ? undefined : first;
 }
 
 /** @returns false when another writer was faster */

@@ -86,9 +86,9 @@ const summaryOf = ({ table, dryRun, rows, takenOver, existing, refused }: Report
 
 const meanings: Readonly<Record<TakeoverNote, string>> = {
   'weak-token':
-    'a token that can be guessed: whoever reads the table can find it out, and get a certificate in the name of the device until it has its own',
+    'a token that can be guessed, or that another device has, too: who finds it out can get a certificate in the name of the device until it has its own',
   'weak-token-spent':
-    'a token that can be guessed, and counts as spent: the device has its certificate. For another one: cvm devices reissue',
+    'a token that can be guessed, or that another device has, too, and that counts as spent: the device has its certificate. For another one: cvm devices reissue',
   'certificate-not-active': 'a certificate that is not ACTIVE: cvm devices unblock activates it',
   'certificate-not-attached': 'a certificate that is attached to no thing',
   'certificate-not-named':

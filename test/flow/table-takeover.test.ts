@@ -209,17 +209,18 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
       off: newSerial(),
       clear: newSerial(),
     };
-    const token = newToken();
+    const tokenOf = Object.fromEntries(Object.values(rows).map((serial) => [serial, newToken()]));
+    const [hashOf, token] = [(serial: string) => hashToken(tokenOf[serial] ?? ''), newToken()];
     const [ofAgain, ofLive, ofOff] = [await vended(rows.again), await vended(rows.live), await vended(rows.off)];
     const from = await tableWith('productId', [
-      five(rows.enrolled, hashToken(token), 0),
-      five(rows.applying, hashToken(token), 1),
-      five(rows.again, hashToken(token), 0, ofAgain.arn),
-      five(rows.live, hashToken(token), -1, ofLive.id),
-      five(rows.off, hashToken(token), -2, ofOff.arn),
-      five(rows.clear, token, 0),
+      five(rows.enrolled, hashOf(rows.enrolled), 0),
+      five(rows.applying, hashOf(rows.applying), 1),
+      five(rows.again, hashOf(rows.again), 0, ofAgain.arn),
+      five(rows.live, hashOf(rows.live), -1, ofLive.id),
+      five(rows.off, hashOf(rows.off), -2, ofOff.arn),
+      five(rows.clear, tokenOf[rows.clear] ?? '', 0),
       five('SAMPLE:state', hashToken(token), 5),
-      { ...five('SAMPLE:busy', hashToken(token), 0), previousCertId: { S: ofLive.id } },
+      { ...five('SAMPLE:busy', hashToken(newToken()), 0), previousCertId: { S: ofLive.id } },
       { productId: { S: '#sweep' } },
     ]);
     const options = ['--policy', 'cvm-device', '--expires', '1h', '--format', 'cvm'];
@@ -228,14 +229,15 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
     expect(complaints.join('\n')).toMatch(/"SAMPLE:busy": the gateway of that table has not finished with it/);
     expect(await find(rows.enrolled)).toMatchObject({ policyName: 'cvm-device', tokenExpiresAt: expect.any(Number) });
 
+    const askOwn = (serial: string) => ask(serial, tokenOf[serial] ?? '');
     for (const serial of [rows.enrolled, rows.applying, rows.again, rows.clear])
-      expect(await ask(serial, token)).toMatchObject({ status: 'accepted', thingName: serial });
+      expect(await askOwn(serial)).toMatchObject({ status: 'accepted', thingName: serial });
     // it worked until the new one did
     expect(await status(ofAgain.id)).toBe(gone);
     // its replay window is not over, and no reply is kept: it has lost its certificate and gets another
-    expect(await ask(rows.live, token)).toMatchObject({ status: 'accepted' });
+    expect(await askOwn(rows.live)).toMatchObject({ status: 'accepted' });
     expect(await status(ofLive.id)).toBe(gone);
-    expect(await ask(rows.off, token)).toMatchObject({ errorCode: 'Forbidden' });
+    expect(await askOwn(rows.off)).toMatchObject({ errorCode: 'Forbidden' });
     await devices('block', rows.off);
     expect(await status(ofOff.id)).toBe('INACTIVE');
     await devices('unblock', rows.off);
@@ -245,7 +247,8 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
   });
 
   it('hashes the tokens of its own table in place, and the devices are served', async () => {
-    const [token, other, serial, upper, weak, live] = [
+    const [token, ofUpper, other, serial, upper, weak, live] = [
+      newToken(),
       newToken(),
       newToken(),
       newSerial(),
@@ -258,7 +261,7 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
       five(serial, token, 0),
       five(
         upper,
-        hashToken(token).replace(/[a-f]/g, (digit) => digit.toUpperCase()),
+        hashToken(ofUpper).replace(/[a-f]/g, (digit) => digit.toUpperCase()),
         0,
       ),
       five(weak, 'password', 0),
@@ -271,15 +274,40 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
     expect(report).toMatchObject({ takenOver: 3, refused: [{ serial: weak }] });
     expect(report.existing).toBeGreaterThan(0);
     const content = await contentOf('cvm-devices');
-    for (const each of [serial, upper]) expect(content[each]).toMatchObject({ accessToken: { S: hashToken(token) } });
+    const own = { [serial]: token, [upper]: ofUpper };
+    for (const [each, its] of Object.entries(own))
+      expect(content[each]).toMatchObject({ accessToken: { S: hashToken(its) } });
     expect(content[live]).toMatchObject({ accessToken: { S: hashToken(other) }, certID: { S: id } });
     expect(content[weak]).toMatchObject({ accessToken: { S: 'password' } });
     expect(JSON.stringify(content)).not.toContain(token);
-    for (const each of [serial, upper]) expect(await ask(each, token)).toMatchObject({ status: 'accepted' });
+    for (const [each, its] of Object.entries(own)) expect(await ask(each, its)).toMatchObject({ status: 'accepted' });
     expect(await takeOver('cvm-devices', '--weak-tokens')).toMatchObject({ takenOver: 1, refused: [] });
     expect(await takeOver('cvm-devices')).toMatchObject({ takenOver: 0, refused: [] });
     expect(await status(id)).toBe('ACTIVE');
     expectNoToken();
+  });
+
+  it('lets one token vend for one device: another row with it is refused, in a second run as well, or its token is spent', async () => {
+    const [first, second, third, served] = [newSerial(), newSerial(), newSerial(), newSerial()];
+    const [clear, hashed] = [newToken(), `sha256:${'5a'.repeat(32)}`];
+    const { id } = await vended(served);
+    const from = await tableWith('productId', [
+      five(first, clear, 0),
+      five(second, hashToken(clear), 0),
+      five(third, hashed, 0),
+      five(served, hashed, -1, id),
+    ]);
+    const shared = expect.stringMatching(/^the token is also that of .*--weak-tokens takes it over all the same/);
+    const report = await takeOver(from);
+    expect(report.refused.map(({ reason }) => reason)).toEqual(report.refused.map(() => shared));
+    const taken = await Promise.all([first, second].map(find));
+    expect(taken.filter((device) => device !== undefined)).toHaveLength(1);
+    // a device that has its certificate is taken over in any case
+    expect(await find(served)).toMatchObject({ state: 'registered', certificateId: id });
+    expect((await takeOver(from)).refused).toEqual(report.refused);
+    const all = await takeOver(from, '--weak-tokens');
+    expect([all.refused, await find(first), await find(second)]).toMatchObject([[], { state: 'enrolled' }, {}]);
+    process.exitCode = undefined;
   });
 
   it('reads a table of many pages, waits while AWS throttles, and goes on where an earlier run ended', async () => {
