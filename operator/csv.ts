@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { counted } from '../runtime/counted.ts';
 import { fieldsOf, linesOf, type TextLine } from './csv-text.ts';
 import type { EnrolRequest } from './enrol.ts';
 
@@ -143,14 +144,29 @@ function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm
 function faultOfFields(fields: readonly string[], columns: CsvForm['columns']): string | undefined {
   const count = withoutEmptyEnd(fields.slice(columns.length)).length + Math.min(fields.length, columns.length);
   if (count !== columns.length)
-    return `has ${count} columns instead of ${columns.length}; a file with more than serials begins with a header such as serial,token`;
+    return `has ${counted(count, 'column')} instead of ${columns.length}; ${columns.length === 1 ? 'a file with more than serials begins with a header such as serial,token' : 'the header names that many'}`;
   if (fields.some((field, index) => field !== '' && columns[index] === ''))
-    return 'has a value in a column that has no name';
+    return 'has a value in a column that has no name; delete that column, or name it (pandas writes it unless index=False)';
   for (const [index, field] of fields.entries()) {
-    const invisible = invisibleIn(field);
-    if (invisible !== undefined) return `the column ${quoted(columns[index] ?? '')} has ${invisible}`;
+    const fault = faultOfText(field, columns[index] ?? '');
+    if (fault !== undefined) return `the column ${quoted(columns[index] ?? '')} has ${fault}`;
   }
   return undefined;
+}
+
+/** What programs write for a field without a value: pandas, SQL, R, spreadsheets. */
+const placeholder = /^(?:nan|nat|none|null|<na>|n\/a|#n\/a)$/i;
+
+const month = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
+/** How Excel writes the date that it makes of MAR5 or MAR-2005. */
+const excelDate = new RegExp(`^(?:\\d{1,2}-${month}|${month}-\\d{2})$`);
+
+/** Such a text would pass for a name, and a device that does not exist would be enrolled by it. */
+function faultOfText(text: string, column: Column | ''): string | undefined {
+  if (placeholder.test(text)) return `${quoted(text)}, which programs write for a missing value; leave the field empty`;
+  if (column === 'serial' && excelDate.test(text))
+    return `${quoted(text)}, which looks like a serial that a spreadsheet took for a date: format the column as text, and enter the serials anew; if it is a serial, use cvm devices add`;
+  return invisibleIn(text);
 }
 
 /** Spreadsheets end each line with the delimiters of columns that were used once. */

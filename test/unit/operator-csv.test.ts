@@ -88,12 +88,36 @@ describe('a CSV file of devices', () => {
     await expect(read(text)).rejects.toThrow('known are serial, token, policy, thing_type, thing_group');
   });
 
+  it.each(['nan', 'NaN', 'None', 'NULL', '<NA>', 'NaT', 'n/a', '#N/A'])(
+    'takes %s, which programs write for a missing value, for no serial, token or policy',
+    async (text) => {
+      const rows = await read(`serial,token,policy\n${text},,\nA,${text},\nB,,${text}\nnan-1,,\n`);
+      expect(rows.map(({ fault }) => fault)).toEqual([
+        expect.stringMatching(/^the column "serial" has .*missing value; leave the field empty/),
+        expect.stringMatching(/^the column "token" has .*missing value/),
+        expect.stringMatching(/^the column "policy" has .*missing value/),
+        undefined,
+      ]);
+    },
+  );
+
+  it('takes what Excel makes of MAR5 for no serial, and MAR-05 for one', async () => {
+    const rows = await read('serial\n5-Mar\nMar-05\nMAR-05\n5-mar\nMar-005\n');
+    const date = expect.stringMatching(/took for a date: format the column as text/);
+    expect(rows.map(({ fault }) => fault)).toEqual([date, date, undefined, undefined, undefined]);
+  });
+
+  it('says what the column without a name is that pandas writes', async () => {
+    const [row] = await read(',serial\n0,A\n');
+    expect(row?.fault).toMatch(/column that has no name; .*index=False/);
+  });
+
   it('has faulty rows with their line, among the others', async () => {
     expect(await read('serial,token\nA,\nB,t,extra\nC,\nD\n,,\nE,"t"x\nF,a"b\nG,\n')).toMatchObject([
       { line: 2, request: { serial: 'A' } },
       { line: 3, request: { serial: 'B' }, fault: expect.stringContaining('has 3 columns instead of 2') },
       { line: 4, request: { serial: 'C' } },
-      { line: 5, fault: expect.stringContaining('has 1 columns instead of 2') },
+      { line: 5, fault: expect.stringContaining('has 1 column instead of 2; the header names that many') },
       { line: 7, fault: expect.stringContaining('a character after a closing quote, at position 6') },
       { line: 8, fault: expect.stringContaining('a quote inside a field, at position 4') },
       { line: 9, request: { serial: 'G' } },
