@@ -56,7 +56,13 @@ function toOutput(write: (line: string) => void): TokenFile {
 
 async function begin(path: string): Promise<FileHandle> {
   const file = await open(path, 'ax', 0o600);
-  await file.appendFile(header);
+  try {
+    await file.appendFile(header);
+  } catch (error) {
+    // Node complains about a file that is left open, and newer versions end the process
+    await file.close();
+    throw error;
+  }
   return file;
 }
 

@@ -52,6 +52,24 @@ describe('the file for tokens', () => {
     },
   );
 
+  it('is closed where it can be made and not written, as on a full disk: Node ends a process that leaves it open', async () => {
+    const { path, remove } = fileWith('');
+    rmSync(path);
+    let closed = 0;
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    const open = vi.spyOn(promises, 'open').mockImplementation(async (name) => {
+      if (!existsSync(String(name)) && closed === 0 && open.mock.calls.at(-1)?.[1] === 'r+')
+        throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });
+      return { appendFile: () => Promise.reject(full), close: async () => void closed++ } as never;
+    });
+    const file = await openTokenFile(path, () => {});
+    await expect(file.add('A', 'a-token')).rejects.toThrow(/ENOSPC/);
+    await file.close();
+    expect(closed).toBe(1);
+    open.mockRestore();
+    remove();
+  });
+
   it('has each token on disk before that is said, and writes those that come meanwhile at once', async () => {
     const { path, remove } = fileWith('serial,token\n');
     const file = await openTokenFile(path, () => {});
