@@ -3,9 +3,15 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 /** Random bytes in a token that the gateway makes: 160 bits, 27 characters. */
 const tokenBytes = 20;
 
-/** A new one-time registration token. It is shown once and stored nowhere. */
+/**
+ * A new one-time registration token. It is shown once and stored nowhere. None begins with "-": command lines take such a one for an
+ * option, and a spreadsheet that opens the file of tokens for a formula.
+ */
 export function makeToken(random: (size: number) => Buffer = randomBytes): string {
-  return random(tokenBytes).toString('base64url');
+  for (;;) {
+    const token = random(tokenBytes).toString('base64url');
+    if (!token.startsWith('-')) return token;
+  }
 }
 
 const maxTokenLength = 512;

@@ -9,6 +9,11 @@ describe('a token', () => {
     expect(Math.min(...tokens.map((token) => Buffer.from(token, 'base64url').length * 8))).toBeGreaterThanOrEqual(128);
   });
 
+  it('that we make never begins with "-", which command lines and spreadsheets take for something else', () => {
+    const made = [Buffer.alloc(20, 0xf8), Buffer.alloc(20, 7)];
+    expect(makeToken(() => made.shift() ?? Buffer.alloc(0))).toBe(Buffer.alloc(20, 7).toString('base64url'));
+  });
+
   it('is kept as its SHA-256', () => {
     expect(hashToken('abc')).toBe('sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
     expect(sameHash(hashToken('a'), hashToken('a'))).toBe(true);
