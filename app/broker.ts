@@ -147,6 +147,13 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   return { broker, tls };
 }
 
-export function loadTls({ settings }: App): Promise<TlsMaterial> {
-  return loadTlsMaterial(tlsOptions(settings));
+export async function loadTls({ settings, log }: App): Promise<TlsMaterial> {
+  const material = await loadTlsMaterial(tlsOptions(settings));
+  const { madeCaAgain, caFile: ca, caFingerprint } = material;
+  if (madeCaAgain)
+    log.error(
+      { ca, caFingerprint, cure: 'restore the site CA from a backup and start again, or give the devices this one' },
+      'a site CA was missing and was made anew: devices that trust the earlier one refuse this broker',
+    );
+  return material;
 }

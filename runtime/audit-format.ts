@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readdirSync } from 'node:fs';
+import { createReadStream, readdirSync } from 'node:fs';
+import { isThere } from './is-there.ts';
 
 /** The position of a record: its file, and its hash. */
 export type Position = { readonly name: string; readonly hash: string };
@@ -26,7 +27,7 @@ const monthOf = (name: string): string => name.slice(0, 7);
 
 /** The files of a trail, oldest first; none when the folder does not exist. */
 export function filesIn(folder: string): string[] {
-  if (!existsSync(folder)) return [];
+  if (!isThere(folder)) return [];
   return readdirSync(folder)
     .filter((name) => monthlyFile.test(name))
     .sort();

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   filesIn,
@@ -9,6 +8,7 @@ import {
   recomputeHash,
   writersAtOnce,
 } from './audit-format.ts';
+import { isThere } from './is-there.ts';
 
 export type AuditVerdict = {
   readonly records: number;
@@ -47,7 +47,7 @@ export async function verifyAudit(folder: string, expect?: string): Promise<Audi
 
 /** An empty trail is a fault: the folder may be wrong, or the trail was removed. On a first start it is neither. */
 function emptyTrail(folder: string): string {
-  return existsSync(folder)
+  return isThere(folder)
     ? `no record is in ${folder}: none was ever written there, or they were removed`
     : `there is no folder ${folder}: name the folder of the trail with --dir or CVM_AUDIT_DIR`;
 }

@@ -6,8 +6,9 @@ import {
   webcrypto,
   type X509Certificate,
 } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
+import { isThere } from '../runtime/is-there.ts';
 import { earliest } from '../runtime/plausible-time.ts';
 import {
   AuthorityKeyIdentifierExtension,
@@ -41,7 +42,7 @@ const earlyDays = 30;
 
 /** Makes a CA: its key, unless the file exists, then its certificate. */
 export async function makeCa(type: KeyType, certFile: string, keyFile: string, now: Date): Promise<void> {
-  if (!existsSync(keyFile)) writeFileAtomic(keyFile, await newKey(type), 0o600);
+  if (!isThere(keyFile)) writeFileAtomic(keyFile, await newKey(type), 0o600);
   await signCa(certFile, keyFile, `CN=cvm-gateway site CA ${randomBytes(4).toString('hex')}`, now);
 }
 

@@ -1,6 +1,6 @@
 import { createPrivateKey } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isThere } from '../runtime/is-there.ts';
 import { type OwnGateway, ownGateway } from '../sealing/gateway.ts';
 import { newKeyPair, pairFrom } from '../sealing/hpke.ts';
 import { removeFile, withFolderLock, writeFileAtomic } from './files.ts';
@@ -15,7 +15,7 @@ export async function loadGateway(dataDir: string): Promise<OwnGateway> {
   const folder = join(dataDir, 'tls');
   const file = join(folder, 'gateway.key');
   return withFolderLock(folder, () => {
-    if (existsSync(file)) return readGateway(file);
+    if (isThere(file)) return readGateway(file);
     const pair = newKeyPair();
     // before the key: a gateway that is killed in between is a new one, too
     writeFileAtomic(newGatewayFile(dataDir), `${notApprovedYet}\n`, 0o600);
@@ -29,7 +29,12 @@ const notApprovedYet = 'This gateway has made its key, and has not heard yet tha
 
 /** Whether this gateway made its key, and has not heard since that the table has approved it. */
 export function isNewGateway(dataDir: string): boolean {
-  return existsSync(newGatewayFile(dataDir));
+  return isThere(newGatewayFile(dataDir));
+}
+
+/** Whether this folder is of a gateway that its table has approved, so that devices may know it. */
+export function hasServed(dataDir: string): boolean {
+  return isThere(join(dataDir, 'tls', 'gateway.key')) && !isNewGateway(dataDir);
 }
 
 /** The table has approved this gateway: from now on it is none that could be mistaken for another one. */
@@ -40,7 +45,7 @@ export function noteApproved(dataDir: string): void {
 /** The id of this gateway, which an operator approves; undefined before the first start. */
 export function gatewayIdIn(dataDir: string): string | undefined {
   const file = join(dataDir, 'tls', 'gateway.key');
-  return existsSync(file) ? readGateway(file).identity.id : undefined;
+  return isThere(file) ? readGateway(file).identity.id : undefined;
 }
 
 function readGateway(file: string): OwnGateway {

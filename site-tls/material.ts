@@ -1,6 +1,7 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isThere } from '../runtime/is-there.ts';
 import { readKey } from './key-file.ts';
 import { type KeyType, keyTypes, type ServedKeyTypes } from './key-type.ts';
 import { distinct } from './server-names.ts';
@@ -60,6 +61,8 @@ export type TlsChain = {
   readonly caNotAfter?: Date;
   /** `new`: made or renewed by this call; `kept`: from an earlier start; `own`: the operator's */
   readonly origin: 'new' | 'kept' | 'own';
+  /** This call made a site CA although the gateway has served before: devices that trust an earlier one refuse the broker. */
+  readonly madeCaAgain?: boolean;
 };
 
 /** Paths of one chain. `next…` exist during a rotation of the CA. */
@@ -95,7 +98,7 @@ export const servedFiles = ({ dataDir, keyType = 'ec' }: TlsOptions): readonly T
 
 /** Reads the chains that exist, and changes nothing. @throws when there is none yet */
 export function readMaterial(served: readonly TlsFiles[]): TlsMaterial {
-  const present = served.filter(({ cert }) => existsSync(cert));
+  const present = served.filter(({ cert }) => isThere(cert));
   return joinChains((present.length === 0 ? served : present).map(readChain));
 }
 
@@ -109,9 +112,9 @@ export const chainsOf = ({ beside, ...first }: TlsMaterial): readonly TlsChain[]
   beside === undefined ? [first] : [first, beside];
 
 function readChain(files: TlsFiles): TlsChain {
-  if (!existsSync(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
+  if (!isThere(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
   // these keys are not needed here; reading them reports permissions that are too wide
-  for (const file of [files.caKey, files.nextKey]) if (existsSync(file)) readKey(file);
+  for (const file of [files.caKey, files.nextKey]) if (isThere(file)) readKey(file);
   const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];
   return {
     ...describeCertificate(cert),
@@ -120,7 +123,7 @@ function readChain(files: TlsFiles): TlsChain {
     caFile: files.caCert,
     caPem,
     ...describeCa(new X509Certificate(caPem)),
-    ...(existsSync(files.nextCert) ? { nextCaFingerprint: readCertificate(files.nextCert).fingerprint256 } : {}),
+    ...(isThere(files.nextCert) ? { nextCaFingerprint: readCertificate(files.nextCert).fingerprint256 } : {}),
     origin: 'kept',
   };
 }

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { isThere } from '../runtime/is-there.ts';
 import { makeCa, signServer } from './certificates.ts';
 import { removeFile, withFolderLock, writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
@@ -23,7 +24,7 @@ import {
 export function beginRotation(options: TlsOptions): Promise<TlsMaterial> {
   return withCompletedRotation(options, async (chains, now) => {
     for (const { files } of chains) {
-      if (existsSync(files.nextCert)) requireNext(files);
+      if (isThere(files.nextCert)) requireNext(files);
       else await makeCa(files.keyType, files.nextCert, files.nextKey, now);
       await completeRotation(files, now);
     }
@@ -74,7 +75,7 @@ export async function withCompletedRotation<T>(
   act: (chains: Chains, now: Date) => T | Promise<T>,
 ): Promise<T> {
   const [served, now] = [servedFiles(options), options.now ?? new Date()];
-  const present = served.filter(({ cert }) => existsSync(cert));
+  const present = served.filter(({ cert }) => isThere(cert));
   // a wrong folder is reported before a lock file is put into it
   if (present.length === 0) readMaterial(served);
   return withFolderLock(tlsFolderIn(options.dataDir), async () => {
@@ -95,7 +96,7 @@ export async function withCompletedRotation<T>(
  */
 export async function completeRotation(files: TlsFiles, now: Date): Promise<Completed> {
   requireBoth(files);
-  const completed = existsSync(files.nextKey) ? await completeNext(files, now) : undefined;
+  const completed = isThere(files.nextKey) ? await completeNext(files, now) : undefined;
   requirePair(files.caCert, files.caKey, newCaHint(`${files.caCert} and ${files.caKey}`));
   return completed;
 }
@@ -105,7 +106,7 @@ async function completeNext(files: TlsFiles, now: Date): Promise<Completed> {
     await completeFinish(files, now);
     return 'finished';
   }
-  if (!existsSync(files.nextCert)) {
+  if (!isThere(files.nextCert)) {
     deleteNextKey(files);
     return 'cancelled';
   }
@@ -114,11 +115,11 @@ async function completeNext(files: TlsFiles, now: Date): Promise<Completed> {
 }
 
 async function completeFinish(files: TlsFiles, now: Date): Promise<void> {
-  if (existsSync(files.nextCert)) {
+  if (isThere(files.nextCert)) {
     requirePair(files.nextCert, files.nextKey);
     publish(files, firstCertificate(files.nextCert));
   }
-  if (existsSync(files.cert) && existsSync(files.key) && !isSignedByCa(files))
+  if (isThere(files.cert) && isThere(files.key) && !isSignedByCa(files))
     await signServer(files, describeCertificate(readFileSync(files.cert, 'utf8')).names, now);
   removeFile(files.nextCert);
   removeFile(files.nextKey);
@@ -133,7 +134,7 @@ function publish({ caCert }: TlsFiles, pem: string): void {
   if (readFileSync(caCert, 'utf8') !== pem) writeFileAtomic(caCert, pem, 0o644);
 }
 
-const isBegun = ({ nextCert }: TlsFiles): boolean => existsSync(nextCert);
+const isBegun = ({ nextCert }: TlsFiles): boolean => isThere(nextCert);
 
 function requireBegun(chains: Chains): void {
   if (!filesOf(chains).some(isBegun))
@@ -142,12 +143,12 @@ function requireBegun(chains: Chains): void {
 
 function requireNext(files: TlsFiles): void {
   const orElse = ', or begin again after: cvm tls rotate-ca --cancel';
-  if (!existsSync(files.nextKey)) throw new Error(`${files.nextKey} is missing; restore it from a backup${orElse}`);
+  if (!isThere(files.nextKey)) throw new Error(`${files.nextKey} is missing; restore it from a backup${orElse}`);
   requirePair(files.nextCert, files.nextKey, orElse);
 }
 
 function requireBoth({ caCert, caKey }: TlsFiles): void {
-  const present = [caCert, caKey].filter(existsSync);
+  const present = [caCert, caKey].filter(isThere);
   const missing = present[0] === caCert ? caKey : caCert;
   if (present.length === 1)
     throw new Error(

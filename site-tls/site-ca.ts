@@ -1,7 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { isThere } from '../runtime/is-there.ts';
 import { isPlausible } from '../runtime/plausible-time.ts';
 import { alternativeNames, makeCa, signCaAgain, signedAt, signServer } from './certificates.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
+import { hasServed } from './gateway-key.ts';
 import { newKey } from './key-type.ts';
 import {
   describeAlternatives,
@@ -43,12 +45,14 @@ export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial>
   const [now, names] = [options.now ?? new Date(), serverNames(options)];
   return withFolderLock(tlsFolderIn(options.dataDir), async () => {
     const served = servedFiles(options);
+    const missesCa = served.some(({ caCert }) => !isThere(caCert));
     let made = false;
     for (const files of served) {
       const [newCa, newServer] = [await ensureCa(files, now), await ensureServer(files, names, now)];
       made ||= newCa || newServer;
     }
-    return { ...readMaterial(served), origin: made ? 'new' : 'kept' };
+    const madeCaAgain = missesCa && hasServed(options.dataDir);
+    return { ...readMaterial(served), origin: made ? 'new' : 'kept', ...(madeCaAgain ? { madeCaAgain } : {}) };
   });
 }
 
@@ -72,7 +76,7 @@ export function renewTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
 
 async function ensureCa(files: TlsFiles, now: Date): Promise<boolean> {
   // a key without a CA certificate that has signed nothing is of a first start that was killed
-  const make = !existsSync(files.caCert) && !(existsSync(files.caKey) && existsSync(files.cert));
+  const make = !isThere(files.caCert) && !(isThere(files.caKey) && isThere(files.cert));
   if (make) await makeCa(files.keyType, files.caCert, files.caKey, now);
   await completeRotation(files, now);
   if (isInForce(files.caCert, now, 0)) return make;
@@ -93,9 +97,9 @@ function isInForce(file: string, now: Date, days: number): boolean {
 }
 
 async function ensureServer(files: TlsFiles, names: readonly string[], now: Date): Promise<boolean> {
-  if (existsSync(files.cert) && existsSync(files.key) && isGood(files, names, now)) return false;
+  if (isThere(files.cert) && isThere(files.key) && isGood(files, names, now)) return false;
   // the key stays, so that devices that pin it still trust the server
-  if (!existsSync(files.key)) writeFileAtomic(files.key, await newKey(files.keyType), 0o600);
+  if (!isThere(files.key)) writeFileAtomic(files.key, await newKey(files.keyType), 0o600);
   await signServer(files, withNamesOfOthers(files, names, now), now);
   return true;
 }
@@ -114,7 +118,7 @@ function isValid(files: TlsFiles, now: Date): boolean {
  * Older ones go, such as addresses that the machine had before.
  */
 function withNamesOfOthers(files: TlsFiles, names: readonly string[], now: Date): readonly string[] {
-  if (!existsSync(files.cert) || !isValid(files, now)) return names;
+  if (!isThere(files.cert) || !isValid(files, now)) return names;
   if (now.getTime() - signedAt(readCertificate(files.cert)) > othersMs) return names;
   return distinct([...names, ...describeCertificate(readFileSync(files.cert, 'utf8')).names]).slice(
     0,

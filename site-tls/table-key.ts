@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isThere } from '../runtime/is-there.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
 
 /** The file that pins the table's key (Ed25519, base64url). It is public: what counts is that nobody changes it. */
@@ -8,7 +9,7 @@ export const tableKeyFile = (dataDir: string): string => join(dataDir, 'tls', 't
 /** The key of the table that this gateway trusts; undefined before it has met one. */
 export function pinnedTableKey(dataDir: string): string | undefined {
   const file = tableKeyFile(dataDir);
-  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined;
+  return isThere(file) ? readFileSync(file, 'utf8').trim() : undefined;
 }
 
 /** Pins the table's key. @returns the one that is pinned now: another broker at this folder may have been first */

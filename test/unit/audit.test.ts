@@ -5,6 +5,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -125,6 +126,9 @@ describe('the audit trail', () => {
 
   it('is reported as missing where there is no folder, or no record in it', async () => {
     expect((await verifyAudit(join(folder, 'nowhere'))).faults.join()).toContain('there is no folder');
+    // one that cannot be looked at is not one that is not there
+    symlinkSync('circle', join(folder, 'circle'));
+    await expect(verifyAudit(join(folder, 'circle'))).rejects.toThrow(/ELOOP/);
     expect((await verifyAudit(folder)).faults.join()).toContain('no record is in');
     writeFileSync(file(), '');
     expect((await verifyAudit(folder)).faults.join()).toContain('no record is in');

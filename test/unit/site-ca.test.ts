@@ -1,6 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto, X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -12,7 +22,7 @@ import {
   X509CertificateGenerator,
 } from '../../runtime/x509.ts';
 import { signServer } from '../../site-tls/certificates.ts';
-import { loadGateway } from '../../site-tls/gateway-key.ts';
+import { loadGateway, noteApproved } from '../../site-tls/gateway-key.ts';
 import { tlsFilesIn } from '../../site-tls/material.ts';
 import { beginRotation, cancelRotation, finishRotation } from '../../site-tls/rotation.ts';
 import { loadTlsMaterial, readTlsMaterial, renewTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -260,6 +270,32 @@ describe('the site CA', () => {
       expect((await loadGateway(dataDir)).identity).toEqual(identity);
     },
   );
+
+  it('says that a CA was made anew where the gateway has served before, and not at a first start', async () => {
+    expect((await load()).madeCaAgain).toBeUndefined();
+    await loadGateway(dataDir);
+    const lose = () => {
+      for (const half of ['site-ca.crt', 'site-ca.key']) rmSync(join(dataDir, 'tls', half));
+    };
+    lose();
+    expect((await load()).madeCaAgain).toBeUndefined();
+    noteApproved(dataDir);
+    expect((await load()).madeCaAgain).toBeUndefined();
+    lose();
+    expect((await load()).madeCaAgain).toBe(true);
+    expect((await load()).madeCaAgain).toBeUndefined();
+  });
+
+  it('makes no CA where it cannot be told whether there is one', async () => {
+    const { caFingerprint } = await load();
+    const folder = join(dataDir, 'tls');
+    renameSync(folder, `${folder}.kept`);
+    symlinkSync('tls', folder);
+    expect(() => readTlsMaterial({ dataDir, hostnames: [], machineName: 'box' })).toThrow(/ELOOP/);
+    rmSync(folder);
+    renameSync(`${folder}.kept`, folder);
+    expect((await load()).caFingerprint).toBe(caFingerprint);
+  });
 
   it("signs a new certificate when the server's key was replaced", async () => {
     const first = await load();
