@@ -2,6 +2,7 @@ import type { Agent as HttpAgent } from 'node:http';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
 import { defaultProvider } from '@aws-sdk/credential-provider-node';
+import { type RawAnswer, requireAnswerOfAws } from './foreign-answer.ts';
 import type { IamRole } from './iam-policy.ts';
 import { createAgents, type ProxyOptions } from './proxy.ts';
 
@@ -96,7 +97,9 @@ function watchAnswers(
       async (args) => {
         try {
           const result = await next(args);
-          heard((result.response as { headers?: Record<string, string> }).headers?.date);
+          const response = result.response as RawAnswer;
+          requireAnswerOfAws(response);
+          heard(response.headers.date);
           return result;
         } catch (error) {
           if (!(error instanceof Error && error.name === 'TimeoutError')) throw error;

@@ -1,4 +1,5 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
+import { ForeignAnswer } from './foreign-answer.ts';
 import type { AwsOperation } from './iam-policy.ts';
 import { ProxyError } from './proxy.ts';
 
@@ -27,10 +28,17 @@ export function upstreamError(operation: AwsOperation, error: unknown, place: Aw
     const { lasts, cure } = error;
     return lasts ? new UpstreamRefused(operation, error, cure) : new UpstreamUnreachable(operation, error, cure);
   }
+  if (error instanceof ForeignAnswer) return error.didNothing ? ofForeign(operation, error) : error;
   const code = String((error as NodeJS.ErrnoException).code);
   if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error, unresolvedCure(code, place));
   const cure = cureOf(operation, error.name, code, place);
   return cure === undefined ? error : new UpstreamRefused(operation, error, cure);
+}
+
+function ofForeign(operation: AwsOperation, error: ForeignAnswer): UpstreamThrottled | UpstreamRefused {
+  return error.$metadata.httpStatusCode === 429
+    ? new UpstreamThrottled(operation)
+    : new UpstreamRefused(operation, error, error.cure);
 }
 
 /** @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html */
@@ -96,13 +104,13 @@ const permission: Cure = (operation) =>
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html */
 const commonCures = curesBy(
-  ['AccessDenied AccessDeniedException UnauthorizedException', permission],
+  ['AccessDenied AccessDeniedException UnauthorizedException NotAuthorized ForbiddenException', permission],
   [
-    'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationTokenException',
+    'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationToken MissingAuthenticationTokenException',
     (_operation, { region }) => `the AWS credentials are not valid in ${region}: correct or renew them`,
   ],
   [
-    'InvalidSignatureException SignatureDoesNotMatch IncompleteSignatureException',
+    'InvalidSignatureException SignatureDoesNotMatch IncompleteSignature IncompleteSignatureException',
     () => 'the AWS secret key does not belong to its key id, or the clock of this machine is wrong: correct either',
   ],
   [
@@ -112,6 +120,16 @@ const commonCures = curesBy(
   [
     'RequestTimeTooSkewed RequestExpired RequestInTheFuture',
     () => 'the clock of this machine is wrong: set it, best by NTP',
+  ],
+  [
+    'OptInRequired SubscriptionRequiredException',
+    (_operation, { region }) =>
+      `the AWS account may not use this service in ${region}: complete its registration, enable the region for the account, or correct AWS_REGION`,
+  ],
+  [
+    'InvalidAction UnknownOperationException',
+    (operation) =>
+      `the endpoint does not know ${operation}: correct AWS_ENDPOINT_URL_IOT, AWS_ENDPOINT_URL_DYNAMODB or AWS_REGION`,
   ],
   [withoutCredentials.join(' '), () => missingCredentials],
   [
@@ -137,7 +155,7 @@ const dynamoDbCures = curesBy(
 
 const iotCures = curesBy(
   [
-    'InvalidRequestException',
+    'InvalidRequestException ValidationError',
     () =>
       'AWS IoT takes the request for invalid: correct what the message names, for example a deprecated thing type, or a certificate or thing that something else is attached to',
   ],

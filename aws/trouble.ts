@@ -2,6 +2,7 @@ import { errorText } from '../runtime/errors.ts';
 import { cureOf, UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
 import { silenceCure } from './client.ts';
 import { concernsAll } from './errors.ts';
+import { ForeignAnswer } from './foreign-answer.ts';
 import type { AwsGate } from './gate.ts';
 import type { AwsOperation } from './iam-policy.ts';
 
@@ -75,7 +76,7 @@ function troubleOf(operation: AwsOperation, error: unknown): string | undefined 
     return concernsAll(operation, error) ? `AWS refuses ${operation}: ${error.cure}` : undefined;
   const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode ?? 500;
-  return status < 500
+  return status < 500 && !(error instanceof ForeignAnswer)
     ? undefined
     : `AWS does not answer ${operation} (${errorText(error)}): ${cureOf(error) ?? silenceCure}`;
 }

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreateTableCommand, DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { CreateCertificateFromCsrCommand, DescribeEndpointCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { connectDynamoDb, connectIot } from '../../aws/client.ts';
@@ -89,6 +89,43 @@ describe('clients of AWS', () => {
     },
     10_000,
   );
+
+  it.each([
+    ['a page that blocks', 403, 'text/html', '<html>blocked</html>', 'UpstreamRefused'],
+    ['nothing, with status 403', 403, undefined, '', 'UpstreamRefused'],
+    ['too many requests', 429, 'text/plain', '', 'UpstreamThrottled'],
+    ['a page with status 503', 503, 'text/html', '<html>busy</html>', 'ForeignAnswer'],
+    ['a login page', 200, 'text/html', '<html>login</html>', 'ForeignAnswer'],
+    ['the way to a login page', 302, 'text/html', '', 'ForeignAnswer'],
+    ['nothing, with status 200', 200, 'application/x-amz-json-1.0', '', 'ForeignAnswer'],
+    ['an empty object', 200, 'application/json', '{}', 'ForeignAnswer'],
+  ])('take no answer of another for one of AWS: %s', async (_what, status, type, body, name) => {
+    const server = createServer((request, response) => {
+      request.resume();
+      response.writeHead(status, type === undefined ? {} : { 'content-type': type }).end(body);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const options = { region: 'eu-west-1', credentials, endpoint: `http://127.0.0.1:${port}`, maxAttempts: 1 };
+    const [dynamoDb, iot] = [connectDynamoDb(options), connectIot(options)];
+    const gate = createAwsGate({ table: 't', region: async () => 'eu-west-1' });
+    const write = new UpdateItemCommand({ TableName: 't', Key: { productId: { S: 'S' } } });
+    const outcomes = await Promise.all([
+      gate.call('dynamodb:UpdateItem', () => dynamoDb.send(write)).catch((error: unknown) => error),
+      gate.call('iot:DescribeEndpoint', () => iot.send(new DescribeEndpointCommand({}))).catch((error) => error),
+    ]);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ name });
+      if (name !== 'UpstreamThrottled')
+        expect(outcome).toMatchObject({
+          message: expect.stringContaining(`not of AWS: status ${status}`),
+          cure: expect.stringContaining('proxy'),
+        });
+    }
+    for (const client of [dynamoDb, iot]) client.destroy();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
 
   it('hear the time of AWS with each answer, also with an error', async () => {
     const dates: (string | undefined)[] = [];

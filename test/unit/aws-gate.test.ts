@@ -57,6 +57,16 @@ describe('the gate to AWS', () => {
   });
 
   it.each<[AwsOperation, string, RegExp]>([
+    // names of the page "Common Errors", which AWS IoT's API reference and those of other services share
+    ['iot:CreateThing', 'NotAuthorized', /allow iot:CreateThing .*cvm aws policy/],
+    ['iot:CreateThing', 'ForbiddenException', /allow iot:CreateThing /],
+    ['iot:CreateThing', 'MissingAuthenticationToken', /credentials are not valid in eu-west-1/],
+    ['iot:CreateThing', 'IncompleteSignature', /secret key .* or the clock/],
+    ['iot:CreateThing', 'OptInRequired', /may not use this service in eu-west-1/],
+    ['dynamodb:GetItem', 'SubscriptionRequiredException', /may not use this service in eu-west-1/],
+    ['iot:CreateThing', 'ValidationError', /correct what the message names/],
+    ['iot:CreateThing', 'InvalidAction', /does not know iot:CreateThing: correct AWS_ENDPOINT_URL_IOT/],
+    ['dynamodb:GetItem', 'UnknownOperationException', /does not know dynamodb:GetItem: correct AWS_ENDPOINT_URL_IOT/],
     ['dynamodb:UpdateItem', 'AccessDeniedException', /allow dynamodb:UpdateItem .*cvm aws policy/],
     ['iot:CreateThing', 'UnauthorizedException', /allow iot:CreateThing .*cvm aws policy/],
     ['dynamodb:GetItem', 'UnrecognizedClientException', /credentials are not valid in eu-west-1/],

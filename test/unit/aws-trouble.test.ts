@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ForeignAnswer } from '../../aws/foreign-answer.ts';
 import { createAwsGate } from '../../aws/gate.ts';
 import { createAwsTrouble, withTrouble } from '../../aws/trouble.ts';
 
@@ -39,6 +40,16 @@ describe('the trouble with AWS', () => {
     await gate.call('dynamodb:GetItem', async () => ({}));
     expect(trouble.text()).toBeUndefined();
   });
+
+  it.each([200, 302, 403, 408, 503])(
+    'is told when something else answers in place of AWS, with status %d',
+    async (status) => {
+      const { trouble, gate } = open();
+      const foreign = new ForeignAnswer({ statusCode: status, headers: {} });
+      await gate.call('dynamodb:GetItem', () => Promise.reject(foreign)).catch(() => {});
+      expect(trouble.text()).toMatch(/between this machine and AWS/);
+    },
+  );
 
   it.each([
     ['a condition that failed', 'dynamodb:UpdateItem', { name: 'ConditionalCheckFailedException' }],
