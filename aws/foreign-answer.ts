@@ -39,7 +39,11 @@ export class ForeignAnswer extends Error {
  * @throws ForeignAnswer
  */
 export function requireAnswerOfAws(answer: RawAnswer): void {
-  if (requestIds.some((name) => answer.headers[name])) return;
+  const { statusCode, headers } = answer;
+  if (requestIds.some((name) => headers[name])) return;
+  // an error that names its type speaks for itself; a success must not be believed so easily
+  const isJson = /^application\/(x-amz-)?json/i.test(headers['content-type'] ?? '');
+  if (statusCode >= 400 && (isJson || headers['x-amzn-errortype'])) return;
   // nobody reads the rest, and the connection leads to something else than AWS
   answer.body?.destroy?.();
   throw new ForeignAnswer(answer);

@@ -99,6 +99,7 @@ describe('clients of AWS', () => {
     ['the way to a login page', 302, 'text/html', '', 'ForeignAnswer'],
     ['nothing, with status 200', 200, 'application/x-amz-json-1.0', '', 'ForeignAnswer'],
     ['an empty object', 200, 'application/json', '{}', 'ForeignAnswer'],
+    ['a time-out of a proxy', 408, 'text/plain', '', 'ForeignAnswer'],
   ])('take no answer of another for one of AWS: %s', async (_what, status, type, body, name) => {
     const server = createServer((request, response) => {
       request.resume();
