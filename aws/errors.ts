@@ -32,7 +32,15 @@ export function upstreamError(operation: AwsOperation, error: unknown, place: Aw
   const code = String((error as NodeJS.ErrnoException).code);
   if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error, unresolvedCure(code, place));
   const cure = cureOf(operation, error.name, code, place);
-  return cure === undefined ? error : new UpstreamRefused(operation, error, cure);
+  return cure === undefined ? ofWhom(operation, error) : new UpstreamRefused(operation, error, cure);
+}
+
+/** The same error. AWS's own texts of its faults ("Internal server error") say neither whose they are nor of which call. */
+function ofWhom(operation: AwsOperation, error: Error & { $fault?: unknown }): Error {
+  const said = `AWS could not carry out ${operation} (${error.name})`;
+  return error.$fault !== 'server' || error.message.startsWith(said)
+    ? error
+    : Object.assign(error, { message: `${said}: ${error.message}` });
 }
 
 function ofForeign(operation: AwsOperation, error: ForeignAnswer): UpstreamThrottled | UpstreamRefused {

@@ -40,7 +40,7 @@ export type FindingKind =
   /** a removal that was interrupted */
   | 'removal-unfinished'
   | 'blocked-but-active'
-  /** a registered device's certificate is not in AWS IoT Core */
+  /** a registered device's certificate is not in AWS IoT Core, or its row names none */
   | 'certificate-missing'
   /** a registered device's certificate is not active */
   | 'certificate-inactive'
@@ -50,7 +50,7 @@ export type FindingKind =
   | 'thing-unnamed'
   /** a certificate that no row names, without any sign that it is ours */
   | 'certificate-unknown'
-  /** a row that another tool wrote, whose device gets nothing until a person has mended it */
+  /** a row that another tool wrote: its device gets nothing, or shares its certificate with another, until a person has mended it */
   | 'row-faulty'
   /** a step that AWS refused, or that failed for an unexpected reason; the next sweep tries it again */
   | 'repair-failed';

@@ -79,6 +79,7 @@ async function readTable(run: SweepRun) {
     devices++;
     if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
+    if (device.removal === undefined) judgeNamed(device, named, report);
     for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
       if (id !== undefined) named.set(id, serial);
     if (device.state === 'blocked') blocked.add(serial);
@@ -90,6 +91,23 @@ async function readTable(run: SweepRun) {
       if (call.at < before) lost.push({ serial, attempt, ...call });
   }
   return { named, blocked, unfinished, lost, removed, overdue, devices };
+}
+
+/** What a row names that no other process of ours writes: nothing for a device that holds a certificate, or another device's. */
+function judgeNamed(
+  { serial, state, certificateId, pendingDeletion = [] }: Device,
+  named: ReadonlyMap<string, string>,
+  report: SweepRun['report'],
+): void {
+  if (certificateId === undefined) {
+    if (state === 'registered' && pendingDeletion.length === 0)
+      report({ kind: 'certificate-missing', serial, action: 'reported', cure: `cvm devices reissue ${serial}` });
+    return;
+  }
+  const other = named.get(certificateId);
+  if (other === undefined) return;
+  const cure = `${other} has the same certificate, and what is done to one device is done to both: find out whose it is, delete certID from the row of the other one in DynamoDB, and run cvm devices reissue for that one`;
+  report({ kind: 'row-faulty', serial, certificateId, action: 'reported', cure });
 }
 
 function isUnfinished(device: Device, before: number): boolean {

@@ -123,6 +123,16 @@ describe('calls of AWS through a proxy', () => {
     expect(proxy.asked).toEqual([]);
   });
 
+  it('do not go through the proxy to a host of NO_PROXY whose address the environment names', async () => {
+    // a client whose address is not set by an option calls several hosts: each is judged by itself
+    vi.stubEnv('AWS_ENDPOINT_URL_DYNAMODB', aws.httpUrl);
+    const connections = createAwsConnections({ proxy: { http: named() } });
+    const dynamo = connectDynamoDb({ region: 'eu-west-1', credentials, connections });
+    clients.push(dynamo);
+    await dynamo.send(row());
+    expect(proxy.asked).toEqual([]);
+  });
+
   it('ask STS and SSO for credentials through the proxy, within the time limits of other calls', async () => {
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_PROFILE']) vi.stubEnv(name, undefined);
     const session = 'plant';

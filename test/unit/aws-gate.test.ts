@@ -52,6 +52,12 @@ describe('the gate to AWS', () => {
     expect(await outcomeOf('dynamodb:PutItem', error)).toBe(error);
   });
 
+  it('says of which call a fault of AWS is, in the same error', async () => {
+    const error = Object.assign(failing('InternalServerError'), { $fault: 'server' });
+    expect(await outcomeOf('dynamodb:PutItem', error)).toBe(error);
+    expect(error.message).toBe('AWS could not carry out dynamodb:PutItem (InternalServerError): as AWS says');
+  });
+
   it('passes a value that is no error unchanged', async () => {
     expect(await outcomeOf('dynamodb:PutItem', 'thrown')).toBe('thrown');
   });

@@ -66,6 +66,28 @@ describe('a sweep', () => {
     expect(found).toEqual([]);
   });
 
+  it('reports a registered device whose row names no certificate', async () => {
+    row('A', { state: 'registered' });
+    row('B', { state: 'enrolled' });
+    await run();
+    expect(found.map(({ kind, serial, cure }) => [kind, serial, cure])).toEqual([
+      ['certificate-missing', 'A', 'cvm devices reissue A'],
+    ]);
+  });
+
+  it('reports two devices whose rows name the same certificate', async () => {
+    for (const serial of ['A', 'B']) row(serial, { state: 'registered', certificateId: 'a', issuedAt: long });
+    certificate('a', { active: true, thingName: 'A' });
+    await run();
+    expect(found).toEqual([
+      expect.objectContaining({
+        kind: 'row-faulty',
+        certificateId: 'a',
+        cure: expect.stringMatching(/^A has the same/),
+      }),
+    ]);
+  });
+
   it('deletes what was marked for deletion, and notes it', async () => {
     row('A', { pendingDeletion: ['a'] });
     certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
@@ -218,11 +240,11 @@ describe('a sweep', () => {
     });
 
     it('does not take a certificate that was recorded meanwhile', async () => {
-      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, state: 'registered', issuedAt: long });
+      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, state: 'provisioning', leaseUntil: now });
       certificate('a');
       const inspect = aws.issuer.describeCertificate;
       aws.issuer.describeCertificate = async (id) => {
-        rows.set('A', { ...(rows.get('A') as Device), certificateId: 'a' });
+        rows.set('A', { ...(rows.get('A') as Device), certificateId: 'a', state: 'registered', issuedAt: long });
         return inspect(id);
       };
       await run();
