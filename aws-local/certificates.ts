@@ -43,12 +43,17 @@ export const DescribeCertificate: Operation = (account, input) => {
 /** A caller may set these; the others are AWS's own. @see https://docs.aws.amazon.com/iot/latest/apireference/API_UpdateCertificate.html */
 const settable = ['ACTIVE', 'INACTIVE', 'REVOKED'] as const;
 
-/** Idempotent. */
+/**
+ * Idempotent. A revocation is for good; which error AWS gives then is believed.
+ * @see https://docs.aws.amazon.com/iot/latest/developerguide/revoke-ca-cert.html
+ */
 export const UpdateCertificate: Operation = (account, { certificateId, newStatus }) => {
   const certificate = certificateOf(account, certificateId);
   const status =
     settable.find((each) => each === newStatus) ??
     refuse('InvalidRequestException', `The status ${newStatus} is used by AWS IoT only, or is deprecated`);
+  if (certificate.status === 'REVOKED' && status !== 'REVOKED')
+    refuse('CertificateStateException', 'The status of a certificate that is REVOKED cannot be changed');
   account.store.put('certificate', certificate.certificateId, { ...certificate, status, lastModifiedDate: seconds() });
   for (const listener of account.onCertificateChange) listener(certificate.certificateId);
   return {};

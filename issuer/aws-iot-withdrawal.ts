@@ -1,3 +1,5 @@
+import { awsErrorName } from '../aws/errors.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
 import { attachedPolicies, attachedThings } from './aws-iot-pages.ts';
 import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import type { IotCalls } from './iot-calls.ts';
@@ -28,8 +30,49 @@ export async function withdrawCertificate(
  */
 const ignoreGoneTarget = ignore('InvalidRequestException');
 
+/** Errors of UpdateCertificate that may mean that its status cannot be changed any more. */
+const mayBeFinal: readonly string[] = ['CertificateStateException', 'InvalidRequestException'];
+
+/**
+ * The certificate is not ACTIVE afterwards. One that a person has revoked in AWS keeps that status for good, and one that is being
+ * transferred cannot be used either: both are as good as INACTIVE, and can be detached and deleted.
+ * @see https://docs.aws.amazon.com/iot/latest/developerguide/revoke-ca-cert.html
+ */
+export async function deactivateCertificate(iot: IotCalls, certificateId: string): Promise<void> {
+  await setStatus(iot, certificateId, 'INACTIVE', (status) => status !== 'ACTIVE').catch(ignoreNotFound);
+}
+
+/** @throws UpstreamRefused for one that is revoked or being transferred: no repetition activates it */
+export async function activateCertificate(iot: IotCalls, certificateId: string): Promise<void> {
+  await setStatus(iot, certificateId, 'ACTIVE', (status, error) => {
+    if (status === undefined || status === 'ACTIVE' || status === 'INACTIVE') return false;
+    const cause = error instanceof UpstreamRefused ? (error.cause as Error) : (error as Error);
+    throw new UpstreamRefused(
+      'iot:UpdateCertificate',
+      cause,
+      `the certificate ${certificateId} is ${status} in AWS IoT Core, where a revocation is for good: "cvm devices reissue" gives its device another one`,
+    );
+  });
+}
+
+/** @param isDone judges the status that a certificate has after AWS refused to change it; undefined when it is gone */
+async function setStatus(
+  iot: IotCalls,
+  certificateId: string,
+  newStatus: 'ACTIVE' | 'INACTIVE',
+  isDone: (status: string | undefined, error: unknown) => boolean,
+): Promise<void> {
+  try {
+    await iot.updateCertificate(certificateId, newStatus);
+  } catch (error) {
+    if (!mayBeFinal.includes(awsErrorName(error))) throw error;
+    const found = await iot.describeCertificate(certificateId).catch(ignoreNotFound);
+    if (!isDone(found?.certificateDescription?.status, error)) throw error;
+  }
+}
+
 async function takeApart(iot: IotCalls, certificateId: string, arn: string, detached: Set<string>): Promise<void> {
-  await iot.updateCertificate(certificateId, 'INACTIVE').catch(ignoreNotFound);
+  await deactivateCertificate(iot, certificateId);
   const [policies, things] = await Promise.all([attachedPolicies(iot, arn), attachedThings(iot, arn)]);
   for (const thing of things) detached.add(thing);
   await together([

@@ -8,7 +8,7 @@ import {
   attachedThings,
   listCertificates,
 } from './aws-iot-pages.ts';
-import { withdrawCertificate } from './aws-iot-withdrawal.ts';
+import { activateCertificate, deactivateCertificate, withdrawCertificate } from './aws-iot-withdrawal.ts';
 import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
 import { certificateOf, certifiedBy, required, statusOf } from './iot-answers.ts';
 import type { IotCalls } from './iot-calls.ts';
@@ -123,12 +123,11 @@ export function createAwsIssuer({
     },
     attach,
     async activate(certificateId) {
-      await iot.updateCertificate(certificateId, 'ACTIVE');
+      await activateCertificate(iot, certificateId);
       arns.forget(certificateId);
     },
     async deactivate(certificateId) {
-      if (!isCertificateId(certificateId)) return;
-      await iot.updateCertificate(certificateId, 'INACTIVE').catch(ignoreNotFound);
+      if (isCertificateId(certificateId)) await deactivateCertificate(iot, certificateId);
     },
     findInactive,
     listCertificates: () => listCertificates(iot),

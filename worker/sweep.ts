@@ -210,7 +210,10 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
       serial,
       certificateId,
       action: 'reported',
-      cure: `cvm devices unblock ${serial} if it is to work, cvm devices block ${serial} if it was blocked`,
+      cure:
+        status === 'other'
+          ? `cvm devices reissue ${serial}: it was revoked or transferred in AWS IoT Core, and a revocation is for good`
+          : `cvm devices unblock ${serial} if it is to work, cvm devices block ${serial} if it was blocked`,
     });
 }
 

@@ -166,7 +166,7 @@ describe('the AWS stand-in, as AWS does,', () => {
     ) => send(new UpdateCertificateCommand({ certificateId, newStatus }));
     const status = async () =>
       (await send(new DescribeCertificateCommand({ certificateId }))).certificateDescription?.status;
-    for (const allowed of ['ACTIVE', 'ACTIVE', 'REVOKED', 'INACTIVE'] as const) {
+    for (const allowed of ['ACTIVE', 'ACTIVE', 'INACTIVE', 'REVOKED', 'REVOKED'] as const) {
       await set(allowed);
       expect(await status()).toBe(allowed);
     }

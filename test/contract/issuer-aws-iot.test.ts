@@ -235,6 +235,31 @@ describe('AWS IoT', () => {
     expect(await inspect()).toEqual([]);
   });
 
+  it('withdraws a certificate that a person revoked: its status cannot be changed any more', async () => {
+    const { iot, issuer, inspect } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.ensureThing('T');
+    await issuer.attach({ certificateId, thingName: 'T', policyName });
+    await issuer.activate(certificateId);
+    await iot.send(new UpdateCertificateCommand({ certificateId, newStatus: 'REVOKED' }));
+    await issuer.deactivate(certificateId);
+    await expect(issuer.activate(certificateId)).rejects.toMatchObject({
+      name: 'UpstreamRefused',
+      cure: expect.stringMatching(/is REVOKED .*cvm devices reissue/),
+    });
+    await issuer.withdraw(certificateId);
+    expect(await inspect()).toEqual([]);
+  });
+
+  it('does not take a certificate for deactivated that AWS leaves ACTIVE', async () => {
+    const { aws, issuer } = opened;
+    const { certificateId } = await issuer.issue('rsa');
+    await issuer.activate(certificateId);
+    aws.faults.set([first(1, 'UpdateCertificate', 'CertificateStateException', 406)]);
+    await expect(issuer.deactivate(certificateId)).rejects.toMatchObject({ name: 'CertificateStateException' });
+    await issuer.withdraw(certificateId);
+  });
+
   it('withdraws a certificate that another process withdraws to the end meanwhile', async () => {
     const { aws, issuer, inspect } = opened;
     const { certificateId } = await issuer.issue('rsa');

@@ -75,6 +75,20 @@ describe('a sweep', () => {
     ]);
   });
 
+  it('names a reissue, and not an unblocking, for a certificate that was revoked', async () => {
+    row('A', { state: 'registered', certificateId: 'a', issuedAt: long });
+    certificate('a', { thingName: 'A' });
+    const inspect = aws.issuer.describeCertificate;
+    aws.issuer.describeCertificate = async (id) => {
+      const found = await inspect(id);
+      return found && { ...found, status: 'other' };
+    };
+    await run();
+    expect(found).toMatchObject([
+      { kind: 'certificate-inactive', cure: expect.stringMatching(/^cvm devices reissue A/) },
+    ]);
+  });
+
   it('reports two devices whose rows name the same certificate', async () => {
     for (const serial of ['A', 'B']) row(serial, { state: 'registered', certificateId: 'a', issuedAt: long });
     certificate('a', { active: true, thingName: 'A' });
