@@ -16,7 +16,7 @@ import { ensureTable } from '../registry/dynamodb/setup.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
-import { type AwsInUse, awsInUse, cluesOf, mixedAws } from './which-aws.ts';
+import { type AwsInUse, absentProfile, awsInUse, cluesOf, mixedAws } from './which-aws.ts';
 
 /** How a task passes the gate: slowly, say. */
 type GateWrapper = (gate: AwsGate) => AwsGate;
@@ -82,6 +82,7 @@ export async function requireAws({ settings, log, awsConnections: connections }:
   const endpoints = found.endpoints ?? clues.endpoints;
   const unreadable = missing.length === 0 ? [] : unreadableProfileFiles(join(homedir(), '.aws'));
   const problems = [
+    ...absentProfile(settings),
     ...missing,
     ...unreadable,
     ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId }),

@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { type AwsEndpoints, isAwsEndpoint } from '../aws/endpoints.ts';
 import { isAmazonRoot } from '../issuer/root-ca.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
@@ -50,9 +53,37 @@ export function mixedAws({ endpoints, accessKeyId, rootCaFile, twoSources }: Aws
   return problems;
 }
 
-/** @throws SettingsError with all of `mixedAws` at once */
+/**
+ * The SDK says of a profile that is in none of its files only that there are no credentials, or no region. A file that cannot be
+ * read may have it.
+ */
+export function absentProfile({
+  awsEnvironment: { profile, profileFiles },
+}: Pick<Settings, 'awsEnvironment'>): string[] {
+  if (profile === undefined || profile === 'default') return [];
+  const files = [
+    profileFiles?.config ?? join(homedir(), '.aws', 'config'),
+    profileFiles?.credentials ?? join(homedir(), '.aws', 'credentials'),
+  ];
+  if (!files.map(profilesIn).every((names) => names?.includes(profile) === false)) return [];
+  return [
+    `AWS_PROFILE: there is no profile "${profile}" in ${files.join(' or ')}: correct the name, or make the profile ("aws configure list-profiles" shows those that there are)`,
+  ];
+}
+
+/** @returns undefined when the file cannot be read */
+function profilesIn(file: string): string[] | undefined {
+  try {
+    const sections = readFileSync(file, 'utf8').matchAll(/^\s*\[\s*(?:profile\s+)?(["']?)(.+?)\1\s*\]/gm);
+    return [...sections].map(([, , name = '']) => name);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? [] : undefined;
+  }
+}
+
+/** @throws SettingsError with all of `mixedAws` and `absentProfile` at once */
 export function refuseMixedAws(settings: Settings): void {
-  const problems = mixedAws(cluesOf(settings));
+  const problems = [...absentProfile(settings), ...mixedAws(cluesOf(settings))];
   if (problems.length > 0) throw new SettingsError(problems);
 }
 

@@ -173,6 +173,8 @@ const awsVariables = [
 export type AwsEnvironment = {
   readonly accessKeyId?: string | undefined;
   readonly profile?: string | undefined;
+  /** where profiles are looked for, instead of .aws/config and .aws/credentials in the home folder */
+  readonly profileFiles?: { readonly config: string | undefined; readonly credentials: string | undefined };
   readonly iotEndpoint?: string | undefined;
   readonly dynamoDbEndpoint?: string | undefined;
 };
@@ -294,6 +296,7 @@ function awsEnvironmentOf(present: NodeJS.ProcessEnv): AwsEnvironment {
   return {
     accessKeyId: present.AWS_ACCESS_KEY_ID,
     profile: present.AWS_PROFILE,
+    profileFiles: { config: present.AWS_CONFIG_FILE, credentials: present.AWS_SHARED_CREDENTIALS_FILE },
     iotEndpoint: present.AWS_ENDPOINT_URL_IOT ?? present.AWS_ENDPOINT_URL,
     dynamoDbEndpoint: present.AWS_ENDPOINT_URL_DYNAMODB ?? present.AWS_ENDPOINT_URL,
   };

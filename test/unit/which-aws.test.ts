@@ -3,7 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { awsInUse, cluesOf, mixedAws, namedAws, refuseMixedAws, sentenceOf } from '../../app/which-aws.ts';
+import {
+  absentProfile,
+  awsInUse,
+  cluesOf,
+  mixedAws,
+  namedAws,
+  refuseMixedAws,
+  sentenceOf,
+} from '../../app/which-aws.ts';
 import { isAwsEndpoint } from '../../aws/endpoints.ts';
 import { amazonRootCa } from '../../issuer/root-ca.ts';
 import { loadSettings, SettingsError } from '../../runtime/settings.ts';
@@ -27,6 +35,33 @@ writeFileSync(standIn, root.toString('pem'));
 const local = 'http://aws-local:4566';
 const account = { AWS_ACCESS_KEY_ID: 'AKIAIOSFODNN7EXAMPLE', AWS_SECRET_ACCESS_KEY: 's' };
 const problemsOf = (env: Record<string, string>) => mixedAws(cluesOf(loadSettings(env)));
+
+describe('a profile', () => {
+  const [config, keys] = [join(folder, 'config'), join(folder, 'credentials')];
+  const settings = (profile: string, files: Record<string, string> = {}) =>
+    loadSettings({ AWS_PROFILE: profile, AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: keys, ...files });
+  writeFileSync(config, '[default]\nregion = eu-west-1\n[profile plant]\n [profile "two words"]\n[profile a]b]\n');
+  writeFileSync(keys, '[ keys ]\naws_access_key_id = x\n');
+
+  it.each(['plant', 'two words', 'keys', 'default'])(
+    'that is in one of the files is none to complain of: %s',
+    (name) => {
+      expect(absentProfile(settings(name))).toEqual([]);
+    },
+  );
+
+  it('that is in no file is named, with the files', () => {
+    expect(absentProfile(settings('plnat'))).toEqual([
+      expect.stringMatching(`^AWS_PROFILE: there is no profile "plnat" in ${config} or ${keys}: `),
+    ]);
+    expect(() => refuseMixedAws(settings('plnat'))).toThrow(/no profile "plnat"/);
+    expect(absentProfile(settings('plnat', { AWS_CONFIG_FILE: join(folder, 'not-there') }))).toHaveLength(1);
+  });
+
+  it('may be in a file that cannot be read', () => {
+    expect(absentProfile(settings('plnat', { AWS_CONFIG_FILE: folder }))).toEqual([]);
+  });
+});
 
 describe('settings of an AWS account and of a stand-in, mixed', () => {
   it.each([
