@@ -79,12 +79,13 @@ async function readTable(run: SweepRun) {
     devices++;
     if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
-    if (device.removal === undefined) judgeNamed(device, named, report);
+    const fault = faultOf(device);
+    // one fault at a time: the cure of the first may end the other one
+    if (fault === undefined && device.removal === undefined) judgeNamed(device, named, report);
     for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
       if (id !== undefined) named.set(id, serial);
     if (device.state === 'blocked') blocked.add(serial);
     if (isUnfinished(device, before)) unfinished.push(serial);
-    const fault = faultOf(device);
     if (fault !== undefined && device.removal === undefined)
       report({ kind: 'row-faulty', serial, action: 'reported', cure: cureOf(fault, serial, table) });
     for (const [attempt, call] of Object.entries(createIntents))

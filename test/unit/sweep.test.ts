@@ -69,9 +69,11 @@ describe('a sweep', () => {
   it('reports a registered device whose row names no certificate', async () => {
     row('A', { state: 'registered' });
     row('B', { state: 'enrolled' });
+    row('C', { state: 'registered', tokenForm: 'not-hashed' });
     await run();
     expect(found.map(({ kind, serial, cure }) => [kind, serial, cure])).toEqual([
       ['certificate-missing', 'A', 'cvm devices reissue A'],
+      ['row-faulty', 'C', expect.stringContaining('--from-table')],
     ]);
   });
 
