@@ -191,7 +191,7 @@ async function issue(iot: IotCalls, key: KeySource): Promise<Certificate> {
     return certificateOf(await iot.createCertificateFromCsr(key.csrPem), 'CreateCertificateFromCsr');
   } catch (error) {
     if (!(error instanceof UpstreamRefused) || awsErrorName(error) !== 'InvalidRequestException') throw error;
-    throw new CsrRefused(error.reason);
+    throw new CsrRefused(error.reason, error);
   }
 }
 

@@ -46,10 +46,12 @@ export type CertificateDescription = {
 /** How far the issuer's clock and ours may differ where times are compared, in milliseconds. */
 export const clockSkewMs = 30_000;
 
-/** The issuer refuses this CSR, however often it is sent. `message` is its reason. */
+/** The issuer refuses this CSR, however often it is sent. `message` is its reason, `refusal` the refusal of the call with its cure. */
 export class CsrRefused extends Error {
-  constructor(reason: string) {
-    super(reason);
+  readonly refusal: UpstreamRefused | undefined;
+  constructor(reason: string, refusal?: UpstreamRefused) {
+    super(reason, { cause: refusal });
+    this.refusal = refusal;
     this.name = 'CsrRefused';
   }
 }

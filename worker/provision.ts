@@ -213,7 +213,9 @@ async function issue(
       await registry.release(device, true);
       return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
     }
-    throw didNothing(error) ? new NothingIssued(error) : error;
+    // a CSR of the gateway: no device can correct it, and no repetition does
+    const outage = error instanceof CsrRefused ? (error.refusal ?? error) : error;
+    throw didNothing(outage) ? new NothingIssued(outage) : outage;
   }
 }
 

@@ -397,6 +397,17 @@ describe('the issuance cycle', () => {
     expect(await registry.find(serial)).toMatchObject({ state: 'enrolled' });
   });
 
+  it('does not repeat for ever what AWS refuses of a CSR that the gateway made', async () => {
+    const refusal = new UpstreamRefused('iot:CreateCertificateFromCsr', new Error('invalid'), 'correct it');
+    aws.fail.set('CreateCertificate', new CsrRefused('invalid', refusal));
+    expect(await provision({ ...ask, key: 'ec' }, context)).toMatchObject({
+      outcome: 'rejected',
+      problem: { code: 'UpstreamUnavailable' },
+      cause: refusal,
+    });
+    expect(await registry.find(serial)).toMatchObject({ state: 'enrolled' });
+  });
+
   it("makes an 'ec' key at the gateway, certifies it through a CSR and hands it over", async () => {
     expect(await provision({ ...ask, key: 'ec' }, context)).toMatchObject({ outcome: 'accepted' });
     expect(answer()).toMatchObject({ credentials: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
