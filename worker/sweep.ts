@@ -66,6 +66,8 @@ async function readTable(run: SweepRun) {
   const { registry, before, report, table } = run;
   /** certificate id → serial of the row that names it */
   const named = new Map<string, string>();
+  /** certificate id → serials, where several rows name it */
+  const shared = new Map<string, string[]>();
   const blocked = new Set<string>();
   const unfinished: string[] = [];
   const lost: LostIntent[] = [];
@@ -80,8 +82,17 @@ async function readTable(run: SweepRun) {
     if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
     const fault = faultOf(device);
+    const other = certificateId === undefined ? undefined : named.get(certificateId);
+    if (certificateId !== undefined && other !== undefined)
+      shared.set(certificateId, [...(shared.get(certificateId) ?? [other]), serial]);
     // one fault at a time: the cure of the first may end the other one
-    if (fault === undefined && device.removal === undefined) judgeNamed(device, named, report);
+    if (
+      certificateId === undefined &&
+      fault === undefined &&
+      device.state === 'registered' &&
+      !isUnfinished(device, before)
+    )
+      report({ kind: 'certificate-missing', serial, action: 'reported', cure: `cvm devices reissue ${serial}` });
     for (const id of [certificateId, previousCertificateId, ...pendingDeletion])
       if (id !== undefined) named.set(id, serial);
     if (device.state === 'blocked') blocked.add(serial);
@@ -91,24 +102,16 @@ async function readTable(run: SweepRun) {
     for (const [attempt, call] of Object.entries(createIntents))
       if (call.at < before) lost.push({ serial, attempt, ...call });
   }
-  return { named, blocked, unfinished, lost, removed, overdue, devices };
+  return { named, shared, blocked, unfinished, lost, removed, overdue, devices };
 }
 
-/** What a row names that no other process of ours writes: nothing for a device that holds a certificate, or another device's. */
-function judgeNamed(
-  { serial, state, certificateId, pendingDeletion = [] }: Device,
-  named: ReadonlyMap<string, string>,
-  report: SweepRun['report'],
-): void {
-  if (certificateId === undefined) {
-    if (state === 'registered' && pendingDeletion.length === 0)
-      report({ kind: 'certificate-missing', serial, action: 'reported', cure: `cvm devices reissue ${serial}` });
-    return;
+/** A certificate in AWS that several rows name: only another tool writes that. */
+function reportShared(certificateId: string, serials: readonly string[], report: SweepRun['report']): void {
+  const [first, ...others] = serials;
+  for (const serial of others) {
+    const cure = `${first} has the same certificate, and what is done to one device is done to both: find out whose it is, delete certID from the row of the other one in DynamoDB, and run cvm devices reissue for that one`;
+    report({ kind: 'row-faulty', serial, certificateId, action: 'reported', cure });
   }
-  const other = named.get(certificateId);
-  if (other === undefined) return;
-  const cure = `${other} has the same certificate, and what is done to one device is done to both: find out whose it is, delete certID from the row of the other one in DynamoDB, and run cvm devices reissue for that one`;
-  report({ kind: 'row-faulty', serial, certificateId, action: 'reported', cure });
 }
 
 function isUnfinished(device: Device, before: number): boolean {
@@ -124,7 +127,15 @@ function isAbandoned(device: Device, before: number): boolean {
 }
 
 async function readCertificates(
-  { named, blocked }: { named: Map<string, string>; blocked: ReadonlySet<string> },
+  {
+    named,
+    shared,
+    blocked,
+  }: {
+    named: ReadonlyMap<string, string>;
+    shared: ReadonlyMap<string, readonly string[]>;
+    blocked: ReadonlySet<string>;
+  },
   { issuer, report, before, stopped }: SweepRun,
 ) {
   const unnamed: CertificateSummary[] = [];
@@ -138,6 +149,7 @@ async function readCertificates(
     const { certificateId, status, createdAt } = each;
     const serial = named.get(certificateId);
     missing.delete(certificateId);
+    reportShared(certificateId, shared.get(certificateId) ?? [], report);
     if (serial !== undefined) {
       const shouldBeActive = !blocked.has(serial);
       if ((status === 'active') !== shouldBeActive) mismatched.push([certificateId, serial]);
