@@ -30,9 +30,10 @@ const certificateId: Codec<string> = {
   read: ({ S }) => (S === undefined ? undefined : (/^arn:.*:cert\/(\w+)$/.exec(S)?.[1] ?? S)),
 };
 
+/** The sweep deletes what has one, so an attribute of this name that another tool wrote is none. */
 const removal: Codec<Removal> = {
   write: (value) => text.write(value),
-  read: ({ S }) => (S === undefined ? undefined : S === 'with-thing' ? 'with-thing' : 'keep-thing'),
+  read: ({ S }) => (S === 'with-thing' || S === 'keep-thing' ? S : undefined),
 };
 
 const createIntent = objectOf<CreateIntent>({ at: ['at', number], keyDigest: ['key', text] }, ['at']);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { hashToken } from '../../protocol/token.ts';
 import type { Device } from '../../registry/device.ts';
+import { deviceOf } from '../../registry/dynamodb/device-attributes.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { openTable } from '../support/association-table.ts';
@@ -257,5 +258,15 @@ describe('rows that other versions and other tools wrote', () => {
       expect(await registry.unblock(await found(serial))).toBe(true);
       expect(await found(serial)).toMatchObject({ state: 'registered', issuedAt: now });
     });
+  });
+});
+
+describe('the removal of a row, which lets the sweep delete it', () => {
+  it.each(['with-thing', 'keep-thing'])('is read as it was written: %s', (removal) => {
+    expect(deviceOf({ productId: { S: 'S' }, removal: { S: removal } })).toMatchObject({ removal });
+  });
+
+  it.each<AttributeValue>([{ S: 'yes' }, { BOOL: true }, { S: '' }])('is none of another tool: %j', (removal) => {
+    expect(deviceOf({ productId: { S: 'S' }, removal })).not.toHaveProperty('removal');
   });
 });
