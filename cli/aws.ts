@@ -44,10 +44,26 @@ export function awsCommand(context: AwsContext): Command {
         .default(iamRoles, 'all'),
     )
     .option('--account <id>', 'the AWS account; * is any', accountId, '*')
-    .option('--region <name>', 'the AWS region (default: that of the AWS_REGION or AWS profile in use)')
-    .option('--from-table <name>', 'the operator takes over this table: allow to read it')
+    .option(
+      '--region <name>',
+      'the AWS region (default: that of the AWS_REGION or AWS profile in use)',
+      shaped(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'An AWS region is spelled like eu-west-1.'),
+    )
+    .option(
+      '--from-table <name>',
+      'the operator takes over this table: allow to read it',
+      shaped(/^[\w.-]{3,255}$/, 'A DynamoDB table has 3 to 255 of the characters A-Z a-z 0-9 _ . - in its name.'),
+    )
     .action((options: PolicyOptions) => printPolicy(context, options));
   return aws;
+}
+
+/** A mistyped name makes a policy that allows nothing, which AWS takes all the same. */
+function shaped(pattern: RegExp, rule: string): (text: string) => string {
+  return (text) => {
+    if (!pattern.test(text)) throw new InvalidArgumentError(rule);
+    return text;
+  };
 }
 
 async function printPolicy({ settings, write }: AwsContext, options: PolicyOptions): Promise<void> {

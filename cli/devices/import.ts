@@ -41,7 +41,7 @@ const usualRate = 5;
 export function importCommand(context: ImportContext & ImportTableContext): Command {
   return withEnrolOptions(
     new Command('import')
-      .argument('[file.csv]')
+      .argument('[file.csv]', '"-" for standard input')
       .description(
         'enrol the devices of a file (columns serial[,token][,policy][,thing_type][,thing_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
       ),
@@ -92,9 +92,15 @@ function onlyFile(file: string | undefined, options: Partial<ImportTableOptions>
   return file;
 }
 
+/** As the name of the file. */
+const standardInput = '-';
+
 /** @throws where there is no place beside it */
 function tokenFileOf(file: string): string {
-  if (file.startsWith('/dev/')) throw new UsageError(`--out is needed: no file can be made beside ${file}`);
+  if (file === standardInput || file.startsWith('/dev/'))
+    throw new UsageError(
+      `--out is needed: no file can be made beside ${file === standardInput ? 'standard input' : file}`,
+    );
   return `${file}.tokens.csv`;
 }
 
@@ -113,7 +119,7 @@ export async function importFile(
   const progress = startProgress((perSecond) => `${linesOf(summary)[0]}, ${perSecond(summary.rows).toFixed(0)} rows/s`);
   let result: ImportResult;
   try {
-    const rows = readDeviceRows(createReadStream(file), sayForm);
+    const rows = readDeviceRows(file === standardInput ? process.stdin : createReadStream(file), sayForm);
     result = await importDevices(rows, deps, {
       defaults: enrolSettings(options),
       tokens: counting(tokens, summary),

@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { KeptTokens } from '../../operator/import.ts';
 import { createTextIndex } from '../../runtime/text-index.ts';
 
@@ -55,7 +55,11 @@ function toOutput(write: (line: string) => void): TokenFile {
 }
 
 async function begin(path: string): Promise<FileHandle> {
-  const file = await open(path, 'ax', 0o600);
+  const file = await open(path, 'ax', 0o600).catch(async (error: NodeJS.ErrnoException) => {
+    // a device or a pipe, such as /dev/stdout, is there already, and has nothing to lose
+    if (error.code === 'EEXIST' && !(await stat(path)).isFile()) return open(path, 'a');
+    throw error;
+  });
   try {
     await file.appendFile(header);
   } catch (error) {
@@ -104,7 +108,13 @@ async function continued(path: string): Promise<Continued | undefined> {
   }
   await file.chmod(0o600);
   await file.close();
-  return readLines(path, await open(path, 'a+'));
+  const appended = await open(path, 'a+');
+  try {
+    return await readLines(path, appended);
+  } catch (error) {
+    await appended.close();
+    throw error;
+  }
 }
 
 async function readLines(path: string, file: FileHandle): Promise<Continued> {

@@ -50,6 +50,16 @@ describe('cvm aws policy', () => {
     expect(await printed(env, '--region', 'us-east-2')).toMatch(/^arn:aws:dynamodb:us-east-2:/);
   });
 
+  it.each([
+    ['--region', 'eu-west1', /spelled like eu-west-1/],
+    ['--from-table', 'my devices', /3 to 255 of the characters/],
+  ])('refuses a mistyped %s, for which the policy would allow nothing', async (option, value, rule) => {
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      throw new Error(String(text));
+    });
+    await expect(printed({}, option, value)).rejects.toThrow(rule);
+  });
+
   it('says that no region is set, and prints a policy for every region', async () => {
     expect(await printed({ AWS_PROFILE: 'nowhere' })).toBe('arn:aws:dynamodb:*:*:table/cvm-devices');
     expect(console.error).toHaveBeenCalledWith(expect.stringContaining('--region'));

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type ImportOptions, importFile } from '../../cli/devices/import.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
@@ -39,6 +40,8 @@ describe('devices import', () => {
     return path;
   };
   const run = (content: string, over: Partial<Registry> = {}, gateways = [gateway], options: ImportOptions = {}) =>
+    runAt(file(content), over, gateways, options);
+  const runAt = (path: string, over: Partial<Registry>, gateways: (typeof gateway)[], options: ImportOptions) =>
     importFile(
       {
         operator: () => ({
@@ -52,7 +55,7 @@ describe('devices import', () => {
         }),
         write: (line) => lines.push(line),
       },
-      file(content),
+      path,
       options,
     );
 
@@ -62,6 +65,13 @@ describe('devices import', () => {
       .split('\n')
       .slice(1)
       .map((line) => line.split(','));
+
+  it('reads standard input for "-", which has no place for a file of tokens beside it', async () => {
+    vi.spyOn(process, 'stdin', 'get').mockReturnValue(Readable.from(['serial\nA\n']) as typeof process.stdin);
+    await expect(runAt('-', {}, [gateway], {})).rejects.toThrow(/--out is needed: .*beside standard input/);
+    expect(await runAt('-', {}, [gateway], { out: '-' })).toMatchObject({ enrolled: 1 });
+    expect(lines).toEqual(['serial,token', expect.stringMatching(/^A,/)]);
+  });
 
   it('enrols with tokens that are given, and makes the others', async () => {
     const given = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';

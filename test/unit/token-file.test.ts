@@ -70,6 +70,15 @@ describe('the file for tokens', () => {
     remove();
   });
 
+  it('may be a device or a pipe, such as /dev/stdout', async () => {
+    const file = await openTokenFile('/dev/null', () => {});
+    await file.add('A', 'a-token');
+    await file.close();
+    const full = await openTokenFile('/dev/full', () => {});
+    await expect(full.add('A', 'a-token')).rejects.toThrow(/ENOSPC/);
+    await full.close();
+  });
+
   it('has each token on disk before that is said, and writes those that come meanwhile at once', async () => {
     const { path, remove } = fileWith('serial,token\n');
     const file = await openTokenFile(path, () => {});
