@@ -15,7 +15,8 @@ export function watchRedis(connector: RedisConnector, log: Log) {
   const redis = connector.connect('probe', log.child({}, { level: 'silent' }));
   let lastError: Error | undefined;
   redis.on('error', (error: Error) => {
-    lastError = error;
+    // which says no cause, and follows the error that says it
+    if (!notConnected.test(error.message)) lastError = error;
   });
   redis.on('ready', () => {
     lastError = undefined;

@@ -61,13 +61,14 @@ describe.skipIf(lacks('redis-server'))('health', () => {
     await watch.close();
   });
 
-  it('says that Redis refuses the password, or is away, without the password', async () => {
+  it('says that Redis refuses the password, lacks the database, or is away, without the password', async () => {
     const url = new URL(server.url);
     url.password = 'wrong-secret';
     const away = new URL(server.url);
     away.port = String(await freePort());
     for (const [where, text] of [
       [url, /Redis refuses; check user and password.*WRONGPASS/],
+      [new URL('/99', server.url), /no database of the number that ends REDIS_URL/],
       [away, /cannot be reached .*ECONNREFUSED.*start it/],
     ] as const) {
       const watch = watchRedis(redisAt(where.href), log);
