@@ -90,12 +90,22 @@ const ofServices = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'AbortErr
 
 /** Whether it tells of the world rather than of our code: then it does not matter which line noticed it. */
 function isFromOutside(error: object): boolean {
-  const { name, syscall, $metadata } = error as ErrorLike;
+  const { name, syscall, $metadata, stack } = error as ErrorLike;
   const ofAggregate = 'errors' in error && Array.isArray(error.errors);
   return (
-    syscall !== undefined || $metadata !== undefined || ofAggregate || ofServices.has(name ?? '') || isUpstream(name)
+    syscall !== undefined ||
+    $metadata !== undefined ||
+    ofAggregate ||
+    ofServices.has(name ?? '') ||
+    isUpstream(name) ||
+    (name === 'Error' && isOfRedisClient(stack))
   );
 }
+
+/** ioredis makes a plain `Error` of a connection that is not there or gives no answer. Its own faults are a `TypeError` or the like. */
+const isOfRedisClient = (stack: unknown) =>
+  typeof stack === 'string' &&
+  /^\s+at [^\n]*[\\/]node_modules[\\/]ioredis[\\/]/m.test(stack.match(/^\s+at .*$/m)?.[0] ?? '');
 
 /** The errors of `upstream.ts`. */
 const isUpstream = (name: string | undefined) => name?.startsWith('Upstream') === true;

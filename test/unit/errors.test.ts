@@ -186,6 +186,16 @@ describe('what is printed of an error', () => {
     expect(describeError(await thrownBy(() => readFileSync('/does/not/exist'))).stack).toBeUndefined();
   });
 
+  it.each<[string, object]>([
+    ['is not connected yet', { enableOfflineQueue: false }],
+    ['gives no answer in time', { commandTimeout: 20, retryStrategy: () => 1000 }],
+  ])('has no stack where Redis %s', async (_what, options) => {
+    const redis = new Redis(1, '127.0.0.1', options);
+    redis.on('error', () => {});
+    const error = await thrownBy(() => redis.set('key', secret).finally(() => redis.disconnect()));
+    expect(describeError(error)).toEqual({ name: 'Error', message: expect.stringMatching(/writeable|timed out/) });
+  });
+
   it('has no argument of a command that Redis does not know, since HELLO has the password', () => {
     const error = new Error(`ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' '${secret}'`);
     expect(errorText(error)).toMatch(/unknown command 'HELLO', with args beginning with: …/);
