@@ -35,7 +35,10 @@ type Queue = Pick<BrokerOptions, 'requests' | 'replies'>;
 export type Guards = Pick<BrokerOptions, 'roster' | 'tokenAttempts' | 'audit' | 'limits'>;
 
 /** What this gateway signs with, and whose signature it trusts. */
-export type Identity = { readonly gateway: OwnGateway; readonly table: TableTrust };
+export type Identity = {
+  readonly gateway: OwnGateway;
+  readonly table: TableTrust & { trouble(): Promise<string | undefined> };
+};
 
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };
 
@@ -62,7 +65,7 @@ export async function startBrokerPart(
   const queue = connectQueue(app, redis, identity);
   const guards = await openGuards(app, redis, identity);
   const part = await serveDevices(app, { ...queue, ...guards }, tls);
-  health.watch(part.broker, guards.audit);
+  health.watch(part.broker, guards.audit, identity.table);
   return part;
 }
 
@@ -76,7 +79,8 @@ export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnec
     waits: (reason: string | undefined) => {
       waiting = reason;
     },
-    watch: ({ turnedAway }: Broker, { trouble }: Audit) => void checks.push(watchSlots({ turnedAway, log }), trouble),
+    watch: ({ turnedAway }: Broker, audit: Audit, table: Pick<Identity['table'], 'trouble'>) =>
+      void checks.push(watchSlots({ turnedAway, log }), audit.trouble, table.trouble),
   };
 }
 

@@ -58,8 +58,8 @@ export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDep
   const deps = connectWorker(app, redis);
   const worker = startProvisioning(app, redis, deps);
   startSweeping(app, deps);
-  startRosterKeeping(app, redis, deps);
-  tellHealth(app, redis, worker, deps);
+  const roster = startRosterKeeping(app, redis, deps);
+  tellHealth(app, redis, worker, { ...deps, roster });
   log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
   return deps;
 }
@@ -69,7 +69,11 @@ function tellHealth(
   { settings, log, lifecycle, awsTrouble }: App,
   redis: RedisConnector,
   worker: Pick<RequestWorker, 'alive'>,
-  { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>,
+  {
+    table,
+    audit,
+    roster,
+  }: Pick<WorkerDeps, 'table' | 'audit'> & { readonly roster: { readonly trouble: HealthCheck } },
 ): void {
   const watch = lifecycle.add(watchRedis(redis, log));
   const ofRedis = async () =>
@@ -89,7 +93,9 @@ function tellHealth(
     return awsTrouble.text();
   };
   const { healthDir: folder } = settings;
-  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, ofAws, audit.trouble], log }));
+  lifecycle.add(
+    keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, roster.trouble, ofAws, audit.trouble], log }),
+  );
 }
 
 export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
@@ -177,11 +183,12 @@ export function startRosterKeeping(
   redis: RedisConnector,
   { table, gateways }: Pick<WorkerDeps, 'table' | 'gateways'>,
   times: Partial<RosterSyncTimes> = {},
-): void {
+): { readonly trouble: HealthCheck } {
   const { registry, changes, restoration } = table;
   const { replayWindowMs } = settings;
   const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
   const deps = { registry, changes, gateways, restoration, roster, replayWindowMs };
   lifecycle.add(startRosterSync({ ...deps, log, now: awsTime.now, times }));
+  return roster;
 }

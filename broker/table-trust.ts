@@ -6,6 +6,10 @@ import type { Log } from '../runtime/log.ts';
 const lookMs = 1000;
 /** How often at most a gateway compares the table of this Redis with its own, and says that they differ. Milliseconds. */
 const compareMs = 60_000;
+/** For how long a health check is told of another table: workers of two of them publish theirs in turns. Milliseconds. */
+const holdMs = 30_000;
+
+const otherTable = 'Redis names another table than the one that this gateway trusts';
 
 type TableTrustOptions = {
   /** what an earlier start pinned */
@@ -45,11 +49,13 @@ export function createTableTrust({ pinned, pin, published, cure, log }: TableTru
   const meetLater = () =>
     void meet().catch((err: unknown) => log.debug({ err }, 'the gateway has not met its table yet; it tries again'));
 
+  let otherAt = Number.NEGATIVE_INFINITY;
+  const isOther = (found: string | undefined) => found !== undefined && key !== undefined && found !== key;
+
   /** Whether the table was replaced, or a writer of Redis pretends it was, only a person can tell. */
   async function compare(): Promise<void> {
     const found = await published();
-    if (found !== undefined && found !== key)
-      log.error({ trusted: key, found, cure }, 'Redis names another table than the one that this gateway trusts');
+    if (isOther(found)) log.error({ trusted: key, found, cure }, otherTable);
   }
 
   const trust: TableTrust = {
@@ -65,6 +71,11 @@ export function createTableTrust({ pinned, pin, published, cure, log }: TableTru
   };
   return {
     ...trust,
+    /** For a health check: no answer that another table has signed is delivered. */
+    async trouble(): Promise<string | undefined> {
+      if (isOther(await published().catch(() => undefined))) otherAt = performance.now();
+      return performance.now() - otherAt < holdMs ? `${otherTable}: ${cure}` : undefined;
+    },
     name: 'table trust',
     start(): void {
       meetLater();

@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
 import { publishGatewayList } from './gateway-list.ts';
 import { createMalformedReport, type ReportMalformed } from './malformed.ts';
-import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import {
   announcementLifetimeMs,
   type GatewayAnnouncement,
@@ -21,7 +21,7 @@ import {
   toStoredPosition,
   toStoredRosterEntry,
 } from './stored-forms.ts';
-import { createTableKeyPublisher } from './table-key.ts';
+import { createTableKeyPublisher, type TableKeyPublisher } from './table-key.ts';
 import { execAll, withoutWrongType } from './wrong-type.ts';
 
 /** Entries written in one transaction. */
@@ -41,10 +41,11 @@ export function createRosterStore(
   connector: RedisConnector,
   log: Log,
   tableKey: () => Promise<SigningKey>,
-): RosterStore {
+): RosterStore & Pick<TableKeyPublisher, 'trouble'> {
   const redis = connector.connect('answer-now', log);
+  const tried = untilFirstTried(redis);
   const reportMalformed = createMalformedReport(log);
-  const publish = createTableKeyPublisher(redis, log);
+  const publisher = createTableKeyPublisher(redis, log);
   const owning = <T>(keys: readonly string[], work: () => Promise<T>) =>
     withoutWrongType(redis, keys, reportMalformed, work);
   return {
@@ -63,8 +64,10 @@ export function createRosterStore(
       if (gone.length > 0) await redis.hdel(rosterKeys.gateways, ...gone);
       return fresh;
     },
+    trouble: publisher.trouble,
     async publishTableKey() {
-      await publish(await tableKey());
+      await tried;
+      await publisher.publish(await tableKey());
     },
     async publishGatewayList(list) {
       await publishGatewayList(redis, list, await tableKey());

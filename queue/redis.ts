@@ -165,6 +165,26 @@ export function redisCure({ message }: Error): string | undefined {
   return cures.find(([pattern]) => pattern.test(message))?.[1];
 }
 
+/** How long `untilFirstTried` waits at most, in milliseconds: Redis may be reading its data. */
+const firstTryMs = 2000;
+
+/**
+ * Waits until a new connection is there, or could not be made. Before that a command of `answer-now` fails, although Redis is not away.
+ */
+export function untilFirstTried(redis: Redis): Promise<void> {
+  if (redis.status === 'ready') return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, firstTryMs);
+    timer.unref();
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    redis.once('ready', done);
+    redis.once('close', done);
+  });
+}
+
 /** How long QUIT may take, in milliseconds. */
 const quitMs = 2000;
 

@@ -12,8 +12,8 @@ export async function publishTableKey(redis: Redis, { publicKey }: SigningKey): 
   await redis.set(tableKeyKey, publicKey, 'PX', announcementLifetimeMs);
 }
 
-/** How often at most it is said that workers of two tables serve one Redis. Milliseconds. */
-const quietMs = 60_000;
+/** Milliseconds: how often at most the log says that workers of two tables serve one Redis, and how long a health check is told of it. */
+const [quietMs, holdMs] = [60_000, 30_000];
 
 /**
  * Publishes the table's key again and again, and says so when workers of two tables do: a key that took the place of ours is of a
@@ -21,19 +21,29 @@ const quietMs = 60_000;
  */
 export function createTableKeyPublisher(redis: Redis, log: Log) {
   let published = false;
-  let quietUntil = Number.NEGATIVE_INFINITY;
-  return async (key: SigningKey): Promise<void> => {
-    const found = await redis.get(tableKeyKey).catch(() => null);
-    await publishTableKey(redis, key);
-    const time = performance.now();
-    if (published && found !== null && found !== key.publicKey && time >= quietUntil) {
-      quietUntil = time + quietMs;
-      log.error({ ours: key.publicKey, found, cure: oneTable }, 'workers of two tables serve this Redis');
-    }
-    published = true;
+  let [quietUntil, foundAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  return {
+    async publish(key: SigningKey): Promise<void> {
+      const found = await redis.get(tableKeyKey).catch(() => null);
+      await publishTableKey(redis, key);
+      const time = performance.now();
+      if (published && found !== null && found !== key.publicKey) {
+        foundAt = time;
+        if (time >= quietUntil) {
+          quietUntil = time + quietMs;
+          log.error({ ours: key.publicKey, found, cure: oneTable }, twoTables);
+        }
+      }
+      published = true;
+    },
+    /** For a health check: each worker takes requests whose answers the other one's gateways throw away. */
+    trouble: (): string | undefined => (performance.now() - foundAt < holdMs ? `${twoTables}: ${oneTable}` : undefined),
   };
 }
 
+export type TableKeyPublisher = ReturnType<typeof createTableKeyPublisher>;
+
+const twoTables = 'workers of two tables serve this Redis';
 const oneTable =
   'stop the workers of one of them. In compose, they are those of the other profile (worker, worker-local): run docker compose down with both profiles, and start one';
 

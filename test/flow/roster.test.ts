@@ -111,12 +111,23 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     const one = await worker(3);
     for (const _poll of [1, 2, 3]) await one.publishTableKey();
     expect(lines).toEqual([]);
+    expect(one.trouble()).toBeUndefined();
     await earlier.publishTableKey();
     for (const _poll of [1, 2]) await one.publishTableKey();
     expect(lines).toEqual([
       expect.stringMatching(/stop the workers of one of them.*workers of two tables/),
       expect.stringMatching(/workers of two tables/),
     ]);
+    expect(one.trouble()).toMatch(/^workers of two tables.*run docker compose down/);
+  });
+
+  it('says nothing of a Redis that is away in a start with one that is there', async () => {
+    const lines: string[] = [];
+    const said = createLog('warn', { write: (line: string) => void lines.push(line) });
+    const own = createRosterStore(redisAt(redis.url), said, async () => tableKey(1));
+    closing.push(() => own.close());
+    await own.publishTableKey();
+    expect(lines).toEqual([]);
   });
 
   it('learns of a device without an announcement when its serial is tried', async () => {

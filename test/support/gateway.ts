@@ -112,7 +112,7 @@ export async function startGateway(
     const limits = { ...guards.limits, ...options.limits };
     const deps = { ...connectQueue(part, redis, identity), ...guards, limits, audit };
     const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
-    health.watch(broker, audit);
+    health.watch(broker, audit, identity.table);
     return {
       port: broker.port,
       roster: guards.roster,

@@ -44,6 +44,20 @@ describe('the table that a gateway trusts', () => {
     expect(start().key()).toBe(mine);
   });
 
+  it('makes the broker unhealthy while Redis names another one, and not while Redis is away', async () => {
+    const { redis, start } = set(mine);
+    const trust = start();
+    await trust.meet();
+    expect(await trust.trouble()).toBeUndefined();
+    redis.away = true;
+    expect(await trust.trouble()).toBeUndefined();
+    [redis.away, redis.published] = [false, other];
+    expect(await trust.trouble()).toBe('Redis names another table than the one that this gateway trusts: CURE');
+    // the workers of two tables publish theirs in turns
+    redis.published = mine;
+    expect(await trust.trouble()).toContain('another table');
+  });
+
   it('is looked for until it is met, also while Redis is away at first', async () => {
     const { redis, start } = set(mine);
     redis.away = true;
