@@ -86,10 +86,10 @@ function cureOf(operation: AwsOperation, name: string, code: string, place: AwsP
 }
 
 export const noRegionCure =
-  'no AWS region is set: set AWS_REGION (AWS_DEFAULT_REGION is not read), or give the AWS profile a region. To try the gateway without AWS: cvm up --local-aws';
+  'no AWS region is set: set AWS_REGION (AWS_DEFAULT_REGION is not read), or give the AWS profile a region. To try the gateway without AWS: cvm up --local-aws, or in compose COMPOSE_PROFILES=local-aws. In compose, commands about the table run in the container of the worker';
 
 export const noCredentialsCure =
-  'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them (in a container on EC2, the instance must allow two hops to its metadata service), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Why a profile gives none, such as one with a credential_process, "aws sts get-caller-identity" says. To try the gateway without AWS: cvm up --local-aws';
+  'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them (in a container on EC2, the instance must allow two hops to its metadata service), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Why a profile gives none, such as one with a credential_process, "aws sts get-caller-identity" says. To try the gateway without AWS: cvm up --local-aws, or in compose COMPOSE_PROFILES=local-aws. In compose, commands about the table run in the container of the worker';
 
 /** Names of the SDK's errors that say that no source gives credentials, or that those of a source have ended. */
 const withoutCredentials: readonly string[] = ['CredentialsProviderError', 'TokenProviderError'];

@@ -140,7 +140,13 @@ const schema = z.object({
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
 /** What only docker-compose.yml reads. It stands in the same .env. */
-export const composeNames: readonly string[] = ['CVM_AWS_FOLDER', 'CVM_IMAGE', 'CVM_REVISION', 'CVM_TLS_FOLDER'];
+export const composeNames: readonly string[] = [
+  'CVM_AWS_FOLDER',
+  'CVM_CA_FOLDER',
+  'CVM_IMAGE',
+  'CVM_REVISION',
+  'CVM_TLS_FOLDER',
+];
 
 /** HTTP proxies on the way to AWS, as their variables name them; `except`: the hosts that are reached directly (NO_PROXY). */
 export type ProxySettings = { readonly https?: string; readonly http?: string; readonly except?: string };

@@ -112,7 +112,10 @@ export const chainsOf = ({ beside, ...first }: TlsMaterial): readonly TlsChain[]
   beside === undefined ? [first] : [first, beside];
 
 function readChain(files: TlsFiles): TlsChain {
-  if (!isThere(files.cert)) throw new Error(`there is no ${files.cert} yet; the broker makes it at its first start`);
+  if (!isThere(files.cert))
+    throw new Error(
+      `there is no ${files.cert} yet; the broker makes it at its first start. In compose it is in the broker's container: docker compose exec broker cvm tls …`,
+    );
   // these keys are not needed here; reading them reports permissions that are too wide
   for (const file of [files.caKey, files.nextKey]) if (isThere(file)) readKey(file);
   const [caPem, cert, key] = [readFileSync(files.caCert, 'utf8'), readFileSync(files.cert, 'utf8'), readKey(files.key)];

@@ -2,7 +2,8 @@ import { X509Certificate } from 'node:crypto';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { askOnce } from '../support/device.ts';
 import { composeStack, eventually, findCompose, image, revision, type Stack } from './compose.ts';
 
@@ -147,12 +148,50 @@ describe.skipIf(compose === undefined)('an operator of the compose stack', () =>
     rmSync(folder, { recursive: true, force: true });
   });
 
+  it('uses a Redis of its own with TLS, whose CA is in a folder that is mounted', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-ca-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    await loadTlsMaterial({ dataDir: folder, hostnames: ['own-redis'], machineName: 'own-redis' });
+    const ca = join(folder, 'tls');
+    chmodSync(ca, 0o755);
+    chmodSync(join(ca, 'server.key'), 0o644);
+    const name = `${project}-own-redis`;
+    const tls =
+      '--port 0 --tls-port 6379 --tls-cert-file /ca/server.crt --tls-key-file /ca/server.key --tls-auth-clients no';
+    const server = `redis-server ${tls} --requirepass own-password --appendonly yes --maxmemory-policy noeviction`;
+    const network = ['--network', `${project}_default`, '--network-alias', 'own-redis'];
+    await stack.docker(
+      'run',
+      '-d',
+      '--rm',
+      '--name',
+      name,
+      ...network,
+      '--tmpfs',
+      '/data',
+      '-v',
+      `${ca}:/ca:ro`,
+      'redis:7-bookworm',
+      ...server.split(' '),
+    );
+    onTestFinished(async () => void (await stack.docker('rm', '-f', name)));
+    const REDIS_URL = 'rediss://:own-password@own-redis:6379/0';
+    const own = stackWith({ REDIS_URL, CVM_CA_FOLDER: ca, NODE_EXTRA_CA_CERTS: '/ca/site-ca.crt' });
+    await own.call('up', '-d', '--no-deps', 'broker', own.worker);
+    await eventually('broker and worker', async () => {
+      for (const part of ['broker', own.worker])
+        for (const id of await own.containers(part)) expect(await own.healthOf(id)).toBe('healthy');
+    });
+  });
+
   it('finds no volume without a name, while the stack runs and after it is gone', async () => {
-    const named = (all: string[]) => all.filter((name) => !volumesBefore.includes(name));
-    expect(named(await volumes()).filter((name) => !name.startsWith(project))).toEqual([]);
+    // other stacks of this machine make volumes meanwhile
+    const without = (all: string[]) =>
+      all.filter((name) => /^[0-9a-f]{64}$/.test(name) && !volumesBefore.includes(name));
+    expect(without(await volumes())).toEqual([]);
     await stack.call('down', '-t', '5');
-    expect(named(await volumes()).filter((name) => !name.startsWith(project))).toEqual([]);
+    expect(without(await volumes())).toEqual([]);
     await stack.down();
-    expect(named(await volumes())).toEqual([]);
+    expect((await volumes()).filter((name) => name.startsWith(project))).toEqual([]);
   });
 });
