@@ -39,6 +39,8 @@ export const defaultLimits = {
   maxWithoutProxyHeader: 1000,
   /** connections of this machine that came when all slots were taken, and have not sent a byte yet: health checks */
   maxWithoutSlot: 16,
+  /** for the rest of a ClientHello that comes in several segments, before it takes a turn as it is */
+  wholeHelloMs: 1000,
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
   handshakeTurnMs: 250,

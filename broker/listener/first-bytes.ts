@@ -16,6 +16,12 @@ export function peek(socket: Socket): Buffer {
   return begin;
 }
 
+/** @returns how many bytes the first TLS record has, as far as its header is there; 0 for what is none */
+export function firstRecordBytes(begin: Buffer): number {
+  if (begin[0] !== handshakeRecord) return 0;
+  return begin.length < 5 ? 5 : 5 + begin.readUInt16BE(3);
+}
+
 /** @returns what begins in this way, for the log; undefined when it may be TLS */
 export function otherThanTls(begin: Buffer): string | undefined {
   const [first = handshakeRecord] = begin;

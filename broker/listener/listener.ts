@@ -9,7 +9,7 @@ import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
-import { otherThanTls, peek } from './first-bytes.ts';
+import { firstRecordBytes, otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
@@ -278,8 +278,8 @@ export function createDeviceListener(options: {
     let giveBack = () => {};
     // TLS has a time limit of its own, which begins with the turn
     const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
-    onFirstBytes(socket, () => {
-      clearTimeout(silence);
+    const begin = () => {
+      if (socket.destroyed) return;
       const taker = onBegin();
       if (socket.destroyed) return;
       giveBack = handshakeLimiter.acquire(address, () => {
@@ -288,6 +288,10 @@ export function createDeviceListener(options: {
         setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
         taker.emit('connection', socket);
       });
+    };
+    onFirstBytes(socket, () => {
+      clearTimeout(silence);
+      onWholeRecord(socket, limits.wholeHelloMs, begin);
     });
     return () => {
       clearTimeout(silence);
@@ -365,6 +369,33 @@ function onFirstBytes(socket: Socket, then: () => void): void {
     if (socket.readableLength === 0) socket.destroy();
     else then();
   });
+}
+
+/**
+ * A ClientHello may come in several segments, and its suites decide who takes the connection: waits for all of it, `ms` at most.
+ * TLS has the time limit for the rest.
+ */
+function onWholeRecord(socket: Socket, ms: number, then: () => void): void {
+  let needed = firstRecordBytes(peek(socket));
+  const isWhole = () => {
+    // looking puts the bytes back, which is announced as new ones: so not each time
+    if (needed === 5 && socket.readableLength >= 5) needed = firstRecordBytes(peek(socket));
+    return socket.readableLength >= needed;
+  };
+  if (isWhole()) {
+    then();
+    return;
+  }
+  const end = () => {
+    clearTimeout(timer);
+    socket.removeListener('readable', look);
+    then();
+  };
+  const look = () => {
+    if (isWhole()) end();
+  };
+  const timer = setTimeout(end, ms).unref();
+  socket.on('readable', look);
 }
 
 /** The two ends of a connection; undefined when it has ended already. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 
 /*
  * TLS 1.2 by hand (RFC 5246, RFC 4279, RFC 8422): OpenSSL's clients leave out what other stacks send, suites by pre-shared key
@@ -60,12 +60,20 @@ export function clientHello({ suites, groups: offered = Object.values(groups), v
 
 /**
  * Sends a ClientHello, reads up to ServerHelloDone, and ends the connection.
+ * @param segments where to cut it, each piece in a segment of its own
  * @throws with the number of the alert, or when the server closes
  */
-export function chosenFor(port: number, hello: Hello, localAddress = '127.0.0.1'): Promise<Choice> {
+export function chosenFor(
+  port: number,
+  hello: Hello,
+  localAddress = '127.0.0.1',
+  segments: readonly number[] = [],
+): Promise<Choice> {
   return new Promise((resolve, reject) => {
     let received = Buffer.alloc(0);
-    const socket = connect({ port, host: '127.0.0.1', localAddress }, () => socket.write(clientHello(hello)));
+    const socket = connect({ port, host: '127.0.0.1', localAddress }, () =>
+      sendInSegments(socket, clientHello(hello), segments),
+    );
     const end = (settle: () => void) => {
       socket.destroy();
       settle();
@@ -78,6 +86,14 @@ export function chosenFor(port: number, hello: Hello, localAddress = '127.0.0.1'
       else if (messages.has(serverHelloDone)) end(() => resolve({ ...choiceIn(messages), recordBytes }));
     });
   });
+}
+
+async function sendInSegments(socket: Socket, bytes: Buffer, cuts: readonly number[]): Promise<void> {
+  socket.setNoDelay(true);
+  for (const [index, begin] of [0, ...cuts].entries()) {
+    socket.write(bytes.subarray(begin, cuts[index]));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** The handshake messages in whole records. */

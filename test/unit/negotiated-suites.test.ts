@@ -110,6 +110,18 @@ describe('the suite that a client gets', () => {
     expect(await chosen(suites, address)).toBe(suite.ecdhePskChacha);
   });
 
+  it.each([[[1, 4]], [[3, 60]], [[5]], [[100]]])(
+    'is the same when the ClientHello comes in segments, cut at %j',
+    async (cuts) => {
+      const [address, suites] = [`127.0.1.${cuts[0]}`, [...wolfSsl.byCertificate, ...wolfSsl.byKey]];
+      const chosen = async () => (await chosenFor(listener.port, { suites }, address, cuts)).suite;
+      const noted = () => listener.failed.filter(({ remoteAddress }) => remoteAddress === address).length;
+      expect(await chosen()).toBe(suite.ecdhePskChacha);
+      await expect.poll(noted).toBe(1);
+      expect(await chosen()).toBe(suite.ecdheEcdsaAes128Gcm);
+    },
+  );
+
   it('is one by key for a device whose key was wrong: it has one', async () => {
     const wrong = { pskCallback: () => ({ psk: Buffer.alloc(32, 1), identity: keyed.serial }) };
     const options = {
