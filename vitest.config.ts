@@ -12,6 +12,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    maxWorkers: 2,
+    // one more than the two cores of the machine that this is tuned for: many tests wait for a process or a time limit
+    maxWorkers: 3,
   },
 });

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { lacks } from '../support/lacks.ts';
 import { isolated, runCvm } from '../support/program.ts';
+import { sampled } from '../support/size.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'cvm-faults-'));
 const good = join(root, 'good');
@@ -63,7 +64,7 @@ async function failureOf(argv: readonly string[], env: Record<string, string>, u
 }
 
 describe('a command that cannot do its work ends with the cause and the cure', () => {
-  it.each<[string, readonly string[], () => Record<string, string>, number, RegExp]>([
+  const faults: readonly [string, readonly string[], () => Record<string, string>, number, RegExp][] = [
     [
       'up: a file as data folder',
       ['up', '--local-aws'],
@@ -159,7 +160,8 @@ describe('a command that cannot do its work ends with the cause and the cure', (
       1,
       /the folder does not exist/,
     ],
-  ])('%s', async (_what, argv, env, status, text) => {
+  ];
+  it.each(sampled(faults))('%s', async (_what, argv, env, status, text) => {
     const outcome = await failureOf(argv, env());
     isReadable(outcome.text);
     expect(outcome.text).toMatch(text);
@@ -167,7 +169,7 @@ describe('a command that cannot do its work ends with the cause and the cure', (
     expect(outcome.status).toBe(status);
   });
 
-  it.skipIf(process.getuid?.() !== 0).each<[string, readonly string[], Record<string, string>]>([
+  const parts: readonly [string, readonly string[], Record<string, string>][] = [
     ['up', ['up', '--local-aws'], {}],
     ['broker', ['broker'], redis],
     ['worker', ['worker'], { ...redis, ...aws }],
@@ -175,14 +177,18 @@ describe('a command that cannot do its work ends with the cause and the cure', (
     ['tls show', ['tls', 'show'], {}],
     ['tls renew', ['tls', 'renew'], {}],
     ['audit verify', ['audit', 'verify'], {}],
-  ])('%s: the data folder belongs to another user', async (_what, argv, env) => {
-    chmodSync(root, 0o755);
-    const nobody = 65_534;
-    const { status, text } = await failureOf(argv, env, nobody);
-    isReadable(text);
-    expect(text).toMatch(/EACCES|first start|no folder/);
-    expect(status).toBeGreaterThan(0);
-  });
+  ];
+  it.skipIf(process.getuid?.() !== 0).each(sampled(parts))(
+    '%s: the data folder belongs to another user',
+    async (_what, argv, env) => {
+      chmodSync(root, 0o755);
+      const nobody = 65_534;
+      const { status, text } = await failureOf(argv, env, nobody);
+      isReadable(text);
+      expect(text).toMatch(/EACCES|first start|no folder/);
+      expect(status).toBeGreaterThan(0);
+    },
+  );
 
   it.skipIf(lacks('redis-server'))('up: a port for devices that is taken', async () => {
     const dataDir = join(root, 'up');

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { takeLock } from '../../runtime/lock.ts';
 import { lacks } from '../support/lacks.ts';
 import { isolated, processesIn, type Run, runCvm, silentServer } from '../support/program.ts';
+import { full, sampled } from '../support/size.ts';
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
@@ -57,7 +58,7 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     expect(processesIn(redisFolder())).toEqual([]);
   }
 
-  it.each(signals)('a gateway that runs, and leaves no Redis behind: %s', async (signal) => {
+  it.each(sampled(signals))('a gateway that runs, and leaves no Redis behind: %s', async (signal) => {
     const run = start(['up', '--local-aws']);
     await run.says(/broker is listening/);
     await endsBy(run, signal);
@@ -70,7 +71,7 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     await endsBy(run, 'SIGTERM');
   });
 
-  it('a gateway in the middle of its first start, while Redis, keys and the CA are made', async () => {
+  it.runIf(full)('a gateway in the middle of its first start, while Redis, keys and the CA are made', async () => {
     for (const said of [/^/, /the AWS stand-in is listening/, /worker is waiting/]) {
       const run = start(['up', '--local-aws']);
       if (said.source === '^')
@@ -99,7 +100,7 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     await endsBy(run, 'SIGHUP');
   });
 
-  it('a broker that waits for another process at its folder', async () => {
+  it.runIf(full)('a broker that waits for another process at its folder', async () => {
     mkdirSync(join(dataDir, 'tls'));
     const lock = await takeLock(join(dataDir, 'tls', 'lock'), 0);
     const run = start(['broker'], noRedis);
@@ -111,7 +112,7 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     lock.release();
   });
 
-  it('a worker without Redis, whose AWS answers nothing', async () => {
+  it.runIf(full)('a worker without Redis, whose AWS answers nothing', async () => {
     const run = start(['worker'], { ...noRedis, ...stalledAws() });
     await run.says(/Redis is away/);
     await asked();
@@ -130,11 +131,13 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     await endsBy(run, 'SIGHUP');
   });
 
-  it.each([
-    ['sweep', ['sweep']],
-    ['import', ['devices', 'import', 'devices.csv']],
-    ['setup', ['aws', 'setup']],
-  ])('a command that waits for AWS: %s', async (_what, argv) => {
+  it.each(
+    sampled([
+      ['sweep', ['sweep']],
+      ['import', ['devices', 'import', 'devices.csv']],
+      ['setup', ['aws', 'setup']],
+    ] as const),
+  )('a command that waits for AWS: %s', async (_what, argv) => {
     const file = join(dataDir, 'devices.csv');
     writeFileSync(file, 'serial\nSN-1\n');
     const before = silent.connections();
