@@ -32,16 +32,21 @@ export async function connectDevice(
     heard.push({ topic, reply: ('fault' in read ? read : read.value) as unknown as Reply });
     for (const wake of waiting.splice(0)) wake();
   });
-  return { client, heard, next: () => nextReply(client, heard, waiting) };
+  return { client, heard, next: (withinMs = 30_000) => nextReply(client, heard, waiting, withinMs) };
 }
 
 export type TestDevice = Awaited<ReturnType<typeof connectDevice>>;
 
-async function nextReply(client: MqttClient, heard: { reply: Reply }[], waiting: (() => void)[]): Promise<Reply> {
+async function nextReply(
+  client: MqttClient,
+  heard: { reply: Reply }[],
+  waiting: (() => void)[],
+  withinMs: number,
+): Promise<Reply> {
   const seen = heard.length;
   if (seen > 0) return (heard.shift() as { reply: Reply }).reply;
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('no reply within 30 s')), 30_000);
+    const timer = setTimeout(() => reject(new Error(`no reply within ${withinMs / 1000} s`)), withinMs);
     const onClose = () => reject(new Error('the connection closed before the reply'));
     client.once('close', onClose);
     waiting.push(() => {
