@@ -1,5 +1,4 @@
 import { constants } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 
 /** The cipher suites on offer: `modern`, or `old` for firmware that has no better ones. Both need TLS 1.2 or newer. */
 export type TlsSuites = 'modern' | 'old';
@@ -78,15 +77,12 @@ const signatures = [
 const usualGroups = 'P-256:X25519:P-384:P-521:X448';
 /** Against those who record traffic now and have a quantum computer later. OpenSSL knows it from 3.5 on: Node 24. */
 const hybridGroup = 'X25519MLKEM768';
-const groups = isKnown(hybridGroup) ? `${hybridGroup}:${usualGroups}` : usualGroups;
+const groups = isKnown() ? `${hybridGroup}:${usualGroups}` : usualGroups;
 
-function isKnown(group: string): boolean {
-  try {
-    createSecureContext({ ecdhCurve: group });
-    return true;
-  } catch {
-    return false;
-  }
+/** By version: to try the group leaves an error in OpenSSL's queue, and Node.js 20.19 then fails to read the next key. */
+function isKnown(): boolean {
+  const [major = 0, minor = 0] = process.versions.openssl.split('.').map(Number);
+  return major > 3 || (major === 3 && minor >= 5);
 }
 
 /** The same by their numbers at IANA, in the order of `modern.psk` and `old.psk`. */

@@ -10,7 +10,8 @@ const httpRequest = /^(GET|HEAD|POST|PUT|DELETE|OPTIONS|CONNECT|PATCH|TRACE|PRI)
 
 /** What has arrived so far. The bytes stay where TLS finds them. */
 export function peek(socket: Socket): Buffer {
-  const begin = socket.read() as Buffer | null;
+  // with the length: without it, Node.js 26 gives the first segment only
+  const begin = socket.readableLength === 0 ? null : (socket.read(socket.readableLength) as Buffer | null);
   if (begin === null) return Buffer.alloc(0);
   socket.unshift(begin);
   return begin;

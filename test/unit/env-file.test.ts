@@ -74,7 +74,8 @@ describe('a .env file', () => {
       fc.property(lineOf, ([text, quote, before, after]) => {
         const line = `${before}CVM_TABLE=${quote}${text}${quote}${text === '' ? '' : after}`;
         if (problemsOf(line).length > 0) return;
-        expect(tableIn(line)).toBe(parseEnv(line).CVM_TABLE);
+        // after `export`, Node.js from 22 on has no variable where the value is empty
+        expect(tableIn(line)).toBe(parseEnv(line).CVM_TABLE ?? '');
       }),
     );
   });
