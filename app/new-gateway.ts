@@ -22,8 +22,9 @@ const announceAgainAfter = 50;
 const waitReason =
   'this gateway is new: it opens its port when a worker has asked the table whether it is the first one. CVM_NEW_SITE=1 opens it now';
 
-/** What a gateway that is new asks. `gateways`: which ones the table knows; undefined while nobody tells. */
+/** Answers the questions of a new gateway about its table. */
 export type TableWord = {
+  /** the gateways that the table knows; undefined until an answer is there */
   gateways(): Promise<GatewayList | undefined>;
   /** how many devices have keys for other gateways only, as far as is known here */
   sealedElsewhere(): Promise<number>;
@@ -75,7 +76,7 @@ export async function admitNewGateway(
     return;
   }
   if (list.approved.length > 0) throw await refusal(id, dataDir, list.approved, table);
-  // none is approved: an operator has forgotten all of them, and this one waits as any other would
+  // an operator has forgotten every approved gateway: this one starts, and waits for approval
   void watch();
 }
 

@@ -27,7 +27,7 @@ export class ForeignAnswer extends Error {
     this.$metadata = { httpStatusCode: statusCode };
   }
 
-  /** Says that the request was not carried out, whoever says it; 408 may come after it was. After any other status AWS may have acted. */
+  /** A status of 4xx says that the request was not carried out, but for 408, which may come later. After any other status AWS may have acted. */
   get didNothing(): boolean {
     const { httpStatusCode } = this.$metadata;
     return httpStatusCode >= 400 && httpStatusCode < 500 && httpStatusCode !== 408;
@@ -44,7 +44,7 @@ export function requireAnswerOfAws(answer: RawAnswer): void {
   // an error that names its type speaks for itself; a success must not be believed so easily
   const isJson = /^application\/(x-amz-)?json/i.test(headers['content-type'] ?? '');
   if (statusCode >= 400 && (isJson || headers['x-amzn-errortype'])) return;
-  // nobody reads the rest, and the connection leads to something else than AWS
+  // ends the connection, which does not lead to AWS
   answer.body?.destroy?.();
   throw new ForeignAnswer(answer);
 }

@@ -61,7 +61,7 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       const level = handshakes.fits(address, 'handshakes') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a TLS handshake failed');
     },
-    /** The device gets SUBACK 128, which many clients pass on to nobody. `reason` quotes nothing that the device sent. */
+    /** The device gets SUBACK 128, which many clients ignore. `reason` quotes nothing that the device sent. */
     subscription({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
       const level = subscriptions.fits(address, 'subscriptions') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'refused a subscription');

@@ -45,7 +45,7 @@ async function addCommands(
     program.addCommand((name === wanted ? await load(context) : new Command(name)).description(description));
 }
 
-/** An error that no code expects. The process is in an unknown state: it ends, and whoever runs it starts it again. */
+/** Ends the process at an unexpected error, which leaves it in an unknown state. A service manager starts it again. */
 async function endAtFault(error: unknown, withStack: () => boolean): Promise<never> {
   const { cured } = await say(error, withStack);
   if (!cured)

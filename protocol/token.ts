@@ -16,7 +16,7 @@ export function makeToken(random: (size: number) => Buffer = randomBytes): strin
 
 const maxTokenLength = 512;
 
-/** Why no device can present this text as its token, whatever the device: to say so helps nobody to guess one. Never quotes it. */
+/** @returns why this text can be the token of no device; undefined when it can be one. It never quotes the text, and helps no attacker to guess a token. */
 export function malformedToken(token: string): string | undefined {
   const at = token.search(/[^\x21-\x7e]/);
   if (at >= 0)

@@ -81,7 +81,7 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** A promise that only rejects; one that nobody awaits is no fault. */
+/** A promise that can only reject. It may reject before any code awaits it. */
 function createFailure() {
   let reject: (error: Error) => void = () => {};
   const promise = new Promise<never>((_resolve, fail) => {

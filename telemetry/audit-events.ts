@@ -51,7 +51,7 @@ export type AuditEvents = {
     readonly findings: Readonly<Partial<Record<string, number>>>;
     readonly ms: number;
   };
-  /** so many could not be written from this time on, because the disk was full, say. They are in the log alone */
+  /** `records`: the number of records that could not be written since then, when the disk was full for example. Only the log has them */
   'records-lost': { readonly records: number; readonly since: string };
   'swept-up': {
     readonly kind: string;
