@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freePort } from '../support/network.ts';
 
 const run = promisify(execFile);
 
@@ -47,12 +47,4 @@ async function untilItAnswers(url: string): Promise<void> {
     if (await fetch(url).then(Boolean, () => false)) return;
   }
   throw new Error(`DynamoDB Local did not answer within ${patienceMs / 1000} s`);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

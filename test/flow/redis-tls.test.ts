@@ -1,21 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { lacks } from '../support/lacks.ts';
+import { freePort } from '../support/network.ts';
 
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-rediss-'));

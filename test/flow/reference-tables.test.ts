@@ -1,16 +1,11 @@
 import { type AttributeValue, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import {
-  AttachThingPrincipalCommand,
-  CreateKeysAndCertificateCommand,
-  CreateThingCommand,
-  DescribeCertificateCommand,
-} from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import { sweepCommand } from '../../cli/sweep.ts';
 import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { certificateStatus, makeCertificate } from '../support/aws-certificates.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -51,19 +46,8 @@ describe.skipIf(lacks('redis-server'))("a row that another tool wrote, with the 
     return { serial, token };
   }
   /** An ACTIVE certificate in AWS IoT Core, attached to the thing of the device that gets the next row. */
-  async function vended() {
-    const thingName = `AA:BB:${count + 1}`;
-    const made = await gateway.iot.send(new CreateKeysAndCertificateCommand({ setAsActive: true }));
-    const { certificateId: id = '', certificateArn: arn = '' } = made;
-    await gateway.iot.send(new CreateThingCommand({ thingName }));
-    await gateway.iot.send(new AttachThingPrincipalCommand({ thingName, principal: arn }));
-    return { id, arn };
-  }
-  const status = (certificateId: string) =>
-    gateway.iot.send(new DescribeCertificateCommand({ certificateId })).then(
-      ({ certificateDescription }) => certificateDescription?.status,
-      ({ name }: Error) => name,
-    );
+  const vended = () => makeCertificate(gateway.iot, `AA:BB:${count + 1}`);
+  const status = (certificateId: string) => certificateStatus(gateway.iot, certificateId);
   const gone = 'ResourceNotFoundException';
   const stored = async (serial: string) =>
     (await gateway.dynamo.send(new GetItemCommand({ TableName: table, Key: { productId: { S: serial } } }))).Item ?? {};

@@ -5,16 +5,12 @@ import {
   ScanCommand,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
-import {
-  AttachThingPrincipalCommand,
-  CreateKeysAndCertificateCommand,
-  CreateThingCommand,
-  DescribeCertificateCommand,
-} from '@aws-sdk/client-iot';
+import { CreateKeysAndCertificateCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
 import { UsageError } from '../../cli/usage-error.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
+import { certificateStatus, makeCertificate } from '../support/aws-certificates.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -76,19 +72,8 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
     return Object.fromEntries(Items.map((item) => [(item.productId ?? item.serialNumber)?.S ?? '', item]));
   }
   /** A certificate in AWS IoT Core, attached to this thing. */
-  async function vended(thingName: string, setAsActive = true) {
-    const { certificateId: id = '', certificateArn: arn = '' } = await gateway.iot.send(
-      new CreateKeysAndCertificateCommand({ setAsActive }),
-    );
-    await gateway.iot.send(new CreateThingCommand({ thingName }));
-    await gateway.iot.send(new AttachThingPrincipalCommand({ thingName, principal: arn }));
-    return { id, arn };
-  }
-  const status = (certificateId: string) =>
-    gateway.iot.send(new DescribeCertificateCommand({ certificateId })).then(
-      ({ certificateDescription }) => certificateDescription?.status,
-      ({ name }: Error) => name,
-    );
+  const vended = (thingName: string, setAsActive = true) => makeCertificate(gateway.iot, thingName, setAsActive);
+  const status = (certificateId: string) => certificateStatus(gateway.iot, certificateId);
   const gone = 'ResourceNotFoundException';
   const find = (serial: string) => gateway.registry.find(serial);
   const ask = (serial: string, token: string) => askOnce(gateway.broker, serial, { token, key: 'ec' });
