@@ -18,7 +18,7 @@ export function peek(socket: Socket): Buffer {
 }
 
 /** @returns how many bytes the first TLS record has, as far as its header is there; 0 for what is none */
-export function firstRecordBytes(begin: Buffer): number {
+function firstRecordBytes(begin: Buffer): number {
   if (begin[0] !== handshakeRecord) return 0;
   return begin.length < 5 ? 5 : 5 + begin.readUInt16BE(3);
 }
@@ -29,4 +29,45 @@ export function otherThanTls(begin: Buffer): string | undefined {
   if (first === handshakeRecord || (first & ssl2Bit) !== 0) return undefined;
   if (first === mqttConnect) return 'plain MQTT';
   return httpRequest.test(begin.toString('latin1', 0, 16)) ? 'plain HTTP' : 'something else than TLS';
+}
+
+/** The bytes stay where TLS finds them: Node gives it what a socket has read before. */
+export function onFirstBytes(socket: Socket, then: () => void): void {
+  // what came together with a PROXY protocol header is not announced again
+  if (socket.readableLength > 0) {
+    then();
+    return;
+  }
+  socket.once('readable', () => {
+    // readable without bytes: the other side has ended it
+    if (socket.readableLength === 0) socket.destroy();
+    else then();
+  });
+}
+
+/**
+ * A ClientHello may come in several segments, and its suites decide who takes the connection: waits for all of it, `ms` at most.
+ * TLS has the time limit for the rest.
+ */
+export function onWholeRecord(socket: Socket, ms: number, then: () => void): void {
+  let needed = firstRecordBytes(peek(socket));
+  const isWhole = () => {
+    // looking puts the bytes back, which is announced as new ones: so not each time
+    if (needed === 5 && socket.readableLength >= 5) needed = firstRecordBytes(peek(socket));
+    return socket.readableLength >= needed;
+  };
+  if (isWhole()) {
+    then();
+    return;
+  }
+  const end = () => {
+    clearTimeout(timer);
+    socket.removeListener('readable', look);
+    then();
+  };
+  const look = () => {
+    if (isWhole()) end();
+  };
+  const timer = setTimeout(end, ms).unref();
+  socket.on('readable', look);
 }

@@ -9,7 +9,7 @@ import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { attachConnection, type Connection } from './connection.ts';
-import { firstRecordBytes, otherThanTls, peek } from './first-bytes.ts';
+import { onFirstBytes, onWholeRecord, otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
@@ -355,47 +355,6 @@ export function createDeviceListener(options: {
       };
     },
   };
-}
-
-/** The bytes stay where TLS finds them: Node gives it what a socket has read before. */
-function onFirstBytes(socket: Socket, then: () => void): void {
-  // what came together with a PROXY protocol header is not announced again
-  if (socket.readableLength > 0) {
-    then();
-    return;
-  }
-  socket.once('readable', () => {
-    // readable without bytes: the other side has ended it
-    if (socket.readableLength === 0) socket.destroy();
-    else then();
-  });
-}
-
-/**
- * A ClientHello may come in several segments, and its suites decide who takes the connection: waits for all of it, `ms` at most.
- * TLS has the time limit for the rest.
- */
-function onWholeRecord(socket: Socket, ms: number, then: () => void): void {
-  let needed = firstRecordBytes(peek(socket));
-  const isWhole = () => {
-    // looking puts the bytes back, which is announced as new ones: so not each time
-    if (needed === 5 && socket.readableLength >= 5) needed = firstRecordBytes(peek(socket));
-    return socket.readableLength >= needed;
-  };
-  if (isWhole()) {
-    then();
-    return;
-  }
-  const end = () => {
-    clearTimeout(timer);
-    socket.removeListener('readable', look);
-    then();
-  };
-  const look = () => {
-    if (isWhole()) end();
-  };
-  const timer = setTimeout(end, ms).unref();
-  socket.on('readable', look);
 }
 
 /** The two ends of a connection; undefined when it has ended already. */

@@ -16,10 +16,15 @@ const patienceMs = 120_000;
 /** A cut cable, a firewall that forgets its connections: nothing is closed, and nothing arrives. New connections work. */
 describe.skipIf(lacks('redis-server'))('established connections that fall silent in the middle of the work:', () => {
   let gateway: Gateway;
+  let replica: Awaited<ReturnType<typeof startReplica>> | undefined;
   beforeEach(async () => {
     gateway = await startGateway({ proxies: true, logLevel: 'info' });
   });
-  afterEach(() => gateway?.close());
+  afterEach(async () => {
+    await gateway?.close();
+    await replica?.close();
+    replica = undefined;
+  });
 
   /** A device that asks again, as firmware does. @returns whether it was served */
   async function serve({ serial, token }: { serial: string; token: string }): Promise<boolean> {
@@ -67,7 +72,7 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
   it('of Redis, whose address leads to the promoted replica: what was acknowledged before is answered, and all others', async () => {
     const [early, stored, late] = [await enrol('early', 10), await enrol('stored', 10), await enrol('late', 20)];
     await serveAll(early);
-    const replica = await startReplica();
+    replica = await startReplica();
     // they wait, to be tried again
     gateway.aws.faults.set([{ operation: 'DynamoDB.UpdateItem', kind: 'fail-before' }]);
     const waiting = await Promise.all(
@@ -84,7 +89,6 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
     expect(answers.map(({ status }) => status)).toEqual(stored.map(() => 'accepted'));
     expect(await serveAll(late)).not.toContain(false);
     await Promise.all(waiting.map(({ client }) => client.endAsync(true)));
-    await replica.close();
   }, 300_000);
 
   /** A replica of the gateway's Redis that has all its data. `promote`: the two change their parts. */
@@ -92,22 +96,24 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
     const folder = mkdtempSync(join(tmpdir(), 'cvm-replica-'));
     const { port, password } = new URL(gateway.redis.url);
     const server = await startEmbeddedRedis({ dataDir: folder, log: createLog('silent'), password });
-    const [master, replica] = [new Redis(gateway.redis.url), new Redis(server.url)];
-    for (const each of [master, replica]) await each.config('SET', 'masterauth', password);
-    await replica.replicaof('127.0.0.1', Number(port));
-    await expect.poll(() => replica.info('replication'), { timeout: 20_000 }).toContain('master_link_status:up');
+    const [master, copy] = [new Redis(gateway.redis.url), new Redis(server.url)];
+    for (const each of [master, copy]) {
+      each.on('error', () => {});
+      await each.config('SET', 'masterauth', password);
+    }
+    await copy.replicaof('127.0.0.1', Number(port));
+    await expect.poll(() => copy.info('replication'), { timeout: 20_000 }).toContain('master_link_status:up');
     return {
       port: Number(new URL(server.url).port),
       async promote() {
         // replication is asynchronous: what had not reached the replica would be lost, which is not what is tested here
         await master.set('reached', 'the replica');
         expect(await master.wait(1, 20_000)).toBe(1);
-        await replica.replicaof('NO', 'ONE');
+        await copy.replicaof('NO', 'ONE');
         await master.replicaof('127.0.0.1', Number(new URL(server.url).port));
       },
       async close() {
-        for (const each of [master, replica]) each.disconnect();
-        await gateway.close();
+        for (const each of [master, copy]) each.disconnect();
         await server.close();
         rmSync(folder, { recursive: true, force: true });
       },

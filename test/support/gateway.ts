@@ -20,29 +20,29 @@ import type { SourceForm } from '../../registry/source-table.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
-import { createLog } from '../../runtime/log.ts';
+import { createLog, type Log } from '../../runtime/log.ts';
 import { loadSettings, type Settings } from '../../runtime/settings.ts';
 import { createGatewayRegister } from '../../worker/gateway-register.ts';
 import { createTableKey } from '../../worker/table-key.ts';
 import { metricOf } from './metrics.ts';
 import { startProxy } from './proxy.ts';
 
+export type GatewayOptions = {
+  logLevel?: string;
+  replayWindowMs?: number;
+  limits?: Partial<Limits>;
+  suites?: 'modern' | 'old';
+  /** settings, as in the environment */
+  env?: Readonly<Record<string, string>>;
+  tokenAttempts?: Partial<TokenAttemptLimits>;
+  /** another gateway of the same table: with a Redis, a broker and a worker of its own */
+  beside?: { readonly aws: AwsLocal };
+  /** puts a proxy in front of Redis and of AWS */
+  proxies?: boolean;
+};
+
 /** A whole gateway on real parts: TLS broker, Redis, worker, the AWS stand-in behind the real SDK; all on free ports. */
-export async function startGateway(
-  options: {
-    logLevel?: string;
-    replayWindowMs?: number;
-    limits?: Partial<Limits>;
-    suites?: 'modern' | 'old';
-    /** settings, as in the environment */
-    env?: Readonly<Record<string, string>>;
-    tokenAttempts?: Partial<TokenAttemptLimits>;
-    /** another gateway of the same table: with a Redis, a broker and a worker of its own */
-    beside?: { readonly aws: AwsLocal };
-    /** puts a proxy in front of Redis and of AWS */
-    proxies?: boolean;
-  } = {},
-) {
+export async function startGateway(options: GatewayOptions = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-test-'));
   const logLines: string[] = [];
   const sink = new Writable({
@@ -53,6 +53,18 @@ export async function startGateway(
   });
   const log = createLog(options.logLevel ?? 'debug', sink);
   const lifecycle = createLifecycle(log);
+  try {
+    return await startParts(options, { dataDir, log, lifecycle, logText: () => logLines.join('') });
+  } catch (error) {
+    await lifecycle.close();
+    rmSync(dataDir, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+type Base = { dataDir: string; log: Log; lifecycle: ReturnType<typeof createLifecycle>; logText(): string };
+
+async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, logText }: Base) {
   const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log }));
   const startCloud = async () => {
     const cloud = await startAwsLocal({
@@ -150,7 +162,7 @@ export async function startGateway(
     worker,
     startOneBroker,
     startOneWorker,
-    logText: () => logLines.join(''),
+    logText,
     /** Signs for the table, as its workers do. */
     tableKey: createTableKey(gateways),
     /** The gateways to which the keys of new tokens are sealed. */
