@@ -1,0 +1,32 @@
+import type { Figure } from '../chaos/figures.ts';
+import type { Sites } from './site.ts';
+
+/** A line over time or over another figure, for the page with plots. */
+export type Plot = {
+  readonly title: string;
+  readonly x: string;
+  readonly y: string;
+  readonly lines: readonly { readonly name: string; readonly points: readonly (readonly [number, number])[] }[];
+};
+
+export type Measured = { readonly figures: readonly Figure[]; readonly plots?: readonly Plot[] };
+
+/** One row of the benchmark. It starts what it needs, measures, and says what it found. */
+export type Row = {
+  readonly name: string;
+  /** what it measures, in one line */
+  readonly title: string;
+  /** how long it takes on two cores, in minutes */
+  readonly minutes: number;
+  run(context: RowContext): Promise<Measured>;
+};
+
+export type RowContext = {
+  readonly sites: Sites;
+  /** this checkout, built */
+  readonly checkout: string;
+  say(line: string): void;
+};
+
+/** @param digits after the point */
+export const rounded = (value: number, digits = 2): number => Number(value.toFixed(digits));

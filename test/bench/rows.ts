@@ -1,0 +1,9 @@
+import type { Row } from './row.ts';
+import { calls } from './rows/calls.ts';
+import { cpu } from './rows/cpu.ts';
+import { fiveGateways } from './rows/gateways.ts';
+import { latency } from './rows/latency.ts';
+import { quotaRows } from './rows/quota.ts';
+
+/** In the order in which they run. */
+export const rows: readonly Row[] = [...quotaRows, fiveGateways, latency, calls, cpu];

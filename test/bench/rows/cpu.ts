@@ -1,0 +1,61 @@
+import { join } from 'node:path';
+import { type Row as CompareRow, measure, type Pair, rowsOf } from '../compare.ts';
+import { earlierCheckout } from '../earlier-checkout.ts';
+import { cvmOf, type Flow, startGateway } from '../gateway.ts';
+import { type Row, type RowContext, rounded } from '../row.ts';
+
+const [devices, starts, rounds] = [600, 2, 2];
+const goalMs = 7;
+
+/** The commit with which the figures in docs/performance.md are compared. */
+const earlier = '4851c71';
+
+/** CPU of broker, worker and Redis for a device, while AWS answers at once; beside an earlier commit that works at the same time. */
+export const cpu: Row = {
+  name: 'cpu',
+  title: `CPU of broker, worker and Redis for a device, beside ${earlier}`,
+  minutes: 15,
+  async run({ checkout, say }: RowContext) {
+    const there = await earlierCheckout(checkout, earlier, say);
+    const figures = [];
+    for (const flow of ['csr', 'ec'] as const) {
+      const rows = rowsOf(flow, devices, await pairsOf(flow, checkout, there, say));
+      for (const row of rows) say(lineOf(row));
+      const vend = rows.find(({ phase, part }) => phase === 'vend' && part === 'both');
+      const here = vend?.here ?? Number.POSITIVE_INFINITY;
+      figures.push({
+        name: `CPU a device, ${flow}`,
+        value: rounded(here),
+        unit: `ms (${rounded(vend?.there ?? 0)} ms at ${earlier}, ratio ${rounded(vend?.ratio?.median ?? 0)})`,
+        goal: `≤ ${goalMs} ms`,
+        holds: here <= goalMs,
+      });
+    }
+    return { figures };
+  },
+};
+
+async function pairsOf(flow: Flow, here: string, there: string, say: RowContext['say']): Promise<Pair[]> {
+  const pairs: Pair[] = [];
+  const simulator = cvmOf(here);
+  for (let start = 1; start <= starts; start++) {
+    say(`start ${start} of ${starts}`);
+    const ours = await startGateway(here, simulator);
+    const theirs = await startGateway(there, simulator);
+    try {
+      pairs.push(...(await measure({ here: ours, there: theirs }, { devices, rounds, flow }, say)));
+    } finally {
+      await theirs.close();
+      await ours.close();
+    }
+  }
+  return pairs;
+}
+
+function lineOf({ flow, phase, part, here, there, ratio }: CompareRow): string {
+  const ratios =
+    ratio === undefined
+      ? ''
+      : `, ratio ${rounded(ratio.median, 3)} (${rounded(ratio.min, 3)} to ${rounded(ratio.max, 3)})`;
+  return `${join(flow, phase, part)}: ${rounded(here)} ms, earlier ${rounded(there ?? 0)} ms${ratios}`;
+}
