@@ -67,7 +67,8 @@ export async function run(program: Program, forMs: number): Promise<string> {
   clearTimeout(timer);
   if (status === 0) return stdout;
   const described = [program.command, ...program.argv].join(' ');
-  throw new Error(`${described} ended with ${status ?? `no status within ${forMs} ms`}:\n${stdout}${stderr}`);
+  const said = `${stdout}${stderr}`.slice(-2000);
+  throw new Error(`${described} ended with ${status ?? `no status within ${forMs} ms`}:\n${said}`);
 }
 
 /** @returns the CPU time of all threads of a process so far, in milliseconds, in steps of 10 */

@@ -63,6 +63,7 @@ export function openSites(checkout: string): Sites {
   process.once('exit', removeRoot);
   const started: Running[] = [];
   let count = 0;
+  let gateways = 0;
 
   async function add(starting: Promise<Running>): Promise<Running> {
     const running = await starting;
@@ -134,6 +135,7 @@ export function openSites(checkout: string): Sites {
       const worker = await part('worker', env, join(own, 'worker'), () => Promise.resolve(true));
       const caFile = join(own, 'broker', 'tls', 'site-ca.crt');
       let rounds = 0;
+      const number = ++gateways;
       return {
         port,
         caFile,
@@ -144,7 +146,7 @@ export function openSites(checkout: string): Sites {
         cvm: (...argv) => command(argv),
         async enrol(devices) {
           const file = join(own, `serials-${++rounds}.csv`);
-          writeFileSync(file, serialsOf(`bench-${count}-${rounds}`, devices));
+          writeFileSync(file, serialsOf(`bench-${number}-${rounds}`, devices));
           await command(['devices', 'import', file, '--out', `${file}.tokens`]);
           return `${file}.tokens`;
         },
