@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { approveGateway } from '../support/approve-gateway.ts';
 import { accepts, answers, freePort } from '../support/network.ts';
 import { type Running, run, start } from './processes.ts';
 
@@ -133,6 +134,15 @@ export function openSites(checkout: string): Sites {
       const redis = await add(startRedis(own, redisPort));
       const broker = await part('broker', env, join(own, 'broker'), () => accepts(port));
       const worker = await part('worker', env, join(own, 'worker'), () => Promise.resolve(true));
+      await approveGateway({
+        dataDir: join(own, 'broker'),
+        command: async (argv, more = {}) => ({
+          stdout: await run(
+            { command: process.execPath, argv: [cvm, ...argv], env: { ...operator, ...more } },
+            commandMs,
+          ),
+        }),
+      });
       const caFile = join(own, 'broker', 'tls', 'site-ca.crt');
       let rounds = 0;
       const number = ++gateways;

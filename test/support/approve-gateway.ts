@@ -1,9 +1,8 @@
-import { until } from '../support/network.ts';
-import type { run } from './processes.ts';
+import { until } from './network.ts';
 
 type Started = {
   /** runs `cvm` with these arguments */
-  command(argv: readonly string[], env?: NodeJS.ProcessEnv): ReturnType<typeof run>;
+  command(argv: readonly string[], env?: NodeJS.ProcessEnv): Promise<{ readonly stdout: string }>;
   /** of the gateway's broker */
   readonly dataDir: string;
 };
