@@ -1,14 +1,23 @@
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Figure, printFigures } from '../chaos/figures.ts';
-import type { Plot, Row } from './row.ts';
+import type { Flow } from './gateway.ts';
+import type { CpuOptions, Plot, Row } from './row.ts';
 import { rows } from './rows.ts';
 import { openSites } from './site.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+  options: {
+    json: { type: 'boolean', default: false },
+    against: { type: 'string' },
+    devices: { type: 'string', default: '600' },
+    starts: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: '2' },
+    flow: { type: 'string', default: 'csr,ec' },
+    help: { type: 'boolean', default: false },
+  },
 });
 
 if (values.help) {
@@ -16,7 +25,14 @@ if (values.help) {
 
 Starts gateways as real processes on 127.0.0.1, measures them, and says which goals hold; ends with status 1 when one does
 not. Without the name of a row, all of them run, one after the other:
-${rows.map(({ name, title, minutes }) => `  ${name.padEnd(16)}${title} (${minutes} min)`).join('\n')}`);
+${rows.map(({ name, title, minutes }) => `  ${name.padEnd(16)}${title} (${minutes} min)`).join('\n')}
+
+For the row cpu:
+  --against PATH  a built checkout in place of the commit that it is compared with
+  --devices N     devices in each round (600)
+  --starts N      how often the gateways are started anew (2): each start has a speed of its own
+  --rounds N      rounds of each start that are counted, after one that is not (2)
+  --flow NAMES    who makes the key pair: csr (the device), ec (the gateway), rsa (AWS) (csr,ec)`);
   process.exit(0);
 }
 
@@ -25,6 +41,24 @@ if (unknown.length > 0) {
   console.error(`there is no row ${unknown.join(', ')}; there are ${rows.map(({ name }) => name).join(', ')}`);
   process.exit(2);
 }
+
+const wrongUse = (message: string): never => {
+  console.error(message);
+  process.exit(2);
+};
+const whole = (name: 'devices' | 'starts' | 'rounds'): number => {
+  const value = Number(values[name]);
+  return Number.isInteger(value) && value > 0 ? value : wrongUse(`--${name} must be a whole number from 1`);
+};
+const isFlow = (name: string): name is Flow => ['csr', 'ec', 'rsa'].includes(name);
+const flows = values.flow.split(',');
+const cpu: CpuOptions = {
+  against: values.against === undefined ? undefined : resolve(values.against),
+  devices: whole('devices'),
+  starts: whole('starts'),
+  rounds: whole('rounds'),
+  flows: flows.every(isFlow) ? flows : wrongUse('--flow takes csr, ec and rsa, with commas between them'),
+};
 
 const checkout = join(import.meta.dirname, '../../..');
 const say = (line: string) => console.error(line);
@@ -42,7 +76,7 @@ printFigures(figures, values.json);
 async function measured(row: Row): Promise<readonly Figure[]> {
   const sites = openSites(checkout);
   try {
-    const result = await row.run({ sites, checkout, say });
+    const result = await row.run({ sites, checkout, cpu, say });
     plots.push(...(result.plots ?? []));
     return result.figures;
   } catch (error) {

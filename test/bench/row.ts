@@ -1,4 +1,5 @@
 import type { Figure } from '../chaos/figures.ts';
+import type { Flow } from './gateway.ts';
 import type { Sites } from './site.ts';
 
 /** A line over time or over another figure, for the page with plots. */
@@ -25,7 +26,18 @@ export type RowContext = {
   readonly sites: Sites;
   /** this checkout, built */
   readonly checkout: string;
+  /** of the row `cpu`, for a closer look */
+  readonly cpu: CpuOptions;
   say(line: string): void;
+};
+
+export type CpuOptions = {
+  /** a built checkout, in place of the commit with which the documented figures are compared */
+  readonly against?: string | undefined;
+  readonly devices: number;
+  readonly starts: number;
+  readonly rounds: number;
+  readonly flows: readonly Flow[];
 };
 
 /** @param digits after the point */

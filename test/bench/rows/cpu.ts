@@ -2,9 +2,8 @@ import { join } from 'node:path';
 import { type Row as CompareRow, measure, type Pair, rowsOf } from '../compare.ts';
 import { earlierCheckout } from '../earlier-checkout.ts';
 import { cvmOf, type Flow, startGateway } from '../gateway.ts';
-import { type Row, type RowContext, rounded } from '../row.ts';
+import { type CpuOptions, type Row, type RowContext, rounded } from '../row.ts';
 
-const [devices, starts, rounds] = [600, 2, 2];
 const goalMs = 7;
 
 /** The commit with which the figures in docs/performance.md are compared. */
@@ -15,11 +14,11 @@ export const cpu: Row = {
   name: 'cpu',
   title: `CPU of broker, worker and Redis for a device, beside ${earlier}`,
   minutes: 15,
-  async run({ checkout, say }: RowContext) {
-    const there = await earlierCheckout(checkout, earlier, say);
+  async run({ checkout, say, cpu: options }: RowContext) {
+    const there = options.against ?? (await earlierCheckout(checkout, earlier, say));
     const figures = [];
-    for (const flow of ['csr', 'ec'] as const) {
-      const rows = rowsOf(flow, devices, await pairsOf(flow, checkout, there, say));
+    for (const flow of options.flows) {
+      const rows = rowsOf(flow, options.devices, await pairsOf(flow, checkout, there, options, say));
       for (const row of rows) say(lineOf(row));
       const vend = rows.find(({ phase, part }) => phase === 'vend' && part === 'both');
       const here = vend?.here ?? Number.POSITIVE_INFINITY;
@@ -35,7 +34,13 @@ export const cpu: Row = {
   },
 };
 
-async function pairsOf(flow: Flow, here: string, there: string, say: RowContext['say']): Promise<Pair[]> {
+async function pairsOf(
+  flow: Flow,
+  here: string,
+  there: string,
+  { devices, starts, rounds }: CpuOptions,
+  say: RowContext['say'],
+): Promise<Pair[]> {
   const pairs: Pair[] = [];
   const simulator = cvmOf(here);
   for (let start = 1; start <= starts; start++) {
