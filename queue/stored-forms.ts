@@ -50,6 +50,9 @@ export const replyKey = (requestId: string) => `${keyPrefix}:answer:${requestId}
 /** hash: serial → id of the certificate that this gateway activated last */
 export const seenCertificatesKey = `${keyPrefix}:activated`;
 
+/** How many devices a second are let through to AWS, as a decimal number. */
+export const paceKey = `${keyPrefix}:pace`;
+
 export const rosterKeys = {
   /** hash: serial → entry */
   entries: `${keyPrefix}:roster`,
@@ -283,6 +286,14 @@ export function readSeenCertificate(serial: string, json: string, tableKey: stri
   if (stored === undefined) return undefined;
   const { certificateId, signature: made } = stored;
   return isSigned(tableKey, 'seen certificate', { serial, certificateId }, made) ? certificateId : undefined;
+}
+
+export const toPaceText = (perSecond: number): string => perSecond.toFixed(3);
+
+/** A number of devices a second. No account of AWS is faster than this. */
+export function readPaceText(text: string): number | undefined {
+  const perSecond = /^\d{1,5}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  return perSecond > 0 ? perSecond : undefined;
 }
 
 /** Serials whose entry changed: a transaction of a worker, at most. */

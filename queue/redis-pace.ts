@@ -1,0 +1,28 @@
+import type { Log } from '../runtime/log.ts';
+import { createMalformedReport } from './malformed.ts';
+import type { Pace } from './pace.ts';
+import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { paceKey, readPaceText, toPaceText } from './stored-forms.ts';
+import { withoutWrongType } from './wrong-type.ts';
+
+/** A worker says its pace more often. Seconds. */
+const forgottenSeconds = 60;
+
+/** The pace in Redis, which is unsigned: it decides nothing, and only estimates are made from it. */
+export function createPace(connector: RedisConnector, log: Log): Pace {
+  const redis = connector.connect('answer-now', log);
+  const reportMalformed = createMalformedReport(log);
+  return {
+    async notePace(perSecond) {
+      await redis.set(paceKey, toPaceText(perSecond), 'EX', forgottenSeconds);
+    },
+    async readPace() {
+      const text = await withoutWrongType(redis, [paceKey], reportMalformed, () => redis.get(paceKey));
+      if (text === null) return undefined;
+      const perSecond = readPaceText(text);
+      if (perSecond === undefined) reportMalformed('a pace');
+      return perSecond;
+    },
+    close: () => disconnectRedis(redis),
+  };
+}
