@@ -18,6 +18,7 @@ import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
 import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
+import { createSpareKeys } from '../worker/spare-keys.ts';
 import { sweep } from '../worker/sweep.ts';
 import { startSweeper } from '../worker/sweeper.ts';
 import { createTableKey } from '../worker/table-key.ts';
@@ -132,6 +133,7 @@ export function startProvisioning(
     leaseMs,
     now: awsTime.now,
     makeKey: (serial) => makeEcKey(serial, ownerTag),
+    spareKeys: createSpareKeys(),
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs

@@ -23,8 +23,8 @@ export function faultOfRow({ state, tokenForm }: Device): string | undefined {
 
 /** A row of another gateway's table is taken over when no process works on it there. */
 export function unfinishedIn(device: Device): string | undefined {
-  const { removal, pendingDeletion, createIntents, previousCertificateId } = device;
-  const isUnfinished = [removal, pendingDeletion, createIntents, previousCertificateId].some(
+  const { removal, pendingDeletion, createIntents, numberedIntents, previousCertificateId } = device;
+  const isUnfinished = [removal, pendingDeletion, createIntents, numberedIntents, previousCertificateId].some(
     (part) => part !== undefined,
   );
   return isUnfinished

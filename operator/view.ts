@@ -1,4 +1,5 @@
 import { applyStateOf } from '../registry/apply-state.ts';
+import { createIntentsOf } from '../registry/create-intents.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import { faultOf, type RowFault } from '../registry/row-faults.ts';
@@ -54,7 +55,8 @@ export async function showDevice(serial: string, { registry }: ReadDeps): Promis
 }
 
 export function viewOf(device: Device): DeviceView {
-  const { serial, state, certificateId, previousCertificateId, pendingDeletion, createIntents, removal } = device;
+  const { serial, state, certificateId, previousCertificateId, pendingDeletion, removal } = device;
+  const lost = createIntentsOf(device).length;
   const view = {
     serial,
     state: removal === undefined ? state : 'being-removed',
@@ -63,7 +65,7 @@ export function viewOf(device: Device): DeviceView {
     certificateId,
     previousCertificateId,
     pendingDeletion,
-    createCallsWithoutAnswer: createIntents && Object.keys(createIntents).length,
+    createCallsWithoutAnswer: lost === 0 ? undefined : lost,
     enrolledAt: isoTime(device.enrolledAt),
     requestedAt: isoTime(device.requestedAt),
     issuedAt: isoTime(device.issuedAt),

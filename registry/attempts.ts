@@ -10,6 +10,13 @@ export type ClaimRequest = {
   readonly leaseMs: number;
   /** the id of the request: an attempt that was made for it may be taken up by it again before the lease is over (`takeoverEnd`) */
   readonly claimedBy?: string;
+  /** the certificate that the attempt is to create: written down with the claim. Without it, `recordCreateIntent` does so later */
+  readonly intends?: {
+    /** absent where AWS makes the key */
+    readonly keyDigest?: string;
+    /** a key of the gateway for it. An earlier one that the row has stays */
+    readonly ownKey?: OwnKey;
+  };
 };
 
 export type Claim =
@@ -28,8 +35,8 @@ export type RecordedCertificate = {
   readonly keptReply: string;
   /** of the key in the device's own CSR */
   readonly keyDigest?: string;
-  /** the attempt whose create call made the certificate; absent when that is not certain */
-  readonly createdBy?: number;
+  /** create intents whose outcome is known by this */
+  readonly settled?: readonly CreateIntent[];
 };
 
 /**
@@ -51,8 +58,8 @@ export interface Attempts {
    * that device undoes this.
    */
   bindKey(serial: string, keyDigest: string): Promise<boolean>;
-  /** Notes that this attempt is about to create a certificate, and for which key. */
-  recordCreateIntent(attempt: AttemptRef, intent: CreateIntent, ownKey?: OwnKey): Promise<boolean>;
+  /** Notes that this attempt is about to create a certificate, and for which key, where its claim did not. */
+  recordCreateIntent(attempt: AttemptRef, intent: Omit<CreateIntent, 'id'>): Promise<boolean>;
   /**
    * Notes the certificate of this attempt, with its reply, in place of that of an earlier one. False, too, when it is marked
    * for deletion or deleted.
@@ -60,13 +67,13 @@ export interface Attempts {
   recordCertificate(attempt: AttemptRef, certificate: RecordedCertificate): Promise<boolean>;
   /** Marks the row's certificate for deletion and drops its reply: from now on no attempt carries on with it. */
   discardCertificate(attempt: AttemptRef, certificateId: string): Promise<boolean>;
-  /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. */
-  finish(attempt: AttemptRef, certificateId: string, now: number): Promise<boolean>;
+  /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. `settled`: create intents whose outcome is known */
+  finish(attempt: AttemptRef, certificateId: string, now: number, settled?: readonly CreateIntent[]): Promise<boolean>;
   /**
    * Ends the attempt unfinished: the device is enrolled again. A certificate that it recorded stays in the row, where the
-   * next claim finds it. `nothingMade`: the create call that it intended certainly made nothing.
+   * next claim finds it. `settled`: create intents that certainly made nothing, or whose certificate the row names.
    */
-  release(attempt: AttemptRef, nothingMade?: boolean): Promise<boolean>;
+  release(attempt: AttemptRef, settled?: readonly CreateIntent[]): Promise<boolean>;
   /**
    * Begins a new attempt for a registered device that has not acknowledged, and whose row has no reply (an earlier version or
    * another tool wrote it). The certificate in the row is to be discarded before another goes live.

@@ -6,6 +6,8 @@ export type DeviceState = 'enrolled' | 'provisioning' | 'registered' | 'blocked'
 
 /** A call that creates a certificate, written down before it is made. */
 export type CreateIntent = {
+  /** of the claim under which it is made; the number of the attempt, where an earlier version wrote it */
+  readonly id: string;
   /** epoch milliseconds */
   readonly at: number;
   /** hex SHA-256 of the public key (SPKI), where it is known before the certificate is */
@@ -65,8 +67,10 @@ export type Device = {
   readonly policyName?: string;
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
-  /** create calls whose outcome the row does not know, by attempt: under way, or their answer was lost */
-  readonly createIntents?: Readonly<Record<string, CreateIntent>>;
+  /** create calls whose outcome the row does not know, as texts; `createIntentsOf` reads them */
+  readonly createIntents?: readonly string[];
+  /** the same as an earlier version wrote them, by the number of the attempt. They are read and cleared */
+  readonly numberedIntents?: Readonly<Record<string, Omit<CreateIntent, 'id'>>>;
   /** of the attempt that is under way, or of one that died */
   readonly ownKey?: OwnKey;
   /** certificates that are to be deleted. No attempt carries on with them, and none may be left when another goes live */
@@ -85,7 +89,7 @@ export type Device = {
 export type StoredToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedKeys'>;
 
 /** One attempt at a certificate: the one that `claimId` names. */
-export type AttemptRef = Pick<Device, 'serial' | 'claimId' | 'attempt'>;
+export type AttemptRef = Pick<Device, 'serial' | 'claimId'>;
 
 export type Enrolment = StoredToken &
   Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;

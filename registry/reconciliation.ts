@@ -1,4 +1,4 @@
-import type { Device } from './device.ts';
+import type { CreateIntent, Device } from './device.ts';
 
 /**
  * What the sweep decides about rows that no process works on any more. Each write takes effect only while no decision and
@@ -16,6 +16,6 @@ export interface Reconciliation {
    * A blocked device stays blocked.
    */
   abandonAttempt(device: Device): Promise<boolean>;
-  /** Notes that the certificates which the create calls of these attempts may have left have been looked for. */
-  clearCreateIntents(device: Device, attempts: readonly string[]): Promise<boolean>;
+  /** Notes that the certificates which these create calls may have left have been looked for. */
+  clearCreateIntents(device: Device, intents: readonly CreateIntent[]): Promise<boolean>;
 }

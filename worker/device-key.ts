@@ -1,9 +1,11 @@
 import type { Certificate, Issuer, KeySource } from '../issuer/issuer.ts';
-import type { ProvisioningRequest } from '../queue/provisioning-request.ts';
-import type { Attempts } from '../registry/attempts.ts';
-import type { Device, OwnKey } from '../registry/device.ts';
+import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
+import type { Attempts, ClaimRequest } from '../registry/attempts.ts';
+import { createIntentsOf } from '../registry/create-intents.ts';
+import type { CreateIntent, Device, OwnKey } from '../registry/device.ts';
 import type { Sealer } from '../sealing/replies.ts';
 import type { EcKey } from './ec-key.ts';
+import type { SpareKeys } from './spare-keys.ts';
 
 /** One attempt at a certificate. `device` is the row as the claim left it. */
 export type Attempt = {
@@ -11,6 +13,8 @@ export type Attempt = {
   readonly device: Device;
   /** the holder of the token: what is sealed to it, only the token opens */
   readonly recipientId: string;
+  /** the create intents of this attempt: its claim wrote the first one */
+  readonly intents: CreateIntent[];
 };
 
 /** The key that a certificate is to be for. */
@@ -20,26 +24,40 @@ export type DeviceKey = {
   readonly keyDigest?: string;
   /** the private key, sealed to the device's token, where the gateway made it */
   readonly sealedKey?: string;
-  /** a key that is new and must be noted in the row before it is used */
-  readonly ownKey?: OwnKey;
 };
 
 export type DeviceKeyDeps = {
   /** a key pair for a device that leaves it to the gateway */
   makeKey(serial: string): Promise<EcKey>;
   readonly seal: Pick<Sealer, 'privateKey'>;
+  readonly spareKeys: SpareKeys;
 };
 
-/** The key of the device's CSR, a key made at the gateway (that of an earlier attempt, if there is one), or one that AWS makes. */
-export async function deviceKeyOf({ request, device, recipientId }: Attempt, deps: DeviceKeyDeps): Promise<DeviceKey> {
+/** What a claim writes down of the certificate that is to be created. */
+type Intended = NonNullable<ClaimRequest['intends']>;
+
+/** The key that a request asks for: that of its CSR, one that AWS makes, or one that is made here before the claim, which seals it into the row. */
+export async function intendedFor(request: ProvisioningRequest, deps: DeviceKeyDeps): Promise<Intended> {
+  if (request.keyDigest !== undefined) return { keyDigest: request.keyDigest };
+  if (request.key === 'rsa') return {};
+  const ownKey = await deps.spareKeys.take(request, () => makeOwnKey(request, deps));
+  return { keyDigest: ownKey.keyDigest, ownKey };
+}
+
+async function makeOwnKey({ serial, tokenHash, replyKey }: ProvisioningRequest, deps: DeviceKeyDeps): Promise<OwnKey> {
+  const { privateKeyPem, csrPem, keyDigest } = await deps.makeKey(serial);
+  const sealedKey = deps.seal.privateKey(replyKey, recipientIdOf(serial, tokenHash), privateKeyPem);
+  return { csrPem, keyDigest, sealedKey };
+}
+
+/** The key of the device's CSR, one that AWS makes, or the gateway's: the claim left it in the row, or found an earlier one there. */
+export function deviceKeyOf({ request, device }: Attempt): DeviceKey {
   if (request.csrPem !== undefined && request.keyDigest !== undefined)
     return { source: { csrPem: request.csrPem }, keyDigest: request.keyDigest };
   if (request.key === 'rsa') return { source: 'rsa' };
-  const { ownKey: earlier } = device;
-  if (earlier !== undefined) return { source: { csrPem: earlier.csrPem }, ...earlier };
-  const { privateKeyPem, csrPem, keyDigest } = await deps.makeKey(request.serial);
-  const sealedKey = deps.seal.privateKey(request.replyKey, recipientId, privateKeyPem);
-  return { source: { csrPem }, keyDigest, sealedKey, ownKey: { csrPem, keyDigest, sealedKey } };
+  if (device.ownKey === undefined) throw new Error('the claim left no key in the row');
+  const { csrPem, keyDigest, sealedKey } = device.ownKey;
+  return { source: { csrPem }, keyDigest, sealedKey };
 }
 
 /** Ties the key of the CSR to this device: two devices with one key could act for each other. @returns false when it is another's */
@@ -49,21 +67,22 @@ export async function bindKeyOf({ request, device }: Attempt, registry: Pick<Att
   return registry.bindKey(serial, keyDigest);
 }
 
-/** `createdBy`: the attempt whose create call made it; absent when that is not certain. */
-export type CreatedCertificate = { readonly certificate: Certificate; readonly createdBy?: number };
+/** `settled`: the create intents of which it may be the outcome, where that is certain. */
+export type CreatedCertificate = { readonly certificate: Certificate; readonly settled: readonly CreateIntent[] };
 
 /** Looks for the certificate of an earlier create call whose answer was lost, by its public key. */
 export async function findLostCertificate(
-  device: Device,
+  { device, intents: own }: Attempt,
   { keyDigest }: DeviceKey,
   issuer: Issuer,
 ): Promise<CreatedCertificate | undefined> {
-  const intents = Object.entries(device.createIntents ?? {}).filter(([, intent]) => intent.keyDigest === keyDigest);
+  const intents = createIntentsOf(device).filter(
+    (intent) => intent.keyDigest === keyDigest && intent.id !== device.claimId,
+  );
   if (keyDigest === undefined || intents.length === 0) return undefined;
-  const since = Math.min(...intents.map(([, { at }]) => at));
+  const since = Math.min(...intents.map(({ at }) => at));
   const certificate = await issuer.findInactive(keyDigest, since, device.pendingDeletion ?? []);
   if (certificate === undefined) return undefined;
-  // with several calls for one key it is not known which one made it; the sweeper looks whether there is another
-  const [[attempt] = ['']] = intents;
-  return { certificate, ...(intents.length === 1 ? { createdBy: Number(attempt) } : {}) };
+  // this attempt makes no call. With several earlier ones for one key it is not known which one made it; the sweeper looks for another
+  return { certificate, settled: intents.length === 1 ? [...own, ...intents] : own };
 }

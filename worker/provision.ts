@@ -5,8 +5,9 @@ import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-r
 import type { ReplyStore } from '../queue/replies.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { Attempts, Claim } from '../registry/attempts.ts';
+import { intentOf, ownIntentsOf } from '../registry/create-intents.ts';
 import type { Deletions } from '../registry/deletions.ts';
-import type { Device } from '../registry/device.ts';
+import type { CreateIntent, Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Sealer } from '../sealing/replies.ts';
@@ -19,6 +20,7 @@ import {
   type DeviceKeyDeps,
   deviceKeyOf,
   findLostCertificate,
+  intendedFor,
 } from './device-key.ts';
 
 /** Everything that `provision` acts on, and its settings. */
@@ -67,8 +69,11 @@ export type Provisioned =
  */
 export async function provision(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
   try {
-    // 1 claim: one conditional write is the decision
-    const claim = await context.registry.claim(claimOf(request, context));
+    // 1 claim: one conditional write is the decision, and notes what is to be created
+    const claimRequest = await claimOf(request, context);
+    const claim = await context.registry.claim(claimRequest);
+    const { ownKey: unused } = claimRequest.intends;
+    if (claim.outcome !== 'claimed' && unused !== undefined) context.spareKeys.giveBack(request, unused);
     if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
     if (claim.outcome === 'refused') {
       const { problem, fault } = claim;
@@ -83,42 +88,42 @@ export async function provision(request: ProvisioningRequest, context: Provision
   }
 }
 
-/** Steps 2 to 10 of the attempt that holds the claim. */
+/** Steps 2 to 9 of the attempt that holds the claim. */
 async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provisioned> {
   const { request, device, recipientId } = attempt;
   const { registry, issuer, replies } = context;
 
   if (!(await bindKeyOf(attempt, registry))) {
-    await registry.release(device);
+    await registry.release(device, attempt.intents);
     return reject(request, problems.sharedKey, context);
   }
 
-  // 2 intent, 3 issue, 4 seal, 5 record; or carry on with the certificate of an earlier attempt that came that far
+  // 2 issue, 3 seal, 4 record; or carry on with the certificate of an earlier attempt that came that far
   const ready = (await carryOn(attempt, context)) ?? (await issueAndRecord(attempt, context));
   if ('problem' in ready) return reject(request, ready.problem, context);
   if ('overtaken' in ready) return { outcome: 'busy', untilMs: context.now() };
   const { certificateId, sealed } = ready;
 
-  // 6 attach: the certificate to its thing and its policy, at once
+  // 5 attach: the certificate to its thing and its policy, at once
   await issuer.attach(attachmentOf(device, certificateId, context.policyName));
 
-  // 7 delete earlier: the device's earlier certificates. INACTIVE would not be enough: a worker that was frozen
+  // 6 delete earlier: the device's earlier certificates. INACTIVE would not be enough: a worker that was frozen
   // in the middle of an earlier attempt may still activate one of them, and then the device would have two
   await deletePending(device, context);
   if (device.previousCertificateId !== undefined) await issuer.withdraw(device.previousCertificateId);
   await withdrawOthers(attempt, certificateId, context);
 
-  // 8 activate: from here on the certificate works
+  // 7 activate: from here on the certificate works
   await issuer.activate(certificateId);
 
-  // 9 finish: the device is registered
-  if (!(await registry.finish(device, certificateId, context.now()))) {
+  // 8 finish: the device is registered
+  if (!(await registry.finish(device, certificateId, context.now(), attempt.intents))) {
     // the operator, the sweeper or a later attempt has written another decision meanwhile
     await abandonCertificate(device.serial, certificateId, context);
     return { outcome: 'busy', untilMs: context.now() };
   }
 
-  // 10 hand over
+  // 9 hand over
   await replies.deliver({ requestId: request.requestId, recipientId, sealed });
   return { outcome: 'accepted', certificateId, again: false };
 }
@@ -152,7 +157,7 @@ type Ended = { readonly problem: Problem } | { readonly overtaken: true };
 /** A recorded certificate and its sealed reply, which the row keeps. */
 type Ready = { readonly certificateId: string; readonly sealed: string };
 
-/** Steps 2 to 5. */
+/** Steps 2 to 4. */
 async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Promise<Ready | Ended> {
   const { request, device, recipientId } = attempt;
   const { registry, issuer } = context;
@@ -162,27 +167,27 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
   const thing = issuer.ensureThing(serial, device.thingTypeName);
   thing.catch(() => {});
 
-  // 2 intent, 3 issue; or the certificate of an earlier create call whose answer was lost
-  const key = await deviceKeyOf(attempt, context);
-  const created = (await findLostCertificate(device, key, issuer)) ?? (await issue(attempt, key, context));
+  // 2 issue; or the certificate of an earlier create call whose answer was lost
+  const key = deviceKeyOf(attempt);
+  const created = (await findLostCertificate(attempt, key, issuer)) ?? (await issue(attempt, key, context));
   if (!('certificate' in created)) return created;
-  const { certificate, createdBy } = created;
+  const { certificate, settled } = created;
   const { certificateId } = certificate;
 
-  // 4 seal: to the device's token. The worker cannot read it again
+  // 3 seal: to the device's token. The worker cannot read it again
   const credentials = credentialsOf(certificate, { thingName: serial, endpoint, rootCaPem: context.rootCaPem });
   const answer = { status: 'accepted', credentials } as const;
   const sealed = context.seal.answer(request.replyKey, recipientId, answer, key.sealedKey);
 
-  // 5 record: from now on the row names the certificate and has its reply. An RSA private key exists nowhere else, so it is
+  // 4 record: from now on the row names the certificate and has its reply. An RSA private key exists nowhere else, so it is
   // there before the certificate is live
   const recorded = {
     certificateId,
     keptReply: sealed,
+    settled,
     ...(request.keyDigest === undefined ? {} : { keyDigest: request.keyDigest }),
-    ...(createdBy === undefined ? {} : { createdBy }),
   };
-  if (!(await registry.recordCertificate(device, recorded))) {
+  if (!(await leavingCertificate(() => registry.recordCertificate(device, recorded)))) {
     await abandonCertificate(serial, certificateId, context);
     return { overtaken: true };
   }
@@ -190,39 +195,59 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
   return { certificateId, sealed };
 }
 
-/** Steps 2 and 3. */
-async function issue(
-  { request, device }: Attempt,
-  key: DeviceKey,
-  { registry, issuer, leaseMs, now }: ProvisionContext,
-): Promise<CreatedCertificate | Ended> {
-  const { attempt } = device;
-
-  // 2 intent: after a crash, the row tells which key to look for, and when the certificate was made
-  const intent = { at: now(), ...(key.keyDigest === undefined ? {} : { keyDigest: key.keyDigest }) };
-  if (!(await registry.recordCreateIntent(device, intent, key.ownKey))) return { overtaken: true };
+/** Step 2. */
+async function issue(attempt: Attempt, key: DeviceKey, context: ProvisionContext): Promise<CreatedCertificate | Ended> {
+  const { request, device, intents } = attempt;
+  const { registry, issuer, leaseMs, now } = context;
+  const intent = await intentFor(attempt, key, context);
+  if (intent === undefined) return { overtaken: true };
   // a worker that was frozen here would create a certificate outside the time that the row tells
   if (now() > intent.at + leaseMs)
     throw new Error('the create call was not made: too much time had passed since its intent was written');
 
-  // 3 issue: the certificate exists, INACTIVE and attached to nothing
+  // 2 issue: the certificate exists, INACTIVE and attached to nothing
   try {
-    return { certificate: await issuer.issue(key.source), createdBy: attempt };
+    return { certificate: await issuer.issue(key.source), settled: intents };
   } catch (error) {
     if (error instanceof CsrRefused && request.csrPem !== undefined) {
-      await registry.release(device, true);
+      await registry.release(device, intents);
       return { problem: problem('InvalidCsr', `AWS IoT refuses this CSR: ${error.message}`) };
     }
     // a CSR of the gateway: no device can correct it, and no repetition does
     const outage = error instanceof CsrRefused ? (error.refusal ?? error) : error;
-    throw didNothing(outage) ? new NothingIssued(outage) : outage;
+    throw didNothing(outage) ? outage : new CertificateLeft(outage);
   }
 }
 
-/** The create call of this attempt failed, and certainly made nothing. `cause` is its error. */
-class NothingIssued extends Error {
+/**
+ * After a crash, the row tells which key to look for, and when the certificate was made. The claim wrote that; where it named another
+ * key than that of an earlier attempt, or the attempt has taken its time since, another intent is written.
+ */
+async function intentFor(
+  { device, intents }: Attempt,
+  { keyDigest }: DeviceKey,
+  { registry, leaseMs, now }: ProvisionContext,
+): Promise<CreateIntent | undefined> {
+  const claimed = intents.find((each) => each.keyDigest === keyDigest && now() <= each.at + leaseMs / 2);
+  if (claimed !== undefined) return claimed;
+  const intent = intentOf(device, { at: now(), ...(keyDigest === undefined ? {} : { keyDigest }) });
+  if (!(await registry.recordCreateIntent(device, intent))) return undefined;
+  intents.push(intent);
+  return intent;
+}
+
+/** The attempt failed when a certificate that the row does not name may exist: its intents stay. `cause` is the error. */
+class CertificateLeft extends Error {
   constructor(cause: unknown) {
-    super('nothing was issued', { cause });
+    super('a certificate may be left', { cause });
+  }
+}
+
+async function leavingCertificate<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw new CertificateLeft(error);
   }
 }
 
@@ -249,14 +274,15 @@ async function vendOrRelease(
   context: ProvisionContext,
 ): Promise<Provisioned> {
   const recipientId = recipientIdOf(request.serial, request.tokenHash);
+  const intents = [...ownIntentsOf(device)];
   try {
-    return await vend({ request, device, recipientId }, context);
+    return await vend({ request, device, recipientId, intents }, context);
   } catch (error) {
-    const nothingMade = error instanceof NothingIssued;
-    const outage = nothingMade ? error.cause : error;
+    const isLeft = error instanceof CertificateLeft;
+    const outage = isLeft ? error.cause : error;
     if (outage instanceof UpstreamRefused) await discardIfGone(device, context);
     // if this write fails as well, the next attempt waits
-    const released = await context.registry.release(device, nothingMade).catch(() => undefined);
+    const released = await context.registry.release(device, isLeft ? [] : intents).catch(() => undefined);
     // AWS refuses what an operator or another attempt has taken away meanwhile: no person has to act
     if (released === false && outage instanceof UpstreamRefused) return { outcome: 'busy', untilMs: context.now() };
     throw outage;
@@ -300,14 +326,17 @@ const issuedAtOf = ({ issuedAt, requestedAt }: Device): number => issuedAt ?? re
 async function reopen(request: ProvisioningRequest, device: Device, context: ProvisionContext): Promise<Provisioned> {
   // an old request, out of a Redis that was restored, say, must not cost the device the certificate that it has got since
   if (request.receivedAt <= issuedAtOf(device)) return reject(request, problems.answerLost, context);
-  const claim: Claim = await context.registry.reopen(device, claimOf(request, context));
+  const claim: Claim = await context.registry.reopen(device, await claimOf(request, context));
   if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: context.now() };
   context.notices.reopened(request, device.certificateId);
   return vendOrRelease(request, claim.device, context);
 }
 
-function claimOf({ serial, tokenHash, requestId }: ProvisioningRequest, { now, leaseMs }: ProvisionContext) {
-  return { serial, tokenHash, now: now(), leaseMs, claimedBy: requestId };
+async function claimOf(request: ProvisioningRequest, context: ProvisionContext) {
+  const { serial, tokenHash, requestId } = request;
+  const { now, leaseMs } = context;
+  const intends = await intendedFor(request, context);
+  return { serial, tokenHash, now: now(), leaseMs, claimedBy: requestId, intends };
 }
 
 function attachmentOf(device: Device, certificateId: string, policyName: string) {

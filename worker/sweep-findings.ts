@@ -1,5 +1,6 @@
 import type { Issuer } from '../issuer/issuer.ts';
 import type { Deletions } from '../registry/deletions.ts';
+import type { CreateIntent } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Reconciliation } from '../registry/reconciliation.ts';
 import type { OwnerTag } from './ec-key.ts';
@@ -76,12 +77,7 @@ export type SweepSummary = {
 };
 
 /** A create intent in a row, without a known outcome. */
-export type LostIntent = {
-  readonly serial: string;
-  readonly attempt: string;
-  readonly at: number;
-  readonly keyDigest?: string;
-};
+export type LostIntent = CreateIntent & { readonly serial: string };
 
 /** A sweep under way: its options, and the times that it judges by. */
 export type SweepRun = SweepOptions & {

@@ -1,5 +1,6 @@
 import { type CertificateSummary, clockSkewMs } from '../issuer/issuer.ts';
 import { deletePending, finishRemoval } from '../issuer/withdrawal.ts';
+import { createIntentsOf, textOf } from '../registry/create-intents.ts';
 import type { Device } from '../registry/device.ts';
 import { cureOf, faultOf } from '../registry/row-faults.ts';
 import { judgeActives } from './sweep-actives.ts';
@@ -80,7 +81,7 @@ async function readTable(run: SweepRun) {
     }
     devices++;
     if (isReplyOverdue(device, run)) overdue.push(device);
-    const { serial, certificateId, previousCertificateId, pendingDeletion = [], createIntents = {} } = device;
+    const { serial, certificateId, previousCertificateId, pendingDeletion = [] } = device;
     const fault = faultOf(device);
     const other = certificateId === undefined ? undefined : named.get(certificateId);
     if (certificateId !== undefined && other !== undefined)
@@ -99,8 +100,7 @@ async function readTable(run: SweepRun) {
     if (isUnfinished(device, before)) unfinished.push(serial);
     if (fault !== undefined && device.removal === undefined)
       report({ kind: 'row-faulty', serial, action: 'reported', cure: cureOf(fault, serial, table) });
-    for (const [attempt, call] of Object.entries(createIntents))
-      if (call.at < before) lost.push({ serial, attempt, ...call });
+    for (const intent of createIntentsOf(device)) if (intent.at < before) lost.push({ ...intent, serial });
   }
   return { named, shared, blocked, unfinished, lost, removed, overdue, devices };
 }
@@ -233,21 +233,22 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
 /** Clears intents whose possible certificates have been looked for. */
 async function clearLostIntents(lost: readonly LostIntent[], run: SweepRun): Promise<void> {
   const { registry, issuer, stopped, now } = run;
-  const bySerial = new Map<string, string[]>();
-  for (const { serial, attempt } of lost) bySerial.set(serial, [...(bySerial.get(serial) ?? []), attempt]);
-  const clear = async (serial: string, attempts: readonly string[]) => {
+  const bySerial = new Map<string, Set<string>>();
+  for (const intent of lost)
+    bySerial.set(intent.serial, (bySerial.get(intent.serial) ?? new Set()).add(textOf(intent)));
+  const clear = async (serial: string, looked: ReadonlySet<string>) => {
     const device = await registry.find(serial);
     if (device === undefined) return;
     await registry.clearCreateIntents(
       device,
-      attempts.filter((attempt) => device.createIntents?.[attempt] !== undefined),
+      createIntentsOf(device).filter((intent) => looked.has(textOf(intent))),
     );
     // finishes a removal that waited for this
     const rest = device.removal === undefined ? undefined : await registry.find(serial);
     if (rest !== undefined) await finishRemoval(rest, { registry, issuer, now });
   };
-  for (const [serial, attempts] of bySerial) {
+  for (const [serial, looked] of bySerial) {
     if (stopped?.()) return;
-    await repair(run, { serial }, () => clear(serial, attempts));
+    await repair(run, { serial }, () => clear(serial, looked));
   }
 }

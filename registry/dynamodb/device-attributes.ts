@@ -36,7 +36,7 @@ const removal: Codec<Removal> = {
   read: ({ S }) => (S === 'with-thing' || S === 'keep-thing' ? S : undefined),
 };
 
-const createIntent = objectOf<CreateIntent>({ at: ['at', number], keyDigest: ['key', text] }, ['at']);
+const numberedIntent = objectOf<Omit<CreateIntent, 'id'>>({ at: ['at', number], keyDigest: ['key', text] }, ['at']);
 
 const ownKey = objectOf<OwnKey>({ csrPem: ['csr', text], keyDigest: ['key', text], sealedKey: ['sealed', text] }, [
   'csrPem',
@@ -73,7 +73,8 @@ export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
   policyName: ['policyName', text],
   thingTypeName: ['thingTypeName', text],
   thingGroupName: ['thingGroupName', text],
-  createIntents: ['creates', mapOf(createIntent)],
+  createIntents: ['intents', texts],
+  numberedIntents: ['creates', mapOf(numberedIntent)],
   ownKey: ['ownKey', ownKey],
   pendingDeletion: ['condemned', texts],
   deleted: ['deleted', texts],

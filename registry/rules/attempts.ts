@@ -1,9 +1,10 @@
 import type { Attempts, ClaimRequest } from '../attempts.ts';
-import type { AttemptRef, CreateIntent, Device, OwnKey } from '../device.ts';
+import { beyondLimit, intentOf } from '../create-intents.ts';
+import type { AttemptRef, Device } from '../device.ts';
 import { all, any, type Condition, type Rows } from '../rows.ts';
 import { type BoundKey, bindKey } from './bound-keys.ts';
 import { judgeClaim, mayClaim } from './claim.ts';
-import { createIntentsLimit, oldestBeyondLimit } from './create-intents.ts';
+import { forgetting, noting } from './create-intents.ts';
 import { type DeviceRows, noLease, where } from './device-rows.ts';
 
 /** The fence: an attempt may write only while it is the latest and the device is being provisioned. */
@@ -11,6 +12,13 @@ const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ sta
 
 /** @param makeId makes an id that no claim ever had */
 export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Attempts {
+  /** Each claim may add an intent that nobody settles, so a row forgets the oldest. */
+  async function withinLimit(device: Device): Promise<Device> {
+    const surplus = beyondLimit(device);
+    if (surplus.length > 0) await devices.update(device.serial, forgetting(surplus), isCurrent(device));
+    return device;
+  }
+
   return {
     async claim(request) {
       const claim = { claimedBy: request.claimedBy ?? makeId(), claimId: makeId() };
@@ -19,35 +27,20 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
         { ...beginning(request, claim), increase: { attempt: 1 } },
         mayClaim(request, claim),
       );
-      if (device !== undefined) return { outcome: 'claimed', device };
+      if (device !== undefined) return { outcome: 'claimed', device: await withinLimit(device) };
       // read in any case: an answer that came sooner would tell that there is no such serial
       return judgeClaim(await devices.find(request.serial), request) ?? { outcome: 'busy', until: request.now };
     },
 
     bindKey: (serial, keyDigest) => bindKey(serial, keyDigest, { keys, devices }),
 
-    async recordCreateIntent(ref, intent, ownKey) {
-      const { serial, attempt } = ref;
-      const hasRoom = where.hasFewerThan(createIntentsLimit, 'createIntents');
-      const recorded = await devices.update(
-        serial,
-        recording(ownKey, { [attempt]: intent }),
-        all(isCurrent(ref), hasRoom),
-      );
-      if (recorded) return true;
-      const dropped = oldestBeyondLimit((await devices.find(serial))?.createIntents);
-      if (dropped === undefined) return false;
-      const entries = { [dropped]: undefined, [attempt]: intent };
-      return devices.update(serial, recording(ownKey, entries), isCurrent(ref));
-    },
+    recordCreateIntent: (ref, intent) =>
+      devices.update(ref.serial, { include: noting(intentOf(ref, intent)) }, isCurrent(ref)),
 
-    recordCertificate: (ref, { certificateId, keptReply, keyDigest, createdBy }) =>
+    recordCertificate: (ref, { certificateId, keptReply, keyDigest, settled = [] }) =>
       devices.update(
         ref.serial,
-        {
-          set: { certificateId, keptReply, keyDigest },
-          setEntries: { createIntents: createdBy === undefined ? {} : { [createdBy]: undefined } },
-        },
+        { set: { certificateId, keptReply, keyDigest }, ...forgetting(settled) },
         all(isCurrent(ref), where.excludes('pendingDeletion', certificateId), where.excludes('deleted', certificateId)),
       ),
 
@@ -62,7 +55,7 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
         all(isCurrent(ref), any(where.is({ certificateId }), where.includes('pendingDeletion', certificateId))),
       ),
 
-    finish: ({ serial, claimId }, certificateId, now) =>
+    finish: ({ serial, claimId }, certificateId, now, settled = []) =>
       devices.update(
         serial,
         {
@@ -74,6 +67,7 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
             ownKey: undefined,
           },
           setIfMissing: { issuedAt: now },
+          ...forgetting(settled),
         },
         // a repeated call finds the device registered already
         all(
@@ -82,24 +76,21 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
         ),
       ),
 
-    release: (ref, nothingMade = false) =>
+    release: (ref, settled = []) =>
       devices.update(
         ref.serial,
-        {
-          set: { state: 'enrolled', ...noLease, claimId: undefined },
-          setEntries: { createIntents: nothingMade ? { [ref.attempt]: undefined } : {} },
-        },
+        { set: { state: 'enrolled', ...noLease, claimId: undefined }, ...forgetting(settled) },
         isCurrent(ref),
       ),
 
     async reopen({ serial, attempt, claimId }, request) {
-      const { set, setIfMissing } = beginning(request, {
+      const { set, ...begin } = beginning(request, {
         claimedBy: request.claimedBy ?? makeId(),
         claimId: makeId(),
       });
       const device = await devices.updateAndGet(
         serial,
-        { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, setIfMissing },
+        { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, ...begin },
         where.is({ state: 'registered', attempt, claimId, deliveredAt: undefined, keptReply: undefined }),
       );
       return device === undefined ? { outcome: 'busy', until: request.now } : { outcome: 'claimed', device };
@@ -114,14 +105,11 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
   };
 }
 
-function beginning({ now, leaseMs }: ClaimRequest, claim: Required<Pick<Device, 'claimedBy' | 'claimId'>>) {
+function beginning({ now, leaseMs, intends }: ClaimRequest, claim: Required<Pick<Device, 'claimedBy' | 'claimId'>>) {
+  const { ownKey, ...key } = intends ?? {};
   return {
     set: { state: 'provisioning', requestedAt: now, leaseUntil: now + leaseMs, ...claim, deleted: undefined },
-    // the attempt will set an entry in it
-    setIfMissing: { createIntents: {} },
+    ...(ownKey && { setIfMissing: { ownKey } }),
+    ...(intends && { include: noting(intentOf(claim, { at: now, ...key })) }),
   } as const;
-}
-
-function recording(ownKey: OwnKey | undefined, createIntents: Record<string, CreateIntent | undefined>) {
-  return { ...(ownKey && { set: { ownKey } }), setEntries: { createIntents } };
 }

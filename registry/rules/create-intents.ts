@@ -1,11 +1,25 @@
-import type { CreateIntent } from '../device.ts';
+import { textOf } from '../create-intents.ts';
+import type { CreateIntent, Device } from '../device.ts';
+import { all } from '../rows.ts';
+import { where } from './device-rows.ts';
 
-/** How many create calls without an outcome a row remembers. The sweep reports a certificate of an older one, and does not delete it. */
-export const createIntentsLimit = 200;
+/** As a part of an update: notes an intent. */
+export const noting = (intent: CreateIntent) => ({ createIntents: [textOf(intent)] });
 
-/** The attempt whose create call a row forgets when it notes another one; undefined while there is room. */
-export function oldestBeyondLimit(createIntents: Readonly<Record<string, CreateIntent>> = {}): string | undefined {
-  const attempts = Object.keys(createIntents);
-  if (attempts.length < createIntentsLimit) return undefined;
-  return attempts.reduce((oldest, attempt) => (Number(attempt) < Number(oldest) ? attempt : oldest));
+/**
+ * As parts of an update: forgets intents. An earlier version wrote them into a map, by the number of the attempt; a claim's id is
+ * never a number.
+ */
+export function forgetting(intents: readonly CreateIntent[]) {
+  const numbered = intents.filter(isNumbered).map(({ id }): [string, undefined] => [id, undefined]);
+  const texts = intents.filter((intent) => !isNumbered(intent)).map(textOf);
+  return {
+    ...(texts.length === 0 ? {} : { exclude: { createIntents: texts } }),
+    ...(numbered.length === 0 ? {} : { setEntries: { numberedIntents: Object.fromEntries(numbered) } }),
+  };
 }
+
+const isNumbered = ({ id }: CreateIntent): boolean => /^\d+$/.test(id);
+
+/** The row knows the outcome of every create call. */
+export const hasNoIntents = all<Device>(where.isMissing('createIntents'), where.hasFewerThan(1, 'numberedIntents'));

@@ -1,6 +1,7 @@
 import type { Deletions } from '../deletions.ts';
 import type { Device } from '../device.ts';
 import { all } from '../rows.ts';
+import { hasNoIntents } from './create-intents.ts';
 import { type DeviceRows, isAsRead, unlessRemoved, where } from './device-rows.ts';
 import { confirmed } from './lost-answer.ts';
 
@@ -27,7 +28,7 @@ export function createDeletions(devices: DeviceRows): Deletions {
 
     remove(device, now) {
       const { serial } = device;
-      const mayGo = all(isAsRead(device), where.isMissing('pendingDeletion'), where.hasFewerThan(1, 'createIntents'));
+      const mayGo = all(isAsRead(device), where.isMissing('pendingDeletion'), hasNoIntents);
       if (device.removal !== 'with-thing') return devices.remove(serial, mayGo);
       return confirmed(
         () => devices.update(serial, { set: { ...remains, removedAt: now } }, mayGo),
@@ -61,6 +62,7 @@ const remains: {
   thingTypeName: undefined,
   thingGroupName: undefined,
   createIntents: undefined,
+  numberedIntents: undefined,
   ownKey: undefined,
   pendingDeletion: undefined,
   deleted: undefined,

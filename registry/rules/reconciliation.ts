@@ -1,4 +1,5 @@
 import type { Reconciliation } from '../reconciliation.ts';
+import { forgetting } from './create-intents.ts';
 import { type DeviceRows, endOfAttempt, idsOf, isAsRead, noCertificate, where } from './device-rows.ts';
 
 export function createReconciliation(devices: DeviceRows): Reconciliation {
@@ -24,10 +25,7 @@ export function createReconciliation(devices: DeviceRows): Reconciliation {
         isAsRead(device),
       ),
 
-    async clearCreateIntents(device, attempts) {
-      if (attempts.length === 0) return true;
-      const createIntents = Object.fromEntries(attempts.map((attempt) => [attempt, undefined]));
-      return devices.update(device.serial, { setEntries: { createIntents } }, isAsRead(device));
-    },
+    clearCreateIntents: async (device, intents) =>
+      intents.length === 0 || devices.update(device.serial, forgetting(intents), isAsRead(device)),
   };
 }

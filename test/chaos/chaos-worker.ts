@@ -48,7 +48,6 @@ startProvisioning(
           tokenHash = request.tokenHash;
           return cross(serial, 'claim', () => registry.claim(request));
         },
-        recordCreateIntent: (...given) => cross(serial, 'intent', () => registry.recordCreateIntent(...given)),
         recordCertificate: (...given) => cross(serial, 'record', () => registry.recordCertificate(...given)),
         finish: (...given) => cross(serial, 'finish', () => registry.finish(...given)),
         acknowledge(...given) {

@@ -15,7 +15,7 @@ export type CrashPoint = {
 };
 
 export const workerSteps = [
-  ...['claim', 'intent', 'record', 'finish', 'acknowledge'],
+  ...['claim', 'record', 'finish', 'acknowledge'],
   ...['ensureThing', 'issue', 'attach', 'activate'],
   'deliver',
 ] as const;

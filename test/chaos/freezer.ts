@@ -6,7 +6,7 @@ import { until } from '../support/network.ts';
 export type FreezePoint = { readonly step: string; readonly moment: 'before' | 'after' };
 
 export const freezeSteps = [
-  ...['claim', 'intent', 'ensureThing', 'issue', 'record', 'attach', 'activate', 'finish', 'deliver'],
+  ...['claim', 'ensureThing', 'issue', 'record', 'attach', 'activate', 'finish', 'deliver'],
 ] as const;
 
 /**

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
+import { createIntentsOf, ownIntentsOf } from '../../registry/create-intents.ts';
+import type { CreateIntent, OwnKey } from '../../registry/device.ts';
 import { keptReply, leaseMs, now, type RegistryFixture, tokenHash } from './registry-fixture.ts';
 
-export function attemptsContract({ registry, fresh, claim, at, registered }: RegistryFixture): void {
+export function attemptsContract({ registry, fresh, found, claim, at, registered }: RegistryFixture): void {
   describe('attempts at a certificate', () => {
     it('enrols a device once, and never overwrites it', async () => {
       const serial = await fresh({ policyName: 'one' });
@@ -202,41 +204,62 @@ export function attemptsContract({ registry, fresh, claim, at, registered }: Reg
     it('notes what an attempt is about to create, and hands it to the next one until it is recorded', async () => {
       const serial = await fresh();
       await claim(serial);
-      const ownKey = { csrPem: 'CSR', keyDigest: 'k', sealedKey: 'sealed' };
-      expect(await registry.recordCreateIntent(at(serial, 1), { at: now, keyDigest: 'k' }, ownKey)).toBe(true);
+      expect(await registry.recordCreateIntent(at(serial, 1), { at: now, keyDigest: 'k' })).toBe(true);
       expect(await registry.recordCreateIntent(at(serial, 2), { at: now })).toBe(false);
       const next = await claim(serial, { now: now + leaseMs });
-      expect(next).toMatchObject({ device: { createIntents: { 1: { at: now, keyDigest: 'k' } }, ownKey } });
+      expect(next.outcome === 'claimed' && createIntentsOf(next.device)).toEqual([
+        { id: at(serial, 1).claimId, at: now, keyDigest: 'k' },
+      ]);
       expect(await registry.recordCreateIntent(at(serial, 1), { at: now })).toBe(false);
       expect(await registry.recordCreateIntent(at(serial, 2), { at: now + 1 })).toBe(true);
-      expect(await registry.recordCertificate(at(serial, 2), { certificateId: 'c', keptReply, createdBy: 1 })).toBe(
-        true,
-      );
-      expect(await registry.recordCertificate(at(serial, 2), { certificateId: 'c', keptReply, createdBy: 1 })).toBe(
-        true,
-      );
-      expect((await registry.find(serial))?.createIntents).toEqual({ 2: { at: now + 1 } });
-      await registry.finish(at(serial, 2), 'c', now);
-      expect(await registry.find(serial)).not.toHaveProperty('ownKey');
+      const settled = [{ id: at(serial, 1).claimId ?? '', at: now, keyDigest: 'k' }];
+      const recorded = { certificateId: 'c', keptReply, settled };
+      expect(await registry.recordCertificate(at(serial, 2), recorded)).toBe(true);
+      expect(await registry.recordCertificate(at(serial, 2), recorded)).toBe(true);
+      expect(createIntentsOf(await found(serial))).toEqual([{ id: at(serial, 2).claimId, at: now + 1 }]);
+    });
+
+    it('notes with the claim what is to be created, and with which key of the gateway: an earlier key stays', async () => {
+      const serial = await fresh();
+      const [first, second] = ['k', 'l'].map((keyDigest) => ({ csrPem: 'CSR', keyDigest, sealedKey: 'sealed' }));
+      const claimed = await claim(serial, { intends: { keyDigest: 'k', ownKey: first as OwnKey } });
+      expect(claimed).toMatchObject({ device: { ownKey: first } });
+      expect(ownIntentsOf(await found(serial))).toEqual([{ id: at(serial, 1).claimId, at: now, keyDigest: 'k' }]);
+      const later = now + leaseMs;
+      await claim(serial, { now: later, intends: { keyDigest: 'l', ownKey: second as OwnKey } });
+      const row = await found(serial);
+      expect(row).toMatchObject({ ownKey: first });
+      expect(ownIntentsOf(row)).toEqual([{ id: at(serial, 2).claimId, at: later, keyDigest: 'l' }]);
+      await registry.recordCertificate(at(serial, 2), { certificateId: 'c', keptReply, settled: ownIntentsOf(row) });
+      await registry.finish(at(serial, 2), 'c', now, createIntentsOf(row));
+      const finished = await found(serial);
+      expect([finished.ownKey, createIntentsOf(finished)]).toEqual([undefined, []]);
+    });
+
+    it('notes nothing of a claim that does not take effect', async () => {
+      const serial = await fresh();
+      await claim(serial, { claimedBy: 'one' });
+      for (const refused of [{}, { tokenHash: hashToken('x') }])
+        await claim(serial, { ...refused, claimedBy: 'two', intends: { keyDigest: 'k' } });
+      expect(createIntentsOf(await found(serial))).toEqual([]);
     });
 
     it('forgets a create call that certainly made nothing', async () => {
       const serial = await fresh();
       await claim(serial);
       await registry.recordCreateIntent(at(serial, 1), { at: now });
-      expect(await registry.release(at(serial, 1), true)).toBe(true);
-      expect(await registry.find(serial)).not.toHaveProperty('creates');
+      expect(await registry.release(at(serial, 1), ownIntentsOf(await found(serial)))).toBe(true);
+      expect(createIntentsOf(await found(serial))).toEqual([]);
     });
 
     it('remembers a bounded number of create calls, the latest ones', async () => {
       const serial = await fresh();
       for (let attempt = 1; attempt <= 203; attempt++) {
-        await claim(serial, { now: now + attempt * leaseMs });
-        expect(await registry.recordCreateIntent(at(serial, attempt), { at: attempt })).toBe(true);
+        await claim(serial, { now: now + attempt * leaseMs, intends: {} });
       }
-      const attempts = Object.keys((await registry.find(serial))?.createIntents ?? {}).map(Number);
-      expect(attempts).toHaveLength(200);
-      expect(Math.min(...attempts)).toBe(4);
+      const times = createIntentsOf(await found(serial)).map((intent) => intent.at);
+      expect(times).toHaveLength(200);
+      expect(Math.min(...times)).toBe(now + 4 * leaseMs);
       expect(await registry.recordCreateIntent(at(serial, 202), { at: now })).toBe(false);
     });
 
@@ -248,10 +271,11 @@ export function attemptsContract({ registry, fresh, claim, at, registered }: Reg
       }
       const read = await registry.find(serial);
       if (read === undefined) throw new Error('not found');
-      expect(await registry.clearCreateIntents(read, ['1'])).toBe(true);
-      expect((await registry.find(serial))?.createIntents).toEqual({ 2: { at: now } });
+      const [first, second] = [1, 2].map((attempt) => ({ id: at(serial, attempt).claimId ?? '', at: now }));
+      expect(await registry.clearCreateIntents(read, [first as CreateIntent])).toBe(true);
+      expect(createIntentsOf(await found(serial))).toEqual([second]);
       await claim(serial, { now: now + 3 * leaseMs });
-      expect(await registry.clearCreateIntents(read, ['2'])).toBe(false);
+      expect(await registry.clearCreateIntents(read, [second as CreateIntent])).toBe(false);
     });
 
     it('discards the certificate of an attempt for good: it is marked for deletion, and cannot be recorded again', async () => {

@@ -32,7 +32,6 @@ export function createRegistryFixture(open: () => Registry) {
   /** An attempt that was claimed before. */
   const at = (serial: string, attempt: number): AttemptRef => ({
     serial,
-    attempt,
     claimId: claimIds.get(`${serial} ${attempt}`) ?? 'none',
   });
   async function registered(): Promise<Device> {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
+import { createIntentsOf } from '../../registry/create-intents.ts';
 import type { Device } from '../../registry/device.ts';
 import { keptReply, now, type RegistryFixture } from './registry-fixture.ts';
 
@@ -88,7 +89,7 @@ export function removalContract({ registry, fresh, found, claim, at, registered 
       const retired = await registry.find(serial);
       if (retired === undefined) throw new Error('not found');
       expect(await registry.remove(retired, now)).toBe(false);
-      await registry.clearCreateIntents(retired, ['1']);
+      await registry.clearCreateIntents(retired, createIntentsOf(retired));
       expect(await registry.remove(retired, now)).toBe(true);
     });
 

@@ -37,7 +37,7 @@ const { condition } = fc.letrec<{ condition: Condition<Device> }>((tie) => ({
     fc.tuple(number, time).map(([property, limit]) => where.isAbove(property, limit)),
     fc.tuple(set, id).map(([property, member]) => where.includes(property, member)),
     fc.tuple(set, id).map(([property, member]) => where.excludes(property, member)),
-    time.map((entries) => where.hasFewerThan(entries, 'createIntents')),
+    time.map((entries) => where.hasFewerThan(entries, 'numberedIntents')),
     fc.array(tie('condition'), { minLength: 1, maxLength: 3 }).map((conditions) => all(...conditions)),
     fc.array(tie('condition'), { minLength: 1, maxLength: 3 }).map((conditions) => any(...conditions)),
   ),
@@ -49,7 +49,7 @@ const update: fc.Arbitrary<Update<Device>> = fc.record(
     set: values,
     setIfMissing: fc.record({ issuedAt: time, deliveredAt: time }, { requiredKeys: [] }),
     increase: fc.record({ enrolledAt: time }, { requiredKeys: [] }),
-    setEntries: fc.record({ createIntents: intents }, { requiredKeys: [] }),
+    setEntries: fc.record({ numberedIntents: intents }, { requiredKeys: [] }),
     include: fc.record({ pendingDeletion: ids }, { requiredKeys: [] }),
     exclude: fc.record({ deleted: ids }, { requiredKeys: [] }),
   },
@@ -93,7 +93,7 @@ describe('a store in memory and one in DynamoDB', () => {
         // the map is there, as a claim leaves it
         for (const rows of [kept, stored]) {
           expect(await rows.put(serial, row, where.isMissing('serial'))).toBe(true);
-          await rows.update(serial, { setIfMissing: { createIntents: {} } });
+          await rows.update(serial, { setIfMissing: { numberedIntents: {} } });
         }
         for (const [change, when] of writes) {
           const held = await kept.update(serial, change, when);

@@ -5,6 +5,7 @@ import { type AttributeValue, DynamoDBClient, GetItemCommand, PutItemCommand } f
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { hashToken } from '../../protocol/token.ts';
+import { ownIntentsOf } from '../../registry/create-intents.ts';
 import type { Device } from '../../registry/device.ts';
 import { deviceOf } from '../../registry/dynamodb/device-attributes.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
@@ -223,7 +224,7 @@ describe('rows that other versions and other tools wrote', () => {
           await registry.recordCertificate(await found(serial), {
             certificateId: 'c',
             keptReply: 'c2VhbGVk',
-            createdBy: 1,
+            settled: ownIntentsOf(await found(serial)),
           }),
         ).toBe(true);
         expect(await registry.finish(await found(serial), 'c', now)).toBe(true);

@@ -291,7 +291,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       name: 'a claim does not raise the fence',
       scenario: find('two workers work on the same request, rsa'),
       sabotage: {
-        makeId: () => 'always the same',
+        makeId: () => 'always-the-same',
       },
     },
     {
@@ -322,7 +322,13 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
     {
       name: 'a create call is not written down',
       scenario: find('two workers work on the same request, rsa'),
-      sabotage: { registry: (whole) => ({ ...whole, recordCreateIntent: async () => true }) },
+      sabotage: {
+        registry: (whole) => ({
+          ...whole,
+          claim: ({ intends: _unwritten, ...request }) => whole.claim(request),
+          recordCreateIntent: async () => true,
+        }),
+      },
     },
   ];
 

@@ -11,6 +11,7 @@ import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import type { Sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
+import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { sweep } from '../../worker/sweep.ts';
 import type { Finding, SweepOptions } from '../../worker/sweep-findings.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
@@ -106,7 +107,7 @@ function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
   /** reported by a sweep as unknown */
   const unknown = new Set<string>();
   let ids = 0;
-  const makeId = sabotage.makeId ?? ((count: number) => `claim ${count}`);
+  const makeId = sabotage.makeId ?? ((count: number) => `claim-${count}`);
   const { rows, registry: memory } = stores[store](() => makeId(++ids));
 
   function portsOf(process: string, gateway: Gateway) {
@@ -173,6 +174,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
     replayWindowMs,
     leaseMs,
     now: () => shared.clock.now,
+    spareKeys: createSpareKeys(),
     async makeKey() {
       const csrPem = `own CSR ${process}${++made}`;
       return { privateKeyPem: `key of ${csrPem}`, csrPem, keyDigest: digestOf(csrPem) };
@@ -288,7 +290,7 @@ function prepare(start: Start, shared: Shared): void {
   if (start === 'answer-lost') {
     certify('l', { csrPem: 'CSR one' });
     const lost = { at: shared.clock.now, keyDigest: digestOf('CSR one') };
-    rows.set(serial, { ...row, attempt: 1, requestedAt: shared.clock.now, createIntents: { 1: lost } });
+    rows.set(serial, { ...row, attempt: 1, requestedAt: shared.clock.now, numberedIntents: { 1: lost } });
   }
 }
 

@@ -3,12 +3,14 @@ import { CsrRefused, type Issuer } from '../../issuer/issuer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
+import { createIntentsOf } from '../../registry/create-intents.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
+import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
@@ -70,6 +72,7 @@ describe('the issuance cycle', () => {
     rows.set(serial, row);
   };
   const keptReply = () => rows.get(serial)?.keptReply;
+  const intents = () => createIntentsOf(rows.get(serial) as Device).map(({ id: _claim, ...intent }) => intent);
   const answer = () => openAnswer(keys, recipientId, mail.delivered.at(-1)?.sealed ?? '');
 
   beforeEach(async () => {
@@ -94,6 +97,7 @@ describe('the issuance cycle', () => {
         reopened: (_request, certificateId) => void notices.push(`reopened ${certificateId}`),
         otherWithdrawn: (_request, certificateId) => void notices.push(`other withdrawn ${certificateId}`),
       },
+      spareKeys: createSpareKeys(),
       makeKey: async () => {
         const csrPem = `own CSR ${++madeKeys}`;
         return { privateKeyPem: `PRIVATE KEY ${madeKeys}`, csrPem, keyDigest: `digest of ${csrPem}` };
@@ -477,7 +481,7 @@ describe('the issuance cycle', () => {
     const refusing: Registry = { ...registry, recordCertificate: () => Promise.reject(error) };
     const csr = { ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' };
     await provision(csr, { ...context, registry: refusing }).catch(() => {});
-    expect(await registry.find(serial)).toMatchObject({ createIntents: { 1: { keyDigest: 'digest of CSR' } } });
+    expect(intents()).toEqual([{ at: now, keyDigest: 'digest of CSR' }]);
     expect(await provision(csr, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
     expect(aws.count('CreateCertificate')).toBe(1);
   });
@@ -524,7 +528,7 @@ describe('the issuance cycle', () => {
       expect(aws.count('CreateCertificate')).toBe(1);
       expect(aws.live()).toEqual(['cert-1']);
       expect(answer()).toMatchObject({ credentials: { certificateId: 'cert-1' } });
-      expect(await registry.find(serial)).not.toHaveProperty('creates');
+      expect(intents()).toEqual([]);
       if ('key' in flow)
         expect(answer()).toMatchObject({ credentials: { privateKeyPem: expect.stringContaining('PRIVATE KEY') } });
     });
@@ -535,7 +539,7 @@ describe('the issuance cycle', () => {
       const found = aws.cloud.certificates.get('cert-1');
       aws.cloud.certificates.delete('cert-1');
       expect(await provision(requestKey, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-      expect((await registry.find(serial))?.createIntents).toEqual({ 1: { at: now, keyDigest: found?.keyDigest } });
+      expect(intents()).toEqual([{ at: now, keyDigest: found?.keyDigest }]);
       expect(aws.cloud.certificates.get('cert-2')?.keyDigest).toBe(found?.keyDigest);
     });
   });
@@ -544,18 +548,75 @@ describe('the issuance cycle', () => {
     aws.lose.add('CreateCertificate');
     await expect(provision(ask, context)).rejects.toThrow('lost');
     expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-2' });
-    expect((await registry.find(serial))?.createIntents).toEqual({ 1: { at: now } });
+    expect(intents()).toEqual([{ at: now }]);
   });
 
   it('forgets a create call that AWS throttled', async () => {
     aws.fail.set('CreateCertificate', new UpstreamThrottled('CreateKeysAndCertificate'));
     await expect(provision(ask, context)).rejects.toThrow(UpstreamThrottled);
-    expect(await registry.find(serial)).not.toHaveProperty('creates');
+    expect(intents()).toEqual([]);
+  });
+
+  it('writes down again what it will create when the claim that said so is from some time ago', async () => {
+    const slow: Registry = {
+      ...registry,
+      async claim(request) {
+        const claim = await registry.claim(request);
+        now += context.leaseMs / 2 + 1;
+        return claim;
+      },
+    };
+    aws.lose.add('CreateCertificate');
+    const second = { at: now + context.leaseMs / 2 + 1 };
+    await expect(provision(ask, { ...context, registry: slow })).rejects.toThrow('lost');
+    expect(intents()).toEqual([{ at: second.at - context.leaseMs / 2 - 1 }, second]);
+    now += context.leaseMs;
+    expect(await provision(ask, context)).toMatchObject({ certificateId: 'cert-2' });
+    expect(intents()).toContainEqual(second);
+  });
+
+  it('leaves no create intent of an attempt that carried on, or that ended before its create call', async () => {
+    aws.fail.set('Activate', new Error('away'));
+    await expect(provision(ask, context)).rejects.toThrow('away');
+    expect(intents()).toEqual([]);
+    await expect(provision(ask, context)).rejects.toThrow('away');
+    expect(intents()).toEqual([]);
+    aws.fail.clear();
+    expect(await provision(ask, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+    expect(intents()).toEqual([]);
+  });
+
+  it("certifies the 'ec' key of an earlier attempt, and writes down that it does", async () => {
+    const ec = { ...ask, key: 'ec' as const };
+    aws.fail.set('CreateCertificate', new UpstreamThrottled('CreateCertificateFromCsr'));
+    await expect(provision(ec, context)).rejects.toThrow(UpstreamThrottled);
+    const earlier = rows.get(serial)?.ownKey?.keyDigest;
+    aws.fail.clear();
+    aws.lose.add('CreateCertificate');
+    await expect(provision(ec, context)).rejects.toThrow('lost');
+    expect(intents()).toContainEqual({ at: now, keyDigest: earlier });
+    expect(await provision(ec, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+    expect(aws.cloud.certificates.get('cert-1')?.keyDigest).toBe(earlier);
+  });
+
+  it("makes no second 'ec' key for a device that asks while it is refused", async () => {
+    const ec = { ...ask, key: 'ec' as const };
+    await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: context.leaseMs, claimedBy: 'another' });
+    const before = madeKeys;
+    for (const requestId of ['1', '2', '3']) await provision({ ...ec, requestId }, context);
+    now += context.leaseMs;
+    expect(await provision(ec, context)).toMatchObject({ outcome: 'accepted' });
+    expect(madeKeys).toBe(before + 1);
   });
 
   it('creates nothing when it was frozen after it wrote down that it would', async () => {
     const frozen: Registry = {
       ...registry,
+      async claim(request) {
+        const claim = await registry.claim(request);
+        now += context.leaseMs / 2 + 1;
+        return claim;
+      },
       async recordCreateIntent(...call) {
         const noted = await registry.recordCreateIntent(...call);
         now += context.leaseMs + 1;

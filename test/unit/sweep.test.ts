@@ -210,7 +210,7 @@ describe('a sweep', () => {
 
   describe('of a create call whose answer was lost', () => {
     it('deletes the certificate with the key that was written down, whenever it was made', async () => {
-      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } } });
+      row('A', { numberedIntents: { 1: { at: long, keyDigest: 'key of a' } } });
       certificate('a', { createdAt: long + 2 * minute, subject: { CN: 'whatever' } });
       await run();
       expect(found).toEqual([{ kind: 'answer-lost', serial: 'A', certificateId: 'a', action: 'withdrawn' }]);
@@ -219,7 +219,7 @@ describe('a sweep', () => {
     });
 
     it('deletes the certificate of that time, where AWS made the key', async () => {
-      row('A', { createIntents: { 1: { at: long } } });
+      row('A', { numberedIntents: { 1: { at: long } } });
       certificate('a', { createdAt: long + 1000 });
       await run();
       expect(found).toMatchObject([{ kind: 'answer-lost', certificateId: 'a', action: 'withdrawn' }]);
@@ -233,7 +233,7 @@ describe('a sweep', () => {
       ['was made from a CSR', { subject: { CN: 'another product' } }],
       ['is of another gateway', { subject: { O: 'cvm-gateway', OU: 'other-table', CN: 'A' } }],
     ])('reports, and leaves, a certificate that %s', async (_what, change) => {
-      row('A', { createIntents: { 1: { at: long } } });
+      row('A', { numberedIntents: { 1: { at: long } } });
       certificate('a', { createdAt: long, ...change });
       await run();
       expect(found).toEqual([{ kind: 'certificate-unknown', certificateId: 'a', action: 'reported' }]);
@@ -241,7 +241,7 @@ describe('a sweep', () => {
     });
 
     it('leaves all of them where there are more than it has calls without an answer', async () => {
-      row('A', { createIntents: { 1: { at: long } } });
+      row('A', { numberedIntents: { 1: { at: long } } });
       for (const id of ['a', 'b']) certificate(id, { createdAt: long + 1000 });
       await run();
       expect(found.map(({ kind }) => kind)).toEqual(['certificate-unknown', 'certificate-unknown']);
@@ -249,14 +249,14 @@ describe('a sweep', () => {
     });
 
     it('keeps the note while a certificate may still appear', async () => {
-      const createIntents = { 1: { at: now - graceMs - 1000 } };
-      row('A', { createIntents });
+      const numberedIntents = { 1: { at: now - graceMs - 1000 } };
+      row('A', { numberedIntents });
       await run();
-      expect(rows.get('A')).toMatchObject({ createIntents });
+      expect(rows.get('A')).toMatchObject({ numberedIntents });
     });
 
     it('does not take a certificate that was recorded meanwhile', async () => {
-      row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } }, state: 'provisioning', leaseUntil: now });
+      row('A', { numberedIntents: { 1: { at: long, keyDigest: 'key of a' } }, state: 'provisioning', leaseUntil: now });
       certificate('a');
       const inspect = aws.issuer.describeCertificate;
       aws.issuer.describeCertificate = async (id) => {
@@ -304,7 +304,7 @@ describe('a sweep', () => {
   });
 
   it('finishes a removal that was interrupted', async () => {
-    row('A', { state: 'blocked', removal: 'with-thing', pendingDeletion: ['a'], createIntents: { 1: { at: long } } });
+    row('A', { state: 'blocked', removal: 'with-thing', pendingDeletion: ['a'], numberedIntents: { 1: { at: long } } });
     certificate('a', { thingName: 'A', policies: new Set(['p']) });
     aws.cloud.things.add('A');
     await run();
@@ -326,7 +326,7 @@ describe('a sweep', () => {
         row(serial, { state: 'provisioning', leaseUntil: long, certificateId: id });
         certificate(id);
       }
-      row('D', { createIntents: { 1: { at: long, keyDigest: 'key of stuck-d' } } });
+      row('D', { numberedIntents: { 1: { at: long, keyDigest: 'key of stuck-d' } } });
       certificate('stuck-d');
     });
 
@@ -381,8 +381,8 @@ describe('a sweep', () => {
 
     it('goes on behind a certificate that cannot be looked at, and keeps what it may belong to', async () => {
       certificate('odd', { subject: byAws, createdAt: long });
-      row('P', { createIntents: { 1: { at: long } } });
-      row('Q', { createIntents: { 1: { at: long + 60 * minute } } });
+      row('P', { numberedIntents: { 1: { at: long } } });
+      row('Q', { numberedIntents: { 1: { at: long + 60 * minute } } });
       certificate('late', { subject: ours('GONE') });
       const issuer = {
         ...aws.issuer,
@@ -396,7 +396,10 @@ describe('a sweep', () => {
       expect(found).toContainEqual(expect.objectContaining({ kind: 'certificate-unnamed', certificateId: 'late' }));
       expect(left()).toContain('odd');
       // the certificate may be what the create call of P made; that of Q was an hour later
-      expect([rows.get('P')?.createIntents, rows.get('Q')?.createIntents]).toEqual([{ 1: { at: long } }, undefined]);
+      expect([rows.get('P')?.numberedIntents, rows.get('Q')?.numberedIntents]).toEqual([
+        { 1: { at: long } },
+        undefined,
+      ]);
     });
 
     it('ends when AWS is away', async () => {
@@ -405,7 +408,7 @@ describe('a sweep', () => {
   });
 
   it('changes nothing when it is only to say what it would do', async () => {
-    row('A', { pendingDeletion: ['a'], createIntents: { 1: { at: long, keyDigest: 'key of b' } } });
+    row('A', { pendingDeletion: ['a'], numberedIntents: { 1: { at: long, keyDigest: 'key of b' } } });
     row('C', { state: 'provisioning', leaseUntil: long, certificateId: 'c' });
     for (const id of ['a', 'b', 'c']) certificate(id);
     const before = JSON.stringify([[...rows], left()]);
@@ -418,7 +421,7 @@ describe('a sweep', () => {
   });
 
   it('ends early when it is told to, and then resolves nothing', async () => {
-    row('A', { createIntents: { 1: { at: long, keyDigest: 'key of a' } } });
+    row('A', { numberedIntents: { 1: { at: long, keyDigest: 'key of a' } } });
     certificate('a');
     const summary = await sweep({
       registry,
@@ -433,6 +436,6 @@ describe('a sweep', () => {
       stopped: () => true,
     });
     expect(summary).toMatchObject({ complete: false });
-    expect([left(), rows.get('A')?.createIntents]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
+    expect([left(), rows.get('A')?.numberedIntents]).toEqual([['a'], { 1: { at: long, keyDigest: 'key of a' } }]);
   });
 });
