@@ -12,7 +12,7 @@ import { connectIotClients, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
-import { ensureTable } from '../registry/dynamodb/setup.ts';
+import { ensureTable, type TableSetup, type TableSetupOptions } from '../registry/dynamodb/setup.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
@@ -24,7 +24,7 @@ const asItIs: GateWrapper = (gate) => gate;
 
 /** @param role whose IAM permissions the calls need */
 export function connectTable(app: App, role: IamRole, wrap: GateWrapper = asItIs): AssociationTable {
-  return createAssociationTable(openTable(app, role, wrap));
+  return createAssociationTable(openTable(app, role, wrap), undefined, app.awsTime.now);
 }
 
 /** A table that another tool filled. */
@@ -107,18 +107,20 @@ export async function findRegion({ aws }: Settings): Promise<string | undefined>
   }
 }
 
+export type AwsSetup = TableSetup & { readonly policy: 'created' | 'exists' };
+
 /** Table and policy exist afterwards. @returns for each, whether it was made now */
-export async function setUpAws(settings: Settings): Promise<Record<string, 'created' | 'exists'>> {
+export async function setUpAws(settings: Settings, tableOptions: TableSetupOptions = {}): Promise<AwsSetup> {
   const connections = createAwsConnections({ proxy: settings.proxy });
   const options = { ...settings.aws, role: 'setup', connections } as const;
   const [dynamo, iot] = [connectDynamoDb(options), connectIotClients(options)];
   const gate = createAwsGate({ table: settings.table, region: iot.region });
   try {
     const [table, policy] = await Promise.all([
-      ensureTable(openDynamoTable(dynamo, settings.table, gate)),
+      ensureTable(openDynamoTable(dynamo, settings.table, gate), tableOptions),
       ensurePolicy(openIot(iot, gate), settings.policyName),
     ]);
-    return { [`table ${settings.table}`]: table, [`IoT policy ${settings.policyName}`]: policy };
+    return { ...table, policy };
   } finally {
     dynamo.destroy();
     iot.close();

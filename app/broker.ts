@@ -73,7 +73,7 @@ export async function startBrokerPart(
 export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
   let waiting: string | undefined;
   const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble, () => waiting];
-  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
+  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, site: settings.site, log }));
   return {
     /** What the start waits for; undefined when it goes on. */
     waits: (reason: string | undefined) => {
@@ -135,7 +135,7 @@ export async function openGuards(
 /** Opens the port for devices, and keeps the server certificate from running out. */
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
   const { settings, log, lifecycle, metrics } = app;
-  const { mqttPort: port, listen, proxyFrom, tlsSuites: suites } = settings;
+  const { mqttPort: port, listen, proxyFrom, site, tlsSuites: suites } = settings;
   const mqtt = { port, listen, proxyFrom, tls, suites, dialects: [cvm] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
     if (error.syscall !== 'listen' && error.syscall !== 'getaddrinfo') throw error;
@@ -147,7 +147,7 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   );
   const { fingerprint, spkiPin, caFile: ca, names } = tls;
   const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
-  log.info({ port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');
+  log.info({ site, port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');
   return { broker, tls };
 }
 

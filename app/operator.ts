@@ -20,7 +20,7 @@ export function operatorOf(app: App, audit: Audit, table: AssociationTable, issu
     issuer,
     gateways: async () => gatewaysToSealTo(await gateways.known(), app.awsTime.now()),
     approvedGateways: async () => (await gateways.known()).filter(({ state }) => state === 'approved'),
-    announce: (serials) => changes.announce(serials),
+    announce: changes.announce,
     audit,
     now: app.awsTime.now,
     makeToken,

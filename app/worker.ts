@@ -61,7 +61,8 @@ export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDep
   startSweeping(app, deps);
   const roster = startRosterKeeping(app, redis, deps);
   tellHealth(app, redis, worker, { ...deps, roster });
-  log.info({ concurrency: settings.workerConcurrency, table: settings.table }, 'worker is waiting for requests');
+  const { table, site, workerConcurrency: concurrency } = settings;
+  log.info({ concurrency, table, site }, 'worker is waiting for requests');
   return deps;
 }
 
@@ -93,9 +94,9 @@ function tellHealth(
     }
     return awsTrouble.text();
   };
-  const { healthDir: folder } = settings;
+  const { healthDir: folder, site } = settings;
   lifecycle.add(
-    keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, roster.trouble, ofAws, audit.trouble], log }),
+    keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, roster.trouble, ofAws, audit.trouble], site, log }),
   );
 }
 
@@ -107,7 +108,13 @@ export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
   const seen = createSeenCertificates(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const audit = keepAudit(app, 'worker');
-  const gateways = createGatewayRegister({ gateways: table.gateways, audit, log: app.log, now: app.awsTime.now });
+  const gateways = createGatewayRegister({
+    gateways: table.gateways,
+    audit,
+    log: app.log,
+    site: app.settings.site,
+    now: app.awsTime.now,
+  });
   return { table, gateways, issuer: connectIssuer(app, 'gateway'), replies, seen, audit };
 }
 
@@ -119,7 +126,7 @@ export function startProvisioning(
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
-  const { policyName, replayWindowMs, workerConcurrency: concurrency } = settings;
+  const { policyName, replayWindowMs, site, workerConcurrency: concurrency } = settings;
   const ownerTag = ownerTagOf(settings.table);
   const context: WorkerContext = {
     registry: table.registry,
@@ -130,6 +137,7 @@ export function startProvisioning(
     rootCaPem: amazonRootCa(settings.rootCaFile),
     policyName,
     replayWindowMs,
+    site,
     leaseMs,
     now: awsTime.now,
     makeKey: (serial) => makeEcKey(serial, ownerTag),
@@ -156,6 +164,7 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
   const issuer = connectIssuer(app, 'gateway', atRate(sweepCallsPerSecond));
   const setUp = {
     registry: table.registry,
+    sites: table.sites,
     issuer,
     ownerTag: ownerTagOf(settings.table),
     table: settings.table,
@@ -186,11 +195,11 @@ export function startRosterKeeping(
   { table, gateways }: Pick<WorkerDeps, 'table' | 'gateways'>,
   times: Partial<RosterSyncTimes> = {},
 ): { readonly trouble: HealthCheck } {
-  const { registry, changes, restoration } = table;
-  const { replayWindowMs } = settings;
+  const { registry, changes, restoration, sites } = table;
+  const { replayWindowMs, site } = settings;
   const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
-  const deps = { registry, changes, gateways, restoration, roster, replayWindowMs };
+  const deps = { registry, changes, gateways, restoration, roster, sites, site, replayWindowMs };
   lifecycle.add(startRosterSync({ ...deps, log, now: awsTime.now, times }));
   return roster;
 }

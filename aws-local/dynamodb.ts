@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   Agent,
   createServer,
@@ -9,14 +9,52 @@ import {
 } from 'node:http';
 import { join } from 'node:path';
 import dynalite from 'dynalite';
+import db, { type Store } from 'dynalite/db/index.js';
+import { createIndexes } from './index-creation.ts';
 
 /** It is handed requests, and does not listen. */
 export type Dynamo = { readonly server: Server; close(): Promise<void> };
 
-/** Dynalite, with its state below the folder. */
-export function openDynalite(dataDir: string): Dynamo {
-  const server = dynalite({ path: join(dataDir, 'dynamodb'), createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
-  return { server, close: () => new Promise((resolve) => server.close(() => resolve())) };
+/** Dynalite, with its state below the folder. @param buildMs how long it takes to begin building an index */
+export function openDynalite(dataDir: string, buildMs = 0): Dynamo {
+  const { server: inner, store } = startDynalite(join(dataDir, 'dynamodb'));
+  const server = createServer((request, response) => {
+    if (request.headers['x-amz-target'] !== 'DynamoDB_20120810.UpdateTable') inner.emit('request', request, response);
+    else void updateTable(request, response, store, buildMs);
+  });
+  return { server, close: () => new Promise((resolve) => inner.close(() => resolve())) };
+}
+
+/** With its store, which it keeps to itself. */
+function startDynalite(path: string): { server: Server; store: Store } {
+  const { create } = db;
+  let made: Store | undefined;
+  db.create = (options) => {
+    made = create(options);
+    return made;
+  };
+  try {
+    const server = dynalite({ path, createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
+    if (made === undefined) throw new Error('dynalite opened no store');
+    return { server, store: made };
+  } finally {
+    db.create = create;
+  }
+}
+
+/** The only use that the product has for it is an index, which dynalite cannot add. */
+async function updateTable(request: IncomingMessage, response: ServerResponse, store: Store, buildMs: number) {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+  const answer = await createIndexes(store, JSON.parse(Buffer.concat(chunks).toString()), buildMs).then(
+    (TableDescription) => ({ status: 200, body: { TableDescription } }),
+    (error: Error) => ({
+      status: 400,
+      body: { __type: 'com.amazonaws.dynamodb.v20120810#ResourceInUseException', message: error.message },
+    }),
+  );
+  const headers = { 'content-type': 'application/x-amz-json-1.0', 'x-amzn-requestid': randomUUID() };
+  response.writeHead(answer.status, headers).end(JSON.stringify(answer.body));
 }
 
 /** Another stand-in, such as DynamoDB Local, which keeps the state. Each data folder has tables of its own in it. */

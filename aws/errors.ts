@@ -1,6 +1,6 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import { ForeignAnswer } from './foreign-answer.ts';
-import type { AwsOperation } from './iam-policy.ts';
+import { type AwsOperation, siteIndexName } from './iam-policy.ts';
 import { ProxyError } from './proxy.ts';
 
 /** Where the calls go. Without a region no call can be made. */
@@ -156,8 +156,10 @@ const dynamoDbCures = curesBy(
   ],
   [
     'ValidationException',
-    (_operation, { region, table }) =>
-      `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
+    (operation, { region, table }) =>
+      operation === 'dynamodb:Query'
+        ? `the table "${table}" in ${region} has no index "${siteIndexName}", which a gateway with CVM_SITE needs, or AWS is still building it: run "cvm aws setup", which adds it and waits`
+        : `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
   ],
 );
 

@@ -1,3 +1,6 @@
+/** The one index of the table, which the policy names. */
+export const siteIndexName = 'cvm-site';
+
 /**
  * Every operation of AWS that the product calls, by role and by the kind of resource that it can be limited to (`any`: to
  * none). `AwsOperation` is derived from this table, so a call that is missing here does not compile. A test compares the
@@ -24,6 +27,7 @@ const actions = {
     ],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'Scan', 'UpdateItem'],
+    index: ['Query'],
   },
   /** `cvm devices`, `cvm sweep` */
   operator: {
@@ -32,6 +36,7 @@ const actions = {
     any: ['DetachThingPrincipal', 'ListAttachedPolicies', 'ListCertificates', 'ListPrincipalThings'],
     policy: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
+    index: ['Query'],
   },
   /** `cvm aws setup` */
   setup: {
@@ -39,7 +44,8 @@ const actions = {
     thing: [],
     any: [],
     policy: ['CreatePolicy', 'GetPolicy'],
-    table: ['CreateTable', 'DescribeTable'],
+    table: ['CreateTable', 'DescribeTable', 'UpdateTable'],
+    index: [],
   },
 } as const;
 
@@ -50,7 +56,9 @@ export const iamRoles = Object.keys(actions) as IamRole[];
 type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Actions[Role][Kind][number] }[IamRole];
 
 /** One operation of one AWS API, as IAM names it: `iot:CreateThing`, `dynamodb:UpdateItem`. */
-export type AwsOperation = `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy'>}` | `dynamodb:${ActionOf<'table'>}`;
+export type AwsOperation =
+  | `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy'>}`
+  | `dynamodb:${ActionOf<'table' | 'index'>}`;
 
 type Statement = { Sid: string; Effect: 'Allow'; Action: string[]; Resource: string[] };
 
@@ -91,6 +99,11 @@ export function iamPolicy(
       ...statement('Policy', 'iot', of('policy'), [iot(`policy/${policyName}`)]),
       ...statement('WithoutResource', 'iot', of('any'), ['*']),
       ...statement('Table', 'dynamodb', of('table'), [dynamoTable(table)]),
+      // AWS's reference wants the table named beside the index
+      ...statement('Index', 'dynamodb', of('index'), [
+        dynamoTable(table),
+        `${dynamoTable(table)}/index/${siteIndexName}`,
+      ]),
       ...(sourceTable === undefined || !roles.includes('operator')
         ? []
         : statement('SourceTable', 'dynamodb', ['Scan'], [dynamoTable(sourceTable)])),

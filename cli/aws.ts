@@ -1,9 +1,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { findRegion, setUpAws } from '../app/aws.ts';
 import { sentenceOf } from '../app/which-aws.ts';
-import { type IamRole, iamPolicy, iamRoles, partitionOf } from '../aws/iam-policy.ts';
+import { type IamRole, iamPolicy, iamRoles, partitionOf, siteIndexName } from '../aws/iam-policy.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { CliContext } from './context.ts';
+import { startProgress } from './progress.ts';
 import { findAws } from './stand-in.ts';
 
 export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> & {
@@ -17,15 +18,12 @@ export function awsCommand(context: AwsContext): Command {
   aws
     .command('setup')
     .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')
+    .option(
+      '--yes',
+      'also add the index by site to a table that is there without it; without --yes, say what that costs',
+    )
     .option('--json', 'print the outcome as JSON')
-    .action(async (options: { json?: boolean }) => {
-      const say = (remark: string) => console.error(`cvm: ${remark}`);
-      const { app, used } = await findAws(context.app(), say);
-      say(sentenceOf(used));
-      const outcome = await setUpAws(app.settings);
-      if (options.json) context.write(JSON.stringify(outcome));
-      else for (const [name, what] of Object.entries(outcome)) context.write(`${name}: ${what}`);
-    });
+    .action((options: SetupOptions) => setUp(context, options));
   aws
     .command('table-restored')
     .description(
@@ -57,6 +55,36 @@ export function awsCommand(context: AwsContext): Command {
     .action((options: PolicyOptions) => printPolicy(context, options));
   return aws;
 }
+
+type SetupOptions = { yes?: boolean; json?: boolean };
+
+async function setUp({ app: open, write }: AwsContext, { yes = false, json }: SetupOptions): Promise<void> {
+  const say = (remark: string) => console.error(`cvm: ${remark}`);
+  const { app, used } = await findAws(open(), say);
+  say(sentenceOf(used));
+  const { table, policyName, site } = app.settings;
+  let progress: ReturnType<typeof startProgress> | undefined;
+  // the first look comes at once: a new table has its index already
+  const onWait = (waitedMs: number) => {
+    if (waitedMs > 0)
+      progress ??= startProgress(() => `AWS is building the index ${siteIndexName}; the table works meanwhile`);
+  };
+  const made = await setUpAws(app.settings, { addIndex: yes, onWait }).finally(() => progress?.end());
+  const outcome = {
+    [`table ${table}`]: made.table,
+    [`index ${siteIndexName}`]: made.index,
+    [`IoT policy ${policyName}`]: made.policy,
+  };
+  if (json) write(JSON.stringify(outcome));
+  else for (const [name, what] of Object.entries(outcome)) write(`${name}: ${what}`);
+  if (made.index !== 'missing') return;
+  say(withoutIndex(made.rows));
+  // without sites, the table is complete
+  if (site !== undefined) process.exitCode = 1;
+}
+
+const withoutIndex = (rows: number): string =>
+  `the table has no index by site, which gateways with CVM_SITE need. "cvm aws setup --yes" adds it: AWS builds it from the ${rows} rows that it has counted last, which takes minutes to hours, while the table works. It costs about one write unit for each row of a device, once; from then on, each device costs some six write units more until it has acknowledged its certificate, and the index takes about half the storage of the table`;
 
 /** A mistyped name makes a policy that allows nothing, which AWS takes all the same. */
 function shaped(pattern: RegExp, rule: string): (text: string) => string {

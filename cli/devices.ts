@@ -4,6 +4,7 @@ import { blockCommand, unblockCommand } from './devices/block.ts';
 import type { DevicesContext } from './devices/context.ts';
 import { importCommand } from './devices/import.ts';
 import { listCommand } from './devices/list.ts';
+import { moveCommand } from './devices/move.ts';
 import { reissueCommand } from './devices/reissue.ts';
 import { removeCommand } from './devices/remove.ts';
 import { showCommand } from './devices/show.ts';
@@ -15,6 +16,7 @@ const commands = [
   listCommand,
   showCommand,
   reissueCommand,
+  moveCommand,
   blockCommand,
   unblockCommand,
   removeCommand,

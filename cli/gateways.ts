@@ -34,12 +34,12 @@ export function addGatewayCommands(tls: Command, { table, audit, write }: Gatewa
       const { gateways } = table();
       const seed = await gateways.findSigningSeed();
       const tableKey = seed === undefined ? undefined : signingKeyFrom(Buffer.from(seed, 'hex')).publicKey;
-      for (const { id, state, seenAt } of await gateways.known()) {
+      for (const { id, state, seenAt, site } of await gateways.known()) {
         const seen = new Date(seenAt).toISOString();
         write(
           json
-            ? JSON.stringify({ id, state, seenAt: seen, table: tableKey })
-            : `${id}  ${state.padEnd(8)}  seen ${seen}`,
+            ? JSON.stringify({ id, state, site, seenAt: seen, table: tableKey })
+            : `${id}  ${state.padEnd(8)}  seen ${seen}${site === undefined ? '' : `  site ${site}`}`,
         );
       }
       if (tableKey !== undefined && !json) console.error(`cvm tls show at each gateway must print: table ${tableKey}`);
@@ -54,7 +54,8 @@ export function addGatewayCommands(tls: Command, { table, audit, write }: Gatewa
       write(json ? JSON.stringify({ approved: id }) : `${id}  approved`);
       if (outcome === 'was-approved') return;
       console.error('Its devices are served from now on.');
-      const count = await countWithoutKeys(id, table());
+      const known = (await table().gateways.known()).find((gateway) => gateway.id === id);
+      const count = await countWithoutKeys(known ?? { id }, table());
       if (count === 0) return;
       console.error(
         `${counted(count, 'device')} that can still use a token ${count === 1 ? 'was' : 'were'} enrolled before, without keys for this gateway: where such a device uses TLS-PSK here, run cvm devices reissue SERIAL, and give it the new token. With the token in a message it needs no new one.`,

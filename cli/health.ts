@@ -34,10 +34,21 @@ export function healthCommand({ write }: { write(line: string): void }): Command
     )
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);
-      if (fault === undefined) write('ok');
+      if (fault === undefined) write(`ok${siteIn(options)}`);
       else console.error(fault);
       process.exitCode = fault === undefined ? 0 : 1;
     });
+}
+
+/** As the part says itself; '' where it has none. */
+function siteIn({ file, trouble }: Options): string {
+  const alive = file ?? trouble?.replace(/(?:\.trouble)?$/, '.alive');
+  try {
+    return /^alive(, site \S+)$/m.exec(alive === undefined ? '' : readFileSync(alive, 'utf8'))?.[1] ?? '';
+  } catch {
+    // it ended a moment ago
+    return '';
+  }
 }
 
 /** Why the part does not work; undefined when it does. */

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { sweepCallsPerSecond } from '../app/worker.ts';
 import type { Issuer } from '../issuer/issuer.ts';
+import type { SiteIndex } from '../registry/site-index.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import { counted } from '../runtime/counted.ts';
 import type { Settings } from '../runtime/settings.ts';
@@ -14,7 +15,7 @@ import { positiveNumber } from './numbers.ts';
 
 export type SweepContext = {
   settings(): Settings;
-  table(): { registry: SweepOptions['registry']; lease: SweepLease };
+  table(): { registry: SweepOptions['registry']; lease: SweepLease; sites: SiteIndex };
   issuer(callsPerSecond: number): Issuer;
   audit(): Audit;
   write(line: string): void;
@@ -33,7 +34,7 @@ export function sweepCommand(context: SweepContext): Command {
 }
 
 async function runSweep(context: SweepContext, options: Options): Promise<void> {
-  const { registry, lease } = context.table();
+  const { registry, lease, sites } = context.table();
   const { table, sweep: set, replayWindowMs } = context.settings();
   const dryRun = options.dryRun ?? false;
   const findings: Finding[] = [];
@@ -42,6 +43,7 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
     (stopped) =>
       sweep({
         registry,
+        sites,
         issuer: context.issuer(options.rate),
         ownerTag: ownerTagOf(table),
         table,

@@ -65,7 +65,7 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   const app = local === undefined ? first : { ...first, settings: onLocalAws(first.settings, local) };
   if (local !== undefined) {
     app.log.info({ ...namedAws(app.settings), table: app.settings.table }, 'using AWS');
-    await setUpAws(app.settings);
+    await setUpAws(app.settings, { addIndex: true });
   }
   const { table, gateways } = startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);

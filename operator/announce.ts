@@ -6,37 +6,42 @@ const batchSize = 500;
 
 export type Announcement = Pick<FollowUp, 'unannounced'>;
 
-/** Tells the gateways of changed devices. A failure is returned, not thrown: the change itself stands in the table. */
+/**
+ * Tells the gateways of changed devices. A failure is returned, not thrown: the change itself stands in the table.
+ * @param site of these devices
+ */
 export async function announce(
   serials: readonly string[],
   deps: Pick<OperatorDeps, 'announce'>,
+  site: string | undefined,
 ): Promise<Announcement> {
   if (serials.length === 0) return {};
   try {
-    await deps.announce(serials);
+    await deps.announce(serials, site);
     return {};
   } catch (error) {
     return { unannounced: reasonOf(error) };
   }
 }
 
-/** Collects the serials of a long run and announces them in batches. */
+/** Collects the serials of a long run by their sites, and announces them in batches. */
 export function createAnnouncer(deps: Pick<OperatorDeps, 'announce'>) {
-  let batch: string[] = [];
+  const batches = new Map<string | undefined, string[]>();
   let result: Announcement = {};
-  const flush = async () => {
-    const serials = batch;
-    batch = [];
-    result = { ...result, ...(await announce(serials, deps)) };
+  const flush = async (site: string | undefined) => {
+    const serials = batches.get(site) ?? [];
+    batches.delete(site);
+    result = { ...result, ...(await announce(serials, deps, site)) };
   };
   return {
-    async add(serial: string): Promise<void> {
-      batch.push(serial);
-      if (batch.length >= batchSize) await flush();
+    async add(serial: string, site: string | undefined): Promise<void> {
+      const batch = batches.get(site) ?? [];
+      batches.set(site, batch);
+      if (batch.push(serial) >= batchSize) await flush(site);
     },
     /** Announces what is left. */
     async end(): Promise<Announcement> {
-      await flush();
+      for (const site of [...batches.keys()]) await flush(site);
       return result;
     },
   };

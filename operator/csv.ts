@@ -3,7 +3,7 @@ import { counted } from '../runtime/counted.ts';
 import { fieldsOf, linesOf, type TextLine } from './csv-text.ts';
 import type { EnrolRequest } from './enrol.ts';
 
-const columns = ['serial', 'token', 'policy', 'thing_type', 'thing_group'] as const;
+const columns = ['serial', 'token', 'site', 'policy', 'thing_type', 'thing_group'] as const;
 type Column = (typeof columns)[number];
 
 /** How other tools spell the columns, in lower case and without spaces, hyphens and underscores. */
@@ -12,6 +12,7 @@ const spellings: Readonly<Record<Column, readonly string[]>> = {
     ' ',
   ),
   token: 'token devicetoken registrationtoken onetimetoken'.split(' '),
+  site: 'site sitename sitenumber siteid cvmsite'.split(' '),
   policy: 'policy policyname iotpolicy iotpolicyname'.split(' '),
   thing_type: 'thingtype thingtypename'.split(' '),
   thing_group: 'thinggroup thinggroupname'.split(' '),
@@ -133,6 +134,7 @@ function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm
   const request = {
     serial: textOf('serial') ?? '',
     token: textOf('token'),
+    site: textOf('site'),
     policyName: textOf('policy'),
     thingTypeName: textOf('thing_type'),
     thingGroupName: textOf('thing_group'),

@@ -28,7 +28,7 @@ export function block(serial: string, deps: DecisionDeps): Promise<BlockOutcome>
     const steps = certificatesOf(device).map((id) => () => deps.issuer.deactivate(id));
     const rest = await followUp(steps);
     // then the brokers drop the device's better right to its slots
-    return { outcome: 'blocked', ...(await announce([serial], deps)), ...rest };
+    return { outcome: 'blocked', ...(await announce([serial], deps, device.site)), ...rest };
   });
 }
 
@@ -53,7 +53,7 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
     if (id === device.certificateId) gone = { goneCertificate: id };
   };
   const rest = await followUp(live === undefined ? [] : [() => activate(live)]);
-  return { outcome: 'unblocked', ...gone, ...(await announce([serial], deps)), ...rest };
+  return { outcome: 'unblocked', ...gone, ...(await announce([serial], deps, device.site)), ...rest };
 }
 
 /** @throws why AWS refused, unless the certificate is gone */
@@ -103,7 +103,7 @@ async function removeOnce(
       if (retired?.removal === undefined || (await finishRemoval(retired, deps)) === 'done') row = 'gone';
     },
   ]);
-  return { outcome: 'removed', row, ...(await announce([serial], deps)), ...rest };
+  return { outcome: 'removed', row, ...(await announce([serial], deps, device.site)), ...rest };
 }
 
 function certificatesOf({ certificateId, previousCertificateId }: Device): string[] {

@@ -7,18 +7,21 @@ import type { Takeover } from '../registry/takeover.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 
+/** A gateway, and the site that it serves. */
+export type SealedTo = GatewayKey & Pick<KnownGateway, 'site'>;
+
 /** The arguments of the operator's functions. Each function takes the part that it needs. */
 export type OperatorDeps = {
   readonly registry: Devices & Decisions & Deletions & Takeover;
   /** the table's name */
   readonly table: string;
   readonly issuer: Issuer;
-  /** the gateways to which the keys of a new token are sealed */
-  gateways(): Promise<readonly GatewayKey[]>;
+  /** the gateways to which the keys of new tokens are sealed, each those of the devices that it serves */
+  gateways(): Promise<readonly SealedTo[]>;
   /** those that the table trusts, also when they were not seen for so long that nothing is sealed to them */
-  approvedGateways(): Promise<readonly Pick<KnownGateway, 'id' | 'seenAt'>[]>;
-  /** tells the gateways at once which devices changed; without it they notice within the hour */
-  announce(serials: readonly string[]): Promise<void>;
+  approvedGateways(): Promise<readonly Pick<KnownGateway, 'id' | 'seenAt' | 'site'>[]>;
+  /** tells the gateways of this site at once which of its devices changed; without it they notice within the hour */
+  announce(serials: readonly string[], site?: string): Promise<void>;
   readonly audit: Audit;
   /** epoch milliseconds */
   now(): number;

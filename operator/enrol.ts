@@ -1,9 +1,10 @@
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import type { Devices } from '../registry/devices.ts';
-import type { GatewayKey } from '../sealing/device-keys.ts';
+import { serves } from '../registry/site.ts';
+import { isSiteName, siteNameRule } from '../runtime/site-name.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
-import type { OperatorDeps } from './deps.ts';
+import type { OperatorDeps, SealedTo } from './deps.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
 import { tokenFault } from './token-strength.ts';
 
@@ -11,6 +12,8 @@ import { tokenFault } from './token-strength.ts';
 export type EnrolSettings = {
   /** milliseconds from now until the token ends; without it the token does not end */
   readonly tokenLifetimeMs?: number | undefined;
+  /** the site whose gateways serve it; without it, every gateway does */
+  readonly site?: string | undefined;
   /** IoT policy instead of the shared one */
   readonly policyName?: string | undefined;
   readonly thingTypeName?: string | undefined;
@@ -33,8 +36,11 @@ export type EnrolDeps = Pick<OperatorDeps, 'gateways' | 'announce' | 'audit' | '
   readonly registry: Pick<Devices, 'enrol'>;
 };
 
-/** `outcomes` has the order of the requests. `gateways`: to how many the keys of the devices were sealed. */
-export type EnrolResult = Announcement & { readonly outcomes: readonly EnrolOutcome[]; readonly gateways: number };
+/** `outcomes` has the order of the requests. `without`: the sites of devices whose keys could be sealed to no gateway; undefined stands for none. */
+export type EnrolResult = Announcement & {
+  readonly outcomes: readonly EnrolOutcome[];
+  readonly without: ReadonlySet<string | undefined>;
+};
 
 /**
  * Enrols devices, a bounded number at a time.
@@ -50,24 +56,31 @@ export async function enrol(
   const outcomes: EnrolOutcome[] = [];
   const announcer = createAnnouncer(deps);
   let announcement: Announcement = {};
+  const without = new Set<string | undefined>();
   try {
     await forEachBounded(requests.entries(), concurrency, async ([index, request]) => {
       const outcome = await enrolDevice(request, deps, gateways);
       outcomes[index] = outcome;
       onOutcome?.(outcome);
-      if (outcome.outcome === 'enrolled') await announcer.add(outcome.serial);
+      if (outcome.outcome !== 'enrolled') return;
+      if (!hasGateway(gateways, request.site)) without.add(request.site);
+      await announcer.add(outcome.serial, request.site);
     });
   } finally {
     announcement = await announcer.end();
   }
-  return { outcomes, gateways: gateways.length, ...announcement };
+  return { outcomes, without, ...announcement };
 }
+
+/** Whether the keys of a device of this site are sealed to any gateway. */
+export const hasGateway = (gateways: readonly SealedTo[], site: string | undefined): boolean =>
+  gateways.some((gateway) => serves(gateway.site, site));
 
 /** Enrols one device without an announcement, for callers that enrol many. */
 export async function enrolDevice(
   request: EnrolRequest,
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
-  gateways: readonly GatewayKey[],
+  gateways: readonly SealedTo[],
 ): Promise<EnrolOutcome> {
   const reason = faultOf(request);
   if (reason !== undefined) return { outcome: 'invalid', serial: request.serial, reason };
@@ -78,15 +91,16 @@ export async function enrolDevice(
 export async function enrolChecked(
   request: EnrolRequest,
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
-  gateways: readonly GatewayKey[],
+  gateways: readonly SealedTo[],
 ): Promise<EnrolOutcome> {
-  const { serial, tokenLifetimeMs, policyName, thingTypeName, thingGroupName } = request;
+  const { serial, tokenLifetimeMs, site, policyName, thingTypeName, thingGroupName } = request;
   const token = request.token ?? deps.makeToken();
   const now = deps.now();
   const added = await deps.registry.enrol({
     serial,
-    ...storedTokenOf(serial, token, { gateways, expiresAt: expiryOf(tokenLifetimeMs, now) }),
+    ...storedTokenOf(serial, token, { gateways, site, expiresAt: expiryOf(tokenLifetimeMs, now) }),
     enrolledAt: now,
+    ...(site === undefined ? {} : { site }),
     ...(policyName === undefined ? {} : { policyName }),
     ...(thingTypeName === undefined ? {} : { thingTypeName }),
     ...(thingGroupName === undefined ? {} : { thingGroupName }),
@@ -101,8 +115,10 @@ export async function enrolChecked(
  * @param before the token of the device before it, in a file
  */
 export function faultOf(request: EnrolRequest, before?: string): string | undefined {
-  const { serial, token } = request;
+  const { serial, token, site } = request;
   if (!isSerial(serial)) return serialFault(serial);
+  // not quoted: where columns were mixed up, it may be a token
+  if (site !== undefined && !isSiteName(site)) return siteNameRule;
   for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
     const name = request[field as keyof typeof awsNames];
     if (name !== undefined && !pattern.test(name))

@@ -1,5 +1,6 @@
 import type { Devices } from '../registry/devices.ts';
-import type { Gateways } from '../registry/gateways.ts';
+import type { Gateways, KnownGateway } from '../registry/gateways.ts';
+import { serves } from '../registry/site.ts';
 import type { OperatorDeps } from './deps.ts';
 
 type Deps<Method extends keyof Gateways> = Pick<OperatorDeps, 'audit'> & { readonly gateways: Pick<Gateways, Method> };
@@ -14,14 +15,15 @@ export async function approveGateway(
   return { outcome };
 }
 
-/** How many devices may still use their token, and have no keys for this gateway: with TLS-PSK they cannot use it here. */
+/** How many devices that this gateway serves may still use their token, and have no keys for this gateway: with TLS-PSK they cannot use it here. */
 export async function countWithoutKeys(
-  id: string,
+  { id, site: ofGateway }: Pick<KnownGateway, 'id' | 'site'>,
   { registry }: { readonly registry: Pick<Devices, 'list'> },
 ): Promise<number> {
   let count = 0;
-  for await (const { state, deliveredAt, sealedKeys } of registry.list())
-    if (state !== 'blocked' && deliveredAt === undefined && sealedKeys?.[id] === undefined) count++;
+  for await (const { state, site, deliveredAt, sealedKeys } of registry.list())
+    if (serves(ofGateway, site) && state !== 'blocked' && deliveredAt === undefined && sealedKeys?.[id] === undefined)
+      count++;
   return count;
 }
 

@@ -3,11 +3,11 @@ import { hashToken } from '../protocol/token.ts';
 import type { Devices } from '../registry/devices.ts';
 import { createTextIndex } from '../runtime/text-index.ts';
 import { untilTaken } from '../runtime/throttled.ts';
-import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { mapBounded } from './bounded.ts';
 import type { DeviceRow } from './csv.ts';
-import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolChecked, faultOf } from './enrol.ts';
+import type { SealedTo } from './deps.ts';
+import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolChecked, faultOf, hasGateway } from './enrol.ts';
 import { reasonOf } from './follow-up.ts';
 
 /** The number of rows that are on their way to the table, and in memory, at the same time. */
@@ -38,8 +38,8 @@ export type ImportOptions = {
   readonly wait?: (ms: number) => Promise<unknown>;
 };
 
-/** `gateways`: to how many the keys of the devices were sealed. */
-export type ImportResult = Announcement & { readonly gateways: number };
+/** `without`: as in `EnrolResult`. */
+export type ImportResult = Announcement & { readonly without: ReadonlySet<string | undefined> };
 
 /**
  * Enrols the devices of a file of any length. A row that cannot be enrolled is an outcome, and the others go on. A token
@@ -55,22 +55,26 @@ export async function importDevices(
   const gateways = await deps.gateways();
   const announcer = createAnnouncer(deps);
   let announcement: Announcement = {};
+  const without = new Set<string | undefined>();
   const importOne = async (row: DeviceRow) => {
     try {
-      return { line: row.line, outcome: await importRow(row, deps, gateways, options) };
+      const site = row.request.site ?? options.defaults.site;
+      return { line: row.line, site, outcome: await importRow(row, deps, gateways, options) };
     } catch (error) {
       throw stoppedAt(row.line, error);
     }
   };
   try {
-    for await (const { line, outcome } of mapBounded(checked(rows), concurrency, importOne)) {
+    for await (const { line, site, outcome } of mapBounded(checked(rows), concurrency, importOne)) {
       options.onRow(line, outcome);
-      if (outcome.outcome === 'enrolled') await announcer.add(outcome.serial);
+      if (outcome.outcome !== 'enrolled') continue;
+      if (!hasGateway(gateways, site)) without.add(site);
+      await announcer.add(outcome.serial, site);
     }
   } finally {
     announcement = await announcer.end();
   }
-  return { gateways: gateways.length, ...announcement };
+  return { without, ...announcement };
 }
 
 /** The same rows, with the faults that a row has by itself and beside the rows before it. */
@@ -98,7 +102,7 @@ function twice(lines: ReturnType<typeof createTextIndex>, text: string | undefin
 async function importRow(
   { request, fault }: DeviceRow,
   deps: ImportDeps,
-  gateways: readonly GatewayKey[],
+  gateways: readonly SealedTo[],
   { defaults, tokens, onWait, wait = sleep }: ImportOptions,
 ): Promise<ImportOutcome> {
   const { serial } = request;
@@ -132,6 +136,7 @@ function besides(serial: string, token: string | undefined, tokenHash: string | 
 function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSettings {
   return {
     tokenLifetimeMs: row.tokenLifetimeMs ?? defaults.tokenLifetimeMs,
+    site: row.site ?? defaults.site,
     policyName: row.policyName ?? defaults.policyName,
     thingTypeName: row.thingTypeName ?? defaults.thingTypeName,
     thingGroupName: row.thingGroupName ?? defaults.thingGroupName,

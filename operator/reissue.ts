@@ -50,11 +50,11 @@ async function reissueOnce(
   if (reason !== undefined) return { outcome: 'invalid', reason };
   const token = given ?? deps.makeToken();
   const expiresAt = expiryOf(tokenLifetimeMs, deps.now());
-  const decided = storedTokenOf(serial, token, { gateways: await deps.gateways(), expiresAt });
+  const decided = storedTokenOf(serial, token, { gateways: await deps.gateways(), site: device.site, expiresAt });
   if (!(await deps.registry.reissue(device, decided))) return { outcome: 'changed' };
   deps.audit.record('reissued', { serial });
   await onToken(token);
-  const announcement = await announce([serial], deps);
+  const announcement = await announce([serial], deps, device.site);
   const rest = await followUp([() => deleteHalfDone(serial, deps)]);
   return { outcome: 'reissued', token, ...announcement, ...rest };
 }

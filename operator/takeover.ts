@@ -1,10 +1,9 @@
 import type { Device, StoredToken } from '../registry/device.ts';
 import type { SourceRow, SourceTable } from '../registry/source-table.ts';
-import type { GatewayKey } from '../sealing/device-keys.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
-import type { OperatorDeps } from './deps.ts';
-import { type EnrolSettings, faultOf } from './enrol.ts';
+import type { OperatorDeps, SealedTo } from './deps.ts';
+import { type EnrolSettings, faultOf, hasGateway } from './enrol.ts';
 import { reasonOf } from './follow-up.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
 import { certificateNotes, faultOfRow, judgeToken, type TakeoverNote, unfinishedIn } from './takeover-judgement.ts';
@@ -36,8 +35,8 @@ export type TakeoverOptions = {
   onRow(outcome: TakeoverOutcome): void;
 };
 
-/** `gateways`: to how many the keys of the devices were sealed. */
-export type TakeoverResult = Announcement & { readonly gateways: number };
+/** `without`: as in `EnrolResult`. */
+export type TakeoverResult = Announcement & { readonly without: ReadonlySet<string | undefined> };
 
 /**
  * Takes over the devices of a table that another tool filled. The table itself is only read. Repeating it leaves those that are
@@ -48,6 +47,7 @@ export async function takeOverTable(deps: TakeoverDeps, options: TakeoverOptions
   const gateways = await deps.gateways();
   const announcer = createAnnouncer(deps);
   let announcement: Announcement = {};
+  const without = new Set<string | undefined>();
   const run = {
     deps,
     options,
@@ -60,20 +60,23 @@ export async function takeOverTable(deps: TakeoverDeps, options: TakeoverOptions
     await forEachBounded(deps.source.rows(), concurrency, async (row) => {
       const outcome = await takeOverRow(row, run);
       options.onRow(outcome);
-      if (outcome.outcome === 'taken-over' && !options.dryRun) await announcer.add(outcome.serial);
+      if (outcome.outcome !== 'taken-over' || options.dryRun) return;
+      const site = siteOf(row.device, options.defaults);
+      if (!hasGateway(gateways, site)) without.add(site);
+      await announcer.add(outcome.serial, site);
     });
   } catch (cause) {
     throw new Error(`${reasonOf(cause)}. Run the command again: it leaves what was taken over as it is`, { cause });
   } finally {
     announcement = await announcer.end();
   }
-  return { gateways: gateways.length, ...announcement };
+  return { without, ...announcement };
 }
 
 type Run = {
   readonly deps: TakeoverDeps;
   readonly options: TakeoverOptions;
-  readonly gateways: readonly GatewayKey[];
+  readonly gateways: readonly SealedTo[];
   readonly inPlace: boolean;
   /** whose each certificate is that a row has named so far */
   readonly certificates: Map<string, string>;
@@ -114,22 +117,27 @@ function sharerOf({ serial, tokenHash, tokenForm }: Device, tokens: Map<string, 
   return first === serial ? undefined : first;
 }
 
+/** A row that names a site keeps it. */
+const siteOf = (device: Device | undefined, { site }: EnrolSettings): string | undefined => device?.site ?? site;
+
 /** @returns false when another writer was faster */
 async function write(row: SourceRow, device: Device, spent: boolean, run: Run): Promise<boolean> {
   const { deps, options, gateways, inPlace } = run;
   const { serial, certificateId } = device;
   const now = deps.now();
   const delivered = spent ? { deliveredAt: device.deliveredAt ?? now } : {};
+  const site = siteOf(device, options.defaults);
   const expiresAt = device.tokenExpiresAt ?? expiryOf(options.defaults.tokenLifetimeMs, now);
   const stored: StoredToken =
     row.token === undefined
       ? { tokenHash: device.tokenHash, ...(expiresAt === undefined ? {} : { tokenExpiresAt: expiresAt }) }
-      : storedTokenOf(serial, row.token, { gateways, expiresAt });
+      : storedTokenOf(serial, row.token, { gateways, site, expiresAt });
   const written = inPlace
     ? await deps.registry.hashToken(device, row.stored ?? '', {
         ...stored,
         ...delivered,
         ...(certificateId === undefined ? {} : { certificateId }),
+        ...(site === undefined ? {} : { site }),
       })
     : await deps.registry.takeOver({ ...rowFor(device, options.defaults, now), ...stored, ...delivered });
   if (!written) return false;
@@ -143,6 +151,7 @@ function rowFor(device: Device, defaults: EnrolSettings, now: number): Omit<Devi
   const { serial, state, requestedAt, certificateId, issuedAt, deliveredAt, keyDigest } = device;
   const waits = state === 'enrolled' || state === 'provisioning';
   const settings = {
+    site: siteOf(device, defaults),
     policyName: device.policyName ?? defaults.policyName,
     thingTypeName: device.thingTypeName ?? defaults.thingTypeName,
     thingGroupName: device.thingGroupName ?? defaults.thingGroupName,

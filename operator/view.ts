@@ -12,6 +12,8 @@ export type DeviceView = {
   readonly applyState?: number;
   /** why the device gets nothing until an operator has mended its row; `cureOf` says how */
   readonly fault?: RowFault;
+  /** whose gateways serve it; without it, every gateway does */
+  readonly site?: string;
   readonly certificateId?: string;
   /** the certificate that works until a reissued device has its new one */
   readonly previousCertificateId?: string;
@@ -34,12 +36,13 @@ export type DeviceView = {
 
 type ReadDeps = { readonly registry: Pick<Devices, 'find' | 'list'> };
 
-/** All devices, or those in one state; in no particular order. */
+/** All devices, or those in one state or of one site; in no particular order. */
 export async function* listDevices(
-  { state }: { readonly state?: DeviceView['state'] | undefined },
+  { state, site }: { readonly state?: DeviceView['state'] | undefined; readonly site?: string | undefined },
   { registry }: ReadDeps,
 ): AsyncIterable<DeviceView> {
   for await (const device of registry.list()) {
+    if (site !== undefined && device.site !== site) continue;
     const view = viewOf(device);
     if (state === undefined || view.state === state) yield view;
   }
@@ -62,6 +65,7 @@ export function viewOf(device: Device): DeviceView {
     state: removal === undefined ? state : 'being-removed',
     applyState: applyStateOf(state),
     fault: faultOf(device),
+    site: device.site,
     certificateId,
     previousCertificateId,
     pendingDeletion,

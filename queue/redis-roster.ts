@@ -94,6 +94,7 @@ export function createRosterStore(
     takeRequestedLookups: () =>
       owning([rosterKeys.requestedLookups], () => redis.spop(rosterKeys.requestedLookups, lookupsAtATime)),
     pages: () => pagesOf(redis, reportMalformed),
+    read: (serials) => owning(wholeRoster, () => entriesOf(redis, serials, reportMalformed)),
     async write(entries, gone) {
       const table = entries.length === 0 ? undefined : await tableKey();
       for (let start = 0; start < entries.length; start += batch) {
@@ -144,14 +145,7 @@ export function createRosterFeed(connector: RedisConnector, log: Log): RosterFee
       await subscriber.subscribe(rosterKeys.channel);
     },
     pages: () => pagesOf(reader, reportMalformed),
-    async read(serials) {
-      if (serials.length === 0) return [];
-      const texts = await owning(wholeRoster, () => reader.hmget(rosterKeys.entries, ...serials));
-      return serials.flatMap((serial, index) => {
-        const text = texts[index];
-        return text ? entryOf(serial, text, reportMalformed) : [];
-      });
-    },
+    read: (serials) => owning(wholeRoster, () => entriesOf(reader, serials, reportMalformed)),
     async requestLookup(serial) {
       const key = rosterKeys.requestedLookups;
       if ((await owning([key], () => reader.scard(key))) >= maxLookups) return;
@@ -179,6 +173,19 @@ async function* pagesOf(redis: Redis, reportMalformed: ReportMalformed): AsyncIt
     yield pairsOf(flat).flatMap(([serial, text]) => entryOf(serial, text, reportMalformed));
     cursor = next;
   } while (cursor !== '0');
+}
+
+async function entriesOf(
+  redis: Redis,
+  serials: readonly string[],
+  reportMalformed: ReportMalformed,
+): Promise<SignedRosterEntry[]> {
+  if (serials.length === 0) return [];
+  const texts = await redis.hmget(rosterKeys.entries, ...serials);
+  return serials.flatMap((serial, index) => {
+    const text = texts[index];
+    return text ? entryOf(serial, text, reportMalformed) : [];
+  });
 }
 
 /** The names and values of a hash, which Redis gives one after the other. */

@@ -40,6 +40,18 @@ export type GatewayList = { readonly approved: readonly string[]; readonly waiti
 /** A broker that has not announced its key for so long is gone, or has another key. No device is enrolled for it any more. */
 export const announcementLifetimeMs = 2 * 86_400_000;
 
+/** How far the roster follows the table. Times are epoch milliseconds. */
+export type RosterPosition = {
+  /** the last announcement of devices without a site */
+  readonly change: number;
+  /** when all devices were compared */
+  readonly wholeAt: number;
+  /** of a gateway that has one: its site, the last announcement of its devices, and when those that had changed were compared */
+  readonly site?: string;
+  readonly siteChange?: number;
+  readonly comparedAt?: number;
+};
+
 /**
  * The site's copy of the enrolled devices. The worker keeps it in line with the association table. Brokers read it: they
  * need a device's key before its TLS handshake ends, and do not call AWS.
@@ -53,13 +65,15 @@ export interface RosterStore {
   publishGatewayList(list: GatewayList): Promise<void>;
   /** Takes the lease of the roster, or extends it. @returns whether this holder, a worker, has it now */
   lead(holder: string, leaseMs: number): Promise<boolean>;
-  /** How far this copy follows the table: its last announcement, and when it was compared as a whole; undefined before that. */
-  position(): Promise<{ readonly change: number; readonly wholeAt: number } | undefined>;
-  setPosition(position: { readonly change: number; readonly wholeAt: number }): Promise<void>;
+  /** Undefined before the first comparison. */
+  position(): Promise<RosterPosition | undefined>;
+  setPosition(position: RosterPosition): Promise<void>;
   /** Takes some of the serials that brokers want looked up. */
   takeRequestedLookups(): Promise<string[]>;
   /** All entries, in no order, page by page; some may come twice. */
   pages(): AsyncIterable<SignedRosterEntry[]>;
+  /** The entries of those of these serials that have one. */
+  read(serials: readonly string[]): Promise<SignedRosterEntry[]>;
   /** Writes entries, signed for the table, deletes others, and tells the brokers. Each batch is written together with its announcement, or not at all. */
   write(entries: readonly RosterEntry[], gone: readonly string[]): Promise<void>;
   close(): Promise<void>;

@@ -9,6 +9,7 @@ import {
   type GatewayList,
   latestEnd,
   type RosterEntry,
+  type RosterPosition,
   type SignedRosterEntry,
   signedFieldsOf,
 } from './roster.ts';
@@ -192,7 +193,14 @@ const storedReply = z.looseObject({
   signature: signatureText,
 });
 
-const position = z.object({ change: z.int().min(0), wholeAt: time, signature: signatureText });
+const position = z.object({
+  change: z.int().min(0),
+  wholeAt: time,
+  site: shortText.exactOptional(),
+  siteChange: z.int().min(0).exactOptional(),
+  comparedAt: time.exactOptional(),
+  signature: signatureText,
+});
 const gatewayIds = z.array(shortText).max(1000);
 const gatewayList = z.object({ approved: gatewayIds, waiting: gatewayIds, signature: signatureText });
 const seenCertificate = z.object({ certificateId: shortText, signature: signatureText });
@@ -242,15 +250,13 @@ const gatewayAnnouncement = z.object({
 /** The table's public key. */
 export const readTableKey = (text: string): string | undefined => key32.safeParse(text).data;
 
-type Position = { readonly change: number; readonly wholeAt: number };
-
 /** How far the roster follows the table, signed: one that is ahead of the table says that the table was restored. */
-export function toStoredPosition({ change, wholeAt }: Position, table: SigningKey): string {
-  return JSON.stringify({ change, wholeAt, signature: table.sign('roster position', { change, wholeAt }) });
+export function toStoredPosition(reached: RosterPosition, table: SigningKey): string {
+  return JSON.stringify({ ...reached, signature: table.sign('roster position', reached) });
 }
 
 /** Undefined also when it is not signed with this key of the table. */
-export function readPosition(json: string, tableKey: string): Position | undefined {
+export function readPosition(json: string, tableKey: string): RosterPosition | undefined {
   const stored = parsed(position, json);
   if (stored === undefined) return undefined;
   const { signature: made, ...signed } = stored;

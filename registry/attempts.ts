@@ -17,6 +17,8 @@ export type ClaimRequest = {
     /** a key of the gateway for it. An earlier one that the row has stays */
     readonly ownKey?: OwnKey;
   };
+  /** of the gateway: a device of another one is unknown to it */
+  readonly site?: string | undefined;
 };
 
 export type Claim =
@@ -81,7 +83,8 @@ export interface Attempts {
   reopen(device: Device, request: ClaimRequest): Promise<Claim>;
   /**
    * Notes that the device has stored this certificate: the token is spent for good, and the kept reply is erased. False when
-   * the device is not registered, or not with this certificate and token.
+   * the device is not registered, or not with this certificate and token, or has another site.
+   * @param site of the gateway
    */
-  acknowledge(serial: string, tokenHash: string, certificateId: string, now: number): Promise<boolean>;
+  acknowledge(serial: string, tokenHash: string, certificateId: string, now: number, site?: string): Promise<boolean>;
 }

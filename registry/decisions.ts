@@ -14,6 +14,8 @@ export interface Decisions {
    * goes live; one that had not gone live is marked for deletion.
    */
   reissue(device: Device, token: StoredToken): Promise<boolean>;
+  /** Gives the device to another site, or to none. It keeps its token and its certificate. An attempt under way at the old site ends. */
+  move(device: Device, site: string | undefined): Promise<boolean>;
   /** The first step of removing a device: blocks it and marks its certificates for deletion. */
   retire(device: Device, removal: Removal): Promise<boolean>;
 }

@@ -39,6 +39,13 @@ export type Device = {
   /** the last certificate request; 0 before the first */
   readonly requestedAt: number;
   readonly enrolledAt: number;
+  /** the site whose gateways may vend for it; without one, every gateway may */
+  readonly site?: string;
+  /**
+   * when it last changed in what gateways must know of it. The store writes it, and a row without it is not in the index of
+   * sites
+   */
+  readonly changedAt?: number;
   /** how many claims and decisions there were */
   readonly attempt: number;
   /**
@@ -92,4 +99,4 @@ export type StoredToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedK
 export type AttemptRef = Pick<Device, 'serial' | 'claimId'>;
 
 export type Enrolment = StoredToken &
-  Pick<Device, 'serial' | 'enrolledAt' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;
+  Pick<Device, 'serial' | 'enrolledAt' | 'site' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;

@@ -25,6 +25,9 @@ export function memoryRows<Row extends object>(rows: Map<string, Row>): Rows<Row
     async find(key) {
       return rows.get(key);
     },
+    async glance(key) {
+      return rows.get(key);
+    },
     async *list() {
       yield* rows.values();
     },

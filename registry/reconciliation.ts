@@ -16,6 +16,11 @@ export interface Reconciliation {
    * A blocked device stays blocked.
    */
   abandonAttempt(device: Device): Promise<boolean>;
+  /**
+   * Enters a row in the index of sites: another tool wrote it, or an earlier version. False when it is in it already.
+   * @param now epoch milliseconds
+   */
+  enterInIndex(device: Pick<Device, 'serial' | 'site'>, now: number): Promise<boolean>;
   /** Notes that the certificates which these create calls may have left have been looked for. */
   clearCreateIntents(device: Device, intents: readonly CreateIntent[]): Promise<boolean>;
 }

@@ -4,6 +4,8 @@
  */
 export interface Rows<Row> {
   find(key: string): Promise<Row | undefined>;
+  /** As `find`, at half its price: the row may be as it was a moment ago. */
+  glance(key: string): Promise<Row | undefined>;
   /** All rows, in no particular order. */
   list(): AsyncIterable<Row>;
   /** Writes a whole row in place of what is there. The condition sees a row without properties where there is none. */

@@ -1,7 +1,7 @@
 import type { Device, StoredToken } from './device.ts';
 
 /** What changes in a row whose token is hashed in place. */
-export type HashedRow = StoredToken & Pick<Device, 'certificateId' | 'deliveredAt'>;
+export type HashedRow = StoredToken & Pick<Device, 'certificateId' | 'deliveredAt' | 'site'>;
 
 /** Rows that another tool wrote, made ours. */
 export interface Takeover {

@@ -19,10 +19,12 @@ export function keepHealthFiles(options: {
   folder: string;
   part: string;
   checks: readonly HealthCheck[];
+  /** the name of the site, for the person who asks */
+  site?: string | undefined;
   log: Log;
   times?: Partial<typeof usualTimes>;
 }) {
-  const { folder, part, checks, log } = options;
+  const { folder, part, checks, site, log } = options;
   const { everyMs, firstMs, checkMs } = { ...usualTimes, ...options.times };
   const [alive, trouble] = [join(folder, `${part}.alive`), join(folder, `${part}.trouble`)];
   const outage = createOutageLog(log, {
@@ -64,7 +66,7 @@ export function keepHealthFiles(options: {
   }
 
   function beat(): void {
-    write(alive, 'alive\n');
+    write(alive, site === undefined ? 'alive\n' : `alive, site ${site}\n`);
     if (checking) return;
     checking = true;
     void check().finally(() => {

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { hostNameProblem } from './host-name.ts';
 import { nearestName } from './nearest-name.ts';
+import { siteNamePattern, siteNameRule } from './site-name.ts';
 
 /** The configuration has problems; `problems` has all of them, one sentence each. */
 export class SettingsError extends Error {
@@ -117,6 +118,7 @@ const schema = z.object({
   CVM_REDIS_PASSWORD_FILE: z.string().optional(),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
+  CVM_SITE: z.string().regex(siteNamePattern, siteNameRule).optional(),
   CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
   CVM_SWEEP_INTERVAL: duration('1m', '20d').default(units.h),
   CVM_TABLE: tableName.default('cvm-devices'),
@@ -217,6 +219,8 @@ export type Settings = {
   replayWindowMs: number;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
   rootCaFile: string | undefined;
+  /** the name of the site that this gateway serves */
+  site: string | undefined;
   /** milliseconds: how often the workers compare the table with AWS, and from which age on the sweep touches anything */
   sweep: { intervalMs: number; graceMs: number };
   table: string;
@@ -273,6 +277,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     redisPasswordFile: s.CVM_REDIS_PASSWORD_FILE === undefined ? undefined : resolve(s.CVM_REDIS_PASSWORD_FILE),
     replayWindowMs: s.CVM_REPLAY_WINDOW,
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
+    site: s.CVM_SITE,
     sweep: { intervalMs: s.CVM_SWEEP_INTERVAL, graceMs: s.CVM_SWEEP_GRACE },
     table: s.CVM_TABLE,
     tls:

@@ -24,6 +24,8 @@ export type AuditEvents = {
   /** from another table, or hashed in place; `from`: the table */
   'taken-over': Device & { readonly from: string; readonly certificateId?: string };
   reissued: Device;
+  /** to another site; absent for none */
+  moved: Device & { readonly from?: string; readonly to?: string };
   blocked: Device;
   unblocked: Device;
   removed: Device;
@@ -49,6 +51,8 @@ export type AuditEvents = {
     readonly devices: number;
     readonly certificates: number;
     readonly findings: Readonly<Partial<Record<string, number>>>;
+    /** rows that were entered in the index of sites */
+    readonly entered?: number;
     readonly ms: number;
   };
   /** `records`: the number of records that could not be written since then, when the disk was full for example. Only the log has them */

@@ -19,10 +19,12 @@ export function createGatewayRegister(options: {
   readonly gateways: Pick<Gateways, 'record'>;
   readonly audit: Audit;
   readonly log: Log;
+  /** of this worker */
+  readonly site?: string | undefined;
   now(): number;
   elapsed?(): number;
 }) {
-  const { gateways, audit, log, now, elapsed = () => performance.now() } = options;
+  const { gateways, audit, log, site, now, elapsed = () => performance.now() } = options;
   let approved: ReadonlySet<string> = new Set();
   let readAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<void> | undefined;
@@ -33,7 +35,7 @@ export function createGatewayRegister(options: {
     const time = now();
     // a gateway whose clock is ahead would stay known for longer, and could not come back after it was forgotten
     const noLater = seen.map(({ gateway, at }) => ({ gateway, at: Math.min(at, time) }));
-    const result = await gateways.record(noLater, time);
+    const result = await gateways.record(noLater, time, site);
     if (result.approved !== undefined) sayApproved(result.approved);
     approved = new Set(result.known.flatMap(({ id, state }) => (state === 'approved' ? [id] : [])));
     readAt = elapsed();

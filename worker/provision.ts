@@ -33,6 +33,8 @@ export type ProvisionContext = DeviceKeyDeps & {
   /** the IoT policy of devices whose row names no other */
   readonly policyName: string;
   readonly replayWindowMs: number;
+  /** that this gateway serves; a device of another one is unknown here */
+  readonly site?: string | undefined;
   /** how long one attempt may take before another may take it up */
   readonly leaseMs: number;
   /** epoch milliseconds */
@@ -334,9 +336,9 @@ async function reopen(request: ProvisioningRequest, device: Device, context: Pro
 
 async function claimOf(request: ProvisioningRequest, context: ProvisionContext) {
   const { serial, tokenHash, requestId } = request;
-  const { now, leaseMs } = context;
+  const { now, leaseMs, site } = context;
   const intends = await intendedFor(request, context);
-  return { serial, tokenHash, now: now(), leaseMs, claimedBy: requestId, intends };
+  return { serial, tokenHash, now: now(), leaseMs, claimedBy: requestId, site, intends };
 }
 
 function attachmentOf(device: Device, certificateId: string, policyName: string) {

@@ -1,8 +1,8 @@
 import { latestEnd, type RosterEntry } from '../queue/roster.ts';
-import type { Device } from '../registry/device.ts';
+import type { IndexedDevice } from '../registry/site-index.ts';
 
 /** What brokers know of a device. @param replayWindowMs how long a device that was served may ask again */
-export function rosterEntryOf(device: Device, replayWindowMs: number): RosterEntry {
+export function rosterEntryOf(device: IndexedDevice, replayWindowMs: number): RosterEntry {
   const { serial, tokenHash, sealedKeys } = device;
   const validUntil = validUntilOf(device, replayWindowMs);
   return {
@@ -14,7 +14,7 @@ export function rosterEntryOf(device: Device, replayWindowMs: number): RosterEnt
 }
 
 /** Until when the token can get the device its certificate, by the rules of a claim and of the replay window. */
-function validUntilOf(device: Device, replayWindowMs: number): number | undefined {
+function validUntilOf(device: IndexedDevice, replayWindowMs: number): number | undefined {
   if (device.state === 'blocked' || device.deliveredAt !== undefined) return 0;
   if (device.state === 'registered') return (device.issuedAt ?? device.requestedAt) + replayWindowMs;
   return device.tokenExpiresAt;

@@ -1,30 +1,42 @@
 import { randomUUID } from 'node:crypto';
-import type { RosterEntry, RosterStore } from '../queue/roster.ts';
+import type { RosterPosition, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
-import type { Devices } from '../registry/devices.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import { type GatewayRegister, listOf } from './gateway-register.ts';
-import { fingerprint, rosterEntryOf } from './roster-entry.ts';
+import { compareChanges, compareWhole, copyRows, type RosterCopyDeps } from './roster-copy.ts';
 
-/** How often the table is polled for announcements, and compared as a whole. Milliseconds. */
-const usualTimes = { pollMs: 2000, wholeMs: 3_600_000, leaseMs: 60_000 };
+/**
+ * Milliseconds: how often the table is polled for announcements, and compared as a whole; with a site, how often its index is compared
+ * as a whole, and in what has changed. `commonEvery`: the poll of a site that also asks for announcements of devices without a site.
+ */
+const usualTimes = {
+  pollMs: 2000,
+  wholeMs: 3_600_000,
+  siteWholeMs: 86_400_000,
+  commonEvery: 5,
+  leaseMs: 60_000,
+};
 
 export type RosterSyncTimes = typeof usualTimes;
 
 /** After this number of polls an announcement without its second write is given up: its writer has died. */
 const patience = 5;
 
-type RosterSyncDeps = {
-  readonly registry: Pick<Devices, 'find' | 'list'>;
-  readonly changes: Pick<Changes, 'latest' | 'read'>;
+/** After a comparison by the index, which may be some seconds behind, what changed shortly before is compared once more. Milliseconds. */
+const againMs = 60_000;
+
+type RosterSyncDeps = RosterCopyDeps & {
+  readonly changes: Pick<Changes, 'latest' | 'glance' | 'read'>;
   readonly gateways: Pick<GatewayRegister, 'note'>;
   readonly restoration: Pick<Restoration, 'note'>;
   readonly roster: RosterStore;
-  readonly replayWindowMs: number;
 };
+
+/** The announcements that are followed, by the number in the position that says how far. */
+type Feed = 'change' | 'siteChange';
 
 /**
  * Keeps the site's roster in line with the table: announced changes within seconds, all others within the hour. One worker of
@@ -34,10 +46,13 @@ type RosterSyncDeps = {
 export function startRosterSync(
   options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; holder?: string },
 ) {
-  const { changes, gateways, restoration, roster, log, now, holder = randomUUID() } = options;
+  const { changes, gateways, restoration, roster, site, log, now, holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   let recorded: ReadonlyMap<string, number> = new Map();
-  let waited = 0;
+  const waited: Record<Feed, number> = { change: 0, siteChange: 0 };
+  let polls = 0;
+  /** by the clock of the process; the first time, another worker may have died in the middle of a comparison */
+  let compareAgainAt = Number.NEGATIVE_INFINITY;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
@@ -50,40 +65,87 @@ export function startRosterSync(
     recorded = new Map(found.map(({ gateway, at }) => [gateway.id, at]));
   }
 
-  async function follow(): Promise<void> {
+  async function poll(): Promise<void> {
     await roster.publishTableKey();
     await recordGateways();
     if (!(await roster.lead(holder, times.leaseMs))) return;
     await copyRows(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
-    const latest = await changes.latest();
-    if (position !== undefined && latest < position.change) await noteRestored(position.change, latest);
-    // a time ahead was written before the clock was set back
-    const isRecent = (at: number) => Math.abs(now() - at) < times.wholeMs;
-    const compareAll = position === undefined || latest < position.change || !isRecent(position.wholeAt);
-    if (compareAll) return compareAllRows(latest);
-    for (let number = position.change + 1; number <= latest; number++) {
-      const announced = await changes.read(number);
-      if (announced === 'not-yet' && waited++ < patience) return;
-      if (typeof announced === 'string') return compareAllRows(latest);
-      waited = 0;
-      await copyRows(announced, options);
-      await roster.setPosition({ change: number, wholeAt: position.wholeAt });
+    const wholeMs = site === undefined ? times.wholeMs : times.siteWholeMs;
+    if (position === undefined || position.site !== site || !isRecent(position.wholeAt, wholeMs))
+      return compareAll(position);
+    const reached = await followAll(position);
+    if (reached === 'gap') return compareAll(position);
+    if (reached !== 'waits' && site !== undefined) await compareRecent(site, reached);
+  }
+
+  /** A time ahead was written before the clock was set back. */
+  const isRecent = (at: number, ms: number) => Math.abs(now() - at) < ms;
+
+  async function followAll(from: RosterPosition): Promise<RosterPosition | 'gap' | 'waits'> {
+    let position = from;
+    for (const feed of feedsOf(polls++)) {
+      const reached = await follow(feed, position);
+      if (typeof reached === 'string') return reached;
+      position = reached;
     }
+    return position;
+  }
+
+  /** Those of devices without a site are rare where there are sites. Each look is a read of the table. */
+  const feedsOf = (count: number): readonly Feed[] => {
+    if (site === undefined) return ['change'];
+    return count % times.commonEvery === 0 ? ['siteChange', 'change'] : ['siteChange'];
+  };
+  const siteOf = (feed: Feed) => (feed === 'siteChange' ? site : undefined);
+
+  async function follow(feed: Feed, from: RosterPosition): Promise<RosterPosition | 'gap' | 'waits'> {
+    let position = from;
+    const seen = position[feed] ?? 0;
+    const latest = await changes.glance(siteOf(feed));
+    // a glance may be behind, and the table goes back only when it was restored
+    if (latest < seen) return (await changes.latest(siteOf(feed))) < seen ? 'gap' : position;
+    for (let number = seen + 1; number <= latest; number++) {
+      const announced = await changes.read(number, siteOf(feed));
+      if (announced === 'not-yet' && waited[feed]++ < patience) return 'waits';
+      if (typeof announced === 'string') return 'gap';
+      waited[feed] = 0;
+      await copyRows(announced, options);
+      position = { ...position, [feed]: number };
+      await roster.setPosition(position);
+    }
+    return position;
+  }
+
+  async function compareAll(before: RosterPosition | undefined): Promise<void> {
+    Object.assign(waited, { change: 0, siteChange: 0 });
+    const started = now();
+    const [change, siteChange] = await Promise.all([
+      changes.latest(),
+      site === undefined ? undefined : changes.latest(site),
+    ]);
+    if (before !== undefined && change < before.change) await noteRestored(before.change, change);
+    const { size, changed, gone } = await compareWhole(options, () => roster.lead(holder, times.leaseMs));
+    const ofSite = site === undefined || siteChange === undefined ? {} : { site, siteChange, comparedAt: started };
+    await roster.setPosition({ change, wholeAt: started, ...ofSite });
+    compareAgainAt = performance.now() + againMs;
+    log.info({ site, devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
+  }
+
+  async function compareRecent(name: string, position: RosterPosition): Promise<void> {
+    const { comparedAt = 0 } = position;
+    if (isRecent(comparedAt, times.wholeMs) && performance.now() < compareAgainAt) return;
+    compareAgainAt = Number.POSITIVE_INFINITY;
+    const started = now();
+    const differing = await compareChanges(name, comparedAt, options);
+    await roster.setPosition({ ...position, comparedAt: started });
+    log.debug({ site, differing }, 'what has changed was compared with the roster');
   }
 
   /** The number of announcements never goes back by itself. */
   async function noteRestored(seen: number, latest: number): Promise<void> {
     await restoration.note(now());
     log.warn({ seen, latest }, restored);
-  }
-
-  async function compareAllRows(latest: number): Promise<void> {
-    waited = 0;
-    const started = now();
-    const { size, changed, gone } = await reconcile(options, () => roster.lead(holder, times.leaseMs));
-    await roster.setPosition({ change: latest, wholeAt: started });
-    log.info({ devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
 
   const outage = createOutageLog(log, {
@@ -94,7 +156,7 @@ export function startRosterSync(
   function plan(ms: number): void {
     if (closed) return;
     timer = setTimeout(() => {
-      running = follow()
+      running = poll()
         .then(outage.succeeded, (error: unknown) =>
           outage.failed(error, error instanceof UpstreamRefused ? error.cure : undefined),
         )
@@ -114,47 +176,3 @@ export function startRosterSync(
 
 const restored =
   'the table is older than it was: it was restored from a backup, or CVM_TABLE names another one. Devices may have certificates that it does not name; see docs/restoring.md';
-
-async function copyRows(
-  serials: readonly string[],
-  { registry, roster, replayWindowMs }: RosterSyncDeps,
-): Promise<void> {
-  const rows = await inBatches(serials, 32, async (serial) => [serial, await registry.find(serial)] as const);
-  const entries = rows.flatMap(([, device]) => (device === undefined ? [] : [rosterEntryOf(device, replayWindowMs)]));
-  await roster.write(
-    entries,
-    rows.filter(([, device]) => device === undefined).map(([serial]) => serial),
-  );
-}
-
-/** Compares the whole table with the roster and writes the differences. */
-async function reconcile({ registry, roster, replayWindowMs }: RosterSyncDeps, extendLease: () => Promise<unknown>) {
-  const old = new Map<string, string>();
-  for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
-  let [size, changed] = [0, 0];
-  let batch: RosterEntry[] = [];
-  const flush = async () => {
-    await roster.write(batch, []);
-    batch = [];
-    await extendLease();
-  };
-  for await (const device of registry.list()) {
-    const entry = rosterEntryOf(device, replayWindowMs);
-    size++;
-    const known = old.get(entry.serial);
-    old.delete(entry.serial);
-    if (known === fingerprint(entry)) continue;
-    changed++;
-    if (batch.push(entry) >= 500) await flush();
-  }
-  await flush();
-  await roster.write([], [...old.keys()]);
-  return { size, changed, gone: old.size };
-}
-
-async function inBatches<T, U>(items: readonly T[], size: number, act: (item: T) => Promise<U>): Promise<U[]> {
-  const done: U[] = [];
-  for (let start = 0; start < items.length; start += size)
-    done.push(...(await Promise.all(items.slice(start, start + size).map(act))));
-  return done;
-}

@@ -3,11 +3,14 @@ import type { Deletions } from '../registry/deletions.ts';
 import type { CreateIntent } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Reconciliation } from '../registry/reconciliation.ts';
+import type { SiteIndex } from '../registry/site-index.ts';
 import type { OwnerTag } from './ec-key.ts';
 import type { ForeignCertificates } from './foreign-certificates.ts';
 
 export type SweepOptions = {
   readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
+  /** whether rows that another tool or an earlier version wrote are to be entered in the index; without it, they are not */
+  readonly sites?: Pick<SiteIndex, 'isThere'>;
   /** an issuer with a small quota of its own, so that vending keeps the rest */
   readonly issuer: Issuer;
   /** its name */
@@ -73,6 +76,8 @@ export type SweepSummary = {
   readonly devices: number;
   readonly certificates: number;
   readonly findings: Readonly<Partial<Record<FindingKind, number>>>;
+  /** rows that were entered in the index of sites */
+  readonly entered?: number;
   readonly ms: number;
 };
 

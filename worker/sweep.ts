@@ -13,6 +13,7 @@ import {
   type SweepRun,
   type SweepSummary,
 } from './sweep-findings.ts';
+import { enterInIndex, isUnindexed, type Unindexed } from './sweep-index.ts';
 import { eraseReplies, isReplyOverdue, judgeRemoved } from './sweep-leftovers.ts';
 import { judgeOrphans } from './sweep-orphans.ts';
 import { repair } from './sweep-repair.ts';
@@ -36,6 +37,7 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
 
   const table = await readTable(run);
   if (!dryRun) await eraseReplies(table.overdue, run);
+  const entered = dryRun ? 0 : await enterInIndex(table.unindexed, run);
   const listed = await readCertificates(table, run);
   for (const serial of table.unfinished) await repair(run, { serial }, () => finishRow(serial, run));
   for (const [certificateId, serial] of listed.mismatched)
@@ -59,6 +61,7 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
     devices: table.devices,
     certificates: listed.certificates,
     findings: counts,
+    ...(entered === 0 ? {} : { entered }),
     ms: now() - startedAt,
   };
 }
@@ -72,7 +75,8 @@ async function readTable(run: SweepRun) {
   const blocked = new Set<string>();
   const unfinished: string[] = [];
   const lost: LostIntent[] = [];
-  const [removed, overdue]: [Device[], Device[]] = [[], []];
+  const [removed, overdue, unindexed]: [Device[], Device[], Unindexed[]] = [[], [], []];
+  const hasIndex = (await run.sites?.isThere()) ?? false;
   let devices = 0;
   for await (const device of registry.listAll()) {
     if (device.removedAt !== undefined) {
@@ -80,6 +84,7 @@ async function readTable(run: SweepRun) {
       continue;
     }
     devices++;
+    if (hasIndex && isUnindexed(device)) unindexed.push({ serial: device.serial, site: device.site });
     if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [] } = device;
     const fault = faultOf(device);
@@ -102,7 +107,7 @@ async function readTable(run: SweepRun) {
       report({ kind: 'row-faulty', serial, action: 'reported', cure: cureOf(fault, serial, table) });
     for (const intent of createIntentsOf(device)) if (intent.at < before) lost.push({ ...intent, serial });
   }
-  return { named, shared, blocked, unfinished, lost, removed, overdue, devices };
+  return { named, shared, blocked, unfinished, lost, removed, overdue, unindexed, devices };
 }
 
 /** A certificate in AWS that several rows name: only another tool writes that. */

@@ -151,15 +151,15 @@ async function isApproved(
 
 async function acknowledgeSigned(
   { message, gateway }: SignedMessage<Acknowledgement>,
-  context: Pick<ProvisionContext, 'registry' | 'now'>,
+  { registry, now, site }: Pick<ProvisionContext, 'registry' | 'now' | 'site'>,
   { gateways, reportForged }: Trust,
   decisions: DecisionRecords,
 ): Promise<void> {
   if (gateway === undefined) return reportForged('an acknowledgement that no gateway signed');
-  if (!(await gateways.isApproved(gateway, context.now())))
+  if (!(await gateways.isApproved(gateway, now())))
     return reportForged('an acknowledgement of a gateway that is not approved');
   const { serial, tokenHash, certificateId } = message;
-  const spent = await context.registry.acknowledge(serial, tokenHash, certificateId, context.now());
+  const spent = await registry.acknowledge(serial, tokenHash, certificateId, now(), site);
   decisions.acknowledged(message, spent);
 }
 

@@ -3,7 +3,7 @@ import { type EnrolOutcome, enrol } from '../../operator/enrol.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { givenToken, type TokenOptions, withTokenOptions } from './given-token.ts';
-import { alreadyEnrolled, fail, printGiven, printToken, warnUnannounced, warnWithoutGateways } from './print.ts';
+import { alreadyEnrolled, fail, printGiven, printToken, warnUnannounced, warnWithout } from './print.ts';
 
 type Options = EnrolOptions & TokenOptions & { json?: boolean };
 
@@ -29,7 +29,7 @@ async function add({ operator, write }: DevicesContext, serials: readonly string
   const result = await enrol(requests, deps, { concurrency: 1, onOutcome: print });
   warnUnannounced(result.unannounced);
   if (!result.outcomes.some(({ outcome }) => outcome === 'enrolled')) return;
-  if (result.gateways === 0) warnWithoutGateways(await deps.approvedGateways(), deps.now());
+  await warnWithout(result.without, deps);
   if (!options.json && given === undefined)
     console.error('Write the tokens down: they are stored nowhere and will not be shown again.');
 }

@@ -1,19 +1,27 @@
 import type { Command } from 'commander';
 import type { EnrolSettings } from '../../operator/enrol.ts';
 import { lifetimeMs } from '../duration.ts';
+import { siteName } from '../site-name.ts';
 
 /** `expires`: milliseconds from now until the token ends */
-export type EnrolOptions = { expires?: number; policy?: string; thingType?: string; thingGroup?: string };
+export type EnrolOptions = {
+  expires?: number;
+  site?: string;
+  policy?: string;
+  thingType?: string;
+  thingGroup?: string;
+};
 
 /** The options of every command that enrols. */
 export function withEnrolOptions(command: Command): Command {
   return command
     .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
+    .option('--site <name>', 'the site whose gateways serve the device (default: every gateway does)', siteName)
     .option('--policy <name>', 'IoT policy instead of CVM_POLICY_NAME')
     .option('--thing-type <name>', 'thing type of the device')
     .option('--thing-group <name>', 'thing group that the device joins');
 }
 
-export function enrolSettings({ expires, policy, thingType, thingGroup }: EnrolOptions): EnrolSettings {
-  return { tokenLifetimeMs: expires, policyName: policy, thingTypeName: thingType, thingGroupName: thingGroup };
+export function enrolSettings({ expires, site, policy, thingType, thingGroup }: EnrolOptions): EnrolSettings {
+  return { tokenLifetimeMs: expires, site, policyName: policy, thingTypeName: thingType, thingGroupName: thingGroup };
 }

@@ -10,7 +10,7 @@ import type { SourceForm } from '../../registry/source-table.ts';
 import { counted } from '../../runtime/counted.ts';
 import { startProgress } from '../progress.ts';
 import { type EnrolOptions, enrolSettings } from './enrol-options.ts';
-import { warnUnannounced, warnWithoutGateways } from './print.ts';
+import { warnUnannounced, warnWithout } from './print.ts';
 
 export type ImportTableOptions = EnrolOptions & {
   /** absent where a file is imported */
@@ -60,8 +60,7 @@ export async function importTable({ takeover, write }: ImportTableContext, optio
     progress.end();
   }
   warnUnannounced(result.unannounced);
-  if (!dryRun && report.takenOver > 0 && result.gateways === 0)
-    warnWithoutGateways(await deps.approvedGateways(), deps.now());
+  await warnWithout(result.without, deps);
   for (const line of json ? [JSON.stringify(report)] : linesOf(report)) write(line);
 }
 

@@ -17,7 +17,7 @@ import { UsageError } from '../usage-error.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { type ImportTableContext, type ImportTableOptions, importTable } from './import-table.ts';
-import { alreadyEnrolled, warnUnannounced, warnWithoutGateways } from './print.ts';
+import { alreadyEnrolled, warnUnannounced, warnWithout } from './print.ts';
 import { openTokenFile, toStandardOutput } from './token-file.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
@@ -43,7 +43,7 @@ export function importCommand(context: ImportContext & ImportTableContext): Comm
     new Command('import')
       .argument('[file.csv]', '"-" for standard input')
       .description(
-        'enrol the devices of a file (columns serial[,token][,policy][,thing_type][,thing_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
+        'enrol the devices of a file (columns serial[,token][,site][,policy][,thing_type][,thing_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
       ),
   )
     .option(
@@ -133,7 +133,7 @@ export async function importFile(
     if (summary.rows > 0) for (const line of options.json ? [JSON.stringify(summary)] : linesOf(summary)) say(line);
   }
   warnUnannounced(result.unannounced);
-  if (summary.enrolled > 0 && result.gateways === 0) warnWithoutGateways(await deps.approvedGateways(), deps.now());
+  await warnWithout(result.without, deps);
   return summary;
 }
 

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { type DeviceView, listDevices } from '../../operator/view.ts';
 import { cureOf, type RowFault } from '../../registry/row-faults.ts';
 import { counted } from '../../runtime/counted.ts';
+import { siteName } from '../site-name.ts';
 import type { DevicesContext } from './context.ts';
 
 const states: readonly DeviceView['state'][] = [
@@ -13,26 +14,33 @@ const states: readonly DeviceView['state'][] = [
   'being-removed',
 ];
 
-type Options = { state?: DeviceView['state']; json?: boolean };
+type Options = { state?: DeviceView['state']; site?: string; json?: boolean };
 
 export function listCommand(context: DevicesContext): Command {
   return new Command('list')
     .description('list all devices')
     .addOption(new Option('--state <state>', 'only devices in this state').choices(states))
+    .option('--site <name>', 'only devices of this site', siteName)
     .option('--json', 'one JSON object a line')
     .action((options: Options) => list(context, options));
 }
 
-async function list({ operator, write }: DevicesContext, { state, json }: Options): Promise<void> {
+async function list({ operator, write }: DevicesContext, { state, site, json }: Options): Promise<void> {
   const deps = operator();
   const faulty = new Map<RowFault, { first: string; count: number }>();
-  for await (const device of listDevices({ state }, deps)) {
+  for await (const device of listDevices({ state, site }, deps)) {
     const { serial, fault, certificateId = '' } = device;
     if (fault !== undefined) {
       const { first = serial, count = 0 } = faulty.get(fault) ?? {};
       faulty.set(fault, { first, count: count + 1 });
     }
-    const columns = [serial.padEnd(32), device.state.padEnd(13), certificateId, fault ?? ''];
+    const ofSite = device.site === undefined ? '' : `site ${device.site}`;
+    const columns = [
+      serial.padEnd(32),
+      device.state.padEnd(13),
+      certificateId,
+      ...[ofSite, fault ?? ''].filter(Boolean),
+    ];
     write(json ? JSON.stringify(device) : columns.join('  ').trimEnd());
   }
   // once for all: a table that another tool filled has one fault in all its rows

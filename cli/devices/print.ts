@@ -1,5 +1,7 @@
+import type { OperatorDeps } from '../../operator/deps.ts';
 import type { Patience, Refusal } from '../../operator/device.ts';
 import { stateCure } from '../../registry/row-faults.ts';
+import { serves } from '../../registry/site.ts';
 
 /** Prints a failure on standard error; the exit status will be 1. */
 export function fail(reason: string): void {
@@ -46,17 +48,35 @@ export function warnUnannounced(reason: string | undefined): void {
   console.error(`cvm: the gateways could not be told (${reason}); they notice the change within the hour`);
 }
 
-/** Says why the keys of new devices were sealed to no gateway. @param time by which gateways count as seen or not; epoch milliseconds */
-export function warnWithoutGateways(approved: readonly { readonly seenAt: number }[], time: number): void {
+/** Says why the keys of new devices were sealed to no gateway. @param sites of these devices; undefined stands for none */
+export async function warnWithout(
+  sites: ReadonlySet<string | undefined>,
+  { approvedGateways, now }: Pick<OperatorDeps, 'approvedGateways' | 'now'>,
+): Promise<void> {
+  if (sites.size === 0) return;
+  const approved = await approvedGateways();
+  for (const site of sites)
+    warnWithoutGateways(
+      approved.filter((gateway) => serves(gateway.site, site)),
+      { time: now(), site },
+    );
+}
+
+/** @param time by which gateways count as seen or not; epoch milliseconds */
+function warnWithoutGateways(
+  approved: readonly { readonly seenAt: number }[],
+  { time, site }: { readonly time: number; readonly site: string | undefined },
+): void {
   const effect = 'these devices cannot use their token as a TLS pre-shared key until they are reissued.';
+  const whose = site === undefined ? '' : ` of the site ${site}`;
   if (approved.length === 0) {
-    console.error(`No gateway is approved in this table yet (cvm tls gateways lists them): ${effect}`);
+    console.error(`No gateway${whose} is approved in this table yet (cvm tls gateways lists them): ${effect}`);
     return;
   }
   const day = (at: number) => new Date(at).toISOString().slice(0, 10);
   const last = Math.max(...approved.map(({ seenAt }) => seenAt));
   console.error(
-    `No approved gateway was seen in the last 30 days (the last one on ${day(last)}; today is ${day(time)}): ${effect} Start the gateways first; if today's date is wrong, set the clock of this machine.`,
+    `No approved gateway${whose} was seen in the last 30 days (the last one on ${day(last)}; today is ${day(time)}): ${effect} Start the gateways first; if today's date is wrong, set the clock of this machine.`,
   );
 }
 

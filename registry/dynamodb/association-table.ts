@@ -12,10 +12,12 @@ import { createGateways, type GatewayEntry, type GatewayRow } from '../rules/gat
 import { createRegistry } from '../rules/registry.ts';
 import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
 import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
+import type { SiteIndex } from '../site-index.ts';
 import type { SweepLease } from '../sweep-lease.ts';
 import { type Attributes, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
 import { deviceAttributes, deviceOf } from './device-attributes.ts';
 import { dynamoRows } from './rows.ts';
+import { createSiteIndex, indexedRows } from './site-index.ts';
 import type { DynamoTable } from './table.ts';
 
 /** All that the association table holds. */
@@ -25,12 +27,22 @@ export type AssociationTable = {
   readonly gateways: Gateways;
   readonly changes: Changes;
   readonly restoration: Restoration;
+  readonly sites: SiteIndex;
 };
 
-/** @param makeId makes an id that no claim ever had */
-export function createAssociationTable(table: DynamoTable, makeId: () => string = randomUUID): AssociationTable {
+/**
+ * @param makeId makes an id that no claim ever had
+ * @param now epoch milliseconds
+ */
+export function createAssociationTable(
+  table: DynamoTable,
+  makeId: () => string = randomUUID,
+  now: () => number = Date.now,
+): AssociationTable {
+  const devices = indexedRows(deviceRows(table), now);
   return {
-    registry: createRegistry(deviceRows(table), otherRows<BoundKey>(table, { serial: ['holder', text] }), makeId),
+    sites: createSiteIndex(table),
+    registry: createRegistry(devices, otherRows<BoundKey>(table, { serial: ['holder', text] }), makeId),
     lease: createSweepLease(
       otherRows<Lease>(table, {
         holder: ['claimant', text],
@@ -52,6 +64,7 @@ const gatewayEntry = objectOf<GatewayEntry>(
     signingKey: ['signingKey', text],
     seenAt: ['seenAt', number],
     state: ['state', text],
+    site: ['site', text],
   },
   ['publicKey', 'signingKey', 'seenAt'],
 );

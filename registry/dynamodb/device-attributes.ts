@@ -36,6 +36,12 @@ const removal: Codec<Removal> = {
   read: ({ S }) => (S === 'with-thing' || S === 'keep-thing' ? S : undefined),
 };
 
+/** Where a device has no site: an index has no row without its key. */
+export const anySite = '*';
+
+/** An attribute of another type names no site that there is: the row is then no gateway's. */
+const site: Codec<string> = { write: (value) => text.write(value), read: ({ S = '' }) => S };
+
 const numberedIntent = objectOf<Omit<CreateIntent, 'id'>>({ at: ['at', number], keyDigest: ['key', text] }, ['at']);
 
 const ownKey = objectOf<OwnKey>({ csrPem: ['csr', text], keyDigest: ['key', text], sealedKey: ['sealed', text] }, [
@@ -60,6 +66,8 @@ export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
   ],
   keptReply: ['keptReply', base64url],
   enrolledAt: ['enrolledAt', number],
+  site: ['site', site, { missing: anySite }],
+  changedAt: ['changedAt', number],
   attempt: ['attempt', number, { missing: 0 }],
   claimId: ['claimId', text],
   leaseUntil: ['leaseUntil', number],

@@ -17,6 +17,7 @@ export function dynamoRows<Row extends object>(
   const rowIn = (item: Item | undefined) => item && rowOf(item);
   return {
     find: async (key) => rowIn(await table.get(key)),
+    glance: async (key) => rowIn(await table.glance(key)),
     async *list() {
       for await (const item of table.scan()) {
         const row = rowOf(item);

@@ -1,23 +1,75 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { siteIndex } from './site-index.ts';
 import { type DynamoTable, keyAttribute, type TableDescription } from './table.ts';
 
-/** AWS usually takes a few seconds. */
+/** AWS usually takes a few seconds for a table, and minutes to hours for the index of one that has rows. */
 const [patienceMs, pauseMs] = [120_000, 500];
 
+/** `missing`: the table was there before, without the index, and was left so. */
+export type TableSetup = {
+  readonly table: 'created' | 'exists';
+  readonly index: 'created' | 'exists' | 'missing';
+  /** of the table, as AWS counted them some hours ago */
+  readonly rows: number;
+};
+
+export type TableSetupOptions = {
+  /** builds the index of a table that is there without it */
+  readonly addIndex?: boolean;
+  /** Called again and again while the index is being built, with the milliseconds so far. */
+  onWait?(waitedMs: number): void;
+};
+
 /**
- * The association table exists and is ready afterwards.
- * @throws where a table of this name exists and cannot be an association table, with what differs and the cure
+ * The association table exists afterwards, and is ready; so is its index, where the table is new or `addIndex` says so.
+ * @throws where a table or an index of this name exists and cannot be ours, with what differs and the cure
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html
  */
-export async function ensureTable(table: DynamoTable): Promise<'created' | 'exists'> {
-  const outcome = await table.create();
+export async function ensureTable(
+  table: DynamoTable,
+  { addIndex = false, onWait }: TableSetupOptions = {},
+): Promise<TableSetup> {
+  const outcome = await table.create(siteIndex);
+  const found = await untilActive(table);
+  const { rows } = found;
+  if (outcome === 'created') return { table: outcome, index: await untilBuilt(table, 'created', onWait), rows };
+  if (found.indexes.some(({ name }) => name === siteIndex.name))
+    return { table: outcome, index: await untilBuilt(table, 'exists', onWait), rows };
+  if (!addIndex) return { table: outcome, index: 'missing', rows };
+  await table.addIndex(siteIndex);
+  return { table: outcome, index: await untilBuilt(table, 'created', onWait), rows };
+}
+
+async function untilActive(table: DynamoTable): Promise<TableDescription> {
   for (let waitedMs = 0; ; waitedMs += pauseMs) {
     const found = await table.describe();
     if (found !== undefined) requireAssociationTable(found);
-    if (found?.status === 'ACTIVE') return outcome;
+    // a table whose index is being built works
+    if (found?.status === 'ACTIVE' || found?.status === 'UPDATING') return found;
     if (waitedMs >= patienceMs) throw new Error(`the DynamoDB table was not ready after ${patienceMs / 1000} s`);
     await sleep(pauseMs);
   }
+}
+
+async function untilBuilt<T>(table: DynamoTable, outcome: T, onWait: TableSetupOptions['onWait']): Promise<T> {
+  for (let waitedMs = 0; ; waitedMs += pauseMs) {
+    const index = (await table.describe())?.indexes.find(({ name }) => name === siteIndex.name);
+    if (index !== undefined) requireSiteIndex(index);
+    if (index?.status === 'ACTIVE') return outcome;
+    if (index === undefined && waitedMs >= patienceMs)
+      throw new Error(`AWS did not begin to build the index "${siteIndex.name}"`);
+    onWait?.(waitedMs);
+    await sleep(pauseMs);
+  }
+}
+
+function requireSiteIndex({ name, keys }: TableDescription['indexes'][number]): void {
+  const wanted = [siteIndex.partition, siteIndex.sort].join(', ');
+  const found = keys.map(({ attribute }) => attribute).join(', ');
+  if (found !== wanted)
+    throw new Error(
+      `the index "${name}" has the keys ${found}, and must have ${wanted}: delete it in DynamoDB, and run this command again`,
+    );
 }
 
 const types: Readonly<Record<string, string>> = { S: 'a string', N: 'a number', B: 'binary' };

@@ -8,8 +8,10 @@ import {
   type DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
+  QueryCommand,
   ScanCommand,
   UpdateItemCommand,
+  UpdateTableCommand,
 } from '@aws-sdk/client-dynamodb';
 import { awsErrorName } from '../../aws/errors.ts';
 import type { AwsGate } from '../../aws/gate.ts';
@@ -27,7 +29,30 @@ export type TableDescription = {
   /** @see https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html */
   readonly status: string;
   /** the partition key, and the sort key if there is one. `type`: `S`, `N` or `B` */
-  readonly keys: readonly { readonly attribute: string; readonly type: string }[];
+  readonly keys: readonly TableKey[];
+  readonly indexes: readonly { readonly name: string; readonly status: string; readonly keys: readonly TableKey[] }[];
+  /** as AWS counted them, some hours ago */
+  readonly rows: number;
+};
+
+type TableKey = { readonly attribute: string; readonly type: string };
+
+/** An index with a partition key that is text, and a sort key that is a number. */
+export type IndexDefinition = {
+  readonly name: string;
+  readonly partition: string;
+  readonly sort: string;
+  /** attributes that it has besides the keys */
+  readonly included: readonly string[];
+};
+
+/** The rows of one partition of an index; `from`: those of which a number that sorts them is at least this. */
+export type IndexQuery = {
+  readonly index: string;
+  readonly partition: readonly [attribute: string, value: string];
+  readonly from?: readonly [attribute: string, atLeast: number];
+  /** of a page; without it, a page has up to 1 MB */
+  readonly pageSize?: number;
 };
 
 /** What names and values are called in an expression. */
@@ -44,19 +69,25 @@ export type Clause = (placeholders: Placeholders) => string;
 
 /**
  * One table of DynamoDB, and the few calls that the registry makes. A condition that does not hold is an answer, and the
- * row is then unchanged; every other error is thrown as the gate maps it. Reads are consistent.
+ * row is then unchanged; every other error is thrown as the gate maps it. Reads are consistent, but for `glance` and `query`.
  */
 export interface DynamoTable {
   get(key: string): Promise<Item | undefined>;
+  /** The row as it was not long ago: it costs half as much. */
+  glance(key: string): Promise<Item | undefined>;
   /** Every row, page by page, in no particular order. @param pageSize without it, a page has up to 1 MB */
   scan(pageSize?: number): AsyncIterable<Item>;
+  /** Rows of an index, page by page, with the attributes that it has. It follows the table within some seconds. */
+  query(of: IndexQuery): AsyncIterable<Item>;
   put(key: string, item: Item, condition?: Clause): Promise<boolean>;
   /** Changes a row, or makes it where there is none and the condition allows that. */
   update(key: string, update: Clause, condition?: Clause): Promise<boolean>;
   /** @returns the row as this update leaves it; undefined when the condition did not hold */
   updateAndGet(key: string, update: Clause, condition?: Clause): Promise<Item | undefined>;
   delete(key: string, condition: Clause): Promise<boolean>;
-  create(): Promise<'created' | 'exists'>;
+  create(index: IndexDefinition): Promise<'created' | 'exists'>;
+  /** Begins to build an index. `exists` where it is there, or is being built. */
+  addIndex(index: IndexDefinition): Promise<'added' | 'exists'>;
   /** undefined when there is none, also for a moment after `create` */
   describe(): Promise<TableDescription | undefined>;
 }
@@ -64,25 +95,34 @@ export interface DynamoTable {
 /** No other file of the registry imports the SDK, and every call passes the gate. */
 export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: string, gate: AwsGate): DynamoTable {
   const row = (key: string) => ({ TableName: name, Key: { [keyAttribute]: { S: key } } });
+  const getItem = async (key: string, consistent: boolean): Promise<Item | undefined> => {
+    if (!canBeKey(key)) return undefined;
+    const command = new GetItemCommand({ ...row(key), ConsistentRead: consistent });
+    return (await gate.call('dynamodb:GetItem', () => client.send(command))).Item;
+  };
   return {
-    async get(key) {
-      if (!canBeKey(key)) return undefined;
-      const command = new GetItemCommand({ ...row(key), ConsistentRead: true });
-      return (await gate.call('dynamodb:GetItem', () => client.send(command))).Item;
-    },
-    async *scan(pageSize) {
-      let from: Item | undefined;
-      do {
-        const part = {
-          ...(pageSize === undefined ? {} : { Limit: pageSize }),
-          ...(from === undefined ? {} : { ExclusiveStartKey: from }),
-        };
-        const command = new ScanCommand({ TableName: name, ConsistentRead: true, ...part });
-        const page = await gate.call('dynamodb:Scan', () => client.send(command));
-        yield* page.Items ?? [];
-        from = page.LastEvaluatedKey;
-      } while (from !== undefined);
-    },
+    get: (key) => getItem(key, true),
+    glance: (key) => getItem(key, false),
+    scan: (pageSize) =>
+      pagesOf((from) => {
+        const command = new ScanCommand({ TableName: name, ConsistentRead: true, ...partOf(pageSize, from) });
+        return gate.call('dynamodb:Scan', () => client.send(command));
+      }),
+    query: ({ index, partition: [attribute, value], from: range, pageSize }) =>
+      pagesOf((from) => {
+        const command = new QueryCommand({
+          TableName: name,
+          IndexName: index,
+          KeyConditionExpression: `#p = :p${range === undefined ? '' : ' AND #r >= :r'}`,
+          ExpressionAttributeNames: { '#p': attribute, ...(range === undefined ? {} : { '#r': range[0] }) },
+          ExpressionAttributeValues: {
+            ':p': { S: value },
+            ...(range === undefined ? {} : { ':r': { N: String(range[1]) } }),
+          },
+          ...partOf(pageSize, from),
+        });
+        return gate.call('dynamodb:Query', () => client.send(command));
+      }),
     async put(key, item, condition) {
       const whole = { ...item, [keyAttribute]: { S: key } };
       const command = new PutItemCommand({ TableName: name, Item: whole, ...expressionsOf({ condition }) });
@@ -101,17 +141,33 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
       const command = new DeleteItemCommand({ ...row(key), ...expressionsOf({ condition }) });
       return (await ifHeld(gate.call('dynamodb:DeleteItem', () => client.send(command)))) !== undefined;
     },
-    async create() {
+    async create(index) {
       const command = new CreateTableCommand({
         TableName: name,
         BillingMode: 'PAY_PER_REQUEST',
         KeySchema: [{ AttributeName: keyAttribute, KeyType: 'HASH' }],
-        AttributeDefinitions: [{ AttributeName: keyAttribute, AttributeType: 'S' }],
+        AttributeDefinitions: attributesOf(index),
+        GlobalSecondaryIndexes: [createdIndex(index)],
       });
       try {
         await gate.call('dynamodb:CreateTable', () => client.send(command));
         return 'created';
       } catch (error) {
+        if (awsErrorName(error) === 'ResourceInUseException') return 'exists';
+        throw error;
+      }
+    },
+    async addIndex(index) {
+      const command = new UpdateTableCommand({
+        TableName: name,
+        AttributeDefinitions: attributesOf(index),
+        GlobalSecondaryIndexUpdates: [{ Create: createdIndex(index) }],
+      });
+      try {
+        await gate.call('dynamodb:UpdateTable', () => client.send(command));
+        return 'added';
+      } catch (error) {
+        // another set-up began it a moment ago
         if (awsErrorName(error) === 'ResourceInUseException') return 'exists';
         throw error;
       }
@@ -129,13 +185,56 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
   };
 }
 
-function descriptionOf(name: string, { TableStatus, KeySchema, AttributeDefinitions }: Described): TableDescription {
-  const typeOf = (attribute?: string) => AttributeDefinitions?.find(({ AttributeName }) => AttributeName === attribute);
-  const keys = (KeySchema ?? []).map(({ AttributeName = '' }) => ({
-    attribute: AttributeName,
-    type: typeOf(AttributeName)?.AttributeType ?? '',
-  }));
-  return { name, status: TableStatus ?? '', keys };
+/** @param read reads one page, after this key */
+async function* pagesOf(read: (from: Item | undefined) => Promise<Page>): AsyncGenerator<Item> {
+  let from: Item | undefined;
+  do {
+    const page = await read(from);
+    yield* page.Items ?? [];
+    from = page.LastEvaluatedKey;
+  } while (from !== undefined);
+}
+
+type Page = { readonly Items?: Item[] | undefined; readonly LastEvaluatedKey?: Item | undefined };
+
+const partOf = (pageSize: number | undefined, from: Item | undefined) => ({
+  ...(pageSize === undefined ? {} : { Limit: pageSize }),
+  ...(from === undefined ? {} : { ExclusiveStartKey: from }),
+});
+
+const attributesOf = ({ partition, sort }: IndexDefinition) => [
+  { AttributeName: keyAttribute, AttributeType: 'S' as const },
+  { AttributeName: partition, AttributeType: 'S' as const },
+  { AttributeName: sort, AttributeType: 'N' as const },
+];
+
+const createdIndex = ({ name, partition, sort, included }: IndexDefinition) => ({
+  IndexName: name,
+  KeySchema: [
+    { AttributeName: partition, KeyType: 'HASH' as const },
+    { AttributeName: sort, KeyType: 'RANGE' as const },
+  ],
+  Projection: { ProjectionType: 'INCLUDE' as const, NonKeyAttributes: [...included] },
+});
+
+function descriptionOf(name: string, described: Described): TableDescription {
+  const { TableStatus, KeySchema, AttributeDefinitions = [], GlobalSecondaryIndexes = [], ItemCount = 0 } = described;
+  const keysOf = (schema: Described['KeySchema'] = []) =>
+    schema.map(({ AttributeName: attribute = '' }) => ({
+      attribute,
+      type: AttributeDefinitions.find(({ AttributeName }) => AttributeName === attribute)?.AttributeType ?? '',
+    }));
+  return {
+    name,
+    status: TableStatus ?? '',
+    keys: keysOf(KeySchema),
+    indexes: GlobalSecondaryIndexes.map((index) => ({
+      name: index.IndexName ?? '',
+      status: index.IndexStatus ?? '',
+      keys: keysOf(index.KeySchema),
+    })),
+    rows: ItemCount,
+  };
 }
 
 /** DynamoDB refuses a key that is empty or longer than 2,048 bytes, with the error for a table that has other keys. */

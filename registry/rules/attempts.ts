@@ -5,7 +5,7 @@ import { all, any, type Condition, type Rows } from '../rows.ts';
 import { type BoundKey, bindKey } from './bound-keys.ts';
 import { judgeClaim, mayClaim } from './claim.ts';
 import { forgetting, noting } from './create-intents.ts';
-import { type DeviceRows, noLease, where } from './device-rows.ts';
+import { type DeviceRows, isServedAt, noLease, where } from './device-rows.ts';
 
 /** The fence: an attempt may write only while it is the latest and the device is being provisioned. */
 const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ state: 'provisioning', claimId });
@@ -91,16 +91,19 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
       const device = await devices.updateAndGet(
         serial,
         { set: { ...set, attempt: attempt + 1, issuedAt: undefined }, ...begin },
-        where.is({ state: 'registered', attempt, claimId, deliveredAt: undefined, keptReply: undefined }),
+        all(
+          where.is({ state: 'registered', attempt, claimId, deliveredAt: undefined, keptReply: undefined }),
+          isServedAt(request.site),
+        ),
       );
       return device === undefined ? { outcome: 'busy', until: request.now } : { outcome: 'claimed', device };
     },
 
-    acknowledge: (serial, tokenHash, certificateId, now) =>
+    acknowledge: (serial, tokenHash, certificateId, now, site) =>
       devices.update(
         serial,
         { set: { keptReply: undefined }, setIfMissing: { deliveredAt: now } },
-        where.is({ state: 'registered', tokenHash, certificateId }),
+        all(where.is({ state: 'registered', tokenHash, certificateId }), isServedAt(site)),
       ),
   };
 }

@@ -5,11 +5,12 @@ import type { Device } from '../device.ts';
 import { isHeld, latestLeaseEnd, takeoverEnd } from '../lease.ts';
 import { faultOf } from '../row-faults.ts';
 import { all, any, type Condition } from '../rows.ts';
-import { where } from './device-rows.ts';
+import { serves } from '../site.ts';
+import { isServedAt, where } from './device-rows.ts';
 
 /** The condition under which a claim takes effect. */
 export function mayClaim(
-  { tokenHash, now, leaseMs }: ClaimRequest,
+  { tokenHash, now, leaseMs, site }: ClaimRequest,
   { claimedBy, claimId }: Required<Pick<Device, 'claimedBy' | 'claimId'>>,
 ): Condition<Device> {
   const free = any(
@@ -23,6 +24,7 @@ export function mayClaim(
   );
   return all(
     where.is({ tokenHash }),
+    isServedAt(site),
     any(where.isMissing('tokenExpiresAt'), where.isAbove('tokenExpiresAt', now)),
     any(where.is({ state: 'enrolled' }), all(where.is({ state: 'provisioning' }), free)),
   );
@@ -33,7 +35,8 @@ export function judgeClaim(
   device: Device | undefined,
   request: ClaimRequest,
 ): Exclude<Claim, { outcome: 'claimed' }> | undefined {
-  if (!device || !sameHash(device.tokenHash, request.tokenHash))
+  // a device of another site is as unknown as one that is not there
+  if (!device || !serves(request.site, device.site) || !sameHash(device.tokenHash, request.tokenHash))
     return { outcome: 'refused', problem: problems.invalidToken };
   if (device.state === 'blocked') return { outcome: 'refused', problem: problems.blocked };
   const fault = faultOf(device);

@@ -54,6 +54,16 @@ export function createDecisions(devices: DeviceRows): Decisions {
       );
     },
 
+    move: (device, site) =>
+      decide(
+        device,
+        {
+          // the certificate of the attempt that ends stays in the row, where the next claim finds it
+          set: { ...(device.state === 'provisioning' ? { state: 'enrolled' } : {}), ...endOfAttempt(device), site },
+        },
+        (row) => row.site === site,
+      ),
+
     retire: (device, removal) =>
       decide(
         device,

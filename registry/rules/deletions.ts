@@ -38,9 +38,11 @@ export function createDeletions(devices: DeviceRows): Deletions {
   };
 }
 
-/** What stays of a removed device whose thing is to be gone. For other tools it is the row of a blocked device. */
+/** What stays of a removed device whose thing is to be gone, besides its site. For other tools it is the row of a blocked device. */
 const remains: {
-  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt' | 'tokenForm'>>]: Device[P] | undefined;
+  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt' | 'tokenForm' | 'site' | 'changedAt'>>]:
+    | Device[P]
+    | undefined;
 } = {
   tokenHash: 'removed',
   state: 'blocked',

@@ -1,5 +1,5 @@
 import type { Device } from '../device.ts';
-import { type Condition, conditionsOn, type Rows } from '../rows.ts';
+import { any, type Condition, conditionsOn, type Rows } from '../rows.ts';
 
 export type DeviceRows = Rows<Device>;
 
@@ -24,6 +24,12 @@ export const isRemoved: Condition<Device> = where.isAbove('removedAt', 0);
 /** The device of a row; undefined for what is left of a removed one. */
 export function unlessRemoved(row: Device | undefined): Device | undefined {
   return row?.removedAt === undefined ? row : undefined;
+}
+
+/** The device is one that the gateways of this site serve, as `serves` has it. */
+export function isServedAt(site: string | undefined): Condition<Device> {
+  const hasNone = where.isMissing('site');
+  return site === undefined ? hasNone : any(hasNone, where.is({ site }));
 }
 
 export const noLease = { leaseUntil: undefined, claimedBy: undefined };

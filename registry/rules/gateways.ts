@@ -11,6 +11,7 @@ export type GatewayEntry = {
   readonly seenAt: number;
   /** `approved`; missing while it waits */
   readonly state?: string;
+  readonly site?: string;
 };
 
 /** All gateways are in one row: they are few, and their number is decided on together. */
@@ -52,7 +53,7 @@ export function createGateways(rows: Rows<GatewayRow>): Gateways {
   }
 
   return {
-    record: (seen, now) => change((row) => recorded(row, seen, now)),
+    record: (seen, now, site) => change((row) => recorded(row, seen, now, site)),
     known: async () => knownOf(entriesOf(await rows.find(key))),
     approve: (id) => change((row) => approvedBy(row, id)),
     forget: (id) => change((row) => forgotten(row, id)),
@@ -67,9 +68,14 @@ export function createGateways(rows: Rows<GatewayRow>): Gateways {
 type Recorded = Awaited<ReturnType<Gateways['record']>>;
 type Entries = Map<string, GatewayEntry>;
 
-function recorded(row: GatewayRow, seen: readonly SeenGateway[], now: number): Decision<Recorded> {
+function recorded(
+  row: GatewayRow,
+  seen: readonly SeenGateway[],
+  now: number,
+  site: string | undefined,
+): Decision<Recorded> {
   const entries = entriesOf(row);
-  const changed = seen.filter((each) => note(entries, each, now)).length > 0;
+  const changed = seen.filter((each) => note(entries, each, now, site)).length > 0;
   dropOldestWaiting(entries);
   const first = row.approvedFirst === undefined ? seen.find(({ gateway }) => entries.has(gateway.id)) : undefined;
   if (first === undefined) return { ...(changed ? { set: setTo(entries) } : {}), result: { known: knownOf(entries) } };
@@ -82,13 +88,14 @@ function recorded(row: GatewayRow, seen: readonly SeenGateway[], now: number): D
 }
 
 /** @returns whether that changed an entry */
-function note(entries: Entries, { gateway, at }: SeenGateway, now: number): boolean {
+function note(entries: Entries, { gateway, at }: SeenGateway, now: number, site: string | undefined): boolean {
   const { id, publicKey, signingKey } = gateway;
   const before = entries.get(id);
   // its clock may be ahead of ours
   const seenAt = Math.min(at, now);
-  if (before !== undefined && seenAt < before.seenAt + seenWithinMs) return false;
-  entries.set(id, { ...before, publicKey, signingKey, seenAt });
+  if (before !== undefined && before.site === site && seenAt < before.seenAt + seenWithinMs) return false;
+  const { site: _earlier, ...rest } = before ?? {};
+  entries.set(id, { ...rest, publicKey, signingKey, seenAt, ...(site === undefined ? {} : { site }) });
   return true;
 }
 
@@ -135,9 +142,18 @@ function setTo(entries: Entries): Pick<GatewayRow, 'entries'> {
 
 /** An entry whose id is not that of its keys counts for nothing. */
 function knownOf(entries: Entries): readonly KnownGateway[] {
-  const known = [...entries].flatMap(([id, { seenAt, state, ...keys }]): KnownGateway[] => {
+  const known = [...entries].flatMap(([id, { seenAt, state, site, ...keys }]): KnownGateway[] => {
     const identity = identityOf(keys);
-    return identity?.id === id ? [{ ...identity, state: state === approvedState ? state : 'waiting', seenAt }] : [];
+    return identity?.id === id
+      ? [
+          {
+            ...identity,
+            state: state === approvedState ? state : 'waiting',
+            seenAt,
+            ...(site === undefined ? {} : { site }),
+          },
+        ]
+      : [];
   });
   const rank = ({ state }: KnownGateway) => (state === 'approved' ? 0 : 1);
   return known.sort((one, other) => rank(one) - rank(other) || one.id.localeCompare(other.id));

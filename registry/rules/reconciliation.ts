@@ -25,6 +25,9 @@ export function createReconciliation(devices: DeviceRows): Reconciliation {
         isAsRead(device),
       ),
 
+    enterInIndex: ({ serial, site }, now) =>
+      devices.update(serial, { set: { site, changedAt: now } }, where.is({ site, changedAt: undefined })),
+
     clearCreateIntents: async (device, intents) =>
       intents.length === 0 || devices.update(device.serial, forgetting(intents), isAsRead(device)),
   };

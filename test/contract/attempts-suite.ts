@@ -3,14 +3,14 @@ import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { createIntentsOf, ownIntentsOf } from '../../registry/create-intents.ts';
 import type { CreateIntent, OwnKey } from '../../registry/device.ts';
-import { keptReply, leaseMs, now, type RegistryFixture, tokenHash } from './registry-fixture.ts';
+import { keptReply, leaseMs, now, type RegistryFixture, tokenHash, unstamped } from './registry-fixture.ts';
 
 export function attemptsContract({ registry, fresh, found, claim, at, registered }: RegistryFixture): void {
   describe('attempts at a certificate', () => {
     it('enrols a device once, and never overwrites it', async () => {
       const serial = await fresh({ policyName: 'one' });
       expect(await registry.enrol({ serial, tokenHash: 'other', enrolledAt: 1, policyName: 'two' })).toBe(false);
-      expect(await registry.find(serial)).toEqual({
+      expect(unstamped(await found(serial))).toEqual({
         serial,
         tokenHash,
         state: 'enrolled',

@@ -39,6 +39,15 @@ export function gatewaysContract(
       expect(Object.values(await states()).sort()).toEqual(['approved', ...Array(7).fill('waiting')]);
     });
 
+    it('has the site of the worker that noted it, and the new one after that changed', async () => {
+      await gateways.record([{ gateway: one, at: now }], now, 'north');
+      expect(await gateways.known()).toMatchObject([{ id: one.id, site: 'north', state: 'approved' }]);
+      const { known } = await gateways.record([{ gateway: one, at: now }], now, 'south');
+      expect(known).toMatchObject([{ id: one.id, site: 'south', state: 'approved' }]);
+      await seen(one);
+      expect((await gateways.known())[0]).not.toHaveProperty('site');
+    });
+
     it('one that waits is approved by an operator', async () => {
       await seen(one);
       expect(await gateways.approve(two.id)).toBe('unknown');

@@ -9,6 +9,11 @@ export const [tokenHash, now, leaseMs] = [hashToken('the-right-token-of-the-devi
 
 export type RegistryFixture = ReturnType<typeof createRegistryFixture>;
 
+/** Without the time of the store, which the memory has not. */
+export function unstamped({ changedAt: _ofTheStore, ...device }: Device): Omit<Device, 'changedAt'> {
+  return device;
+}
+
 /** What the suites of the registry share. @param open the registry, which is opened after the suites are described */
 export function createRegistryFixture(open: () => Registry) {
   const registry = new Proxy({} as Registry, { get: (_none, method) => open()[method as keyof Registry] });

@@ -5,6 +5,7 @@ import { decisionsContract } from './decisions-suite.ts';
 import { keptReplyContract } from './kept-reply-suite.ts';
 import { createRegistryFixture } from './registry-fixture.ts';
 import { removalContract } from './removal-suite.ts';
+import { siteContract } from './site-suite.ts';
 import { takeoverContract } from './takeover-suite.ts';
 
 /** The promises of the port, for every adapter. */
@@ -25,5 +26,6 @@ export function registryContract(
     decisionsContract(fixture);
     removalContract(fixture);
     takeoverContract(fixture);
+    siteContract(fixture);
   });
 }

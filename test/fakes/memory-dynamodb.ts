@@ -3,6 +3,7 @@ import deleteItem from 'dynalite/actions/deleteItem.js';
 import putItem from 'dynalite/actions/putItem.js';
 import updateItem from 'dynalite/actions/updateItem.js';
 import validations from 'dynalite/validations/index.js';
+import { siteIndex } from '../../registry/dynamodb/site-index.ts';
 import { type DynamoTable, type Item, keyAttribute, openDynamoTable } from '../../registry/dynamodb/table.ts';
 
 type Command = { readonly input: Record<string, unknown> };
@@ -16,6 +17,7 @@ export function createMemoryDynamo(): { readonly table: DynamoTable; readonly it
   const items = new Map<string, Item>();
   const operations: Record<string, (input: Record<string, unknown>) => unknown> = {
     GetItemCommand: ({ Key }) => ({ Item: withBytes(items.get(keyIn(Key))) }),
+    QueryCommand: (input) => ({ Items: inIndex([...items.values()], input).map(withBytes) }),
     ScanCommand: () => ({ Items: [...items.values()].map(withBytes) }),
     PutItemCommand: (input) => carryOut(putItem, items, keyIn(input.Item), input),
     UpdateItemCommand: (input) => carryOut(updateItem, items, keyIn(input.Key), input),
@@ -24,6 +26,19 @@ export function createMemoryDynamo(): { readonly table: DynamoTable; readonly it
   const send = async (command: Command) => operations[command.constructor.name]?.(command.input);
   const client = { send } as unknown as Pick<DynamoDBClient, 'send'>;
   return { table: openDynamoTable(client, 'devices', { call: (_operation, act) => act() }), items };
+}
+
+/** The rows of one partition of an index, and the attributes that it has. */
+function inIndex(items: readonly Item[], input: Record<string, unknown>): Item[] {
+  if (input.IndexName !== siteIndex.name) throw new Error('there is no such index');
+  const values = input.ExpressionAttributeValues as Item;
+  const from = Number(values[':r']?.N ?? Number.NEGATIVE_INFINITY);
+  const { partition, sort, included } = siteIndex;
+  const isIn = (item: Item) => item[partition]?.S === values[':p']?.S && Number(item[sort]?.N) >= from;
+  const attributes = [keyAttribute, partition, sort, ...included];
+  return items
+    .filter(isIn)
+    .map((item) => Object.fromEntries(Object.entries(item).filter(([name]) => attributes.includes(name))));
 }
 
 const keyIn = (item: unknown): string => (item as Item)[keyAttribute]?.S ?? '';

@@ -33,6 +33,7 @@ function memoryChanges(): Changes & { numbers: (readonly string[] | 'not-yet' | 
       numbers.push([]);
     },
     latest: async () => numbers.length,
+    glance: async () => numbers.length,
     read: async (number) => numbers[number - 1] ?? 'not-yet',
   };
 }
@@ -82,7 +83,8 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
       },
     };
     const restoration = { note: async (at: number) => void restored.push(at) };
-    const parts = { registry, changes, gateways, restoration, roster: store, replayWindowMs, log, now };
+    const sites = { list: async function* () {} };
+    const parts = { registry, sites, changes, gateways, restoration, roster: store, replayWindowMs, log, now };
     const rosterSync = startRosterSync({ ...parts, times: { pollMs: 20, ...times } });
     closing.push(() => rosterSync.close());
     return rosterSync;

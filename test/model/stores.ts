@@ -38,7 +38,7 @@ export const stores = {
       },
       set: (serial, device) => void items.set(serial, itemOf(deviceAttributes, device)),
     };
-    return { registry: createAssociationTable(table, makeId).registry, rows };
+    return { registry: createAssociationTable(table, makeId, () => 0).registry, rows };
   },
 } satisfies Record<string, OpenStore>;
 

@@ -66,7 +66,7 @@ describe('a CSV file of devices', () => {
     [
       'that is not known, which is named',
       'serial,tokn\nA,x\n',
-      'unknown column "tokn"; known are serial, token, policy',
+      'unknown column "tokn"; known are serial, token, site, policy',
     ],
     ['twice', 'serial,token,serial\nA,x,B\n', 'the column "serial" is there twice'],
     ['twice by two names', 'Serial,SN\nA,B\n', 'the column "serial" is there twice ("Serial", "SN")'],
@@ -85,7 +85,7 @@ describe('a CSV file of devices', () => {
     ['A,x\nB,y\n', 'a file with several columns begins with a header'],
   ])('does not take a header for a device: %j', async (text, message) => {
     await expect(read(text)).rejects.toThrow(`line 1: ${message}`);
-    await expect(read(text)).rejects.toThrow('known are serial, token, policy, thing_type, thing_group');
+    await expect(read(text)).rejects.toThrow('known are serial, token, site, policy, thing_type, thing_group');
   });
 
   it.each(['nan', 'NaN', 'None', 'NULL', '<NA>', 'NaT', 'n/a', '#N/A'])(

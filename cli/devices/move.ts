@@ -1,0 +1,45 @@
+import { Command } from 'commander';
+import { move } from '../../operator/move.ts';
+import { siteName } from '../site-name.ts';
+import { UsageError } from '../usage-error.ts';
+import type { DevicesContext } from './context.ts';
+import { failRefused, forceOption, patientWith, warnUnannounced } from './print.ts';
+
+/** commander sets `site` to false for `--no-site` */
+type Options = { site?: string | false; force?: boolean };
+
+export function moveCommand(context: DevicesContext): Command {
+  return new Command('move')
+    .argument('<serial...>')
+    .description('give a device to another site: it keeps its token and its certificate; safe to repeat')
+    .option('--site <name>', 'the site whose gateways serve it from now on', siteName)
+    .option('--no-site', 'every gateway serves it from now on')
+    .option(...forceOption)
+    .action((serials: string[], options: Options) => moveEach(context, serials, options));
+}
+
+async function moveEach(
+  { operator, write }: DevicesContext,
+  serials: readonly string[],
+  { site, force }: Options,
+): Promise<void> {
+  // without either, commander says true
+  if (typeof site !== 'string' && site !== false) throw new UsageError('give --site NAME or --no-site');
+  const to = site === false ? undefined : site;
+  const deps = operator();
+  const withoutKeys: string[] = [];
+  for (const serial of new Set(serials)) {
+    const result = await move(serial, to, deps, patientWith(serial, force));
+    if (result.outcome === 'is-there')
+      write(`${serial} ${to === undefined ? 'has no site' : `has the site ${to}`} already`);
+    else if (result.outcome === 'moved') {
+      warnUnannounced(result.unannounced);
+      write(`${serial} moved from ${result.from ?? 'no site'} to ${to ?? 'no site'}`);
+      if (result.needsKeys) withoutKeys.push(serial);
+    } else failRefused(serial, result);
+  }
+  if (withoutKeys.length > 0)
+    console.error(
+      `At the new site, the token works in a message or as the password. Where it is to be a TLS pre-shared key, make a new one: cvm devices reissue ${withoutKeys.join(' ')}`,
+    );
+}

@@ -1,0 +1,109 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  CreateTableCommand,
+  DeleteTableCommand,
+  DynamoDBClient,
+  PutItemCommand,
+  UpdateTableCommand,
+} from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
+import { ensureTable } from '../../registry/dynamodb/setup.ts';
+import { openTable } from '../support/association-table.ts';
+import { siteIndexContract } from './site-index-suite.ts';
+
+const dataDir = mkdtempSync(join(tmpdir(), 'cvm-index-'));
+let aws: AwsLocal;
+let client: DynamoDBClient;
+beforeAll(async () => {
+  aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off' });
+  const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
+  client = new DynamoDBClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials });
+});
+afterAll(async () => {
+  client.destroy();
+  await aws.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+siteIndexContract('DynamoDB', async () => {
+  const { table } = openTable(client, 'devices');
+  await ensureTable(table);
+  const clock = { now: 1_700_000_000_000 };
+  return {
+    table: createAssociationTable(table, undefined, () => clock.now),
+    clock,
+    put: async (Item) => void (await client.send(new PutItemCommand({ TableName: 'devices', Item }))),
+    close: async () => {},
+  };
+});
+
+describe('setting up a table that is there without the index', () => {
+  const name = 'older';
+  const key = [{ AttributeName: 'productId', AttributeType: 'S' as const }];
+  const create = () =>
+    client.send(
+      new CreateTableCommand({
+        TableName: name,
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: [{ AttributeName: 'productId', KeyType: 'HASH' }],
+        AttributeDefinitions: key,
+      }),
+    );
+  const opened = () => openTable(client, name);
+  const tokenHash = hashToken('the-token-of-the-device');
+
+  it('leaves it without where nobody asked for it, adds it when told, from the rows that are there, and is safe to repeat', async () => {
+    await create();
+    const { table, registry, sites } = opened();
+    await registry.enrol({ serial: 'S', tokenHash, enrolledAt: 0, site: 'north' });
+    const without = { table: 'exists', index: 'missing' };
+    for (const _twice of [1, 2]) expect(await ensureTable(table)).toMatchObject(without);
+    expect(await sites.isThere()).toBe(false);
+    await expect(sites.list('north')[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      cure: expect.stringMatching(/has no index "cvm-site".*cvm aws setup/),
+    });
+    const waits: number[] = [];
+    const added = await ensureTable(table, { addIndex: true, onWait: (ms) => waits.push(ms) });
+    expect(added).toMatchObject({ table: 'exists', index: 'created' });
+    expect(await ensureTable(table, { addIndex: true })).toMatchObject({ table: 'exists', index: 'exists' });
+    expect(await sites.isThere()).toBe(true);
+    const found = [];
+    for await (const device of sites.list('north')) found.push(device.serial);
+    expect(found).toEqual(['S']);
+    await client.send(new DeleteTableCommand({ TableName: name }));
+  });
+
+  it('says what differs in an index of this name, and the cure', async () => {
+    await expect
+      .poll(() =>
+        create().then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    await client.send(
+      new UpdateTableCommand({
+        TableName: name,
+        AttributeDefinitions: [...key, { AttributeName: 'place', AttributeType: 'S' }],
+        GlobalSecondaryIndexUpdates: [
+          {
+            Create: {
+              IndexName: 'cvm-site',
+              KeySchema: [{ AttributeName: 'place', KeyType: 'HASH' }],
+              Projection: { ProjectionType: 'ALL' },
+            },
+          },
+        ],
+      }),
+    );
+    await expect(ensureTable(opened().table)).rejects.toThrow(
+      /index "cvm-site" has the keys place, and must have site, changedAt: delete it/,
+    );
+  });
+});
