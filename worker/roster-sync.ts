@@ -44,9 +44,17 @@ type Feed = 'change' | 'siteChange';
  * publishes the table's key to them.
  */
 export function startRosterSync(
-  options: RosterSyncDeps & { log: Log; now(): number; times?: Partial<RosterSyncTimes>; holder?: string },
+  options: RosterSyncDeps & {
+    readonly log: Log;
+    now(): number;
+    /** milliseconds of a clock that only goes forward */
+    elapsed?(): number;
+    readonly times?: Partial<RosterSyncTimes>;
+    readonly holder?: string;
+  },
 ) {
-  const { changes, gateways, restoration, roster, site, log, now, holder = randomUUID() } = options;
+  const { changes, gateways, restoration, roster, site, log, now } = options;
+  const { elapsed = () => performance.now(), holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   let recorded: ReadonlyMap<string, number> = new Map();
   const waited: Record<Feed, number> = { change: 0, siteChange: 0 };
@@ -128,13 +136,13 @@ export function startRosterSync(
     const { size, changed, gone } = await compareWhole(options, () => roster.lead(holder, times.leaseMs));
     const ofSite = site === undefined || siteChange === undefined ? {} : { site, siteChange, comparedAt: started };
     await roster.setPosition({ change, wholeAt: started, ...ofSite });
-    compareAgainAt = performance.now() + againMs;
+    compareAgainAt = elapsed() + againMs;
     log.info({ site, devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }
 
   async function compareRecent(name: string, position: RosterPosition): Promise<void> {
     const { comparedAt = 0 } = position;
-    if (isRecent(comparedAt, times.wholeMs) && performance.now() < compareAgainAt) return;
+    if (isRecent(comparedAt, times.wholeMs) && elapsed() < compareAgainAt) return;
     compareAgainAt = Number.POSITIVE_INFINITY;
     const started = now();
     const differing = await compareChanges(name, comparedAt, options);

@@ -101,7 +101,13 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
   /** what `cvm devices` works with */
   const operator = connectOperator(app, audit);
   const { registry, issuer } = operator;
-  const register = createGatewayRegister({ gateways: asWorker.gateways, audit, log, now: Date.now });
+  const register = createGatewayRegister({
+    gateways: asWorker.gateways,
+    audit,
+    log,
+    site: settings.site,
+    now: Date.now,
+  });
   startRosterKeeping(app, redis, { table: asWorker, gateways: register }, { pollMs: 100 });
 
   /** Closed by itself, or with the gateway. */
@@ -177,10 +183,10 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
       return { serial, token: device.token };
     },
     /** Enrols a device as `cvm devices add` does, and waits until the broker knows it. */
-    async enrolOnRoster(serial: string) {
+    async enrolOnRoster(serial: string, settings: EnrolSettings = {}) {
       await until(async () => (await operator.gateways()).length > 0);
-      const device = await this.enrol(serial);
-      await operator.announce([serial]);
+      const device = await this.enrol(serial, settings);
+      await operator.announce([serial], settings.site);
       await until(async () => broker.roster.keysOf(serial) !== undefined);
       return device;
     },
