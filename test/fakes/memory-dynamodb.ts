@@ -117,10 +117,10 @@ function storeOf(items: Map<string, Item>, key: string) {
   };
 }
 
-/** The SDK gives and takes bytes, of which dynalite has the base64 of the wire. */
-const withBase64 = <T>(value: T): T =>
+/** The SDK gives and takes bytes, of which dynalite has the base64 of the wire. `items` has rows as dynalite does. */
+export const withBase64 = <T>(value: T): T =>
   mapped(value, 'B', (bytes) => Buffer.from(bytes as Uint8Array).toString('base64')) as T;
-const withBytes = <T>(value: T): T => mapped(value, 'B', (text) => Buffer.from(text as string, 'base64')) as T;
+export const withBytes = <T>(value: T): T => mapped(value, 'B', (text) => Buffer.from(text as string, 'base64')) as T;
 
 function mapped(value: unknown, key: string, change: (value: unknown) => unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;

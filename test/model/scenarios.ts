@@ -184,6 +184,34 @@ export const scenarios: readonly Scenario[] = [
     jobs: [{ ask: '1', flow: csr }, { sweep: true }, { sweep: true }],
     events: ['grace-over'],
   },
+  {
+    name: 'a device of one site asks there and at another site',
+    start: 'enrolled',
+    hasSites: true,
+    jobs: [
+      { ask: '1', flow: rsa },
+      { ask: '2', flow: rsa, gateway: 'there' },
+    ],
+    events: ['lease-over'],
+  },
+  ...([rsa, ec] as const).map((flow) => ({
+    name: `the operator moves a device to another site during an attempt, and it asks there, ${flow.key}`,
+    start: 'enrolled' as const,
+    hasSites: true as const,
+    jobs: [{ ask: '1', flow }, { operator: 'move' as const }, { ask: '2', flow, gateway: 'there' as const }],
+  })),
+  {
+    name: 'the operator moves a registered device, which asks at both sites',
+    start: 'registered',
+    hasSites: true,
+    jobs: [{ ask: '1', flow: rsa }, { operator: 'move' }, { ask: '2', flow: rsa, gateway: 'there' }],
+  },
+  {
+    name: 'the operator moves a device whose attempt died',
+    start: 'half-done',
+    hasSites: true,
+    jobs: [{ operator: 'move' }, { ask: '1', flow: rsa }, { ask: '2', flow: rsa, gateway: 'there' }],
+  },
 ];
 
 /** As at 4851c71: the attempts of a row are told apart by their number. */
@@ -318,6 +346,16 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
       name: 'the thing of a restored row is not asked for its certificates',
       scenario: find('a spent token on a table that was restored from a backup'),
       sabotage: { issuer: (whole) => ({ ...whole, certificatesOf: async () => [] }) },
+    },
+    {
+      name: 'a claim does not look at the site',
+      scenario: find('a device of one site asks there and at another site'),
+      sabotage: {
+        registry: (whole, { rows }) => ({
+          ...whole,
+          claim: (request) => whole.claim({ ...request, site: rows.get(request.serial)?.site }),
+        }),
+      },
     },
     {
       name: 'a create call is not written down',

@@ -4,7 +4,7 @@ import { itemOf } from '../../registry/dynamodb/attributes.ts';
 import { deviceAttributes, deviceOf } from '../../registry/dynamodb/device-attributes.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
-import { createMemoryDynamo } from '../fakes/memory-dynamodb.ts';
+import { createMemoryDynamo, withBase64, withBytes } from '../fakes/memory-dynamodb.ts';
 
 /** The rows of the devices, for the explorer to set up and to judge. */
 export type ModelRows = Pick<Map<string, Device>, 'get' | 'size'> & {
@@ -28,15 +28,15 @@ export const stores = {
     const rows: ModelRows = {
       get(serial) {
         const item = items.get(serial);
-        return item && deviceOf(item);
+        return item && deviceOf(withBytes(item));
       },
       *values() {
-        for (const item of items.values()) yield deviceOf(item);
+        for (const item of items.values()) yield deviceOf(withBytes(item));
       },
       get size() {
         return items.size;
       },
-      set: (serial, device) => void items.set(serial, itemOf(deviceAttributes, device)),
+      set: (serial, device) => void items.set(serial, withBase64(itemOf(deviceAttributes, device))),
     };
     return { registry: createAssociationTable(table, makeId, () => 0).registry, rows };
   },

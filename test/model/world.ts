@@ -2,6 +2,7 @@ import type { Issuer } from '../../issuer/issuer.ts';
 import { block, remove, unblock } from '../../operator/decisions.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { enrol } from '../../operator/enrol.ts';
+import { move } from '../../operator/move.ts';
 import { reissue } from '../../operator/reissue.ts';
 import type { Answer } from '../../protocol/answer.ts';
 import { hashToken } from '../../protocol/token.ts';
@@ -41,8 +42,8 @@ export type Job =
       /** the device asked before it had its certificate, and the request was forgotten, or comes out of an older Redis */
       readonly isOld?: true;
     }
-  /** `replace`: the device is removed, and the serial is enrolled again with another token; then it asks */
-  | { readonly operator: 'reissue' | 'block' | 'unblock' | 'remove' | 'replace' }
+  /** `move`: to the site of `there`. `replace`: the device is removed, and the serial is enrolled again with another token; then it asks */
+  | { readonly operator: 'reissue' | 'block' | 'unblock' | 'remove' | 'replace' | 'move' }
   | { readonly sweep: true };
 
 export type Gateway = 'here' | 'there';
@@ -66,6 +67,8 @@ export type Scenario = {
   readonly events?: readonly EventName[];
   /** the device asks no more: it has its certificate */
   readonly isSilent?: true;
+  /** each gateway has a site of its own, and the device has that of `here` */
+  readonly hasSites?: true;
 };
 
 type EventName =
@@ -98,7 +101,7 @@ export type SabotagedState = {
 };
 
 /** The state that processes share, and the ports onto it. Calls go through `gate` under the name of who makes them. */
-function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
+function createShared(gate: Gate, sabotage: Sabotage, store: Store, hasSites: boolean) {
   const cloud: Cloud = { certificates: new Map(), things: new Set() };
   const delivered: string[] = [];
   const seen = { here: new Map<string, string>(), there: new Map<string, string>() };
@@ -109,6 +112,8 @@ function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
   let ids = 0;
   const makeId = sabotage.makeId ?? ((count: number) => `claim-${count}`);
   const { rows, registry: memory } = stores[store](() => makeId(++ids));
+  /** gateways that were given a device of another site */
+  const strangers = new Set<Gateway>();
 
   function portsOf(process: string, gateway: Gateway) {
     let made = 0;
@@ -119,6 +124,12 @@ function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
         gate(process, String(name), () => (registry[name] as (...given: never[]) => unknown)(...args))) as Registry[K];
     const names = Object.keys(memory).filter((name) => !name.startsWith('list')) as (keyof Registry)[];
     const gated = Object.fromEntries(names.map((name) => [name, calls(name)])) as unknown as Registry;
+    const claiming: Registry['claim'] = (request) =>
+      gate(process, 'claim', async () => {
+        const claim = await registry.claim(request);
+        if (hasSites && 'device' in claim && rows.get(serial)?.site !== gateway) strangers.add(gateway);
+        return claim;
+      });
     const listing: Registry['listAll'] = async function* () {
       yield* await gate(process, 'list', async () => [...rows.values()]);
     };
@@ -130,7 +141,7 @@ function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
         call === 'DescribeEndpoint' ? Promise.resolve(act()) : gate(process, `${call} ${about}`, act),
     });
     return {
-      registry: { ...gated, list: listing, listAll: listing },
+      registry: { ...gated, claim: claiming, list: listing, listAll: listing },
       issuer: sabotage.issuer?.(issuer, cloud) ?? issuer,
       replies: {
         deliver: ({ sealed }: SealedReply) => gate(process, 'deliver', () => void delivered.push(sealed)),
@@ -141,7 +152,7 @@ function createShared(gate: Gate, sabotage: Sabotage, store: Store) {
       },
     };
   }
-  return { rows, cloud, delivered, seen, redis, clock, unknown, portsOf, sabotage };
+  return { rows, cloud, delivered, seen, redis, clock, unknown, strangers, portsOf, sabotage, hasSites };
 }
 
 type Shared = ReturnType<typeof createShared>;
@@ -172,6 +183,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
     rootCaPem: 'ROOT',
     policyName: 'cvm-device',
     replayWindowMs,
+    site: shared.hasSites ? gateway : undefined,
     leaseMs,
     now: () => shared.clock.now,
     spareKeys: createSpareKeys(),
@@ -199,6 +211,7 @@ async function work(job: Job, process: string, shared: Shared): Promise<unknown>
   if (job.operator === 'block') return block(serial, deps);
   if (job.operator === 'unblock') return unblock(serial, deps);
   if (job.operator === 'remove') return remove(serial, 'with-thing', deps, urgent);
+  if (job.operator === 'move') return move(serial, 'there', deps, urgent);
   if (job.operator === 'replace') {
     await replace(deps);
     return provision(askOf('new', { key: 'rsa' }, shared.clock.now, secondToken), contextOf(shared, process));
@@ -250,7 +263,16 @@ function sweepOf(shared: Shared, { registry, issuer }: Ports): SweepOptions {
 function prepare(start: Start, shared: Shared): void {
   const { rows, cloud, seen } = shared;
   const hash = hashToken(firstToken);
-  const row = { serial, tokenHash: hash, enrolledAt: 0, requestedAt: 0, state: 'enrolled' as const, attempt: 0 };
+  const site = shared.hasSites ? { site: 'here' } : {};
+  const row = {
+    serial,
+    tokenHash: hash,
+    enrolledAt: 0,
+    requestedAt: 0,
+    state: 'enrolled' as const,
+    attempt: 0,
+    ...site,
+  };
   rows.set(serial, row);
   const certify = (id: string, change: { active?: boolean; attached?: boolean; csrPem?: string }) => {
     cloud.certificates.set(id, {
@@ -296,7 +318,7 @@ function prepare(start: Start, shared: Shared): void {
 
 export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: Store = 'memory') {
   return (gate: Gate): World => {
-    const shared = createShared(gate, sabotage, store);
+    const shared = createShared(gate, sabotage, store, scenario.hasSites ?? false);
     prepare(scenario.start, shared);
     const { rows, cloud, delivered, seen, redis, clock } = shared;
     const happen: Record<EventName, () => void> = {
@@ -348,6 +370,7 @@ export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: St
         const working = [...cloud.certificates].filter(([, { active, policies }]) => active && policies.size > 0);
         if (working.length > 1)
           throw new Error(`${working.map(([id]) => id).join(' and ')} are both active, with a policy`);
+        if (shared.strangers.size > 0) throw new Error('a gateway of another site was given the device');
       },
       finish: () => finish(scenario, shared),
     };
@@ -409,7 +432,8 @@ async function askUntilAnswered(scenario: Scenario, shared: Shared): Promise<voi
   const { rows, clock } = shared;
   for (let round = 1; round <= 6; round++) {
     const request = askOf(`again ${round}`, flowOf(rows, scenario), clock.now + 1, tokenOf(rows));
-    const result = await provision(request, contextOf(shared, `R${round}`)).catch(() => undefined);
+    const home = homeOf(shared);
+    const result = await provision(request, contextOf(shared, `R${round}`, home)).catch(() => undefined);
     if (result?.outcome === 'accepted') return askElsewhere(request, result.certificateId, shared);
     if (result?.outcome === 'rejected') {
       const tooLate = scenario.events?.includes('window-over') && result.problem.code === 'AlreadyProvisioned';
@@ -421,8 +445,18 @@ async function askUntilAnswered(scenario: Scenario, shared: Shared): Promise<voi
   throw new Error('the device gets no answer');
 }
 
+/** The gateway that serves the device. */
+const homeOf = ({ rows, hasSites }: Shared): Gateway =>
+  hasSites && rows.get(serial)?.site === 'there' ? 'there' : 'here';
+
 async function askElsewhere(request: ProvisioningRequest, certificateId: string, shared: Shared): Promise<void> {
-  const result = await provision(request, contextOf(shared, 'E', 'there'));
+  const elsewhere = homeOf(shared) === 'here' ? 'there' : 'here';
+  const result = await provision(request, contextOf(shared, 'E', elsewhere));
+  if (shared.hasSites) {
+    if (result.outcome !== 'rejected' || result.problem.code !== 'InvalidToken')
+      throw new Error('the device is not unknown at the other site');
+    return;
+  }
   if (result.outcome !== 'accepted' || result.certificateId !== certificateId)
     throw new Error('another gateway gives the device another answer');
 }
@@ -449,7 +483,8 @@ function judge(before: readonly string[], operator: string | undefined, scenario
   if (held !== id && !(held === undefined && events.includes('window-over')))
     throw new Error('the device holds another certificate than the table names');
   // a device keeps the certificate that it was given, unless its reply was lost or the operator reissued it
-  const mayChange = operator !== undefined || (start === 'registered-without-reply' && !isSilent);
+  const mayChange =
+    (operator !== undefined && operator !== 'move') || (start === 'registered-without-reply' && !isSilent);
   const changed = [...had, ...before].filter((each) => each !== id);
   if (!mayChange && changed.length > 0)
     throw new Error(`${changed.join(', ')} was handed over, and does not work any more`);
