@@ -1,5 +1,12 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { devicesCommand } from '../../cli/devices.ts';
 import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
@@ -117,6 +124,77 @@ describe.skipIf(lacks('redis-server'))('two gateways of two sites on one table',
       state: 'registered',
       site: 'south',
       certificateId: answer.certificateId,
+    });
+  });
+});
+
+describe('cvm aws setup, with a table that is there without the index', () => {
+  const table = 'older-devices';
+  let aws: AwsLocal;
+  let client: DynamoDBClient;
+  let folder: string;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'cvm-setup-'));
+    aws = await startAwsLocal({ dataDir: join(folder, 'aws'), httpPort: 0, mqttPort: 0, quotas: 'off' });
+    const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
+    client = new DynamoDBClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials });
+    await client.send(
+      new CreateTableCommand({
+        TableName: table,
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: [{ AttributeName: 'productId', KeyType: 'HASH' }],
+        AttributeDefinitions: [{ AttributeName: 'productId', AttributeType: 'S' }],
+      }),
+    );
+  });
+  afterAll(async () => {
+    client?.destroy();
+    await aws?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function cvm(argv: readonly string[], more: NodeJS.ProcessEnv = {}) {
+    const inherited = Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG)_/.test(name));
+    const env = {
+      ...Object.fromEntries(inherited),
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'x',
+      AWS_SECRET_ACCESS_KEY: 'x',
+      AWS_ENDPOINT_URL_IOT: aws.httpUrl,
+      AWS_ENDPOINT_URL_DYNAMODB: aws.httpUrl,
+      CVM_DATA_DIR: folder,
+      CVM_TABLE: table,
+      ...more,
+    };
+    const program = join(import.meta.dirname, '../../dist/cli/cvm.js');
+    return promisify(execFile)(process.execPath, [program, ...argv], { env, cwd: folder }).then(
+      ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+      ({ code, stdout, stderr }: { code: number; stdout: string; stderr: string }) => ({ code, stdout, stderr }),
+    );
+  }
+
+  it('says what the index costs, and is an error only for a gateway with a site; adds it with --yes; and is safe to repeat', async () => {
+    const said = await cvm(['aws', 'setup']);
+    expect(said.stderr).toMatch(/no index by site.*"cvm aws setup --yes" adds it.*minutes to hours.*write unit/);
+    expect(said).toMatchObject({ code: 0, stdout: expect.stringContaining('index cvm-site: missing') });
+    expect(await cvm(['aws', 'setup'], { CVM_SITE: 'north' })).toMatchObject({ code: 1 });
+    const added = await cvm(['aws', 'setup', '--yes', '--json'], { CVM_SITE: 'north' });
+    expect([added.code, JSON.parse(added.stdout)]).toMatchObject([0, { 'index cvm-site': 'created' }]);
+    const again = await cvm(['aws', 'setup'], { CVM_SITE: 'north' });
+    expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining('index cvm-site: exists') });
+    expect(again.stderr).not.toContain('no index');
+  });
+
+  it('a name that no site can have is a mistake in the settings', async () => {
+    const { code, stderr } = await cvm(['devices', 'list'], { CVM_SITE: 'a b' });
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/CVM_SITE: the name of a site has 1 to 64 of the characters/),
+    ]);
+    expect(await cvm(['devices', 'move', 'A', '--site', '*'])).toMatchObject({ code: 2 });
+    expect(await cvm(['devices', 'move', 'A'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--no-site'),
     });
   });
 });

@@ -107,6 +107,22 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
     ...(certID === undefined ? {} : { certID: { S: certID } }),
   });
 
+  it('takes over a table for a site, also its own rows in place; a row that names a site keeps it', async () => {
+    const [one, other] = [newSerial(), newSerial()];
+    const from = await tableWith('productId', [
+      five(one, newToken(), 0),
+      { ...five(other, newToken(), 0), site: { S: 'south' } },
+    ]);
+    expect(await takeOver(from, '--site', 'north')).toMatchObject({ takenOver: 2 });
+    expect(await find(one)).toMatchObject({ site: 'north' });
+    expect(await find(other)).toMatchObject({ site: 'south' });
+    const clear = newSerial();
+    await gateway.dynamo.send(new PutItemCommand({ TableName: 'cvm-devices', Item: five(clear, newToken(), 0) }));
+    expect(await takeOver('cvm-devices', '--site', 'north')).toMatchObject({ takenOver: 1 });
+    expect(await find(clear)).toMatchObject({ site: 'north' });
+    expect((await find(clear))?.tokenForm).toBeUndefined();
+  });
+
   it("takes over a table of AWS's sample: tokens hashed, certificates kept as AWS has them, each row that cannot be kept reported, and no token printed", async () => {
     const [fresh, served, inactive, missing, foreign, weak, spent, loose] = Array.from({ length: 8 }, newSerial) as [
       string,

@@ -84,6 +84,14 @@ describe('cvm health', () => {
       expect([complaints, process.exitCode]).toEqual([[expect.stringMatching(/frozen or blocked; .*restart it/)], 1]);
     });
 
+    it('says the site, where the part has one', async () => {
+      const file = join(folder, 'worker.alive');
+      writeFileSync(file, 'alive, site plant-7\n');
+      await health().parseAsync(['--file', file], { from: 'user' });
+      await health().parseAsync(['--trouble', join(folder, 'worker.trouble')], { from: 'user' });
+      expect([output, process.exitCode]).toEqual([['ok, site plant-7', 'ok, site plant-7'], 0]);
+    });
+
     it('is bad without a trouble when the part does not run, or the path has a mistake', async () => {
       const told = (path: string) => health().parseAsync(['--trouble', path], { from: 'user' });
       writeFileSync(join(folder, 'broker.alive'), '');

@@ -35,6 +35,13 @@ describe('the health files of a part', () => {
     expect([existsSync(alive()), existsSync(trouble())]).toEqual([false, false]);
   });
 
+  it('say the site of the part, where it has one', async () => {
+    health = keepHealthFiles({ folder, part: 'worker', checks: [], site: 'plant-7', log: createLog('silent') });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(readFileSync(alive(), 'utf8')).toBe('alive, site plant-7\n');
+    await health.close();
+  });
+
   it('say every trouble as long as there is one; a check that fails or has no outcome is one, too', async () => {
     let troubles: (string | undefined)[] = [undefined];
     let hangs = false;

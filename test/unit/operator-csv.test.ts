@@ -15,10 +15,10 @@ const inUtf16 = (text: string) => Buffer.from(text, 'utf16le');
 
 describe('a CSV file of devices', () => {
   it('has the columns of its header, in any order and case; an empty field is none', async () => {
-    expect(await read('Policy,serial,TOKEN,thing_type,thing_group\np,A,t,y,g\n,B,,,\n')).toEqual([
+    expect(await read('Policy,serial,TOKEN,thing_type,thing_group,site\np,A,t,y,g,s\n,B,,,,\n')).toEqual([
       {
         line: 2,
-        request: { serial: 'A', token: 't', policyName: 'p', thingTypeName: 'y', thingGroupName: 'g' },
+        request: { serial: 'A', token: 't', site: 's', policyName: 'p', thingTypeName: 'y', thingGroupName: 'g' },
       },
       { line: 3, request: { serial: 'B' } },
     ]);

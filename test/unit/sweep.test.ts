@@ -59,6 +59,22 @@ describe('a sweep', () => {
     });
   const left = () => [...aws.cloud.certificates.keys()];
 
+  it('enters rows that another tool wrote in the index of sites, where the table has one, and once', async () => {
+    row('by-a-tool');
+    row('ours', { changedAt: 5 });
+    row('of-no-gateway', { site: '' });
+    const options = { registry, issuer: aws.issuer, ownerTag, table: 'cvm-devices', graceMs, replayWindowMs };
+    const sweepWith = (isThere: boolean, dryRun = false) =>
+      sweep({ ...options, dryRun, sites: { isThere: async () => isThere }, now: () => now, report: () => {} });
+    expect(await sweepWith(false)).not.toHaveProperty('entered');
+    expect(await sweepWith(true, true)).not.toHaveProperty('entered');
+    expect(rows.get('by-a-tool')).not.toHaveProperty('changedAt');
+    expect(await sweepWith(true)).toMatchObject({ entered: 1 });
+    expect(rows.get('by-a-tool')).toMatchObject({ changedAt: now });
+    expect(rows.get('ours')).toMatchObject({ changedAt: 5 });
+    expect(await sweepWith(true)).not.toHaveProperty('entered');
+  });
+
   it('finds nothing to do where table and AWS agree', async () => {
     row('A', { state: 'registered', certificateId: 'a', issuedAt: long });
     certificate('a', { active: true, thingName: 'A', policies: new Set(['p']) });
