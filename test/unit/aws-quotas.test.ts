@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { defaultAwsQuotas } from '../../runtime/aws-quotas.ts';
+import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
+
+const problemsOf = (env: Record<string, string>): readonly string[] => {
+  try {
+    loadSettings(env);
+    return [];
+  } catch (error) {
+    return (error as SettingsError).problems;
+  }
+};
+
+describe('CVM_QUOTAS', () => {
+  it("replaces the defaults of the operations that it names, with or without IAM's prefix", () => {
+    const { awsQuotas } = loadSettings({ CVM_QUOTAS: 'UpdateCertificate=20, iot:CreateCertificateFromCsr=30.5' });
+    expect(awsQuotas).toEqual({ ...defaultAwsQuotas, UpdateCertificate: 20, CreateCertificateFromCsr: 30.5 });
+    expect(loadSettings({}).awsQuotas).toEqual(defaultAwsQuotas);
+  });
+
+  it('says everything that is wrong at once, with the nearest name', () => {
+    expect(
+      problemsOf({
+        CVM_QUOTAS: 'UpdateCertificat=20,AttachPolicy,AttachPolicy=0,CreateThing=1,CreateThing=2,Nonsense=1',
+      }),
+    ).toEqual([
+      expect.stringMatching(/^CVM_QUOTAS: "AttachPolicy" is no quota; write .* UpdateCertificate=20/),
+      expect.stringMatching(/^CVM_QUOTAS: "AttachPolicy=0": "0" is not a number of calls a second/),
+      expect.stringMatching(/^CVM_QUOTAS: AttachPolicy is there twice/),
+      expect.stringMatching(/^CVM_QUOTAS: CreateThing is there twice/),
+      expect.stringMatching(/^CVM_QUOTAS: there is no quota for "Nonsense": known are AddThingToThingGroup/),
+      expect.stringMatching(/^CVM_QUOTAS: there is no quota for "UpdateCertificat": did you mean UpdateCertificate\?/),
+    ]);
+  });
+});
+
+describe('CVM_AWS_LOCAL_QUOTAS', () => {
+  it('is default, off, or quotas in the form of CVM_QUOTAS', () => {
+    const quotas = (text: string) => loadSettings({ CVM_AWS_LOCAL_QUOTAS: text }).awsLocal.quotas;
+    expect([quotas('default'), quotas('off')]).toEqual(['default', 'off']);
+    expect(quotas('UpdateCertificate=200')).toEqual({ ...defaultAwsQuotas, UpdateCertificate: 200 });
+  });
+
+  it('names default and off where the text is neither', () => {
+    expect(problemsOf({ CVM_AWS_LOCAL_QUOTAS: 'none' }).join()).toMatch(/CVM_AWS_LOCAL_QUOTAS: .*"default".*"off"/);
+  });
+});
