@@ -54,6 +54,9 @@ export const seenCertificatesKey = `${keyPrefix}:activated`;
 /** How many devices a second are let through to AWS, as a decimal number. */
 export const paceKey = `${keyPrefix}:pace`;
 
+/** hash: operation of AWS IoT Core → its bucket of tokens */
+export const quotaBucketsKey = `${keyPrefix}:quota`;
+
 export const rosterKeys = {
   /** hash: serial → entry */
   entries: `${keyPrefix}:roster`,
