@@ -2,10 +2,10 @@ import type { Redis } from 'ioredis';
 import { errorText } from '../runtime/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { disconnectRedis, type RedisConnector, redisCure } from './redis.ts';
-import { keyPrefix } from './stored-forms.ts';
+import { ownKey } from './stored-forms.ts';
 
 /** No part makes this key. */
-const absentKey = `${keyPrefix}:no-such-key`;
+const absentKey = ownKey('no-such-key');
 
 /**
  * Tells whether requests can be stored: a write is tried. `SET … XX` on a key that does not exist is refused as every write is (replica,

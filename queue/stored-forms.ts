@@ -25,56 +25,59 @@ import {
  * the table's key by a worker (replies, entries and position of the roster, activated certificates).
  */
 
-/** Every key of ours begins so. The braces keep them on one node of a Redis cluster, which BullMQ's scripts need. */
+/** Every key of ours begins so. The braces keep them all in one slot of a Redis Cluster, so on one node, as scripts and transactions need. */
 export const keyPrefix = '{cvm}';
+
+/** The one way in which a key or channel gets its name in Redis: `{cvm}:name`. */
+export const ownKey = <Name extends string>(name: Name) => `${keyPrefix}:${name}` as const;
 
 /** The BullMQ queue, and the names of its two kinds of jobs. */
 export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'];
 
 /** Where BullMQ has a job of this id, or one of its lists. */
-export const jobKey = (name: string) => `${keyPrefix}:${queueName}:${name}`;
+export const jobKey = (name: string) => ownKey(`${queueName}:${name}`);
 
 /** The public key with which workers sign for the table, for gateways that have pinned none yet. */
-export const tableKeyKey = `${keyPrefix}:table-key`;
+export const tableKeyKey = ownKey('table-key');
 
 /** The gateways of the table, for a gateway that is new. */
-export const gatewayListKey = `${keyPrefix}:table-gateways`;
+export const gatewayListKey = ownKey('table-gateways');
 
 /** When the clock of one of the site's machines was set forward last, in epoch milliseconds: the time after that. */
-export const evenSinceKey = `${keyPrefix}:even-since`;
+export const evenSinceKey = ownKey('even-since');
 
 /** Brokers listen on it for replies. */
-export const repliesChannel = `${keyPrefix}:replies`;
+export const repliesChannel = ownKey('replies');
 /** The reply to one request. */
-export const replyKey = (requestId: string) => `${keyPrefix}:answer:${requestId}`;
+export const replyKey = (requestId: string) => ownKey(`answer:${requestId}`);
 
 /** hash: serial → id of the certificate that this gateway activated last */
-export const seenCertificatesKey = `${keyPrefix}:activated`;
+export const seenCertificatesKey = ownKey('activated');
 
 /** How many devices a second are let through to AWS, as a decimal number. */
-export const paceKey = `${keyPrefix}:pace`;
+export const paceKey = ownKey('pace');
 
 /** hash: operation of AWS IoT Core → its bucket of tokens */
 export const quotaBucketsKey = `${keyPrefix}:quota`;
 
 export const rosterKeys = {
   /** hash: serial → entry */
-  entries: `${keyPrefix}:roster`,
+  entries: ownKey('roster'),
   /** hash: gateway id → announcement */
-  gateways: `${keyPrefix}:roster:brokers`,
+  gateways: ownKey('roster:brokers'),
   /** another name than in 0.1.0, so that the roster is written anew, signed, at the upgrade */
-  position: `${keyPrefix}:roster:position:2`,
-  leader: `${keyPrefix}:roster:leader`,
+  position: ownKey('roster:position:2'),
+  leader: ownKey('roster:leader'),
   /** brokers listen on it for serials whose entry changed */
-  channel: `${keyPrefix}:roster:changed`,
+  channel: ownKey('roster:changed'),
   /** set of serials */
-  requestedLookups: `${keyPrefix}:roster:inquiries`,
+  requestedLookups: ownKey('roster:inquiries'),
 };
 
 /** Counters of token attempts: `serial`, `pause`, `address`, `strikes`. */
-export const tokenAttemptsKey = (counter: string) => `${keyPrefix}:guess:${counter}`;
+export const tokenAttemptsKey = (counter: string) => ownKey(`guess:${counter}`);
 /** What is known of a token that was attempted. */
-export const attemptedTokenKey = (recipientId: string) => `${keyPrefix}:guess:seen:${recipientId}`;
+export const attemptedTokenKey = (recipientId: string) => ownKey(`guess:seen:${recipientId}`);
 
 /** What a gateway adds to a message: its keys, and its signature over all else that is stored. */
 type Signature = { readonly gatewayKey: string; readonly gatewaySigningKey: string; readonly signature: string };

@@ -142,3 +142,15 @@ describe('the stored form', () => {
     expect(forms.attemptedTokenKey('R')).toBe('{cvm}:guess:seen:R');
   });
 });
+
+describe('every key and channel', () => {
+  it('has the one hash tag that keeps all of them in one slot of a Redis Cluster', () => {
+    const named = Object.entries(forms).flatMap(([name, value]) => {
+      if (!/(Key|Keys|Channel)$/.test(name) || /^(read|own)/.test(name)) return [];
+      if (typeof value === 'function') return [(value as (of: string) => string)('x')];
+      return typeof value === 'string' ? [value] : Object.values(value);
+    });
+    expect(named.length).toBeGreaterThan(12);
+    for (const key of named) expect(key).toMatch(/^\{cvm\}:[^{}]+$/);
+  });
+});
