@@ -1,10 +1,10 @@
-import type { BenchGateway, Flow, Round } from './gateway.ts';
+import type { BenchGateway, Cpu, Flow, Round } from './gateway.ts';
 
 /** One line of the table. Times are milliseconds of CPU for one device, the median over the rounds. */
 export type Row = {
   readonly flow: Flow;
   readonly phase: 'enrol' | 'vend' | 'both';
-  readonly part: 'broker' | 'worker' | 'both';
+  readonly part: keyof Cpu | 'all';
   readonly here: number;
   readonly there?: number;
   /** here divided by there, for the two runs of each round; missing where too little was spent to divide */
@@ -47,11 +47,16 @@ export async function measure(
 const figures: readonly [Row['phase'], Row['part'], (round: Round) => number][] = [
   ['enrol', 'broker', ({ enrol }) => enrol.broker],
   ['enrol', 'worker', ({ enrol }) => enrol.worker],
+  ['enrol', 'redis', ({ enrol }) => enrol.redis],
+  ['enrol', 'all', ({ enrol }) => whole(enrol)],
   ['vend', 'broker', ({ vend }) => vend.broker],
   ['vend', 'worker', ({ vend }) => vend.worker],
-  ['vend', 'both', ({ vend }) => vend.broker + vend.worker],
-  ['both', 'both', ({ enrol, vend }) => enrol.broker + enrol.worker + vend.broker + vend.worker],
+  ['vend', 'redis', ({ vend }) => vend.redis],
+  ['vend', 'all', ({ vend }) => whole(vend)],
+  ['both', 'all', ({ enrol, vend }) => whole(enrol) + whole(vend)],
 ];
+
+const whole = ({ broker, worker, redis }: Cpu): number => broker + worker + redis;
 
 /** The kernel counts in steps of 10 ms: a ratio of less than this much would say more of the steps than of the work. */
 const leastMs = 100;

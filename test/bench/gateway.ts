@@ -8,7 +8,7 @@ import { cpuMs, type Running, run, start } from './processes.ts';
 export type Flow = 'csr' | 'ec' | 'rsa';
 
 /** CPU time in milliseconds. */
-export type Cpu = { readonly broker: number; readonly worker: number };
+export type Cpu = Readonly<Record<'broker' | 'worker' | 'redis', number>>;
 
 /** The workload of one round, by phase. */
 export type Round = { readonly enrol: Cpu; readonly vend: Cpu };
@@ -24,6 +24,8 @@ const commandMs = 600_000;
 /** The worker looks every 2 s for devices that were enrolled: a shorter silence does not mean that it is done. */
 const quiet = { windowMs: 3000, cpuMs: 60, forMs: 120_000 };
 
+const profiler = join(import.meta.dirname, 'profiler.js');
+
 /** @returns where the command-line program of a built checkout is */
 export const cvmOf = (checkout: string): string => join(checkout, 'dist', 'cli', 'cvm.js');
 
@@ -31,14 +33,15 @@ export const cvmOf = (checkout: string): string => join(checkout, 'dist', 'cli',
  * Starts one checkout's gateway: its own Redis, stand-in, broker and worker, on free ports of 127.0.0.1 and with data
  * below one folder, which `close` deletes.
  * @param simulator the program whose `sim` plays the devices: the same for all gateways, so that only they differ
+ * @param profiles a folder for the CPU profiles of broker and worker in the last round, which cost CPU themselves
  */
-export async function startGateway(checkout: string, simulator: string): Promise<BenchGateway> {
+export async function startGateway(checkout: string, simulator: string, profiles?: string): Promise<BenchGateway> {
   const cvm = cvmOf(checkout);
   const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-'));
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', removeFolder);
   const ports = { redis: await freePort(), http: await freePort(), data: await freePort(), broker: await freePort() };
-  const common = environment(folder, ports);
+  const common = { ...environment(folder, ports), ...(profiles === undefined ? {} : { BENCH_PROFILES: profiles }) };
   const node = (program: string, dataFolder: string, argv: readonly string[]) => ({
     command: process.execPath,
     argv: [program, ...argv],
@@ -52,21 +55,33 @@ export async function startGateway(checkout: string, simulator: string): Promise
     started.push(running);
     return running;
   };
-  const part = (name: string, ready: () => Promise<boolean>) =>
-    add(start(node(cvm, name, [name]), join(folder, `${name}.log`), ready));
+  const part = (name: string, ready: () => Promise<boolean>) => {
+    const program = node(cvm, name, [name]);
+    const profile = profiles === undefined ? [] : ['--import', profiler];
+    return add(start({ ...program, argv: [...profile, ...program.argv] }, join(folder, `${name}.log`), ready));
+  };
   const close = async () => {
     for (const running of [...started].reverse()) await running.stop();
     process.off('exit', removeFolder);
     removeFolder();
   };
   try {
-    await add(startRedis(folder, ports.redis));
+    const redis = await add(startRedis(folder, ports.redis));
     await part('aws-local', () => answers(`http://127.0.0.1:${ports.http}/_local/health`));
     await operator('aws', 'setup');
-    const broker = await part('broker', () => accepts(ports.broker));
+    // first: a broker that is new waits for what the worker says of the table
     const worker = await part('worker', () => Promise.resolve(true));
-    const cpu = async (): Promise<Cpu> => ({ broker: await cpuMs(broker.pid), worker: await cpuMs(worker.pid) });
+    const broker = await part('broker', () => accepts(ports.broker));
+    const cpu = async (): Promise<Cpu> => ({
+      broker: await cpuMs(broker.pid),
+      worker: await cpuMs(worker.pid),
+      redis: await cpuMs(redis.pid),
+    });
     await untilQuiet(cpu);
+
+    const toggleProfile = () => {
+      if (profiles !== undefined) for (const { pid } of [broker, worker]) process.kill(pid, 'SIGUSR2');
+    };
 
     let rounds = 0;
     const round = async (devices: number, flow: Flow): Promise<Round> => {
@@ -81,7 +96,9 @@ export async function startGateway(checkout: string, simulator: string): Promise
       const target = ['--port', String(ports.broker), '--ca', ca, '--credentials', credentials];
       // the simulator ends with status 1 when a device gets no certificate, which `run` makes an error
       const vend = await spent(cpu, async () => {
+        toggleProfile();
         await run(node(simulator, 'simulator', ['sim', ...target, '--flow', flow, '--json']), commandMs);
+        toggleProfile();
         await untilQuiet(cpu);
       });
       return { enrol, vend };
@@ -138,7 +155,11 @@ async function spent(cpu: () => Promise<Cpu>, work: () => Promise<void>): Promis
   const before = await cpu();
   await work();
   const after = await cpu();
-  return { broker: after.broker - before.broker, worker: after.worker - before.worker };
+  return {
+    broker: after.broker - before.broker,
+    worker: after.worker - before.worker,
+    redis: after.redis - before.redis,
+  };
 }
 
 /** Waits until broker and worker have nothing to do but what an idle gateway does. */

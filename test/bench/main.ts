@@ -16,6 +16,7 @@ const { values, positionals } = parseArgs({
     starts: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '2' },
     flow: { type: 'string', default: 'csr,ec' },
+    profile: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -57,6 +58,7 @@ const cpu: CpuOptions = {
   devices: whole('devices'),
   starts: whole('starts'),
   rounds: whole('rounds'),
+  profiles: values.profile === undefined ? undefined : resolve(values.profile),
   flows: flows.every(isFlow) ? flows : wrongUse('--flow takes csr, ec and rsa, with commas between them'),
 };
 

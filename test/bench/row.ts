@@ -38,6 +38,8 @@ export type CpuOptions = {
   readonly starts: number;
   readonly rounds: number;
   readonly flows: readonly Flow[];
+  /** a folder for CPU profiles; nothing is then compared */
+  readonly profiles?: string | undefined;
 };
 
 /** @param digits after the point */
