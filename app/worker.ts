@@ -140,7 +140,7 @@ export function startProvisioning(
     site,
     leaseMs,
     now: awsTime.now,
-    makeKey: (serial) => makeEcKey(serial, ownerTag),
+    makeKey: async (serial) => makeEcKey(serial, ownerTag),
     spareKeys: createSpareKeys(),
     seal: sealer,
   };

@@ -1,6 +1,7 @@
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type Problem, problem } from '../protocol/problems.ts';
-import { Pkcs10CertificateRequest } from '../runtime/x509.ts';
+import { toPem } from '../runtime/pem.ts';
+import { type CsrForm, readCsrForm } from './csr-form.ts';
 import { decodeCsr, otherDer } from './csr-text.ts';
 import { rsaWeakness } from './rsa-weakness.ts';
 
@@ -20,29 +21,25 @@ const maxPemCharacters = 4096;
  * Checks a certificate request before it is queued, so that a device hears at once what AWS would refuse minutes later.
  * Takes PEM or base64 DER (RFC 2986) as sent by a device, also with damage that leaves no doubt; returns one PEM block, "CERTIFICATE REQUEST", 64 columns.
  * Accepted: RSA 2048–4096 with e = 65537 and no known weakness, P-256, P-384; signed by the very key, with SHA-256, SHA-384 or SHA-512.
- * Everything else is an `InvalidCsr` problem. Never throws or rejects, whatever the input.
+ * Everything else is an `InvalidCsr` problem. Never throws, whatever the input.
  */
-export async function checkCsr(text: string): Promise<CheckedCsr> {
+export function checkCsr(text: string): CheckedCsr {
   if (typeof text !== 'string') return refuse('the CSR must be a string: PEM, or base64 of the DER form');
   if (text.length > maxPemCharacters)
     return refuse(`the CSR has ${text.length} characters; at most ${maxPemCharacters} are taken`);
   const der = decodeCsr(text);
   if (typeof der === 'string') return refuse(der);
-  const csrPem = toPem(der);
+  const csrPem = toPem('CERTIFICATE REQUEST', der);
   if (csrPem.length > maxPemCharacters)
     return refuse(`the CSR has ${csrPem.length} characters as PEM; at most ${maxPemCharacters} are taken`);
   try {
-    const csr = new Pkcs10CertificateRequest(der);
-    const reason = keyReason(Buffer.from(csr.publicKey.rawData)) ?? hashReason(csr);
-    if (reason !== undefined) return refuse(reason);
-    if (!(await verifies(csr))) return refuse(badSignature);
-    return {
-      ok: true,
-      csrPem,
-      keyDigest: createHash('sha256').update(Buffer.from(csr.publicKey.rawData)).digest('hex'),
-    };
+    const csr = readCsrForm(der);
+    const key = readKey(csr.spki);
+    if (typeof key === 'string') return refuse(key);
+    if (csr.algorithm === undefined) return refuse('the CSR must be signed with SHA-256, SHA-384 or SHA-512');
+    if (!isSignedBy(key, csr)) return refuse(badSignature);
+    return { ok: true, csrPem, keyDigest: createHash('sha256').update(csr.spki).digest('hex') };
   } catch {
-    // the parser's own messages name its classes, and would not help a firmware engineer
     return refuse(otherDer(der) ?? 'the CSR is not a PKCS#10 certificate request (RFC 2986)');
   }
 }
@@ -54,15 +51,34 @@ function refuse(message: string): CheckedCsr {
   return { ok: false, problem: problem('InvalidCsr', message) };
 }
 
-function toPem(der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
-  return ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----', ''].join('\n');
+/** @returns the reason for which the key cannot be certified, as text */
+function readKey(spki: Buffer): KeyObject | string {
+  const point = parses(() => readPoint(spki));
+  if (point !== undefined) return point;
+  const key = parses(() => createPublicKey({ key: spki, format: 'der', type: 'spki' }));
+  if (key === undefined) return 'the public key in the CSR cannot be read; send RSA 2048–4096, P-256 or P-384';
+  return kindReason(key) ?? encodingReason(key, spki) ?? weaknessReason(key) ?? key;
 }
 
-function keyReason(spki: Buffer): string | undefined {
-  const key = readKey(spki);
-  if (key === undefined) return 'the public key in the CSR cannot be read; send RSA 2048–4096, P-256 or P-384';
-  return kindReason(key) ?? encodingReason(key, spki) ?? weaknessReason(key);
+/** An uncompressed point on a named curve in DER (RFC 5480 §2): the prefix, then x and y. */
+const curves = [
+  { crv: 'P-256', bytes: 32, prefix: Buffer.from('3059301306072a8648ce3d020106082a8648ce3d03010703420004', 'hex') },
+  { crv: 'P-384', bytes: 48, prefix: Buffer.from('3076301006072a8648ce3d020106052b8104002203620004', 'hex') },
+];
+
+/**
+ * Reads the keys that almost all devices have, in the one encoding that is taken. Node.js reads a JWK in a tenth of the time of DER.
+ * @returns undefined for a key of another kind @throws where the point is not on the curve
+ */
+function readPoint(spki: Buffer): KeyObject | undefined {
+  const curve = curves.find(
+    ({ prefix, bytes }) => spki.length === prefix.length + 2 * bytes && spki.indexOf(prefix) === 0,
+  );
+  if (curve === undefined) return undefined;
+  const { crv, bytes, prefix } = curve;
+  const [x, y] = [spki.subarray(prefix.length, prefix.length + bytes), spki.subarray(prefix.length + bytes)];
+  const jwk = { kty: 'EC', crv, x: x.toString('base64url'), y: y.toString('base64url') };
+  return createPublicKey({ key: jwk, format: 'jwk' });
 }
 
 function kindReason(key: KeyObject): string | undefined {
@@ -97,30 +113,22 @@ function modulusOf(key: KeyObject): bigint {
   return BigInt(`0x${Buffer.from(n, 'base64url').toString('hex')}`);
 }
 
-function readKey(spki: Buffer): KeyObject | undefined {
-  try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' });
-  } catch {
-    return undefined;
-  }
-}
-
 function canonicalSpki(key: KeyObject): Buffer {
   const rebuilt = createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' });
   return rebuilt.export({ format: 'der', type: 'spki' });
 }
 
-function hashReason(csr: Pkcs10CertificateRequest): string | undefined {
-  const hash = (csr.signatureAlgorithm as { hash?: { name?: unknown } | null }).hash?.name;
-  if (hash === 'SHA-256' || hash === 'SHA-384' || hash === 'SHA-512') return undefined;
-  return 'the CSR must be signed with SHA-256, SHA-384 or SHA-512';
+/** A signature that is not even one, DER of two numbers for ECDSA, is not valid either. */
+function isSignedBy(key: KeyObject, { algorithm, info, signature }: CsrForm): boolean {
+  // the key would verify with its own algorithm, whatever the CSR says
+  if (algorithm === undefined || algorithm.keyType !== key.asymmetricKeyType) return false;
+  return parses(() => verify(algorithm.hash, info, { key, ...algorithm.pss }, signature)) ?? false;
 }
 
-/** WebCrypto throws where key and algorithm do not fit, or where the signature is not DER. Such a signature is not valid. */
-async function verifies(csr: Pkcs10CertificateRequest): Promise<boolean> {
+function parses<T>(read: () => T): T | undefined {
   try {
-    return await csr.verify();
+    return read();
   } catch {
-    return false;
+    return undefined;
   }
 }

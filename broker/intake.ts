@@ -116,7 +116,7 @@ async function acceptRequest(
     if (token === undefined) return refused(noTokenIn(session));
     const attempt = await checkToken(session, serial, token, request.csr ?? request.key, intake);
     if ('problem' in attempt) return refused(attempt.problem);
-    const csr = request.csr === undefined ? undefined : await checkCsr(request.csr);
+    const csr = request.csr === undefined ? undefined : checkCsr(request.csr);
     if (csr?.ok === false) return abandon(attempt, csr.problem);
     // from here on it is a request that waits, not a message that is being taken in
     endIntake();

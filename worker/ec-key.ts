@@ -1,8 +1,7 @@
-import { createHash, webcrypto } from 'node:crypto';
-import { newP256Key } from '../runtime/p256.ts';
-import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
-
-const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
+import { createHash, type KeyObject, sign } from 'node:crypto';
+import { derTag, writeDer } from '../runtime/der.ts';
+import { newP256Pair } from '../runtime/p256.ts';
+import { toPem } from '../runtime/pem.ts';
 
 export type EcKey = {
   /** PKCS#8, which mbedTLS and OpenSSL read */
@@ -25,18 +24,37 @@ export function ownerTagOf(table: string): OwnerTag {
 }
 
 /** A P-256 key pair made at the gateway, and its CSR. */
-export async function makeEcKey(serial: string, ownerTag: OwnerTag): Promise<EcKey> {
-  const { privateKeyPem, keys } = await newP256Key();
-  // as a structure, not as text: a serial may contain characters that have a meaning in a distinguished name
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    name: [{ O: [ownerTag.organization] }, { OU: [ownerTag.unit] }, { CN: [serial] }],
-    keys,
-    signingAlgorithm,
-  });
-  const spki = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
+export function makeEcKey(serial: string, { organization, unit }: OwnerTag): EcKey {
+  const { privateKey, privateKeyPem, spki } = newP256Pair();
+  const subject = [nameOf(oids.organization, organization), nameOf(oids.unit, unit), nameOf(oids.commonName, serial)];
   return {
     privateKeyPem,
-    csrPem: `${request.toString('pem')}\n`,
+    csrPem: toPem('CERTIFICATE REQUEST', signedRequest(subject, spki, privateKey)),
     keyDigest: createHash('sha256').update(spki).digest('hex'),
   };
+}
+
+const oidOf = (hex: string) => writeDer(derTag.oid, Buffer.from(hex, 'hex'));
+
+/** X.520 attribute types, and ecdsa-with-SHA256 (RFC 5758 §3.2) */
+const oids = {
+  commonName: oidOf('550403'),
+  organization: oidOf('55040a'),
+  unit: oidOf('55040b'),
+  ecdsaWithSha256: oidOf('2a8648ce3d040302'),
+};
+
+/** One name of a subject. UTF8String takes every character that a serial may have (RFC 5280 §4.1.2.4). */
+function nameOf(type: Buffer, text: string): Buffer {
+  const value = writeDer(derTag.utf8String, Buffer.from(text));
+  return writeDer(derTag.set, writeDer(derTag.sequence, type, value));
+}
+
+/** A certification request of version 0 without attributes, signed by its own key (RFC 2986 §4). */
+function signedRequest(subject: readonly Buffer[], spki: Buffer, key: KeyObject): Buffer {
+  const version = writeDer(derTag.integer, Buffer.from([0]));
+  const info = writeDer(derTag.sequence, version, writeDer(derTag.sequence, ...subject), spki, writeDer(0xa0));
+  const algorithm = writeDer(derTag.sequence, oids.ecdsaWithSha256);
+  const signature = writeDer(derTag.bitString, Buffer.from([0]), sign('sha256', info, key));
+  return writeDer(derTag.sequence, info, algorithm, signature);
 }

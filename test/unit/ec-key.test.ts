@@ -10,7 +10,7 @@ const serials = ['AA:BB:CC:DD:EE:FF', 'plain-1', 'under_score', '-', ':', '0', '
 
 describe('EC key', () => {
   it('is P-256 in PKCS#8, and its CSR is for the same key', async () => {
-    const { privateKeyPem, csrPem, keyDigest } = await makeEcKey('S-1');
+    const { privateKeyPem, csrPem, keyDigest } = makeEcKey('S-1');
     expect(privateKeyPem).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
     const key = createPrivateKey(privateKeyPem);
     expect(key.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
@@ -20,7 +20,7 @@ describe('EC key', () => {
   });
 
   it.each(serials)('has a signed CSR whose subject is exactly the owner tag and the serial %s', async (serial) => {
-    const csr = new Pkcs10CertificateRequest((await makeEcKey(serial)).csrPem);
+    const csr = new Pkcs10CertificateRequest(makeEcKey(serial).csrPem);
     expect(await csr.verify()).toBe(true);
     expect(csr.subjectName.toJSON()).toEqual([{ O: ['cvm-gateway'] }, { OU: ['cvm-devices'] }, { CN: [serial] }]);
   });
@@ -31,12 +31,12 @@ describe('EC key', () => {
   });
 
   it('is a new key each time', async () => {
-    const [one, other] = [await makeEcKey('S'), await makeEcKey('S')];
+    const [one, other] = [makeEcKey('S'), makeEcKey('S')];
     expect(one.privateKeyPem).not.toBe(other.privateKeyPem);
   });
 
   it.skipIf(lacks('openssl'))('is a CSR and a key that OpenSSL reads', async () => {
-    const { privateKeyPem, csrPem } = await makeEcKey('AA:BB');
+    const { privateKeyPem, csrPem } = makeEcKey('AA:BB');
     const openssl = (argv: string[], input: string) => {
       const { stdout, stderr, status } = spawnSync('openssl', argv, { input, encoding: 'utf8' });
       return { said: stdout + stderr, status };
