@@ -1,12 +1,11 @@
-import { type AwsQuotas, defaultAwsQuotas } from '../runtime/aws-quotas.ts';
+import { type AwsQuotas, awsQuotasOf } from '../runtime/aws-quotas.ts';
 
 /** Some quotas stand in place of the defaults. */
 export type Quotas = 'default' | 'off' | AwsQuotas;
 
 /** A token bucket for each operation, one second deep. `take` returns false where AWS would throttle. */
 export function createQuotas(quotas: Quotas, now: () => number = () => performance.now()) {
-  const rates: AwsQuotas =
-    quotas === 'off' ? {} : quotas === 'default' ? defaultAwsQuotas : { ...defaultAwsQuotas, ...quotas };
+  const rates = awsQuotasOf(quotas);
   const buckets = new Map<string, { level: number; at: number }>();
   return {
     take(operation: string): boolean {

@@ -31,6 +31,12 @@ export const defaultAwsQuotas: AwsQuotas = {
   UpdateThing: 100,
 };
 
+/** `off`: no limit at all, for load tests. */
+export function awsQuotasOf(quotas: 'default' | 'off' | AwsQuotas): AwsQuotas {
+  if (quotas === 'off') return {};
+  return quotas === 'default' ? defaultAwsQuotas : { ...defaultAwsQuotas, ...quotas };
+}
+
 const highestQuota = 10_000;
 
 /**

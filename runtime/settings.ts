@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { type AwsQuotas, defaultAwsQuotas, readAwsQuotas } from './aws-quotas.ts';
+import { type AwsQuotas, awsQuotasOf, readAwsQuotas } from './aws-quotas.ts';
 import { hostNameProblem } from './host-name.ts';
 import { nearestName } from './nearest-name.ts';
 import { siteNamePattern, siteNameRule } from './site-name.ts';
@@ -98,23 +98,14 @@ const tableName = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{3,255}$/, 'may hold letters, digits and _.- (DynamoDB table name, 3 to 255)');
 
-type StandInQuotas = 'default' | 'off' | AwsQuotas;
-
-/** @param note is put after each problem */
-const quotasBeside = <T>(wordOf: (text: string) => T | undefined, note = '') =>
-  z.string().transform((text, context): T | AwsQuotas => {
-    const word = wordOf(text.trim());
-    if (word !== undefined) return word;
-    const { quotas, problems } = readAwsQuotas(text);
-    for (const problem of problems) context.addIssue({ code: 'custom', message: `${problem}${note}` });
-    return quotas;
-  });
-
-const awsQuotas = quotasBeside((): undefined => undefined);
-const standInQuotas = quotasBeside<'default' | 'off'>(
-  (text) => (text === 'default' || text === 'off' ? text : undefined),
-  '; or write "default" or "off"',
-);
+const quotas = z.string().transform((text, context): 'default' | 'off' | AwsQuotas => {
+  const word = text.trim();
+  if (word === 'default' || word === 'off') return word;
+  const read = readAwsQuotas(text);
+  for (const problem of read.problems)
+    context.addIssue({ code: 'custom', message: `${problem}, or write "default" or "off" alone` });
+  return read.quotas;
+});
 
 /** Every setting: its environment variable, form and default. `.env.example` says what each means, and is tested against this. */
 const schema = z.object({
@@ -123,7 +114,7 @@ const schema = z.object({
   CVM_AWS_LOCAL_HTTP_PORT: port.default(4566),
   CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
-  CVM_AWS_LOCAL_QUOTAS: standInQuotas.default('default'),
+  CVM_AWS_LOCAL_QUOTAS: quotas.default('default'),
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HEALTH_DIR: z.string().optional(),
   CVM_HOSTNAMES: hostNames.default([]),
@@ -134,7 +125,7 @@ const schema = z.object({
   CVM_NEW_SITE: flag.default(false),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
   CVM_PROXY_FROM: networks.default([]),
-  CVM_QUOTAS: awsQuotas.default(defaultAwsQuotas),
+  CVM_QUOTAS: quotas.default('default'),
   CVM_REDIS_PASSWORD_FILE: z.string().optional(),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
@@ -212,12 +203,12 @@ export type Settings = {
   auditDir: string;
   aws: AwsAccess;
   awsEnvironment: AwsEnvironment;
-  /** calls a second that the account may make */
+  /** calls a second that the account may make; an operation without an entry has no limit */
   awsQuotas: AwsQuotas;
   proxy: ProxySettings;
   /** which of the variables that name an AWS account are set */
   awsVariables: readonly string[];
-  awsLocal: { httpPort: number; mqttPort: number; quotas: StandInQuotas; keyPool: number };
+  awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off' | AwsQuotas; keyPool: number };
   /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
   /** absolute path of the files that `cvm health` reads */
@@ -277,7 +268,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     auditDir: resolve(s.CVM_AUDIT_DIR ?? join(s.CVM_DATA_DIR, 'audit')),
     aws: s.AWS_REGION === undefined ? {} : { region: s.AWS_REGION },
     awsEnvironment: awsEnvironmentOf(present),
-    awsQuotas: s.CVM_QUOTAS,
+    awsQuotas: awsQuotasOf(s.CVM_QUOTAS),
     proxy: proxyOf({ https: s.HTTPS_PROXY, http: s.HTTP_PROXY, except: s.NO_PROXY }),
     awsVariables: awsVariables.filter((name) => name in present),
     awsLocal: {

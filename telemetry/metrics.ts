@@ -77,6 +77,17 @@ const definitions = {
     [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     { operation: true, outcome: true },
   ),
+
+  quotaWaitSeconds: histogram<{ waiter: 'device' | 'call' | 'task' }>(
+    'cvm_aws_quota_wait_seconds',
+    "Waits for the account's quotas: of a device for its turn, of a further call of its request, of a task such as the sweep.",
+    [0.05, 0.25, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200],
+    { waiter: true },
+  ),
+  devicesPerSecond: gauge(
+    'cvm_worker_devices_per_second',
+    'Devices that this gateway lets through to AWS in a second, at present; 0 where nothing limits it.',
+  ),
 };
 
 export type Metrics = MetricsOf<typeof definitions>;

@@ -16,6 +16,7 @@ describe('CVM_QUOTAS', () => {
     const { awsQuotas } = loadSettings({ CVM_QUOTAS: 'UpdateCertificate=20, iot:CreateCertificateFromCsr=30.5' });
     expect(awsQuotas).toEqual({ ...defaultAwsQuotas, UpdateCertificate: 20, CreateCertificateFromCsr: 30.5 });
     expect(loadSettings({}).awsQuotas).toEqual(defaultAwsQuotas);
+    expect(loadSettings({ CVM_QUOTAS: 'off' }).awsQuotas).toEqual({});
   });
 
   it('says everything that is wrong at once, with the nearest name', () => {
@@ -41,7 +42,7 @@ describe('CVM_AWS_LOCAL_QUOTAS', () => {
     expect(quotas('UpdateCertificate=200')).toEqual({ ...defaultAwsQuotas, UpdateCertificate: 200 });
   });
 
-  it('names default and off where the text is neither', () => {
+  it('says that default and off are words for it, where the text is neither', () => {
     expect(problemsOf({ CVM_AWS_LOCAL_QUOTAS: 'none' }).join()).toMatch(/CVM_AWS_LOCAL_QUOTAS: .*"default".*"off"/);
   });
 });
