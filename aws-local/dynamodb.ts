@@ -10,17 +10,17 @@ import {
 import { join } from 'node:path';
 import dynalite from 'dynalite';
 import db, { type Store } from 'dynalite/db/index.js';
-import { createIndexes } from './index-creation.ts';
+import { createIndexes, type IndexCreation } from './index-creation.ts';
 
 /** It is handed requests, and does not listen. */
 export type Dynamo = { readonly server: Server; close(): Promise<void> };
 
-/** Dynalite, with its state below the folder. @param buildMs how long it takes to begin building an index */
-export function openDynalite(dataDir: string, buildMs = 0): Dynamo {
+/** Dynalite, with its state below the folder. */
+export function openDynalite(dataDir: string): Dynamo {
   const { server: inner, store } = startDynalite(join(dataDir, 'dynamodb'));
   const server = createServer((request, response) => {
     if (request.headers['x-amz-target'] !== 'DynamoDB_20120810.UpdateTable') inner.emit('request', request, response);
-    else void updateTable(request, response, store, buildMs);
+    else void updateTable(request, response, store);
   });
   return { server, close: () => new Promise((resolve) => inner.close(() => resolve())) };
 }
@@ -43,10 +43,10 @@ function startDynalite(path: string): { server: Server; store: Store } {
 }
 
 /** The only use that the product has for it is an index, which dynalite cannot add. */
-async function updateTable(request: IncomingMessage, response: ServerResponse, store: Store, buildMs: number) {
+async function updateTable(request: IncomingMessage, response: ServerResponse, store: Store): Promise<void> {
   const chunks: Buffer[] = [];
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  const answer = await createIndexes(store, JSON.parse(Buffer.concat(chunks).toString()), buildMs).then(
+  const answer = await createIndexes(store, JSON.parse(Buffer.concat(chunks).toString()) as IndexCreation).then(
     (TableDescription) => ({ status: 200, body: { TableDescription } }),
     (error: Error) => ({
       status: 400,

@@ -25,6 +25,6 @@ export interface SiteIndex {
    * @param changedSince epoch milliseconds: only devices of which a gateway must know something new since then
    */
   list(site: string, changedSince?: number): AsyncIterable<IndexedDevice>;
-  /** Whether the table has the index, and it is complete. */
-  isThere(): Promise<boolean>;
+  /** Whether a gateway with a site is known, and the table has the index. */
+  isUsed(): Promise<boolean>;
 }

@@ -10,7 +10,7 @@ import type { ForeignCertificates } from './foreign-certificates.ts';
 export type SweepOptions = {
   readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
   /** whether rows that another tool or an earlier version wrote are to be entered in the index; without it, they are not */
-  readonly sites?: Pick<SiteIndex, 'isThere'>;
+  readonly sites?: Pick<SiteIndex, 'isUsed'>;
   /** an issuer with a small quota of its own, so that vending keeps the rest */
   readonly issuer: Issuer;
   /** its name */

@@ -76,7 +76,7 @@ async function readTable(run: SweepRun) {
   const unfinished: string[] = [];
   const lost: LostIntent[] = [];
   const [removed, overdue, unindexed]: [Device[], Device[], Unindexed[]] = [[], [], []];
-  const hasIndex = (await run.sites?.isThere()) ?? false;
+  const hasIndex = (await run.sites?.isUsed()) ?? false;
   let devices = 0;
   for await (const device of registry.listAll()) {
     if (device.removedAt !== undefined) {

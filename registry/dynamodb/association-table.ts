@@ -40,8 +40,9 @@ export function createAssociationTable(
   now: () => number = Date.now,
 ): AssociationTable {
   const devices = indexedRows(deviceRows(table), now);
+  const gateways = createGateways(otherRows(table, gatewayAttributes));
   return {
-    sites: createSiteIndex(table),
+    sites: createSiteIndex(table, gateways),
     registry: createRegistry(devices, otherRows<BoundKey>(table, { serial: ['holder', text] }), makeId),
     lease: createSweepLease(
       otherRows<Lease>(table, {
@@ -50,7 +51,7 @@ export function createAssociationTable(
         sweptAt: ['sweptAt', number],
       }),
     ),
-    gateways: createGateways(otherRows(table, gatewayAttributes)),
+    gateways,
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),

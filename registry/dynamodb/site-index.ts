@@ -1,6 +1,7 @@
 import { awsErrorName } from '../../aws/errors.ts';
 import { siteIndexName } from '../../aws/iam-policy.ts';
 import type { Device } from '../device.ts';
+import type { Gateways } from '../gateways.ts';
 import type { Rows, Update } from '../rows.ts';
 import type { SiteIndex } from '../site-index.ts';
 import { anySite, deviceAttributes, deviceOf } from './device-attributes.ts';
@@ -30,7 +31,7 @@ export const siteIndex = {
   ).map(nameOf),
 };
 
-export function createSiteIndex(table: Pick<DynamoTable, 'query'>): SiteIndex {
+export function createSiteIndex(table: Pick<DynamoTable, 'query'>, gateways: Pick<Gateways, 'known'>): SiteIndex {
   const query = (site: string, more: { changedSince?: number | undefined; pageSize?: number }) =>
     table.query({
       index: siteIndex.name,
@@ -42,7 +43,9 @@ export function createSiteIndex(table: Pick<DynamoTable, 'query'>): SiteIndex {
     async *list(site, changedSince) {
       for (const each of [site, anySite]) for await (const item of query(each, { changedSince })) yield deviceOf(item);
     },
-    async isThere() {
+    async isUsed() {
+      // a table that no such gateway uses may be without the index, and a call for it would be one that AWS refuses
+      if (!(await gateways.known()).some(({ site }) => site !== undefined)) return false;
       try {
         await query(anySite, { changedSince: Number.MAX_SAFE_INTEGER, pageSize: 1 })[Symbol.asyncIterator]().next();
         return true;

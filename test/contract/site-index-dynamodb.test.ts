@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   CreateTableCommand,
-  DeleteTableCommand,
   DynamoDBClient,
   PutItemCommand,
   UpdateTableCommand,
+  waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
@@ -14,6 +14,7 @@ import { hashToken } from '../../protocol/token.ts';
 import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
 import { openTable } from '../support/association-table.ts';
+import { newGateway } from '../support/trust.ts';
 import { siteIndexContract } from './site-index-suite.ts';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'cvm-index-'));
@@ -43,10 +44,9 @@ siteIndexContract('DynamoDB', async () => {
 });
 
 describe('setting up a table that is there without the index', () => {
-  const name = 'older';
   const key = [{ AttributeName: 'productId', AttributeType: 'S' as const }];
-  const create = () =>
-    client.send(
+  async function create(name: string): Promise<void> {
+    await client.send(
       new CreateTableCommand({
         TableName: name,
         BillingMode: 'PAY_PER_REQUEST',
@@ -54,16 +54,18 @@ describe('setting up a table that is there without the index', () => {
         AttributeDefinitions: key,
       }),
     );
-  const opened = () => openTable(client, name);
+    await waitUntilTableExists({ client, maxWaitTime: 30, minDelay: 1, maxDelay: 1 }, { TableName: name });
+  }
   const tokenHash = hashToken('the-token-of-the-device');
 
   it('leaves it without where nobody asked for it, adds it when told, from the rows that are there, and is safe to repeat', async () => {
-    await create();
-    const { table, registry, sites } = opened();
+    await create('older');
+    const { table, registry, sites, gateways } = openTable(client, 'older');
+    await gateways.record([{ gateway: newGateway().identity, at: 0 }], 0, 'north');
     await registry.enrol({ serial: 'S', tokenHash, enrolledAt: 0, site: 'north' });
     const without = { table: 'exists', index: 'missing' };
     for (const _twice of [1, 2]) expect(await ensureTable(table)).toMatchObject(without);
-    expect(await sites.isThere()).toBe(false);
+    expect(await sites.isUsed()).toBe(false);
     await expect(sites.list('north')[Symbol.asyncIterator]().next()).rejects.toMatchObject({
       cure: expect.stringMatching(/has no index "cvm-site".*cvm aws setup/),
     });
@@ -71,25 +73,17 @@ describe('setting up a table that is there without the index', () => {
     const added = await ensureTable(table, { addIndex: true, onWait: (ms) => waits.push(ms) });
     expect(added).toMatchObject({ table: 'exists', index: 'created' });
     expect(await ensureTable(table, { addIndex: true })).toMatchObject({ table: 'exists', index: 'exists' });
-    expect(await sites.isThere()).toBe(true);
+    expect(await sites.isUsed()).toBe(true);
     const found = [];
     for await (const device of sites.list('north')) found.push(device.serial);
     expect(found).toEqual(['S']);
-    await client.send(new DeleteTableCommand({ TableName: name }));
   });
 
   it('says what differs in an index of this name, and the cure', async () => {
-    await expect
-      .poll(() =>
-        create().then(
-          () => true,
-          () => false,
-        ),
-      )
-      .toBe(true);
+    await create('strange');
     await client.send(
       new UpdateTableCommand({
-        TableName: name,
+        TableName: 'strange',
         AttributeDefinitions: [...key, { AttributeName: 'place', AttributeType: 'S' }],
         GlobalSecondaryIndexUpdates: [
           {
@@ -102,7 +96,7 @@ describe('setting up a table that is there without the index', () => {
         ],
       }),
     );
-    await expect(ensureTable(opened().table)).rejects.toThrow(
+    await expect(ensureTable(openTable(client, 'strange').table)).rejects.toThrow(
       /index "cvm-site" has the keys place, and must have site, changedAt: delete it/,
     );
   });

@@ -2,10 +2,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import type { AssociationTable } from '../../registry/dynamodb/association-table.ts';
 import type { Item } from '../../registry/dynamodb/table.ts';
+import { newGateway } from '../support/trust.ts';
 
 /** A table whose clock the test sets, and to which another tool can write. */
 export type OpenIndex = {
-  readonly table: Pick<AssociationTable, 'registry' | 'sites' | 'changes'>;
+  readonly table: Pick<AssociationTable, 'registry' | 'sites' | 'changes' | 'gateways'>;
   readonly clock: { now: number };
   /** as another tool does */
   put(item: Item): Promise<void>;
@@ -115,8 +116,12 @@ export function siteIndexContract(name: string, open: () => Promise<OpenIndex>):
       expect(await table.registry.claim({ ...claim, site: 'any' })).toMatchObject({ outcome: 'claimed' });
     });
 
-    it('is there', async () => {
-      expect(await table.sites.isThere()).toBe(true);
+    it('is used as soon as a gateway with a site is known', async () => {
+      const { gateways, sites } = table;
+      await gateways.record([{ gateway: newGateway().identity, at: 1 }], 1);
+      expect(await sites.isUsed()).toBe(false);
+      await gateways.record([{ gateway: newGateway().identity, at: 1 }], 1, 'north');
+      expect(await sites.isUsed()).toBe(true);
     });
 
     it('announcements of a site are counted for themselves, and those of devices without one as well', async () => {

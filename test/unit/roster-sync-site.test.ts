@@ -4,6 +4,7 @@ import type { RosterStore } from '../../queue/roster.ts';
 import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
 import type { DynamoTable } from '../../registry/dynamodb/table.ts';
 import { createLog } from '../../runtime/log.ts';
+import { UpstreamRefused } from '../../runtime/upstream.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
 import { createMemoryDynamo } from '../fakes/memory-dynamodb.ts';
 import { createMemoryRoster } from '../fakes/memory-roster.ts';
@@ -36,10 +37,12 @@ describe('the roster sync of a gateway with a site', () => {
   function counting(): DynamoTable {
     return {
       ...dynamo.table,
+      glance: (key) => dynamo.table.glance(key),
       get(key) {
         if (!key.startsWith('#')) reads.push(key);
         return dynamo.table.get(key);
       },
+      query: (of) => dynamo.table.query(of),
       async *scan() {
         reads.push('the whole table');
         yield* dynamo.table.scan();
@@ -47,7 +50,12 @@ describe('the roster sync of a gateway with a site', () => {
     };
   }
 
-  function keep(site: string | undefined, replaced: Partial<RosterStore> = {}, roster = createMemoryRoster()) {
+  function keep(
+    site: string | undefined,
+    replaced: Partial<RosterStore> = {},
+    roster = createMemoryRoster(),
+    logTo = log,
+  ) {
     const { registry, changes, restoration, sites } = createAssociationTable(counting(), undefined, () => clock.now);
     let polls = 0;
     const store: RosterStore = {
@@ -60,7 +68,13 @@ describe('the roster sync of a gateway with a site', () => {
     };
     const gateways = { note: async () => [] };
     const deps = { registry, changes, restoration, sites, gateways, roster: store, replayWindowMs: hour };
-    const sync = startRosterSync({ ...deps, site, log, now: () => clock.now, times: { pollMs: 1, commonEvery: 2 } });
+    const sync = startRosterSync({
+      ...deps,
+      site,
+      log: logTo,
+      now: () => clock.now,
+      times: { pollMs: 1, commonEvery: 2 },
+    });
     closing.push(sync.close);
     const before = round;
     round = async () => {
@@ -191,6 +205,23 @@ describe('the roster sync of a gateway with a site', () => {
     expect(north.position()).toMatchObject({ siteChange: 2 });
     dynamo.table.glance = glance;
     expect(await table.restoration.latest()).toBeUndefined();
+  });
+
+  it('says how to mend a table without the index, and goes on when it is there', async () => {
+    const lines: { level: number; msg: string }[] = [];
+    const said = createLog('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
+    const { query } = dynamo.table;
+    // biome-ignore lint/correctness/useYield: AWS refuses it at once
+    dynamo.table.query = async function* () {
+      throw new UpstreamRefused('dynamodb:Query', new Error('no such index'), 'run "cvm aws setup"');
+    };
+    await enrol('a', 'north');
+    const north = keep('north', {}, createMemoryRoster(), said);
+    await expect.poll(() => lines.length).toBe(1);
+    await round();
+    expect(lines).toMatchObject([{ level: 50, msg: 'run "cvm aws setup"' }]);
+    dynamo.table.query = query;
+    await expect.poll(north.serials).toEqual(['a']);
   });
 
   it('notices that the table was restored, by the announcements of devices without a site', async () => {

@@ -59,13 +59,13 @@ describe('a sweep', () => {
     });
   const left = () => [...aws.cloud.certificates.keys()];
 
-  it('enters rows that another tool wrote in the index of sites, where the table has one, and once', async () => {
+  it('enters rows that another tool wrote in the index of sites, where it is used, and once', async () => {
     row('by-a-tool');
     row('ours', { changedAt: 5 });
     row('of-no-gateway', { site: '' });
     const options = { registry, issuer: aws.issuer, ownerTag, table: 'cvm-devices', graceMs, replayWindowMs };
-    const sweepWith = (isThere: boolean, dryRun = false) =>
-      sweep({ ...options, dryRun, sites: { isThere: async () => isThere }, now: () => now, report: () => {} });
+    const sweepWith = (isUsed: boolean, dryRun = false) =>
+      sweep({ ...options, dryRun, sites: { isUsed: async () => isUsed }, now: () => now, report: () => {} });
     expect(await sweepWith(false)).not.toHaveProperty('entered');
     expect(await sweepWith(true, true)).not.toHaveProperty('entered');
     expect(rows.get('by-a-tool')).not.toHaveProperty('changedAt');
