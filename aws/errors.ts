@@ -158,7 +158,7 @@ const dynamoDbCures = curesBy(
     'ValidationException',
     (operation, { region, table }) =>
       operation === 'dynamodb:Query'
-        ? `the table "${table}" in ${region} has no index "${siteIndexName}", which a gateway with CVM_SITE needs, or AWS is still building it: run "cvm aws setup", which adds it and waits`
+        ? `the table "${table}" in ${region} has no index "${siteIndexName}", which a gateway with CVM_SITE needs, or AWS is still building it: run "cvm aws setup --yes", which adds it and waits`
         : `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
   ],
 );
