@@ -36,10 +36,10 @@ function adapted<Client extends DynamoDBClient | IoTClient>(
   const { connections = createAwsConnections(), ...chain } = options;
   const endpoint = typeof chain.endpoint === 'string' ? chain.endpoint : undefined;
   const client = new Client(clientSettings(chain, usualAnswerMs, connections.open(endpoint)));
-  // the SDK prepares input and output of every call for a logger, also where there is none. That costs CPU, and a logger
-  // would get hashes of tokens and sealed keys, so there is no such step
-  client.middlewareStack.remove('loggerMiddleware');
-  watchAnswers(client.middlewareStack as DynamoDBClient['middlewareStack'], {
+  const steps = client.middlewareStack as DynamoDBClient['middlewareStack'];
+  removeSpareSteps(steps);
+  nameAgent(steps, options.role);
+  watchAnswers(steps, {
     heard: options.onDate ?? (() => {}),
     silent: connections.dropIdle,
   });
@@ -86,9 +86,37 @@ export function createAwsConnections({
 export const silenceCure =
   "check the network of this machine, its proxy, and AWS's status page. Requests wait meanwhile";
 
+type Steps = DynamoDBClient['middlewareStack'];
+
+/**
+ * Steps of every call that do nothing for us, and cost CPU.
+ * @see https://docs.aws.amazon.com/sdk-for-javascript/v3/developer-guide/middleware-stack.html
+ */
+function removeSpareSteps(steps: Steps): void {
+  // prepares input and output for a logger, also where there is none; one would get hashes of tokens and sealed keys
+  steps.remove('loggerMiddleware');
+  // tells a Lambda function that calls itself, by variables that only Lambda sets
+  steps.remove('recursionDetectionMiddleware');
+  // puts the text together anew at each call: `nameAgent` has it once
+  steps.remove('getUserAgentMiddleware');
+}
+
+const runtime = `aws-sdk-js lang/js md/nodejs#${process.versions.node}`;
+
+function nameAgent(steps: Steps, role: IamRole | undefined): void {
+  const agent = `${runtime} ${role === undefined ? 'cvm-gateway' : `cvm-gateway/${role}`}`;
+  steps.add(
+    (next) => (args) => {
+      (args.request as { headers: Record<string, string> }).headers['user-agent'] = agent;
+      return next(args);
+    },
+    { step: 'build', name: 'nameAgent' },
+  );
+}
+
 /** @param silent is called when a try got no answer in time */
 function watchAnswers(
-  steps: DynamoDBClient['middlewareStack'],
+  steps: Steps,
   { heard, silent }: { heard(date: string | undefined): void; silent(): void },
 ): void {
   // the innermost step after an answer came: before it becomes a result or an error, and before the SDK tries again
@@ -118,7 +146,7 @@ function watchAnswers(
  * the time limit is only a warning in the log.
  */
 function clientSettings(
-  { role, answerMs, maxAttempts = 3, onDate: _used, ...chain }: AwsClientOptions,
+  { role: _named, answerMs, maxAttempts = 3, onDate: _used, ...chain }: AwsClientOptions,
   usualAnswerMs: number,
   agents: ReturnType<AwsConnections['open']>,
 ) {
@@ -126,7 +154,6 @@ function clientSettings(
   return {
     // the SDK takes a key with the value undefined for a value
     ...Object.fromEntries(Object.entries(chain).filter(([, value]) => value !== undefined)),
-    customUserAgent: [role === undefined ? ['cvm-gateway'] : ['cvm-gateway', role]] satisfies [string, string?][],
     requestHandler: {
       connectionTimeout: 5000,
       requestTimeout: waitMs,
