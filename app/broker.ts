@@ -6,6 +6,8 @@ import { watchSlots } from '../broker/trouble.ts';
 import { cvm } from '../protocol/cvm/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { watchRedis } from '../queue/redis-health.ts';
+import { createLine } from '../queue/redis-line.ts';
+import { createPace } from '../queue/redis-pace.ts';
 import { createReplyFeed } from '../queue/redis-replies.ts';
 import { createRosterFeed } from '../queue/redis-roster.ts';
 import { createTokenAttemptLimiter } from '../queue/redis-token-attempts.ts';
@@ -27,8 +29,8 @@ import { type App, keepAudit } from './app.ts';
 import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
 import { warnOfRedis } from './redis.ts';
 
-/** Requests out, replies in. */
-type Queue = Pick<BrokerOptions, 'requests' | 'replies'>;
+/** Requests out, replies in, and the line between. */
+type Queue = Pick<BrokerOptions, 'requests' | 'replies' | 'line' | 'pace'>;
 
 /** What decides about a connection, bounds it, and records it. A test that wants none of a guard passes `noRoster`,
  * `unlimitedTokenAttempts` or `noAudit`; limits always apply. */
@@ -111,7 +113,11 @@ export function connectQueue(
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
   const replies = createReplyFeed(redis, log, table, gateway.identity.id);
   lifecycle.add({ name: 'reply feed', close: () => replies.close() });
-  return { requests, replies };
+  const line = createLine(redis, log);
+  lifecycle.add({ name: 'line', close: () => line.close() });
+  const pace = createPace(redis, log);
+  lifecycle.add({ name: 'pace', close: () => pace.close() });
+  return { requests, replies, line, pace };
 }
 
 /** Resolves when the roster was read: while Redis is away, it waits. */

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type Dialect, joinDialects } from '../protocol/dialect.ts';
+import type { Line } from '../queue/line.ts';
+import type { Pace } from '../queue/pace.ts';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
@@ -25,6 +27,9 @@ export type BrokerOptions = {
   readonly tls: ServerTls;
   readonly requests: RequestQueue;
   readonly replies: ReplyFeed;
+  /** from them devices are told how long they will wait */
+  readonly line: Pick<Line, 'look'>;
+  readonly pace: Pick<Pace, 'readPace'>;
   /** the devices that this site knows; with `noRoster` no device can use a pre-shared key */
   readonly roster: Roster;
   /** what devices may speak, side by side */
@@ -55,11 +60,13 @@ const reviewMs = 60_000;
 
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { requests, replies, roster, tokenAttempts, audit, limits, metrics, log } = options;
+  const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
   const { now = Date.now, newId = randomUUID } = options;
   const dialect = joinDialects(options.dialects);
   const pendingReplies = createPendingReplies({
     feed: replies,
+    line,
+    pace,
     dialect,
     metrics,
     log,

@@ -164,6 +164,10 @@ async function store(
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress };
     const request = { requestId, serial, tokenHash, key, ...csrFields, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
+    if (answeredAs === undefined) {
+      pendingReplies.removeRequest(session, requestId);
+      return abandon(attempt, problems.otherKeyWaits);
+    }
     pendingReplies.requestStored(session, pending, answeredAs);
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);

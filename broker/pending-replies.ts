@@ -1,10 +1,13 @@
 import { type Answer, isFinal } from '../protocol/answer.ts';
 import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
+import type { Line } from '../queue/line.ts';
+import type { Pace } from '../queue/pace.ts';
 import type { BoundReply, ReplyFeed, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
@@ -16,17 +19,28 @@ import { createWaitingRequests, type PendingRequest, type WaitingRequest } from 
  */
 export function createPendingReplies(options: {
   feed: ReplyFeed;
+  line: Pick<Line, 'look'>;
+  pace: Pick<Pace, 'readPace'>;
   dialect: Dialect;
-  metrics: Pick<Metrics, 'replies'>;
+  metrics: Pick<Metrics, 'replies' | 'estimateError'>;
   log: Log;
+  /** epoch milliseconds */
   now(): number;
+  random?: () => number;
   /** tokens that one connection is remembered to have presented */
   maxTokens: number;
 }) {
-  const { feed, dialect, metrics, log, now, maxTokens } = options;
-  const waiting = createWaitingRequests();
+  const { feed, line, pace, dialect, metrics, log, now, maxTokens, random = Math.random } = options;
+  const monotonic = () => performance.now();
+  const waiting = createWaitingRequests(monotonic);
   const holders = createTokenHolders(maxTokens);
   const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
+  const notices = createLineNotices({
+    ...{ line, pace, log, random, now: monotonic },
+    waitingSince: waiting.waitingSince,
+    askersOf: waiting.askersOf,
+    send: notify,
+  });
   /** the request of which the answer was sent to a connection last: its copies must not follow */
   const lastAnswered = new WeakMap<Session, string>();
 
@@ -85,8 +99,20 @@ export function createPendingReplies(options: {
     }
   }
 
+  /** Only the connection that asked hears it, whether its token is known to be right or not: so it tells nothing about the token. */
+  function notify(session: Session, { forms }: WaitingRequest, notice: Answer): void {
+    for (const form of forms) if (dialect.wantsPending(form)) send(session, notice, form);
+  }
+
+  function noteEstimateError({ told }: WaitingRequest): void {
+    if (told?.first.etaSeconds === undefined) return;
+    const waited = Math.max(1, (monotonic() - told.first.at) / 1000);
+    metrics.estimateError.observe(Math.abs(told.first.etaSeconds - waited) / waited, {});
+  }
+
   async function answerFinally(session: Session, request: WaitingRequest, final: Answer): Promise<void> {
     request.answered = true;
+    noteEstimateError(request);
     const outcome = outcomeOf(final);
     if (outcome === 'right') session.markVerified(request.token);
     // the attempt is settled before the device hears its outcome: the next request may come at once, and is judged by it
@@ -111,6 +137,7 @@ export function createPendingReplies(options: {
   return {
     async start(): Promise<void> {
       search.start();
+      notices.start();
       await feed.listen(deliver, search.lookForAll);
     },
     /** The connection presented this token: once it subscribed, it gets the certificates that are vended for it. */
@@ -131,7 +158,10 @@ export function createPendingReplies(options: {
       waiting.release(session);
       holders.release(session);
     },
-    close: search.close,
+    close(): void {
+      search.close();
+      notices.close();
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReplyForm } from '../protocol/dialect.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
+import type { Told } from './line-estimate.ts';
 import type { PresentedToken, Session } from './session.ts';
 
 /** A request of one connection that waits for its answer. */
@@ -26,6 +27,8 @@ export type WaitingRequest = Omit<PendingRequest, 'form'> & {
   answered: boolean;
   /** the latest answer that was sent and was not final, as it was sealed */
   sentMeanwhile?: string;
+  /** how long it was told to wait */
+  told?: Told;
 };
 
 const has = (forms: readonly ReplyForm[], form: ReplyForm): boolean =>

@@ -18,7 +18,8 @@ export type Answer =
       readonly status: 'pending';
       /** place in the line, from 1 */
       readonly position: number;
-      readonly etaSeconds: number;
+      /** absent while nobody knows: AWS is away, say */
+      readonly etaSeconds?: number;
       /** seconds after which a device that leaves should ask again */
       readonly retryAfterSeconds: number;
     };

@@ -20,6 +20,8 @@ export interface Dialect<Form = ReplyForm> {
    * @returns undefined when the filter is none of this dialect
    */
   readFilter(filter: string, session: SessionView): Subscription<Form> | undefined;
+  /** Whether a device that asked so is told how long it will wait. A dialect that has no word for it says no. */
+  wantsPending(form: Form): boolean;
   /** Writes an answer for a device. @param now epoch milliseconds */
   write(answer: Answer, form: Form, session: SessionView, now: number): OutgoingMessage;
 }
@@ -93,6 +95,7 @@ export function joinDialects(dialects: readonly Dialect[]): Dialect<JoinedForm> 
       }
       return undefined;
     },
+    wantsPending: ({ dialect, form }) => dialect.wantsPending(form),
     write: (answer, { dialect, form }, session, now) => dialect.write(answer, form, session, now),
   };
 }

@@ -71,6 +71,11 @@ export const problems = {
     60,
   ),
   tooManyWaiting: problem('Throttled', 'too many requests of this connection wait for their answer', 5),
+  otherKeyWaits: problem(
+    'Throttled',
+    'a request of this device for another key waits for its answer: wait for that answer before asking for this key',
+    10,
+  ),
   tooManyMessages: problem('Throttled', 'this device asks too fast; wait for an answer before asking again', 10),
   acknowledgeLater: problem(
     'Throttled',

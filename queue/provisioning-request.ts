@@ -55,8 +55,12 @@ export type SignedMessage<Message> = { readonly message: Message; readonly gatew
 
 /** The broker's side of the queue. `add` and `acknowledge` resolve when Redis has stored it, and reject when it may have not. */
 export interface RequestQueue {
-  /** @returns the id under which the reply will come: that of an equal request, where one waits already */
-  add(request: ProvisioningRequest): Promise<string>;
+  /**
+   * One device has one place: of a serial and token, one request waits.
+   * @returns the id under which the reply will come: that of an equal request, where one waits already; undefined where one for
+   * another key waits, so that this one was not stored
+   */
+  add(request: ProvisioningRequest): Promise<string | undefined>;
   acknowledge(acknowledgement: Acknowledgement): Promise<void>;
   close(): Promise<void>;
 }

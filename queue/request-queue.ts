@@ -6,6 +6,8 @@ import type { Log } from '../runtime/log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
 import { createBrokenJobDropper } from './broken-jobs.ts';
+import type { LineState } from './line.ts';
+import { reportToLine } from './line-reports.ts';
 import { keepWaitsShort } from './longest-waits.ts';
 import { createMalformedReport } from './malformed.ts';
 import { foreignJob, OwnJobsWorker, type Stored, untilAnswered } from './own-jobs.ts';
@@ -19,11 +21,14 @@ import {
 } from './provisioning-request.ts';
 import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { createLineKeeper } from './redis-line.ts';
 import {
   acknowledgementJob,
   jobKey,
   keyPrefix,
   queueName,
+  readRecipientId,
+  readRequestKey,
   readSerial,
   readStoredAcknowledgement,
   readStoredRequest,
@@ -49,6 +54,9 @@ const failuresInLog = { perSecond: 5, perDay: 5000, perDayOfAll: Number.POSITIVE
 
 /** `clockSet` is called when the wall clock was set. `byMs`: milliseconds; negative when it was set back. */
 type FollowsClock = { clockSet(byMs: number): void };
+
+/** Earlier versions had a job for each key that a device asked for; where their jobs still wait, an equal request has a second one. */
+const placeOf = ({ serial, tokenHash }: ProvisioningRequest) => `one-${recipientIdOf(serial, tokenHash)}`;
 
 /**
  * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.
@@ -79,7 +87,7 @@ export function createRequestQueue(
 
   async function storedAs(request: ProvisioningRequest): Promise<string> {
     const { requestId: jobId } = request;
-    const deduplication = { id: requestKeyOf(request) };
+    const deduplication = { id: placeOf(request) };
     const job = await afterHealing(
       () => queue.add(requestJob, toStoredRequest(request, gateway), { jobId, deduplication, ...untilAnswered }),
       async () => {
@@ -92,14 +100,19 @@ export function createRequestQueue(
   }
 
   return {
-    // equal requests wait as one job: the queue does not grow while AWS is away, and a device that asks again keeps its
-    // place. BullMQ forgets the deduplication id as soon as the job is answered.
+    // a device has one job: the queue does not grow while AWS is away, and a device that asks again keeps its place, but does not
+    // get another one for each key that it makes. BullMQ forgets the deduplication id as soon as the job is answered.
     async add(request) {
       const id = await storedAs(request);
-      // a Redis that lost a part of its data may know the equal request, and have it in no list
-      if (id === request.requestId || (await queue.getJobState(id)) !== 'unknown') return id;
-      await forget(id, requestKeyOf(request));
-      return storedAs(request);
+      if (id === request.requestId) return id;
+      const [state, earlier] = await Promise.all([queue.getJobState(id), connection.hget(jobKey(id), 'data')]);
+      // a Redis that lost a part of its data may know the earlier request, and have it in no list
+      if (state === 'unknown' || earlier === null) {
+        await forget(id, placeOf(request));
+        return storedAs(request);
+      }
+      const sameKey = readRequestKey(earlier) === requestKeyOf(request);
+      return sameKey ? id : undefined;
     },
     async acknowledge(acknowledgement) {
       const { serial, tokenHash, certificateId } = acknowledgement;
@@ -146,11 +159,13 @@ export function startRequestWorker(options: {
   /** notices a step of the clock at once, and then calls `clockSet` */
   lookAtClock?: () => void;
   random?: () => number;
+  /** called once a second with how many wait, and for how long */
+  onLine?: (state: LineState) => void;
   /** longest wait between two attempts at one request, in milliseconds */
   maxBackoffMs?: number;
 }): RequestWorker {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
-  const { maxBackoffMs = usualMaxBackoffMs, lookAtClock = () => {} } = options;
+  const { maxBackoffMs = usualMaxBackoffMs, lookAtClock = () => {}, onLine: onState = () => {} } = options;
   const connection = redis.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
   const dropBroken = createBrokenJobDropper(connection, reportMalformed);
@@ -194,6 +209,14 @@ export function startRequestWorker(options: {
     log.warn({ ...about, err }, 'a job failed; trying again');
   });
 
+  const line = reportToLine({ line: createLineKeeper(redis, log, random), log, onState });
+  worker.on('completed', ({ id: requestId = '', data }) => {
+    const recipientId = readRecipientId(data);
+    if (recipientId !== undefined) line.answered({ requestId, recipientId });
+  });
+  // the queue puts it at the end when its time has come
+  worker.on('failed', (job) => line.triedAgain(job?.id ?? ''));
+
   const waits = keepWaitsShort({
     redis: connection,
     queue: worker,
@@ -220,6 +243,7 @@ export function startRequestWorker(options: {
       await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));
       throw new RateLimitError();
     }
+    line.triedAgain(job.id ?? '');
     await job.moveToDelayed(Date.now() + outcome.again, lock);
     throw new DelayedError();
   }
@@ -234,6 +258,7 @@ export function startRequestWorker(options: {
       await waits.close();
       failures.close();
       await closeInTime(await isThere(connection), worker.close(), log);
+      await line.close();
       await disconnectRedis(connection);
     },
   };

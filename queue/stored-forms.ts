@@ -2,7 +2,14 @@ import { z } from 'zod';
 import { serialPattern } from '../protocol/serial.ts';
 import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/gateway.ts';
 import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
-import type { Acknowledgement, ProvisioningRequest, SignedMessage } from './provisioning-request.ts';
+import type { LineSecond } from './line.ts';
+import {
+  type Acknowledgement,
+  type ProvisioningRequest,
+  recipientIdOf,
+  requestKeyOf,
+  type SignedMessage,
+} from './provisioning-request.ts';
 import type { BoundReply } from './replies.ts';
 import {
   type GatewayAnnouncement,
@@ -59,6 +66,15 @@ export const paceKey = ownKey('pace');
 
 /** hash: operation of AWS IoT Core → its bucket of tokens */
 export const quotaBucketsKey = `${keyPrefix}:quota`;
+
+export const lineKeys = {
+  /** sorted set: id of a request that waits → its place */
+  entries: `${keyPrefix}:line`,
+  /** list of what workers did in each second, the latest first */
+  seconds: `${keyPrefix}:line:seconds`,
+  /** and a recipientId: `waits` where a request of it was answered that had waited, `came` where the device has come back for that */
+  served: `${keyPrefix}:line:served:`,
+};
 
 export const rosterKeys = {
   /** hash: serial → entry */
@@ -125,6 +141,14 @@ const key32 = z.string().regex(/^[\w-]{42}[AEIMQUYcgkosw048]$/);
 const time = z.int().min(0).max(8.64e15);
 const serial = z.string().regex(serialPattern);
 const tokenHash = z.string().min(1).max(128);
+/** @param json the data of a request's job. Undefined where it is none */
+export function readRequestKey(json: string): string | undefined {
+  const request = parsed(storedRequest, json);
+  return request && requestKeyOf(request);
+}
+
+// an acknowledgement has no reply key
+const aboutRecipient = z.object({ serial, tokenHash, replyKey: key32 });
 const storedRequest = z.object({
   askId: shortText,
   serial,
@@ -141,6 +165,12 @@ const storedRequest = z.object({
 export const readSerial = (data: unknown): string | undefined => aboutDevice.safeParse(data).data?.serial;
 
 const aboutDevice = z.object({ serial });
+
+/** To whom the answer to a request goes; undefined for another job. */
+export function readRecipientId(data: unknown): string | undefined {
+  const request = aboutRecipient.safeParse(data).data;
+  return request && recipientIdOf(request.serial, request.tokenHash);
+}
 
 /** The data of an acknowledgement's job. */
 export type StoredAcknowledgement = Acknowledgement & Signature;
@@ -306,6 +336,19 @@ export const toPaceText = (perSecond: number): string => perSecond.toFixed(3);
 export function readPaceText(text: string): number | undefined {
   const perSecond = /^\d{1,5}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
   return perSecond > 0 ? perSecond : undefined;
+}
+
+/** A place in the line; Redis writes it as a number of up to 17 digits. */
+export function readPlace(text: string): number | undefined {
+  return /^-?\d{1,17}(\.\d{1,20})?(e\+1[5-7])?$/.test(text) ? Number(text) : undefined;
+}
+
+/** `<second> <answered> <waiting>`, as the script in `redis-line.ts` writes it. */
+export function readLineSecond(text: string): LineSecond | undefined {
+  const found = /^(\d{1,11}) (\d{1,7}) (\d{1,9})$/.exec(text);
+  if (found === null) return undefined;
+  const [second = 0, answered = 0, waiting = 0] = found.slice(1).map(Number);
+  return { second, answered, waiting };
 }
 
 /** Serials whose entry changed: a transaction of a worker, at most. */

@@ -81,8 +81,8 @@ function toStored(answer: Answer, sealedKey: string | undefined): StoredAnswer {
   if (answer.status === 'rejected') return { rejected: answer.problem };
   if (answer.status === 'accepted')
     return { accepted: answer.credentials, ...(sealedKey === undefined ? {} : { sealedKey }) };
-  const { position, etaSeconds, retryAfterSeconds } = answer;
-  return { pending: { position, etaSeconds, retryAfterSeconds } };
+  const { status, ...pending } = answer;
+  return { pending };
 }
 
 function fromStored({ accepted, rejected, pending }: StoredAnswer): Answer | undefined {

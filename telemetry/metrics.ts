@@ -58,7 +58,15 @@ const definitions = {
     status: true,
     error_code: true,
   }),
+  estimateError: histogram<Record<never, string>>(
+    'cvm_broker_estimate_error_ratio',
+    'How far the first wait that a device was told was from the wait that followed, as a part of the latter.',
+    [0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5],
+    {},
+  ),
 
+  lineLength: gauge('cvm_worker_line_length', 'Requests in the line that have waited for a second or so.'),
+  lineOldestSeconds: gauge('cvm_worker_line_oldest_seconds', 'How long the first of the line has waited.'),
   requests: counter<{ outcome: RequestOutcome }>(
     'cvm_worker_requests_total',
     'Requests that a worker took from the queue. busy, throttled and failed: it will try again.',

@@ -35,7 +35,7 @@ const maxAgeMs = 24 * 3_600_000;
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
 const [minBusyMs, maxBusyMs] = [100, 500];
 
-type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds'>;
+type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds' | 'lineLength' | 'lineOldestSeconds'>;
 type Records = { readonly log: Log; readonly decisions: DecisionRecords; readonly metrics: WorkerMetrics };
 type LearnTime = () => Promise<void>;
 type Trust = {
@@ -67,8 +67,14 @@ export function startWorker(options: {
   const context: SharedContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
+  let line = { length: 0, oldestSeconds: 0 };
+  metrics.lineLength.readFrom(() => line.length);
+  metrics.lineOldestSeconds.readFrom(() => line.oldestSeconds);
   const worker = startRequestWorker({
     ...queue,
+    onLine(state) {
+      line = state;
+    },
     handle: (signed, waitedMs) =>
       sayingRefusals(aboutOf(signed.message), decisions, handleSigned(signed, waitedMs, context, trust, records)),
     acknowledge: (signed) =>

@@ -22,6 +22,7 @@ export const cvm: Dialect<Form> = {
     const serial = serialOfReply(filter);
     return serial === undefined ? undefined : { serial, copyForm: { topic: filter, fields: 'copy' } };
   },
+  wantsPending: ({ fields }) => fields !== 'copy' && fields.pending,
   write(answer, { topic, fields }, session, now) {
     return { topic, payload: encodeReply(answer, fields === 'copy' ? defaultForm(session.encoding) : fields, now) };
   },

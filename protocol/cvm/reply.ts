@@ -16,8 +16,8 @@ export function encodeReply(answer: Answer, form: CvmForm, now: number): Buffer 
 function fieldsOf(answer: Answer, form: CvmForm, now: number) {
   if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time: Math.floor(now / 1000) };
   if (answer.status === 'rejected') return rejected(answer.problem);
-  const { position, etaSeconds, retryAfterSeconds } = answer;
-  return { position, etaSeconds, retryAfter: retryAfterSeconds };
+  const { position, etaSeconds, retryAfterSeconds: retryAfter } = answer;
+  return etaSeconds === undefined ? { position, retryAfter } : { position, etaSeconds, retryAfter };
 }
 
 function accepted(credentials: Credentials, form: CvmForm) {

@@ -30,6 +30,8 @@ const shape = z.object({
   format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
   /** whether the reply has the CA certificate of the endpoint in it */
   rootCa: z.boolean('"rootCa" must be true or false').default(true),
+  /** whether the device is told how long it will wait */
+  pending: z.boolean('"pending" must be true or false').default(true),
 });
 
 /** The bytes of a CSR are its DER; firmware that has PEM only may send that as bytes, too. */

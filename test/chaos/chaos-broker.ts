@@ -13,12 +13,13 @@ const app = createApp(settings, createLog(settings.logLevel));
 const cross = createCrasher('broker', process.env.CHAOS_FOLDER ?? '');
 const serials = new Map<string, string>();
 const redis = redisOf(settings);
-const { requests, replies } = connectQueue(app, redis, await loadIdentity(app, redis));
+const { requests, replies, ...rest } = connectQueue(app, redis, await loadIdentity(app, redis));
 
 await serveDevices(
   app,
   {
     ...unguarded,
+    ...rest,
     requests: {
       ...requests,
       add(request) {

@@ -35,7 +35,7 @@ export async function redisKills(
         receivedAt: Date.now(),
       };
       await queue.add(request).then(
-        (requestId) => acknowledged.push(requestId),
+        (requestId = '') => acknowledged.push(requestId),
         () => sleep(20),
       );
     }

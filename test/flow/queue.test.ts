@@ -57,18 +57,26 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     for (const { client } of devices) await client.endAsync(true);
   });
 
-  it('answers each request itself, although the answer to another request of the device comes first', async () => {
+  it('has one request of a device: one for another key is refused until the first is answered', async () => {
     await worker.close();
-    const { serial, token } = await gateway.enrol('queue-ids');
+    const { serial, token } = await gateway.enrolOnRoster('queue-ids');
     const devices = await Promise.all([1, 2].map(() => connectDevice(gateway.broker)));
     for (const [index, { client }] of devices.entries()) {
       await client.subscribeAsync(`cvm/reply/${serial}`, { qos: 1 });
       const request = { token, key: index === 0 ? 'ec' : 'rsa', id: `id-${index}` };
       await client.publishAsync(`cvm/request/${serial}`, JSON.stringify(request), { qos: 1 });
     }
+    const [first, second] = devices;
+    expect(await second?.next()).toMatchObject({ id: 'id-1', errorCode: 'Throttled', retryAfter: 10 });
+    expect(await waiting()).toHaveLength(1);
     worker = gateway.startOneWorker();
-    const replies = await Promise.all(devices.map((device) => device.next()));
-    expect(replies.map(({ id }) => id)).toEqual(['id-0', 'id-1']);
+    expect(await first?.next()).toMatchObject({ id: 'id-0', status: 'accepted' });
+    // a copy: it presented the token, too
+    expect(await second?.next()).toMatchObject({ status: 'accepted' });
+    await second?.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'rsa', id: 'id-2' }), {
+      qos: 1,
+    });
+    expect(await second?.next()).toMatchObject({ id: 'id-2', status: 'accepted' });
     for (const { client } of devices) await client.endAsync(true);
   });
 
@@ -155,6 +163,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
       replyKey: keys.publicKey,
       receivedAt: Date.now() - 25 * 3_600_000,
     });
+    if (requestId === undefined) throw new Error('the request was not stored');
     await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
     const [reply] = await feed.fetch([requestId]);
     expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({

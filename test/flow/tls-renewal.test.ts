@@ -16,6 +16,7 @@ import type { TlsMaterial } from '../../site-tls/material.ts';
 import { keepTlsFresh } from '../../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import { noLine } from '../support/no-line.ts';
 import { unguarded } from '../support/unguarded.ts';
 
 const log = createLog('silent');
@@ -45,6 +46,7 @@ describe('the server certificate', () => {
       requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
       ...unguarded,
+      ...noLine,
       dialects: [cvm],
       suites: 'modern',
       proxyFrom: [],

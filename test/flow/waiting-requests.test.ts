@@ -22,13 +22,12 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     await gateway.worker.close();
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     const ask = async (id: string, csr: string) =>
-      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, csr }), { qos: 1 });
-    const csrs = await Promise.all(Array.from({ length: 9 }, async () => (await makeDeviceKey(serial)).csrPem));
-    const [first = '', ninth = ''] = [csrs[0], csrs[8]];
-    for (const [index, csr] of csrs.slice(0, 8).entries()) await ask(`${index + 1}`, csr);
+      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, csr, pending: false }), { qos: 1 });
+    const { csrPem } = await makeDeviceKey(serial);
+    for (let index = 1; index <= 8; index++) await ask(`${index}`, csrPem);
     // each has its PUBACK now
     expect(device.heard).toEqual([]);
-    await ask('9', ninth);
+    await ask('9', csrPem);
     expect(await device.next()).toMatchObject({
       id: '9',
       statusCode: 429,
@@ -36,28 +35,46 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
       retryAfter: expect.any(Number),
     });
     // one that waits already is not a new one
-    await ask('1', first);
+    await ask('1', csrPem);
     const stranger = await connectDevice(gateway.broker);
-    await stranger.client.publishAsync(requestTopic('asks-once'), JSON.stringify({ token: other.token, key: 'ec' }), {
-      qos: 1,
-    });
+    await stranger.client.publishAsync(
+      requestTopic('asks-once'),
+      JSON.stringify({ token: other.token, key: 'ec', pending: false }),
+      { qos: 1 },
+    );
     expect([device.heard, stranger.heard]).toEqual([[], []]);
 
     gateway.startOneWorker();
     expect(await stranger.next()).toMatchObject({ status: 'accepted' });
     const replies = [];
     while (replies.length < 8) replies.push(await device.next());
-    // the first key gets the certificate; the others get KeyMismatch
     expect(replies.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5', '6', '7', '8']);
-    expect(replies.map(({ status, errorCode }) => errorCode ?? status).sort()).toEqual([
-      ...Array(7).fill('KeyMismatch'),
-      'accepted',
-    ]);
-    // there is room again
-    await ask('10', ninth);
+    expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
+    // there is room again, and the first key has the certificate
+    await ask('10', (await makeDeviceKey(serial)).csrPem);
     expect(await device.next()).toMatchObject({ id: '10', errorCode: 'KeyMismatch' });
     for (const { client } of [device, stranger]) await client.endAsync(true);
     gateway.startOneWorker();
+  });
+
+  it('has one place, however many keys it makes: a request for another key is Throttled, on any connection', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('many-keys');
+    const redis = new Redis(gateway.redis.url);
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 1500, times: 1 }]);
+    const devices = [await connectDevice(gateway.broker), await connectDevice(await gateway.startOneBroker())];
+    const first = await makeDeviceKey(serial);
+    const ask = async (index: number, id: string, csr: string) =>
+      devices[index]?.client.publishAsync(requestTopic(serial), JSON.stringify({ token, id, csr }), { qos: 1 });
+    await ask(0, 'first', first.csrPem);
+    for (const index of [0, 1])
+      for (let more = 0; more < 3; more++) {
+        await ask(index, 'other', (await makeDeviceKey(serial)).csrPem);
+        expect(await devices[index]?.next()).toMatchObject({ id: 'other', errorCode: 'Throttled', retryAfter: 10 });
+      }
+    expect(await redis.keys('{cvm}:asks:de:*')).toHaveLength(1);
+    expect(await devices[0]?.next()).toMatchObject({ id: 'first', status: 'accepted' });
+    for (const device of devices) await device.client.endAsync(true);
+    await redis.quit();
   });
 
   it('that asks for the same with one id after the other gets an answer for each', async () => {
@@ -79,7 +96,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     await gateway.worker.close();
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     const ask = (id: string) =>
-      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, key: 'ec' }), { qos: 1 });
+      device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, key: 'ec', pending: false }), { qos: 1 });
     await ask('first');
     const redis = new Redis(gateway.redis.url);
     await redis.flushall();

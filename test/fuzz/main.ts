@@ -16,6 +16,7 @@ import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
 import { connectDevice } from '../support/device.ts';
 import { metricOf } from '../support/metrics.ts';
+import { noLine } from '../support/no-line.ts';
 import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
@@ -79,7 +80,7 @@ const replies: ReplyFeed = {
   fetch: async () => [],
   close: async () => {},
 };
-const { broker } = await serveDevices(app, { ...unguarded, requests, replies }, tls);
+const { broker } = await serveDevices(app, { ...unguarded, ...noLine, requests, replies }, tls);
 const corpus = await createCorpus();
 const generated = generatePayloads(Number(values.seed), 500);
 const choose = <T>(from: readonly T[]): T => from[Math.floor(random.next() * from.length)] as T;

@@ -18,7 +18,10 @@ export type Reply = {
   time?: number;
 };
 
-/** A device as firmware would be: connects once, never reconnects by itself, and keeps what it hears. */
+/** How long the device will wait. */
+export type Notice = { status: 'pending'; id?: string; position: number; etaSeconds?: number; retryAfter: number };
+
+/** A device as firmware would be: connects once, never reconnects by itself, and keeps what it hears; `pending` apart, as `notices`. */
 export async function connectDevice(
   broker: { port: number; caPem: string },
   options: IClientOptions & { pskCallback?: () => { psk: Buffer; identity: string } } = {},
@@ -26,13 +29,16 @@ export async function connectDevice(
   const ca = broker.caPem === '' ? {} : { ca: broker.caPem };
   const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options });
   const heard: { topic: string; reply: Reply }[] = [];
+  const notices: Notice[] = [];
   const waiting: (() => void)[] = [];
   client.on('message', (topic, payload) => {
     const read = readPayload(payload);
-    heard.push({ topic, reply: ('fault' in read ? read : read.value) as unknown as Reply });
+    const reply = ('fault' in read ? read : read.value) as unknown as Reply;
+    if (reply.status === 'pending') return void notices.push(reply as unknown as Notice);
+    heard.push({ topic, reply });
     for (const wake of waiting.splice(0)) wake();
   });
-  return { client, heard, next: (withinMs = 30_000) => nextReply(client, heard, waiting, withinMs) };
+  return { client, heard, notices, next: (withinMs = 30_000) => nextReply(client, heard, waiting, withinMs) };
 }
 
 export type TestDevice = Awaited<ReturnType<typeof connectDevice>>;

@@ -16,6 +16,7 @@ import type { BoundReply } from '../../queue/replies.ts';
 import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import { noLine } from './no-line.ts';
 
 export const token = 'the-token-of-this-very-device';
 export const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -42,7 +43,7 @@ export function hooksOf({
     close: async () => {},
   };
   const pendingReplies = {
-    ...createPendingReplies({ feed, dialect, metrics, log, now: Date.now, maxTokens: 8 }),
+    ...createPendingReplies({ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8 }),
     ...replaced,
   };
   void pendingReplies.start();

@@ -10,6 +10,7 @@ import type { BoundReply } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import { noLine } from '../support/no-line.ts';
 
 const log = createLog('silent');
 const accepted: Answer = {
@@ -49,7 +50,11 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     close: async () => {},
   };
   const { metrics } = createMetrics();
-  const pendingReplies = createPendingReplies({ feed, dialect: cvm, metrics, log, now: Date.now, maxTokens: 4 });
+  const pendingReplies = createPendingReplies({
+    ...{ feed, ...noLine, dialect: cvm, metrics, log },
+    now: Date.now,
+    maxTokens: 4,
+  });
   closing.push(pendingReplies);
   await pendingReplies.start();
   const { session, heard } = subscriber();

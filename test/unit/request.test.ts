@@ -9,12 +9,15 @@ describe('a request', () => {
   it('needs a token only, and has defaults for the rest', () => {
     expect(parse(`{"token":"${secret}"}`)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, encoding: 'json' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'json' },
     });
   });
 
   it('may come without a token, which CONNECT may have carried', () => {
-    expect(parse('{}')).toEqual({ ok: true, request: { key: 'rsa', format: 'pem', rootCa: true, encoding: 'json' } });
+    expect(parse('{}')).toEqual({
+      ok: true,
+      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'json' },
+    });
   });
 
   it('may have unknown keys', () => {
@@ -121,7 +124,16 @@ describe('a request in CBOR', () => {
     const [token, csr] = [secret, new Uint8Array([0x30, 0x01])];
     expect(parseRequest(encode({ token, id: 'r', key: 'ec', format: 'der', rootCa: false, later: [1], csr }))).toEqual({
       ok: true,
-      request: { token, id: 'r', key: 'ec', format: 'der', rootCa: false, csr: 'MAE=', encoding: 'cbor' },
+      request: {
+        token,
+        id: 'r',
+        key: 'ec',
+        format: 'der',
+        rootCa: false,
+        pending: true,
+        csr: 'MAE=',
+        encoding: 'cbor',
+      },
     });
   });
 
@@ -175,7 +187,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(map)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, encoding: 'cbor' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'cbor' },
     });
   });
 
@@ -199,7 +211,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(encode(map))).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', rootCa: true, encoding: 'cbor' },
+      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'cbor' },
     });
   });
 

@@ -12,6 +12,7 @@ import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
+import { noLine } from '../support/no-line.ts';
 
 describe('a part that cannot start names the setting to change', () => {
   let folder: string;
@@ -44,7 +45,7 @@ describe('a part that cannot start names the setting to change', () => {
       const feed = { listen: async () => {}, fetch: async () => [], close: async () => {} };
       const requests = { add: async () => '', acknowledge: async () => {}, close: async () => {} };
       const guards = { roster: noRoster, tokenAttempts: unlimitedTokenAttempts, audit: noAudit, limits: defaultLimits };
-      return serveDevices(part, { requests, replies: feed, ...guards }, await loadTls(part));
+      return serveDevices(part, { requests, replies: feed, ...noLine, ...guards }, await loadTls(part));
     };
     const here = { CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: String(port) };
     await expect(start(here)).rejects.toThrow(new RegExp(`CVM_MQTT_PORT: .*127.0.0.1, port ${port} .EADDRINUSE`));

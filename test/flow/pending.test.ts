@@ -1,0 +1,177 @@
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, it } from 'vitest';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { encodingOf } from '../../protocol/encoding.ts';
+import { connectDevice, type TestDevice } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const patience = { timeout: 20_000 };
+
+describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 }, () => {
+  let gateway: Gateway | undefined;
+  const open: TestDevice[] = [];
+  afterEach(async () => {
+    for (const { client } of open.splice(0)) await client.endAsync(true);
+    await gateway?.close();
+    gateway = undefined;
+  });
+
+  /** One request at a time, and each takes so long. */
+  async function startSlowly(ms: number): Promise<Gateway> {
+    gateway = await startGateway({ env: { CVM_WORKER_CONCURRENCY: '1' } });
+    slowDown(gateway, ms);
+    return gateway;
+  }
+  const slowDown = ({ aws }: Gateway, ms: number) =>
+    aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms, times: 1000 }]);
+  async function device(broker: { port: number; caPem: string }): Promise<TestDevice> {
+    const connected = await connectDevice(broker);
+    open.push(connected);
+    return connected;
+  }
+  const ask = async ({ client }: TestDevice, serial: string, request: object) =>
+    client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', ...request }), { qos: 1 });
+  /** Each asks when the one before it has its PUBACK. */
+  async function lineUp(at: Gateway, serials: readonly string[], request: object = {}) {
+    const line = [];
+    for (const serial of serials) {
+      const { token } = await at.enrolOnRoster(serial);
+      line.push({ serial, token, device: await device(at.broker) });
+    }
+    for (const { serial, token, device: asking } of line) await ask(asking, serial, { token, id: serial, ...request });
+    return line;
+  }
+
+  it('is told its place and for how long, with its id, in a few bytes, and is answered in its turn', async () => {
+    const at = await startSlowly(1500);
+    const sizes: number[] = [];
+    const serials = ['first', 'second', 'third', 'fourth', 'fifth'];
+    const line = await lineUp(at, serials);
+    const last = line.at(-1)?.device as TestDevice;
+    last.client.on('message', (_topic, payload) => void sizes.push(payload.length));
+    await expect.poll(() => last.notices.length, patience).toBeGreaterThan(0);
+    expect(last.notices[0]).toMatchObject({ status: 'pending', id: 'fifth', retryAfter: expect.any(Number) });
+    expect(last.notices[0]?.position).toBeGreaterThanOrEqual(3);
+    expect(last.notices[0]?.position).toBeLessThanOrEqual(5);
+    expect(Math.max(...sizes)).toBeLessThan(200);
+    const order: string[] = [];
+    await Promise.all(
+      line.map(async ({ serial, device: waiting }) => {
+        expect(await waiting.next()).toMatchObject({ status: 'accepted', id: serial });
+        order.push(serial);
+      }),
+    );
+    expect(order).toEqual(serials);
+    expect(await at.broker.metric('cvm_broker_replies_total', { status: 'pending' })).toBeGreaterThan(0);
+    expect(await at.worker.metricsText()).toMatch(/cvm_worker_line_length \d/);
+  });
+
+  it('may leave and come back, with another id, at another broker, and keeps its place', async () => {
+    const at = await startSlowly(2500);
+    const other = await at.startOneBroker();
+    const line = await lineUp(at, ['stays-1', 'leaves', 'stays-2', 'stays-3']);
+    const leaves = line[1] as (typeof line)[number];
+    await expect.poll(() => leaves.device.notices.length, patience).toBeGreaterThan(0);
+    const redis = new Redis(at.redis.url);
+    const jobs = () => redis.keys('{cvm}:asks:????????-*-????????????');
+    const before = await jobs();
+    await leaves.device.client.endAsync(true);
+    const back = await device(other);
+    await ask(back, 'leaves', { token: leaves.token, id: 'another' });
+    expect(before).toEqual(expect.arrayContaining(await jobs()));
+    await redis.quit();
+    const order: string[] = [];
+    const heard = async (name: string, waiting: TestDevice) => {
+      const reply = await waiting.next();
+      order.push(name);
+      return reply;
+    };
+    const answers = await Promise.all([
+      heard('leaves', back),
+      ...line.filter(({ serial }) => serial !== 'leaves').map(({ serial, device: each }) => heard(serial, each)),
+    ]);
+    expect(order).toEqual(['stays-1', 'leaves', 'stays-2', 'stays-3']);
+    expect(answers[0]).toMatchObject({ status: 'accepted', id: 'another' });
+    expect(back.notices.every(({ id, position }) => id === 'another' && position <= 2)).toBe(true);
+  });
+
+  it('and comes back when it was answered meanwhile, goes to the front of those who wait', async () => {
+    const at = await startSlowly(1500);
+    const line = await lineUp(at, ['gone', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7']);
+    const gone = line[0] as (typeof line)[number];
+    const redis = new Redis(at.redis.url);
+    await expect.poll(() => redis.zcard('{cvm}:line'), patience).toBeGreaterThan(0);
+    await gone.device.client.endAsync(true);
+    await expect.poll(() => redis.keys('{cvm}:line:served:*'), patience).not.toEqual([]);
+    await redis.quit();
+    const back = await device(at.broker);
+    await ask(back, 'gone', { token: gone.token });
+    expect(await back.next()).toMatchObject({ status: 'accepted' });
+    expect(line.at(-1)?.device.heard).toEqual([]);
+  });
+
+  it('keeps its place when Redis is killed and started again, and when a worker is replaced', async () => {
+    const at = await startSlowly(1500);
+    const line = await lineUp(at, ['k1', 'k2', 'k3']);
+    await expect.poll(() => line[2]?.device.notices.length, patience).toBeGreaterThan(0);
+    process.kill(at.redis.pid, 'SIGKILL');
+    await at.worker.close();
+    at.startOneWorker();
+    const order: string[] = [];
+    await Promise.all(
+      line.map(async ({ serial, device: waiting }) => {
+        expect(await waiting.next(40_000)).toMatchObject({ status: 'accepted', id: serial });
+        order.push(serial);
+      }),
+    );
+    expect(order).toHaveLength(3);
+  });
+
+  it('is told again when the line is lost from Redis and made anew', async () => {
+    const at = await startSlowly(1500);
+    const line = await lineUp(at, ['l1', 'l2', 'l3', 'l4']);
+    const redis = new Redis(at.redis.url);
+    await expect.poll(() => redis.zcard('{cvm}:line'), patience).toBeGreaterThan(2);
+    await redis.del('{cvm}:line', '{cvm}:line:seconds');
+    await expect.poll(() => redis.zcard('{cvm}:line'), patience).toBeGreaterThan(0);
+    await redis.quit();
+    for (const { device: waiting } of line) expect(await waiting.next()).toMatchObject({ status: 'accepted' });
+  });
+
+  it('is not told with "pending": false, and hears it in CBOR where it asked so', async () => {
+    const at = await startSlowly(1500);
+    const quiet = await lineUp(at, ['q1', 'q2', 'q3', 'q4'], { pending: false });
+    const { token } = await at.enrolOnRoster('in-cbor');
+    const inCbor = await device(at.broker);
+    const encodings: string[] = [];
+    inCbor.client.on('message', (_topic, payload) => void encodings.push(encodingOf(payload)));
+    const { encode } = await import('cborg');
+    await inCbor.client.publishAsync(requestTopic('in-cbor'), Buffer.from(encode({ token, key: 'ec' })), { qos: 1 });
+    await expect.poll(() => inCbor.notices.length, patience).toBeGreaterThan(0);
+    expect(encodings[0]).toBe('cbor');
+    for (const { device: waiting } of quiet) {
+      expect(await waiting.next()).toMatchObject({ status: 'accepted' });
+      expect(waiting.notices).toEqual([]);
+    }
+  });
+
+  it('hears the same whether its serial is enrolled or not, and nobody else hears it', async () => {
+    const at = await startSlowly(1500);
+    await lineUp(at, ['o1', 'o2', 'o3']);
+    const { serial, token } = await at.enrolOnRoster('enrolled');
+    const watching = await device(at.broker);
+    await watching.client.subscribeAsync('cvm/reply/enrolled', { qos: 1 });
+    const { csrPem: csr } = await makeDeviceKey('x');
+    const attackers = [await device(at.broker), await device(at.broker)];
+    const wrong = `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`;
+    for (const [index, claimed] of [serial, 'not-enrolled'].entries())
+      await ask(attackers[index] as TestDevice, claimed, { token: wrong, csr });
+    for (const attacker of attackers) await expect.poll(() => attacker.notices.length, patience).toBeGreaterThan(0);
+    const [known, unknown] = attackers.map(({ notices }) => Object.keys(notices[0] ?? {}));
+    expect(known).toEqual(unknown);
+    for (const attacker of attackers) expect(await attacker.next()).toMatchObject({ errorCode: 'InvalidToken' });
+    expect(watching.notices).toEqual([]);
+  });
+});
