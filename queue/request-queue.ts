@@ -55,8 +55,8 @@ const failuresInLog = { perSecond: 5, perDay: 5000, perDayOfAll: Number.POSITIVE
 /** `clockSet` is called when the wall clock was set. `byMs`: milliseconds; negative when it was set back. */
 type FollowsClock = { clockSet(byMs: number): void };
 
-/** Earlier versions had a job for each key that a device asked for; where their jobs still wait, an equal request has a second one. */
-const placeOf = ({ serial, tokenHash }: ProvisioningRequest) => `one-${recipientIdOf(serial, tokenHash)}`;
+/** 132 bits of the recipient. Earlier versions had a job for each key that a device asked for; where their jobs still wait, an equal request has a second one. */
+const placeOf = ({ serial, tokenHash }: ProvisioningRequest) => `one-${recipientIdOf(serial, tokenHash).slice(0, 22)}`;
 
 /**
  * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.

@@ -114,6 +114,8 @@ function configuration(folder: string, port: number, password: string): string {
     // a write that a power cut interrupted was not acknowledged
     'aof-load-truncated yes',
     'maxmemory-policy noeviction',
+    // a waiting request in one piece of memory: a third less of it. The name that 6.2 knows, too
+    'hash-max-ziplist-value 2048',
     'save ""',
     'daemonize no',
     'protected-mode yes',
