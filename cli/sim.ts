@@ -1,16 +1,27 @@
-import { randomBytes, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { randomBytes, randomInt, X509Certificate } from 'node:crypto';
+import { accessSync, constants, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { join } from 'node:path';
-import { Command, Option } from 'commander';
-import { parse } from 'csv-parse/sync';
-import type { Credential, Flow } from '../gateway-sim/device.ts';
-import { summary } from '../gateway-sim/report.ts';
-import { simulate } from '../gateway-sim/simulate.ts';
-import { type EnrolDeps, enrol } from '../operator/enrol.ts';
+import { dirname, join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { arrivalTimes } from '../gateway-sim/arrivals.ts';
+import { type Flow, usualBehaviour } from '../gateway-sim/behaviour.ts';
+import { bundledScenarios, bundledSites } from '../gateway-sim/bundled.ts';
+import type { Credential } from '../gateway-sim/device.ts';
+import { makeDeviceKey } from '../gateway-sim/device-key.ts';
+import { garbageCollector } from '../gateway-sim/garbage.ts';
+import { renderPage } from '../gateway-sim/page.ts';
+import { randomOf } from '../gateway-sim/random.ts';
+import { fullReport, type Report, summary } from '../gateway-sim/report.ts';
+import { behavioursOf, loadScenario, loadSite, type Scenario, ScenarioError } from '../gateway-sim/scenario.ts';
+import { type SimDevice, simulate } from '../gateway-sim/simulate.ts';
+import { measureTls } from '../gateway-sim/tls-reference.ts';
+import { watchProcesses } from '../gateway-sim/watched-processes.ts';
+import type { EnrolDeps } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
-import { portNumber, wholeNumber } from './numbers.ts';
-import { startProgress } from './progress.ts';
+import { portNumber, positiveNumber, wholeNumber } from './numbers.ts';
+import { compareCommand } from './sim/compare.ts';
+import { enrolAll, readCa, readCredentials } from './sim/credentials.ts';
+import { showProgress } from './sim/progress.ts';
 import { UsageError } from './usage-error.ts';
 
 export type SimContext = {
@@ -20,31 +31,52 @@ export type SimContext = {
 };
 
 type Options = {
-  devices: number;
+  scenario?: string;
+  site?: string;
+  devices?: number;
   host: string;
   port?: number;
   ca?: string;
   flow: Flow;
-  concurrency: number;
+  concurrency?: number;
   credentials?: string;
   prefix: string;
-  timeout: number;
+  timeout?: number;
+  seed?: number;
+  quota?: number;
+  gatewayPid?: readonly number[];
+  issuerCa?: string;
+  tlsReference?: number | true;
   allowRemote?: boolean;
   json?: boolean;
+  html?: string;
 };
+
+/** Without a scenario: how many devices, and how many of them at the same time. */
+const [usualDevices, usualConcurrency] = [100, 100];
+
+/** Bare TLS connections that tell apart what TLS costs the simulator. */
+const referenceConnections = 1000;
 
 export function simCommand(context: SimContext): Command {
   return new Command('sim')
-    .option('--devices <n>', 'number of devices', wholeNumber, 100)
+    .option('--scenario <name|file.json>', 'how devices act and when they come, see "cvm sim scenarios"')
+    .option('--site <name|file.json>', 'the devices of a site, instead of those of the scenario')
+    .option('--devices <n>', `number of devices (default: ${usualDevices}, or what the site has)`, wholeNumber)
     .option('--host <name>', 'host of the broker', 'localhost')
     .option('--port <n>', 'its port (default: CVM_MQTT_PORT)', portNumber)
     .option('--ca <file>', 'CA that signed its certificate (default: the site CA of the data folder)')
     .addOption(
       new Option('--flow <flow>', 'the key pair is made by AWS (rsa), the gateway (ec) or the device (csr)')
         .choices(['rsa', 'ec', 'csr'])
-        .default('rsa'),
+        .default('rsa')
+        .conflicts(['scenario', 'site']),
     )
-    .option('--concurrency <n>', 'devices connected at the same time', wholeNumber, 100)
+    .option(
+      '--concurrency <n>',
+      `devices connected at the same time (default: ${usualConcurrency}, or all of a scenario's)`,
+      wholeNumber,
+    )
     .addOption(
       new Option(
         '--credentials <file.csv>',
@@ -52,44 +84,126 @@ export function simCommand(context: SimContext): Command {
       ).conflicts(['devices', 'prefix']),
     )
     .option('--prefix <text>', 'first part of the serials of new devices', 'sim')
-    .option('--timeout <seconds>', 'time limit for each device', wholeNumber, 600)
+    .option('--timeout <seconds>', "time limit for each device (default: 600, or the scenario's)", wholeNumber)
+    .option('--seed <n>', 'of all random numbers, so that a run can be repeated (default: a random one)', wholeNumber)
+    .option('--quota <n>', 'certificates a second that the run is compared with', positiveNumber)
+    .option('--gateway-pid <pid,…>', "the gateway's processes on this machine, whose CPU and memory are recorded", pids)
+    .option('--issuer-ca <file>', 'CA that must have signed the certificates')
+    .option(
+      '--tls-reference [connections]',
+      `measure bare TLS connections first (${referenceConnections}), to tell the simulator's own cost from that of TLS`,
+      wholeNumber,
+    )
     .option('--allow-remote', 'allow a host that is not this machine; ask its owner first')
     .option('--json', 'print the report as JSON')
-    .addHelpText(
-      'after',
-      '\nThe AWS stand-in spends 50 to 100 ms of CPU on each RSA key pair, which AWS would spend on its own machines. To measure\nthe gateway, use --flow ec or csr, or set CVM_AWS_LOCAL_KEY_POOL and CVM_AWS_LOCAL_QUOTAS=off for the stand-in.',
-    )
+    .option('--html <file>', 'write the report as one HTML file with plots')
+    .addCommand(scenariosCommand(context.write))
+    .addCommand(compareCommand(context.write))
+    .addHelpText('after', help)
     .action((options: Options, command: Command) => sim(context, options, command));
 }
 
+const help = `
+Exit status: 0 when every device ended as it should, 1 when one did not, 2 for wrong use, 130 when it was interrupted; SIGINT ends
+the run with a report of what is known by then.
+
+The AWS stand-in spends 50 to 100 ms of CPU on each RSA key pair, which AWS would spend on its own machines. To measure
+the gateway, use --flow ec or csr, or set CVM_AWS_LOCAL_KEY_POOL and CVM_AWS_LOCAL_QUOTAS=off for the stand-in.`;
+
+function scenariosCommand(write: (line: string) => void): Command {
+  const list = (all: Readonly<Record<string, { description: string }>>) =>
+    Object.entries(all).map(([name, { description }]) => `  ${name.padEnd(18)}${description}`);
+  return new Command('scenarios')
+    .description('list the scenarios and sites that come with the program')
+    .action(() => write(['scenarios', ...list(bundledScenarios), 'sites', ...list(bundledSites)].join('\n')));
+}
+
 async function sim(context: SimContext, options: Options, command: Command): Promise<void> {
-  const { host, flow, concurrency, timeout } = options;
+  const { host } = options;
   if (!options.allowRemote && !isLoopback(host))
     command.error(
       `${host} is not this machine; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
-  const caPem = await readCa(options.ca ?? siteCaFile(context));
-  const devices =
+  const scenario = await chooseScenario(options);
+  if (options.html !== undefined) checkWritable(options.html);
+  const caPem = await readCa(
+    options.ca ?? siteCaFile(context),
+    ': start the gateway once, or name the CA of your own certificate with --ca',
+  );
+  const issuerPem = options.issuerCa === undefined ? undefined : await readCa(options.issuerCa);
+  const gatewayUsage = options.gatewayPid === undefined ? undefined : watch(options.gatewayPid);
+  const credentials =
     options.credentials === undefined
-      ? await enrolAll(newSerials(options), context.operator())
+      ? await enrolAll(newSerials(options.prefix, options.devices ?? scenario.site.devices), context.operator())
       : await readCredentials(options.credentials);
+  const seed = options.seed ?? randomInt(2 ** 31);
+  const devices = await plan(scenario, credentials, seed);
+  const { tlsReference } = options;
+  const tls =
+    tlsReference === undefined
+      ? undefined
+      : await measureTls(tlsReference === true ? referenceConnections : tlsReference);
   const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
   const progress = showProgress(devices.length);
   const interruption = untilInterrupted();
-  const result = await simulate({
-    ...{ gateway, devices, flow, concurrency, timeoutMs: timeout * 1000 },
-    signal: interruption.signal,
-    onProgress: progress.set,
+  const simulated = await simulate({
+    ...{ gateway, devices, seed, gatewayUsage, signal: interruption.signal, onProgress: progress.set },
+    concurrency: options.concurrency ?? (options.scenario === undefined ? usualConcurrency : devices.length),
+    timeoutMs: (options.timeout ?? scenario.timeoutSeconds) * 1000,
+    patienceMs: scenario.patienceSeconds * 1000,
+    maxPauseMs: scenario.maxPauseSeconds * 1000,
+    addresses: isLoopback(host) && host !== '::1' ? scenario.addresses : 1,
+    issuerKey: issuerPem === undefined ? undefined : new X509Certificate(issuerPem).publicKey,
+    collectGarbage: tls === undefined ? undefined : garbageCollector(),
   });
   progress.end();
   interruption.end();
+  const result = fullReport(simulated, { scenario: scenario.name, seed, quotaPerSecond: options.quota, tls });
   context.write(options.json ? JSON.stringify(result) : summary(result));
-  if (result.accepted !== devices.length) process.exitCode = 1;
+  if (options.html !== undefined) writeFileSync(options.html, renderPage(result));
+  sayHint(result, gateway);
+  if (result.asExpected !== devices.length) process.exitCode = 1;
   if (interruption.signal.aborted) {
     console.error(`cvm: interrupted when ${result.devices} of ${devices.length} devices had ended`);
     process.exitCode = 130;
   }
+}
+
+/** Without a scenario all devices come at once, and are alike. @throws UsageError */
+async function chooseScenario({ scenario, site, flow }: Options): Promise<Scenario> {
+  const mix = [{ part: 1, ...usualBehaviour, flow }];
+  const usual = { patienceSeconds: 120, maxPauseSeconds: 30, timeoutSeconds: 600, addresses: 1 };
+  try {
+    if (scenario !== undefined) return await loadScenario(scenario, site);
+    const own = site === undefined ? { description: '', devices: usualDevices, mix } : await loadSite(site);
+    return { ...usual, name: 'none', description: '', arrival: { curve: 'at-once' }, site: own };
+  } catch (error) {
+    if (error instanceof ScenarioError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+/** What each device is and when it comes; keys are made before the run, since they are no load on the gateway. */
+async function plan(scenario: Scenario, credentials: readonly Credential[], seed: number): Promise<SimDevice[]> {
+  const random = randomOf(seed);
+  const behaviours = behavioursOf(scenario.site.mix, credentials.length, random);
+  const starts = arrivalTimes(scenario.arrival, credentials.length, random);
+  const devices: SimDevice[] = [];
+  for (const [index, credential] of credentials.entries()) {
+    const behaviour = behaviours[index] ?? usualBehaviour;
+    const own = behaviour.flow === 'csr' ? { key: await makeDeviceKey(credential.serial) } : {};
+    devices.push({ ...credential, ...own, behaviour, startMs: starts[index] ?? 0 });
+  }
+  return devices;
+}
+
+/** Where no device was answered, something else than a gateway may be at the port. */
+function sayHint({ devices, accepted, rejected, wrong }: Report, { host, port }: { host: string; port: number }): void {
+  if (devices === 0 || accepted > 0 || Object.keys(rejected).length + Object.keys(wrong).length > 0) return;
+  console.error(
+    `cvm: no device was answered: is a gateway at ${host}:${port}, and is its worker running? The reasons above say how far the devices came`,
+  );
 }
 
 /** SIGINT ends the run, and what is known by then is reported. A second one ends the process. */
@@ -102,64 +216,37 @@ function untilInterrupted() {
 
 const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');
 
-function newSerials({ prefix, devices }: Options): string[] {
+function newSerials(prefix: string, devices: number): string[] {
   const run = randomBytes(3).toString('hex');
   return Array.from({ length: devices }, (_, index) => `${prefix}-${run}-${index + 1}`);
 }
 
-async function enrolAll(serials: readonly string[], deps: EnrolDeps): Promise<Credential[]> {
-  const requests = serials.map((serial) => ({ serial }));
-  const { outcomes } = await enrol(requests, deps);
-  return outcomes.map((outcome) => {
-    if (outcome.outcome === 'enrolled') return { serial: outcome.serial, token: outcome.token };
-    const reason = outcome.outcome === 'exists' ? 'it is enrolled already' : outcome.reason;
-    throw new Error(`${JSON.stringify(outcome.serial)} cannot be enrolled: ${reason}`);
-  });
-}
-
-async function readCredentials(file: string): Promise<Credential[]> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(`${file} cannot be read (${error.code})`);
-  });
-  const rows = parse(text, { columns: true, bom: true, trim: true, skip_empty_lines: true }) as Partial<Credential>[];
-  if (rows.length === 0) throw new UsageError(`${file} has no device`);
-  return rows.map(({ serial, token }) => {
-    if (serial && token) return { serial, token };
-    throw new UsageError(`${file}: every row needs a serial and a token, and the first line must be "serial,token"`);
-  });
-}
-
-async function readCa(file: string): Promise<string> {
-  const pem = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `the CA file ${file} cannot be read (${error.code}): start the gateway once, or name the CA of your own certificate with --ca`,
-    );
-  });
+/** @throws UsageError where a report could not be written at the end of a long run */
+function checkWritable(file: string): void {
   try {
-    new X509Certificate(pem);
-    return pem;
-  } catch {
-    throw new UsageError(`the CA file ${file} has no certificate in PEM`);
+    accessSync(dirname(file), constants.W_OK);
+  } catch (error) {
+    throw new UsageError(`${file} cannot be written (${(error as NodeJS.ErrnoException).code})`);
   }
+}
+
+function watch(processes: readonly number[]) {
+  try {
+    return watchProcesses(processes);
+  } catch (error) {
+    throw new UsageError(`--gateway-pid: ${(error as Error).message}`);
+  }
+}
+
+function pids(text: string): number[] {
+  return text.split(',').map((each) => {
+    const pid = Number(each);
+    if (!Number.isInteger(pid) || pid < 1)
+      throw new InvalidArgumentError('It must be process ids, with commas between.');
+    return pid;
+  });
 }
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
-}
-
-/** Draws a bar of 30 characters. */
-function showProgress(total: number) {
-  let [done, accepted] = [0, 0];
-  const progress = startProgress((perSecond) => {
-    const share = total === 0 ? 1 : done / total;
-    const bar = '█'.repeat(Math.round(share * 30)).padEnd(30, '░');
-    return `${bar} ${done}/${total} devices, ${accepted} accepted, ${perSecond(done).toFixed(1)}/s`;
-  });
-  return {
-    set(count: number, outcome: { kind: string }): void {
-      done = count;
-      if (outcome.kind === 'accepted') accepted++;
-    },
-    end: progress.end,
-  };
 }

@@ -1,8 +1,11 @@
 import { newP256Key } from '../runtime/p256.ts';
 import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
 
-/** A P-256 key that never leaves the simulated device, and its CSR. PEM, both. */
-export async function makeDeviceKey(serial: string): Promise<{ privateKeyPem: string; csrPem: string }> {
+/** PEM, both. */
+export type DeviceKey = { readonly privateKeyPem: string; readonly csrPem: string };
+
+/** A P-256 key that never leaves the simulated device, and its CSR. */
+export async function makeDeviceKey(serial: string): Promise<DeviceKey> {
   const { privateKeyPem, keys } = await newP256Key();
   const csr = await Pkcs10CertificateRequestGenerator.create({
     name: [{ CN: [serial] }],

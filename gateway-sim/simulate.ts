@@ -1,41 +1,185 @@
-import { type Credential, type Flow, type Gateway, type Outcome, runDevice } from './device.ts';
-import { type Report, report } from './report.ts';
+import type { KeyObject } from 'node:crypto';
+import type { Behaviour } from './behaviour.ts';
+import { type Credential, Device, type Stored } from './device.ts';
+import type { DeviceKey } from './device-key.ts';
+import { type Gateway, openTarget } from './link.ts';
+import type { Outcome } from './outcome.ts';
+import { createSeries, type Moment } from './series.ts';
+import type { Usage } from './watched-processes.ts';
+import { createWheel } from './wheel.ts';
+
+/** A device as a run needs it. Its key was made in advance: that is work of the device's, and no load on the gateway. */
+export type SimDevice = Credential & {
+  readonly behaviour: Behaviour;
+  readonly key?: DeviceKey;
+  /** milliseconds from the start of the run */
+  readonly startMs: number;
+};
 
 export type SimOptions = {
   readonly gateway: Gateway;
-  readonly devices: readonly Credential[];
-  readonly flow: Flow;
+  /** in the order of their start */
+  readonly devices: readonly SimDevice[];
   /** devices connected at the same time */
   readonly concurrency: number;
   /** for each device, in milliseconds */
   readonly timeoutMs: number;
-  /** ends the run early; devices that have not ended by then are not in the report */
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, outcome: Outcome) => void;
+  /** for the answer on one connection, in milliseconds */
+  readonly patienceMs?: number | undefined;
+  /** between two attempts, at most, in milliseconds */
+  readonly maxPauseMs?: number | undefined;
+  /** how many addresses of this machine they come from; 1 is a network behind one NAT address */
+  readonly addresses?: number;
+  readonly seed: number;
+  /** of the CA that must have signed the certificates */
+  readonly issuerKey?: KeyObject | undefined;
+  readonly store?: ((stored: Stored) => void) | undefined;
+  /** what the gateway's processes have used, where they are watched */
+  readonly gatewayUsage?: (() => Usage) | undefined;
+  /** ends the run early; devices that have not ended by then have no outcome */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (progress: Progress) => void;
+  /** garbage is collected before memory is read at its peak, where this is given */
+  readonly collectGarbage?: (() => void) | undefined;
 };
 
-/** Provisions all devices through the gateway's MQTT port and reports how each ended. */
-export async function simulate({
-  gateway,
-  devices,
-  flow,
-  concurrency,
-  timeoutMs,
-  signal,
-  onProgress,
-}: SimOptions): Promise<Report> {
+export type Progress = {
+  readonly done: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly waiting: number;
+  readonly open: number;
+};
+
+export type Simulated = {
+  readonly outcomes: readonly Outcome[];
+  readonly wallMs: number;
+  readonly moments: readonly Moment[];
+  /** when each accepted device ended, in milliseconds from the start: the first and the last */
+  readonly drain: { readonly firstMs: number; readonly lastMs: number } | undefined;
+  readonly cost: Cost;
+};
+
+/** What the run itself has cost, TLS with it. */
+export type Cost = {
+  readonly cpuMs: number;
+  readonly connections: number;
+  /** connections open at the moment at which most were */
+  readonly openAtPeak: number;
+  /** memory at that moment, above what it was before the first device */
+  readonly rssBytesAtPeak: number;
+};
+
+export const usual = { patienceMs: 120_000, maxPauseMs: 30_000 } as const;
+
+/** So late may a device be called. */
+const slotMs = 20;
+
+/** Lets all devices ask the gateway's MQTT port for their certificates. */
+export async function simulate(options: SimOptions): Promise<Simulated> {
+  const { devices, signal, gatewayUsage, onProgress } = options;
   const start = performance.now();
-  const outcomes: Outcome[] = [];
-  const waiting = [...devices].reverse();
-  const serve = async () => {
-    for (let device = waiting.pop(); device !== undefined && !signal?.aborted; device = waiting.pop()) {
-      const outcome = await runDevice(gateway, device, flow, { timeoutMs });
-      outcomes.push(outcome);
-      onProgress?.(outcomes.length, outcome);
-    }
+  const now = () => performance.now() - start;
+  const series = createSeries();
+  const memory = watchMemory(options.collectGarbage);
+  const cpu = process.cpuUsage();
+  const run = startRun(options, now);
+  const record = () => {
+    const usage = gatewayUsage?.();
+    const watched = usage === undefined ? {} : { gatewayCpuMs: usage.cpuMs, gatewayRssBytes: usage.rssBytes };
+    const { accepted, refused, waiting, open } = run.progress();
+    series.add({ at: now() / 1000, accepted, refused, waiting, open, ...watched });
   };
-  const all = Promise.all(Array.from({ length: Math.min(concurrency, devices.length) }, serve));
-  const aborted = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }));
-  await Promise.race([all, aborted]);
-  return report([...outcomes], performance.now() - start);
+  await new Promise<void>((resolve) => {
+    const end = () => {
+      clearInterval(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const turn = () => {
+      run.turn(now());
+      memory.look(run.count.open);
+      if (series.wants(now() / 1000)) record();
+      onProgress?.(run.progress());
+      if (run.outcomes.length === devices.length) end();
+    };
+    const timer = setInterval(turn, slotMs);
+    signal?.addEventListener('abort', end, { once: true });
+    turn();
+  });
+  const outcomes = [...run.outcomes];
+  record();
+  run.abandon();
+  const { user, system } = process.cpuUsage(cpu);
+  return {
+    outcomes,
+    wallMs: now(),
+    moments: series.moments(),
+    drain: run.drain(),
+    cost: { cpuMs: (user + system) / 1000, connections: run.count.opened, ...memory.peak() },
+  };
+}
+
+function startRun(options: SimOptions, now: () => number) {
+  const { devices, concurrency, seed } = options;
+  const wheel = createWheel<Device>(slotMs, 0);
+  const count = { open: 0, waiting: 0, opened: 0 };
+  const outcomes: Outcome[] = [];
+  const running = new Set<Device>();
+  const tally = { accepted: 0, refused: 0, firstMs: 0, lastMs: 0 };
+  let next = 0;
+  const around = {
+    ...{ wheel, count, now, timeoutMs: options.timeoutMs, issuerKey: options.issuerKey, store: options.store },
+    target: openTarget(options.gateway, options.addresses ?? 1),
+    patienceMs: options.patienceMs ?? usual.patienceMs,
+    maxPauseMs: options.maxPauseMs ?? usual.maxPauseMs,
+    ended(device: Device, outcome: Outcome) {
+      running.delete(device);
+      outcomes.push(outcome);
+      if (outcome.kind === 'rejected') tally.refused++;
+      if (outcome.kind !== 'accepted') return;
+      tally.lastMs = now();
+      if (tally.accepted++ === 0) tally.firstMs = tally.lastMs;
+    },
+  };
+  return {
+    count,
+    outcomes,
+    turn(time: number): void {
+      wheel.turn(time);
+      for (let device = devices[next]; device !== undefined && device.startMs <= time; device = devices[next]) {
+        if (running.size >= concurrency) return;
+        const own = new Device(next, device, device.behaviour, device.key, (seed * 31 + next) | 0, around);
+        next++;
+        running.add(own);
+        own.start();
+      }
+    },
+    progress: (): Progress => ({
+      ...{ done: outcomes.length, accepted: tally.accepted, refused: tally.refused },
+      ...{ waiting: count.waiting, open: count.open },
+    }),
+    drain: () => (tally.accepted === 0 ? undefined : { firstMs: tally.firstMs, lastMs: tally.lastMs }),
+    abandon(): void {
+      for (const device of running) device.abandon();
+    },
+  };
+}
+
+/** Reads the memory when the number of open connections has grown by a fifth. */
+function watchMemory(collectGarbage: (() => void) | undefined) {
+  const read = () => {
+    collectGarbage?.();
+    return process.memoryUsage.rss();
+  };
+  const before = read();
+  let [openAtPeak, rssBytesAtPeak] = [0, 0];
+  return {
+    look(open: number): void {
+      if (open < openAtPeak * 1.2 + 1) return;
+      openAtPeak = open;
+      rssBytesAtPeak = read() - before;
+    },
+    peak: () => ({ openAtPeak, rssBytesAtPeak }),
+  };
 }

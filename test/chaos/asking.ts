@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
-import type { Credential, Flow, Gateway, Reply, Stored } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
+import type { Credential, Stored } from '../../gateway-sim/device.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import type { Gateway } from '../../gateway-sim/link.ts';
+import type { Reply } from '../../gateway-sim/reply.ts';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { Flow } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
 import { createAsker } from './asking.ts';
 import type { Figure } from './figures.ts';
 import { judgePromises, type Party, sayFindings } from './promises.ts';

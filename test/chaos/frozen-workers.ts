@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Flow } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
 import { block, remove } from '../../operator/decisions.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { hashToken } from '../../protocol/token.ts';

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runDevice, type Stored } from '../../gateway-sim/device.ts';
+import type { Stored } from '../../gateway-sim/device.ts';
+import { runDevice } from '../../gateway-sim/run-device.ts';
 import { brokerSteps, type CrashPoint, firedFile, moments, serialOf, workerSteps } from './crash-points.ts';
 import type { Figure } from './figures.ts';
 import { type Site, startSite } from './site.ts';

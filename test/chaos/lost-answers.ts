@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runDevice, type Stored } from '../../gateway-sim/device.ts';
+import type { Stored } from '../../gateway-sim/device.ts';
+import { runDevice } from '../../gateway-sim/run-device.ts';
 import type { Figure } from './figures.ts';
 import { startSite } from './site.ts';
 import { nothing } from './storm.ts';

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { type Outcome, runDevice } from '../../gateway-sim/device.ts';
+import type { Outcome } from '../../gateway-sim/outcome.ts';
+import { runDevice } from '../../gateway-sim/run-device.ts';
 import type { Figure } from './figures.ts';
 import { startSite } from './site.ts';
 import { nothing } from './storm.ts';

@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Credential, Flow } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
+import type { Credential } from '../../gateway-sim/device.ts';
 import { block, remove } from '../../operator/decisions.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { type Asker, createAsker } from './asking.ts';

@@ -1,4 +1,4 @@
-import { runDevice } from '../../gateway-sim/device.ts';
+import { runDevice } from '../../gateway-sim/run-device.ts';
 import { until } from '../support/network.ts';
 import type { Figure } from './figures.ts';
 import { type Part, type Site, startSite } from './site.ts';

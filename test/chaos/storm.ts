@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Flow, runDevice, type Stored } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
+import type { Stored } from '../../gateway-sim/device.ts';
+import { runDevice } from '../../gateway-sim/run-device.ts';
 import type { Figure } from './figures.ts';
 import type { Random } from './random.ts';
 import { type Part, type PartName, type Site, startSite } from './site.ts';

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Credential, Flow, Gateway } from '../../gateway-sim/device.ts';
+import type { Flow } from '../../gateway-sim/behaviour.ts';
+import type { Credential } from '../../gateway-sim/device.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
+import type { Gateway } from '../../gateway-sim/link.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { until } from '../support/network.ts';
 import { type Asker, type AskOptions, createAsker } from './asking.ts';

@@ -1,0 +1,31 @@
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import { type Comparable, compare, comparisonTable, readComparable } from '../../gateway-sim/compare.ts';
+import { positiveNumber } from '../numbers.ts';
+import { UsageError } from '../usage-error.ts';
+
+export function compareCommand(write: (line: string) => void): Command {
+  return new Command('compare')
+    .description(
+      'compare two reports of --json: exit status 0, 1 when the second is worse in any row, 2 when a file is no report',
+    )
+    .argument('<before.json>')
+    .argument('<after.json>')
+    .option('--tolerance <percent>', 'a row is worse when it is worse by more than this', positiveNumber, 10)
+    .action(async (before: string, after: string, { tolerance }: { tolerance: number }) => {
+      const rows = compare(await read(before), await read(after), tolerance / 100);
+      write(comparisonTable(rows));
+      if (rows.some(({ worse }) => worse)) process.exitCode = 1;
+    });
+}
+
+async function read(file: string): Promise<Comparable> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`${file} cannot be read (${error.code})`);
+  });
+  try {
+    return readComparable(JSON.parse(text));
+  } catch {
+    throw new UsageError(`${file} is no report of the simulator: write one with cvm sim --json`);
+  }
+}

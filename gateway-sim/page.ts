@@ -1,0 +1,228 @@
+import { counted } from '../runtime/counted.ts';
+import { escapeHtml, type Point, plotSvg } from './plot.ts';
+import { endings, facts, percent, type Report } from './report.ts';
+
+/** The report as one HTML file: no script, nothing from outside. */
+export function renderPage(result: Report): string {
+  const { devices, accepted, wallMs, scenario, seed } = result;
+  const headline = `${accepted.toLocaleString('en')} of ${counted(devices, 'device')} got a certificate, in ${duration(wallMs / 1000)}`;
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeHtml(headline)}</title>
+<style>${css}</style>
+</head>
+<body>
+<main>
+<h1>${escapeHtml(headline)}</h1>
+<p class="about">Scenario <b>${escapeHtml(scenario ?? 'none')}</b>, seed ${seed ?? 0}. All devices are simulated.</p>
+${table(result)}
+${sections(result)
+  .map(({ title, says, body }) => `<section><h2>${escapeHtml(title)}</h2><p>${escapeHtml(says)}</p>${body}</section>`)
+  .join('\n')}
+</main>
+</body>
+</html>
+`;
+}
+
+type Section = { readonly title: string; readonly says: string; readonly body: string };
+
+function sections(result: Report): Section[] {
+  return [drain(result), latency(result), eta(result), ends(result), gateway(result)];
+}
+
+function table(result: Report): string {
+  const rows = facts(result).map(
+    ([name, text]) => `<tr><th scope="row">${escapeHtml(name)}</th><td>${escapeHtml(text)}</td></tr>`,
+  );
+  return `<table>${rows.join('')}</table>`;
+}
+
+function drain({ moments = [], quotaPerSecond, devices }: Report): Section {
+  const title = 'Certificates over time';
+  const end = Math.max(1, moments.at(-1)?.at ?? 1);
+  const line = (name: string, style: string, points: readonly Point[]) => ({ name, style, points });
+  const quota =
+    quotaPerSecond === undefined
+      ? []
+      : [line(`quota, ${quotaPerSecond}/s`, 'quota', quotaLine(quotaPerSecond, devices, end))];
+  const lines = [
+    line(
+      'accepted',
+      'first',
+      moments.map(({ at, accepted }) => [at, accepted]),
+    ),
+    line(
+      'waiting for their answer',
+      'second',
+      moments.map(({ at, waiting }) => [at, waiting]),
+    ),
+    ...quota,
+  ];
+  const says =
+    quotaPerSecond === undefined
+      ? 'How many devices had their certificate, and how many waited. With --quota N the line of what AWS allows is drawn as well.'
+      : `How many devices had their certificate, and how many waited. The closer the first line runs to the quota's, the less of what AWS allows (${quotaPerSecond} a second) is wasted.`;
+  return {
+    title,
+    says,
+    body: plotSvg(
+      { x: { label: 'seconds', to: end }, y: { label: 'devices', to: Math.max(1, devices) }, lines },
+      title,
+    ),
+  };
+}
+
+const quotaLine = (perSecond: number, devices: number, end: number): Point[] => {
+  const full = devices / perSecond;
+  return full < end
+    ? [
+        [0, 0],
+        [full, devices],
+        [end, devices],
+      ]
+    : [
+        [0, 0],
+        [end, end * perSecond],
+      ];
+};
+
+function latency({ latencyHistogram = [], latencyMs }: Report): Section {
+  const title = 'How long a device waited';
+  const [first, last] = [latencyHistogram[0], latencyHistogram.at(-1)];
+  if (first === undefined || last === undefined || latencyMs === undefined)
+    return { title, says: 'No device got a certificate.', body: '' };
+  const says = `From its first request to its certificate. Half of the devices waited at most ${duration(latencyMs.p50 / 1000)}, 99 of 100 at most ${duration(latencyMs.p99 / 1000)}, the last one ${duration(latencyMs.max / 1000)}.`;
+  const bars = latencyHistogram.map(({ fromMs, toMs, count }) => ({
+    from: fromMs / 1000,
+    to: toMs / 1000,
+    height: count,
+  }));
+  const x = {
+    label: 'seconds (each step is longer than the one before)',
+    from: first.fromMs / 1000,
+    to: last.toMs / 1000,
+    log: true,
+  };
+  return {
+    title,
+    says,
+    body: plotSvg({ x, y: { label: 'devices', to: Math.max(...bars.map((bar) => bar.height)) }, bars }, title),
+  };
+}
+
+function eta({ pending }: Report): Section {
+  const title = 'Was the promised time right?';
+  if (pending === undefined || pending.etas.length === 0)
+    return { title, says: 'No device was told how long it would wait.', body: '' };
+  const end = Math.max(1, ...pending.etas.flat());
+  const says = `${counted(pending.told, 'device')} were told how long it would take. On the line the promise was exact; above it the device waited longer. Half of the promises were within ${percent(pending.medianError ?? 0)} of the real wait.`;
+  const lines = [
+    {
+      name: 'exact',
+      style: 'quota',
+      points: [
+        [0, 0],
+        [end, end],
+      ] as Point[],
+    },
+  ];
+  const [x, y] = [
+    { label: 'seconds told', to: end },
+    { label: 'seconds waited', to: end },
+  ];
+  return { title, says, body: plotSvg({ x, y, lines, points: pending.etas }, title) };
+}
+
+function ends(result: Report): Section {
+  const title = 'Refusals';
+  const refused = endings(result).filter(([name]) => name !== 'accepted');
+  if (refused.length === 0) return { title, says: 'No device was refused, and none gave up.', body: '' };
+  const most = Math.max(...refused.map(([, count]) => count));
+  const rows = refused.map(
+    ([name, count]) =>
+      `<tr><th scope="row">${escapeHtml(name)}</th><td class="count">${count}</td><td class="wide"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="bar" width="${((count / most) * 100).toFixed(1)}" height="8"/></svg></td></tr>`,
+  );
+  const { asExpected, devices } = result;
+  const says = `Devices that got no certificate, by reason.${asExpected === undefined ? '' : ` ${asExpected} of ${devices} ended as the scenario wants: a wrong token must be refused.`}`;
+  return { title, says, body: `<table>${rows.join('')}</table>` };
+}
+
+function gateway({ moments = [], gateway: cost }: Report): Section {
+  const title = "The gateway's processor and memory";
+  if (cost === undefined)
+    return {
+      title,
+      says: 'Not watched. With --gateway-pid the processes of a gateway on the same machine are.',
+      body: '',
+    };
+  const end = Math.max(1, moments.at(-1)?.at ?? 1);
+  const busy = cores(moments);
+  const memory = moments.map(({ at, gatewayRssBytes = 0 }): Point => [at, gatewayRssBytes / 1024 / 1024]);
+  const x = { label: 'seconds', to: end };
+  const plot = (label: string, name: string, style: string, points: Point[]) =>
+    plotSvg(
+      {
+        x,
+        y: { label, to: Math.max(0.01, ...points.map(([, value]) => value)) * 1.1 },
+        lines: [{ name, style, points }],
+      },
+      label,
+    );
+  return {
+    title,
+    says: `The watched processes together took ${cost.cpuMsPerDevice} ms of processor time for each certificate. The simulator's own time is not in it.`,
+    body: plot('cores in use', 'processor', 'first', busy) + plot('MB', 'memory', 'second', memory),
+  };
+}
+
+/** CPU time between two moments over the time between them. */
+function cores(moments: NonNullable<Report['moments']>): Point[] {
+  return moments.slice(1).map((moment, index): Point => {
+    const before = moments[index] ?? moment;
+    const seconds = Math.max(0.001, moment.at - before.at);
+    return [moment.at, ((moment.gatewayCpuMs ?? 0) - (before.gatewayCpuMs ?? 0)) / 1000 / seconds];
+  });
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  return seconds < 7200 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+const css = `
+:root{color-scheme:light dark;--back:#fff;--text:#1d2530;--soft:#5b6675;--line:#d9dee5;--first:#1565c0;--second:#b85c00;--quota:#2e7d32}
+@media (prefers-color-scheme:dark){:root{--back:#14181d;--text:#e6eaf0;--soft:#9aa6b5;--line:#343c47;--first:#6cb2ff;--second:#ffb26b;--quota:#7fd28a}}
+body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
+main{max-width:760px;margin:0 auto;padding:24px 16px 64px}
+h1{font-size:1.6rem;line-height:1.25;margin:0 0 4px}
+h2{font-size:1.15rem;margin:40px 0 4px}
+p{margin:0 0 12px}
+.about{color:var(--soft)}
+table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);font-weight:400}
+th{color:var(--soft)}
+td.count{text-align:right;font-variant-numeric:tabular-nums}
+td.wide{width:40%}
+td.wide svg{height:12px}
+svg{display:block;width:100%;height:auto}
+svg text{font-size:12px;fill:var(--soft)}
+.grid{stroke:var(--line);fill:none}
+.axis{stroke:var(--soft);fill:none}
+.line{fill:none;stroke-width:2.5}
+.line.first{stroke:var(--first)}
+.line.second{stroke:var(--second)}
+.line.quota{stroke:var(--quota);stroke-dasharray:6 5}
+.bar{fill:var(--first)}
+.dot{fill:var(--first);fill-opacity:.45}
+.legend{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:4px 0 0;padding:0;color:var(--soft);font-size:.9rem}
+.legend i{display:inline-block;width:18px;height:3px;margin-right:8px;vertical-align:middle}
+.legend .first{background:var(--first)}
+.legend .second{background:var(--second)}
+.legend .quota{background:var(--quota)}
+`;
