@@ -6,10 +6,11 @@ import { gatewaysToSealTo } from '../registry/gateways.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { App } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
+import { inOperatorsShare } from './quota.ts';
 
 /** The arguments of the operator's functions: the table and AWS IoT Core with the rights of an operator, and no Redis. */
 export function connectOperator(app: App, audit: Audit): OperatorDeps {
-  return operatorOf(app, audit, connectTable(app, 'operator'), connectIssuer(app, 'operator'));
+  return operatorOf(app, audit, connectTable(app, 'operator'), connectIssuer(app, 'operator', inOperatorsShare(app)));
 }
 
 export function operatorOf(app: App, audit: Audit, table: AssociationTable, issuer: Issuer): OperatorDeps {

@@ -1,3 +1,4 @@
+import type { Governor } from '../aws/governor.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
 import type { RedisConnector } from '../queue/redis.ts';
@@ -24,11 +25,9 @@ import { startSweeper } from '../worker/sweeper.ts';
 import { createTableKey } from '../worker/table-key.ts';
 import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
-import { atRate, connectIssuer, connectTable } from './aws.ts';
+import { connectIssuer, connectTable } from './aws.ts';
+import { connectGovernor, openAdmission, taskShare } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
-
-/** The sweeper's share of each of AWS's quotas, which begin at ten calls a second. */
-export const sweepCallsPerSecond = 2;
 
 /** How long a worker goes by what it knows of a restored table, in milliseconds. */
 const restoredAtMs = 10_000;
@@ -43,6 +42,7 @@ const quietAwsMs = 30_000;
 export type WorkerDeps = {
   readonly table: AssociationTable;
   readonly gateways: GatewayRegister;
+  readonly governor: Governor;
   readonly issuer: Issuer;
   readonly replies: BoundReplyStore;
   readonly seen: SeenCertificates;
@@ -115,17 +115,20 @@ export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
     site: app.settings.site,
     now: app.awsTime.now,
   });
-  return { table, gateways, issuer: connectIssuer(app, 'gateway'), replies, seen, audit };
+  const governor = connectGovernor(app, redis);
+  const issuer = connectIssuer(app, 'gateway', governor.forDevices);
+  return { table, gateways, governor, issuer, replies, seen, audit };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
-  { settings, log, lifecycle, metrics, awsTime, clockSteps }: App,
+  app: App,
   redis: RedisConnector,
-  { table, gateways, issuer, replies, seen, audit }: WorkerDeps,
+  { table, gateways, governor, issuer, replies, seen, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
+  const { settings, log, lifecycle, metrics, awsTime, clockSteps } = app;
   const { policyName, replayWindowMs, site, workerConcurrency: concurrency } = settings;
   const ownerTag = ownerTagOf(settings.table);
   const context: WorkerContext = {
@@ -145,12 +148,19 @@ export function startProvisioning(
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs
+  let learning: Promise<unknown> | undefined;
   const learnTime = async () => {
-    if (!awsTime.isKnown()) await table.changes.latest();
+    if (awsTime.isKnown()) return;
+    // one call for all that wait, which then go on in their order
+    learning ??= table.changes.latest().finally(() => {
+      learning = undefined;
+    });
+    await learning;
   };
   const worker = startWorker({
     ...{ redis, concurrency, context, gateways, log, audit, metrics, learnTime, table: settings.table },
     lookAtClock: clockSteps.look,
+    admission: openAdmission(app, redis, governor),
     ...backoff,
   });
   clockSteps.follow(worker.clockSet);
@@ -158,10 +168,13 @@ export function startProvisioning(
 }
 
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */
-export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'table' | 'audit'>): void {
+export function startSweeping(
+  app: App,
+  { table, audit, governor }: Pick<WorkerDeps, 'table' | 'audit' | 'governor'>,
+): void {
   const { settings, log, lifecycle, awsTime } = app;
   const { intervalMs, graceMs } = settings.sweep;
-  const issuer = connectIssuer(app, 'gateway', atRate(sweepCallsPerSecond));
+  const issuer = connectIssuer(app, 'gateway', (gate) => governor.forTask(gate, taskShare));
   const setUp = {
     registry: table.registry,
     sites: table.sites,
@@ -186,6 +199,8 @@ export function startSweeping(app: App, { table, audit }: Pick<WorkerDeps, 'tabl
       },
     }),
   );
+  // closed first: a sweep that ends waits for no more tokens
+  lifecycle.add({ name: 'quota governor', close: async () => governor.close() });
 }
 
 /** Keeps the site's roster in line with the table, one worker at a time. */

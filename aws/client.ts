@@ -24,8 +24,28 @@ export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient 
   return adapted(DynamoDBClient, 5000, options);
 }
 
+/** A throttled call is not tried again: the governor must see it, and makes it again at its time. */
 export function connectIot(options: AwsClientOptions = {}): IoTClient {
-  return adapted(IoTClient, 20_000, options);
+  const client = adapted(IoTClient, 20_000, options);
+  const { retryStrategy } = client.config;
+  client.config.retryStrategy = async () => {
+    const strategy = await retryStrategy();
+    return 'retry' in strategy ? strategy : withoutThrottling(strategy);
+  };
+  return client;
+}
+
+type RetryStrategy = Exclude<Awaited<ReturnType<IoTClient['config']['retryStrategy']>>, { retry: unknown }>;
+
+function withoutThrottling(strategy: RetryStrategy): RetryStrategy {
+  return {
+    acquireInitialRetryToken: (scope) => strategy.acquireInitialRetryToken(scope),
+    recordSuccess: (token) => strategy.recordSuccess(token),
+    refreshRetryTokenForRetry(token, info) {
+      if (info.errorType === 'THROTTLING') throw new Error('throttled calls are made again by the governor');
+      return strategy.refreshRetryTokenForRetry(token, info);
+    },
+  };
 }
 
 function adapted<Client extends DynamoDBClient | IoTClient>(

@@ -28,14 +28,6 @@ const processClock: GovernorClock = {
   sleep: (ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
 };
 
-/** The process ends: whoever waited for tokens is not let through any more. */
-export class NotAdmitted extends Error {
-  constructor() {
-    super('the process ends');
-    this.name = 'NotAdmitted';
-  }
-}
-
 /** The tokens of one request. `end` gives back what was not used, and is called in any case. */
 export type Permit = { end(): Promise<void> };
 
@@ -47,14 +39,15 @@ export type Permit = { end(): Promise<void> };
  * AWS throttles a call all the same, the rate falls and the call is made again.
  */
 export type Governor = {
-  /** Waits until it is this request's turn. @throws NotAdmitted when the governor is closed meanwhile */
-  admit(operations: readonly AwsOperation[]): Promise<Permit>;
+  /** Waits until it is this request's turn. @returns undefined when the signal came first */
+  admit(operations: readonly AwsOperation[], signal?: AbortSignal): Promise<Permit | undefined>;
   /** For requests of devices that were let through. */
   forDevices(gate: AwsGate): AwsGate;
   /** For a task that no device waits for: it gets its share of each rate at any time, and no more. */
   forTask(gate: AwsGate, share: number): AwsGate;
   /** How many requests with these calls are let through in a second, at present; undefined where there is no limit. */
   perSecond(operations: readonly AwsOperation[]): Promise<number | undefined>;
+  /** Tasks do not wait any longer. */
   close(): void;
 };
 
@@ -97,17 +90,18 @@ export function createGovernor({
     }
   }
 
-  /** Ends early when the governor is closed. */
-  const pause = (ms: number) => clock.sleep(ms, closing.signal).catch(() => {});
+  /** @param signal ends it early */
+  const pause = (ms: number, signal?: AbortSignal) => clock.sleep(ms, signal).catch(() => {});
 
-  async function takeAll(counts: CallCounts): Promise<void> {
-    for (;;) {
-      if (closing.signal.aborted) throw new NotAdmitted();
+  /** @returns false when the signal came first */
+  async function takeAll(counts: CallCounts, signal: AbortSignal | undefined): Promise<boolean> {
+    while (signal?.aborted !== true) {
       const waitMs = await (buckets ?? own).takeAll(counts).catch(() => redisAwayMs);
-      if (waitMs <= 0) return;
+      if (waitMs <= 0) return true;
       // at least one: a token that is almost there may be less than the clock can tell
-      await pause(Math.min(Math.ceil(waitMs), longestLookMs));
+      await pause(Math.min(Math.ceil(waitMs), longestLookMs), signal);
     }
+    return false;
   }
 
   async function lower(name: string, sentAt: number): Promise<void> {
@@ -138,16 +132,16 @@ export function createGovernor({
       await sharedOrOwn((from) => from.giveBack({ [name]: 1 }));
       throw new UpstreamThrottled(`iot:${name}`);
     }
-    if (waitMs > 0) await (waiter === 'task' ? pause(waitMs) : clock.sleep(waitMs));
+    if (waitMs > 0) await pause(waitMs, waiter === 'task' ? closing.signal : undefined);
     metrics.quotaWaitSeconds.observe(waitMs / 1000, { waiter });
   }
 
   return {
-    async admit(operations) {
+    async admit(operations, signal) {
       const [since, counts] = [clock.now(), countsOf(operations)];
-      const turn = line.then(() => takeAll(counts));
-      line = turn.catch(() => {});
-      await turn;
+      const turn = line.then(() => takeAll(counts, signal));
+      line = turn;
+      if (!(await turn)) return undefined;
       metrics.quotaWaitSeconds.observe((clock.now() - since) / 1000, { waiter: 'device' });
       prepaid.add(counts);
       return {
@@ -178,7 +172,7 @@ export function createGovernor({
             if (rates === undefined || clock.now() - rates.at > ratesMs)
               rates = { of: await sharedOrOwn((from) => from.rates()), at: clock.now() };
             const waitMs = inTurn(name, share * (rates.of[name] ?? 1));
-            if (waitMs > 0) await pause(waitMs);
+            if (waitMs > 0) await pause(waitMs, closing.signal);
             await takeOne(name, 'task', taskPatienceMs);
           };
           return patiently(() => gate.call(operation, send), name, token, taskPatienceMs);

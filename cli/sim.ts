@@ -108,7 +108,7 @@ Exit status: 0 when every device ended as it should, 1 when one did not, 2 for w
 the run with a report of what is known by then.
 
 The AWS stand-in spends 50 to 100 ms of CPU on each RSA key pair, which AWS would spend on its own machines. To measure
-the gateway, use --flow ec or csr, or set CVM_AWS_LOCAL_KEY_POOL and CVM_AWS_LOCAL_QUOTAS=off for the stand-in.`;
+the gateway, use --flow ec or csr, or set CVM_AWS_LOCAL_KEY_POOL and CVM_AWS_LOCAL_QUOTAS=off for the stand-in, and CVM_QUOTAS=off for the worker.`;
 
 function scenariosCommand(write: (line: string) => void): Command {
   const list = (all: Readonly<Record<string, { description: string }>>) =>

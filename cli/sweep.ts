@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { sweepCallsPerSecond } from '../app/worker.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { SiteIndex } from '../registry/site-index.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
@@ -12,6 +11,9 @@ import type { Finding, SweepOptions, SweepSummary } from '../worker/sweep-findin
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
 import { durationMs } from './duration.ts';
 import { positiveNumber } from './numbers.ts';
+
+/** By default the share that the workers' sweep has of AWS's default quotas. */
+const sweepCallsPerSecond = 2;
 
 export type SweepContext = {
   settings(): Settings;

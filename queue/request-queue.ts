@@ -1,4 +1,4 @@
-import { DelayedError, type Job, Queue, RateLimitError } from 'bullmq';
+import { DelayedError, type Job, Queue, RateLimitError, WaitingError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import { createFloodLimit } from '../runtime/flood-limit.ts';
@@ -134,8 +134,11 @@ export function createRequestQueue(
   };
 }
 
-/** `again`: milliseconds until the request is tried again, at most 30,000. `slowDown`: milliseconds for which the whole queue waits, at most 2000. */
-export type Outcome = 'answered' | { readonly again: number } | { readonly slowDown: number };
+/**
+ * `again`: milliseconds until the request is tried again, at most 30,000. `slowDown`: milliseconds for which the whole queue waits, at
+ * most 2000. `untouched`: it keeps its place, the first, for another worker: this one is about to close.
+ */
+export type Outcome = 'answered' | 'untouched' | { readonly again: number } | { readonly slowDown: number };
 
 export type RequestWorker = FollowsClock & {
   readonly name: string;
@@ -239,6 +242,10 @@ export function startRequestWorker(options: {
     const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock, reportMalformed);
     const outcome = await handle(request, waited);
     if (outcome === 'answered') return;
+    if (outcome === 'untouched') {
+      await job.moveToWait(lock);
+      throw new WaitingError();
+    }
     if ('slowDown' in outcome) {
       await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));
       throw new RateLimitError();

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { availableParallelism, hostname } from 'node:os';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type AwsQuotas, awsQuotasOf, readAwsQuotas } from './aws-quotas.ts';
@@ -137,7 +137,7 @@ const schema = z.object({
   CVM_TLS_KEY: z.string().optional(),
   CVM_TLS_KEY_TYPE: z.enum(['ec', 'rsa', 'both'], 'must be "ec", "rsa" or "both"').default('ec'),
   CVM_TLS_SUITES: z.enum(['modern', 'old'], 'must be "modern" or "old"').default('modern'),
-  CVM_WORKER_CONCURRENCY: whole(1, 256).default(Math.max(16, availableParallelism() * 4)),
+  CVM_WORKER_CONCURRENCY: whole(1, 256).default(64),
   HTTPS_PROXY: z.string().optional(),
   HTTP_PROXY: z.string().optional(),
   LOG_LEVEL: z

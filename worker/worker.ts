@@ -1,3 +1,4 @@
+import { type KeyOrigin, vendingCalls } from '../issuer/vending-calls.ts';
 import { type Problem, problems } from '../protocol/problems.ts';
 import { createMalformedReport, type ReportMalformed } from '../queue/malformed.ts';
 import {
@@ -25,7 +26,7 @@ type SharedContext = Omit<ProvisionContext, 'replies'> & { readonly replies: Pic
 /** What a worker is built with; the notices go to its records. */
 export type WorkerContext = Omit<SharedContext, 'notices'>;
 
-/** How long all requests wait after AWS has throttled a call, in milliseconds. AWS's quotas are per second. */
+/** How long all requests wait after AWS has throttled a call again and again, or one to the table, in milliseconds. */
 const slowDownMs = 1000;
 
 /** An older request is refused, so that requests of devices that have gone do not stay for ever. A device that is still there asks
@@ -35,7 +36,17 @@ const maxAgeMs = 24 * 3_600_000;
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
 const [minBusyMs, maxBusyMs] = [100, 500];
 
+/** Who may begin: a request waits here, before its claim, for all that its calls take from the account's quotas. */
+export type Admission = {
+  /** @returns undefined when the signal came first. `end` is called when the request has ended */
+  admit(
+    calls: ReturnType<typeof vendingCalls>,
+    signal: AbortSignal,
+  ): Promise<{ readonly end: () => Promise<void> } | undefined>;
+};
+
 type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds' | 'lineLength' | 'lineOldestSeconds'>;
+type InLine = { readonly admission: Admission; readonly closing: AbortSignal };
 type Records = { readonly log: Log; readonly decisions: DecisionRecords; readonly metrics: WorkerMetrics };
 type LearnTime = () => Promise<void>;
 type Trust = {
@@ -54,6 +65,7 @@ export function startWorker(options: {
   /** the name of the table */
   readonly table: string;
   readonly context: WorkerContext;
+  readonly admission: Admission;
   readonly gateways: Trust['gateways'];
   /** Makes sure that `context.now` is the time of AWS. Called before each request */
   readonly learnTime: LearnTime;
@@ -61,7 +73,7 @@ export function startWorker(options: {
   readonly lookAtClock: () => void;
   readonly maxBackoffMs?: number;
 }): RequestWorker {
-  const { audit, metrics, learnTime, context: parts, gateways, table, ...queue } = options;
+  const { audit, metrics, learnTime, context: parts, gateways, table, admission, ...queue } = options;
   const { log } = queue;
   const decisions = createDecisionRecords({ audit, log, now: parts.now, table });
   const context: SharedContext = { ...parts, notices: decisions };
@@ -70,13 +82,19 @@ export function startWorker(options: {
   let line = { length: 0, oldestSeconds: 0 };
   metrics.lineLength.readFrom(() => line.length);
   metrics.lineOldestSeconds.readFrom(() => line.oldestSeconds);
+  const closing = new AbortController();
+  const inLine = { admission, closing: closing.signal };
   const worker = startRequestWorker({
     ...queue,
     onLine(state) {
       line = state;
     },
     handle: (signed, waitedMs) =>
-      sayingRefusals(aboutOf(signed.message), decisions, handleSigned(signed, waitedMs, context, trust, records)),
+      sayingRefusals(
+        aboutOf(signed.message),
+        decisions,
+        handleSigned(signed, waitedMs, context, trust, records, inLine),
+      ),
     acknowledge: (signed) =>
       sayingRefusals(
         { serial: signed.message.serial },
@@ -87,7 +105,10 @@ export function startWorker(options: {
   return {
     ...worker,
     async close() {
-      await worker.close();
+      const closed = worker.close();
+      // requests that wait for their turn are left to other workers
+      closing.abort();
+      await closed;
       decisions.close();
     },
   };
@@ -113,6 +134,7 @@ async function handleSigned(
   shared: SharedContext,
   trust: Trust,
   records: Records,
+  inLine: InLine,
 ): Promise<Outcome> {
   const { requests } = records.metrics;
   if (gateway === undefined) {
@@ -129,7 +151,13 @@ async function handleSigned(
     // when the clock of this machine is ahead, every request looks old by it
     const ageMs = Math.min(waitedMs, Math.max(0, shared.now() - request.receivedAt));
     if (await isApproved(gateway, request, ageMs, trust))
-      return await handle(request, ageMs, { ...shared, replies: boundTo(shared.replies, { requestKey }) }, records);
+      return await handle(
+        request,
+        ageMs,
+        { ...shared, replies: boundTo(shared.replies, { requestKey }) },
+        records,
+        inLine,
+      );
     requests.inc({ outcome: 'not_approved' });
     await refuse(problems.gatewayNotApproved);
     records.decisions.ofUnapprovedGateway(request, gateway.id);
@@ -175,11 +203,14 @@ async function handle(
   waitedMs: number,
   context: ProvisionContext,
   records: Records,
+  { admission, closing }: InLine,
 ): Promise<Outcome> {
   const { log, metrics } = records;
   const began = performance.now();
+  const expired = waitedMs > maxAgeMs;
+  const permit = expired ? nothingToCall : await admission.admit(callsOf(request), closing);
+  if (permit === undefined) return 'untouched';
   try {
-    const expired = waitedMs > maxAgeMs;
     const result = expired ? await reject(request, problems.waitedTooLong, context) : await provision(request, context);
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
@@ -196,7 +227,17 @@ async function handle(
     if (!throttled) throw error;
     log.debug({ ...aboutOf(request), err: error }, 'AWS throttles; all requests wait');
     return { slowDown: slowDownMs };
+  } finally {
+    await permit.end();
   }
+}
+
+const nothingToCall = { end: async () => {} };
+
+/** The row tells later whether there is a group to join. */
+function callsOf({ csrPem, key }: ProvisioningRequest) {
+  const origin: KeyOrigin = csrPem === undefined ? key : 'csr';
+  return vendingCalls(origin, { group: false });
 }
 
 function outcomeOf(result: Decided) {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,7 +41,11 @@ export async function startGateway(checkout: string, simulator: string, profiles
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', removeFolder);
   const ports = { redis: await freePort(), http: await freePort(), data: await freePort(), broker: await freePort() };
-  const common = { ...environment(folder, ports), ...(profiles === undefined ? {} : { BENCH_PROFILES: profiles }) };
+  const common = {
+    ...environment(folder, ports),
+    ...withoutQuotas(checkout),
+    ...(profiles === undefined ? {} : { BENCH_PROFILES: profiles }),
+  };
   const node = (program: string, dataFolder: string, argv: readonly string[]) => ({
     command: process.execPath,
     argv: [program, ...argv],
@@ -108,6 +112,12 @@ export async function startGateway(checkout: string, simulator: string, profiles
     await close();
     throw error;
   }
+}
+
+/** A gateway that keeps to the account's quotas is told that there are none; an earlier one takes the setting for a mistake. */
+function withoutQuotas(checkout: string): NodeJS.ProcessEnv {
+  const known = readFileSync(join(checkout, '.env.example'), 'utf8').includes('CVM_QUOTAS=');
+  return known ? { CVM_QUOTAS: 'off' } : {};
 }
 
 type Ports = Readonly<Record<'redis' | 'http' | 'data' | 'broker', number>>;

@@ -102,7 +102,11 @@ export function openSites(checkout: string): Sites {
       };
       const dataFolder = join(own, 'data');
       await part('aws-local', { ...env, CVM_LISTEN: '127.0.0.1' }, dataFolder, () => answers(`${url}/_local/health`));
-      const forOthers = { ...awsEnvironment(url), CVM_ROOT_CA: join(dataFolder, 'aws-local', 'root-ca.pem') };
+      const forOthers = {
+        ...awsEnvironment(url),
+        CVM_QUOTAS: quotas,
+        CVM_ROOT_CA: join(dataFolder, 'aws-local', 'root-ca.pem'),
+      };
       const setUp = { ...forOthers, CVM_DATA_DIR: join(own, 'operator') };
       await run({ command: process.execPath, argv: [cvm, 'aws', 'setup'], env: setUp }, commandMs);
       return {

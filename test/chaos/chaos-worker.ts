@@ -39,6 +39,7 @@ startProvisioning(
     audit: noAudit,
     seen,
     gateways: deps.gateways,
+    governor: deps.governor,
     table: {
       ...deps.table,
       registry: {

@@ -73,6 +73,7 @@ export async function startSite(options: {
     CVM_AWS_LOCAL_HTTP_PORT: String(httpPort),
     CVM_AWS_LOCAL_MQTT_PORT: String(dataPort),
     CVM_AWS_LOCAL_QUOTAS: options.quotas ?? 'off',
+    CVM_QUOTAS: options.quotas ?? 'off',
     CVM_LISTEN: '127.0.0.1',
     CVM_HOSTNAMES: 'localhost',
     CVM_ROOT_CA: join(folder, 'aws', 'aws-local', 'root-ca.pem'),
@@ -111,7 +112,11 @@ export async function startSite(options: {
   const [first] = parts as [(typeof parts)[number]];
 
   await Promise.all([aws.start(), ...parts.map(({ redis }) => redis.start())]);
-  const settings = loadSettings({ CVM_DATA_DIR: join(folder, 'operator'), CVM_POLICY_NAME: policyName });
+  const settings = loadSettings({
+    CVM_DATA_DIR: join(folder, 'operator'),
+    CVM_POLICY_NAME: policyName,
+    CVM_QUOTAS: 'off',
+  });
   const app = createApp({ ...settings, aws: { region, credentials, endpoint: awsUrl } }, createLog('silent'));
   await setUpAws(app.settings);
   const { registry } = connectTable(app, 'operator');

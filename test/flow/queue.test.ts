@@ -136,6 +136,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
         now: Date.now,
       } as never,
       gateways: { isApproved: () => Promise.reject(new Error('the table is away')) },
+      admission: { admit: async () => undefined },
       learnTime: async () => {},
       lookAtClock() {},
     });

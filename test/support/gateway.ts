@@ -18,6 +18,7 @@ import { redisAt } from '../../queue/redis.ts';
 import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
 import { noAudit } from '../../runtime/audit.ts';
+import type { AwsQuotas } from '../../runtime/aws-quotas.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog, type Log } from '../../runtime/log.ts';
@@ -31,6 +32,8 @@ export type GatewayOptions = {
   logLevel?: string;
   replayWindowMs?: number;
   limits?: Partial<Limits>;
+  /** of the account: none, unless given */
+  quotas?: AwsQuotas;
   suites?: 'modern' | 'old';
   /** settings, as in the environment */
   env?: Readonly<Record<string, string>>;
@@ -71,7 +74,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
       dataDir: join(dataDir, 'aws-local'),
       httpPort: 0,
       mqttPort: 0,
-      quotas: 'off',
+      quotas: options.quotas ?? 'off',
       log,
     });
     lifecycle.add({ name: 'aws', close: () => cloud.close() });
@@ -219,6 +222,7 @@ function settingsFor(
     CVM_DATA_DIR: dataDir,
     CVM_HOSTNAMES: 'localhost',
     CVM_LISTEN: '127.0.0.1',
+    CVM_QUOTAS: 'off',
     CVM_MQTT_PORT: '0',
     CVM_ROOT_CA: aws.rootCaFile,
     CVM_TLS_SUITES: suites,

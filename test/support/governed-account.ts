@@ -68,7 +68,7 @@ export async function runStorms(
       served[gateway]?.push(time.now());
       await table();
     } finally {
-      await permit.end();
+      await permit?.end();
     }
   }
 

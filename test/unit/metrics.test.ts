@@ -21,7 +21,7 @@ describe('the metrics of the product', () => {
     const labels = createMetrics()
       .metricsRegistry.getMetricsAsArray()
       .flatMap((metric) => (metric as { labelNames?: string[] }).labelNames ?? []);
-    expect([...new Set(labels)].sort()).toEqual(['error_code', 'kind', 'operation', 'outcome', 'status']);
+    expect([...new Set(labels)].sort()).toEqual(['error_code', 'kind', 'operation', 'outcome', 'status', 'waiter']);
   });
 
   it('count by label, and read what a part keeps anyway', async () => {

@@ -1,0 +1,59 @@
+import type { AwsGate } from '../aws/gate.ts';
+import { createGovernor, type Governor } from '../aws/governor.ts';
+import { quotaRule } from '../aws/quota-buckets.ts';
+import { vendingCalls } from '../issuer/vending-calls.ts';
+import type { RedisConnector } from '../queue/redis.ts';
+import { createPace } from '../queue/redis-pace.ts';
+import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
+import type { Admission } from '../worker/worker.ts';
+import type { App } from './app.ts';
+
+/** The share of each rate for tasks and commands: 2 of 10 calls a second. */
+export const taskShare = 0.2;
+
+/** How often the workers say how fast devices are let through, in milliseconds. */
+const paceMs = 2000;
+
+/** Shares the account's quotas with all workers of this Redis. */
+export function connectGovernor({ settings, log, metrics, lifecycle }: App, redis: RedisConnector): Governor {
+  const { awsQuotas: limits } = settings;
+  const buckets = createQuotaBuckets(redis, log, limits, quotaRule);
+  lifecycle.add({ name: 'quota buckets', close: () => buckets.close() });
+  return createGovernor({ limits, buckets, log, metrics });
+}
+
+/** For a command, which has no Redis: a share of the quotas, for itself alone. */
+export function inOperatorsShare({ settings, log, metrics }: App): (gate: AwsGate) => AwsGate {
+  const limits = Object.entries(settings.awsQuotas).map(([operation, rate]) => [operation, rate * taskShare] as const);
+  const governor = createGovernor({ limits: Object.fromEntries(limits), log, metrics });
+  return (gate) => governor.forTask(gate, 1);
+}
+
+/** Lets requests begin, and tells brokers and metrics how fast, by the calls of the latest request. */
+export function openAdmission({ log, metrics, lifecycle }: App, redis: RedisConnector, governor: Governor): Admission {
+  const pace = createPace(redis, log);
+  let calls = vendingCalls('csr', { group: false });
+  let perSecond: number | undefined;
+  metrics.devicesPerSecond.readFrom(() => perSecond ?? 0);
+  async function tell(): Promise<void> {
+    perSecond = await governor.perSecond(calls);
+    if (perSecond !== undefined) await pace.notePace(perSecond);
+  }
+  const timer = setInterval(
+    () => void tell().catch((err: unknown) => log.debug({ err }, 'the pace of devices could not be told')),
+    paceMs,
+  );
+  lifecycle.add({
+    name: 'pace',
+    async close() {
+      clearInterval(timer);
+      await pace.close();
+    },
+  });
+  return {
+    admit(wanted, signal) {
+      calls = wanted;
+      return governor.admit(wanted, signal);
+    },
+  };
+}
