@@ -69,11 +69,11 @@ export const quotaBucketsKey = `${keyPrefix}:quota`;
 
 export const lineKeys = {
   /** sorted set: id of a request that waits → its place */
-  entries: `${keyPrefix}:line`,
+  entries: ownKey('line'),
   /** list of what workers did in each second, the latest first */
-  seconds: `${keyPrefix}:line:seconds`,
+  seconds: ownKey('line:seconds'),
   /** and a recipientId: `waits` where a request of it was answered that had waited, `came` where the device has come back for that */
-  served: `${keyPrefix}:line:served:`,
+  served: ownKey('line:served:'),
 };
 
 export const rosterKeys = {

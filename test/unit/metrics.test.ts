@@ -13,7 +13,7 @@ describe('the metrics of the product', () => {
       expect(help).toMatch(/^[A-Z].*\.$/);
       // https://prometheus.io/docs/practices/naming/
       expect(name.endsWith('_total')).toBe(String(type) === 'counter');
-      if (String(type) === 'histogram') expect(name).toMatch(/_seconds$/);
+      if (String(type) === 'histogram') expect(name).toMatch(/_(seconds|ratio)$/);
     }
   });
 
