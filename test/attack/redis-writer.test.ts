@@ -12,7 +12,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
-import { recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
 import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair, seal } from '../../sealing/hpke.ts';
@@ -220,17 +220,17 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(await device.next()).toMatchObject({ status: 'accepted' });
     const askId = String(job.data.askId);
     const recorded = (await redis.get(forms.replyKey(askId))) ?? '';
-    const requestKey = requestKeyOf({ serial, tokenHash: hashToken(token), key: 'rsa' });
-    // BullMQ then stores nothing, and names the old request as the one that waits
-    await redis.set(forms.jobKey(`de:${requestKey}`), askId);
-    await redis.hset(forms.jobKey(askId), 'name', 'x');
+    const place = forms.jobKey(`de:one-${recipientIdOf(serial, hashToken(token)).slice(0, 22)}`);
+    // BullMQ then stores nothing, and names the old request as the one that waits: for the key that the device asks for now
+    await redis.set(place, askId);
+    await redis.hset(forms.jobKey(askId), 'name', 'x', 'data', JSON.stringify({ ...job.data, key: 'rsa' }));
     // a request that stands in no list would be stored anew, and answered by a worker
     await redis.zadd(forms.jobKey('completed'), Date.now(), askId);
     await device.client.publishAsync(requestTopic(serial), '{"key":"rsa","id":"two"}', { qos: 1 });
     await redis.publish(forms.repliesChannel, recorded);
     await settle(2500);
     expect(device.heard.filter(({ reply }) => reply.id === 'two')).toEqual([]);
-    await redis.del(forms.jobKey(`de:${requestKey}`), forms.jobKey(askId));
+    await redis.del(place, forms.jobKey(askId));
     await redis.zrem(forms.jobKey('completed'), askId);
     await device.client.endAsync(true);
   });

@@ -69,7 +69,7 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('the sizes of replies
     for (const rootCa of [true, false]) {
       const sizes: number[] = [];
       for (const [encoding, format] of forms) {
-        const request = { ...asked, ...more, format, rootCa };
+        const request = { ...asked, ...more, format, rootCa, pending: false };
         const before = device.heard.length;
         device.send(
           publishOf(requestTopic(serial), encoding === 'json' ? JSON.stringify(request) : Buffer.from(encode(request))),
