@@ -69,8 +69,10 @@ export function indexedRows(rows: Rows<Device>, now: () => number): Rows<Device>
   const noting = (update: Update<Device>): Update<Device> => {
     const { set = {} } = update;
     if (!concernsGateways(update)) return update;
-    const site = 'site' in set ? { site: set.site ?? anySite } : {};
-    return { ...update, set: { ...set, ...site, changedAt: now() } };
+    const changedAt = now();
+    if ('site' in set) return { ...update, set: { ...set, site: set.site ?? anySite, changedAt } };
+    // a row that another tool wrote has none
+    return { ...update, set: { ...set, changedAt }, setIfMissing: { ...update.setIfMissing, site: anySite } };
   };
   return {
     ...rows,

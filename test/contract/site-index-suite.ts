@@ -110,10 +110,12 @@ export function siteIndexContract(name: string, open: () => Promise<OpenIndex>):
       expect(await found('TOOL:1')).not.toHaveProperty('site');
     });
 
-    it('a row of another tool is claimed at every site before that', async () => {
+    it('a row of another tool is claimed at every site before that, and entered by the first change that gateways must know', async () => {
       await put({ productId: { S: 'TOOL:3' }, accessToken: { S: tokenHash }, applyState: { N: '0' } });
       const claim = { serial: 'TOOL:3', tokenHash, now: clock.now, leaseMs };
       expect(await table.registry.claim({ ...claim, site: 'any' })).toMatchObject({ outcome: 'claimed' });
+      expect(await table.registry.block(await found('TOOL:3'))).toBe(true);
+      expect(await listed('any')).toContain('TOOL:3');
     });
 
     it('is used as soon as a gateway with a site is known', async () => {

@@ -3,13 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { devicesCommand } from '../../cli/devices.ts';
+import { sweepCommand } from '../../cli/sweep.ts';
 import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
+import { hashToken, makeToken } from '../../protocol/token.ts';
+import { loadSettings } from '../../runtime/settings.ts';
 import { gatewayIdIn } from '../../site-tls/gateway-key.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -108,6 +111,32 @@ describe.skipIf(lacks('redis-server'))('two gateways of two sites on one table',
     expect((await devices('list', '--site', 'south')).some((line) => line.includes('mover'))).toBe(true);
     expect((await devices('list', '--site', 'north')).some((line) => line.includes('mover'))).toBe(false);
     expect(await devices('move', 'mover', '--no-site')).toEqual(['mover moved from south to no site']);
+  });
+
+  it('a device of a row that another tool wrote is served at either, before and after cvm sweep has entered the row in the index', async () => {
+    const [serial, token] = ['by-a-tool', makeToken()];
+    const row = { productId: { S: serial }, accessToken: { S: hashToken(token) }, applyState: { N: '0' } };
+    await north.dynamo.send(new PutItemCommand({ TableName: 'cvm-devices', Item: row }));
+    const { certificateId } = await ask(south, serial, token);
+    expect(certificateId).toBeDefined();
+    const lines: string[] = [];
+    const { asOperator, issuer, audit } = north;
+    const command = sweepCommand({
+      settings: () => loadSettings({}),
+      audit: () => audit,
+      table: () => asOperator,
+      issuer: () => issuer,
+      write: (line) => lines.push(line),
+      now: Date.now,
+    });
+    const other = { ...row, productId: { S: 'by-a-tool-too' } };
+    await north.dynamo.send(new PutItemCommand({ TableName: 'cvm-devices', Item: other }));
+    await command.parseAsync(['--json'], { from: 'user' });
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ entered: expect.any(Number) });
+    const found = new Set<string>();
+    for await (const device of asOperator.sites.list('north')) found.add(device.serial);
+    expect([...found]).toEqual(expect.arrayContaining([serial, 'by-a-tool-too']));
+    expect(await ask(north, serial, token)).toMatchObject({ certificateId });
   });
 
   it('a move in the middle of an attempt ends with one certificate, at the new site', async () => {

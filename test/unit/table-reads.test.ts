@@ -4,6 +4,7 @@ import { measureTableReads } from '../bench/table-reads.ts';
 it('an idle site of a hundred reads in an hour less than a hundredth of what the table holds, and starts with its own rows', async () => {
   const whole = await measureTableReads();
   expect(whole.share).toBeLessThanOrEqual(0.01);
+  expect(whole.held).toBe(whole.devicesPerSite);
   expect(whole.startUnits).toBeLessThanOrEqual(whole.wholeTableUnits / whole.sites);
   expect(whole.announcedUnits.own).toBeLessThan(1.1);
   expect(whole.announcedUnits.other).toBe(0);
