@@ -1,8 +1,10 @@
+import type { KeyObject } from 'node:crypto';
 import { newP256Key } from '../runtime/p256.ts';
 import { Pkcs10CertificateRequestGenerator } from '../runtime/x509.ts';
+import { readPrivateKey } from './private-key.ts';
 
-/** PEM, both. */
-export type DeviceKey = { readonly privateKeyPem: string; readonly csrPem: string };
+/** PEM, and the key ready for use. */
+export type DeviceKey = { readonly privateKeyPem: string; readonly privateKey: KeyObject; readonly csrPem: string };
 
 /** A P-256 key that never leaves the simulated device, and its CSR. */
 export async function makeDeviceKey(serial: string): Promise<DeviceKey> {
@@ -12,5 +14,5 @@ export async function makeDeviceKey(serial: string): Promise<DeviceKey> {
     keys,
     signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
   });
-  return { privateKeyPem, csrPem: csr.toString('pem') };
+  return { privateKeyPem, privateKey: readPrivateKey(privateKeyPem), csrPem: csr.toString('pem') };
 }

@@ -37,12 +37,12 @@ export type Surroundings = {
   readonly issuerKey: KeyObject | undefined;
   /** before a device acknowledges, as firmware writes to flash before it does */
   readonly store: ((stored: Stored) => void) | undefined;
-  /** how many connections are open, and how many devices wait for an answer, now */
+  /** how many connections have done TLS and how many devices wait for an answer, now; how many connections were begun */
   readonly count: { open: number; waiting: number; opened: number };
   ended(device: Device, outcome: Outcome): void;
 };
 
-/** For a connection from its first byte to SUBACK, and for the PUBACK of an acknowledgement. */
+/** For a connection from its first byte to CONNACK, and from there to SUBACK; and for the PUBACK of an acknowledgement. */
 const [connectMs, acknowledgeMs] = [30_000, 30_000];
 /** An acknowledgement is repeated after a broken connection; if all fail, the replay window ends by itself. */
 const maxAcknowledgements = 5;
@@ -146,7 +146,6 @@ export class Device implements LinkEvents, Waiting {
     const slow = this.#behaviour.slowHandshakeSeconds;
     if (this.#stored === undefined) this.#attempts++;
     this.#dialledAt = now();
-    count.open++;
     count.opened++;
     this.#phase = slow === undefined ? 'tls' : 'tcp';
     this.#wait(this.#dialledAt + connectMs);
@@ -168,6 +167,7 @@ export class Device implements LinkEvents, Waiting {
   secured(): void {
     const { serial, token } = this.#credential;
     this.#phase = 'connect';
+    this.#around.count.open++;
     // an acknowledgement by itself presents the token in CONNECT, since it has no other place for it
     const byPassword = this.#behaviour.prove === 'password' || (this.#acknowledgesOnly() && this.#psk() === undefined);
     this.#write({
@@ -182,10 +182,13 @@ export class Device implements LinkEvents, Waiting {
   }
 
   received(bytes: Buffer) {
+    const link = this.#link;
     try {
       const { packets, rest } = takePackets(this.#rest === undefined ? bytes : Buffer.concat([this.#rest, bytes]));
       // a copy: the part of a TLS record would hold all of it in memory
       this.#rest = rest === undefined ? undefined : Buffer.from(rest);
+      // all that these packets make it write goes out together
+      link?.cork();
       for (const packet of packets) {
         if (this.#link === undefined) return;
         if (this.#behaviour.linkBreaks > 0 && this.#draw() < this.#behaviour.linkBreaks)
@@ -194,6 +197,8 @@ export class Device implements LinkEvents, Waiting {
       }
     } catch (error) {
       this.#retry((error as Error).message);
+    } finally {
+      link?.uncork();
     }
   }
 
@@ -206,17 +211,17 @@ export class Device implements LinkEvents, Waiting {
     this.#retry(error?.message ?? `the connection closed ${closedAt[this.#phase]}`);
   }
 
-  /** Leaves, with a DISCONNECT where the other side knows it. */
-  #leave(): void {
+  /** Closes the connection. A device that will come back says so by a DISCONNECT, where the other side knows it. */
+  #leave(lastBytes?: Buffer): void {
     if (this.#link === undefined) return;
     const known = this.#phase === 'subscribe' || this.#phase === 'wait' || this.#phase === 'acknowledge';
-    dropLink(this.#link, known ? disconnectBytes : undefined);
+    dropLink(this.#link, known ? lastBytes : undefined);
     this.#link = undefined;
     this.#closed();
   }
 
   #closed(): void {
-    this.#around.count.open--;
+    if (this.#phase !== 'tcp' && this.#phase !== 'tls') this.#around.count.open--;
     if (this.#phase === 'wait') this.#around.count.waiting--;
     this.#rest = undefined;
   }
@@ -249,6 +254,7 @@ export class Device implements LinkEvents, Waiting {
     }
     if (this.#acknowledgesOnly()) return this.#acknowledge();
     this.#phase = 'subscribe';
+    this.#wait(now + connectMs);
     const subscriptions = [{ topic: replyTopic(this.#credential.serial), qos: 1 as const }];
     this.#write({ cmd: 'subscribe', messageId: subscribeId, subscriptions });
   }
@@ -301,15 +307,15 @@ export class Device implements LinkEvents, Waiting {
 
   #accepted(reply: Reply) {
     const { serial } = this.#credential;
-    const [ownKey, { issuerKey, store }] = [this.#key?.privateKeyPem, this.#around];
+    const { issuerKey, store } = this.#around;
     const attempts = this.#attempts;
     const fault =
       this.#behaviour.token === 'wrong'
         ? 'a wrong token was accepted'
-        : faultOf(reply, { serial, id: this.#id, ownKey, issuerKey });
+        : faultOf(reply, { serial, id: this.#id, ownKey: this.#key?.privateKey, issuerKey });
     if (fault !== undefined) return this.#end({ kind: 'wrong', reason: fault, attempts });
     const { certificateId = '', certificatePem = '', privateKey = '' } = reply;
-    store?.({ serial, certificateId, certificatePem, privateKeyPem: ownKey ?? privateKey });
+    store?.({ serial, certificateId, certificatePem, privateKeyPem: this.#key?.privateKeyPem ?? privateKey });
     const outcome: Outcome = { kind: 'accepted', latencyMs: this.#answeredAt - (this.#askedAt ?? 0), attempts };
     this.#stored = { certificateId, outcome };
     if (this.#behaviour.acknowledges) this.#acknowledge();
@@ -372,7 +378,7 @@ export class Device implements LinkEvents, Waiting {
 
   #comeBack(at: number, reason: string): void {
     this.#reason = reason;
-    this.#leave();
+    this.#leave(disconnectBytes);
     this.#phase = 'away';
     this.#wait(at);
   }
@@ -385,7 +391,8 @@ export class Device implements LinkEvents, Waiting {
   }
 
   #end(outcome: Outcome, replayRefused?: string): void {
-    this.#leave();
+    // without an acknowledgement, what it has just written is not out yet
+    this.#leave(this.#behaviour.acknowledges ? undefined : disconnectBytes);
     this.#around.wheel.cancel(this);
     this.#phase = 'ended';
     const { token } = this.#behaviour;

@@ -31,7 +31,7 @@ export type LinkEvents = {
   connected(): void;
 };
 
-export type Link = { write(bytes: Buffer): unknown };
+export type Link = { write(bytes: Buffer): unknown; cork(): void; uncork(): void };
 
 type Owned = { owner: LinkEvents; target: Target; failure?: Error };
 type OwnedSocket = TLSSocket & Owned;

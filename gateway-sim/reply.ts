@@ -1,5 +1,6 @@
-import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
 import { readPayload } from '../protocol/encoding.ts';
+import { readPrivateKey } from './private-key.ts';
 
 /** What a device reads of a reply. */
 export type Reply = {
@@ -25,8 +26,8 @@ export function readReply(payload: Uint8Array): Reply {
 export type Expected = {
   readonly serial: string;
   readonly id: string;
-  /** of a device that made its key pair itself; PEM */
-  readonly ownKey: string | undefined;
+  /** of a device that made its key pair itself */
+  readonly ownKey: KeyObject | undefined;
   /** of the CA that must have signed the certificate, where it is given */
   readonly issuerKey: KeyObject | undefined;
 };
@@ -41,7 +42,7 @@ export function faultOf(reply: Reply, { serial, id, ownKey, issuerKey }: Expecte
       return 'certificateId is not the hash of the certificate';
     if (issuerKey !== undefined && !certificate.verify(issuerKey))
       return 'the certificate was not signed by the CA that was given';
-    return certificate.checkPrivateKey(createPrivateKey(ownKey ?? reply.privateKey ?? ''))
+    return certificate.checkPrivateKey(ownKey ?? readPrivateKey(reply.privateKey ?? ''))
       ? undefined
       : 'the private key does not belong to the certificate';
   } catch {

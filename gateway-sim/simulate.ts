@@ -98,7 +98,7 @@ export async function simulate(options: SimOptions): Promise<Simulated> {
     };
     const turn = () => {
       run.turn(now());
-      memory.look(run.count.open);
+      memory.look(run.count.open, run.count.open === Math.min(devices.length, options.concurrency));
       if (series.wants(now() / 1000)) record();
       onProgress?.(run.progress());
       if (run.outcomes.length === devices.length) end();
@@ -110,13 +110,13 @@ export async function simulate(options: SimOptions): Promise<Simulated> {
   const outcomes = [...run.outcomes];
   record();
   run.abandon();
-  const { user, system } = process.cpuUsage(cpu);
+  const cpuMs = cpuMsSince(cpu) - memory.cpuMs();
   return {
     outcomes,
     wallMs: now(),
     moments: series.moments(),
     drain: run.drain(),
-    cost: { cpuMs: (user + system) / 1000, connections: run.count.opened, ...memory.peak() },
+    cost: { cpuMs, connections: run.count.opened, ...memory.peak() },
   };
 }
 
@@ -166,20 +166,31 @@ function startRun(options: SimOptions, now: () => number) {
   };
 }
 
-/** Reads the memory when the number of open connections has grown by a fifth. */
+/** Reads the memory when the number of open connections has grown by half. What the reading costs is no cost of the run. */
 function watchMemory(collectGarbage: (() => void) | undefined) {
+  let cpuMs = 0;
   const read = () => {
+    const start = process.cpuUsage();
     collectGarbage?.();
-    return process.memoryUsage.rss();
+    const rss = process.memoryUsage.rss();
+    cpuMs += cpuMsSince(start);
+    return rss;
   };
   const before = read();
   let [openAtPeak, rssBytesAtPeak] = [0, 0];
+  cpuMs = 0;
   return {
-    look(open: number): void {
-      if (open < openAtPeak * 1.2 + 1) return;
+    look(open: number, isMost: boolean): void {
+      if (open <= openAtPeak || (open < openAtPeak * 1.5 + 50 && !isMost)) return;
       openAtPeak = open;
       rssBytesAtPeak = read() - before;
     },
+    cpuMs: () => cpuMs,
     peak: () => ({ openAtPeak, rssBytesAtPeak }),
   };
+}
+
+function cpuMsSince(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1000;
 }

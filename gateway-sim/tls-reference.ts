@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { extname, join } from 'node:path';
 import { newP256Key } from '../runtime/p256.ts';
-import { X509CertificateGenerator } from '../runtime/x509.ts';
+import { BasicConstraintsExtension, X509CertificateGenerator } from '../runtime/x509.ts';
 import type { TlsCost } from './report.ts';
 
 export type ReferenceOrder = {
@@ -40,6 +40,7 @@ async function makeCertificates(): Promise<Omit<ReferenceOrder, 'connections'>> 
   const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   const root = await X509CertificateGenerator.createSelfSigned({
     ...{ name: [{ CN: ['reference CA'] }], keys: ca.keys, signingAlgorithm, serialNumber: '01', ...validity },
+    extensions: [new BasicConstraintsExtension(true, undefined, true)],
   });
   const leaf = await X509CertificateGenerator.create({
     ...{ subject: [{ CN: ['localhost'] }], issuer: root.subject, signingKey: ca.keys.privateKey },
