@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest';
+import { compare, comparisonTable, readComparable } from '../../gateway-sim/compare.ts';
+import type { Outcome } from '../../gateway-sim/outcome.ts';
+import { renderPage } from '../../gateway-sim/page.ts';
+import { ticks } from '../../gateway-sim/plot.ts';
+import { fullReport, type Report, summary } from '../../gateway-sim/report.ts';
+
+const seen = { expected: true, connectedAtFirst: true, connackMs: 5 };
+
+function accepted(latencyMs: number, told?: { etaSeconds: number; waitedMs: number; position: number }): Outcome {
+  return { kind: 'accepted', latencyMs, attempts: 1, seen: { ...seen, ...(told === undefined ? {} : { told }) } };
+}
+
+const moment = (at: number, accepted: number) => ({ at, accepted, refused: 0, waiting: 4 - accepted, open: 4 });
+
+function sample(extra: readonly Outcome[] = []): Report {
+  const outcomes = [
+    accepted(1000, { etaSeconds: 2, waitedMs: 1000, position: 3 }),
+    accepted(4000, { etaSeconds: 4, waitedMs: 4000, position: 9 }),
+    accepted(9000, { etaSeconds: 8, waitedMs: 10_000, position: 12 }),
+    ...extra,
+  ];
+  const moments = [0, 1, 2].map((at) => ({ ...moment(at, at), gatewayCpuMs: at * 30, gatewayRssBytes: 1e8 }));
+  return fullReport(
+    {
+      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs: 9000 } },
+      cost: { cpuMs: 9, connections: 6, openAtPeak: 200, rssBytesAtPeak: 8_000_000 },
+    },
+    {
+      ...{ scenario: 'power-cut', seed: 7, quotaPerSecond: 0.5 },
+      tls: { cpuMs: 1, rssBytes: 30_000, connections: 100 },
+    },
+  );
+}
+
+describe('the full report of a simulation', () => {
+  it('tells how honest the first promise of a time was', () => {
+    expect(sample().pending).toEqual({
+      told: 3,
+      medianError: 0.2,
+      etas: [
+        [2, 1],
+        [4, 4],
+        [8, 10],
+      ],
+    });
+  });
+
+  it("tells the simulator's own cost from that of TLS", () => {
+    expect(sample().simulator).toMatchObject({
+      perDevice: { cpuMs: 3, rssBytes: 40_000 },
+      beyondTls: { cpuMs: 1, rssBytes: 10_000 },
+    });
+  });
+
+  it('measures the drain between the first and the last certificate, and the gateway by certificate', () => {
+    expect(sample()).toMatchObject({ drainPerSecond: 0.25, gateway: { cpuMs: 60, cpuMsPerDevice: 20 } });
+    expect(summary(sample())).toContain('50.0 % of the quota of 0.5/s');
+  });
+
+  it('counts every latency in one bin', () => {
+    const { latencyHistogram = [] } = sample();
+    expect(latencyHistogram.reduce((sum, { count }) => sum + count, 0)).toBe(3);
+  });
+
+  it('counts what did not end as the scenario wants', () => {
+    const refused: Outcome = {
+      kind: 'rejected',
+      errorCode: 'Forbidden',
+      attempts: 1,
+      seen: { ...seen, expected: false },
+    };
+    expect(sample([refused])).toMatchObject({ devices: 4, asExpected: 3 });
+  });
+});
+
+describe('the page of a simulation', () => {
+  it('names nothing outside of itself, and has no script', () => {
+    const page = renderPage(sample());
+    expect(page).not.toMatch(/https?:|\/\/|<script|<link|<img|<iframe|@import|url\(|\bsrc=|\bhref=|\bon\w+=/i);
+    expect(page).toContain("default-src 'none'");
+  });
+
+  it('escapes what came from a gateway', () => {
+    const hostile: Outcome = { kind: 'rejected', errorCode: '<script>alert("1")</script>', attempts: 1 };
+    const page = renderPage({ ...sample([hostile]), scenario: '"><b>&' });
+    expect(page).not.toContain('<script');
+    expect(page).toContain('&#60;script&#62;alert(&#34;1&#34;)');
+    expect(page).toContain('&#34;&#62;&#60;b&#62;&#38;');
+  });
+
+  it('has every plot, and no number that is none', () => {
+    const page = renderPage(sample([{ kind: 'rejected', errorCode: 'Throttled', attempts: 1 }]));
+    expect(page.match(/<svg viewBox="0 0 720/g)).toHaveLength(5);
+    expect(page).toContain('rejected, Throttled');
+    expect(page).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  it('says so where nothing was measured', () => {
+    const empty = fullReport(
+      {
+        ...{ outcomes: [], wallMs: 0, moments: [], drain: undefined },
+        cost: { cpuMs: 0, connections: 0, openAtPeak: 0, rssBytesAtPeak: 0 },
+      },
+      { scenario: 'none', seed: 1 },
+    );
+    const page = renderPage(empty);
+    expect(page).toContain('No device got a certificate');
+    expect(page).toContain('Not watched');
+    expect(page).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  it('is readable in light and in dark', () => {
+    expect(renderPage(sample())).toContain('prefers-color-scheme:dark');
+  });
+
+  it('labels its axes with round numbers', () => {
+    expect(ticks({ label: '', to: 60 })).toEqual([0, 10, 20, 30, 40, 50, 60]);
+    expect(ticks({ label: '', from: 0.5, to: 30, log: true })).toEqual([0.5, 1, 2, 5, 10, 20]);
+  });
+});
+
+describe('the comparison of two reports', () => {
+  const read = (report: Report) => readComparable(JSON.parse(JSON.stringify(report)));
+
+  it('finds nothing worse where nothing changed', () => {
+    const rows = compare(read(sample()), read(sample()), 0);
+    expect(rows.filter(({ worse }) => worse)).toEqual([]);
+    expect(rows.map(({ ratio }) => ratio)).toEqual(rows.map(() => 1));
+  });
+
+  it('names what is worse by more than the tolerance, whether more or less of it is better', () => {
+    const slower = {
+      ...sample(),
+      perSecond: sample().perSecond * 0.8,
+      latencyMs: { p50: 9000, p95: 9000, p99: 9000, max: 9000 },
+    };
+    const worse = compare(read(sample()), read(slower), 0.1).filter((row) => row.worse);
+    expect(worse.map(({ name }) => name)).toEqual(['certificates a second', 'request to answer, p50 ms']);
+    expect(comparisonTable(worse)).toMatch(/certificates a second +0\.300 +0\.240 +0\.80 {2}worse/);
+  });
+
+  it('compares only what both have measured', () => {
+    const { gateway, ...unwatched } = sample();
+    const names = compare(read(sample()), read(unwatched), 0.1).map(({ name }) => name);
+    expect(names).not.toContain('gateway CPU, ms a device');
+    expect(names).toContain('accepted, share of devices');
+  });
+
+  it('takes no other JSON for a report', () => {
+    expect(() => readComparable({ devices: 'many' })).toThrow();
+  });
+});
