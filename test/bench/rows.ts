@@ -4,6 +4,7 @@ import { cpu } from './rows/cpu.ts';
 import { fiveGateways } from './rows/gateways.ts';
 import { latency } from './rows/latency.ts';
 import { quotaRows } from './rows/quota.ts';
+import { waiting } from './rows/waiting.ts';
 
 /** In the order in which they run. */
-export const rows: readonly Row[] = [...quotaRows, fiveGateways, latency, calls, cpu];
+export const rows: readonly Row[] = [...quotaRows, fiveGateways, latency, calls, waiting, cpu];

@@ -200,7 +200,7 @@ function awsEnvironment(url: string): NodeJS.ProcessEnv {
 /** Redis as the product's own: a PUBACK promises that a request is on disk. */
 export function startRedis(folder: string, port: number): Promise<Running> {
   const dir = join(folder, 'redis');
-  mkdirSync(dir);
+  mkdirSync(dir, { recursive: true });
   const settings = `--bind 127.0.0.1 --port ${port} --appendonly yes --appendfsync always --maxmemory-policy noeviction`;
   const argv = [...settings.split(' '), '--save', '', '--dir', dir];
   return start({ command: 'redis-server', argv, env: { PATH: process.env.PATH } }, join(folder, 'redis.log'), () =>
