@@ -50,9 +50,10 @@ export async function start(program: Program, logFile: string, ready: () => Prom
 /**
  * Runs a program to its end.
  * @returns its standard output
- * @throws with what it printed when its exit status is not 0, or when it takes longer than `forMs` milliseconds
+ * @param statuses that are no failure
+ * @throws with what it printed when it ends with another status, or when it takes longer than `forMs` milliseconds
  */
-export async function run(program: Program, forMs: number): Promise<string> {
+export async function run(program: Program, forMs: number, statuses: readonly number[] = [0]): Promise<string> {
   const child = spawn(program.command, program.argv, { env: program.env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = keep(child);
   let [stdout, stderr] = ['', ''];
@@ -65,7 +66,7 @@ export async function run(program: Program, forMs: number): Promise<string> {
   const timer = setTimeout(() => child.kill('SIGKILL'), forMs);
   const status = await ended;
   clearTimeout(timer);
-  if (status === 0) return stdout;
+  if (status !== null && statuses.includes(status)) return stdout;
   const described = [program.command, ...program.argv].join(' ');
   const said = `${stdout}${stderr}`.slice(-2000);
   throw new Error(`${described} ended with ${status ?? `no status within ${forMs} ms`}:\n${said}`);

@@ -4,7 +4,21 @@ import { cpu } from './rows/cpu.ts';
 import { fiveGateways } from './rows/gateways.ts';
 import { latency } from './rows/latency.ts';
 import { quotaRows } from './rows/quota.ts';
+import { simulator } from './rows/simulator.ts';
+import { nat, storm } from './rows/storm.ts';
+import { tables } from './rows/tables.ts';
 import { waiting } from './rows/waiting.ts';
 
 /** In the order in which they run. */
-export const rows: readonly Row[] = [...quotaRows, fiveGateways, latency, calls, waiting, cpu];
+export const rows: readonly Row[] = [
+  ...quotaRows,
+  fiveGateways,
+  latency,
+  calls,
+  cpu,
+  storm,
+  nat,
+  waiting,
+  tables,
+  simulator,
+];

@@ -45,12 +45,24 @@ export type SimReport = {
   readonly timedOut: number;
   readonly attempts: number;
   readonly latencyMs?: { readonly p50: number; readonly p95: number; readonly p99: number; readonly max: number };
+  readonly latencyHistogram?: readonly { readonly fromMs: number; readonly count: number }[];
+  readonly firstTry?: { readonly connected: number; readonly served: number };
+  readonly pending?: { readonly told: number; readonly medianError?: number };
+  readonly simulator?: SimulatorCost;
   readonly wallMs: number;
+};
+
+type SimulatorCost = {
+  readonly cpuMs: number;
+  readonly perDevice: { readonly cpuMs: number; readonly rssBytes: number };
+  readonly tls?: { readonly cpuMs: number; readonly rssBytes: number };
+  readonly beyondTls?: { readonly cpuMs: number; readonly rssBytes: number };
 };
 
 export type Sites = {
   startAws(options: { quotas: string; keyPool?: number }): Promise<AwsAccount>;
-  startGateway(aws: AwsAccount, env?: NodeJS.ProcessEnv): Promise<Gateway>;
+  /** @param brokerFlags of Node.js, before the broker's program */
+  startGateway(aws: AwsAccount, env?: NodeJS.ProcessEnv, brokerFlags?: readonly string[]): Promise<Gateway>;
   /** a folder that `close` deletes */
   folder(name: string): string;
   close(): Promise<void>;
@@ -78,11 +90,17 @@ export function openSites(checkout: string): Sites {
     return made;
   }
 
-  const part = (name: string, env: NodeJS.ProcessEnv, dataFolder: string, ready: () => Promise<boolean>) =>
+  const part = (
+    name: string,
+    env: NodeJS.ProcessEnv,
+    dataFolder: string,
+    ready: () => Promise<boolean>,
+    flags: readonly string[] = [],
+  ) =>
     add(
       start(
-        { command: process.execPath, argv: [cvm, ...name.split(' ')], env: { ...env, CVM_DATA_DIR: dataFolder } },
-        join(dataFolder, '..', `${name.split(' ')[0]}.log`),
+        { command: process.execPath, argv: [...flags, cvm, name], env: { ...env, CVM_DATA_DIR: dataFolder } },
+        join(dataFolder, '..', `${name}.log`),
         ready,
       ),
     );
@@ -119,7 +137,7 @@ export function openSites(checkout: string): Sites {
         },
       };
     },
-    async startGateway(aws, extra = {}) {
+    async startGateway(aws, extra = {}, brokerFlags = []) {
       const own = folder('gateway');
       const [port, redisPort] = [await freePort(), await freePort()];
       const env: NodeJS.ProcessEnv = {
@@ -136,8 +154,9 @@ export function openSites(checkout: string): Sites {
       const command = (argv: readonly string[]) =>
         run({ command: process.execPath, argv: [cvm, ...argv], env: operator }, commandMs);
       const redis = await add(startRedis(own, redisPort));
-      const broker = await part('broker', env, join(own, 'broker'), () => accepts(port));
+      // first: a new gateway opens its port when a worker has asked the table about it
       const worker = await part('worker', env, join(own, 'worker'), () => Promise.resolve(true));
+      const broker = await part('broker', env, join(own, 'broker'), () => accepts(port), brokerFlags);
       await approveGateway({
         dataDir: join(own, 'broker'),
         command: async (argv, more = {}) => ({
@@ -165,7 +184,9 @@ export function openSites(checkout: string): Sites {
           return `${file}.tokens`;
         },
         async simulate(argv) {
-          const out = await command(['sim', '--port', String(port), '--ca', caFile, ...argv, '--json']);
+          const sim = [cvm, 'sim', '--port', String(port), '--ca', caFile, ...argv, '--json'];
+          // status 1: a device has no certificate, which is a figure
+          const out = await run({ command: process.execPath, argv: sim, env: operator }, commandMs, [0, 1]);
           return JSON.parse(out) as SimReport;
         },
         async close() {

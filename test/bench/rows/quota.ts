@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Figure } from '../../chaos/figures.ts';
 import type { Flow } from '../gateway.ts';
 import { type Row, type RowContext, rounded } from '../row.ts';
-import type { AwsAccount, AwsCalls } from '../site.ts';
+import type { AwsAccount, AwsCalls, SimReport } from '../site.ts';
 
 /** The default quota of the scarcest call of every flow, in calls a second. */
 const scarcest = { operation: 'UpdateCertificate', perSecond: 10 } as const;
@@ -52,9 +53,35 @@ async function measureQuota(flow: Flow, { sites, say }: RowContext) {
         holds: throttled <= 0.01,
       },
       { name: `devices without a certificate, ${flow}`, value: refused, goal: '0', holds: refused === 0 },
+      ...toldFigures(report, flow),
     ],
     plots: [drainPlot(`Drain of ${devices} devices, ${flow}`, [{ name: flow, points: drained.progress }])],
   };
+}
+
+/** A device that waits for less is told nothing, milliseconds: two seconds, and the moment in which it may be told. */
+const mustBeToldAfterMs = 3000;
+
+/** Whether each device that had to wait was told its place, and whether the time that it was told was right. */
+export function toldFigures({ pending, latencyHistogram = [] }: SimReport, about: string): Figure[] {
+  const waited = latencyHistogram.filter(({ fromMs }) => fromMs >= mustBeToldAfterMs);
+  const mustKnow = waited.reduce((sum, { count }) => sum + count, 0);
+  const { told = 0, medianError = 1 } = pending ?? {};
+  return [
+    {
+      name: `devices told their place, ${about}`,
+      value: told,
+      goal: `≥ ${mustKnow} that waited`,
+      holds: told >= mustKnow,
+    },
+    {
+      name: `median error of the time told, ${about}`,
+      value: rounded(medianError * 100, 1),
+      unit: '%',
+      goal: '≤ 20 %',
+      holds: medianError <= 0.2,
+    },
+  ];
 }
 
 /** The drain curves beside what the quota allows. */

@@ -1,0 +1,48 @@
+import { type Row, type RowContext, rounded } from '../row.ts';
+
+const devices = 10_000;
+
+/** The simulator's own cost, beside bare TLS connections that it makes in the same run. */
+export const simulator: Row = {
+  name: 'simulator',
+  title: `${devices} simulated devices from one core: the simulator's CPU and memory beyond TLS`,
+  minutes: 6,
+  async run({ sites, say }: RowContext) {
+    const aws = await sites.startAws({ quotas: 'off' });
+    const gateway = await sites.startGateway(aws, {
+      CVM_MAX_CONNECTIONS: String(devices + 1000),
+      CVM_MAX_CONNECTIONS_PER_ADDRESS: String(devices + 1000),
+    });
+    const credentials = await gateway.enrol(devices);
+    say(`${devices} devices`);
+    const argv = ['--scenario', 'power-cut', '--credentials', credentials, '--flow', 'csr', '--tls-reference', '2000'];
+    const report = await gateway.simulate(argv);
+    await gateway.close();
+    const { beyondTls, perDevice } = report.simulator ?? { perDevice: { cpuMs: Number.NaN, rssBytes: Number.NaN } };
+    const { cpuMs = Number.NaN, rssBytes = Number.NaN } = beyondTls ?? {};
+    return {
+      figures: [
+        {
+          name: 'simulated devices with a certificate',
+          value: report.accepted,
+          goal: String(devices),
+          holds: report.accepted === devices,
+        },
+        {
+          name: "simulator's CPU a device beyond TLS",
+          value: rounded(cpuMs),
+          unit: `ms (${rounded(perDevice.cpuMs)} ms in all)`,
+          goal: '≤ 0.6 ms',
+          holds: cpuMs <= 0.6,
+        },
+        {
+          name: "simulator's memory a device",
+          value: rounded(rssBytes / 1024, 1),
+          unit: `KB beyond TLS (${rounded(perDevice.rssBytes / 1024, 1)} KB in all)`,
+          goal: '≤ 12 KB',
+          holds: rssBytes <= 12 * 1024,
+        },
+      ],
+    };
+  },
+};
