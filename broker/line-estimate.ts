@@ -92,8 +92,8 @@ export type Told = Estimate & {
   readonly first: { readonly at: number; readonly etaSeconds: number | undefined };
 };
 
-/** A device that waits for less is not told. Milliseconds. */
-const shortWaitMs = 2000;
+/** A device that waits for less is not told; nor, for a while, that nobody knows: soon something is answered. Milliseconds. */
+const [shortWaitMs, unknownWaitMs] = [2000, 4000];
 
 /** How often one device is told about one request at most, and how long after the last time at least. */
 const [mostTimes, leastBetweenMs] = [20, 5000];
@@ -103,7 +103,10 @@ const smallChangeSeconds = 5;
 
 /** Whether a device is told, at first or again: the estimate differs by a third from what it goes by, or its position has halved. */
 export function isNews(next: Estimate, told: Told | undefined, now: number, waitedMs: number): boolean {
-  if (told === undefined) return waitedMs >= shortWaitMs || (next.etaSeconds ?? 0) * 1000 > shortWaitMs;
+  if (told === undefined)
+    return next.etaSeconds === undefined
+      ? waitedMs >= unknownWaitMs
+      : Math.max(waitedMs, next.etaSeconds * 1000) >= shortWaitMs;
   const elapsedMs = now - told.at;
   if (told.times >= mostTimes || elapsedMs < leastBetweenMs) return false;
   if (next.etaSeconds === undefined || told.etaSeconds === undefined) return next.etaSeconds !== told.etaSeconds;
