@@ -180,12 +180,16 @@ function gateway({ moments = [], gateway: cost }: Report): Section {
   };
 }
 
+/** The kernel counts CPU time in steps of 10 ms, so a shorter distance than this tells nothing. */
+const shortestSeconds = 0.5;
+
 /** CPU time between two moments over the time between them. */
 function cores(moments: NonNullable<Report['moments']>): Point[] {
-  return moments.slice(1).map((moment, index): Point => {
+  return moments.slice(1).flatMap((moment, index): Point[] => {
     const before = moments[index] ?? moment;
-    const seconds = Math.max(0.001, moment.at - before.at);
-    return [moment.at, ((moment.gatewayCpuMs ?? 0) - (before.gatewayCpuMs ?? 0)) / 1000 / seconds];
+    const seconds = moment.at - before.at;
+    const cpuMs = (moment.gatewayCpuMs ?? 0) - (before.gatewayCpuMs ?? 0);
+    return seconds < shortestSeconds ? [] : [[moment.at, cpuMs / 1000 / seconds]];
   });
 }
 

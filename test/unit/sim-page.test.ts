@@ -96,6 +96,17 @@ describe('the page of a simulation', () => {
     expect(page).not.toMatch(/NaN|Infinity|undefined/);
   });
 
+  it('does not take the rounding of CPU time for a busy processor', () => {
+    const last = { ...moment(2.001, 3), gatewayCpuMs: 70, gatewayRssBytes: 1e8 };
+    const report = sample();
+    const coresOf = (page: string) =>
+      /aria-label="cores in use">.*?<\/svg>/.exec(page)?.[0].match(/class="line.*/)?.[0];
+    const [before, after] = [report, { ...report, moments: [...(report.moments ?? []), last] }].map(renderPage);
+    const height = (page = '') =>
+      Math.min(...[...(coresOf(page) ?? '').matchAll(/[ML][\d.]+ ([\d.]+)/g)].map(([, y]) => Number(y)));
+    expect(height(after)).toBe(height(before));
+  });
+
   it('says so where nothing was measured', () => {
     const empty = fullReport(
       {
