@@ -65,7 +65,7 @@ export const seenCertificatesKey = ownKey('activated');
 export const paceKey = ownKey('pace');
 
 /** hash: operation of AWS IoT Core → its bucket of tokens */
-export const quotaBucketsKey = `${keyPrefix}:quota`;
+export const quotaBucketsKey = ownKey('quota');
 
 export const lineKeys = {
   /** sorted set: id of a request that waits → its place */
