@@ -1,5 +1,5 @@
 import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.ts';
-import { limitsFor } from '../broker/limits.ts';
+import { type Limits, limitsFor } from '../broker/limits.ts';
 import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
 import { watchSlots } from '../broker/trouble.ts';
@@ -16,7 +16,7 @@ import { createRequestQueue } from '../queue/request-queue.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { type Settings, SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
@@ -27,7 +27,8 @@ import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
 import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
-import { warnOfRedis } from './redis.ts';
+import { partOf, shareOf, tokenAttemptShare } from './processes.ts';
+import { requireReplicas, warnOfRedis } from './redis.ts';
 
 /** Requests out, replies in, and the line between. */
 type Queue = Pick<BrokerOptions, 'requests' | 'replies' | 'line' | 'pace'>;
@@ -59,6 +60,7 @@ export async function startBrokerPart(
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
   const health = tellHealth(app, redis);
+  await requireReplicas(redis, app.settings, app.log);
   const identity = await loadIdentity(app, redis);
   await admitNewGateway(app, identity.gateway.identity.id, {
     ask: async () => (wordOf === undefined ? wordByRedis(app, redis, identity) : wordOf(identity.gateway.identity)),
@@ -74,8 +76,16 @@ export async function startBrokerPart(
 /** From the start on: a broker waits in its start for as long as Redis is away. */
 export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
   let waiting: string | undefined;
-  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log)).trouble, () => waiting];
-  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, site: settings.site, log }));
+  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log, settings.redisReplicas)).trouble, () => waiting];
+  lifecycle.add(
+    keepHealthFiles({
+      folder: settings.healthDir,
+      part: partOf(settings.brokerProcess),
+      checks,
+      site: settings.site,
+      log,
+    }),
+  );
   return {
     /** What the start waits for; undefined when it goes on. */
     waits: (reason: string | undefined) => {
@@ -104,11 +114,11 @@ export async function loadIdentity({ settings, log, lifecycle }: App, redis: Red
 }
 
 export function connectQueue(
-  { log, lifecycle, clockSteps }: App,
+  { settings, log, lifecycle, clockSteps }: App,
   redis: RedisConnector,
   { gateway, table }: Identity,
 ): Queue {
-  const requests = createRequestQueue(redis, log, gateway);
+  const requests = createRequestQueue(redis, log, gateway, settings.redisReplicas);
   clockSteps.follow(requests.clockSet);
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
   const replies = createReplyFeed(redis, log, table, gateway.identity.id);
@@ -133,9 +143,20 @@ export async function openGuards(
   const roster = await openRoster(feed, gateway, table, log);
   clockSteps.follow(roster.announceAgain);
   lifecycle.add({ name: 'roster', close: async () => roster.close() });
-  const tokenAttempts = createTokenAttemptLimiter(redis, log, tokenAttemptLimits);
+  const tokenAttempts = createTokenAttemptLimiter(redis, log, {
+    ...tokenAttemptShare(settings.brokerProcess),
+    ...tokenAttemptLimits,
+  });
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });
-  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits: limitsFor(settings) };
+  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits: limitsOf(settings) };
+}
+
+/** What is counted for an address at each process is shared out; what is counted for a connection or a device is not. */
+function limitsOf({ brokerProcess, ...settings }: Settings): Limits {
+  const limits = limitsFor(settings);
+  const { burst, perSecond } = limits.packetsOfAddress;
+  const packetsOfAddress = { burst: shareOf(burst, brokerProcess), perSecond: shareOf(perSecond, brokerProcess) };
+  return { ...limits, packetsOfAddress };
 }
 
 /** Opens the port for devices, and keeps the server certificate from running out. */
@@ -144,7 +165,8 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   const { mqttPort: port, listen, proxyFrom, site, tlsSuites: suites } = settings;
   const mqtt = { port, listen, proxyFrom, tls, suites, dialects: [cvm] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
-    if (error.syscall !== 'listen' && error.syscall !== 'getaddrinfo') throw error;
+    // bind: of node:cluster, whose first process opens the port
+    if (!['listen', 'bind', 'getaddrinfo'].includes(error.syscall ?? '')) throw error;
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
   });
   const broker = lifecycle.add(await starting);

@@ -1,49 +1,59 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
+import { replicasProblem } from '../queue/replicas.ts';
 import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import type { Log } from '../runtime/log.ts';
+import { hasPassword, type RedisPlace, redisPlace, withRedisPassword } from '../runtime/redis-place.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
 /** @throws SettingsError when there is no REDIS_URL: only `cvm up` brings a Redis of its own; or no password in its file */
-export function redisOf({ redisUrl, redisPasswordFile }: Settings): RedisConnector {
-  if (redisUrl !== undefined) return redisAt(withPassword(redisUrl, redisPasswordFile));
-  throw new SettingsError([
-    'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
-  ]);
+export function redisOf(settings: Settings): RedisConnector {
+  return redisAt(redisPlaceOf(settings));
 }
 
-/** A password in the URL comes first. */
-function withPassword(redisUrl: string, file: string | undefined): string {
-  const url = new URL(redisUrl);
-  if (file === undefined || url.password !== '') return redisUrl;
-  url.password = encodeURIComponent(readPassword(file));
-  return url.href;
+function redisPlaceOf({ redisUrl, redisPasswordFile, redisSentinelPasswordFile }: Settings): RedisPlace {
+  if (redisUrl === undefined)
+    throw new SettingsError([
+      'REDIS_URL: is needed here, as in redis://redis:6379/0 (only "cvm up" brings its own Redis)',
+    ]);
+  const place = redisPlace(redisUrl);
+  const files = [
+    ['CVM_REDIS_PASSWORD_FILE', hasPassword(place) ? undefined : redisPasswordFile],
+    ['CVM_REDIS_SENTINEL_PASSWORD_FILE', place.by === 'sentinel' ? redisSentinelPasswordFile : undefined],
+  ] as const;
+  const problems: string[] = [];
+  const [password, sentinelPassword] = files.map(([name, file]) => {
+    const read = file === undefined ? {} : readPassword(name, file);
+    if (read.problem !== undefined) problems.push(read.problem);
+    return read.password;
+  });
+  if (problems.length > 0) throw new SettingsError(problems);
+  const complete = password === undefined ? place : withRedisPassword(place, password);
+  return complete.by === 'sentinel' && sentinelPassword !== undefined ? { ...complete, sentinelPassword } : complete;
 }
 
-function readPassword(file: string): string {
-  let password = '';
+function readPassword(name: string, file: string): { password?: string; problem?: string } {
   try {
-    password = readFileSync(file, 'utf8').trim();
+    const password = readFileSync(file, 'utf8').trim();
+    return password === '' ? { problem: `${name}: ${file} is empty` } : { password };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new SettingsError([`CVM_REDIS_PASSWORD_FILE: ${file} cannot be read (${code ?? message})`]);
+    return { problem: `${name}: ${file} cannot be read (${code ?? message})` };
   }
-  if (password === '') throw new SettingsError([`CVM_REDIS_PASSWORD_FILE: ${file} is empty`]);
-  return password;
 }
 
-/** A Redis of our own, as a child process with its data below the data folder. @returns it, and that folder */
+/** A Redis of our own, as a child process with its data below the data folder. @returns it, that folder, and its URL with its password */
 export async function embedRedis({
   settings,
   log,
   lifecycle,
-}: App): Promise<{ redis: RedisConnector; folder: string }> {
+}: App): Promise<{ redis: RedisConnector; folder: string; url: string }> {
   const { dataDir } = settings;
   const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log, onLost: lifecycle.fail }));
   const whenAway = 'cvm up started it, and starts it again by itself; see the log where it stays away';
-  return { redis: { ...redisAt(server.url), whenAway }, folder: join(dataDir, 'redis') };
+  return { redis: { ...redisAt(server.url), whenAway }, folder: join(dataDir, 'redis'), url: server.url };
 }
 
 /** Warns, as soon as Redis answers, of every setting of the server that breaks a promise. */
@@ -55,4 +65,16 @@ export function warnOfRedis(connector: RedisConnector, log: Log): void {
     })
     .catch((err: unknown) => log.debug({ err }, 'could not read the settings of Redis'))
     .finally(() => disconnectRedis(redis));
+}
+
+/** Waits for Redis. @throws SettingsError where it cannot promise what CVM_REDIS_REPLICAS_ON asks for */
+export async function requireReplicas(connector: RedisConnector, { redisReplicas }: Settings, log: Log): Promise<void> {
+  if (redisReplicas?.on !== 'disk') return;
+  const redis = connector.connect('wait', log);
+  try {
+    const problem = await replicasProblem(redis, redisReplicas);
+    if (problem !== undefined) throw new SettingsError([`CVM_REDIS_REPLICAS_ON: ${problem}`]);
+  } finally {
+    await disconnectRedis(redis);
+  }
 }

@@ -8,8 +8,8 @@ import { chooseAws } from './stand-in.ts';
 export type CommandLine = {
   /** @throws SettingsError */
   settings(): Settings;
-  /** Runs a service until a signal, then closes what it started. */
-  serve(start: (app: App) => Promise<unknown>): Promise<void>;
+  /** Runs a service until a signal, then closes what it started. @param about is in each line of its log */
+  serve(start: (app: App) => Promise<unknown>, about?: object): Promise<void>;
   /** For a command that does one thing and ends. It prints its own outcome, so only warnings are logged, unless LOG_LEVEL says more. */
   app(): App;
   /** The same for a command that calls AWS. Where a stand-in runs on the data folder, it says once, on standard error, which AWS it calls. */
@@ -32,9 +32,9 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
   };
   return {
     settings,
-    async serve(start) {
+    async serve(start, about = {}) {
       const serviceSettings = settings();
-      const service = createApp(serviceSettings, createLog(serviceSettings.logLevel));
+      const service = createApp(serviceSettings, createLog(serviceSettings.logLevel).child(about));
       const signal = service.lifecycle.untilEnd();
       try {
         const early = await service.lifecycle.started(start(service), signal);

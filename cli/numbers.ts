@@ -7,6 +7,13 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** An option's number of processes. @throws InvalidArgumentError */
+export function processCount(text: string): number {
+  const value = wholeNumber(text);
+  if (value > 64) throw new InvalidArgumentError('It must be a whole number from 1 to 64: one for each core at most.');
+  return value;
+}
+
 /** An option's TCP port. @throws InvalidArgumentError */
 export function portNumber(text: string): number {
   const value = wholeNumber(text);

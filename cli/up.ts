@@ -3,8 +3,9 @@ import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { type App, createApp } from '../app/app.ts';
 import { requireAws, setUpAws } from '../app/aws.ts';
-import { startBrokerPart } from '../app/broker.ts';
+import { loadTls, startBrokerPart } from '../app/broker.ts';
 import { wordByTable } from '../app/new-gateway.ts';
+import { startBrokerProcesses } from '../app/processes.ts';
 import { embedRedis, redisOf } from '../app/redis.ts';
 import { namedAws } from '../app/which-aws.ts';
 import { startWorkerPart } from '../app/worker.ts';
@@ -15,18 +16,20 @@ import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import { runAwsLocal } from './aws-local.ts';
+import { cvmProgram, processesOption } from './broker.ts';
 import type { CommandLine } from './command-line.ts';
 import { type Demo, runDemo } from './demo.ts';
 import { type LocalAws, onLocalAws } from './stand-in.ts';
 import { UsageError } from './usage-error.ts';
 
-type Options = { localAws?: boolean; demo?: boolean; once?: boolean };
+type Options = { localAws?: boolean; demo?: boolean; once?: boolean; processes: number };
 type Say = (line: string) => void;
 
 export function upCommand(commandLine: CommandLine): Command {
   return new Command('up')
     .option('--local-aws', 'use a local stand-in for AWS IoT Core and DynamoDB instead of an AWS account')
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
+    .addOption(processesOption().conflicts('demo'))
     .option('--once', 'with --demo: end after the demonstration instead of staying up')
     .action((options: Options) => up(commandLine.settings(), options));
 }
@@ -60,7 +63,7 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   // checked first, so that a start that cannot succeed changes nothing: the account, and whether another gateway holds this
   // data folder
   if (!options.localAws) await useAccount(first, say);
-  const redis = await connectRedis(first, say);
+  const { redis, embeddedAt } = await connectRedis(first, say);
   const local = options.localAws ? await startLocalAws(first, say) : undefined;
   const app = local === undefined ? first : { ...first, settings: onLocalAws(first.settings, local) };
   if (local !== undefined) {
@@ -69,11 +72,22 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
   }
   const { table, gateways } = startWorkerPart(app, redis);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
+  const part = { app, say, ...(local === undefined ? {} : { local }) };
+  if (options.processes > 1) {
+    // they find the embedded Redis by it; only this user can read the environment of a process
+    const start = {
+      program: cvmProgram(),
+      count: options.processes,
+      env: embeddedAt === undefined ? {} : { REDIS_URL: embeddedAt },
+    };
+    const { port } = await startBrokerProcesses(app, start);
+    return { ...part, port, tls: await loadTls(app) };
+  }
   const { broker, tls } = await startBrokerPart(app, redis, (gateway) =>
     wordByTable(gateway, { gateways, registry: table.registry, now: app.awsTime.now }),
   );
   sayBroker(app.settings.machineName, broker.port, tls, say);
-  return { app, say, port: broker.port, tls, ...(local === undefined ? {} : { local }) };
+  return { ...part, port: broker.port, tls };
 }
 
 /** A service does not run a package manager by itself: it names the command. */
@@ -85,11 +99,13 @@ function requireRedisServer({ redisUrl, searchPath }: Settings): void {
   );
 }
 
-async function connectRedis(app: App, say: Say): Promise<RedisConnector> {
-  if (app.settings.redisUrl !== undefined) return redisOf(app.settings);
-  const { redis, folder } = await embedRedis(app);
+type Site = { readonly redis: RedisConnector; readonly embeddedAt?: string };
+
+async function connectRedis(app: App, say: Say): Promise<Site> {
+  if (app.settings.redisUrl !== undefined) return { redis: redisOf(app.settings) };
+  const { redis, folder, url } = await embedRedis(app);
   say(`  Redis     embedded, append-only file below ${shown(folder)}`);
-  return redis;
+  return { redis, embeddedAt: url };
 }
 
 async function startLocalAws(app: App, say: Say): Promise<LocalAws> {

@@ -1,7 +1,7 @@
-import type { Redis } from 'ioredis';
 import { errorText } from '../runtime/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { disconnectRedis, type RedisConnector, redisCure } from './redis.ts';
+import { missingReplicas, type ReplicasToHave } from './replicas.ts';
 import { ownKey } from './stored-forms.ts';
 
 /** No part makes this key. */
@@ -10,8 +10,9 @@ const absentKey = ownKey('no-such-key');
 /**
  * Tells whether requests can be stored: a write is tried. `SET … XX` on a key that does not exist is refused as every write is (replica,
  * memory full, disk full, no permission), and otherwise changes nothing, on disk neither.
+ * @param replicas that each request must have; none for a part that stores no requests
  */
-export function watchRedis(connector: RedisConnector, log: Log) {
+export function watchRedis(connector: RedisConnector, log: Log, replicas?: ReplicasToHave) {
   const redis = connector.connect('probe', log.child({}, { level: 'silent' }));
   let lastError: Error | undefined;
   redis.on('error', (error: Error) => {
@@ -26,11 +27,11 @@ export function watchRedis(connector: RedisConnector, log: Log) {
     async trouble(): Promise<string | undefined> {
       try {
         await redis.set(absentKey, '', 'XX');
-        return undefined;
+        return replicas && (await missingReplicas(redis, replicas));
       } catch (error) {
         // the address may lead to another server by now
         if (isRefusal(error)) redis.disconnect(true);
-        return describe(isRefusal(error) ? error : (lastError ?? error), redis, connector.whenAway);
+        return describe(isRefusal(error) ? error : (lastError ?? error), connector);
       }
     },
     name: 'redis health',
@@ -40,12 +41,11 @@ export function watchRedis(connector: RedisConnector, log: Log) {
 
 const isRefusal = (error: unknown) => error instanceof Error && redisCure(error) !== undefined;
 
-function describe(error: unknown, redis: Redis, whenAway = 'start it, or correct REDIS_URL'): string {
+function describe(error: unknown, { where, whenAway = 'start it, or correct REDIS_URL' }: RedisConnector): string {
   const cure = error instanceof Error ? redisCure(error) : undefined;
-  const address = `${redis.options.host}:${redis.options.port}`;
-  if (cure !== undefined) return `${cure} (${address}: ${errorText(error)})`;
+  if (cure !== undefined) return `${cure} (${where}: ${errorText(error)})`;
   const reason = errorText(error).replace(notConnected, 'there is no connection');
-  return `Redis at ${address} cannot be reached (${reason}): ${whenAway}`;
+  return `Redis at ${where} cannot be reached (${reason}): ${whenAway}`;
 }
 
 /** How ioredis says that a command came between two connections. */

@@ -1,7 +1,9 @@
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
+import { type RedisPlace, redisPlace, redisPlaceText } from '../runtime/redis-place.ts';
+import { type MovingPlace, masterConnector } from './redis-master.ts';
 
 export type RedisUse =
   /** fail at once when Redis is away: for a caller that must not hang */
@@ -15,6 +17,8 @@ export type RedisUse =
 export type RedisConnector = {
   /** A new connection. It reconnects for ever; errors are logged once per outage. `disconnectRedis` ends it. */
   connect(use: RedisUse, log: Log): Redis;
+  /** for people: the server, or those that know which one it is */
+  readonly where: string;
   /** What a person does about a Redis that cannot be reached. Absent: it is theirs, at REDIS_URL. */
   readonly whenAway?: string;
 };
@@ -38,8 +42,12 @@ const usualTimes = {
   silentWhileWaitingMs: 12_000,
 };
 
-/** The Redis at a `redis://` or `rediss://` URL. */
-export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): RedisConnector {
+/** Where Sentinel or a Cluster knows the master, one that does not answer may be about to lose that place. Milliseconds. */
+const movingConnectMs = 2000;
+
+/** The Redis at a URL, or at a place. */
+export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTimes> = {}): RedisConnector {
+  const place = typeof at === 'string' ? redisPlace(at) : at;
   const { connectMs, probeMs, probeAnswerMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } = {
     ...usualTimes,
     ...times,
@@ -63,14 +71,15 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
     wait: { maxRetriesPerRequest: null, socketTimeout: silentWhileWaitingMs },
   } satisfies Record<RedisUse, object>;
   return {
+    where: redisPlaceText(place),
     connect(use, log) {
-      const redis = new Redis(url, {
+      const redis = open(place, {
         ...optionsFor[use],
         connectTimeout: connectMs,
         keepAlive: keepAliveMs,
         retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
-        // the server was demoted to a replica: the address may lead to the new master by now. 2: and repeat the command
-        reconnectOnError: ({ message }) => (use !== 'probe' && /\bREADONLY\b/.test(message) ? 2 : false),
+        // 2: and repeat the command there
+        reconnectOnError: ({ message }) => (use !== 'probe' && isOfMaster(message, place) ? 2 : false),
       });
       const outage = outageOf(log);
       redis.on('error', (err: Error) => {
@@ -85,6 +94,27 @@ export function redisAt(url: string, times: Partial<typeof usualTimes> = {}): Re
     },
   };
 }
+
+function open(place: RedisPlace, options: RedisOptions & { replyMapping?: 'legacy' }): Redis {
+  if (place.by === 'address') return new Redis(place.url, options);
+  const { username, password, tls } = place;
+  return new Redis({
+    ...options,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(tls ? { tls: {} } : {}),
+    ...(place.by === 'sentinel' ? { db: place.database } : {}),
+    connectTimeout: movingConnectMs,
+    Connector: masterConnector(place as MovingPlace),
+  });
+}
+
+/**
+ * Whether the next connection may lead to another server, which takes what this one refused: it was demoted to a replica, or it is a
+ * node of a Cluster that another one has taken the slot of our keys from.
+ */
+const isOfMaster = (message: string, { by }: RedisPlace): boolean =>
+  /\bREADONLY\b/.test(message) || (by === 'cluster' && /\b(MOVED|CLUSTERDOWN|MASTERDOWN)\b/.test(message));
 
 /** The answer to the SELECT by which a connection begins whose URL names a database. */
 const isOfSelect = (error: Error & { command?: { name?: string } }): boolean => error.command?.name === 'select';
@@ -155,6 +185,38 @@ const cures: readonly (readonly [RegExp, string])[] = [
   [
     /\bNOREPLICAS\b/,
     'Redis has too few replicas to take writes (min-replicas-to-write): start them, or lower that number',
+  ],
+  [
+    /no Sentinel names a master .*\b(NOAUTH|WRONGPASS|NOPERM|AUTH)\b/,
+    'The Sentinels refuse: check CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is that of the Sentinels, not of Redis',
+  ],
+  [
+    /it has no master of this name/,
+    'The Sentinels are there, and have another name for the master: write the one of their "sentinel monitor" in REDIS_URL',
+  ],
+  [
+    /no Sentinel names a master/,
+    'No Sentinel could be asked which server is the master: start them, or correct their addresses in REDIS_URL',
+  ],
+  [
+    /no node of the Cluster names a master.*cluster support disabled/s,
+    'This Redis is no Cluster: write redis:// instead of redis+cluster:// in REDIS_URL',
+  ],
+  [
+    /no node of the Cluster names a master/,
+    'Start the nodes of the Cluster, or correct their addresses in REDIS_URL; where they are up, see CLUSTER INFO',
+  ],
+  [
+    /\bMOVED\b/,
+    'This Redis is a node of a Cluster: write redis+cluster://host:6379,host2:6379 instead of redis:// in REDIS_URL',
+  ],
+  [
+    /\bCLUSTERDOWN\b/,
+    'The Cluster is down: more of its nodes are away than it can do without, or a slot has no node. Start them, and see CLUSTER INFO',
+  ],
+  [
+    /replicas had a request within/,
+    'Fewer replicas than CVM_REDIS_REPLICAS take what Redis stores, so no request is taken: start them, or lower that number',
   ],
   [/^LOADING\b/, 'Redis reads its data after a start: wait'],
   [/Redis version needs to be|unknown command .?HELLO/i, 'This Redis is too old: use version 6.2 or newer'],

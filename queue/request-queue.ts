@@ -22,6 +22,7 @@ import {
 import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createLineKeeper } from './redis-line.ts';
+import { createReplicatedWrites, type ReplicasToHave } from './replicas.ts';
 import {
   acknowledgementJob,
   jobKey,
@@ -61,11 +62,13 @@ const placeOf = ({ serial, tokenHash }: ProvisioningRequest) => `one-${recipient
 /**
  * The broker's side: `add` resolves when Redis has the request on its append-only file, and fails at once without Redis.
  * @param gateway signs what is stored
+ * @param replicas that must have it as well before anything resolves
  */
 export function createRequestQueue(
   connector: RedisConnector,
   log: Log,
   gateway: OwnGateway,
+  replicas?: ReplicasToHave,
 ): RequestQueue & FollowsClock {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<Stored>(queueName, {
@@ -77,6 +80,7 @@ export function createRequestQueue(
     streams: { events: { maxLen: 100 } },
   });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
+  const replicated = createReplicatedWrites(connection, replicas);
   const reportMalformed = createMalformedReport(log);
 
   /** Takes back what is left of a job that is in no list. */
@@ -99,33 +103,37 @@ export function createRequestQueue(
     return job.id ?? jobId;
   }
 
+  // a device has one job: the queue does not grow while AWS is away, and a device that asks again keeps its place, but does not
+  // get another one for each key that it makes. BullMQ forgets the deduplication id as soon as the job is answered.
+  async function add(request: ProvisioningRequest): Promise<string | undefined> {
+    const id = await storedAs(request);
+    if (id === request.requestId) return id;
+    const [state, earlier] = await Promise.all([queue.getJobState(id), connection.hget(jobKey(id), 'data')]);
+    // a Redis that lost a part of its data may know the earlier request, and have it in no list
+    if (state === 'unknown' || earlier === null) {
+      await forget(id, placeOf(request));
+      return storedAs(request);
+    }
+    const sameKey = readRequestKey(earlier) === requestKeyOf(request);
+    return sameKey ? id : undefined;
+  }
+
+  async function acknowledge(acknowledgement: Acknowledgement): Promise<void> {
+    const { serial, tokenHash, certificateId } = acknowledgement;
+    const once = { id: `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}` };
+    const stored = toStoredAcknowledgement(acknowledgement, gateway);
+    await afterHealing(
+      () => queue.add(acknowledgementJob, stored, { deduplication: once, ...untilAnswered }),
+      async () => {
+        await deleteWrongQueueKeys(connection, reportMalformed);
+        await queue.removeDeduplicationKey(once.id);
+      },
+    );
+  }
+
   return {
-    // a device has one job: the queue does not grow while AWS is away, and a device that asks again keeps its place, but does not
-    // get another one for each key that it makes. BullMQ forgets the deduplication id as soon as the job is answered.
-    async add(request) {
-      const id = await storedAs(request);
-      if (id === request.requestId) return id;
-      const [state, earlier] = await Promise.all([queue.getJobState(id), connection.hget(jobKey(id), 'data')]);
-      // a Redis that lost a part of its data may know the earlier request, and have it in no list
-      if (state === 'unknown' || earlier === null) {
-        await forget(id, placeOf(request));
-        return storedAs(request);
-      }
-      const sameKey = readRequestKey(earlier) === requestKeyOf(request);
-      return sameKey ? id : undefined;
-    },
-    async acknowledge(acknowledgement) {
-      const { serial, tokenHash, certificateId } = acknowledgement;
-      const once = { id: `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}` };
-      const stored = toStoredAcknowledgement(acknowledgement, gateway);
-      await afterHealing(
-        () => queue.add(acknowledgementJob, stored, { deduplication: once, ...untilAnswered }),
-        async () => {
-          await deleteWrongQueueKeys(connection, reportMalformed);
-          await queue.removeDeduplicationKey(once.id);
-        },
-      );
-    },
+    add: (request) => replicated(() => add(request)),
+    acknowledge: (acknowledgement) => replicated(() => acknowledge(acknowledgement)),
     clockSet: (byMs) => noteStep(connection, byMs, log),
     async close() {
       await closeInTime(await isThere(connection), queue.close(), log);

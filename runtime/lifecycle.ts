@@ -18,6 +18,7 @@ const usualTimes = { graceMs: 8000, leastMs: 250 };
 export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
   const parts: Part[] = [];
   const failed = createFailure();
+  const stopped = new AbortController();
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
@@ -58,6 +59,10 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
     fail(error: Error): void {
       failed.reject(error);
     },
+    /** Ends the process as a first SIGTERM does; nothing where it is ending already. */
+    stop(): void {
+      stopped.abort();
+    },
     /**
      * Resolves at SIGINT, SIGTERM or SIGHUP (the terminal was closed); a second signal ends the process at once.
      * @throws the error of a part that failed
@@ -65,6 +70,7 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
     untilEnd(): Promise<NodeJS.Signals> {
       const signal = new Promise<NodeJS.Signals>((resolve) => {
         for (const name of signals) process.on(name, first);
+        stopped.signal.addEventListener('abort', () => resolve('SIGTERM'));
         function first(name: NodeJS.Signals): void {
           for (const each of signals)
             process.off(each, first).once(each, (second) => process.exit(128 + constants.signals[second]));

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { type AwsQuotas, awsQuotasOf, readAwsQuotas } from './aws-quotas.ts';
 import { hostNameProblem } from './host-name.ts';
 import { nearestName } from './nearest-name.ts';
+import { redisUrlProblems } from './redis-place.ts';
 import { siteNamePattern, siteNameRule } from './site-name.ts';
 
 /** The configuration has problems; `problems` has all of them, one sentence each. */
@@ -72,24 +73,8 @@ const networks = list.superRefine((entries, context) => {
     context.addIssue({ code: 'custom', message: `"${entry}" ${reason}` });
   }
 });
-const encoded =
-  'looks as if user or password had a character that means something else in a URL: write # as %23, / as %2F, ? as %3F, % as %25, @ as %40, or give the password in CVM_REDIS_PASSWORD_FILE';
-
-/** The reason never has a part of the text: it may be the password. */
 const redisUrl = z.string().superRefine((text, context) => {
-  const refuse = (message: string) => context.addIssue({ code: 'custom', message });
-  if (!/^rediss?:\/\//.test(text))
-    return refuse('must begin with redis:// or rediss:// (TLS), as in redis://:password@redis:6379/0');
-  try {
-    const { username, password, pathname, search, hash } = new URL(text);
-    for (const part of [username, password]) decodeURIComponent(part);
-    // what follows a raw # / or ? of a password is no longer part of it, and the host is what stands before
-    if ([pathname, search, hash].some((part) => part.includes('@')) || hash !== '') return refuse(encoded);
-    if (!/^(\/\d*)?$/.test(pathname))
-      return refuse('must end with the number of a database, as in redis://redis:6379/0');
-  } catch {
-    return refuse(text.includes('@') ? encoded : 'is not a URL, as in redis://:password@redis:6379/0');
-  }
+  for (const message of redisUrlProblems(text)) context.addIssue({ code: 'custom', message });
 });
 const policyName = z
   .string()
@@ -127,6 +112,11 @@ const schema = z.object({
   CVM_PROXY_FROM: networks.default([]),
   CVM_QUOTAS: quotas.default('default'),
   CVM_REDIS_PASSWORD_FILE: z.string().optional(),
+  CVM_REDIS_REPLICAS: whole(0, 10).default(0),
+  CVM_REDIS_REPLICAS_ON: z.enum(['memory', 'disk'], 'must be "memory" or "disk"').default('memory'),
+  // less than the time after which a broker gives up storing a request
+  CVM_REDIS_REPLICAS_WAIT: duration('10ms', '4s').default(units.s),
+  CVM_REDIS_SENTINEL_PASSWORD_FILE: z.string().optional(),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
   CVM_ROOT_CA: z.string().optional(),
   CVM_SITE: z.string().regex(siteNamePattern, siteNameRule).optional(),
@@ -155,6 +145,7 @@ export const settingNames: readonly string[] = Object.keys(schema.shape);
 /** What only docker-compose.yml reads. It stands in the same .env. */
 export const composeNames: readonly string[] = [
   'CVM_AWS_FOLDER',
+  'CVM_BROKER_PROCESSES',
   'CVM_CA_FOLDER',
   'CVM_IMAGE',
   'CVM_REVISION',
@@ -215,6 +206,8 @@ export type Settings = {
   healthDir: string;
   /** names and addresses for the server certificate, beyond the machine's name and addresses */
   hostnames: readonly string[];
+  /** which of the broker processes that share the port this is */
+  brokerProcess: { number: number; of: number };
   machineName: string;
   /** address to listen on */
   listen: string;
@@ -228,6 +221,10 @@ export type Settings = {
   redisUrl: string | undefined;
   /** absolute path of a file with the password of that Redis; one in the URL comes first */
   redisPasswordFile: string | undefined;
+  /** replicas that must have a request before its PUBACK; undefined: the answer of the one Redis is enough. `waitMs`: milliseconds */
+  redisReplicas: { count: number; on: 'memory' | 'disk'; waitMs: number } | undefined;
+  /** the same of the Sentinels */
+  redisSentinelPasswordFile: string | undefined;
   /** milliseconds */
   replayWindowMs: number;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
@@ -280,6 +277,8 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     dataDir: resolve(s.CVM_DATA_DIR),
     healthDir: resolve(s.CVM_HEALTH_DIR ?? s.CVM_DATA_DIR),
     hostnames: s.CVM_HOSTNAMES,
+    // a command says otherwise
+    brokerProcess: { number: 1, of: 1 },
     machineName: hostname(),
     listen: s.CVM_LISTEN,
     logLevel: s.LOG_LEVEL,
@@ -289,6 +288,12 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     proxyFrom: s.CVM_PROXY_FROM,
     redisUrl: s.REDIS_URL,
     redisPasswordFile: s.CVM_REDIS_PASSWORD_FILE === undefined ? undefined : resolve(s.CVM_REDIS_PASSWORD_FILE),
+    redisReplicas:
+      s.CVM_REDIS_REPLICAS === 0
+        ? undefined
+        : { count: s.CVM_REDIS_REPLICAS, on: s.CVM_REDIS_REPLICAS_ON, waitMs: s.CVM_REDIS_REPLICAS_WAIT },
+    redisSentinelPasswordFile:
+      s.CVM_REDIS_SENTINEL_PASSWORD_FILE === undefined ? undefined : resolve(s.CVM_REDIS_SENTINEL_PASSWORD_FILE),
     replayWindowMs: s.CVM_REPLAY_WINDOW,
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
     site: s.CVM_SITE,

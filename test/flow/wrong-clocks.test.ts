@@ -177,6 +177,7 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
     const requests = startQueue();
     const connections: Redis[] = [];
     const connector: RedisConnector = {
+      where: 'here',
       connect(use, ofLog) {
         const connection = redisAt(server.url).connect(use, ofLog);
         connections.push(connection);

@@ -22,6 +22,7 @@ import type { AwsQuotas } from '../../runtime/aws-quotas.ts';
 import { startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLifecycle } from '../../runtime/lifecycle.ts';
 import { createLog, type Log } from '../../runtime/log.ts';
+import type { RedisPlace } from '../../runtime/redis-place.ts';
 import { loadSettings, type Settings } from '../../runtime/settings.ts';
 import { createGatewayRegister } from '../../worker/gateway-register.ts';
 import { createTableKey } from '../../worker/table-key.ts';
@@ -40,6 +41,8 @@ export type GatewayOptions = {
   tokenAttempts?: Partial<TokenAttemptLimits>;
   /** another gateway of the same table: with a Redis, a broker and a worker of its own */
   beside?: { readonly aws: AwsLocal };
+  /** another Redis than the one that is started with the gateway */
+  redisPlace?: RedisPlace | string;
   /** puts a proxy in front of Redis and of AWS */
   proxies?: boolean;
 };
@@ -91,7 +94,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
   const network = options.proxies ? { redis: await proxyOf(redisUrl), aws: await proxyOf(awsUrl) } : undefined;
   const settings = settingsFor(dataDir, { ...aws, httpUrl: awsUrl.origin }, options);
   const app = { ...createApp(settings, log), lifecycle };
-  const redis = redisAt(redisUrl.href);
+  const redis = redisAt(options.redisPlace ?? redisUrl.href);
   await setUpAws(settings);
   const audit = keepAudit(app, 'test');
 

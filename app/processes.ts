@@ -1,0 +1,175 @@
+import cluster, { type Worker } from 'node:cluster';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultTokenAttemptLimits } from '../queue/token-attempts.ts';
+import { keepHealthFiles } from '../runtime/health-files.ts';
+import type { Settings } from '../runtime/settings.ts';
+import type { App } from './app.ts';
+
+/** One of several broker processes that share a port: its number from 1, of how many. */
+export type ProcessNumber = { readonly number: number; readonly of: number };
+
+/**
+ * Milliseconds. A process that ends is started again after each of `restartMs` in turn; one that then runs for `steadyMs` has all of
+ * these tries again. One that did not beat for `silentMs` is frozen or blocked, and is killed.
+ */
+const usualTimes = {
+  restartMs: [0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] as readonly number[],
+  steadyMs: 120_000,
+  beatMs: 5000,
+  silentMs: 30_000,
+  closeMs: 7500,
+};
+
+/** What the first process says to the others, and they to it. */
+const [beat, close] = ['cvm: alive', 'cvm: close'];
+
+/**
+ * Starts brokers as processes of their own (node:cluster). This process accepts connections and gives them to the brokers in turn, so
+ * that each gets as many; it reads none of their bytes. It keeps them running, and tells their health together.
+ * @param env added to theirs
+ * @returns when all of them listen
+ */
+export async function startBrokerProcesses(
+  { settings, log, lifecycle }: App,
+  { program, count, env = {}, times: given = {} }: ProcessesOptions,
+): Promise<{ readonly port: number }> {
+  const times = { ...usualTimes, ...given };
+  cluster.schedulingPolicy = cluster.SCHED_RR;
+  const running = new Map<number, Worker>();
+  let closing = false;
+
+  const start = (number: number): Worker => {
+    cluster.setupPrimary({ exec: program, args: ['broker', '--process', `${number}/${count}`] });
+    const child = cluster.fork(env);
+    running.set(number, child);
+    killWhenSilent(child, times, () =>
+      log.error({ process: number, pid: child.process.pid }, 'a broker process is frozen or blocked; killing it'),
+    );
+    return child;
+  };
+
+  async function keepRunning(number: number, first: Worker): Promise<void> {
+    for (let [child, tries, since] = [first, 0, performance.now()]; !closing; since = performance.now()) {
+      const reason = await endOf(child);
+      running.delete(number);
+      if (closing) return;
+      if (performance.now() - since > times.steadyMs) tries = 0;
+      const delay = times.restartMs[tries++];
+      if (delay === undefined) return lifecycle.fail(lost(number, reason, times.restartMs.length));
+      log.error({ process: number, reason, delay }, 'a broker process ended; its devices connect again. Starting it');
+      await sleep(delay, undefined, { ref: false });
+      if (closing) return;
+      child = start(number);
+    }
+  }
+
+  lifecycle.add({
+    name: 'broker processes',
+    async close() {
+      closing = true;
+      const children = [...running.values()];
+      const ends = Promise.all(children.map(endOf));
+      for (const child of children) if (child.isConnected()) child.send(close);
+      await Promise.race([ends, sleep(times.closeMs, undefined, { ref: false })]);
+      for (const child of children) if (!child.isDead()) child.process.kill('SIGKILL');
+      await ends;
+    },
+  });
+  const checks = Array.from({ length: count }, (_, index) => () => {
+    const file = join(settings.healthDir, `${partOf({ number: index + 1, of: count })}.trouble`);
+    if (!closing && !running.has(index + 1))
+      return `broker process ${index + 1} does not run, and is being started: see its lines in the log, "process":${index + 1}`;
+    return existsSync(file) ? readFileSync(file, 'utf8').trim() || undefined : undefined;
+  });
+  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
+
+  // the first one alone: it makes the keys of a new gateway, and says what is wrong with the settings once
+  const one = start(1);
+  const port = await listening(one, 1);
+  const others = Array.from({ length: count - 1 }, (_, index) => index + 2);
+  const children = [one, ...others.map(start)];
+  await Promise.all(children.slice(1).map((child, index) => listening(child, index + 2)));
+  for (const [index, child] of children.entries()) void keepRunning(index + 1, child);
+  log.info({ port, processes: count }, 'all broker processes are listening');
+  return { port };
+}
+
+export type ProcessesOptions = {
+  /** path of `cvm` */
+  readonly program: string;
+  readonly count: number;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly times?: Partial<typeof usualTimes>;
+};
+
+async function listening(child: Worker, number: number): Promise<number> {
+  const ended = endOf(child).then((reason) => {
+    throw new Error(`broker process ${number} could not start (${reason}): it has said why`);
+  });
+  ended.catch(() => {});
+  const [{ port }] = (await Promise.race([once(child, 'listening'), ended])) as [{ port: number }];
+  return port;
+}
+
+async function endOf(child: Worker): Promise<string> {
+  const { process: own } = child;
+  if (own.exitCode === null && own.signalCode === null) await once(child, 'exit');
+  return own.signalCode === null ? `it ended with status ${own.exitCode}` : `it was ended by signal ${own.signalCode}`;
+}
+
+function killWhenSilent(child: Worker, { beatMs, silentMs }: typeof usualTimes, onSilent: () => void): void {
+  let heard = performance.now();
+  child.on('message', (message) => {
+    if (message === beat) heard = performance.now();
+  });
+  const timer = setInterval(() => {
+    if (performance.now() - heard < silentMs) return;
+    onSilent();
+    child.process.kill('SIGKILL');
+  }, beatMs);
+  timer.unref();
+  child.once('exit', () => clearInterval(timer));
+}
+
+const lost = (number: number, reason: string, tries: number) =>
+  new Error(
+    `broker process ${number} ended again and again (${reason}; ${tries} starts in vain): see its lines in the log, "process":${number}; where it was killed by signal SIGKILL, the machine may be short of memory: use fewer processes`,
+  );
+
+/** The name of its health files. */
+export const partOf = ({ number, of }: ProcessNumber): string => (of === 1 ? 'broker' : `broker-${number}`);
+
+/** Makes of an app that of one process of several: with its number in the log, and its share of what is limited for all. */
+export function asProcess(app: App, process: ProcessNumber): App {
+  return { ...app, settings: { ...app.settings, ...sharesOf(app.settings, process), brokerProcess: process } };
+}
+
+/** Connections come to the processes in turn, so each has as many of all, and of one address. */
+function sharesOf({ maxConnections, maxConnectionsPerAddress }: Settings, process: ProcessNumber) {
+  return {
+    maxConnections: shareOf(maxConnections, process),
+    maxConnectionsPerAddress: shareOf(maxConnectionsPerAddress, process),
+  };
+}
+
+export const shareOf = (limit: number, { of }: ProcessNumber): number => Math.ceil(limit / of);
+
+/** What one process may let through of the attempts at tokens that are counted in it; the others are counted in Redis, for all. */
+export const tokenAttemptShare = (process: ProcessNumber) => ({
+  perSecond: shareOf(defaultTokenAttemptLimits.perSecond, process),
+});
+
+/** Lets the first process know that this one runs, and end it. Without the first one, node:cluster ends it. */
+export function followFirstProcess({ lifecycle }: App, { beatMs } = usualTimes): void {
+  const timer = setInterval(() => process.send?.(beat), beatMs);
+  timer.unref();
+  process.on('message', (message) => {
+    if (message === close) lifecycle.stop();
+  });
+  // it must not keep a process up that has closed all else
+  process.channel?.unref();
+  lifecycle.add({ name: 'beat', close: async () => clearInterval(timer) });
+}
