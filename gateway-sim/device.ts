@@ -206,7 +206,7 @@ export class Device implements LinkEvents, Waiting {
     this.#link = undefined;
     this.#closed();
     // a server that does not know a key says so by an alert, and has no other way
-    if (this.#phase === 'tls' && this.#behaviour.token === 'wrong' && this.#behaviour.prove === 'psk')
+    if (isTlsAlert(error) && this.#behaviour.token === 'wrong' && this.#behaviour.prove === 'psk')
       return this.#end({ kind: 'rejected', errorCode: 'TlsAlert', attempts: this.#attempts });
     this.#retry(error?.message ?? `the connection closed ${closedAt[this.#phase]}`);
   }
@@ -445,6 +445,10 @@ export class Device implements LinkEvents, Waiting {
     return Array.from({ length: 4 }, () => this.#draw().toString(36).slice(2, 10)).join('');
   }
 }
+
+/** A gateway that is away, or closes for another reason, has refused nothing. */
+const isTlsAlert = (error: Error | undefined): boolean =>
+  (error as NodeJS.ErrnoException | undefined)?.code?.startsWith('ERR_SSL_') === true;
 
 const disconnectBytes = encodePacket({ cmd: 'disconnect' });
 

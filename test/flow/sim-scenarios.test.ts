@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { arrivalTimes } from '../../gateway-sim/arrivals.ts';
+import { usualBehaviour } from '../../gateway-sim/behaviour.ts';
 import { bundledScenarios } from '../../gateway-sim/bundled.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { randomOf } from '../../gateway-sim/random.ts';
@@ -78,6 +79,27 @@ describe.skipIf(lacks('redis-server'))('the scenarios of the simulator', () => {
     expect(report).toMatchObject({
       accepted: 0,
       wrong: { 'the certificate was not signed by the CA that was given': devices },
+    });
+  });
+
+  it('take the alert for a wrong pre-shared key as its refusal, and a port where nothing listens as none', {
+    timeout: 60_000,
+  }, async () => {
+    const credential = await gateway.enrolOnRoster('wrong-key');
+    const behaviour = { ...usualBehaviour, prove: 'psk' as const, token: 'wrong' as const };
+    const caPem = readFileSync(gateway.broker.caFile, 'utf8');
+    const at = async (port: number, timeoutMs: number) =>
+      (
+        await simulate({
+          gateway: { host: 'localhost', port, caPem },
+          devices: [{ ...credential, behaviour, startMs: 0 }],
+          ...{ concurrency: 1, timeoutMs, seed: 1 },
+        })
+      ).outcomes[0];
+    expect(await at(gateway.broker.port, 30_000)).toMatchObject({ kind: 'rejected', errorCode: 'TlsAlert' });
+    expect(await at(await freePort(), 1000)).toMatchObject({
+      kind: 'timedOut',
+      reason: expect.stringMatching(/ECONNREFUSED/),
     });
   });
 
