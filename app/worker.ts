@@ -18,6 +18,7 @@ import type { Audit } from '../telemetry/audit-events.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
+import { createRefusedKeys } from '../worker/refused-keys.ts';
 import { type RosterSyncTimes, startRosterSync } from '../worker/roster-sync.ts';
 import { createSpareKeys } from '../worker/spare-keys.ts';
 import { sweep } from '../worker/sweep.ts';
@@ -145,6 +146,7 @@ export function startProvisioning(
     now: awsTime.now,
     makeKey: async (serial) => makeEcKey(serial, ownerTag),
     spareKeys: createSpareKeys(),
+    refusedKeys: createRefusedKeys(),
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs

@@ -10,17 +10,22 @@ import {
 import { join } from 'node:path';
 import dynalite from 'dynalite';
 import db, { type Store } from 'dynalite/db/index.js';
+import { ApiError } from './errors.ts';
 import { createIndexes, type IndexCreation } from './index-creation.ts';
+import { createTransactions, TransactionCanceled, type Transactions } from './transactions.ts';
 
 /** It is handed requests, and does not listen. */
 export type Dynamo = { readonly server: Server; close(): Promise<void> };
 
-/** Dynalite, with its state below the folder. */
+/** Dynalite, with its state below the folder, and with what it lacks: transactions, and indexes for a table that is there. */
 export function openDynalite(dataDir: string): Dynamo {
   const { server: inner, store } = startDynalite(join(dataDir, 'dynamodb'));
+  const transactions = createTransactions(store);
   const server = createServer((request, response) => {
-    if (request.headers['x-amz-target'] !== 'DynamoDB_20120810.UpdateTable') inner.emit('request', request, response);
-    else void updateTable(request, response, store);
+    const target = request.headers['x-amz-target'];
+    if (target === 'DynamoDB_20120810.UpdateTable') void updateTable(request, response, store);
+    else if (target === 'DynamoDB_20120810.TransactWriteItems') void answerTransaction(transactions, request, response);
+    else inner.emit('request', request, response);
   });
   return { server, close: () => new Promise((resolve) => inner.close(() => resolve())) };
 }
@@ -55,6 +60,29 @@ async function updateTable(request: IncomingMessage, response: ServerResponse, s
   );
   const headers = { 'content-type': 'application/x-amz-json-1.0', 'x-amzn-requestid': randomUUID() };
   response.writeHead(answer.status, headers).end(JSON.stringify(answer.body));
+}
+
+async function answerTransaction(
+  transactions: Transactions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const answer = (status: number, body: object) => {
+    const text = JSON.stringify(body);
+    const headers = { 'content-type': 'application/x-amz-json-1.0', 'x-amzn-requestid': randomUUID() };
+    response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(text) }).end(text);
+  };
+  try {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    answer(200, await transactions.write(JSON.parse(Buffer.concat(chunks).toString('utf8'))));
+  } catch (error) {
+    const { name, message, status } =
+      error instanceof ApiError ? error : new ApiError('InternalServerError', String(error), 500);
+    const reasons = error instanceof TransactionCanceled ? { CancellationReasons: error.reasons } : {};
+    const prefix = name === 'ValidationException' ? 'com.amazon.coral.validate' : 'com.amazonaws.dynamodb.v20120810';
+    answer(status, { __type: `${prefix}#${name}`, message, Message: message, ...reasons });
+  }
 }
 
 /** Another stand-in, such as DynamoDB Local, which keeps the state. Each data folder has tables of its own in it. */

@@ -27,8 +27,11 @@ export function withCallMetrics(
 
 type Outcome = Parameters<Metrics['awsCallSeconds']['observe']>[1]['outcome'];
 
+/** A transaction is cancelled by one, nearly always. */
+const conditionsFailed = new Set(['ConditionalCheckFailedException', 'TransactionCanceledException']);
+
 function outcomeOf(error: unknown): Outcome {
-  if (awsErrorName(error) === 'ConditionalCheckFailedException') return 'condition_failed';
+  if (conditionsFailed.has(awsErrorName(error))) return 'condition_failed';
   if (error instanceof UpstreamThrottled) return 'throttled';
   if (error instanceof UpstreamUnreachable) return 'unreachable';
   return error instanceof UpstreamRefused ? 'refused' : 'failed';

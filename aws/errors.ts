@@ -1,6 +1,6 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import { ForeignAnswer } from './foreign-answer.ts';
-import { type AwsOperation, siteIndexName } from './iam-policy.ts';
+import { type AwsOperation, permissionFor, siteIndexName } from './iam-policy.ts';
 import { ProxyError } from './proxy.ts';
 
 /** Where the calls go. Without a region no call can be made. */
@@ -23,7 +23,7 @@ export function awsErrorName(error: unknown): string {
 /** The one place where AWS's errors become ours. @returns the same error where AWS may have acted, or where it is an outcome */
 export function upstreamError(operation: AwsOperation, error: unknown, place: AwsPlace): unknown {
   if (!(error instanceof Error)) return error;
-  if (throttlingNames.has(error.name)) return new UpstreamThrottled(operation);
+  if (throttlingNames.has(error.name) || isCancelledByThrottling(error)) return new UpstreamThrottled(operation);
   if (error instanceof ProxyError) {
     const { lasts, cure } = error;
     return lasts ? new UpstreamRefused(operation, error, cure) : new UpstreamUnreachable(operation, error, cure);
@@ -58,6 +58,12 @@ const throttlingNames = new Set([
   'RequestLimitExceeded',
   'ProvisionedThroughputExceededException',
 ]);
+
+/** A transaction says action by action why it was cancelled. */
+function isCancelledByThrottling(error: Error & { CancellationReasons?: readonly { Code?: string }[] }): boolean {
+  const { CancellationReasons: reasons = [] } = error;
+  return reasons.some(({ Code }) => Code === 'ThrottlingError' || Code === 'ProvisionedThroughputExceeded');
+}
 
 /** No connection was made. After any other failure of the network, a request may have arrived. */
 const unreachableCodes = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
@@ -104,7 +110,7 @@ function curesBy(...entries: readonly (readonly [names: string, cure: Cure])[]):
 }
 
 const permission: Cure = (operation) =>
-  `allow ${operation} to the IAM identity of this process, as the message says; "cvm aws policy" prints all that it needs${
+  `allow ${permissionFor(operation)} to the IAM identity of this process, as the message says; "cvm aws policy" prints all that it needs${
     operation.startsWith('dynamodb:')
       ? '. Where the message names a KMS key: enable the key of the table, and allow kms:Decrypt with it as well'
       : ''

@@ -58,7 +58,12 @@ type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Action
 /** One operation of one AWS API, as IAM names it: `iot:CreateThing`, `dynamodb:UpdateItem`. */
 export type AwsOperation =
   | `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy'>}`
-  | `dynamodb:${ActionOf<'table' | 'index'>}`;
+  | `dynamodb:${ActionOf<'table' | 'index'>}`
+  | 'dynamodb:TransactWriteItems';
+
+/** The action of IAM that an operation needs: a transaction has none of its own, and needs those of its parts. */
+export const permissionFor = (operation: AwsOperation): string =>
+  operation === 'dynamodb:TransactWriteItems' ? 'dynamodb:UpdateItem' : operation;
 
 type Statement = { Sid: string; Effect: 'Allow'; Action: string[]; Resource: string[] };
 

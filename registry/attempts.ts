@@ -55,18 +55,20 @@ export interface Attempts {
    * anything else: a caller with a wrong one learns nothing about the device.
    */
   claim(request: ClaimRequest): Promise<Claim>;
-  /**
-   * Ties a public key to one device. False when another enrolled device has asked with it before. Only the removal of
-   * that device undoes this.
-   */
-  bindKey(serial: string, keyDigest: string): Promise<boolean>;
+  /** The serial of the enrolled device that a public key belongs to. A read: only `recordCertificate` decides. */
+  keyHolder(keyDigest: string): Promise<string | undefined>;
   /** Notes that this attempt is about to create a certificate, and for which key, where its claim did not. */
   recordCreateIntent(attempt: AttemptRef, intent: Omit<CreateIntent, 'id'>): Promise<boolean>;
   /**
-   * Notes the certificate of this attempt, with its reply, in place of that of an earlier one. False, too, when it is marked
-   * for deletion or deleted.
+   * Notes the certificate of this attempt, with its reply, in place of that of an earlier one. With `keyDigest`, the same write ties the
+   * public key to this device: two devices with one key could act for each other. Only the removal of the device undoes that.
+   * `overtaken`: nothing was written, also where the certificate is marked for deletion or deleted. `key-taken`: nothing was
+   * written, since the key belongs to another enrolled device.
    */
-  recordCertificate(attempt: AttemptRef, certificate: RecordedCertificate): Promise<boolean>;
+  recordCertificate(
+    attempt: AttemptRef,
+    certificate: RecordedCertificate,
+  ): Promise<'recorded' | 'overtaken' | 'key-taken'>;
   /** Marks the row's certificate for deletion and drops its reply: from now on no attempt carries on with it. */
   discardCertificate(attempt: AttemptRef, certificateId: string): Promise<boolean>;
   /** Ends the attempt: the device is registered and holds `certificateId`, issued at `now`. `settled`: create intents whose outcome is known */

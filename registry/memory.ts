@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Device } from './device.ts';
 import type { Registry } from './registry.ts';
-import type { Condition, Rows, Update } from './rows.ts';
+import type { Condition, Rows, Update, UpsertBoth, Write } from './rows.ts';
 import type { BoundKey } from './rules/bound-keys.ts';
 import { createRegistry } from './rules/registry.ts';
 
@@ -9,8 +9,31 @@ import { createRegistry } from './rules/registry.ts';
 export function createMemoryRegistry(
   devices: Map<string, Device> = new Map(),
   makeId = randomUUID as () => string,
+  keys: Map<string, BoundKey> = new Map(),
 ): Registry {
-  return createRegistry(memoryRows(devices), memoryRows(new Map<string, BoundKey>()), makeId);
+  return createRegistry(
+    { devices: memoryRows(devices), keys: memoryRows(keys), upsertBoth: upsertBothIn(devices, keys) },
+    makeId,
+  );
+}
+
+/** Atomic because it does not wait. */
+export function upsertBothIn<A extends object, B extends object>(
+  first: Map<string, A>,
+  second: Map<string, B>,
+): UpsertBoth<A, B> {
+  const allows = <Row extends object>(rows: Map<string, Row>, { key, condition }: Write<Row>) =>
+    holds(condition, rows.get(key) ?? ({} as Row));
+  const write = <Row extends object>(rows: Map<string, Row>, { key, update }: Write<Row>) =>
+    void rows.set(key, changedBy(update, rows.get(key) ?? ({} as Row)));
+  return async (one, other) => {
+    const held = [allows(first, one), allows(second, other)] as const;
+    if (held[0] && held[1]) {
+      write(first, one);
+      write(second, other);
+    }
+    return held;
+  };
 }
 
 /** Rows in a map. Each call is atomic because it does not wait. */

@@ -19,6 +19,15 @@ export interface Rows<Row> {
   remove(key: string, condition: Condition<Row>): Promise<boolean>;
 }
 
+/** One write of several: as `upsert`. */
+export type Write<Row> = { readonly key: string; readonly update: Update<Row>; readonly condition: Condition<Row> };
+
+/**
+ * Writes to one row each of two kinds, in one store: both take effect, or neither. @returns which of the conditions held, where nothing
+ * was written for another reason than that
+ */
+export type UpsertBoth<A, B> = (first: Write<A>, second: Write<B>) => Promise<readonly [boolean, boolean]>;
+
 /** The properties of a row; undefined stands for one that is missing. */
 type Values<Row> = { readonly [P in keyof Row]?: Row[P] | undefined };
 

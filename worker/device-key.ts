@@ -1,6 +1,6 @@
 import type { Certificate, Issuer, KeySource } from '../issuer/issuer.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
-import type { Attempts, ClaimRequest } from '../registry/attempts.ts';
+import type { ClaimRequest } from '../registry/attempts.ts';
 import { createIntentsOf } from '../registry/create-intents.ts';
 import type { CreateIntent, Device, OwnKey } from '../registry/device.ts';
 import type { Sealer } from '../sealing/replies.ts';
@@ -60,15 +60,13 @@ export function deviceKeyOf({ request, device }: Attempt): DeviceKey {
   return { source: { csrPem }, keyDigest, sealedKey };
 }
 
-/** Ties the key of the CSR to this device: two devices with one key could act for each other. @returns false when it is another's */
-export async function bindKeyOf({ request, device }: Attempt, registry: Pick<Attempts, 'bindKey'>): Promise<boolean> {
-  const { serial, keyDigest } = request;
-  if (keyDigest === undefined || keyDigest === device.keyDigest) return true;
-  return registry.bindKey(serial, keyDigest);
-}
-
-/** `settled`: the create intents of which it may be the outcome, where that is certain. */
-export type CreatedCertificate = { readonly certificate: Certificate; readonly settled: readonly CreateIntent[] };
+export type CreatedCertificate = {
+  readonly certificate: Certificate;
+  /** the create intents whose outcome is known by it */
+  readonly settled: readonly CreateIntent[];
+  /** an earlier create call made it */
+  readonly isFound: boolean;
+};
 
 /** Looks for the certificate of an earlier create call whose answer was lost, by its public key. */
 export async function findLostCertificate(
@@ -84,5 +82,5 @@ export async function findLostCertificate(
   const certificate = await issuer.findInactive(keyDigest, since, device.pendingDeletion ?? []);
   if (certificate === undefined) return undefined;
   // this attempt makes no call. With several earlier ones for one key it is not known which one made it; the sweeper looks for another
-  return { certificate, settled: intents.length === 1 ? [...own, ...intents] : own };
+  return { certificate, settled: intents.length === 1 ? [...own, ...intents] : own, isFound: true };
 }

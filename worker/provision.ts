@@ -14,7 +14,6 @@ import type { Sealer } from '../sealing/replies.ts';
 import { credentialsOf, type Rejected, reject } from './answers.ts';
 import {
   type Attempt,
-  bindKeyOf,
   type CreatedCertificate,
   type DeviceKey,
   type DeviceKeyDeps,
@@ -22,6 +21,7 @@ import {
   findLostCertificate,
   intendedFor,
 } from './device-key.ts';
+import type { RefusedKeys } from './refused-keys.ts';
 
 /** Everything that `provision` acts on, and its settings. */
 export type ProvisionContext = DeviceKeyDeps & {
@@ -42,6 +42,7 @@ export type ProvisionContext = DeviceKeyDeps & {
   readonly seen: Pick<SeenCertificates, 'last' | 'note'>;
   /** when the table was last restored from a backup, in epoch milliseconds */
   restoredAt(): Promise<number | undefined>;
+  readonly refusedKeys: RefusedKeys;
   readonly notices: ProvisionNotices;
 };
 
@@ -94,11 +95,6 @@ export async function provision(request: ProvisioningRequest, context: Provision
 async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provisioned> {
   const { request, device, recipientId } = attempt;
   const { registry, issuer, replies } = context;
-
-  if (!(await bindKeyOf(attempt, registry))) {
-    await registry.release(device, attempt.intents);
-    return reject(request, problems.sharedKey, context);
-  }
 
   // 2 issue, 3 seal, 4 record; or carry on with the certificate of an earlier attempt that came that far
   const ready = (await carryOn(attempt, context)) ?? (await issueAndRecord(attempt, context));
@@ -170,6 +166,10 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
   thing.catch(() => {});
 
   // 2 issue; or the certificate of an earlier create call whose answer was lost
+  if (await isKeyRefused(request, context)) {
+    await registry.release(device, attempt.intents);
+    return { problem: problems.sharedKey };
+  }
   const key = deviceKeyOf(attempt);
   const created = (await findLostCertificate(attempt, key, issuer)) ?? (await issue(attempt, key, context));
   if (!('certificate' in created)) return created;
@@ -189,12 +189,43 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
     settled,
     ...(request.keyDigest === undefined ? {} : { keyDigest: request.keyDigest }),
   };
-  if (!(await leavingCertificate(() => registry.recordCertificate(device, recorded)))) {
+  const outcome = await leavingCertificate(() => registry.recordCertificate(device, recorded));
+  if (outcome === 'key-taken') return refuseKey(attempt, created, context);
+  if (outcome === 'overtaken') {
     await abandonCertificate(serial, certificateId, context);
     return { overtaken: true };
   }
   await thing;
   return { certificateId, sealed };
+}
+
+/** A repeated request with a key of another device: that key may have become free. */
+async function isKeyRefused(
+  { serial, keyDigest }: ProvisioningRequest,
+  { registry, refusedKeys }: ProvisionContext,
+): Promise<boolean> {
+  if (keyDigest === undefined || !refusedKeys.has(serial, keyDigest)) return false;
+  const holder = await registry.keyHolder(keyDigest);
+  return holder !== undefined && holder !== serial;
+}
+
+/**
+ * The key is another device's. That device may have found this certificate as its own, and recorded it: then it stays. One that this
+ * attempt has found and not made is that device's, or is left to the sweep.
+ */
+async function refuseKey(
+  { request, device, intents }: Attempt,
+  { certificate, isFound }: CreatedCertificate,
+  context: ProvisionContext,
+): Promise<Ended> {
+  const { serial, keyDigest = '' } = request;
+  if (!isFound) {
+    const holder = await leavingCertificate(() => context.registry.keyHolder(keyDigest));
+    await leavingCertificate(() => abandonCertificate(holder ?? serial, certificate.certificateId, context));
+  }
+  context.refusedKeys.note(serial, keyDigest);
+  await context.registry.release(device, intents);
+  return { problem: problems.sharedKey };
 }
 
 /** Step 2. */
@@ -209,7 +240,7 @@ async function issue(attempt: Attempt, key: DeviceKey, context: ProvisionContext
 
   // 2 issue: the certificate exists, INACTIVE and attached to nothing
   try {
-    return { certificate: await issuer.issue(key.source), settled: intents };
+    return { certificate: await issuer.issue(key.source), settled: intents, isFound: false };
   } catch (error) {
     if (error instanceof CsrRefused && request.csrPem !== undefined) {
       await registry.release(device, intents);

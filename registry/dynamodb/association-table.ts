@@ -16,7 +16,7 @@ import type { SiteIndex } from '../site-index.ts';
 import type { SweepLease } from '../sweep-lease.ts';
 import { type Attributes, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
 import { deviceAttributes, deviceOf } from './device-attributes.ts';
-import { dynamoRows } from './rows.ts';
+import { dynamoRows, dynamoUpsertBoth } from './rows.ts';
 import { createSiteIndex, indexedRows } from './site-index.ts';
 import type { DynamoTable } from './table.ts';
 
@@ -43,7 +43,15 @@ export function createAssociationTable(
   const gateways = createGateways(otherRows(table, gatewayAttributes));
   return {
     sites: createSiteIndex(table, gateways),
-    registry: createRegistry(devices, otherRows<BoundKey>(table, { serial: ['holder', text] }), makeId),
+    registry: createRegistry(
+      {
+        devices,
+        keys: otherRows(table, keyAttributes),
+        // the index has nothing of what is written together with a key
+        upsertBoth: dynamoUpsertBoth(table, deviceAttributes, keyAttributes),
+      },
+      makeId,
+    ),
     lease: createSweepLease(
       otherRows<Lease>(table, {
         holder: ['claimant', text],
@@ -58,6 +66,8 @@ export function createAssociationTable(
     ),
   };
 }
+
+const keyAttributes: Attributes<BoundKey> = { serial: ['holder', text] };
 
 const gatewayEntry = objectOf<GatewayEntry>(
   {

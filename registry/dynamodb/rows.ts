@@ -1,4 +1,4 @@
-import type { Condition, Rows, Update } from '../rows.ts';
+import type { Condition, Rows, Update, UpsertBoth, Write } from '../rows.ts';
 import { type Attributes, itemOf } from './attributes.ts';
 import { conditionOf } from './conditions.ts';
 import { type Clause, type DynamoTable, type Item, keyAttribute } from './table.ts';
@@ -31,6 +31,23 @@ export function dynamoRows<Row extends object>(
     upsert: async (key, update, condition) =>
       rowIn(await table.updateAndGet(key, changing(update), condition && holding(condition))),
     remove: (key, condition) => table.delete(key, existing(condition)),
+  };
+}
+
+/** Rows of two kinds in one table. */
+export function dynamoUpsertBoth<A extends object, B extends object>(
+  table: DynamoTable,
+  first: Attributes<A>,
+  second: Attributes<B>,
+): UpsertBoth<A, B> {
+  const written = <Row extends object>(attributes: Attributes<Row>, { key, update, condition }: Write<Row>) => ({
+    key,
+    update: updateOf(attributes, update),
+    condition: conditionOf(attributes, condition),
+  });
+  return async (one, other) => {
+    const [held, alsoHeld] = await table.updateTogether([written(first, one), written(second, other)]);
+    return [held === true, alsoHeld === true];
   };
 }
 

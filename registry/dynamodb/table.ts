@@ -10,11 +10,14 @@ import {
   PutItemCommand,
   QueryCommand,
   ScanCommand,
+  TransactWriteItemsCommand,
   UpdateItemCommand,
   UpdateTableCommand,
 } from '@aws-sdk/client-dynamodb';
 import { awsErrorName } from '../../aws/errors.ts';
 import type { AwsGate } from '../../aws/gate.ts';
+import type { AwsOperation } from '../../aws/iam-policy.ts';
+import { reasonsOf, untilNoConflict } from './conflicts.ts';
 
 export type { AttributeValue };
 
@@ -67,6 +70,9 @@ export type Placeholders = {
 /** A condition, or an update, of one write. `conditions.ts` and `updates.ts` make them. */
 export type Clause = (placeholders: Placeholders) => string;
 
+/** One write of several. */
+export type TableWrite = { readonly key: string; readonly update: Clause; readonly condition: Clause | undefined };
+
 /**
  * One table of DynamoDB, and the few calls that the registry makes. A condition that does not hold is an answer, and the
  * row is then unchanged; every other error is thrown as the gate maps it. Reads are consistent, but for `glance` and `query`.
@@ -88,12 +94,19 @@ export interface DynamoTable {
   create(index: IndexDefinition): Promise<'created' | 'exists'>;
   /** Begins to build an index. `exists` where it is there, or is being built. */
   addIndex(index: IndexDefinition): Promise<'added' | 'exists'>;
+  /**
+   * Changes several rows, or makes them, all or none. @returns which of the conditions held: all of them, or nothing was written
+   * @see https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+   */
+  updateTogether(writes: readonly TableWrite[]): Promise<readonly boolean[]>;
   /** undefined when there is none, also for a moment after `create` */
   describe(): Promise<TableDescription | undefined>;
 }
 
 /** No other file of the registry imports the SDK, and every call passes the gate. */
 export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: string, gate: AwsGate): DynamoTable {
+  const write = <T>(operation: AwsOperation, send: () => Promise<T>) =>
+    ifHeld(untilNoConflict(() => gate.call(operation, send)));
   const row = (key: string) => ({ TableName: name, Key: { [keyAttribute]: { S: key } } });
   const getItem = async (key: string, consistent: boolean): Promise<Item | undefined> => {
     if (!canBeKey(key)) return undefined;
@@ -126,20 +139,38 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
     async put(key, item, condition) {
       const whole = { ...item, [keyAttribute]: { S: key } };
       const command = new PutItemCommand({ TableName: name, Item: whole, ...expressionsOf({ condition }) });
-      return (await ifHeld(gate.call('dynamodb:PutItem', () => client.send(command)))) !== undefined;
+      return (await write('dynamodb:PutItem', () => client.send(command))) !== undefined;
     },
     async update(key, update, condition) {
       const command = new UpdateItemCommand({ ...row(key), ...expressionsOf({ update, condition }) });
-      return (await ifHeld(gate.call('dynamodb:UpdateItem', () => client.send(command)))) !== undefined;
+      return (await write('dynamodb:UpdateItem', () => client.send(command))) !== undefined;
     },
     async updateAndGet(key, update, condition) {
       const expressions = expressionsOf({ update, condition });
       const command = new UpdateItemCommand({ ...row(key), ...expressions, ReturnValues: 'ALL_NEW' });
-      return (await ifHeld(gate.call('dynamodb:UpdateItem', () => client.send(command))))?.Attributes;
+      return (await write('dynamodb:UpdateItem', () => client.send(command)))?.Attributes;
     },
     async delete(key, condition) {
       const command = new DeleteItemCommand({ ...row(key), ...expressionsOf({ condition }) });
-      return (await ifHeld(gate.call('dynamodb:DeleteItem', () => client.send(command)))) !== undefined;
+      return (await write('dynamodb:DeleteItem', () => client.send(command))) !== undefined;
+    },
+    async updateTogether(writes) {
+      const TransactItems = writes.map(({ key, update, condition }) => {
+        const { UpdateExpression = '', ...rest } = expressionsOf({ update, condition });
+        return { Update: { ...row(key), UpdateExpression, ...rest } };
+      });
+      try {
+        await untilNoConflict(() =>
+          // a new command has a new token: what was cancelled is not to be answered from memory
+          gate.call('dynamodb:TransactWriteItems', () => client.send(new TransactWriteItemsCommand({ TransactItems }))),
+        );
+        return writes.map(() => true);
+      } catch (error) {
+        const reasons = reasonsOf(error);
+        if (!reasons.includes(conditionFailed) || reasons.some((reason) => !conditionReasons.includes(reason)))
+          throw error;
+        return reasons.map((reason) => reason !== conditionFailed);
+      }
     },
     async create(index) {
       const command = new CreateTableCommand({
@@ -239,6 +270,9 @@ function descriptionOf(name: string, described: Described): TableDescription {
 
 /** DynamoDB refuses a key that is empty or longer than 2,048 bytes, with the error for a table that has other keys. */
 const canBeKey = (key: string): boolean => key !== '' && Buffer.byteLength(key) <= 2048;
+
+const conditionFailed = 'ConditionalCheckFailed';
+const conditionReasons = ['None', conditionFailed];
 
 /** Undefined when the condition of a write did not hold, which is an outcome. */
 async function ifHeld<T>(write: Promise<T>): Promise<T | undefined> {

@@ -1,17 +1,18 @@
 import type { Attempts, ClaimRequest } from '../attempts.ts';
 import { beyondLimit, intentOf } from '../create-intents.ts';
 import type { AttemptRef, Device } from '../device.ts';
-import { all, any, type Condition, type Rows } from '../rows.ts';
-import { type BoundKey, bindKey } from './bound-keys.ts';
+import { all, any, type Condition } from '../rows.ts';
+import { holderOf, type KeyedRows, writeBinding } from './bound-keys.ts';
 import { judgeClaim, mayClaim } from './claim.ts';
 import { forgetting, noting } from './create-intents.ts';
-import { type DeviceRows, isServedAt, noLease, where } from './device-rows.ts';
+import { isServedAt, noLease, where } from './device-rows.ts';
 
 /** The fence: an attempt may write only while it is the latest and the device is being provisioned. */
 const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ state: 'provisioning', claimId });
 
 /** @param makeId makes an id that no claim ever had */
-export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId: () => string): Attempts {
+export function createAttempts(store: KeyedRows, makeId: () => string): Attempts {
+  const { devices } = store;
   /** Each claim may add an intent that nobody settles, so a row forgets the oldest. */
   async function withinLimit(device: Device): Promise<Device> {
     const surplus = beyondLimit(device);
@@ -32,17 +33,28 @@ export function createAttempts(devices: DeviceRows, keys: Rows<BoundKey>, makeId
       return judgeClaim(await devices.find(request.serial), request) ?? { outcome: 'busy', until: request.now };
     },
 
-    bindKey: (serial, keyDigest) => bindKey(serial, keyDigest, { keys, devices }),
+    async keyHolder(keyDigest) {
+      const holder = await holderOf(keyDigest, store);
+      return holder?.isEnrolled ? holder.serial : undefined;
+    },
 
     recordCreateIntent: (ref, intent) =>
       devices.update(ref.serial, { include: noting(intentOf(ref, intent)) }, isCurrent(ref)),
 
-    recordCertificate: (ref, { certificateId, keptReply, keyDigest, settled = [] }) =>
-      devices.update(
-        ref.serial,
-        { set: { certificateId, keptReply, keyDigest }, ...forgetting(settled) },
-        all(isCurrent(ref), where.excludes('pendingDeletion', certificateId), where.excludes('deleted', certificateId)),
-      ),
+    async recordCertificate(ref, { certificateId, keptReply, keyDigest, settled = [] }) {
+      const { serial: key } = ref;
+      const update = { set: { certificateId, keptReply, keyDigest }, ...forgetting(settled) };
+      const condition = all(
+        isCurrent(ref),
+        where.excludes('pendingDeletion', certificateId),
+        where.excludes('deleted', certificateId),
+      );
+      if (keyDigest !== undefined) {
+        const outcome = await writeBinding({ key, update, condition, keyDigest }, store);
+        return outcome === 'written' ? 'recorded' : outcome === 'refused' ? 'overtaken' : outcome;
+      }
+      return (await devices.update(key, update, condition)) ? 'recorded' : 'overtaken';
+    },
 
     discardCertificate: (ref, certificateId) =>
       devices.update(

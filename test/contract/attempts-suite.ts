@@ -6,6 +6,9 @@ import type { CreateIntent, OwnKey } from '../../registry/device.ts';
 import { keptReply, leaseMs, now, type RegistryFixture, tokenHash, unstamped } from './registry-fixture.ts';
 
 export function attemptsContract({ registry, fresh, found, claim, at, registered }: RegistryFixture): void {
+  const records = async (...given: Parameters<typeof registry.recordCertificate>) =>
+    (await registry.recordCertificate(...given)) === 'recorded';
+
   describe('attempts at a certificate', () => {
     it('enrols a device once, and never overwrites it', async () => {
       const serial = await fresh({ policyName: 'one' });
@@ -85,7 +88,7 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
         outcome: 'claimed',
         device: { attempt: 2 },
       });
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
+      expect(await records(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
     });
 
     describe('an attempt that a later one has overtaken', () => {
@@ -101,9 +104,11 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       // each of these holds for the attempt that is the latest: only the fence stands in the way
       it.each<[string, (serial: string, attempt: number) => Promise<boolean>]>([
         ['note a create call', (serial, attempt) => registry.recordCreateIntent(at(serial, attempt), { at: now + 1 })],
+        ['record a certificate', (serial, attempt) => records(at(serial, attempt), { certificateId: 'd', keptReply })],
         [
-          'record a certificate',
-          (serial, attempt) => registry.recordCertificate(at(serial, attempt), { certificateId: 'd', keptReply }),
+          'record a certificate for a key',
+          (serial, attempt) =>
+            records(at(serial, attempt), { certificateId: 'd', keptReply, keyDigest: `key of ${serial}` }),
         ],
         ['discard the certificate', (serial, attempt) => registry.discardCertificate(at(serial, attempt), 'cert')],
         ['finish', (serial, attempt) => registry.finish(at(serial, attempt), 'cert', now)],
@@ -125,7 +130,7 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       for (const serial of [finished, released]) {
         const before = await registry.find(serial);
         expect(await registry.recordCreateIntent(at(serial, 1), { at: now })).toBe(false);
-        expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'd', keptReply })).toBe(false);
+        expect(await records(at(serial, 1), { certificateId: 'd', keptReply })).toBe(false);
         expect(await registry.discardCertificate(at(serial, 1), 'c')).toBe(false);
         expect(await registry.release(at(serial, 1))).toBe(false);
         expect(await registry.find(serial)).toEqual(before);
@@ -135,7 +140,7 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
     it('hands the next attempt what an earlier one recorded', async () => {
       const serial = await fresh();
       await claim(serial);
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'cert-1', keptReply })).toBe(true);
+      expect(await records(at(serial, 1), { certificateId: 'cert-1', keptReply })).toBe(true);
       expect(await claim(serial, { now: now + leaseMs })).toMatchObject({
         outcome: 'claimed',
         device: { certificateId: 'cert-1' },
@@ -155,8 +160,8 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       const serial = await fresh();
       await claim(serial);
       expect([
-        await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply }),
-        await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply }),
+        await records(at(serial, 1), { certificateId: 'c', keptReply }),
+        await records(at(serial, 1), { certificateId: 'c', keptReply }),
       ]).toEqual([true, true]);
       expect([await registry.finish(at(serial, 1), 'c', now), await registry.finish(at(serial, 1), 'c', now)]).toEqual([
         true,
@@ -177,7 +182,7 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
         outcome: 'refused',
         problem: problems.invalidToken,
       });
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'other', keptReply })).toBe(false);
+      expect(await records(at(serial, 1), { certificateId: 'other', keptReply })).toBe(false);
     });
 
     it('gives the right back at once when an attempt is released, and keeps its certificate', async () => {
@@ -188,17 +193,49 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed', device: { attempt: 2, certificateId: 'c' } });
     });
 
-    it('gives a public key to one device, until that is removed', async () => {
-      const [one, other] = [await fresh(), await fresh()];
-      const key = `key of ${one}`;
-      const outcomes = await Promise.all([one, one, one].map((serial) => registry.bindKey(serial, key)));
-      expect(outcomes).toEqual([true, true, true]);
-      expect(await registry.bindKey(other, key)).toBe(false);
-      expect(await registry.bindKey(other, `${key}!`)).toBe(true);
-      const row = await registry.find(one);
-      if (row) await registry.remove(row, now);
-      expect(await registry.bindKey(other, key)).toBe(true);
-      expect(await registry.bindKey(other, key)).toBe(true);
+    describe('the public key of a CSR', () => {
+      const claimed = async () => {
+        const serial = await fresh();
+        await claim(serial);
+        return serial;
+      };
+      const record = (serial: string, keyDigest: string, certificateId = `of ${serial}`) =>
+        registry.recordCertificate(at(serial, 1), { certificateId, keptReply, keyDigest });
+
+      it('belongs to the device that records a certificate for it first, until that is removed', async () => {
+        const [one, other] = [await claimed(), await claimed()];
+        const key = `key of ${one}`;
+        expect(await registry.keyHolder(key)).toBeUndefined();
+        expect([await record(one, key), await record(one, key)]).toEqual(['recorded', 'recorded']);
+        expect(await found(one)).toMatchObject({ certificateId: `of ${one}`, keyDigest: key });
+        const before = await found(other);
+        expect(await record(other, key)).toBe('key-taken');
+        expect(await found(other)).toEqual(before);
+        expect(await registry.keyHolder(key)).toBe(one);
+        expect(await record(other, `${key}!`)).toBe('recorded');
+        expect(await registry.remove(await found(one), now)).toBe(true);
+        expect(await registry.keyHolder(key)).toBeUndefined();
+        expect([await record(other, key), await record(other, key)]).toEqual(['recorded', 'recorded']);
+        expect(await registry.keyHolder(key)).toBe(other);
+      });
+
+      it('is given to one of several devices that record it at once', async () => {
+        const serials = await Promise.all(Array.from({ length: 4 }, claimed));
+        const key = `key of ${serials[0]}`;
+        const outcomes = await Promise.all(serials.map((serial) => record(serial, key)));
+        expect(outcomes.filter((outcome) => outcome === 'recorded')).toHaveLength(1);
+        expect(outcomes.filter((outcome) => outcome === 'key-taken')).toHaveLength(3);
+        const rows = await Promise.all(serials.map(found));
+        const named = rows.filter(({ certificateId }) => certificateId !== undefined);
+        expect(named.map(({ serial }) => serial)).toEqual([await registry.keyHolder(key)]);
+      });
+
+      it('is tied to no device whose attempt was overtaken', async () => {
+        const serial = await claimed();
+        await claim(serial, { now: now + leaseMs });
+        expect(await record(serial, `key of ${serial}`)).toBe('overtaken');
+        expect(await registry.keyHolder(`key of ${serial}`)).toBeUndefined();
+      });
     });
 
     it('notes what an attempt is about to create, and hands it to the next one until it is recorded', async () => {
@@ -214,8 +251,8 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       expect(await registry.recordCreateIntent(at(serial, 2), { at: now + 1 })).toBe(true);
       const settled = [{ id: at(serial, 1).claimId ?? '', at: now, keyDigest: 'k' }];
       const recorded = { certificateId: 'c', keptReply, settled };
-      expect(await registry.recordCertificate(at(serial, 2), recorded)).toBe(true);
-      expect(await registry.recordCertificate(at(serial, 2), recorded)).toBe(true);
+      expect(await records(at(serial, 2), recorded)).toBe(true);
+      expect(await records(at(serial, 2), recorded)).toBe(true);
       expect(createIntentsOf(await found(serial))).toEqual([{ id: at(serial, 2).claimId, at: now + 1 }]);
     });
 
@@ -291,12 +328,12 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       const row = await registry.find(serial);
       expect(row).toMatchObject({ pendingDeletion: ['c'] });
       expect(row).not.toHaveProperty('certificateId');
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'd', keptReply })).toBe(true);
+      expect(await records(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
+      expect(await records(at(serial, 1), { certificateId: 'd', keptReply })).toBe(true);
       await registry.confirmDeleted(serial, 'c');
       expect(await registry.find(serial)).not.toHaveProperty('pendingDeletion');
       // this attempt may have found it before it was deleted
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
+      expect(await records(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
       await claim(serial, { now: now + leaseMs });
       expect(await registry.find(serial)).not.toHaveProperty('deleted');
     });

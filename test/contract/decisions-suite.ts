@@ -21,7 +21,7 @@ export function decisionsContract({ registry, fresh, claim, at, registered }: Re
       await claim(serial);
       const applying = await registry.find(serial);
       expect(applying && (await registry.block(applying))).toBe(true);
-      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe(false);
+      expect(await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply })).toBe('overtaken');
       const stopped = await registry.find(serial);
       expect(stopped && (await registry.unblock(stopped))).toBe(true);
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed' });

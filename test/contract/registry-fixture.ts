@@ -42,7 +42,7 @@ export function createRegistryFixture(open: () => Registry) {
   async function registered(): Promise<Device> {
     const serial = await fresh();
     await claim(serial);
-    await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply, keyDigest: 'digest' });
+    await registry.recordCertificate(at(serial, 1), { certificateId: 'c', keptReply, keyDigest: `key of ${serial}` });
     await registry.finish(at(serial, 1), 'c', now);
     return found(serial);
   }

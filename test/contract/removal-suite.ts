@@ -21,7 +21,11 @@ export function removalContract({ registry, fresh, found, claim, at, registered 
 
       it.each<[string, (frozen: Device) => Promise<boolean>]>([
         ['note a create call', (frozen) => registry.recordCreateIntent(frozen, { at: now })],
-        ['record a certificate', (frozen) => registry.recordCertificate(frozen, { certificateId: 'd', keptReply })],
+        [
+          'record a certificate',
+          async (frozen) =>
+            (await registry.recordCertificate(frozen, { certificateId: 'd', keptReply })) === 'recorded',
+        ],
         ['release the device', (frozen) => registry.release(frozen)],
         ['abandon its attempt', (frozen) => registry.abandonAttempt(frozen)],
         ['block it', (frozen) => registry.block(frozen)],

@@ -1,4 +1,8 @@
-import { ConditionalCheckFailedException, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import {
+  ConditionalCheckFailedException,
+  type DynamoDBClient,
+  TransactionCanceledException,
+} from '@aws-sdk/client-dynamodb';
 import deleteItem from 'dynalite/actions/deleteItem.js';
 import putItem from 'dynalite/actions/putItem.js';
 import updateItem from 'dynalite/actions/updateItem.js';
@@ -8,6 +12,7 @@ import { type DynamoTable, type Item, keyAttribute, openDynamoTable } from '../.
 
 type Command = { readonly input: Record<string, unknown> };
 type Operation = typeof putItem;
+type Update = Record<string, unknown>;
 
 /**
  * A table of DynamoDB in this process, without HTTP: dynalite parses and evaluates the expressions of the very commands that the
@@ -22,6 +27,7 @@ export function createMemoryDynamo(): { readonly table: DynamoTable; readonly it
     PutItemCommand: (input) => carryOut(putItem, items, keyIn(input.Item), input),
     UpdateItemCommand: (input) => carryOut(updateItem, items, keyIn(input.Key), input),
     DeleteItemCommand: (input) => carryOut(deleteItem, items, keyIn(input.Key), input),
+    TransactWriteItemsCommand: ({ TransactItems }) => writeTogether(items, TransactItems as { Update: Update }[]),
   };
   const send = async (command: Command) => operations[command.constructor.name]?.(command.input);
   const client = { send } as unknown as Pick<DynamoDBClient, 'send'>;
@@ -39,6 +45,24 @@ function inIndex(items: readonly Item[], input: Record<string, unknown>): Item[]
   return items
     .filter(isIn)
     .map((item) => Object.fromEntries(Object.entries(item).filter(([name]) => attributes.includes(name))));
+}
+
+/** All or nothing: each is carried out on a copy, which takes the place of the table when every condition holds. */
+function writeTogether(items: Map<string, Item>, writes: readonly { readonly Update: Update }[]) {
+  const after = new Map(items);
+  const reasons = writes.map(({ Update }) => {
+    try {
+      carryOut(updateItem, after, keyIn(Update.Key), Update);
+      return { Code: 'None' };
+    } catch (error) {
+      if (error instanceof ConditionalCheckFailedException) return { Code: 'ConditionalCheckFailed' };
+      throw error;
+    }
+  });
+  if (reasons.some(({ Code }) => Code !== 'None'))
+    throw new TransactionCanceledException({ message: 'cancelled', $metadata: {}, CancellationReasons: reasons });
+  for (const [key, item] of after) items.set(key, item);
+  return {};
 }
 
 const keyIn = (item: unknown): string => (item as Item)[keyAttribute]?.S ?? '';

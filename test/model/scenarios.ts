@@ -62,6 +62,22 @@ export const scenarios: readonly Scenario[] = [
     events: ['lease-over'],
   },
   {
+    name: 'two devices with the same key pair',
+    start: 'copied',
+    jobs: [
+      { ask: '1', flow: csr },
+      { ask: '2', flow: csr, isCopy: true },
+    ],
+  },
+  {
+    name: 'two devices with the same key pair, one of which looks for a certificate whose answer was lost',
+    start: 'copied-answer-lost',
+    jobs: [
+      { ask: '1', flow: csr },
+      { ask: '2', flow: csr, isCopy: true },
+    ],
+  },
+  {
     name: 'a device that an earlier version registered asks twice, and its reply is lost',
     start: 'registered-without-reply',
     jobs: [
@@ -239,12 +255,13 @@ function repliesInRedis(whole: Registry, { rows, clock, gateway, redis: all }: S
   return {
     ...whole,
     async recordCertificate(attempt, certificate) {
-      if (!(await whole.recordCertificate(attempt, certificate))) return false;
+      const outcome = await whole.recordCertificate(attempt, certificate);
+      if (outcome !== 'recorded') return outcome;
       const { certificateId, keptReply } = certificate;
       redis.set(certificateId, { sealed: keptReply, until: clock.now + replayWindowMs });
       const { keptReply: _elsewhere, ...row } = rows.get(attempt.serial) as Device;
       rows.set(attempt.serial, row);
-      return true;
+      return 'recorded';
     },
     async claim(request) {
       const { keptReply: _elsewhere, ...row } = rows.get(request.serial) as Device;
@@ -267,7 +284,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           async recordCertificate({ serial }, { certificateId, keptReply }) {
             const row = rows.get(serial);
             if (row !== undefined) rows.set(serial, { ...row, certificateId, keptReply });
-            return true;
+            return 'recorded';
           },
           async finish({ serial }, certificateId, now) {
             const row = rows.get(serial) as Device;
@@ -356,6 +373,40 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           claim: (request) => whole.claim({ ...request, site: rows.get(request.serial)?.site }),
         }),
       },
+    },
+    {
+      name: 'a key is not tied to its device',
+      scenario: find('two devices with the same key pair'),
+      sabotage: {
+        registry: (whole) => ({
+          ...whole,
+          recordCertificate: (attempt, { keyDigest: _untied, ...certificate }) =>
+            whole.recordCertificate(attempt, certificate),
+        }),
+      },
+    },
+    {
+      name: 'a key is tied to its device in a write of its own, after the record',
+      scenario: find('two devices with the same key pair'),
+      sabotage: {
+        registry: (whole, { rows }) => ({
+          ...whole,
+          async recordCertificate(attempt, certificate) {
+            const { keyDigest, ...rest } = certificate;
+            const outcome = await whole.recordCertificate(attempt, rest);
+            if (outcome !== 'recorded' || keyDigest === undefined) return outcome;
+            rows.set(attempt.serial, { ...(rows.get(attempt.serial) as Device), keyDigest });
+            return (await whole.keyHolder(keyDigest)) === undefined
+              ? whole.recordCertificate(attempt, certificate)
+              : 'key-taken';
+          },
+        }),
+      },
+    },
+    {
+      name: 'a certificate for the key of another device is deleted, although that device has recorded it',
+      scenario: find('two devices with the same key pair, one of which looks for a certificate whose answer was lost'),
+      sabotage: { registry: (whole) => ({ ...whole, keyHolder: async () => undefined }) },
     },
     {
       name: 'a create call is not written down',

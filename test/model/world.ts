@@ -8,10 +8,12 @@ import type { Answer } from '../../protocol/answer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
+import { textOf } from '../../registry/create-intents.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import type { Sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
+import { createRefusedKeys } from '../../worker/refused-keys.ts';
 import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { sweep } from '../../worker/sweep.ts';
 import type { Finding, SweepOptions } from '../../worker/sweep-findings.ts';
@@ -24,6 +26,8 @@ import { type ModelRows, type Store, stores } from './stores.ts';
  * on them. The clock is one for all and goes forward only: what the clocks of two machines can differ by is in `registry/lease.ts`.
  */
 export const serial = 'SN-1';
+/** A device with the same key pair, as a copy of the first has. */
+export const copy = 'SN-2';
 /** As random as enrolment wants them. */
 export const [firstToken, secondToken] = ['uW4kZ0tGm2Xc9RqLb7HsYe1v', 'Nf6pJd3aVo8yTi5wBx0KzQ2r'];
 const leaseMs = 10_000;
@@ -39,6 +43,8 @@ export type Job =
       readonly flow: Flow;
       readonly token?: string;
       readonly gateway?: Gateway;
+      /** the copy asks */
+      readonly isCopy?: true;
       /** the device asked before it had its certificate, and the request was forgotten, or comes out of an older Redis */
       readonly isOld?: true;
     }
@@ -57,6 +63,10 @@ export type Start =
   | 'answer-lost'
   /** registered, by an earlier version that kept the reply elsewhere */
   | 'registered-without-reply'
+  /** two devices have the same key pair */
+  | 'copied'
+  /** and the answer to the first one's create call was lost, which made nothing */
+  | 'copied-answer-lost'
   /** the table was restored: the device has a certificate that its row does not know of */
   | 'restored';
 
@@ -187,6 +197,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
     leaseMs,
     now: () => shared.clock.now,
     spareKeys: createSpareKeys(),
+    refusedKeys: createRefusedKeys(),
     async makeKey() {
       const csrPem = `own CSR ${process}${++made}`;
       return { privateKeyPem: `key of ${csrPem}`, csrPem, keyDigest: digestOf(csrPem) };
@@ -195,15 +206,22 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
   };
 }
 
-function askOf(requestId: string, flow: Flow, receivedAt: number, token = firstToken): ProvisioningRequest {
+function askOf(
+  requestId: string,
+  flow: Flow,
+  receivedAt: number,
+  token = firstToken,
+  asking = serial,
+): ProvisioningRequest {
   const own = 'csrPem' in flow ? { key: 'rsa' as const, csrPem: flow.csrPem, keyDigest: digestOf(flow.csrPem) } : flow;
-  return { requestId, serial, tokenHash: hashToken(token), replyKey: '', receivedAt, ...own };
+  return { requestId, serial: asking, tokenHash: hashToken(token), replyKey: '', receivedAt, ...own };
 }
 
 async function work(job: Job, process: string, shared: Shared): Promise<unknown> {
   if ('ask' in job) {
     const receivedAt = job.isOld && !shared.sabotage.believesOldRequests ? 0 : Number.MAX_SAFE_INTEGER;
-    return provision(askOf(job.ask, job.flow, receivedAt, job.token), contextOf(shared, process, job.gateway));
+    const request = askOf(job.ask, job.flow, receivedAt, job.token, job.isCopy ? copy : serial);
+    return provision(request, contextOf(shared, process, job.gateway));
   }
   const ports = shared.portsOf(process, 'here');
   if ('sweep' in job) return sweep(sweepOf(shared, ports));
@@ -274,6 +292,11 @@ function prepare(start: Start, shared: Shared): void {
     ...site,
   };
   rows.set(serial, row);
+  if (start.startsWith('copied')) rows.set(copy, { ...row, serial: copy });
+  if (start === 'copied-answer-lost') {
+    const lost = { id: 'claim-0', at: shared.clock.now, keyDigest: digestOf('CSR one') };
+    rows.set(serial, { ...row, attempt: 1, createIntents: [textOf(lost)] });
+  }
   const certify = (id: string, change: { active?: boolean; attached?: boolean; csrPem?: string }) => {
     cloud.certificates.set(id, {
       active: change.active ?? false,
@@ -380,6 +403,7 @@ export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: St
 /** What happens after every crash: the device asks again until it is answered, the operator repeats himself, one sweep. */
 async function finish(scenario: Scenario, shared: Shared): Promise<void> {
   const { rows, cloud, delivered } = shared;
+  if (scenario.start.startsWith('copied')) return finishCopied(scenario, shared);
   const operator = scenario.jobs.flatMap((job) => ('operator' in job ? [job.operator] : [])).at(-1);
   const before = delivered.map((sealed) => certificateIn(sealed)).filter((id) => id !== undefined);
   if (operator === 'replace') await replaceUntilDone(shared);
@@ -399,6 +423,31 @@ async function finish(scenario: Scenario, shared: Shared): Promise<void> {
   if (scenario.isSilent !== true) await askUntilAnswered(scenario, shared);
   await sweepLater(shared, 10 * graceMs);
   judge(before, operator, scenario, shared);
+}
+
+/** Both devices ask until they are answered: one gets the certificate for their key, and nothing else is left. */
+async function finishCopied(scenario: Scenario, shared: Shared): Promise<void> {
+  const { rows, cloud, clock } = shared;
+  const flow = flowOf(rows, scenario);
+  const answers: string[] = [];
+  for (const asking of [serial, copy])
+    for (let round = 1; answers.length < (asking === serial ? 1 : 2); round++) {
+      if (round > 6) throw new Error(`${asking} gets no answer`);
+      const request = askOf(`${asking} ${round}`, flow, clock.now + 1, firstToken, asking);
+      const result = await provision(request, contextOf(shared, `R${asking}${round}`)).catch(() => undefined);
+      if (result?.outcome === 'accepted') answers.push(result.certificateId);
+      if (result?.outcome === 'rejected') answers.push(result.problem.code);
+      clock.now += leaseMs + 1;
+    }
+  await sweepLater(shared, 10 * graceMs);
+  const named = [...rows.values()].filter(({ state }) => state === 'registered');
+  const [{ certificateId = 'none', serial: holder } = { certificateId: 'none', serial: 'none' }] = named;
+  if (named.length !== 1 || [...answers].sort().join() !== [certificateId, 'InvalidCsr'].sort().join())
+    throw new Error(`${named.length} devices have the key, and the answers are ${answers.join(' and ')}`);
+  const found = cloud.certificates.get(certificateId);
+  if (!found?.active || found.policies.size === 0 || found.thingName !== holder)
+    throw new Error('the certificate that the table names does not work');
+  if (cloud.certificates.size > 1) throw new Error(`left over: ${[...cloud.certificates.keys()].join(', ')}`);
 }
 
 /** Longer than a sweep looks for the thing of a removed device. */

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
+import { type AwsOperation, type IamRole, iamPolicy, iamRoles, permissionFor } from '../../aws/iam-policy.ts';
 
 /**
  * Records the calls that the product makes to the AWS stand-in in a test run, and compares them role by role with the IAM
@@ -52,7 +52,8 @@ function callsOf(agent: string, lines: string): Set<string> {
       !userAgent.split(' ').some((part) => part === agent || (agent === 'cvm-gateway' && part.startsWith(`${agent}/`)))
     )
       return [];
-    return [operation.startsWith('DynamoDB.') ? operation.replace('DynamoDB.', 'dynamodb:') : `iot:${operation}`];
+    const name = operation.startsWith('DynamoDB.') ? operation.replace('DynamoDB.', 'dynamodb:') : `iot:${operation}`;
+    return [permissionFor(name as AwsOperation)];
   });
   return new Set(actions);
 }

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import type { Device } from '../../registry/device.ts';
-import { memoryRows } from '../../registry/memory.ts';
+import { memoryRows, upsertBothIn } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { createRegistry } from '../../registry/rules/registry.ts';
 
@@ -27,11 +27,14 @@ describe('a write of an operator whose answer is lost', () => {
     };
     registry = createRegistry(
       {
-        ...store,
-        put: (key, row, condition) => losing(() => store.put(key, row, condition)),
-        update: (key, update, condition) => losing(() => store.update(key, update, condition)),
+        devices: {
+          ...store,
+          put: (key, row, condition) => losing(() => store.put(key, row, condition)),
+          update: (key, update, condition) => losing(() => store.update(key, update, condition)),
+        },
+        keys: memoryRows(new Map()),
+        upsertBoth: upsertBothIn(rows, new Map()),
       },
-      memoryRows(new Map()),
       () => `id ${++ids}`,
     );
   });

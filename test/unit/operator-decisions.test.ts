@@ -190,7 +190,7 @@ describe('a decision of the operator', () => {
     expect(await block('A', operator.deps)).toEqual({ outcome: 'blocked' });
     expect(operator.row('A')).toMatchObject({ state: 'blocked', attempt: 2 });
     expect(await operator.registry.recordCertificate(attempt, { certificateId: 'late', keptReply: 'late' })).toBe(
-      false,
+      'overtaken',
     );
   });
 
@@ -226,7 +226,7 @@ describe('a decision of the operator', () => {
       expect(await decide({ ...operator.deps, registry: askedAllTheTime() })).not.toHaveProperty('outcome', 'changed');
       expect(operator.events).toHaveLength(1);
       const late = { certificateId: 'late', keptReply: 'late' };
-      expect(await operator.registry.recordCertificate(attempt, late)).toBe(false);
+      expect(await operator.registry.recordCertificate(attempt, late)).toBe('overtaken');
     },
   );
 

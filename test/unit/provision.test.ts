@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CsrRefused, type Issuer } from '../../issuer/issuer.ts';
+import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
@@ -10,6 +11,7 @@ import type { Registry } from '../../registry/registry.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
+import { createRefusedKeys } from '../../worker/refused-keys.ts';
 import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 
@@ -98,6 +100,7 @@ describe('the issuance cycle', () => {
         otherWithdrawn: (_request, certificateId) => void notices.push(`other withdrawn ${certificateId}`),
       },
       spareKeys: createSpareKeys(),
+      refusedKeys: createRefusedKeys(),
       makeKey: async () => {
         const csrPem = `own CSR ${++madeKeys}`;
         return { privateKeyPem: `PRIVATE KEY ${madeKeys}`, csrPem, keyDigest: `digest of ${csrPem}` };
@@ -390,6 +393,36 @@ describe('the issuance cycle', () => {
   it('is busy while another attempt of the same device holds the lease', async () => {
     await registry.claim({ serial, tokenHash: ask.tokenHash, now, leaseMs: context.leaseMs, claimedBy: 'another' });
     expect(await provision(ask, context)).toEqual({ outcome: 'busy', untilMs: now + context.leaseMs });
+  });
+
+  describe('with a CSR for the key of another device', () => {
+    const other = { ...ask, serial: 'SN-2', csrPem: 'CSR', keyDigest: 'digest of CSR' };
+    const refused = { outcome: 'rejected', problem: problems.sharedKey };
+    beforeEach(async () => {
+      await registry.enrol({ serial: 'SN-2', tokenHash: ask.tokenHash, enrolledAt: 0 });
+      await provision({ ...ask, csrPem: 'CSR', keyDigest: 'digest of CSR' }, context);
+    });
+
+    it('refuses it, and leaves no certificate and no intent', async () => {
+      expect(await provision(other, context)).toMatchObject(refused);
+      expect([...aws.cloud.certificates.keys()]).toEqual(['cert-1']);
+      expect(createIntentsOf(rows.get('SN-2') as Device)).toEqual([]);
+      expect(rows.get('SN-2')).toMatchObject({ state: 'enrolled' });
+    });
+
+    it('makes a certificate for it once, however often the device asks', async () => {
+      for (const requestId of ['1', '2', '3', '4'])
+        expect(await provision({ ...other, requestId }, context)).toMatchObject(refused);
+      expect(aws.count('CreateCertificate')).toBe(2);
+    });
+
+    it('vends for it once the other device is removed', async () => {
+      await provision(other, context);
+      await registry.retire(rows.get(serial) as Device, 'keep-thing');
+      await registry.confirmDeleted(serial, 'cert-1');
+      expect(await registry.remove(rows.get(serial) as Device, now)).toBe(true);
+      expect(await provision(other, context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-3' });
+    });
   });
 
   it('gives the right back when AWS refuses the CSR', async () => {
