@@ -98,11 +98,17 @@ export function redisServers(program = 'redis-server') {
     /** Three masters with a replica each. */
     async cluster() {
       const lines = ['cluster-enabled yes', 'cluster-node-timeout 1000', 'appendonly yes', 'appendfsync always'];
-      const nodes: Server[] = [];
-      for (let count = 0; count < 6; count++)
-        nodes.push(await server([...lines, 'repl-diskless-sync-delay 0', 'cluster-replica-validity-factor 0']));
-      const [first, ...rest] = nodes as [Server, ...Server[]];
-      for (const { port } of rest) await first.redis.cluster('MEET', '127.0.0.1', port);
+      const quick = ['repl-diskless-sync-delay 0', 'cluster-replica-validity-factor 0'];
+      const [nodes, buses]: [Server[], number[]] = [[], []];
+      for (let count = 0; count < 6; count++) {
+        // the usual one, port + 10000, may be that of an outgoing connection
+        const bus = await freePort();
+        buses.push(bus);
+        nodes.push(await server([...lines, ...quick, `cluster-port ${bus}`]));
+      }
+      const [first] = nodes as [Server];
+      for (const [index, { port }] of nodes.entries())
+        if (index > 0) await first.redis.call('CLUSTER', 'MEET', '127.0.0.1', port, buses[index] ?? 0);
       for (const [index, { redis }] of nodes.slice(0, 3).entries())
         await redis.call('CLUSTER', 'ADDSLOTSRANGE', index * 5462, Math.min(16_383, index * 5462 + 5461));
       const ids = await Promise.all(nodes.map(({ redis }) => redis.cluster('MYID')));
