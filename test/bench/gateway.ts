@@ -149,7 +149,7 @@ function environment(folder: string, ports: Ports): NodeJS.ProcessEnv {
 function startRedis(folder: string, port: number): Promise<Running> {
   const dir = join(folder, 'redis');
   mkdirSync(dir);
-  const settings = `--bind 127.0.0.1 --port ${port} --appendonly yes --appendfsync always --maxmemory-policy noeviction`;
+  const settings = `--bind 127.0.0.1 --port ${port} --appendonly yes --appendfsync always --maxmemory-policy noeviction --hash-max-ziplist-value 2048`;
   const argv = [...settings.split(' '), '--save', '', '--dir', dir];
   return start({ command: 'redis-server', argv, env: { PATH: process.env.PATH } }, join(folder, 'redis.log'), () =>
     accepts(port),
