@@ -132,12 +132,9 @@ export function guardFrames(
     },
     // mqtt-packet corks the stream and writes a packet field by field: without writev each field would be a TLS record
     writev(chunks, done) {
-      socket.cork();
-      chunks.forEach(({ chunk }, i) => {
-        sent(chunk);
-        socket.write(chunk, i === chunks.length - 1 ? done : undefined);
-      });
-      socket.uncork();
+      const packets = Buffer.concat(chunks.map(({ chunk }) => chunk));
+      sent(packets);
+      socket.write(packets, done);
     },
     final(done) {
       if (socket.destroyed || socket.writableEnded) done();

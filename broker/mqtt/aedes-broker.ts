@@ -5,6 +5,7 @@ import type { Limits } from '../limits.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { HookOptions } from './context.ts';
 import { createHooks } from './hooks.ts';
+import { createPersistence, noEmitter } from './nothing-kept.ts';
 
 /** MQTT for streams that come from the device listener. */
 export type MqttBroker = {
@@ -33,7 +34,8 @@ const inWords: Readonly<Record<string, string>> = {
 export async function startMqttBroker(options: HookOptions): Promise<MqttBroker> {
   const { log, refusals } = options;
   const { unsubscribed, ...hooks } = createHooks(options);
-  const aedes = new Aedes({ ...hooks, ...aedesLimits(options.intake.limits) });
+  const kept = { mq: noEmitter, persistence: createPersistence() };
+  const aedes = new Aedes({ ...hooks, ...kept, ...aedesLimits(options.intake.limits) });
   const ended = ({ conn }: Client, err: Error) => {
     // the other side, or the network, ended it
     if ('syscall' in err) log.debug({ err }, 'connection ended');

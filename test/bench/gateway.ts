@@ -14,6 +14,11 @@ export type Cpu = Readonly<Record<'broker' | 'worker' | 'redis', number>>;
 export type Round = { readonly enrol: Cpu; readonly vend: Cpu };
 
 export type BenchGateway = {
+  readonly broker: { readonly pid: number; readonly port: number };
+  /** of the broker: its certificate and key are in `tls/` */
+  readonly brokerFolder: string;
+  /** @returns the tokens of fresh devices, by serial, when the broker knows them */
+  enrol(serials: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** Enrols fresh devices, then lets the simulator ask for their certificates. */
   round(devices: number, flow: Flow): Promise<Round>;
   close(): Promise<void>;
@@ -34,8 +39,14 @@ export const cvmOf = (checkout: string): string => join(checkout, 'dist', 'cli',
  * below one folder, which `close` deletes.
  * @param simulator the program whose `sim` plays the devices: the same for all gateways, so that only they differ
  * @param profiles a folder for the CPU profiles of broker and worker in the last round, which cost CPU themselves
+ * @param brokerFlags of Node.js, for the broker alone
  */
-export async function startGateway(checkout: string, simulator: string, profiles?: string): Promise<BenchGateway> {
+export async function startGateway(
+  checkout: string,
+  simulator: string,
+  profiles?: string,
+  brokerFlags: readonly string[] = [],
+): Promise<BenchGateway> {
   const cvm = cvmOf(checkout);
   const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-'));
   const removeFolder = () => rmSync(folder, { recursive: true, force: true });
@@ -59,10 +70,11 @@ export async function startGateway(checkout: string, simulator: string, profiles
     started.push(running);
     return running;
   };
-  const part = (name: string, ready: () => Promise<boolean>) => {
+  const part = (name: string, ready: () => Promise<boolean>, flags: readonly string[] = []) => {
     const program = node(cvm, name, [name]);
     const profile = profiles === undefined ? [] : ['--import', profiler];
-    return add(start({ ...program, argv: [...profile, ...program.argv] }, join(folder, `${name}.log`), ready));
+    const argv = [...flags, ...profile, ...program.argv];
+    return add(start({ ...program, argv }, join(folder, `${name}.log`), ready));
   };
   const close = async () => {
     for (const running of [...started].reverse()) await running.stop();
@@ -75,7 +87,7 @@ export async function startGateway(checkout: string, simulator: string, profiles
     await operator('aws', 'setup');
     // first: a broker that is new waits for what the worker says of the table
     const worker = await part('worker', () => Promise.resolve(true));
-    const broker = await part('broker', () => accepts(ports.broker));
+    const broker = await part('broker', () => accepts(ports.broker), brokerFlags);
     const cpu = async (): Promise<Cpu> => ({
       broker: await cpuMs(broker.pid),
       worker: await cpuMs(worker.pid),
@@ -83,6 +95,18 @@ export async function startGateway(checkout: string, simulator: string, profiles
     });
     await untilQuiet(cpu);
 
+    const importFile = async (serials: string, lines: string): Promise<string> => {
+      const credentials = `${serials}.tokens`;
+      writeFileSync(serials, lines);
+      await operator('devices', 'import', serials, '--out', credentials);
+      await untilQuiet(cpu);
+      return credentials;
+    };
+    const enrol = async (serials: readonly string[]) => {
+      const credentials = await importFile(join(folder, 'enrolled.csv'), csvOf(serials));
+      const rows = readFileSync(credentials, 'utf8').trim().split('\n').slice(1);
+      return new Map(rows.map((row) => row.split(',') as [string, string]));
+    };
     const toggleProfile = () => {
       if (profiles !== undefined) for (const { pid } of [broker, worker]) process.kill(pid, 'SIGUSR2');
     };
@@ -90,11 +114,9 @@ export async function startGateway(checkout: string, simulator: string, profiles
     let rounds = 0;
     const round = async (devices: number, flow: Flow): Promise<Round> => {
       const serials = join(folder, `round-${++rounds}.csv`);
-      const credentials = `${serials}.tokens`;
-      writeFileSync(serials, serialsOf(rounds, devices));
+      let credentials = '';
       const enrol = await spent(cpu, async () => {
-        await operator('devices', 'import', serials, '--out', credentials);
-        await untilQuiet(cpu);
+        credentials = await importFile(serials, csvOf(serialsOf(rounds, devices)));
       });
       const ca = join(folder, 'broker', 'tls', 'site-ca.crt');
       const target = ['--port', String(ports.broker), '--ca', ca, '--credentials', credentials];
@@ -107,7 +129,13 @@ export async function startGateway(checkout: string, simulator: string, profiles
       });
       return { enrol, vend };
     };
-    return { round, close };
+    return {
+      broker: { pid: broker.pid, port: ports.broker },
+      brokerFolder: join(folder, 'broker'),
+      enrol,
+      round,
+      close,
+    };
   } catch (error) {
     await close();
     throw error;
@@ -156,10 +184,10 @@ function startRedis(folder: string, port: number): Promise<Running> {
   );
 }
 
-function serialsOf(round: number, devices: number): string {
-  const serials = Array.from({ length: devices }, (_, index) => `bench-${round}-${index + 1}`);
-  return `${['serial', ...serials].join('\n')}\n`;
-}
+const serialsOf = (round: number, devices: number): string[] =>
+  Array.from({ length: devices }, (_, index) => `bench-${round}-${index + 1}`);
+
+const csvOf = (serials: readonly string[]): string => `${['serial', ...serials].join('\n')}\n`;
 
 async function spent(cpu: () => Promise<Cpu>, work: () => Promise<void>): Promise<Cpu> {
   const before = await cpu();

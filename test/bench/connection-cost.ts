@@ -1,0 +1,225 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { accepts, freePort } from '../support/network.ts';
+import { median } from './compare.ts';
+import {
+  type Client,
+  close,
+  connectMany,
+  type Handshake,
+  open,
+  type Psk,
+  pskOf,
+  type TlsVersion,
+} from './connection-client.ts';
+import { type BenchGateway, cvmOf, startGateway } from './gateway.ts';
+import { cpuMs, type Running, start } from './processes.ts';
+
+/** What a connection costs a server process. */
+export type ConnectionCost = {
+  readonly connects: readonly ConnectRow[];
+  readonly idle: readonly IdleRow[];
+};
+
+/** TLS connect, CONNACK and close: milliseconds of CPU, the median of the rounds. */
+export type ConnectRow = {
+  readonly version: TlsVersion;
+  readonly handshake: Handshake;
+  readonly gatewayMs: number;
+  /** of a full handshake, whatever that of the gateway is */
+  readonly mosquittoMs: number;
+  /** in one round both servers are at work at the same time */
+  readonly ratio: number;
+};
+
+/** An idle connection whose CONNECT was answered: KiB of resident memory. */
+export type IdleRow = {
+  readonly connections: number;
+  readonly gatewayKib: number;
+  readonly mosquittoKib: number;
+  readonly ratio: number;
+};
+
+export type ConnectionLoad = {
+  readonly versions: readonly TlsVersion[];
+  readonly handshakes: readonly Handshake[];
+  /** connections of one round, and rounds, after one that does not count */
+  readonly count: number;
+  readonly rounds: number;
+  /** numbers of idle connections, each more than the one before */
+  readonly idle: readonly number[];
+};
+
+export const usualLoad: ConnectionLoad = {
+  versions: ['TLSv1.3', 'TLSv1.2'],
+  handshakes: ['full', 'psk', 'ticket'],
+  count: 500,
+  rounds: 3,
+  idle: [1000, 2000, 4000],
+};
+
+type Server = { readonly pid: number; readonly port: number; readonly ca: Buffer; readonly keys: readonly Psk[] };
+
+/** Measures a gateway and a mosquitto that were just started, with the same certificate and the same client. */
+export async function connectionCost(
+  gateway: Server,
+  mosquitto: Server,
+  load: ConnectionLoad,
+  say: (line: string) => void,
+): Promise<ConnectionCost> {
+  const connects: ConnectRow[] = [];
+  for (const version of load.versions)
+    for (const handshake of load.handshakes) {
+      say(`${version}, ${handshake}`);
+      connects.push(await connectRow({ gateway, mosquitto }, { version, handshake }, load));
+    }
+  const idle: IdleRow[] = [];
+  if (load.idle.length > 0) {
+    const rows = await Promise.all([gateway, mosquitto].map((server) => idleKib(server, load.idle, say)));
+    load.idle.forEach((connections, index) => {
+      const [gatewayKib = 0, mosquittoKib = 0] = rows.map((row) => row[index] ?? 0);
+      idle.push({ connections, gatewayKib, mosquittoKib, ratio: gatewayKib / mosquittoKib });
+    });
+  }
+  return { connects, idle };
+}
+
+/** Connections before those that count: V8 compiles what runs often, which takes about as long as this many. */
+const warmUp = 1500;
+
+async function connectRow(
+  servers: { readonly gateway: Server; readonly mosquitto: Server },
+  { version, handshake }: { version: TlsVersion; handshake: Handshake },
+  { count, rounds }: ConnectionLoad,
+): Promise<ConnectRow> {
+  const pairs: { gateway: number; mosquitto: number }[] = [];
+  for (let round = 0; round <= rounds; round++) {
+    const connections = round === 0 ? warmUp : count;
+    const [gateway = 0, mosquitto = 0] = await Promise.all([
+      spentMs(servers.gateway, { version, handshake }, connections),
+      spentMs(servers.mosquitto, { version, handshake: 'full' }, connections),
+    ]);
+    if (round > 0) pairs.push({ gateway, mosquitto });
+  }
+  return {
+    version,
+    handshake,
+    gatewayMs: median(pairs.map(({ gateway }) => gateway)),
+    mosquittoMs: median(pairs.map(({ mosquitto }) => mosquitto)),
+    ratio: median(pairs.map(({ gateway, mosquitto }) => gateway / mosquitto)),
+  };
+}
+
+/** How long a server may still be busy with what has ended at the client, in milliseconds. */
+const settleMs = 200;
+
+async function spentMs(
+  { pid, ...server }: Server,
+  how: Pick<Client, 'version' | 'handshake'>,
+  count: number,
+): Promise<number> {
+  const before = await cpuMs(pid);
+  const made = await connectMany({ ...server, ...how }, count);
+  await sleep(settleMs);
+  return ((await cpuMs(pid)) - before) / made;
+}
+
+/** Connections of one source address; a gateway takes 2,000 of them. */
+const ofAddress = 1000;
+/** Until garbage of the handshakes is collected, as far as the server does so by itself. */
+const restMs = 12_000;
+
+/** @returns for each number of connections, how much the memory of the server has grown for each */
+async function idleKib(server: Server, loads: readonly number[], say: (line: string) => void): Promise<number[]> {
+  const client: Client = { ...server, version: 'TLSv1.3', handshake: 'full' };
+  await connectMany(client, warmUp);
+  await sleep(restMs);
+  const before = await residentKib(server.pid);
+  const sockets: Awaited<ReturnType<typeof open>>[] = [];
+  const rows: number[] = [];
+  try {
+    for (const load of loads) {
+      say(`${load} idle connections`);
+      while (sockets.length < load) {
+        const more = Math.min(load - sockets.length, 50);
+        const source = `127.0.1.${1 + Math.floor(sockets.length / ofAddress)}`;
+        sockets.push(...(await Promise.all(Array.from({ length: more }, () => open(client, 0, { source })))));
+      }
+      await sleep(restMs);
+      rows.push(((await residentKib(server.pid)) - before) / load);
+    }
+  } finally {
+    await Promise.all(sockets.map(close));
+  }
+  return rows;
+}
+
+/** @see https://man7.org/linux/man-pages/man5/proc_pid_status.5.html */
+async function residentKib(pid: number): Promise<number> {
+  const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
+  if (kib === undefined) throw new Error(`process ${pid} says nothing of its memory`);
+  return Number(kib);
+}
+
+/** Debian puts it there. */
+const mosquittoPath = '/usr/sbin/mosquitto';
+
+/** @param tls the folder with the gateway's certificate and key. @throws with the cure when mosquitto is not installed */
+export async function startMosquitto(tls: string): Promise<Running & { port: number }> {
+  if (!existsSync(mosquittoPath)) throw new Error('mosquitto is missing: apt-get install mosquitto');
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-mosquitto-'));
+  const port = await freePort();
+  const settings = [
+    `listener ${port} 127.0.0.1`,
+    `certfile ${join(tls, 'server.crt')}`,
+    `keyfile ${join(tls, 'server.key')}`,
+    'allow_anonymous true',
+    'user root',
+  ];
+  writeFileSync(join(folder, 'mosquitto.conf'), `${settings.join('\n')}\n`);
+  const program = { command: mosquittoPath, argv: ['-c', join(folder, 'mosquitto.conf')], env: {} };
+  const running = await start(program, join(folder, 'mosquitto.log'), () => accepts(port));
+  return {
+    pid: running.pid,
+    port,
+    async stop() {
+      await running.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Devices that take turns with their pre-shared keys. */
+const keyed = Array.from({ length: 50 }, (_, index) => `bench-keyed-${index + 1}`);
+
+/** Starts both servers, measures, and stops them. @param brokerFlags of Node.js */
+export async function measureConnections(
+  checkout: string,
+  load: ConnectionLoad,
+  say: (line: string) => void,
+  brokerFlags: readonly string[] = [],
+): Promise<ConnectionCost> {
+  const gateway = await startGateway(checkout, cvmOf(checkout), brokerFlags);
+  try {
+    const tls = join(gateway.brokerFolder, 'tls');
+    const mosquitto = await startMosquitto(tls);
+    try {
+      say(`broker ${gateway.broker.pid}, mosquitto ${mosquitto.pid}`);
+      const ca = readFileSync(join(tls, 'site-ca.crt'));
+      const keys = load.handshakes.includes('psk') ? await keysOf(gateway) : [];
+      return await connectionCost({ ...gateway.broker, ca, keys }, { ...mosquitto, ca, keys: [] }, load, say);
+    } finally {
+      await mosquitto.stop();
+    }
+  } finally {
+    await gateway.close();
+  }
+}
+
+async function keysOf(gateway: BenchGateway): Promise<Psk[]> {
+  const tokens = await gateway.enrol(keyed);
+  return [...tokens].map(([serial, token]) => pskOf(serial, token));
+}
