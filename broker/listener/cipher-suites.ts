@@ -90,18 +90,35 @@ const pskNumbers: readonly number[] = [0xccac, 0xa8, 0xa9, 0xccab, 0xc0a4, 0xc0a
 
 export const isByPsk = (suite: number): boolean => pskNumbers.includes(suite);
 
-/** The options of the broker's TLS contexts. @param psk whether suites by pre-shared key are on offer in TLS 1.2 */
-export function contextOptions(suites: TlsSuites, psk = true) {
+/**
+ * A context takes pre-shared keys, or session tickets, or neither. Never both: in TLS 1.3 Node.js tells a key from a ticket no
+ * more, and what resumes a session proves no key.
+ */
+export type ContextKind = 'keys' | 'tickets' | 'neither';
+
+/** The options of the broker's TLS contexts, by what they take beside certificates. */
+export function contextOptions(suites: TlsSuites, kind: ContextKind) {
   const lists = suites === 'old' ? [modern, old] : [modern];
-  const byPsk = psk ? lists.flatMap((list) => list.psk) : [];
+  const byPsk = kind === 'keys' ? lists.flatMap((list) => list.psk) : [];
   const ordered = [...tls13, ...byPsk, ...lists.flatMap((list) => list.certificate)];
+  const common = { ciphers: [...ordered, noSecurityLevel].join(':'), ecdhCurve: groups, sigalgs: signatures.join(':') };
+  if (kind === 'tickets')
+    return {
+      ...common,
+      // a ticket of TLS 1.2 holds the keys of its session and travels in clear: `ticket-keys.ts`
+      minVersion: 'TLSv1.3' as const,
+      // every broker that has the keys takes them: by default it would depend on the command line
+      sessionIdContext: 'cvm-gateway',
+      sessionTimeout: ticketSeconds,
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+    };
   return {
-    ciphers: [...ordered, noSecurityLevel].join(':'),
-    ecdhCurve: groups,
-    sigalgs: signatures.join(':'),
+    ...common,
     minVersion: 'TLSv1.2' as const,
-    // a device provisions once: resumption would save it nothing, and a session could outlive its token. In TLS 1.3 this makes
-    // OpenSSL send tickets with an id only, under which Node.js keeps nothing
+    // in TLS 1.3 this makes OpenSSL send tickets with an id only, under which Node.js keeps nothing
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
+
+/** A device that was told to come back does so within the day, or once more by a whole handshake. */
+const ticketSeconds = 24 * 60 * 60;

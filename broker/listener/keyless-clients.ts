@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { isByPsk } from './cipher-suites.ts';
-import { readClientHello } from './client-hello.ts';
+import type { ClientHello } from './client-hello.ts';
 
 /** Both in milliseconds. A client without a key ends at once; one that has lost its connection is noticed later. */
 const [soonMs, rememberedMs] = [5000, 5 * 60_000];
@@ -12,15 +12,12 @@ const [mostOfAddress, mostAddresses] = [8, 1000];
 export type PskOffering = string;
 
 /**
- * @param begin the first bytes of a connection
  * @returns undefined unless a suite by pre-shared key is chosen although the client may have none: it offers TLS 1.2 at most, and
  * suites of both kinds. In TLS 1.3 a client names its key before anything is chosen.
  */
-export function pskOfferingOf(begin: Buffer): PskOffering | undefined {
-  const hello = readClientHello(begin);
-  if (hello === undefined || hello.tls13 || !hello.suites.some(isByPsk) || hello.suites.every(isByPsk))
-    return undefined;
-  return createHash('sha256').update(hello.suites.join()).digest('base64url');
+export function pskOfferingOf({ suites, tls13 }: ClientHello): PskOffering | undefined {
+  if (tls13 || !suites.some(isByPsk) || suites.every(isByPsk)) return undefined;
+  return createHash('sha256').update(suites.join()).digest('base64url');
 }
 
 /**

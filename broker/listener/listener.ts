@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer as createSecureServer, type Server, type TLSSocket } from 'node:tls';
+import { isSerial } from '../../protocol/serial.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
@@ -8,6 +9,7 @@ import type { Roster } from '../roster.ts';
 import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
+import { readClientHello } from './client-hello.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { onFirstBytes, onWholeRecord, otherThanTls, peek } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
@@ -18,6 +20,7 @@ import { createPacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 import { createSilentConnections } from './silent-connections.ts';
+import { ticketDay, ticketKeysOf } from './ticket-keys.ts';
 
 const noSlot = {
   total: 'there is no slot for another connection (CVM_MAX_CONNECTIONS)',
@@ -78,9 +81,11 @@ export function createDeviceListener(options: {
   ): void;
   /** a connection that is closed because its TLS handshake failed, or it began with something else */
   onHandshakeFailed(connection: FailedConnection, reason: string): void;
+  /** epoch milliseconds: session tickets are good for one day of UTC */
+  now?: () => number;
 }) {
-  const { limits, balancers, metrics, log, onConnection, onTurnedAway, onHandshakeFailed } = options;
-  const [context, withoutPsk] = [contextOptions(options.suites), contextOptions(options.suites, false)];
+  const { suites, limits, balancers, metrics, log, onConnection, onTurnedAway, onHandshakeFailed } = options;
+  const { now = Date.now } = options;
   const psk = createPskAuthenticator(options.roster);
   const admission = createAdmission(limits);
   const addressPaces = createAddressPaces(limits.packetsOfAddress);
@@ -106,15 +111,25 @@ export function createDeviceListener(options: {
 
   // before the handshake, which costs more than all that follows
   const server = createServer({ noDelay: true }, acceptTcp);
-  const secured = createSecureServer(
-    { ...certificatesOf(options.tls), ...context, handshakeTimeout: limits.handshakeMs, pskCallback: keyFor },
-    acceptTls,
-  );
-  const securedWithoutPsk = createSecureServer(
-    { ...certificatesOf(options.tls), ...withoutPsk, handshakeTimeout: limits.handshakeMs },
-    acceptTls,
-  );
-  for (const each of [secured, securedWithoutPsk]) each.on('tlsClientError', onHandshakeError);
+  const contexts = {
+    keys: contextOptions(suites, 'keys'),
+    tickets: contextOptions(suites, 'tickets'),
+    neither: contextOptions(suites, 'neither'),
+  };
+  const common = { ...certificatesOf(options.tls), handshakeTimeout: limits.handshakeMs };
+  let tickets = { key: options.tls.key, day: ticketDay(now()) };
+  /** Each handshake is for one of them: by pre-shared key, resumed by ticket, or neither; all serve certificates. */
+  const servers = {
+    keys: createSecureServer({ ...common, ...contexts.keys, pskCallback: keyFor }, (socket) =>
+      acceptTls(socket, psk.identify),
+    ),
+    tickets: createSecureServer(
+      { ...common, ...contexts.tickets, ticketKeys: ticketKeysOf(tickets.key, tickets.day) },
+      (socket) => acceptTls(socket, () => undefined),
+    ),
+    neither: createSecureServer({ ...common, ...contexts.neither }, (socket) => acceptTls(socket, () => undefined)),
+  };
+  for (const each of Object.values(servers)) each.on('tlsClientError', onHandshakeError);
 
   /** Node reports a handshake that failed or took too long, and leaves the socket open. */
   function onHandshakeError(err: NodeJS.ErrnoException, socket: TLSSocket): void {
@@ -258,14 +273,29 @@ export function createDeviceListener(options: {
 
   /** @param begin the first bytes */
   function serverFor({ address, handshake }: Connection, begin: Buffer): Server {
-    const pskOffering = pskOfferingOf(begin);
+    const hello = readClientHello(begin);
+    // in TLS 1.3 a client names its key before anything is chosen
+    if (hello?.tls13 === true && !hello.identities.some(isSerial)) {
+      handshake.namedNoSerial = hello.identities.some(isName);
+      return ticketServer();
+    }
+    const pskOffering = hello && pskOfferingOf(hello);
     if (pskOffering !== undefined && keylessClients.take(address, pskOffering)) {
       handshake.withoutPsk = true;
-      return securedWithoutPsk;
+      return servers.neither;
     }
     handshake.pskOffering = pskOffering;
     handshake.begunAt = performance.now();
-    return secured;
+    return servers.keys;
+  }
+
+  function ticketServer(): Server {
+    const day = ticketDay(now());
+    if (day !== tickets.day) {
+      tickets = { ...tickets, day };
+      servers.tickets.setTicketKeys(ticketKeysOf(tickets.key, day));
+    }
+    return servers.tickets;
   }
 
   /**
@@ -304,7 +334,8 @@ export function createDeviceListener(options: {
     return connection === undefined ? null : psk.keyFor(connection.handshake, identity);
   }
 
-  function acceptTls(socket: TLSSocket): void {
+  /** @param identify which device the handshake has authenticated, where it can */
+  function acceptTls(socket: TLSSocket, identify: typeof psk.identify): void {
     const connection = connectionUnder(socket);
     // reset right after its handshake: its `close` handler has run, or is about to
     if (connection === undefined) {
@@ -312,8 +343,9 @@ export function createDeviceListener(options: {
       return;
     }
     connection.handshake.release();
-    connection.psk = psk.identify(connection.handshake, socket);
-    if (connection.psk === undefined) connection.keyUnused = whyKeyUnused(connection.handshake);
+    connection.psk = identify(connection.handshake, socket);
+    if (connection.psk === undefined && !socket.isSessionReused())
+      connection.keyUnused = whyKeyUnused(connection.handshake);
     socket.setNoDelay(true);
     const stream = guardFrames(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
     connection.connected = stream.connected;
@@ -341,8 +373,12 @@ export function createDeviceListener(options: {
     },
     /** From the next handshake on; connections stay. */
     useTls(tls: ServerTls): void {
-      secured.setSecureContext({ ...certificatesOf(tls), ...context });
-      securedWithoutPsk.setSecureContext({ ...certificatesOf(tls), ...withoutPsk });
+      const certificates = certificatesOf(tls);
+      tickets = { key: tls.key, day: ticketDay(now()) };
+      const ticketKeys = ticketKeysOf(tickets.key, tickets.day);
+      servers.keys.setSecureContext({ ...certificates, ...contexts.keys });
+      servers.tickets.setSecureContext({ ...certificates, ...contexts.tickets, ticketKeys });
+      servers.neither.setSecureContext({ ...certificates, ...contexts.neither });
     },
     /** Accepts no more connections. `cut` then ends those that are still open, and resolves when all have ended. */
     close() {
@@ -361,6 +397,9 @@ export function createDeviceListener(options: {
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string | undefined {
   return remoteAddress && `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
+
+/** An identity that somebody has chosen; a session ticket is none. */
+const isName = (identity: string): boolean => /^[\x20-\x7e]{1,128}$/.test(identity);
 
 /** Node has no public way to it. */
 function socketBelow(socket: TLSSocket): Socket | undefined {

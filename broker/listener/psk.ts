@@ -43,7 +43,7 @@ export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
     withdraw,
     /**
      * The key for an identity that the handshake names, as Node's `pskCallback` wants it. Null for an identity that is not a
-     * serial: in TLS 1.3 it may be a session ticket.
+     * serial: in TLS 1.3 it may be a session ticket, which is not taken beside a key.
      */
     keyFor(offer: PskOffer, identity: string): Buffer | null {
       withdraw(offer);
@@ -59,7 +59,10 @@ export function createPskAuthenticator(roster: Pick<Roster, 'keysOf'>) {
       // a copy, because Node wipes the key that it gets
       return Buffer.from(keys.psk);
     },
-    /** The device that a finished handshake has authenticated; undefined when it went by certificate. The offer ends. */
+    /**
+     * The device that a finished handshake has authenticated, at the context whose keys `keyFor` gives; undefined when it went by
+     * certificate. The offer ends.
+     */
     identify(offer: PskOffer, socket: TLSSocket): PskIdentity | undefined {
       const { offered } = offer;
       if (offered === undefined || !usedPsk(socket)) {
@@ -80,8 +83,10 @@ function wipeKeys({ keys }: PskIdentity): void {
 
 /**
  * A handshake may ask for a key and not use it: a TLS 1.3 client that names a victim and offers only suites that do not fit
- * the key goes on by certificate, and finishes. No session is kept (tickets hold its id only, and nothing listens to `resumeSession`), so
- * one of TLS 1.3 counts as resumed only when it used a pre-shared key; in TLS 1.2 the suite tells.
+ * the key goes on by certificate, and finishes. In TLS 1.2 the suite tells. In TLS 1.3 Node.js says only that a session was
+ * resumed, which is so for a key and for a ticket. So a context that has keys takes no tickets (`cipher-suites.ts`): there a
+ * handshake counts as resumed only when it used a key. Tickets are taken by another context, that has no keys, and where
+ * nothing calls this.
  */
 function usedPsk(socket: TLSSocket): boolean {
   return socket.getProtocol() === 'TLSv1.3' ? socket.isSessionReused() : /(^|-)PSK-/.test(socket.getCipher().name);

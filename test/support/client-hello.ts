@@ -14,6 +14,8 @@ export type Hello = {
   readonly versions?: readonly number[];
   /** 1: 512 bytes, up to 4: 4096 (RFC 6066 §4) */
   readonly maxFragment?: number;
+  /** of pre-shared keys and tickets (RFC 8446 §4.2.11); the binders are wrong */
+  readonly identities?: readonly string[];
 };
 
 /** What the server chose. `group`: of its key exchange; undefined where there is none. */
@@ -36,7 +38,13 @@ const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), with
 /** P-256, X25519, P-384 */
 export const groups = { p256: 0x0017, x25519: 0x001d, p384: 0x0018 };
 
-export function clientHello({ suites, groups: offered = Object.values(groups), versions, maxFragment }: Hello): Buffer {
+export function clientHello({
+  suites,
+  groups: offered = Object.values(groups),
+  versions,
+  maxFragment,
+  identities,
+}: Hello): Buffer {
   const extensions = Buffer.concat([
     extension(10, list16(offered)),
     extension(11, Buffer.from([1, 0])),
@@ -45,6 +53,7 @@ export function clientHello({ suites, groups: offered = Object.values(groups), v
     ...(versions === undefined
       ? []
       : [extension(43, Buffer.concat([Buffer.from([2 * versions.length]), ...versions.map(u16)]))]),
+    ...(identities === undefined ? [] : [extension(41, preSharedKeys(identities))]),
   ]);
   const body = Buffer.concat([
     u16(0x0303),
@@ -56,6 +65,13 @@ export function clientHello({ suites, groups: offered = Object.values(groups), v
   ]);
   const message = Buffer.concat([Buffer.from([1, 0]), withLength16(body)]);
   return Buffer.concat([Buffer.from([handshake]), u16(0x0301), withLength16(message)]);
+}
+
+function preSharedKeys(identities: readonly string[]): Buffer {
+  const [age, binder] = [Buffer.alloc(4), Buffer.concat([Buffer.from([32]), Buffer.alloc(32)])];
+  const named = identities.map((identity) => Buffer.concat([withLength16(Buffer.from(identity, 'latin1')), age]));
+  const binders = identities.map(() => binder);
+  return Buffer.concat([withLength16(Buffer.concat(named)), withLength16(Buffer.concat(binders))]);
 }
 
 /**

@@ -19,12 +19,17 @@ export async function startTlsListener({
   suites = 'modern',
   keyType = 'ec',
   limits = {},
+  now = Date.now,
+  beside,
 }: {
   suites?: TlsSuites;
   keyType?: ServedKeyTypes;
   limits?: Partial<Limits>;
+  now?: () => number;
+  /** one more listener of the same gateway */
+  beside?: { readonly dataDir: string };
 } = {}) {
-  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-tls-listener-'));
+  const dataDir = beside?.dataDir ?? mkdtempSync(join(tmpdir(), 'cvm-tls-listener-'));
   const hostnames = ['gateway.example', '10.1.2.3'];
   const tls = await loadTlsMaterial({ dataDir, hostnames, machineName: 'box', keyType });
   /** the serials of finished handshakes; undefined for one by certificate */
@@ -44,6 +49,7 @@ export async function startTlsListener({
     },
     metrics: createMetrics().metrics,
     log: createLog('silent'),
+    now,
     onConnection(stream) {
       accepted.push(connectionOf(stream).psk?.serial);
       stream.on('error', () => {}).resume();
@@ -52,6 +58,7 @@ export async function startTlsListener({
     onHandshakeFailed: ({ serial, remoteAddress }, reason) => void failed.push({ serial, remoteAddress, reason }),
   });
   return {
+    dataDir,
     port: await listener.listen(0, '127.0.0.1'),
     tls,
     useTls: listener.useTls,

@@ -8,14 +8,17 @@ const [ecdsa, psk, dhePsk] = [0xc02b, 0xa8, 0xaa];
 
 describe('what a ClientHello offers', () => {
   it('is read: suites, and whether TLS 1.3 is among the versions', () => {
-    expect(readClientHello(clientHello({ suites: [ecdsa, psk] }))).toEqual({ suites: [ecdsa, psk], tls13: false });
+    const offered = { suites: [ecdsa, psk], tls13: false, identities: [] };
+    expect(readClientHello(clientHello({ suites: [ecdsa, psk] }))).toEqual(offered);
     const versions = clientHello({ suites: [ecdsa], versions: [0x0304, 0x0303] });
-    expect(readClientHello(versions)).toEqual({ suites: [ecdsa], tls13: true });
+    expect(readClientHello(versions)).toEqual({ suites: [ecdsa], tls13: true, identities: [] });
+    const named = clientHello({ suites: [ecdsa], versions: [0x0304], identities: ['a ticket', 'SN-1'] });
+    expect(readClientHello(named)).toMatchObject({ tls13: true, identities: ['a ticket', 'SN-1'] });
     expect(readClientHello(clientHello({ suites: [ecdsa], versions: [0x0303] }))).toMatchObject({ tls13: false });
   });
 
   it('is nothing, without an error, of what is cut off or damaged anywhere', () => {
-    const hello = clientHello({ suites: [ecdsa, psk], versions: [0x0304] });
+    const hello = clientHello({ suites: [ecdsa, psk], versions: [0x0304], identities: ['SN-1'] });
     for (let length = 0; length < hello.length; length++) readClientHello(hello.subarray(0, length));
     for (let at = 0; at < hello.length; at++)
       for (const value of [0, 1, 127, 255]) readClientHello(Buffer.from(hello).fill(value, at, at + 1));
@@ -30,7 +33,8 @@ describe('what a ClientHello offers', () => {
     ['one by key that is not on offer here', { suites: [ecdsa, dhePsk] }, false],
     ['TLS 1.3, where the client names its key at once', { suites: [ecdsa, psk], versions: [0x0304] }, false],
   ])('may be a key that the client has not: %s', (_what, hello, expected) => {
-    expect(pskOfferingOf(clientHello(hello)) !== undefined).toBe(expected);
+    const read = readClientHello(clientHello(hello));
+    expect(read !== undefined && pskOfferingOf(read) !== undefined).toBe(expected);
   });
 });
 
