@@ -47,23 +47,24 @@ export function onFirstBytes(socket: Socket, then: () => void): void {
 
 /**
  * A ClientHello may come in several segments, and its suites decide who takes the connection: waits for all of it, `ms` at most.
- * TLS has the time limit for the rest.
+ * TLS has the time limit for the rest. @param then gets what has arrived
  */
-export function onWholeRecord(socket: Socket, ms: number, then: () => void): void {
-  let needed = firstRecordBytes(peek(socket));
+export function onWholeRecord(socket: Socket, ms: number, then: (begin: Buffer) => void): void {
+  const begin = peek(socket);
+  let needed = firstRecordBytes(begin);
   const isWhole = () => {
     // looking puts the bytes back, which is announced as new ones: so not each time
     if (needed === 5 && socket.readableLength >= 5) needed = firstRecordBytes(peek(socket));
     return socket.readableLength >= needed;
   };
-  if (isWhole()) {
-    then();
+  if (begin.length >= needed) {
+    then(begin);
     return;
   }
   const end = () => {
     clearTimeout(timer);
     socket.removeListener('readable', look);
-    then();
+    then(peek(socket));
   };
   const look = () => {
     if (isWhole()) end();

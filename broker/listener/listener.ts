@@ -11,7 +11,7 @@ import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { readClientHello } from './client-hello.ts';
 import { attachConnection, type Connection } from './connection.ts';
-import { onFirstBytes, onWholeRecord, otherThanTls, peek } from './first-bytes.ts';
+import { onFirstBytes, onWholeRecord, otherThanTls } from './first-bytes.ts';
 import { guardFrames } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
@@ -261,8 +261,7 @@ export function createDeviceListener(options: {
       ofAddress.leave();
       slot.closed();
     });
-    handshake.release = handshakeInTurn(socket, slot.address, () => {
-      const begin = peek(socket);
+    handshake.release = handshakeInTurn(socket, slot.address, (begin) => {
       // TLS would refuse these without a word about their cause
       const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
       if (problem !== undefined) turnAway(socket, remoteAddress, problem);
@@ -304,13 +303,13 @@ export function createDeviceListener(options: {
    * @param onBegin sees the first bytes, and may destroy the socket. @returns what takes it when it is its turn
    * @returns gives the turn back, or the place in the line
    */
-  function handshakeInTurn(socket: Socket, address: string, onBegin: () => Server): () => void {
+  function handshakeInTurn(socket: Socket, address: string, onBegin: (begin: Buffer) => Server): () => void {
     let giveBack = () => {};
     // TLS has a time limit of its own, which begins with the turn
     const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
-    const begin = () => {
+    const begin = (bytes: Buffer) => {
       if (socket.destroyed) return;
-      const taker = onBegin();
+      const taker = onBegin(bytes);
       if (socket.destroyed) return;
       giveBack = handshakeLimiter.acquire(address, () => {
         // a destroyed socket is cleaned up by its `close` handler
