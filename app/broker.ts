@@ -15,6 +15,7 @@ import type { TableTrust } from '../queue/replies.ts';
 import { createRequestQueue } from '../queue/request-queue.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
+import { watchEventLoop } from '../runtime/event-loop.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import { keepHeapSmall } from '../runtime/small-heap.ts';
@@ -170,6 +171,7 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
   });
   const broker = lifecycle.add(await starting);
+  metrics.eventLoopDelay.readFrom(lifecycle.add(watchEventLoop({ log })).p99Seconds);
   lifecycle.add(
     keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
   );

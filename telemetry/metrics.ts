@@ -39,6 +39,11 @@ const definitions = {
   ),
   handshakesFailed: counter('cvm_broker_handshakes_failed_total', 'TLS handshakes that failed or took too long.'),
 
+  eventLoopDelay: gauge(
+    'cvm_broker_event_loop_delay_p99_seconds',
+    'How late the event loop of this process came to its work, 99th percentile of the last ten seconds.',
+  ),
+
   messagesReceived: counter<DeviceMessage>(
     'cvm_broker_messages_received_total',
     'Messages that devices published to a topic of theirs.',
