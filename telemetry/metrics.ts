@@ -40,7 +40,7 @@ const definitions = {
   handshakesFailed: counter('cvm_broker_handshakes_failed_total', 'TLS handshakes that failed or took too long.'),
 
   eventLoopDelay: gauge(
-    'cvm_broker_event_loop_delay_p99_seconds',
+    'cvm_broker_event_loop_delay_seconds',
     'How late the event loop of this process came to its work, 99th percentile of the last ten seconds.',
   ),
 

@@ -7,7 +7,6 @@ import { accepts, freePort } from '../support/network.ts';
 import { median } from './compare.ts';
 import {
   type Client,
-  close,
   connectMany,
   type Handshake,
   open,
@@ -149,10 +148,12 @@ async function idleKib(server: Server, loads: readonly number[], say: (line: str
         sockets.push(...(await Promise.all(Array.from({ length: more }, () => open(client, 0, { source })))));
       }
       await sleep(restMs);
+      const ended = sockets.filter(({ destroyed }) => destroyed).length;
+      if (ended > 0) throw new Error(`${ended} of ${load} idle connections were closed by port ${server.port}`);
       rows.push(((await residentKib(server.pid)) - before) / load);
     }
   } finally {
-    await Promise.all(sockets.map(close));
+    for (const socket of sockets) socket.destroy();
   }
   return rows;
 }
