@@ -23,7 +23,9 @@ export type Client = {
   readonly keys: readonly Psk[];
 };
 
-const connectPacket = connectWith('bench', { keepalive: 600 });
+/** Each client has an id of its own: mosquitto closes an earlier one with the same. */
+let clients = 0;
+const connectPacket = () => connectWith(`bench-${++clients}`, { keepalive: 600 });
 const connackType = 2;
 
 /** Suites without a certificate: with others on offer a client might not use its key. */
@@ -57,7 +59,7 @@ export async function open(client: Client, turn: number, begin: Begin = {}): Pro
   await new Promise<void>((resolve, reject) => {
     const ended = () => reject(new Error('the server closed the connection before CONNACK'));
     socket.once('error', reject).once('close', ended);
-    socket.once('secureConnect', () => socket.write(connectPacket));
+    socket.once('secureConnect', () => socket.write(connectPacket()));
     socket.once('data', (data: Buffer) => {
       socket
         .off('error', reject)
