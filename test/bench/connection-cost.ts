@@ -203,7 +203,7 @@ export async function measureConnections(
   say: (line: string) => void,
   brokerFlags: readonly string[] = [],
 ): Promise<ConnectionCost> {
-  const gateway = await startGateway(checkout, cvmOf(checkout), brokerFlags);
+  const gateway = await startGateway(checkout, cvmOf(checkout), undefined, brokerFlags);
   try {
     const tls = join(gateway.brokerFolder, 'tls');
     const mosquitto = await startMosquitto(tls);
