@@ -4,7 +4,7 @@ import { UpstreamThrottled } from '../runtime/upstream.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { AwsGate } from './gate.ts';
 import type { AwsOperation } from './iam-policy.ts';
-import { type CallCounts, createOwnBuckets, type QuotaBuckets } from './quota-buckets.ts';
+import { type CallCounts, createOwnBuckets, type QuotaBuckets, quotaRule } from './quota-buckets.ts';
 
 /** For how long a throttled call is made again, and its token awaited: within the lease of the attempt. Milliseconds. */
 const devicePatienceMs = 5000;
@@ -19,6 +19,12 @@ const longestLookMs = 1000;
 const ratesMs = 1000;
 /** How often the log says at most that a rate fell. */
 const quietMs = 60_000;
+
+/**
+ * How calls of this process follow each other, whenever they got their tokens: half of what AWS's own bucket is deep. Calls that were held up on
+ * their path (a slow start, a busy machine) would otherwise all go at once.
+ */
+const smoothRule = { ...quotaRule, ceiling: 1, burstSeconds: 0.5 };
 
 /** Milliseconds that only go forward. `sleep` ends early, with an error, when the signal says so. */
 export type GovernorClock = { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<unknown> };
@@ -67,6 +73,7 @@ export function createGovernor({
   readonly clock?: GovernorClock;
 }): Governor {
   const own = createOwnBuckets(limits, { now: clock.now });
+  const smooth = createOwnBuckets(limits, { now: clock.now, rule: smoothRule });
   const closing = new AbortController();
   const prepaid = createPrepaid();
   const sayLowered = createLoweredLog(log, clock);
@@ -91,7 +98,9 @@ export function createGovernor({
   }
 
   /** @param signal ends it early */
-  const pause = (ms: number, signal?: AbortSignal) => clock.sleep(ms, signal).catch(() => {});
+  const pause = async (ms: number, signal?: AbortSignal) => {
+    if (ms > 0) await clock.sleep(ms, signal).catch(() => {});
+  };
 
   /** @returns false when the signal came first */
   async function takeAll(counts: CallCounts, signal: AbortSignal | undefined): Promise<boolean> {
@@ -114,6 +123,7 @@ export function createGovernor({
     const since = clock.now();
     for (;;) {
       await token();
+      await pause(await smooth.takeOne(name), closing.signal);
       const sentAt = clock.now();
       try {
         return await call();

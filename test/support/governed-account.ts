@@ -20,7 +20,19 @@ const slots = 64;
  */
 export async function runStorms(
   storms: readonly Storm[],
-  { seed, callMs = 60, foreignPerSecond = 0 }: { seed: number; callMs?: number; foreignPerSecond?: number },
+  {
+    seed,
+    callMs = 60,
+    foreignPerSecond = 0,
+    heldUpUntil = 0,
+  }: {
+    seed: number;
+    callMs?: number;
+    /** calls of UpdateCertificate that another tool makes */
+    foreignPerSecond?: number;
+    /** before that, in milliseconds, the table answers nobody */
+    heldUpUntil?: number;
+  },
 ) {
   const time = createVirtualTime();
   const random = seeded(seed);
@@ -58,7 +70,7 @@ export async function runStorms(
     const [create, thing, policy, principal, activate] = path.map((operation) => () => call(operation, async () => {}));
     const permit = await governor.admit(path);
     order[gateway]?.push(device);
-    const table = () => time.sleep(callMs);
+    const table = () => time.sleep(Math.max(callMs, heldUpUntil - time.now()));
     try {
       await table();
       await Promise.all([create?.(), thing?.()]);

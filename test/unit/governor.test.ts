@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { createGovernor } from '../../aws/governor.ts';
+import { createOwnBuckets, type QuotaBuckets } from '../../aws/quota-buckets.ts';
+import { createLog } from '../../runtime/log.ts';
+import { UpstreamThrottled } from '../../runtime/upstream.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { createVirtualTime } from '../support/virtual-time.ts';
+
+const limits = { UpdateCertificate: 10, AttachPolicy: 15 };
+const path = ['iot:UpdateCertificate', 'iot:AttachPolicy'] as const;
+const away = () => Promise.reject(new Error('Redis is away'));
+
+function open(change: Partial<QuotaBuckets> = {}) {
+  const time = createVirtualTime();
+  const buckets = { ...createOwnBuckets(limits, { now: time.now }), ...change };
+  const metrics = createMetrics().metrics;
+  const governor = createGovernor({ limits, buckets, log: createLog('silent'), metrics, clock: time });
+  return { time, buckets, governor };
+}
+
+/** Answers these one after the other, then success. */
+function gateOf(...answers: readonly Error[]) {
+  const made: string[] = [];
+  return {
+    made,
+    async call<T>(operation: string, send: () => Promise<T>): Promise<T> {
+      const error = answers[made.push(operation) - 1];
+      if (error !== undefined) throw error;
+      return send();
+    },
+  };
+}
+
+describe('the quota governor', () => {
+  it('gives back the tokens of a request that made no calls, and only those that it did not use', async () => {
+    const { time, governor } = open();
+    const { call } = governor.forDevices(gateOf());
+    await time.until(
+      (async () => {
+        for (let count = 0; count < 50; count++) await (await governor.admit(path))?.end();
+        expect(time.now()).toBe(0);
+        for (let count = 0; count < 20; count++) {
+          const permit = await governor.admit(path);
+          await call('iot:UpdateCertificate', async () => {});
+          await permit?.end();
+        }
+      })(),
+    );
+    // two at once, and then ten a second
+    expect(time.now()).toBeGreaterThan(1700);
+  });
+
+  it('makes a throttled call again, and no other error', async () => {
+    const { time, governor } = open();
+    const gate = gateOf(new UpstreamThrottled('iot:UpdateCertificate'), new Error('lost'));
+    const work = governor.forDevices(gate).call('iot:UpdateCertificate', async () => {});
+    await expect(time.until(work)).rejects.toThrow('lost');
+    expect(gate.made).toHaveLength(2);
+  });
+
+  it('gives a throttled call up in time for the lease of its request', async () => {
+    const { time, governor } = open();
+    const gate = gateOf(...Array.from({ length: 1000 }, () => new UpstreamThrottled('iot:UpdateCertificate')));
+    const work = governor.forDevices(gate).call('iot:UpdateCertificate', async () => {});
+    await expect(time.until(work)).rejects.toThrow(UpstreamThrottled);
+    expect(time.now()).toBeLessThan(10_000);
+  });
+
+  it('lets nothing begin while Redis is away, and lets what is under way go on', async () => {
+    const { time, governor } = open({ takeAll: away, takeOne: away, throttled: away, giveBack: away });
+    const leave = new AbortController();
+    const admitted = governor.admit(path, leave.signal);
+    const { call } = governor.forDevices(gateOf(new UpstreamThrottled('iot:UpdateCertificate')));
+    expect(await time.until(call('iot:UpdateCertificate', async () => 'done'))).toBe('done');
+    leave.abort();
+    expect(await time.until(admitted)).toBeUndefined();
+  });
+
+  it('leaves a task its share of a rate while devices take all, and no more', async () => {
+    const { time, governor } = open();
+    const task = gateOf();
+    const leave = new AbortController();
+    const devices = async () => {
+      const { call } = governor.forDevices(gateOf());
+      for (;;) {
+        const permit = await governor.admit(path, leave.signal);
+        if (permit === undefined) return;
+        await Promise.all(path.map((operation) => call(operation, async () => {})));
+        await permit.end();
+      }
+    };
+    const sweep = async () => {
+      const { call } = governor.forTask(task, 0.2);
+      while (!leave.signal.aborted) await call('iot:UpdateCertificate', async () => {});
+    };
+    const over = time.sleep(30_000).then(() => {
+      leave.abort();
+      governor.close();
+    });
+    await time.until(Promise.all([devices(), sweep(), over]));
+    expect(task.made.length).toBeGreaterThan(50);
+    expect(task.made.length).toBeLessThan(66);
+  });
+
+  it('does not hold up operations without a quota', async () => {
+    const { governor } = open({ takeAll: away, takeOne: away });
+    await governor.forDevices(gateOf()).call('dynamodb:GetItem', async () => {});
+    expect(await governor.perSecond(['iot:DescribeEndpoint'])).toBeUndefined();
+    expect(await governor.perSecond(path)).toBeCloseTo(9.95);
+  });
+});
