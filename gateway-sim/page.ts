@@ -1,4 +1,5 @@
 import { counted } from '../runtime/counted.ts';
+import { htmlDocument, type Section } from './document.ts';
 import { escapeHtml, type Point, plotSvg } from './plot.ts';
 import { endings, facts, percent, type Report } from './report.ts';
 
@@ -6,30 +7,9 @@ import { endings, facts, percent, type Report } from './report.ts';
 export function renderPage(result: Report): string {
   const { devices, accepted, wallMs, scenario, seed } = result;
   const headline = `${accepted.toLocaleString('en')} of ${counted(devices, 'device')} got a certificate, in ${duration(wallMs / 1000)}`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(headline)}</title>
-<style>${css}</style>
-</head>
-<body>
-<main>
-<h1>${escapeHtml(headline)}</h1>
-<p class="about">Scenario <b>${escapeHtml(scenario ?? 'none')}</b>, seed ${seed ?? 0}. All devices are simulated.</p>
-${table(result)}
-${sections(result)
-  .map(({ title, says, body }) => `<section><h2>${escapeHtml(title)}</h2><p>${escapeHtml(says)}</p>${body}</section>`)
-  .join('\n')}
-</main>
-</body>
-</html>
-`;
+  const about = `Scenario <b>${escapeHtml(scenario ?? 'none')}</b>, seed ${seed ?? 0}. All devices are simulated.`;
+  return htmlDocument({ headline, about, table: table(result), sections: sections(result) });
 }
-
-type Section = { readonly title: string; readonly says: string; readonly body: string };
 
 function sections(result: Report): Section[] {
   return [drain(result), latency(result), eta(result), ends(result), gateway(result)];
@@ -198,35 +178,3 @@ export function duration(seconds: number): string {
   if (seconds < 120) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${(seconds / 60).toFixed(1)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
-
-const css = `
-:root{color-scheme:light dark;--back:#fff;--text:#1d2530;--soft:#5b6675;--line:#d9dee5;--first:#1565c0;--second:#b85c00;--quota:#2e7d32}
-@media (prefers-color-scheme:dark){:root{--back:#14181d;--text:#e6eaf0;--soft:#9aa6b5;--line:#343c47;--first:#6cb2ff;--second:#ffb26b;--quota:#7fd28a}}
-body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-main{max-width:760px;margin:0 auto;padding:24px 16px 64px}
-h1{font-size:1.6rem;line-height:1.25;margin:0 0 4px}
-h2{font-size:1.15rem;margin:40px 0 4px}
-p{margin:0 0 12px}
-.about{color:var(--soft)}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:5px 12px 5px 0;border-bottom:1px solid var(--line);font-weight:400}
-th{color:var(--soft)}
-td.count{text-align:right;font-variant-numeric:tabular-nums}
-td.wide{width:40%}
-td.wide svg{height:12px}
-svg{display:block;width:100%;height:auto}
-svg text{font-size:12px;fill:var(--soft)}
-.grid{stroke:var(--line);fill:none}
-.axis{stroke:var(--soft);fill:none}
-.line{fill:none;stroke-width:2.5}
-.line.first{stroke:var(--first)}
-.line.second{stroke:var(--second)}
-.line.quota{stroke:var(--quota);stroke-dasharray:6 5}
-.bar{fill:var(--first)}
-.dot{fill:var(--first);fill-opacity:.45}
-.legend{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:4px 0 0;padding:0;color:var(--soft);font-size:.9rem}
-.legend i{display:inline-block;width:18px;height:3px;margin-right:8px;vertical-align:middle}
-.legend .first{background:var(--first)}
-.legend .second{background:var(--second)}
-.legend .quota{background:var(--quota)}
-`;

@@ -1,9 +1,11 @@
+import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import type { Flow } from './gateway.ts';
-import type { CpuOptions, Plot, Row } from './row.ts';
+import { renderPage } from './page.ts';
+import type { CpuOptions, Drawing, Row } from './row.ts';
 import { rows } from './rows.ts';
 import { openSites } from './site.ts';
 
@@ -11,6 +13,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
+    html: { type: 'string' },
     against: { type: 'string' },
     devices: { type: 'string', default: '600' },
     starts: { type: 'string', default: '2' },
@@ -22,7 +25,7 @@ const { values, positionals } = parseArgs({
 });
 
 if (values.help) {
-  console.log(`npm run bench -- [--json] [ROW...]
+  console.log(`npm run bench -- [--json] [--html FILE] [ROW...]
 
 Starts gateways as real processes on 127.0.0.1, measures them, and says which goals hold; ends with status 1 when one does
 not. Without the name of a row, all of them run, one after the other:
@@ -66,12 +69,14 @@ const checkout = join(import.meta.dirname, '../../..');
 const say = (line: string) => console.error(line);
 const chosen = positionals.length === 0 ? rows : rows.filter(({ name }) => positionals.includes(name));
 const figures: Figure[] = [];
-const plots: Plot[] = [];
+const drawings: Drawing[] = [];
 for (const row of chosen) {
   say(`${row.name}: ${row.title}`);
   figures.push(...(await measured(row)));
 }
-say(`${cpus().length} cores, ${cpus()[0]?.model.trim()}, Node.js ${process.version}`);
+const machine = `${cpus().length} cores, ${cpus()[0]?.model.trim()}, Node.js ${process.version}`;
+say(machine);
+if (values.html !== undefined) writeFileSync(values.html, renderPage(figures, drawings, machine));
 printFigures(figures, values.json);
 
 /** A row that cannot be measured is a goal that is not reached; the others are still measured. */
@@ -79,7 +84,7 @@ async function measured(row: Row): Promise<readonly Figure[]> {
   const sites = openSites(checkout);
   try {
     const result = await row.run({ sites, checkout, cpu, say });
-    plots.push(...(result.plots ?? []));
+    drawings.push(...(result.drawings ?? []));
     return result.figures;
   } catch (error) {
     say(`${row.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);

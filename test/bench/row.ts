@@ -1,16 +1,12 @@
+import type { Plot } from '../../gateway-sim/plot.ts';
 import type { Figure } from '../chaos/figures.ts';
 import type { Flow } from './gateway.ts';
 import type { Sites } from './site.ts';
 
-/** A line over time or over another figure, for the page with plots. */
-export type Plot = {
-  readonly title: string;
-  readonly x: string;
-  readonly y: string;
-  readonly lines: readonly { readonly name: string; readonly points: readonly (readonly [number, number])[] }[];
-};
+/** What a page shows beside the figures. */
+export type Drawing = { readonly title: string; readonly says: string; readonly plot: Plot };
 
-export type Measured = { readonly figures: readonly Figure[]; readonly plots?: readonly Plot[] };
+export type Measured = { readonly figures: readonly Figure[]; readonly drawings?: readonly Drawing[] };
 
 /** One row of the benchmark. It starts what it needs, measures, and says what it found. */
 export type Row = {

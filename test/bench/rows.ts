@@ -1,8 +1,10 @@
 import type { Row } from './row.ts';
 import { calls } from './rows/calls.ts';
+import { connections } from './rows/connections.ts';
 import { cpu } from './rows/cpu.ts';
 import { fiveGateways } from './rows/gateways.ts';
 import { latency } from './rows/latency.ts';
+import { processes } from './rows/processes.ts';
 import { quotaRows } from './rows/quota.ts';
 import { simulator } from './rows/simulator.ts';
 import { nat, storm } from './rows/storm.ts';
@@ -16,6 +18,8 @@ export const rows: readonly Row[] = [
   latency,
   calls,
   cpu,
+  connections,
+  processes,
   storm,
   nat,
   waiting,

@@ -59,10 +59,12 @@ type SimulatorCost = {
   readonly beyondTls?: { readonly cpuMs: number; readonly rssBytes: number };
 };
 
+/** What the command line of a broker has besides: flags of Node.js before the program, and arguments of `cvm broker`. */
+type BrokerStart = { readonly flags?: readonly string[]; readonly brokerArguments?: readonly string[] };
+
 export type Sites = {
   startAws(options: { quotas: string; keyPool?: number }): Promise<AwsAccount>;
-  /** @param brokerFlags of Node.js, before the broker's program */
-  startGateway(aws: AwsAccount, env?: NodeJS.ProcessEnv, brokerFlags?: readonly string[]): Promise<Gateway>;
+  startGateway(aws: AwsAccount, env?: NodeJS.ProcessEnv, broker?: BrokerStart): Promise<Gateway>;
   /** a folder that `close` deletes */
   folder(name: string): string;
   close(): Promise<void>;
@@ -95,11 +97,15 @@ export function openSites(checkout: string): Sites {
     env: NodeJS.ProcessEnv,
     dataFolder: string,
     ready: () => Promise<boolean>,
-    flags: readonly string[] = [],
+    { flags = [], brokerArguments = [] }: BrokerStart = {},
   ) =>
     add(
       start(
-        { command: process.execPath, argv: [...flags, cvm, name], env: { ...env, CVM_DATA_DIR: dataFolder } },
+        {
+          command: process.execPath,
+          argv: [...flags, cvm, name, ...brokerArguments],
+          env: { ...env, CVM_DATA_DIR: dataFolder },
+        },
         join(dataFolder, '..', `${name}.log`),
         ready,
       ),
@@ -137,7 +143,7 @@ export function openSites(checkout: string): Sites {
         },
       };
     },
-    async startGateway(aws, extra = {}, brokerFlags = []) {
+    async startGateway(aws, extra = {}, brokerStart = {}) {
       const own = folder('gateway');
       const [port, redisPort] = [await freePort(), await freePort()];
       const env: NodeJS.ProcessEnv = {
@@ -156,7 +162,7 @@ export function openSites(checkout: string): Sites {
       const redis = await add(startRedis(own, redisPort));
       // first: a new gateway opens its port when a worker has asked the table about it
       const worker = await part('worker', env, join(own, 'worker'), () => Promise.resolve(true));
-      const broker = await part('broker', env, join(own, 'broker'), () => accepts(port), brokerFlags);
+      const broker = await part('broker', env, join(own, 'broker'), () => accepts(port), brokerStart);
       await approveGateway({
         dataDir: join(own, 'broker'),
         command: async (argv, more = {}) => ({

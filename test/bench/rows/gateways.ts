@@ -1,6 +1,6 @@
 import { type Row, type RowContext, rounded } from '../row.ts';
 import type { Gateway } from '../site.ts';
-import { drain, drainPlot, efficiency, throttledShare } from './quota.ts';
+import { drain, drainCurve, efficiency, throttledShare } from './quota.ts';
 
 const [gatewayCount, devicesOfEach, awsMs] = [5, 120, 60];
 
@@ -58,7 +58,7 @@ export const fiveGateways: Row = {
           holds: served === gatewayCount * devicesOfEach,
         },
       ],
-      plots: [drainPlot('Five gateways on one account', [{ name: 'all five', points: drained.progress }])],
+      drawings: [drainCurve('Five gateways on one account', drained)],
     };
   },
 };

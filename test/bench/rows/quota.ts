@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Figure } from '../../chaos/figures.ts';
 import type { Flow } from '../gateway.ts';
-import { type Row, type RowContext, rounded } from '../row.ts';
+import { type Drawing, type Row, type RowContext, rounded } from '../row.ts';
 import type { AwsAccount, AwsCalls, SimReport } from '../site.ts';
 
 /** The default quota of the scarcest call of every flow, in calls a second. */
@@ -55,7 +55,7 @@ async function measureQuota(flow: Flow, { sites, say }: RowContext) {
       { name: `devices without a certificate, ${flow}`, value: refused, goal: '0', holds: refused === 0 },
       ...toldFigures(report, flow),
     ],
-    plots: [drainPlot(`Drain of ${devices} devices, ${flow}`, [{ name: flow, points: drained.progress }])],
+    drawings: [drainCurve(`Drain of ${devices} devices, ${flow}`, drained)],
   };
 }
 
@@ -84,17 +84,25 @@ export function toldFigures({ pending, latencyHistogram = [] }: SimReport, about
   ];
 }
 
-/** The drain curves beside what the quota allows. */
-export function drainPlot(title: string, lines: readonly { name: string; points: Progress }[]) {
-  const end = Math.max(...lines.flatMap(({ points }) => points.map(([seconds]) => seconds)));
-  const quota = {
-    name: 'quota',
-    points: [
-      [0, 0],
-      [end, end * scarcest.perSecond],
-    ] as const,
+/** The drain curve beside what the quota allows. */
+export function drainCurve(title: string, { progress }: Drained): Drawing {
+  const [seconds, served] = progress.at(-1) ?? [1, 1];
+  const quota = [
+    [0, 0],
+    [served / scarcest.perSecond, served],
+  ] as const;
+  return {
+    title,
+    says: `Devices with their certificate over time, beside what ${scarcest.operation} allows: ${scarcest.perSecond} a second.`,
+    plot: {
+      x: { label: 'seconds', to: Math.max(seconds, served / scarcest.perSecond) },
+      y: { label: 'devices', to: served },
+      lines: [
+        { name: 'served', style: 'first', points: progress },
+        { name: 'quota', style: 'quota', points: quota },
+      ],
+    },
   };
-  return { title, x: 'seconds', y: 'devices served', lines: [...lines, quota] };
 }
 
 /** Follows the scarcest call while `work` runs. Time begins with the first call that a vend makes, and ends with the last. */

@@ -103,7 +103,7 @@ async function comeBack(
     ...(quotas === 'default' ? {} : { CVM_QUOTAS: quotas }),
   };
   const flags = ['--import', join(import.meta.dirname, '..', 'loop-delay.js')];
-  const gateway = await sites.startGateway(aws, env, flags);
+  const gateway = await sites.startGateway(aws, env, { flags });
   say(`enrolling ${devices} devices`);
   const credentials = await gateway.enrol(devices);
   await sleep(10_000);
