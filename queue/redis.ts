@@ -188,7 +188,7 @@ const cures: readonly (readonly [RegExp, string])[] = [
   ],
   [
     /no Sentinel names a master .*\b(NOAUTH|WRONGPASS|NOPERM|AUTH)\b/,
-    'The Sentinels refuse: check CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is that of the Sentinels, not of Redis',
+    'The Sentinels refuse: check that REDIS_URL has their ports (26379, say) and not those of Redis, and CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is theirs',
   ],
   [
     /it has no master of this name/,
@@ -216,7 +216,12 @@ const cures: readonly (readonly [RegExp, string])[] = [
   ],
   [
     /replicas had a request within/,
-    'Fewer replicas than CVM_REDIS_REPLICAS take what Redis stores, so no request is taken: start them, or lower that number',
+    'Fewer replicas than CVM_REDIS_REPLICAS take what Redis stores, so no request gets a PUBACK: start them, or lower that number',
+  ],
+  [
+    // a Sentinel knows none of the commands that store something, and neither does a server in which they are renamed
+    /unknown command .?(set|del|eval|evalsha)\b/i,
+    'The server of REDIS_URL lacks a command that every Redis has: where it is a Sentinel, write redis+sentinel://host:26379,host2:26379/name-of-the-master instead of redis://',
   ],
   [/^LOADING\b/, 'Redis reads its data after a start: wait'],
   [/Redis version needs to be|unknown command .?HELLO/i, 'This Redis is too old: use version 6.2 or newer'],

@@ -84,5 +84,5 @@ export async function missingReplicas(redis: Redis, { count }: ReplicasToHave): 
   const online = (await redis.info('replication')).split('state=online').length - 1;
   return online >= count
     ? undefined
-    : `Redis has ${online} of the ${count} replicas that CVM_REDIS_REPLICAS asks for, so no request is taken: start them, or lower that number`;
+    : `Redis has ${online} of the ${count} replicas that CVM_REDIS_REPLICAS asks for, so no request gets a PUBACK: start them, or lower that number`;
 }

@@ -36,7 +36,8 @@ describe.skipIf(lacks('redis-server'))('a Redis whose replicas are to have each 
       watchRedis(redisAt(urlOf(durable)), log, settings({}).redisReplicas),
       watchRedis(redisAt(urlOf(durable)), log),
     ];
-    const cure = 'Redis has 0 of the 1 replicas that CVM_REDIS_REPLICAS asks for, so no request is taken: start them';
+    const cure =
+      'Redis has 0 of the 1 replicas that CVM_REDIS_REPLICAS asks for, so no request gets a PUBACK: start them';
     await expect.poll(() => broker.trouble(), { timeout: 10_000 }).toContain(cure);
     await expect.poll(() => worker.trouble()).toBeUndefined();
     await servers.server([`replicaof 127.0.0.1 ${durable.port}`]);

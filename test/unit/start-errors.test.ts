@@ -53,6 +53,15 @@ describe('a part that cannot start names the setting to change', () => {
     taken.close();
   });
 
+  it('a Sentinel that is taken for a Redis, and a Redis that is taken for a Sentinel', () => {
+    for (const command of ['set', 'del', 'evalsha'])
+      expect(redisCure(new Error(`ERR unknown command '${command}', with args beginning with: …`))).toContain(
+        'redis+sentinel://',
+      );
+    const noauth = 'no Sentinel names a master "mymaster" (127.0.0.1:6379: NOAUTH HELLO must be called with …)';
+    expect(redisCure(new Error(noauth))).toContain('has their ports');
+  });
+
   it('a Redis that refuses the password', () => {
     for (const message of ['WRONGPASS invalid username-password pair', 'NOAUTH Authentication required.'])
       expect(redisCure(new Error(message))).toContain('REDIS_URL');
