@@ -13,12 +13,13 @@ export type ProcessNumber = { readonly number: number; readonly of: number };
 
 /**
  * Milliseconds. A process that ends is started again after each of `restartMs` in turn; one that then runs for `steadyMs` has all of
- * these tries again. One that did not beat for `silentMs` is frozen or blocked, and is killed.
+ * these tries again. One that did not beat for `lateMs` is frozen or blocked, which is a trouble; after `silentMs` it is killed.
  */
 const usualTimes = {
   restartMs: [0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] as readonly number[],
   steadyMs: 120_000,
   beatMs: 5000,
+  lateMs: 12_000,
   silentMs: 30_000,
   closeMs: 7500,
 };
@@ -39,15 +40,16 @@ export async function startBrokerProcesses(
   const times = { ...usualTimes, ...given };
   cluster.schedulingPolicy = cluster.SCHED_RR;
   const running = new Map<number, Worker>();
+  const silences = new Map<number, () => number>();
   let closing = false;
 
   const start = (number: number): Worker => {
     cluster.setupPrimary({ exec: program, args: ['broker', '--process', `${number}/${count}`] });
     const child = cluster.fork(env);
     running.set(number, child);
-    killWhenSilent(child, times, () =>
-      log.error({ process: number, pid: child.process.pid }, 'a broker process is frozen or blocked; killing it'),
-    );
+    const onSilent = () =>
+      log.error({ process: number, pid: child.process.pid }, 'a broker process is frozen or blocked; killing it');
+    silences.set(number, killWhenSilent(child, times, onSilent));
     return child;
   };
 
@@ -82,6 +84,8 @@ export async function startBrokerProcesses(
     const file = join(settings.healthDir, `${partOf({ number: index + 1, of: count })}.trouble`);
     if (!closing && !running.has(index + 1))
       return `broker process ${index + 1} does not run, and is being started: see its lines in the log, "process":${index + 1}`;
+    const silentFor = silences.get(index + 1)?.() ?? 0;
+    if (!closing && silentFor > times.lateMs) return frozen(index + 1, silentFor, times.silentMs);
     return existsSync(file) ? readFileSync(file, 'utf8').trim() || undefined : undefined;
   });
   lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
@@ -120,19 +124,25 @@ async function endOf(child: Worker): Promise<string> {
   return own.signalCode === null ? `it ended with status ${own.exitCode}` : `it was ended by signal ${own.signalCode}`;
 }
 
-function killWhenSilent(child: Worker, { beatMs, silentMs }: typeof usualTimes, onSilent: () => void): void {
+/** @returns milliseconds since the process gave a sign */
+function killWhenSilent(child: Worker, { beatMs, silentMs }: typeof usualTimes, onSilent: () => void): () => number {
   let heard = performance.now();
+  const silentFor = () => performance.now() - heard;
   child.on('message', (message) => {
     if (message === beat) heard = performance.now();
   });
   const timer = setInterval(() => {
-    if (performance.now() - heard < silentMs) return;
+    if (silentFor() < silentMs) return;
     onSilent();
     child.process.kill('SIGKILL');
   }, beatMs);
   timer.unref();
   child.once('exit', () => clearInterval(timer));
+  return silentFor;
 }
+
+const frozen = (number: number, silentFor: number, silentMs: number) =>
+  `broker process ${number} is frozen or blocked: it gave no sign for ${Math.round(silentFor / 1000)} s, and its devices wait. After ${Math.round(silentMs / 1000)} s it is killed and started again`;
 
 const lost = (number: number, reason: string, tries: number) =>
   new Error(

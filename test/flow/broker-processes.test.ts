@@ -87,6 +87,23 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
     expect((await verifyAudit(join(dataDir, 'audit'))).faults).toEqual([]);
   });
 
+  it('are a trouble of the part while one of them is frozen, and not only when it was killed', async () => {
+    const run = start(['up', '--local-aws', '--processes', '2']);
+    await brokerOf(run);
+    const trouble = () => {
+      try {
+        return readFileSync(join(dataDir, 'broker.trouble'), 'utf8');
+      } catch {
+        return undefined;
+      }
+    };
+    const [frozen = 0] = childrenOf(run).filter(isBroker);
+    process.kill(frozen, 'SIGSTOP');
+    await expect.poll(trouble, { timeout: 25_000 }).toMatch(/broker process 1 is frozen or blocked/);
+    process.kill(frozen, 'SIGCONT');
+    await expect.poll(trouble, { timeout: 15_000 }).toBeUndefined();
+  });
+
   it('say once what is wrong with the start, and end', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
