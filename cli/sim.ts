@@ -1,5 +1,5 @@
 import { randomBytes, randomInt, X509Certificate } from 'node:crypto';
-import { accessSync, constants, writeFileSync } from 'node:fs';
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -159,7 +159,8 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   });
   progress.end();
   interruption.end();
-  const result = fullReport(simulated, { scenario: scenario.name, seed, quotaPerSecond: options.quota, tls });
+  const given = { scenario: scenario.name, seed, quotaPerSecond: options.quota, tls, devices: devices.length };
+  const result = fullReport(simulated, given);
   context.write(options.json ? JSON.stringify(result) : summary(result));
   if (options.html !== undefined) writeFileSync(options.html, renderPage(result));
   sayHint(result, gateway);
@@ -225,6 +226,7 @@ function newSerials(prefix: string, devices: number): string[] {
 function checkWritable(file: string): void {
   try {
     accessSync(dirname(file), constants.W_OK);
+    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
   } catch (error) {
     throw new UsageError(`${file} cannot be written (${(error as NodeJS.ErrnoException).code})`);
   }

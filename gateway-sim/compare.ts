@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { counted } from '../runtime/counted.ts';
 
 const percentiles = z.object({ p50: z.number(), p95: z.number(), p99: z.number() });
 
 /** What is compared of a report; the rest may be what it likes. */
 const comparable = z.object({
+  scenario: z.string().optional(),
+  unended: z.number().optional(),
   devices: z.number(),
   accepted: z.number(),
   perSecond: z.number(),
@@ -56,6 +59,14 @@ export function compare(before: Comparable, after: Comparable, tolerance: number
     const worse = better === 'more' ? to < from * (1 - tolerance) : to > from * (1 + tolerance);
     return [{ name, before: from, after: to, ratio: from === 0 ? undefined : to / from, worse }];
   });
+}
+
+/** Why the two reports say less about the gateway than their rows seem to; undefined where the runs are alike. */
+export function unlikeness(before: Comparable, after: Comparable): string | undefined {
+  const interrupted = [before, after].some(({ unended = 0 }) => unended > 0);
+  const run = ({ scenario, devices, unended = 0 }: Comparable) =>
+    `${scenario === undefined || scenario === 'none' ? 'no scenario' : scenario}, ${counted(devices + unended, 'device')}${unended > 0 ? `, interrupted when ${devices} had ended` : ''}`;
+  return interrupted || run(before) !== run(after) ? `${run(before)} / ${run(after)}` : undefined;
 }
 
 /** The rows as text. */

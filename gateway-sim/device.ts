@@ -208,7 +208,7 @@ export class Device implements LinkEvents, Waiting {
     // a server that does not know a key says so by an alert, and has no other way
     if (isTlsAlert(error) && this.#behaviour.token === 'wrong' && this.#behaviour.prove === 'psk')
       return this.#end({ kind: 'rejected', errorCode: 'TlsAlert', attempts: this.#attempts });
-    this.#retry(error?.message ?? `the connection closed ${closedAt[this.#phase]}`);
+    this.#retry(error === undefined ? `the connection closed ${closedAt[this.#phase]}` : reasonOf(error));
   }
 
   /** Closes the connection. A device that will come back says so by a DISCONNECT, where the other side knows it. */
@@ -447,6 +447,12 @@ export class Device implements LinkEvents, Waiting {
 }
 
 /** A gateway that is away, or closes for another reason, has refused nothing. */
+/** What OpenSSL says has an address and a place in its source around the words: "80FC…:error:0A00010B:SSL routines:…:wrong version number:../deps/…" */
+export const reasonOf = ({ message }: Error): string => {
+  const words = /error:[0-9A-F]{8}:[^:]*:[^:]*:([^:]+):/.exec(message)?.[1];
+  return words === undefined ? message : `TLS: ${words}`;
+};
+
 const isTlsAlert = (error: Error | undefined): boolean =>
   (error as NodeJS.ErrnoException | undefined)?.code?.startsWith('ERR_SSL_') === true;
 

@@ -5,11 +5,15 @@ import { endings, facts, percent, type Report } from './report.ts';
 
 /** The report as one HTML file: no script, nothing from outside. */
 export function renderPage(result: Report): string {
-  const { devices, accepted, wallMs, scenario, seed } = result;
-  const headline = `${accepted.toLocaleString('en')} of ${counted(devices, 'device')} got a certificate, in ${duration(wallMs / 1000)}`;
+  const { unended, accepted, wallMs, scenario, seed } = result;
+  const interrupted = unended === undefined ? '' : '; the run was interrupted';
+  const headline = `${accepted.toLocaleString('en')} of ${counted(allOf(result), 'device')} got a certificate, in ${duration(wallMs / 1000)}${interrupted}`;
   const about = `Scenario <b>${escapeHtml(scenario ?? 'none')}</b>, seed ${seed ?? 0}. All devices are simulated.`;
   return htmlDocument({ headline, about, table: table(result), sections: sections(result) });
 }
+
+/** The devices of the run, also those that an interruption left without an end. */
+const allOf = ({ devices, unended = 0 }: Report): number => devices + unended;
 
 function sections(result: Report): Section[] {
   return [drain(result), latency(result), eta(result), ends(result), gateway(result)];
@@ -22,7 +26,9 @@ function table(result: Report): string {
   return `<table>${rows.join('')}</table>`;
 }
 
-function drain({ moments = [], quotaPerSecond, devices }: Report): Section {
+function drain(result: Report): Section {
+  const { moments = [], quotaPerSecond } = result;
+  const devices = allOf(result);
   const title = 'Certificates over time';
   const end = Math.max(1, moments.at(-1)?.at ?? 1);
   const line = (name: string, style: string, points: readonly Point[]) => ({ name, style, points });

@@ -27,6 +27,8 @@ export type Report = {
 export type Details = {
   readonly scenario: string;
   readonly seed: number;
+  /** devices that had not ended when the run was interrupted; missing where all ended. They count nowhere else */
+  readonly unended: number;
   /** devices that ended as the scenario wants: a wrong token must be refused */
   readonly asExpected: number;
   /** shares from 0 to 1: connected, and served, at the first try */
@@ -90,16 +92,25 @@ export function report(outcomes: readonly Outcome[], wallMs: number): Report {
 /** The same with all that the run knows. */
 export function fullReport(
   { outcomes, wallMs, moments, drain, cost }: Simulated,
-  given: { scenario: string; seed: number; quotaPerSecond?: number | undefined; tls?: TlsCost | undefined },
+  given: {
+    scenario: string;
+    seed: number;
+    quotaPerSecond?: number | undefined;
+    tls?: TlsCost | undefined;
+    /** of the run; more than its outcomes where it was interrupted */
+    devices?: number | undefined;
+  },
 ): Report {
   const basic = report(outcomes, wallMs);
   const seen = outcomes.flatMap((outcome) => outcome.seen ?? []);
   const connacks = ascending(seen.flatMap(({ connackMs }) => connackMs ?? []));
   const share = (count: number) => Number((count / Math.max(1, outcomes.length)).toFixed(4));
+  const unended = (given.devices ?? outcomes.length) - outcomes.length;
   return {
     ...basic,
     scenario: given.scenario,
     seed: given.seed,
+    ...(unended > 0 ? { unended } : {}),
     asExpected: seen.filter(({ expected }) => expected).length,
     firstTry: {
       connected: share(seen.filter(({ connectedAtFirst }) => connectedAtFirst).length),
@@ -117,9 +128,12 @@ export function fullReport(
   };
 }
 
+/** A shorter time tells nothing of a rate: three answers that came together would make thousands a second. */
+const shortestDrainMs = 100;
+
 /** Devices a second, without the time before the first and after the last. */
 function drainRate(accepted: number, drain: Simulated['drain']): { drainPerSecond?: number } {
-  if (drain === undefined || drain.lastMs <= drain.firstMs) return {};
+  if (drain === undefined || drain.lastMs - drain.firstMs < shortestDrainMs) return {};
   return { drainPerSecond: rounded(((accepted - 1) / (drain.lastMs - drain.firstMs)) * 1000, 2) };
 }
 
@@ -207,6 +221,7 @@ export function endings(result: Report): [name: string, count: number][] {
     ...named('wrong', result.wrong),
     ...named('timed out', result.timedOutReasons),
     ...named('spent token refused', result.replaysRefused ?? {}),
+    ...(result.unended === undefined ? [] : [['interrupted before its end', result.unended] as [string, number]]),
   ];
 }
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import { type Comparable, compare, comparisonTable, readComparable } from '../../gateway-sim/compare.ts';
+import { type Comparable, compare, comparisonTable, readComparable, unlikeness } from '../../gateway-sim/compare.ts';
 import { positiveNumber } from '../numbers.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -13,8 +13,12 @@ export function compareCommand(write: (line: string) => void): Command {
     .argument('<after.json>')
     .option('--tolerance <percent>', 'a row is worse when it is worse by more than this', positiveNumber, 10)
     .action(async (before: string, after: string, { tolerance }: { tolerance: number }) => {
-      const rows = compare(await read(before), await read(after), tolerance / 100);
+      const [first, second] = [await read(before), await read(after)];
+      const rows = compare(first, second, tolerance / 100);
       write(comparisonTable(rows));
+      const unlike = unlikeness(first, second);
+      if (unlike !== undefined)
+        console.error(`cvm: the two runs are not alike, so a row may be worse or better by that alone: ${unlike}`);
       if (rows.some(({ worse }) => worse)) process.exitCode = 1;
     });
 }

@@ -62,6 +62,10 @@ describe('cvm sim', () => {
     await expect(run(...argv)).rejects.toThrow(message);
   });
 
+  it('refuses a folder as the page before any device connects, and not after a long run', async () => {
+    await expect(run('--html', folder)).rejects.toThrow(/cannot be written \(EISDIR\)/);
+  });
+
   it('says how to get the CA file that is missing', async () => {
     await expect(run()).rejects.toThrow(/site-ca\.crt cannot be read \(ENOENT\): start the gateway once.*--ca/);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { compare, comparisonTable, readComparable } from '../../gateway-sim/compare.ts';
+import { compare, comparisonTable, readComparable, unlikeness } from '../../gateway-sim/compare.ts';
+import { reasonOf } from '../../gateway-sim/device.ts';
 import type { Outcome } from '../../gateway-sim/outcome.ts';
 import { renderPage } from '../../gateway-sim/page.ts';
 import { ticks } from '../../gateway-sim/plot.ts';
@@ -13,7 +14,7 @@ function accepted(latencyMs: number, told?: { etaSeconds: number; waitedMs: numb
 
 const moment = (at: number, accepted: number) => ({ at, accepted, refused: 0, waiting: 4 - accepted, open: 4 });
 
-function sample(extra: readonly Outcome[] = []): Report {
+function sample(extra: readonly Outcome[] = [], devices?: number, lastMs = 9000): Report {
   const outcomes = [
     accepted(1000, { etaSeconds: 2, waitedMs: 1000, position: 3 }),
     accepted(4000, { etaSeconds: 4, waitedMs: 4000, position: 9 }),
@@ -23,11 +24,11 @@ function sample(extra: readonly Outcome[] = []): Report {
   const moments = [0, 1, 2].map((at) => ({ ...moment(at, at), gatewayCpuMs: at * 30, gatewayRssBytes: 1e8 }));
   return fullReport(
     {
-      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs: 9000 } },
+      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs } },
       cost: { cpuMs: 9, connections: 6, openAtPeak: 200, rssBytesAtPeak: 8_000_000 },
     },
     {
-      ...{ scenario: 'power-cut', seed: 7, quotaPerSecond: 0.5 },
+      ...{ scenario: 'power-cut', seed: 7, quotaPerSecond: 0.5, devices },
       tls: { cpuMs: 1, rssBytes: 30_000, connections: 100 },
     },
   );
@@ -56,6 +57,25 @@ describe('the full report of a simulation', () => {
   it('measures the drain between the first and the last certificate, and the gateway by certificate', () => {
     expect(sample()).toMatchObject({ drainPerSecond: 0.25, gateway: { cpuMs: 60, cpuMsPerDevice: 20 } });
     expect(summary(sample())).toContain('50.0 % of the quota of 0.5/s');
+  });
+
+  it('makes no rate of answers that came together', () => {
+    expect(sample([], undefined, 1000.2)).not.toHaveProperty('drainPerSecond');
+  });
+
+  it('says how many devices an interruption left without an end, in text and on the page', () => {
+    const interrupted = sample([], 100);
+    expect(interrupted).toMatchObject({ devices: 3, unended: 97 });
+    expect(summary(interrupted)).toMatch(/interrupted before its end +97/);
+    expect(renderPage(interrupted)).toContain('3 of 100 devices got a certificate, in 10 s; the run was interrupted');
+    expect(sample([], 3)).not.toHaveProperty('unended');
+  });
+
+  it('names the reason of OpenSSL without its addresses', () => {
+    const said =
+      '80FC68E8E77F0000:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../deps/openssl/ssl/record/ssl3_record.c:350:\n';
+    expect(reasonOf(new Error(said))).toBe('TLS: wrong version number');
+    expect(reasonOf(new Error('connect ECONNREFUSED 127.0.0.1:1'))).toBe('connect ECONNREFUSED 127.0.0.1:1');
   });
 
   it('counts every latency in one bin', () => {
@@ -133,6 +153,15 @@ describe('the page of a simulation', () => {
 
 describe('the comparison of two reports', () => {
   const read = (report: Report) => readComparable(JSON.parse(JSON.stringify(report)));
+
+  it('says where the runs are not alike, or one was interrupted', () => {
+    const usual = read(sample());
+    expect(unlikeness(usual, read(sample()))).toBeUndefined();
+    const lossy = read({ ...sample(), scenario: 'lossy' });
+    expect(unlikeness(usual, lossy)).toBe('power-cut, 3 devices / lossy, 3 devices');
+    const interrupted = read(sample([], 100));
+    expect(unlikeness(interrupted, interrupted)).toContain('power-cut, 100 devices, interrupted when 3 had ended');
+  });
 
   it('finds nothing worse where nothing changed', () => {
     const rows = compare(read(sample()), read(sample()), 0);
