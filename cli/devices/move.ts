@@ -9,13 +9,20 @@ import { failRefused, forceOption, patientWith, warnUnannounced } from './print.
 type Options = { site?: string | false; force?: boolean };
 
 export function moveCommand(context: DevicesContext): Command {
-  return new Command('move')
+  const named = new Set<string>();
+  const command = new Command('move')
     .argument('<serial...>')
     .description('give a device to another site: it keeps its token and its certificate; safe to repeat')
     .option('--site <name>', 'the site whose gateways serve it from now on', siteName)
     .option('--no-site', 'every gateway serves it from now on')
     .option(...forceOption)
-    .action((serials: string[], options: Options) => moveEach(context, serials, options));
+    .action((serials: string[], options: Options) => {
+      if (named.size > 1) throw new UsageError('give --site NAME or --no-site, not both');
+      return moveEach(context, serials, options);
+    });
+  // both write the same option, so commander would let the last of them decide
+  for (const name of ['site', 'no-site']) command.on(`option:${name}`, () => named.add(name));
+  return command;
 }
 
 async function moveEach(

@@ -35,6 +35,15 @@ describe('cvm devices', () => {
     await command.parseAsync(argv, { from: 'user' });
   }
 
+  it.each([
+    ['--site', 'plant-7', '--no-site'],
+    ['--no-site', '--site', 'plant-7'],
+  ])('move refuses a site beside none, and moves nothing: %s %s %s', async (...argv) => {
+    await operator.register('A');
+    await expect(devices(['move', 'A', ...argv])).rejects.toThrow('give --site NAME or --no-site, not both');
+    expect(operator.row('A')?.site).toBeUndefined();
+  });
+
   describe('reissue', () => {
     const tokenOf = (serial: string) => operator.row(serial)?.tokenHash;
     const hashShown = () => hashToken((JSON.parse(lines.at(-1) ?? '{}') as { token: string }).token);
