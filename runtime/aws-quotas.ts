@@ -86,6 +86,6 @@ function unknownOperation(name: string): string {
     known.map((each) => each.toUpperCase()),
   );
   const nearest = known.find((each) => each.toUpperCase() === upper);
-  const cure = nearest === undefined ? `known are ${known.join(', ')}` : `did you mean ${nearest}?`;
+  const cure = nearest === undefined ? `known are ${known.join(', ')}` : `perhaps ${nearest} is meant`;
   return `there is no quota for "${name}": ${cure}`;
 }

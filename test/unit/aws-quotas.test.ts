@@ -30,7 +30,9 @@ describe('CVM_QUOTAS', () => {
       expect.stringMatching(/^CVM_QUOTAS: AttachPolicy is there twice/),
       expect.stringMatching(/^CVM_QUOTAS: CreateThing is there twice/),
       expect.stringMatching(/^CVM_QUOTAS: there is no quota for "Nonsense": known are AddThingToThingGroup/),
-      expect.stringMatching(/^CVM_QUOTAS: there is no quota for "UpdateCertificat": did you mean UpdateCertificate\?/),
+      expect.stringMatching(
+        /^CVM_QUOTAS: there is no quota for "UpdateCertificat": perhaps UpdateCertificate is meant/,
+      ),
     ]);
   });
 });
