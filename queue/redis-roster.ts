@@ -36,6 +36,9 @@ const announcementsAtATime = 100;
 /** Without its position, the roster is written anew from the table. */
 const wholeRoster = [rosterKeys.entries, rosterKeys.position];
 
+/** In one step: between a GET and a DEL the lease may end, and be another's. */
+const deleteOwn = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
 /** The worker's side of the roster, in Redis. @param tableKey signs for the table; throws while the table is away */
 export function createRosterStore(
   connector: RedisConnector,
@@ -79,6 +82,9 @@ export function createRosterStore(
       if (!isOurs && (await redis.pttl(rosterKeys.leader)) > leaseMs) await redis.pexpire(rosterKeys.leader, leaseMs);
       if (!isOurs) return false;
       return (await redis.pexpire(rosterKeys.leader, leaseMs)) === 1;
+    },
+    async stopLeading(holder) {
+      await redis.eval(deleteOwn, 1, rosterKeys.leader, holder);
     },
     async position() {
       const text = await owning([rosterKeys.position], () => redis.get(rosterKeys.position));

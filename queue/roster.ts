@@ -65,6 +65,8 @@ export interface RosterStore {
   publishGatewayList(list: GatewayList): Promise<void>;
   /** Takes the lease of the roster, or extends it. @returns whether this holder, a worker, has it now */
   lead(holder: string, leaseMs: number): Promise<boolean>;
+  /** Gives the lease back where this holder has it, so that the next worker need not wait for its end. */
+  stopLeading(holder: string): Promise<void>;
   /** Undefined before the first comparison. */
   position(): Promise<RosterPosition | undefined>;
   setPosition(position: RosterPosition): Promise<void>;

@@ -62,6 +62,7 @@ export function startRosterSync(
   /** by the clock of the process; the first time, another worker may have died in the middle of a comparison */
   let compareAgainAt = Number.NEGATIVE_INFINITY;
   let closed = false;
+  let leads = false;
   let timer: NodeJS.Timeout | undefined;
 
   async function recordGateways(): Promise<void> {
@@ -76,7 +77,8 @@ export function startRosterSync(
   async function poll(): Promise<void> {
     await roster.publishTableKey();
     await recordGateways();
-    if (!(await roster.lead(holder, times.leaseMs))) return;
+    leads = await roster.lead(holder, times.leaseMs);
+    if (!leads) return;
     await copyRows(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
     const wholeMs = site === undefined ? times.wholeMs : times.siteWholeMs;
@@ -178,6 +180,8 @@ export function startRosterSync(
       closed = true;
       clearTimeout(timer);
       await running;
+      // the next worker would follow nothing until the lease ends; where Redis is away, it does that
+      if (leads) await roster.stopLeading(holder).catch(() => {});
     },
   };
 }

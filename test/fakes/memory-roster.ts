@@ -10,6 +10,7 @@ export function createMemoryRoster() {
     publishTableKey: async () => {},
     publishGatewayList: async () => {},
     lead: async () => true,
+    stopLeading: async () => {},
     position: async () => position,
     async setPosition(reached) {
       position = reached;

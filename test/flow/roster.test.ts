@@ -268,4 +268,12 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await expect.poll(() => store.lead('b', 300)).toBe(true);
     expect(await store.lead('a', 300)).toBe(false);
   });
+
+  it('is given back by a worker that ends, and by no other', async () => {
+    expect(await store.lead('a', 60_000)).toBe(true);
+    await store.stopLeading('b');
+    expect(await store.lead('b', 60_000)).toBe(false);
+    await store.stopLeading('a');
+    expect(await store.lead('b', 60_000)).toBe(true);
+  });
 });

@@ -36,6 +36,7 @@ describe('the roster sync', () => {
     const now = 1_000_000;
     const ahead = now + 7_200_000;
     const positions: object[] = [];
+    const yielded: string[] = [];
     const deps = {
       registry: { list: async function* () {} },
       changes: { latest: async () => 5 },
@@ -43,6 +44,7 @@ describe('the roster sync', () => {
         publishTableKey: async () => {},
         gateways: async () => [],
         lead: async () => true,
+        stopLeading: async (holder: string) => void yielded.push(holder),
         takeRequestedLookups: async () => [],
         position: async () => ({ change: 5, wholeAt: ahead }),
         setPosition: async (position: object) => void positions.push(position),
@@ -54,5 +56,7 @@ describe('the roster sync', () => {
     await expect.poll(() => positions.length).toBeGreaterThan(0);
     await sync.close();
     expect(positions[0]).toEqual({ change: 5, wholeAt: now });
+    // the next worker follows at once
+    expect(yielded).toHaveLength(1);
   });
 });
