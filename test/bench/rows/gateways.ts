@@ -1,6 +1,6 @@
 import { type Row, type RowContext, rounded } from '../row.ts';
 import type { Gateway } from '../site.ts';
-import { drain, drainCurve, efficiency, throttledShare } from './quota.ts';
+import { callsText, drain, drainCurve, efficiency, throttledShare } from './quota.ts';
 
 const [gatewayCount, devicesOfEach, awsMs] = [5, 120, 60];
 
@@ -25,6 +25,7 @@ export const fiveGateways: Row = {
       ),
     );
     for (const gateway of gateways) await gateway.close();
+    say(callsText(drained.calls));
     const served = reports.reduce((sum, { accepted }) => sum + accepted, 0);
     const share = efficiency(drained, served);
     const throttled = throttledShare(drained.calls);

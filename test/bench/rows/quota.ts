@@ -33,6 +33,7 @@ async function measureQuota(flow: Flow, { sites, say }: RowContext) {
   const argv = ['--credentials', credentials, '--flow', flow, '--concurrency', String(devices)];
   const [drained, report] = await drain(aws, () => gateway.simulate(argv));
   await gateway.close();
+  say(callsText(drained.calls));
   const share = efficiency(drained, devices);
   const throttled = throttledShare(drained.calls);
   const refused = Object.values(report.rejected).reduce((sum, count) => sum + count, 0) + report.timedOut;
@@ -154,6 +155,17 @@ export function throttledShare(calls: AwsCalls): number {
   const ofIot = Object.entries(calls).filter(([operation]) => !operation.startsWith('DynamoDB.'));
   const made = ofIot.reduce((sum, [, each]) => sum + each.calls, 0);
   return ofIot.reduce((sum, [, each]) => sum + each.throttled, 0) / Math.max(1, made);
+}
+
+/** What was called and throttled, for the reader of a run. */
+export function callsText(calls: AwsCalls): string {
+  return Object.entries(calls)
+    .filter(([, { calls: made }]) => made > 0)
+    .map(
+      ([operation, { calls: made, throttled }]) =>
+        `${operation} ${made}${throttled > 0 ? ` (${throttled} throttled)` : ''}`,
+    )
+    .join(', ');
 }
 
 export function since(before: AwsCalls, now: AwsCalls): AwsCalls {
