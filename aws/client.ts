@@ -4,7 +4,6 @@ import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
 import { defaultProvider } from '@aws-sdk/credential-provider-node';
 import { type RawAnswer, requireAnswerOfAws } from './foreign-answer.ts';
 import type { IamRole } from './iam-policy.ts';
-import { useLeanSteps } from './lean-steps.ts';
 import { createAgents, type ProxyOptions } from './proxy.ts';
 import { createSigner } from './signer.ts';
 
@@ -63,7 +62,6 @@ function adapted<Client extends DynamoDBClient | IoTClient>(
   client.config.signer = createSigner({ service, credentials: () => credentials(), region });
   const steps = client.middlewareStack as DynamoDBClient['middlewareStack'];
   removeSpareSteps(steps);
-  useLeanSteps(steps, client.config);
   nameAgent(steps, options.role);
   watchAnswers(steps, {
     heard: options.onDate ?? (() => {}),
