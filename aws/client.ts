@@ -5,7 +5,6 @@ import { defaultProvider } from '@aws-sdk/credential-provider-node';
 import { type RawAnswer, requireAnswerOfAws } from './foreign-answer.ts';
 import type { IamRole } from './iam-policy.ts';
 import { createAgents, type ProxyOptions } from './proxy.ts';
-import { createSigner } from './signer.ts';
 
 export type AwsClientOptions = {
   /** shown in CloudTrail: `cvm-gateway/operator` */
@@ -22,12 +21,12 @@ export type AwsClientOptions = {
 
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
-  return adapted(DynamoDBClient, 'dynamodb', 5000, options);
+  return adapted(DynamoDBClient, 5000, options);
 }
 
 /** A throttled call is not tried again: the governor must see it, and makes it again at its time. */
 export function connectIot(options: AwsClientOptions = {}): IoTClient {
-  const client = adapted(IoTClient, 'iot', 20_000, options);
+  const client = adapted(IoTClient, 20_000, options);
   const { retryStrategy } = client.config;
   client.config.retryStrategy = async () => {
     const strategy = await retryStrategy();
@@ -51,15 +50,12 @@ function withoutThrottling(strategy: RetryStrategy): RetryStrategy {
 
 function adapted<Client extends DynamoDBClient | IoTClient>(
   Client: new (settings: IoTClientConfig) => Client,
-  service: string,
   usualAnswerMs: number,
   options: AwsClientOptions,
 ): Client {
   const { connections = createAwsConnections(), ...chain } = options;
   const endpoint = typeof chain.endpoint === 'string' ? chain.endpoint : undefined;
   const client = new Client(clientSettings(chain, usualAnswerMs, connections.open(endpoint)));
-  const { credentials, region } = client.config;
-  client.config.signer = createSigner({ service, credentials: () => credentials(), region });
   const steps = client.middlewareStack as DynamoDBClient['middlewareStack'];
   removeSpareSteps(steps);
   nameAgent(steps, options.role);
