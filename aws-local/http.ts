@@ -64,7 +64,7 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
   }
 
   async function admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.url === '/_local/health') return answer(response, 200, { status: 'ok' });
+    if (request.url === '/_local/health') return answer(response, 200, { status: 'ok', keyPairs: account.keys.made() });
     if (request.url === '/_local/stats') return answer(response, 200, Object.fromEntries(calls));
     if (request.url === '/_local/struck') return answer(response, 200, faults.struck());
     if (request.url !== '/_local/faults')

@@ -2,11 +2,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { approveGateway } from '../support/approve-gateway.ts';
-import { accepts, answers, freePort } from '../support/network.ts';
+import { accepts, answers, freePort, until } from '../support/network.ts';
 import { type Running, run, start } from './processes.ts';
 
 /** Milliseconds for one command of an operator, or one run of the simulator. */
 const commandMs = 1_800_000;
+/** A key pair costs up to 100 ms, one after the other. */
+const keyPoolMs = 300_000;
 
 /** How often each operation was called since the stand-in started, and how often that was throttled. */
 export type AwsCalls = Readonly<Record<string, { readonly calls: number; readonly throttled: number }>>;
@@ -126,6 +128,7 @@ export function openSites(checkout: string): Sites {
       };
       const dataFolder = join(own, 'data');
       await part('aws-local', { ...env, CVM_LISTEN: '127.0.0.1' }, dataFolder, () => answers(`${url}/_local/health`));
+      await until(() => keyPairsMade(url, keyPool), keyPoolMs, `${keyPool} key pairs of the stand-in`);
       const forOthers = {
         ...awsEnvironment(url),
         CVM_QUOTAS: quotas,
@@ -209,6 +212,12 @@ export function openSites(checkout: string): Sites {
       removeRoot();
     },
   };
+}
+
+/** Whether the stand-in answers and has made its key pairs: AWS makes them elsewhere, so no measurement pays for them. */
+async function keyPairsMade(url: string, wanted: number): Promise<boolean> {
+  const { keyPairs } = (await (await fetch(`${url}/_local/health`)).json()) as { keyPairs: number };
+  return keyPairs >= wanted;
 }
 
 /** All that the programs read of the account. Nothing of ours is inherited. */

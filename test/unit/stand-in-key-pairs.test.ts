@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { keptRsaPairs } from '../../aws-local/key-pool.ts';
+import { createKeyPool, keptRsaPairs } from '../../aws-local/key-pool.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -26,4 +26,14 @@ it('hands out no key pair twice from one stand-in, not even after a restart', as
   const [beforeRestart, afterRestart] = [pairsOf('a'), () => pairsOf('a')()];
   const pairs = [await beforeRestart(), await beforeRestart(), await afterRestart(), await afterRestart()];
   expect(pairs.map(({ publicKey }) => publicKey)).toEqual(['0', '1', '2', '3']);
+});
+
+it('makes as many key pairs in advance as it is told, and no more while they are taken', async () => {
+  let begun = 0;
+  const pool = createKeyPool(3, async () => ({ publicKey: `${begun++}`, privateKey: '' }));
+  const early = await pool.take();
+  await pool.filled;
+  expect([early.publicKey, begun, pool.made()]).toEqual(['0', 3, 3]);
+  const later = [await pool.take(), await pool.take(), await pool.take()];
+  expect(later.map(({ publicKey }) => publicKey)).toEqual(['1', '2', '3']);
 });
