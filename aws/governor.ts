@@ -5,6 +5,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { AwsGate } from './gate.ts';
 import type { AwsOperation } from './iam-policy.ts';
 import { type CallCounts, createOwnBuckets, type QuotaBuckets, quotaRule } from './quota-buckets.ts';
+import { createSlowStart } from './slow-start.ts';
 
 /** For how long a throttled call is made again, and its token awaited: within the lease of the attempt. Milliseconds. */
 const devicePatienceMs = 5000;
@@ -41,8 +42,9 @@ export type Permit = { end(): Promise<void> };
  * Holds the calls of a gateway to the account's quotas: below them, and below what other gateways of the account leave.
  *
  * A request of a device takes the tokens of its whole path before its first call, in order of arrival, so that it does not stop
- * halfway. Calls beyond that path, and calls that are made again, take a token before all who wait for a whole path. Where
- * AWS throttles a call all the same, the rate falls and the call is made again.
+ * halfway; after a rest few are let through until AWS has answered (`slow-start.ts`). Calls beyond that path, and calls that are
+ * made again, take a token before all who wait for a whole path. Where AWS throttles a call all the same, the rate falls and the
+ * call is made again.
  */
 export type Governor = {
   /** Waits until it is this request's turn. @returns undefined when the signal came first */
@@ -76,6 +78,7 @@ export function createGovernor({
   const smooth = createOwnBuckets(limits, { now: clock.now, rule: smoothRule });
   const closing = new AbortController();
   const prepaid = createPrepaid();
+  const slowStart = createSlowStart(clock.now);
   const sayLowered = createLoweredLog(log, clock);
   let line: Promise<unknown> = Promise.resolve();
 
@@ -101,6 +104,15 @@ export function createGovernor({
   const pause = async (ms: number, signal?: AbortSignal) => {
     if (ms > 0) await clock.sleep(ms, signal).catch(() => {});
   };
+
+  /** @returns false when the signal came first */
+  async function enter(counts: CallCounts, signal: AbortSignal | undefined): Promise<boolean> {
+    if (Object.keys(counts).length === 0) return true;
+    if (!(await slowStart.enter(signal))) return false;
+    const taken = await takeAll(counts, signal);
+    if (!taken) slowStart.leave();
+    return taken;
+  }
 
   /** @returns false when the signal came first */
   async function takeAll(counts: CallCounts, signal: AbortSignal | undefined): Promise<boolean> {
@@ -149,26 +161,29 @@ export function createGovernor({
   return {
     async admit(operations, signal) {
       const [since, counts] = [clock.now(), countsOf(operations)];
-      const turn = line.then(() => takeAll(counts, signal));
+      const turn = line.then(() => enter(counts, signal));
       line = turn;
       if (!(await turn)) return undefined;
       metrics.quotaWaitSeconds.observe((clock.now() - since) / 1000, { waiter: 'device' });
       prepaid.add(counts);
       return {
         async end() {
+          if (Object.keys(counts).length > 0) slowStart.leave();
           const unused = prepaid.end(counts);
           if (Object.keys(unused).length > 0) await sharedOrOwn((from) => from.giveBack(unused));
         },
       };
     },
     forDevices: (gate) => ({
-      call(operation, send) {
+      async call(operation, send) {
         const name = nameOf(operation);
         if (name === undefined) return gate.call(operation, send);
         const token = async () => {
           if (!prepaid.use(name)) await takeOne(name, 'call', devicePatienceMs);
         };
-        return patiently(() => gate.call(operation, send), name, token, devicePatienceMs);
+        const answer = await patiently(() => gate.call(operation, send), name, token, devicePatienceMs);
+        slowStart.answered();
+        return answer;
       },
     }),
     forTask(gate, share) {

@@ -26,6 +26,15 @@ describe('the quota governor, in virtual time', () => {
     expect(Math.min(...paces)).toBeGreaterThanOrEqual(0.9);
   });
 
+  it('is throttled seldom by the storm of five gateways whose first calls are late', async () => {
+    for (const seed of seeds.slice(0, 3)) {
+      const { throttledShare, thrownBack, served } = await runStorms(five(120), { seed, heldUpUntil: 4000 });
+      expect(throttledShare).toBeLessThanOrEqual(0.03);
+      expect(thrownBack).toBe(0);
+      expect(served.flat()).toHaveLength(600);
+    }
+  });
+
   it('makes room for a gateway that begins later', async () => {
     for (const seed of seeds.slice(0, 3)) {
       const storms = [...five(400).slice(1), { devices: 400, startAt: 20_000 }];

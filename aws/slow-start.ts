@@ -1,0 +1,52 @@
+/** How many requests are under way at most before AWS has answered a call. */
+const first = 4;
+/** How much room each answered call makes. A request has five calls, so what is under way doubles or triples while one is answered. */
+const growth = 0.5;
+/** After so long with nothing under way others of the account may have begun. Milliseconds. */
+const restMs = 20_000;
+
+export type SlowStart = {
+  /** Waits for room, one caller at a time. @returns false when the signal came first; else `leave` must follow */
+  enter(signal?: AbortSignal): Promise<boolean>;
+  /** AWS made a call. */
+  answered(): void;
+  leave(): void;
+};
+
+/**
+ * Room for requests under way: little after a rest, and more with every answer, as TCP begins (RFC 5681, section 3.1). When five sites have their power
+ * back at once, each gateway believes that it has the whole quota, and hears of the others at its first throttled call only. If that call is
+ * late, on a busy machine or a slow line, everything let through until then would be throttled as well.
+ */
+export function createSlowStart(now: () => number): SlowStart {
+  let [room, underWay, restsSince] = [first, 0, now()];
+  let wake = (): void => {};
+
+  const changed = (signal: AbortSignal | undefined) =>
+    new Promise<void>((resolve) => {
+      wake = () => {
+        signal?.removeEventListener('abort', wake);
+        resolve();
+      };
+      signal?.addEventListener('abort', wake, { once: true });
+    });
+
+  return {
+    async enter(signal) {
+      if (underWay === 0 && now() - restsSince >= restMs) room = first;
+      while (underWay >= room && signal?.aborted !== true) await changed(signal);
+      if (signal?.aborted === true) return false;
+      underWay++;
+      return true;
+    },
+    answered() {
+      room += growth;
+      wake();
+    },
+    leave() {
+      underWay--;
+      restsSince = now();
+      wake();
+    },
+  };
+}
