@@ -141,6 +141,7 @@ export function createGovernor({
         return await call();
       } catch (error) {
         if (!(error instanceof UpstreamThrottled)) throw error;
+        slowStart.throttled();
         await lower(name, sentAt);
         if (clock.now() - since > patienceMs) throw error;
       }

@@ -10,11 +10,13 @@ export type SlowStart = {
   enter(signal?: AbortSignal): Promise<boolean>;
   /** AWS made a call. */
   answered(): void;
+  /** AWS throttled a call. */
+  throttled(): void;
   leave(): void;
 };
 
 /**
- * Room for requests under way: little after a rest, and more with every answer, as TCP begins (RFC 5681, section 3.1). When five sites have their power
+ * Room for requests under way: little after a rest, more with every answer, half of them after a throttled call, as TCP has it (RFC 5681, section 3.1). When five sites have their power
  * back at once, each gateway believes that it has the whole quota, and hears of the others at its first throttled call only. If that call is
  * late, on a busy machine or a slow line, everything let through until then would be throttled as well.
  */
@@ -42,6 +44,9 @@ export function createSlowStart(now: () => number): SlowStart {
     answered() {
       room += growth;
       wake();
+    },
+    throttled() {
+      room = Math.max(first, Math.min(room, underWay) / 2);
     },
     leave() {
       underWay--;

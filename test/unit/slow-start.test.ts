@@ -40,6 +40,18 @@ describe('the room for requests under way', () => {
     expect(await fifth).toBe(true);
   });
 
+  it('falls to half of those under way when AWS throttles, and not below what it was at first', async () => {
+    const start = begin();
+    for (let calls = 0; calls < 40; calls++) start.answered();
+    expect(await entering(start)).toBe(20);
+    start.throttled();
+    for (let ended = 0; ended < 11; ended++) start.leave();
+    expect(await entering(start)).toBe(1);
+    for (const _ of [1, 2, 3]) start.throttled();
+    for (let ended = 0; ended < 10; ended++) start.leave();
+    expect(await entering(start)).toBe(4);
+  });
+
   it('is small again after a rest, and not while requests follow each other', async () => {
     const start = begin();
     await entering(start);
