@@ -22,10 +22,11 @@ const ratesMs = 1000;
 const quietMs = 60_000;
 
 /**
- * How calls of this process follow each other, whenever they got their tokens: half of what AWS's own bucket is deep. Calls that were held up on
- * their path (a slow start, a busy machine) would otherwise all go at once.
+ * How calls of this process follow each other, whenever they got their tokens: a fifth of what AWS's own bucket is deep, and at the lower rate once
+ * one of them was throttled. Calls that were held up on their path (a slow start, a busy machine) would otherwise all go at once, and those that
+ * have their tokens already go on at the rate of before.
  */
-const smoothRule = { ...quotaRule, ceiling: 1, burstSeconds: 0.5 };
+const smoothRule = { ...quotaRule, ceiling: 1, burstSeconds: 0.2 };
 
 /** Milliseconds that only go forward. `sleep` ends early, with an error, when the signal says so. */
 export type GovernorClock = { now(): number; sleep(ms: number, signal?: AbortSignal): Promise<unknown> };
@@ -126,7 +127,9 @@ export function createGovernor({
   }
 
   async function lower(name: string, sentAt: number): Promise<void> {
-    const rate = await sharedOrOwn((from) => from.throttled(name, clock.now() - sentAt));
+    const sentMsAgo = clock.now() - sentAt;
+    await smooth.throttled(name, sentMsAgo);
+    const rate = await sharedOrOwn((from) => from.throttled(name, sentMsAgo));
     if (rate !== undefined) sayLowered(name, rate);
   }
 

@@ -1,7 +1,7 @@
 /** How many requests are under way at most before AWS has answered a call. */
 const first = 4;
-/** How much room each answered call makes. A request has five calls, so what is under way doubles or triples while one is answered. */
-const growth = 0.5;
+/** How much room each answered call makes: a request has five calls, so those under way double while one is served. */
+const growth = 0.35;
 /** After so long with nothing under way others of the account may have begun. Milliseconds. */
 const restMs = 20_000;
 

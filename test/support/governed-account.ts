@@ -25,6 +25,7 @@ export async function runStorms(
     callMs = 60,
     foreignPerSecond = 0,
     heldUpUntil = 0,
+    bunchedMs = 0,
   }: {
     seed: number;
     callMs?: number;
@@ -32,6 +33,8 @@ export async function runStorms(
     foreignPerSecond?: number;
     /** before that, in milliseconds, the table answers nobody */
     heldUpUntil?: number;
+    /** in the first six seconds calls and answers travel together once in so many milliseconds, as on a machine that is too busy */
+    bunchedMs?: number;
   },
 ) {
   const time = createVirtualTime();
@@ -41,7 +44,10 @@ export async function runStorms(
   /** when each gateway activated a certificate */
   const served: number[][] = storms.map(() => []);
   const order: number[][] = storms.map(() => []);
-  const travel = () => time.sleep((callMs / 2) * (0.8 + 0.6 * random() * random()));
+  const travel = async () => {
+    await time.sleep((callMs / 2) * (0.8 + 0.6 * random() * random()));
+    if (bunchedMs > 0 && time.now() < 6000) await time.sleep(bunchedMs - (time.now() % bunchedMs));
+  };
 
   const gate = {
     async call<T>(operation: string, send: () => Promise<T>): Promise<T> {

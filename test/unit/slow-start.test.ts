@@ -21,8 +21,8 @@ describe('the room for requests under way', () => {
   it('is small until AWS has answered, and grows with each answer', async () => {
     const start = begin();
     expect(await entering(start)).toBe(4);
-    for (let calls = 0; calls < 8; calls++) start.answered();
-    expect(await entering(start)).toBe(4);
+    for (let calls = 0; calls < 21; calls++) start.answered();
+    expect(await entering(start)).toBe(8);
   });
 
   it('is not lost when a request ends without a call', async () => {
@@ -42,7 +42,7 @@ describe('the room for requests under way', () => {
 
   it('falls to half of those under way when AWS throttles, and not below what it was at first', async () => {
     const start = begin();
-    for (let calls = 0; calls < 40; calls++) start.answered();
+    for (let calls = 0; calls < 60; calls++) start.answered();
     expect(await entering(start)).toBe(20);
     start.throttled();
     for (let ended = 0; ended < 11; ended++) start.leave();
@@ -55,11 +55,11 @@ describe('the room for requests under way', () => {
   it('is small again after a rest, and not while requests follow each other', async () => {
     const start = begin();
     await entering(start);
-    for (let calls = 0; calls < 20; calls++) start.answered();
+    for (let calls = 0; calls < 34; calls++) start.answered();
     for (let ended = 0; ended < 4; ended++) start.leave();
     now += 19_000;
-    expect(await entering(start)).toBe(14);
-    for (let ended = 0; ended < 14; ended++) start.leave();
+    expect(await entering(start)).toBe(16);
+    for (let ended = 0; ended < 16; ended++) start.leave();
     now += 20_000;
     expect(await entering(start)).toBe(4);
   });
