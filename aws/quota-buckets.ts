@@ -47,7 +47,7 @@ export const quotaRule: QuotaRule = {
   ceiling: 0.995,
   burstSeconds: 0.1,
   leastBurst: 2,
-  cut: 0.85,
+  cut: 0.8,
   steepCut: 0.45,
   steepMs: 3000,
   growth: 8e-5,
