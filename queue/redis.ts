@@ -187,6 +187,18 @@ const cures: readonly (readonly [RegExp, string])[] = [
     'Redis has too few replicas to take writes (min-replicas-to-write): start them, or lower that number',
   ],
   [
+    /self-signed certificate|unable to (verify the first|get (local )?issuer) certificate/,
+    'The certificate of Redis is not trusted here: name the file of its CA in the environment variable NODE_EXTRA_CA_CERTS',
+  ],
+  [
+    /does not match certificate's altnames/,
+    'The certificate of Redis is for another name: write a name of the certificate in REDIS_URL; by Sentinel or Cluster, the addresses that these announce must be in it as well',
+  ],
+  [
+    /certificate (has expired|is not yet valid)/,
+    'The certificate of Redis is not valid at the time of this machine: renew it, or set the clock',
+  ],
+  [
     /no Sentinel names a master .*\b(NOAUTH|WRONGPASS|NOPERM|AUTH)\b/,
     'The Sentinels refuse: check that REDIS_URL has their ports (26379, say) and not those of Redis, and CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is theirs',
   ],
