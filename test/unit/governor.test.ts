@@ -58,6 +58,49 @@ describe('the quota governor', () => {
     expect(gate.made).toHaveLength(2);
   });
 
+  /** When each call of four requests went whose tokens were there long before. @param answers of the gate, one after the other */
+  async function callTimes(...answers: readonly Error[]): Promise<number[]> {
+    const { time, governor } = open();
+    const [gate, times] = [gateOf(...answers), [] as number[]];
+    const { call } = governor.forDevices({
+      call(operation, send) {
+        times.push(time.now());
+        return gate.call(operation, send);
+      },
+    });
+    const work = async () => {
+      for (let count = 0; count < 4; count++) await governor.admit(path);
+      await time.sleep(10_000);
+      await Promise.all(Array.from({ length: 4 }, () => call('iot:UpdateCertificate', async () => {})));
+    };
+    await time.until(work());
+    const [first = 0] = times;
+    return times.map((at) => Math.round(at - first));
+  }
+
+  it('sends calls that were held up one after the other, at the rate of the quota', async () => {
+    expect(await callTimes()).toEqual([0, 0, 100, 200]);
+  });
+
+  it('sends calls that have their tokens at the lower rate, once one of them was throttled', async () => {
+    const times = await callTimes(new UpstreamThrottled('iot:UpdateCertificate'));
+    expect(times).toHaveLength(5);
+    expect(times.at(-1)).toBeGreaterThan(600);
+  });
+
+  it('keeps no room for requests that stopped waiting for their turn', async () => {
+    let waitMs = 1000;
+    const { time, governor } = open({ takeAll: () => Promise.resolve(waitMs) });
+    for (let count = 0; count < 10; count++) {
+      const leave = new AbortController();
+      const turn = governor.admit(path, leave.signal);
+      leave.abort();
+      expect(await time.until(turn)).toBeUndefined();
+    }
+    waitMs = 0;
+    expect(await time.until(governor.admit(path))).toBeDefined();
+  });
+
   it('gives a throttled call up in time for the lease of its request', async () => {
     const { time, governor } = open();
     const gate = gateOf(...Array.from({ length: 1000 }, () => new UpstreamThrottled('iot:UpdateCertificate')));
