@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp } from '../../app/app.ts';
@@ -28,6 +29,9 @@ const built = join(import.meta.dirname, '../..');
 const cvm = join(built, 'cli/cvm.js');
 const wallClock = pathToFileURL(join(import.meta.dirname, 'wall-clock.js')).href;
 const region = 'us-east-1';
+
+/** A worker sweeps a minute after its start, with two calls a second. Milliseconds. */
+const otherSweepMs = 300_000;
 
 /** The IoT policy that a site's devices share. */
 export const policyName = 'cvm-device';
@@ -194,8 +198,15 @@ export async function startSite(options: {
       return { calls, struck } as { calls: Record<string, { calls: number }>; struck: Record<string, number> };
     },
     command,
-    /** `cvm sweep`, as an operator would. @returns what it printed as JSON */
-    sweep: (argv: readonly string[]) => command(['sweep', '--json', ...argv]),
+    /** `cvm sweep`, as an operator would, who waits for the sweep of a worker to end. @returns what it printed as JSON */
+    async sweep(argv: readonly string[]): ReturnType<typeof command> {
+      const until = performance.now() + otherSweepMs;
+      for (;;) {
+        const swept = await command(['sweep', '--json', ...argv]);
+        if (!swept.stderr.includes('another sweep is running') || performance.now() > until) return swept;
+        await sleep(5000);
+      }
+    },
     /** A sweep as it will be so many milliseconds from now, since a sweep leaves alone what is young. @returns its findings */
     async sweepLater(aheadMs: number): Promise<Finding[]> {
       const found: Finding[] = [];
