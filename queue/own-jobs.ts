@@ -2,7 +2,10 @@ import { type Job, type JobJson, type JobsOptions, Worker } from 'bullmq';
 import type { StoredAcknowledgement, StoredRequest } from './stored-forms.ts';
 import { acknowledgementJob, requestJob } from './stored-forms.ts';
 
-/** A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. */
+/**
+ * A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. Workers say it, and it is
+ * not stored with a request: it would take a fifth of the memory of one that waits.
+ */
 export const untilAnswered: JobsOptions = {
   attempts: Number.MAX_SAFE_INTEGER,
   backoff: { type: 'custom' },

@@ -93,7 +93,7 @@ export function createRequestQueue(
     const { requestId: jobId } = request;
     const deduplication = { id: placeOf(request) };
     const job = await afterHealing(
-      () => queue.add(requestJob, toStoredRequest(request, gateway), { jobId, deduplication, ...untilAnswered }),
+      () => queue.add(requestJob, toStoredRequest(request, gateway), { jobId, deduplication }),
       async () => {
         await deleteWrongQueueKeys(connection, reportMalformed);
         // the script that failed may have written the half of it
@@ -123,6 +123,7 @@ export function createRequestQueue(
     const once = { id: `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}` };
     const stored = toStoredAcknowledgement(acknowledgement, gateway);
     await afterHealing(
+      // with the orders: a worker of 0.1.0 takes them from the job
       () => queue.add(acknowledgementJob, stored, { deduplication: once, ...untilAnswered }),
       async () => {
         await deleteWrongQueueKeys(connection, reportMalformed);
@@ -242,7 +243,7 @@ export function startRequestWorker(options: {
       const acknowledgement = readStoredAcknowledgement(job.data);
       return acknowledgement === undefined ? reportMalformed('an acknowledgement') : acknowledge(acknowledgement);
     }
-    const request = readStoredRequest(job.data);
+    const request = readStoredRequest(job.data, job.id ?? '');
     if (request === undefined) return reportMalformed('a request');
     // two jobs with one request would be worked on at once, and overtake each other
     if (request.gateway !== undefined && job.id !== request.message.requestId)

@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { serialPattern } from '../protocol/serial.ts';
+import { derTag, readDer, readWithin } from '../runtime/der.ts';
+import { derOf, toPem } from '../runtime/pem.ts';
 import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/gateway.ts';
 import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
 import type { LineSecond } from './line.ts';
@@ -22,8 +25,8 @@ import {
 } from './roster.ts';
 
 /**
- * How everything is spelled in Redis. During an upgrade, brokers and workers of two versions share one Redis, so a stored name
- * stays when the code renames the thing. Keys, stored types and mappers are in this file, but for these: roster entries,
+ * How everything is spelled in Redis. After an upgrade, what an older version stored is still there, so it is read for ever, and a stored name
+ * stays when the code renames the thing. A worker drops a request of a newer version that it cannot read: workers are upgraded first. Keys, stored types and mappers are in this file, but for these: roster entries,
  * and announcements are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
  * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  *
@@ -120,19 +123,52 @@ const shortText = z.string().min(1).max(64);
 const signatureText = z.string().length(86);
 const signature = z.object({ gatewayKey: shortText, gatewaySigningKey: shortText, signature: signatureText });
 
-/** The data of a request's job. */
-export type StoredRequest = Omit<ProvisioningRequest, 'requestId'> & { readonly askId: string } & Signature;
+/**
+ * The data of a request's job, as short as can be: a hundred thousand may wait. The id of the job is the id of the request, which is signed
+ * with the rest. A CSR is there as base64 of its DER. The digest of its key is made again from it, and `key` says nothing beside it.
+ */
+export type StoredRequest = Omit<ProvisioningRequest, 'requestId' | 'csrPem' | 'key' | 'keyDigest'> &
+  ({ readonly csr: string } | Pick<ProvisioningRequest, 'key'>) &
+  Signature;
 
-export function toStoredRequest({ requestId, ...rest }: ProvisioningRequest, gateway: OwnGateway): StoredRequest {
-  return signedBy(gateway, 'request', { askId: requestId, ...rest });
+export function toStoredRequest(request: ProvisioningRequest, gateway: OwnGateway): StoredRequest {
+  const { requestId, csrPem, key, keyDigest: _ofCsr, ...rest } = request;
+  const asked = csrPem === undefined ? { key } : { csr: derOf(csrPem).toString('base64') };
+  const { askId, ...stored } = signedBy(gateway, 'request', { askId: requestId, ...asked, ...rest });
+  return stored;
 }
 
-/** @param data of a job, as BullMQ parsed it */
-export function readStoredRequest(data: unknown): SignedMessage<ProvisioningRequest> | undefined {
+/** @param data of a job, as BullMQ parsed it @param jobId its id */
+export function readStoredRequest(data: unknown, jobId: string): SignedMessage<ProvisioningRequest> | undefined {
   const stored = storedRequest.safeParse(data).data;
   if (stored === undefined) return undefined;
-  const { askId, ...rest } = stored;
-  return { message: { requestId: askId, ...rest }, gateway: signerOf(data, 'request') };
+  const asked = askedKey(stored);
+  if (asked === undefined) return undefined;
+  const { askId: requestId = jobId, csr, ...rest } = stored;
+  return {
+    message: { requestId, ...rest, ...asked },
+    gateway: signerOf({ askId: jobId, ...(data as object) }, 'request'),
+  };
+}
+
+/** For which key the certificate is to be. */
+function askedKey({ csr, csrPem, keyDigest, key }: z.infer<typeof storedRequest>) {
+  if (csr !== undefined) return keyOfCsr(Buffer.from(csr, 'base64'));
+  if (key === undefined) return undefined;
+  return csrPem === undefined || keyDigest === undefined ? { key } : { key, csrPem, keyDigest };
+}
+
+/** The broker has checked it (`broker/csr.ts`). Undefined for what is no CSR: no gateway stored that. */
+function keyOfCsr(der: Buffer) {
+  try {
+    const [info] = readWithin(readDer(der)[0], derTag.sequence);
+    const spki = readWithin(info, derTag.sequence)[2]?.whole;
+    if (spki === undefined) return undefined;
+    const keyDigest = createHash('sha256').update(spki).digest('hex');
+    return { key: 'rsa', csrPem: toPem('CERTIFICATE REQUEST', der), keyDigest } as const;
+  } catch {
+    return undefined;
+  }
 }
 
 /** 32 bytes in base64url, in the one spelling that they have. */
@@ -144,21 +180,24 @@ const tokenHash = z.string().min(1).max(128);
 /** @param json the data of a request's job. Undefined where it is none */
 export function readRequestKey(json: string): string | undefined {
   const request = parsed(storedRequest, json);
-  return request && requestKeyOf(request);
+  const asked = request && askedKey(request);
+  return asked && requestKeyOf({ ...request, ...asked });
 }
 
 // an acknowledgement has no reply key
 const aboutRecipient = z.object({ serial, tokenHash, replyKey: key32 });
 const storedRequest = z.object({
-  askId: shortText,
   serial,
   tokenHash,
   replyKey: key32,
-  csrPem: z.string().max(8192).exactOptional(),
-  key: z.enum(['rsa', 'ec']),
-  keyDigest: shortText.exactOptional(),
+  csr: z.base64().max(8192).exactOptional(),
+  key: z.enum(['rsa', 'ec']).exactOptional(),
   receivedAt: time,
   remoteAddress: z.string().max(64).exactOptional(),
+  // in requests of 0.1.0, beside `key`
+  askId: shortText.exactOptional(),
+  csrPem: z.string().max(8192).exactOptional(),
+  keyDigest: shortText.exactOptional(),
 });
 
 /** The device that a job is about, for the log. */

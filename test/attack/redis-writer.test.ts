@@ -68,7 +68,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     receivedAt: Date.now(),
   });
   /** The jobs of this device that wait: the key of each, and its data. */
-  async function jobs(): Promise<{ key: string; name: string; data: Record<string, unknown> }[]> {
+  async function jobs(): Promise<{ id: string; key: string; name: string; data: Record<string, unknown> }[]> {
     const keys = (await redis.keys(`${forms.keyPrefix}:${forms.queueName}:*`)).filter((key) => !key.includes(':de:'));
     const hashes = await Promise.all(
       keys.map(async (key) =>
@@ -77,7 +77,12 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     );
     return hashes
       .flatMap((each) => (each?.hash.data === undefined ? [] : [each]))
-      .map(({ key, hash }) => ({ key, name: hash.name ?? '', data: JSON.parse(hash.data ?? '{}') }))
+      .map(({ key, hash }) => ({
+        id: key.slice(forms.jobKey('').length),
+        key,
+        name: hash.name ?? '',
+        data: JSON.parse(hash.data ?? '{}'),
+      }))
       .filter(({ data }) => data.serial === serial);
   }
   /** Has the device publish a message while no worker takes it. @returns the job, and a function that lets a worker run */
@@ -136,7 +141,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       await redis.hset(job.key, 'data', JSON.stringify({ ...job.data, [field]: value() }));
       resume();
       await idle();
-      expect(await redis.keys(`${forms.keyPrefix}:answer:*`)).not.toContain(forms.replyKey(String(job.data.askId)));
+      expect(await redis.keys(`${forms.keyPrefix}:answer:*`)).not.toContain(forms.replyKey(job.id));
       expect(await row()).toMatchObject(untouched);
       // once the request is gone, the device is served
       await ask(device);
@@ -197,9 +202,9 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
 
   it('cannot have a refusal of a gateway of its own told to a device of another gateway', async () => {
     const { device, job, resume } = await capture(ask);
-    const { askId, tokenHash, replyKey } = job.data as Record<string, string>;
+    const [askId, { tokenHash, replyKey }] = [job.id, job.data as Record<string, string>];
     const own = newGateway();
-    const same = { requestId: String(askId), serial, tokenHash: String(tokenHash), replyKey: String(replyKey) };
+    const same = { requestId: askId, serial, tokenHash: String(tokenHash), replyKey: String(replyKey) };
     const stolenId = forms.toStoredRequest({ ...same, key: 'ec', receivedAt: Date.now() }, own);
     // in the place of the device's own request
     await redis.hset(job.key, 'data', JSON.stringify(stolenId));
@@ -207,7 +212,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await idle();
     // longer than the broker takes to look for answers that it missed
     await settle(2500);
-    expect(await redis.get(forms.replyKey(String(askId)))).toContain(own.identity.id);
+    expect(await redis.get(forms.replyKey(askId))).toContain(own.identity.id);
     expect(device.heard).toEqual([]);
     await ask(device);
     expect(await device.next()).toMatchObject({ status: 'accepted' });
@@ -218,7 +223,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const { device, job, resume } = await capture(ask);
     resume();
     expect(await device.next()).toMatchObject({ status: 'accepted' });
-    const askId = String(job.data.askId);
+    const askId = job.id;
     const recorded = (await redis.get(forms.replyKey(askId))) ?? '';
     const place = forms.jobKey(`de:one-${recipientIdOf(serial, hashToken(token)).slice(0, 22)}`);
     // BullMQ then stores nothing, and names the old request as the one that waits: for the key that the device asks for now
@@ -276,7 +281,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     };
     const { publicKey } = deriveReplyKeys(serial, token);
     const sealed = sealer.answer(publicKey, recipientId(), { status: 'accepted', credentials });
-    const requestId = String(job.data.askId);
+    const requestId = job.id;
     const reply = { requestId, recipientId: recipientId(), sealed, signature: randomBytes(64).toString('base64url') };
     await redis.set(forms.replyKey(requestId), JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
     await redis.publish(forms.repliesChannel, JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
@@ -319,12 +324,12 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
 
   it('cannot have workers overtake each other all the time, by giving one request to several of them', async () => {
     const { device, job, resume } = await capture(ask);
-    const key = `${forms.keyPrefix}:${forms.queueName}:${job.data.askId}`;
+    const key = `${forms.keyPrefix}:${forms.queueName}:${job.id}`;
     let going = true;
     const again = (async () => {
       while (going) {
         await redis.del(key, `${key}:lock`);
-        await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true }).catch(() => {});
+        await queue.add(job.name, job.data, { jobId: job.id, removeOnComplete: true }).catch(() => {});
       }
     })();
     resume();
@@ -342,11 +347,11 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     resume();
     const { certificateId } = await device.next();
-    const recorded = (await redis.get(forms.replyKey(String(job.data.askId)))) ?? '';
+    const recorded = (await redis.get(forms.replyKey(job.id))) ?? '';
     const before = await row();
 
     // the same request again: the same answer to the same key, and the row as it was
-    await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true });
+    await queue.add(job.name, job.data, { jobId: job.id, removeOnComplete: true });
     await idle();
     expect(await row()).toEqual(before);
 
@@ -357,7 +362,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
     await expect.poll(async () => (await row())?.deliveredAt).toBeGreaterThan(0);
     const delivered = await row();
-    await queue.add(job.name, job.data, { jobId: String(job.data.askId), removeOnComplete: true });
+    await queue.add(job.name, job.data, { jobId: job.id, removeOnComplete: true });
     await idle();
     expect(await row()).toEqual(delivered);
     await device.client.endAsync(true);

@@ -1,22 +1,41 @@
 import { describe, expect, it } from 'vitest';
+import { requestKeyOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
 import { ownGateway } from '../../sealing/gateway.ts';
 import { deriveKeyPair } from '../../sealing/hpke.ts';
 import { newGateway, tableKey } from '../support/trust.ts';
 
-/** Literal text, as this version writes it: brokers and workers of two versions share one Redis during an upgrade. */
+/** Literal text: what is stored by one version is read by all that come after it. */
 const storedRequest =
+  '{"key":"ec","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"gnTPzsr7uUMZFKMk6W0HhOl1wgQND5gj9N2dXDBAUlOf_oyCYZ3IGgZbHRQ8-WzxpWeIQihiRXDrTdcGYE9dCg"}';
+const storedRequestWithCsr =
+  '{"csr":"MIHJMHECAQAwDzENMAsGA1UEAxMEU04tMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLyjOQY74RbUD/ymDrO/y6oKRbclMjUeW7L/Kk8KwYB7b395GDakFR1YFWVT+mr9Xe4tc7ecYW+m2csaYcv8ltOgADAKBggqhkjOPQQDAgNIADBFAiB/OtRB3h4UWYLxeJHXwZ9PiiuTlSzCC0ytcCWmAThchAIhAJu+ROWzcdnR2YVsc4gSdh4OlJHrLiHNd095eFFeuJnT","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"QI4RVCxY3KJ1hh8g4BOzdcomjYpGB4byzVbJdPcLuR8nBwfr8EyymuA9CRZPFhUhzrFyqORbcT-2LYI_suLCDQ"}';
+const storedBy010 =
   '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"WdSnBBEan8C51uuRY_mAZf2lSTxxAT75XCJMyZw_NZR7udJ6buthmkAGT4-bnGzF2ZeOoFjloy_fig6eq96eBg"}';
 const request = {
   requestId: '7c9e6679-7425-40de-944b-e07fc1f90ae7',
   serial: 'SN-1',
   tokenHash: 'sha256:ab',
   replyKey: 'cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM',
-  csrPem: '-----BEGIN CERTIFICATE REQUEST-----',
   key: 'ec',
-  keyDigest: 'cd',
   receivedAt: 1_700_000_000_000,
   remoteAddress: '10.0.0.1',
+} as const;
+const { requestId } = request;
+/** P-256, subject CN=SN-1 */
+const csrPem = `-----BEGIN CERTIFICATE REQUEST-----
+MIHJMHECAQAwDzENMAsGA1UEAxMEU04tMTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABLyjOQY74RbUD/ymDrO/y6oKRbclMjUeW7L/Kk8KwYB7b395GDakFR1YFWVT
++mr9Xe4tc7ecYW+m2csaYcv8ltOgADAKBggqhkjOPQQDAgNIADBFAiB/OtRB3h4U
+WYLxeJHXwZ9PiiuTlSzCC0ytcCWmAThchAIhAJu+ROWzcdnR2YVsc4gSdh4OlJHr
+LiHNd095eFFeuJnT
+-----END CERTIFICATE REQUEST-----
+`;
+const requestWithCsr = {
+  ...request,
+  key: 'rsa',
+  csrPem,
+  keyDigest: 'c97f4b81d0d89762b85dc3bb698d0d7a7618596df83e77d81915d3d2835a655f',
 } as const;
 const storedReply =
   '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","box":"cmVjaXBpZW50","requestKey":"cmVxdWVzdA","sealed":"c2VhbGVk","signature":"4OVpJFhlm-Dd63YUa0I7TfxBznUySPjaH7PtKB81kEuhhs6DvzLaSYT6Lta1rzL6N_r4hXXJa73b6BsOIf72Dg"}';
@@ -30,9 +49,28 @@ const gateway = ownGateway(deriveKeyPair(Buffer.alloc(32, 3)));
 const table = tableKey();
 
 describe('the stored form', () => {
-  it('of a request is the one that other versions read and write', () => {
-    expect(JSON.stringify(forms.toStoredRequest(request, gateway))).toBe(storedRequest);
-    expect(forms.readStoredRequest(JSON.parse(storedRequest))).toEqual({ message: request, gateway: gateway.identity });
+  it.each([
+    ['of a request', request, storedRequest],
+    ['of a request with a CSR', requestWithCsr, storedRequestWithCsr],
+  ])('%s is the one that other versions read and write', (_what, message, stored) => {
+    expect(JSON.stringify(forms.toStoredRequest(message, gateway))).toBe(stored);
+    expect(forms.readStoredRequest(JSON.parse(stored), requestId)).toEqual({ message, gateway: gateway.identity });
+    expect(forms.readRequestKey(stored)).toBe(requestKeyOf(message));
+    expect(forms.readStoredRequest(JSON.parse(stored), 'another job')?.gateway).toBeUndefined();
+  });
+
+  it('of a request that version 0.1.0 left in Redis is read as it was meant', () => {
+    const message = { ...request, csrPem: '-----BEGIN CERTIFICATE REQUEST-----', keyDigest: 'cd' };
+    expect(forms.readStoredRequest(JSON.parse(storedBy010), requestId)).toEqual({ message, gateway: gateway.identity });
+    expect(forms.readRequestKey(storedBy010)).toBe(requestKeyOf(message));
+  });
+
+  it('of a request says for which key it is, by a name or by a CSR', () => {
+    for (const asked of [{}, { csr: '' }, { csr: 'no base64' }, { csr: 'AAAA' }, { csr: 'MAMCAQA=' }]) {
+      const { key: _key, ...rest } = JSON.parse(storedRequest);
+      expect(forms.readStoredRequest({ ...rest, ...asked }, requestId), JSON.stringify(asked)).toBeUndefined();
+      expect(forms.readRequestKey(JSON.stringify({ ...rest, ...asked }))).toBeUndefined();
+    }
   });
 
   it('of a reply is the one that other versions read and write', () => {
@@ -52,17 +90,18 @@ describe('the stored form', () => {
   it('of a message is signed as a whole: a field that a newer broker adds does not break it, and no other change passes', () => {
     const newer = { ...request, urgency: 'high' };
     const stored = forms.toStoredRequest(newer, gateway);
-    expect(forms.readStoredRequest(stored)).toEqual({ message: request, gateway: gateway.identity });
+    expect(forms.readStoredRequest(stored, requestId)).toEqual({ message: request, gateway: gateway.identity });
     const changes: object[] = [
       { urgency: 'low' },
       { more: 1 },
       { remoteAddress: undefined },
       { signature: 'A'.repeat(86) },
+      { askId: 'of another job' },
     ];
-    for (const name of Object.keys(request)) changes.push({ [name === 'requestId' ? 'askId' : name]: undefined });
+    for (const name of Object.keys(stored)) changes.push({ [name]: undefined });
     for (const change of changes) {
       const changed = JSON.parse(JSON.stringify({ ...stored, ...change }));
-      expect(forms.readStoredRequest(changed)?.gateway, JSON.stringify(change)).toBeUndefined();
+      expect(forms.readStoredRequest(changed, requestId)?.gateway, JSON.stringify(change)).toBeUndefined();
     }
   });
 
@@ -71,7 +110,9 @@ describe('the stored form', () => {
     for (const replyKey of ['AAAA', 'A'.repeat(42), `${'A'.repeat(42)}B`, '!'.repeat(43), 'A'.repeat(44)])
       changes.push({ replyKey });
     for (const change of changes)
-      expect(forms.readStoredRequest(forms.toStoredRequest({ ...request, ...change }, gateway))).toBeUndefined();
+      expect(
+        forms.readStoredRequest(forms.toStoredRequest({ ...request, ...change }, gateway), requestId),
+      ).toBeUndefined();
     for (const at of [-1, 0.5, 1e300])
       expect(forms.readGatewayAnnouncement(forms.toStoredAnnouncement(gateway, at))).toBeUndefined();
   });
