@@ -30,8 +30,11 @@ export type ConnectRow = {
   readonly gatewayMs: number;
   /** of a full handshake, whatever that of the gateway is */
   readonly mosquittoMs: number;
-  /** in one round both servers are at work at the same time */
+  /** in one round all servers are at work at the same time */
   readonly ratio: number;
+  /** of a server on Node's TLS that does nothing else, with the same handshake: no broker on Node.js can take less */
+  readonly floorMs: number;
+  readonly floorRatio: number;
 };
 
 /** An idle connection whose CONNECT was answered: KiB of resident memory. */
@@ -40,6 +43,7 @@ export type IdleRow = {
   readonly gatewayKib: number;
   readonly mosquittoKib: number;
   readonly ratio: number;
+  readonly floorKib: number;
 };
 
 export type ConnectionLoad = {
@@ -61,26 +65,30 @@ export const usualLoad: ConnectionLoad = {
 };
 
 type Server = { readonly pid: number; readonly port: number; readonly ca: Buffer; readonly keys: readonly Psk[] };
+type Servers = Readonly<Record<'gateway' | 'mosquitto' | 'floor', Server>>;
 
-/** Measures a gateway and a mosquitto that were just started, with the same certificate and the same client. */
+/** Measures servers that were just started, with the same certificate and the same client. */
 export async function connectionCost(
-  gateway: Server,
-  mosquitto: Server,
+  servers: Servers,
   load: ConnectionLoad,
   say: (line: string) => void,
 ): Promise<ConnectionCost> {
   const connects: ConnectRow[] = [];
   for (const version of load.versions)
     for (const handshake of load.handshakes) {
+      // the gateway gives none: docs/security.md
+      if (version === 'TLSv1.2' && handshake === 'ticket') continue;
       say(`${version}, ${handshake}`);
-      connects.push(await connectRow({ gateway, mosquitto }, { version, handshake }, load));
+      connects.push(await connectRow(servers, { version, handshake }, load));
     }
   const idle: IdleRow[] = [];
   if (load.idle.length > 0) {
-    const rows = await Promise.all([gateway, mosquitto].map((server) => idleKib(server, load.idle, say)));
+    const { gateway, mosquitto, floor } = servers;
+    say(`${load.idle.join(', ')} idle connections`);
+    const rows = await Promise.all([gateway, mosquitto, floor].map((server) => idleKib(server, load.idle)));
     load.idle.forEach((connections, index) => {
-      const [gatewayKib = 0, mosquittoKib = 0] = rows.map((row) => row[index] ?? 0);
-      idle.push({ connections, gatewayKib, mosquittoKib, ratio: gatewayKib / mosquittoKib });
+      const [gatewayKib = 0, mosquittoKib = 0, floorKib = 0] = rows.map((row) => row[index] ?? 0);
+      idle.push({ connections, gatewayKib, mosquittoKib, ratio: gatewayKib / mosquittoKib, floorKib });
     });
   }
   return { connects, idle };
@@ -90,18 +98,19 @@ export async function connectionCost(
 const warmUp = 1500;
 
 async function connectRow(
-  servers: { readonly gateway: Server; readonly mosquitto: Server },
+  servers: Servers,
   { version, handshake }: { version: TlsVersion; handshake: Handshake },
   { count, rounds }: ConnectionLoad,
 ): Promise<ConnectRow> {
-  const pairs: { gateway: number; mosquitto: number }[] = [];
+  const pairs: { gateway: number; mosquitto: number; floor: number }[] = [];
   for (let round = 0; round <= rounds; round++) {
     const connections = round === 0 ? warmUp : count;
-    const [gateway = 0, mosquitto = 0] = await Promise.all([
+    const [gateway = 0, mosquitto = 0, floor = 0] = await Promise.all([
       spentMs(servers.gateway, { version, handshake }, connections),
       spentMs(servers.mosquitto, { version, handshake: 'full' }, connections),
+      spentMs(servers.floor, { version, handshake }, connections),
     ]);
-    if (round > 0) pairs.push({ gateway, mosquitto });
+    if (round > 0) pairs.push({ gateway, mosquitto, floor });
   }
   return {
     version,
@@ -109,6 +118,8 @@ async function connectRow(
     gatewayMs: median(pairs.map(({ gateway }) => gateway)),
     mosquittoMs: median(pairs.map(({ mosquitto }) => mosquitto)),
     ratio: median(pairs.map(({ gateway, mosquitto }) => gateway / mosquitto)),
+    floorMs: median(pairs.map(({ floor }) => floor)),
+    floorRatio: median(pairs.map(({ floor, mosquitto }) => floor / mosquitto)),
   };
 }
 
@@ -132,7 +143,7 @@ const ofAddress = 1000;
 const restMs = 12_000;
 
 /** @returns for each number of connections, how much the memory of the server has grown for each */
-async function idleKib(server: Server, loads: readonly number[], say: (line: string) => void): Promise<number[]> {
+async function idleKib(server: Server, loads: readonly number[]): Promise<number[]> {
   const client: Client = { ...server, version: 'TLSv1.3', handshake: 'full' };
   await connectMany(client, warmUp);
   await sleep(restMs);
@@ -141,7 +152,6 @@ async function idleKib(server: Server, loads: readonly number[], say: (line: str
   const rows: number[] = [];
   try {
     for (const load of loads) {
-      say(`${load} idle connections`);
       while (sockets.length < load) {
         const more = Math.min(load - sockets.length, 50);
         const source = `127.0.1.${1 + Math.floor(sockets.length / ofAddress)}`;
@@ -193,6 +203,25 @@ export async function startMosquitto(tls: string): Promise<Running & { port: num
   };
 }
 
+/** Starts the server of `bare-tls.ts`. @param keys what it knows: none for certificates and tickets alone */
+async function startFloor(tls: string, keys: readonly Psk[]): Promise<Running & { port: number }> {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-floor-'));
+  const port = await freePort();
+  const keyFile = join(folder, 'keys.json');
+  writeFileSync(keyFile, JSON.stringify(keys.map(({ identity, psk }) => [identity, psk.toString('base64')])));
+  const argv = [join(import.meta.dirname, 'bare-tls.js'), String(port), tls, keyFile];
+  const program = { command: process.execPath, argv, env: {} };
+  const running = await start(program, join(folder, 'floor.log'), () => accepts(port));
+  return {
+    pid: running.pid,
+    port,
+    async stop() {
+      await running.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
 /** Devices that take turns with their pre-shared keys. */
 const keyed = Array.from({ length: 50 }, (_, index) => `bench-keyed-${index + 1}`);
 
@@ -204,19 +233,24 @@ export async function measureConnections(
   brokerFlags: readonly string[] = [],
 ): Promise<ConnectionCost> {
   const gateway = await startGateway(checkout, cvmOf(checkout), undefined, brokerFlags);
+  const stop: (() => Promise<void>)[] = [gateway.close];
   try {
     const tls = join(gateway.brokerFolder, 'tls');
     const mosquitto = await startMosquitto(tls);
-    try {
-      say(`broker ${gateway.broker.pid}, mosquitto ${mosquitto.pid}`);
-      const ca = readFileSync(join(tls, 'site-ca.crt'));
-      const keys = load.handshakes.includes('psk') ? await keysOf(gateway) : [];
-      return await connectionCost({ ...gateway.broker, ca, keys }, { ...mosquitto, ca, keys: [] }, load, say);
-    } finally {
-      await mosquitto.stop();
-    }
+    stop.push(mosquitto.stop);
+    const keys = load.handshakes.includes('psk') ? await keysOf(gateway) : [];
+    const floor = await startFloor(tls, keys);
+    stop.push(floor.stop);
+    say(`broker ${gateway.broker.pid}, mosquitto ${mosquitto.pid}, bare TLS ${floor.pid}`);
+    const ca = readFileSync(join(tls, 'site-ca.crt'));
+    const servers = {
+      gateway: { ...gateway.broker, ca, keys },
+      mosquitto: { ...mosquitto, ca, keys: [] },
+      floor: { ...floor, ca, keys },
+    };
+    return await connectionCost(servers, load, say);
   } finally {
-    await gateway.close();
+    for (const each of stop.reverse()) await each();
   }
 }
 

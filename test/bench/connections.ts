@@ -24,7 +24,7 @@ if (values.help) {
                  [--idle LIST] [--flags FLAGS] [--json]
 
 What a TLS connection costs the broker, beside Debian's mosquitto with the same certificate and client: milliseconds of CPU for
-connect, CONNACK and close, and KiB of memory for an idle one.
+connect, CONNACK and close, and KiB of memory for an idle one. Beside both, what a server on bare Node.js takes.
   --checkout PATH     a built checkout (this one)
   --versions LIST     TLSv1.3, TLSv1.2
   --handshakes LIST   full, psk, ticket; mosquitto's is always full
@@ -52,12 +52,12 @@ const flags = values.flags.split(' ').filter((flag) => flag !== '');
 const cost = await measureConnections(checkout, load, (line) => console.error(line), flags);
 if (values.json) console.log(JSON.stringify(cost));
 else {
-  for (const { version, handshake, gatewayMs, mosquittoMs, ratio } of cost.connects)
+  for (const { version, handshake, gatewayMs, mosquittoMs, ratio, floorMs, floorRatio } of cost.connects)
     console.log(
-      `${version} ${handshake.padEnd(7)} ${gatewayMs.toFixed(2)} ms, mosquitto (full) ${mosquittoMs.toFixed(2)} ms, ${ratio.toFixed(2)} ×`,
+      `${version} ${handshake.padEnd(7)} ${gatewayMs.toFixed(2)} ms, mosquitto (full) ${mosquittoMs.toFixed(2)} ms, ${ratio.toFixed(2)} ×; bare TLS ${floorMs.toFixed(2)} ms, ${floorRatio.toFixed(2)} ×`,
     );
-  for (const { connections, gatewayKib, mosquittoKib, ratio } of cost.idle)
+  for (const { connections, gatewayKib, mosquittoKib, ratio, floorKib } of cost.idle)
     console.log(
-      `${connections} idle connections: ${gatewayKib.toFixed(1)} KiB each, mosquitto ${mosquittoKib.toFixed(1)} KiB, ${ratio.toFixed(2)} ×`,
+      `${connections} idle connections: ${gatewayKib.toFixed(1)} KiB each, mosquitto ${mosquittoKib.toFixed(1)} KiB, ${ratio.toFixed(2)} ×; bare TLS ${floorKib.toFixed(1)} KiB`,
     );
 }

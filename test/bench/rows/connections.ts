@@ -13,17 +13,17 @@ export const connections: Row = {
     const ofIdle = slope(idle);
     return {
       figures: [
-        ...connects.map(({ version, handshake, gatewayMs, mosquittoMs, ratio }) => ({
+        ...connects.map(({ version, handshake, gatewayMs, mosquittoMs, ratio, floorMs, floorRatio }) => ({
           name: `CPU of a connection, ${version}, ${handshake}`,
           value: rounded(ratio),
-          unit: `× mosquitto's full handshake (${rounded(gatewayMs)} and ${rounded(mosquittoMs)} ms)`,
+          unit: `× mosquitto's full handshake (${rounded(gatewayMs)} and ${rounded(mosquittoMs)} ms; bare Node.js ${rounded(floorMs)} ms, ${rounded(floorRatio)} ×)`,
           goal: `≤ ${goals[handshake]} ×`,
           holds: ratio <= goals[handshake],
         })),
         {
           name: 'memory of an idle connection',
           value: rounded(ofIdle.ratio),
-          unit: `× mosquitto's (${rounded(ofIdle.gatewayKib, 1)} and ${rounded(ofIdle.mosquittoKib, 1)} KiB)`,
+          unit: `× mosquitto's (${rounded(ofIdle.gatewayKib, 1)} and ${rounded(ofIdle.mosquittoKib, 1)} KiB; bare Node.js ${rounded(ofIdle.floorKib, 1)} KiB)`,
           goal: '≤ 1.8 ×',
           holds: ofIdle.ratio <= 1.8,
         },
@@ -35,11 +35,11 @@ export const connections: Row = {
 /** What each further connection takes: the first ones find memory that earlier work has left free. */
 function slope(rows: readonly IdleRow[]): Omit<IdleRow, 'connections'> {
   const [first, last] = [rows.at(0), rows.at(-1)];
-  if (first === undefined || last === undefined)
-    return { gatewayKib: Number.NaN, mosquittoKib: Number.NaN, ratio: Number.NaN };
-  const more = last.connections - first.connections;
-  const each = (part: 'gatewayKib' | 'mosquittoKib') =>
-    (last[part] * last.connections - first[part] * first.connections) / more;
-  const [gatewayKib, mosquittoKib] = [each('gatewayKib'), each('mosquittoKib')];
-  return { gatewayKib, mosquittoKib, ratio: gatewayKib / mosquittoKib };
+  const more = (last?.connections ?? 0) - (first?.connections ?? 0);
+  const each = (part: 'gatewayKib' | 'mosquittoKib' | 'floorKib') =>
+    first === undefined || last === undefined
+      ? Number.NaN
+      : (last[part] * last.connections - first[part] * first.connections) / more;
+  const [gatewayKib, mosquittoKib, floorKib] = [each('gatewayKib'), each('mosquittoKib'), each('floorKib')];
+  return { gatewayKib, mosquittoKib, floorKib, ratio: gatewayKib / mosquittoKib };
 }
