@@ -1,4 +1,4 @@
-import { createTokenBucket, type Rate } from './token-bucket.ts';
+import { type Rate, TokenBucket } from './token-bucket.ts';
 
 /** The budget of packets that the connections of one address share before they have verified a token. */
 export type AddressPace = {
@@ -45,7 +45,7 @@ export function createAddressPaces(rate: Rate, now: () => number = () => perform
 }
 
 function createShared(rate: Rate, now: () => number): Shared {
-  const bucket = createTokenBucket(rate, now);
+  const bucket = new TokenBucket(rate, now);
   /** connections that wait, each for one packet; one that sends more goes to the end of the line */
   const line = new Set<() => void>();
   let isPlanned = false;
@@ -76,6 +76,6 @@ function createShared(rate: Rate, now: () => number): Shared {
       plan();
       return () => void line.delete(place);
     },
-    fullMs: bucket.fullMs,
+    fullMs: () => bucket.fullMs(),
   };
 }

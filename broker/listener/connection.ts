@@ -22,7 +22,7 @@ export type Connection = {
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void;
   /** of its packets: faster once its token is verified, and as long as that is current */
-  readonly pace: PacketPace;
+  readonly pace: Pick<PacketPace, 'take' | 'wait' | 'stop' | 'verified' | 'unverified'>;
 };
 
 /** `connectAgain`: the next handshake will use it. */

@@ -1,14 +1,9 @@
 import { Duplex } from 'node:stream';
 import { frameAt } from './mqtt-frame.ts';
 import type { PacketPace } from './packet-pace.ts';
-import { createPacketRules, type PacketRules, type Violation } from './packet-rules.ts';
+import { PacketRules, type Violation } from './packet-rules.ts';
 import { qosOf, types } from './packet-types.ts';
-import { followSent } from './sent-packets.ts';
-
-export type GuardedStream = Duplex & {
-  /** The MQTT library has answered CONNECT, and may have what came after it. */
-  connected(): void;
-};
+import { SentPackets } from './sent-packets.ts';
 
 export type FrameLimits = {
   /** of the CONNECT packet: its sender is not authenticated yet */
@@ -36,55 +31,67 @@ type Frames = {
   readonly violation?: Violation;
 };
 
+type Done = (error?: Error | null) => void;
+
 /** Splits a byte stream into MQTT packets, chunk by chunk. After a violation it must not be called again. */
-function followFrames(
-  limits: FrameLimits,
-  rules: PacketRules,
-  pace: Pick<PacketPace, 'take'>,
-): (chunk: Buffer) => Frames {
-  let rest: Buffer = nothing;
-  let isFirst = true;
+class ReceivedPackets {
+  readonly #limits: FrameLimits;
+  readonly #rules: PacketRules;
+  readonly #pace: Pick<PacketPace, 'take'>;
+  #rest: Buffer = nothing;
+  #isFirst = true;
+
+  constructor(limits: FrameLimits, rules: PacketRules, pace: Pick<PacketPace, 'take'>) {
+    this.#limits = limits;
+    this.#rules = rules;
+    this.#pace = pace;
+  }
 
   /** @returns the end of the packet at `at`; undefined when it is not complete */
-  function judge(data: Buffer, at: number): number | 'ahead' | Violation | undefined {
+  #judge(data: Buffer, at: number): number | 'ahead' | Violation | undefined {
     const [header = 0] = data.subarray(at);
-    const violation = rules.begins(header);
+    const violation = this.#rules.begins(header);
     if (violation !== undefined) return violation;
     const frame = frameAt(data, at);
     if (frame === undefined) return undefined;
     if (typeof frame === 'string') return { reason: frame };
-    const max = isFirst ? limits.maxConnectBytes : limits.maxPacketBytes;
+    const max = this.#isFirst ? this.#limits.maxConnectBytes : this.#limits.maxPacketBytes;
     if (frame.length > max)
       return { reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken` };
     const end = frame.bodyAt + frame.length;
     if (end > data.length) return undefined;
-    if (!pace.take()) return 'ahead';
-    return rules.whole(header, data.subarray(frame.bodyAt, end)) ?? end;
+    if (!this.#pace.take()) return 'ahead';
+    return this.#rules.whole(header, data.subarray(frame.bodyAt, end)) ?? end;
   }
 
-  return (chunk) => {
-    const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+  follow(chunk: Buffer): Frames {
+    const data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     let [at, owed] = [0, 0];
     const upToHere = { partial: false, isFirst: false, isAhead: false };
     while (at < data.length) {
-      const end = judge(data, at);
+      const end = this.#judge(data, at);
       if (typeof end === 'object') return { ...upToHere, whole: data.subarray(0, at), owed, violation: end };
       if (typeof end !== 'number') {
-        rest = data.subarray(at);
+        this.#keep(data, at);
         const isAhead = end === 'ahead';
         return { ...upToHere, whole: data.subarray(0, at), owed, isAhead, partial: !isAhead };
       }
       if (isAnswered(data[at] ?? 0)) owed++;
       at = end;
-      if (isFirst) {
-        isFirst = false;
-        rest = data.subarray(at);
+      if (this.#isFirst) {
+        this.#isFirst = false;
+        this.#keep(data, at);
         return { ...upToHere, whole: data.subarray(0, at), owed, isFirst: true };
       }
     }
-    rest = nothing;
+    this.#rest = nothing;
     return { ...upToHere, whole: data, owed };
-  };
+  }
+
+  /** An empty slice would keep the memory that it is a slice of. */
+  #keep(data: Buffer, from: number): void {
+    this.#rest = from === data.length ? nothing : data.subarray(from);
+  }
 }
 
 /** Whether the broker answers this packet of a client. */
@@ -105,119 +112,146 @@ function isAnswered(header: number): boolean {
  * first, if aedes does so in time; then both sides are destroyed. Errors and the end of the socket come out of the returned
  * stream. Destroying either side destroys the other.
  */
-export function guardFrames(
-  socket: Duplex,
-  limits: FrameLimits,
-  pace: Pick<PacketPace, 'take' | 'wait' | 'stop'>,
-  onViolation: (reason: string) => void,
-): GuardedStream {
-  const rules = createPacketRules();
-  const follow = followFrames(limits, rules, pace);
+export class FrameGuard extends Duplex {
+  readonly #socket: Duplex;
+  readonly #packetMs: number;
+  readonly #pace: Pick<PacketPace, 'take' | 'wait' | 'stop'>;
+  readonly #onViolation: (reason: string) => void;
+  readonly #rules = new PacketRules();
+  readonly #received: ReceivedPackets;
+  readonly #sent = new SentPackets();
   /** answers that the broker owes for packets which were passed on */
-  let owed = 0;
-  let violation: Violation | undefined;
-  let ended = false;
-  let [isConnected, keepsBack] = [false, false];
-  let slow: NodeJS.Timeout | undefined;
-  let isAhead = false;
+  #owed = 0;
+  #violation: Violation | undefined;
+  #socketEnded = false;
+  #isConnected = false;
+  #keepsBack = false;
+  #isAhead = false;
+  /** until the packet whose first bytes are there has to be whole */
+  #slow: NodeJS.Timeout | undefined;
 
-  const guard = new Duplex({
-    allowHalfOpen: false,
-    read() {
-      if (!keepsBack && !isAhead && violation === undefined) socket.resume();
-    },
-    write(chunk: Buffer, _encoding, done) {
-      sent(chunk);
-      socket.write(chunk, done);
-    },
-    // mqtt-packet corks the stream and writes a packet field by field: without writev each field would be a TLS record
-    writev(chunks, done) {
-      const packets = Buffer.concat(chunks.map(({ chunk }) => chunk));
-      sent(packets);
-      socket.write(packets, done);
-    },
-    final(done) {
-      if (socket.destroyed || socket.writableEnded) done();
-      else socket.end(() => done());
-    },
-    destroy(error, done) {
-      clearTimeout(slow);
-      pace.stop();
-      socket.destroy();
-      done(error);
-    },
-  });
-
-  const sent = followSent((header, messageId) => {
-    if (messageId !== undefined) rules.sent(header, messageId);
-    else if (header >> 4 !== types.publish) owed--;
-    if (violation !== undefined && owed === 0) setImmediate(end);
-  });
-
-  /** The packets before the violation have been passed on. */
-  function violate(cause: Violation): void {
-    violation = cause;
-    onViolation(cause.reason);
-    socket.pause();
-    clearTimeout(slow);
-    slow = setTimeout(() => guard.destroy(), limits.packetMs);
-    // by then, aedes has read what was passed on
-    if (owed === 0) setImmediate(end);
+  constructor(
+    socket: Duplex,
+    limits: FrameLimits,
+    pace: Pick<PacketPace, 'take' | 'wait' | 'stop'>,
+    onViolation: (reason: string) => void,
+  ) {
+    super({ allowHalfOpen: false });
+    this.#socket = socket;
+    this.#packetMs = limits.packetMs;
+    this.#pace = pace;
+    this.#onViolation = onViolation;
+    this.#received = new ReceivedPackets(limits, this.#rules, pace);
+    socket.on('data', (chunk: Buffer) => {
+      if (!this.#take(chunk)) socket.pause();
+    });
+    socket.on('end', () => {
+      this.#socketEnded = true;
+      this.push(null);
+    });
+    socket.on('error', (error) => this.destroy(error));
+    // After an orderly end, aedes may still have to read packets that came before it: the guard closes when they are read.
+    socket.on('close', () => {
+      if (!this.#socketEnded || this.readableEnded) this.destroy();
+    });
+    if (socket.destroyed) this.destroy();
   }
 
-  /** What was written before is sent first. */
-  function end(): void {
-    if (guard.destroyed) return;
-    if (violation?.answer !== undefined) socket.write(violation.answer);
-    socket.end(() => guard.destroy());
+  override _read(): void {
+    if (!this.#keepsBack && !this.#isAhead && this.#violation === undefined) this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
+    this.#follow(chunk);
+    this.#socket.write(chunk, done);
+  }
+
+  // mqtt-packet corks the stream and writes a packet field by field: without writev each field would be a TLS record
+  override _writev(chunks: readonly { readonly chunk: Buffer }[], done: Done): void {
+    const packets = Buffer.concat(chunks.map(({ chunk }) => chunk));
+    this.#follow(packets);
+    this.#socket.write(packets, done);
+  }
+
+  override _final(done: Done): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) done();
+    else this.#socket.end(() => done());
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    clearTimeout(this.#slow);
+    this.#pace.stop();
+    this.#socket.destroy();
+    done(error);
+  }
+
+  /** The MQTT library has answered CONNECT, and may have what came after it. */
+  connected(): void {
+    this.#isConnected = true;
+    if (this.#keepsBack) this.#goOn();
+  }
+
+  /** @param written by the broker */
+  #follow(written: Buffer): void {
+    this.#sent.follow(written, (header, messageId) => {
+      if (messageId !== undefined) this.#rules.sent(header, messageId);
+      else if (header >> 4 !== types.publish) this.#owed--;
+      if (this.#violation !== undefined && this.#owed === 0) this.#endSoon();
+    });
+  }
+
+  /** The packets before the violation have been passed on. */
+  #violate(cause: Violation): void {
+    this.#violation = cause;
+    this.#onViolation(cause.reason);
+    this.#socket.pause();
+    clearTimeout(this.#slow);
+    this.#slow = setTimeout(() => this.destroy(), this.#packetMs);
+    if (this.#owed === 0) this.#endSoon();
+  }
+
+  /** By then, aedes has read what was passed on. What was written before is sent first. */
+  #endSoon(): void {
+    setImmediate(() => {
+      if (this.destroyed) return;
+      if (this.#violation?.answer !== undefined) this.#socket.write(this.#violation.answer);
+      this.#socket.end(() => this.destroy());
+    });
   }
 
   /** @returns whether there is room for more */
-  function take(chunk: Buffer): boolean {
-    if (guard.destroyed || violation !== undefined) return false;
-    const frames = follow(chunk);
-    owed += frames.owed;
+  #take(chunk: Buffer): boolean {
+    if (this.destroyed || this.#violation !== undefined) return false;
+    const frames = this.#received.follow(chunk);
+    this.#owed += frames.owed;
     if (frames.violation !== undefined) {
-      if (frames.whole.length > 0) guard.push(frames.whole);
-      violate(frames.violation);
+      if (frames.whole.length > 0) this.push(frames.whole);
+      this.#violate(frames.violation);
       return false;
     }
-    keepsBack = frames.isFirst && !isConnected;
-    isAhead = frames.isAhead;
-    if (isAhead) pace.wait(goOn);
-    // the time of a packet runs from its first byte; more bytes of the same packet do not extend it
-    if (frames.whole.length > 0 || !frames.partial) {
-      clearTimeout(slow);
-      slow = undefined;
+    this.#keepsBack = frames.isFirst && !this.#isConnected;
+    this.#isAhead = frames.isAhead;
+    if (this.#isAhead) this.#pace.wait(() => this.#goOn());
+    this.#limitTime(frames);
+    return (frames.whole.length === 0 || this.push(frames.whole)) && !this.#keepsBack && !this.#isAhead;
+  }
+
+  /** The time of a packet runs from its first byte; more bytes of the same packet do not extend it. */
+  #limitTime({ whole, partial }: Frames): void {
+    if (whole.length > 0 || !partial) {
+      clearTimeout(this.#slow);
+      this.#slow = undefined;
     }
-    if (frames.partial)
-      slow ??= setTimeout(() => violate({ reason: `a packet took more than ${limits.packetMs} ms` }), limits.packetMs);
-    return (frames.whole.length === 0 || guard.push(frames.whole)) && !keepsBack && !isAhead;
+    if (partial)
+      this.#slow ??= setTimeout(
+        () => this.#violate({ reason: `a packet took more than ${this.#packetMs} ms` }),
+        this.#packetMs,
+      );
   }
 
   /** With what was kept back. */
-  function goOn(): void {
-    isAhead = false;
-    if (take(nothing)) socket.resume();
+  #goOn(): void {
+    this.#isAhead = false;
+    if (this.#take(nothing)) this.#socket.resume();
   }
-
-  function connected(): void {
-    isConnected = true;
-    if (keepsBack) goOn();
-  }
-
-  socket.on('data', (chunk: Buffer) => {
-    if (!take(chunk)) socket.pause();
-  });
-  socket.on('end', () => {
-    ended = true;
-    guard.push(null);
-  });
-  socket.on('error', (error) => guard.destroy(error));
-  // After an orderly end, aedes may still have to read packets that came before it: the guard closes when they are read.
-  socket.on('close', () => {
-    if (!ended || guard.readableEnded) guard.destroy();
-  });
-  if (socket.destroyed) guard.destroy();
-  return Object.assign(guard, { connected });
 }

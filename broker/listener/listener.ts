@@ -12,11 +12,11 @@ import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { readClientHello } from './client-hello.ts';
 import { attachConnection, type Connection } from './connection.ts';
 import { onFirstBytes, onWholeRecord, otherThanTls } from './first-bytes.ts';
-import { guardFrames } from './frame-guard.ts';
+import { FrameGuard } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { createKeylessClients, pskOfferingOf } from './keyless-clients.ts';
-import { createPacketPace } from './packet-pace.ts';
+import { PacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
 import { createPskAuthenticator } from './psk.ts';
 import { createSilentConnections } from './silent-connections.ts';
@@ -236,7 +236,7 @@ export function createDeviceListener(options: {
       return;
     }
     const ofAddress = addressPaces.join(slot.address);
-    const pace = createPacketPace(limits, ofAddress);
+    const pace = new PacketPace(limits, ofAddress);
     const handshake: Connection['handshake'] = { named: 0, offered: undefined, release() {} };
     const connection: Connection = {
       remoteAddress,
@@ -346,8 +346,8 @@ export function createDeviceListener(options: {
     if (connection.psk === undefined && !socket.isSessionReused())
       connection.keyUnused = whyKeyUnused(connection.handshake);
     socket.setNoDelay(true);
-    const stream = guardFrames(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
-    connection.connected = stream.connected;
+    const stream = new FrameGuard(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
+    connection.connected = () => stream.connected();
     onConnection(attachConnection(stream, connection));
   }
 

@@ -1,5 +1,5 @@
 import type { AddressPace } from './address-pace.ts';
-import { createTokenBucket, type Rate } from './token-bucket.ts';
+import { type Rate, TokenBucket } from './token-bucket.ts';
 
 export type PaceLimits = {
   /** packets that a connection may send, before and after it has verified its token */
@@ -9,84 +9,98 @@ export type PaceLimits = {
   readonly packetsFreeOfAddress: number;
 };
 
-export type PacketPace = ReturnType<typeof createPacketPace>;
+const noLine = (): void => {};
 
 /**
  * How many packets of one connection are passed on. A device needs six for its certificate; a stranger can put thirty
  * thousand PINGREQs into one TLS record, and each costs the event loop of all. Before proof, what a connection sends beyond
  * its first packets comes out of the budget of its address as well. So an address with many connections has no more, but for
  * those first packets, which are cheaper than the handshake before them.
- * @param now milliseconds of a clock that is never set
  */
-export function createPacketPace(
-  limits: PaceLimits,
-  ofAddress: AddressPace,
-  now: () => number = () => performance.now(),
-) {
-  const own = createTokenBucket(limits.packets, now);
-  let free = limits.packetsFreeOfAddress;
-  let [isVerified, hasTurn] = [false, false];
+export class PacketPace {
+  readonly #limits: PaceLimits;
+  readonly #ofAddress: AddressPace;
+  readonly #own: TokenBucket;
+  #free: number;
+  #isVerified = false;
+  #hasTurn = false;
   /** called when the next packet may pass */
-  let waiting: (() => void) | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let leaveLine = () => {};
+  #waiting: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #leaveLine = noLine;
 
-  function takeOfAddress(): boolean {
-    if (isVerified) return true;
-    if (hasTurn) {
-      hasTurn = false;
-      return true;
-    }
-    if (free > 0) {
-      free--;
-      return true;
-    }
-    return ofAddress.take();
+  /** @param now milliseconds of a clock that is never set */
+  constructor(limits: PaceLimits, ofAddress: AddressPace, now: () => number = processNow) {
+    this.#limits = limits;
+    this.#ofAddress = ofAddress;
+    this.#own = new TokenBucket(limits.packets, now);
+    this.#free = limits.packetsFreeOfAddress;
   }
 
-  function stop(): void {
-    clearTimeout(timer);
-    leaveLine();
-    waiting = undefined;
+  /** @returns whether one more packet may pass now */
+  take(): boolean {
+    if (this.#own.waitMs() > 0 || !this.#takeOfAddress()) return false;
+    return this.#own.take();
   }
 
-  function goOn(): void {
-    const next = waiting;
-    stop();
+  #takeOfAddress(): boolean {
+    if (this.#isVerified) return true;
+    if (this.#hasTurn) {
+      this.#hasTurn = false;
+      return true;
+    }
+    if (this.#free > 0) {
+      this.#free--;
+      return true;
+    }
+    return this.#ofAddress.take();
+  }
+
+  /** Calls `next` once, when one more packet may pass. One call at a time. */
+  wait(next: () => void): void {
+    this.#waiting = next;
+    const ms = this.#own.waitMs();
+    if (ms > 0) this.#goOnAfter(ms);
+    else
+      this.#leaveLine = this.#ofAddress.wait(() => {
+        this.#hasTurn = true;
+        this.#goOn();
+      });
+  }
+
+  #goOnAfter(ms: number): void {
+    this.#timer = setTimeout(() => this.#goOn(), ms);
+  }
+
+  #goOn(): void {
+    const next = this.#waiting;
+    this.stop();
     next?.();
   }
 
-  return {
-    /** @returns whether one more packet may pass now */
-    take(): boolean {
-      if (own.waitMs() > 0 || !takeOfAddress()) return false;
-      return own.take();
-    },
-    /** Calls `next` once, when one more packet may pass. One call at a time. */
-    wait(next: () => void): void {
-      waiting = next;
-      const ms = own.waitMs();
-      if (ms > 0) timer = setTimeout(goOn, ms);
-      else
-        leaveLine = ofAddress.wait(() => {
-          hasTurn = true;
-          goOn();
-        });
-    },
-    verified(): void {
-      isVerified = true;
-      own.setRate(limits.verifiedPackets);
-      if (waiting === undefined) return;
-      const next = waiting;
-      stop();
-      waiting = next;
-      timer = setTimeout(goOn, own.waitMs());
-    },
-    unverified(): void {
-      isVerified = false;
-      own.setRate(limits.packets);
-    },
-    /** The connection has ended. */
-    stop,
-  };
+  verified(): void {
+    this.#isVerified = true;
+    this.#own.setRate(this.#limits.verifiedPackets);
+    if (this.#waiting === undefined) return;
+    const next = this.#waiting;
+    this.stop();
+    this.#waiting = next;
+    this.#goOnAfter(this.#own.waitMs());
+  }
+
+  unverified(): void {
+    this.#isVerified = false;
+    this.#own.setRate(this.#limits.packets);
+  }
+
+  /** The connection has ended. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#leaveLine();
+    this.#leaveLine = noLine;
+    this.#waiting = undefined;
+  }
 }
+
+const processNow = (): number => performance.now();

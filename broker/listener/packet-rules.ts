@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { createDeliveries } from './deliveries.ts';
+import { Deliveries } from './deliveries.ts';
 import { types } from './packet-types.ts';
 
 /** Fixed header flags [MQTT-2.2.2-1]. Those of PUBLISH have a meaning; `judgePublish` checks them. */
@@ -27,50 +27,44 @@ class Malformed extends Error {
   }
 }
 
-export type PacketRules = {
-  /** Judges a packet by its first byte, before the rest has arrived. */
-  begins(header: number): Violation | undefined;
-  /** Judges a whole packet. */
-  whole(header: number, body: Buffer): Violation | undefined;
-  /** A message was sent to the client with QoS 1 or 2: its acknowledgements must fit. */
-  sent(header: number, messageId: number): void;
-};
-
 /**
  * The rules of MQTT 3.1.1 (and 3.1) for packets of a client that the parser of aedes does not check: text that is not UTF-8,
  * which could become the client id of another device, control characters, message ids of 0 or beyond the end of the packet,
  * flags, wildcards, and the order of packets. Clauses are those of MQTT 3.1.1. Judges the packets of one connection, in order.
  * @see https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
  */
-export function createPacketRules(): PacketRules {
-  const deliveries = createDeliveries();
-  let connected = false;
-  let over = false;
+export class PacketRules {
+  readonly #deliveries = new Deliveries();
+  #connected = false;
+  #over = false;
 
-  function begins(header: number): Violation | undefined {
-    const reason = orderReason(header >> 4, connected, over);
+  /** Judges a packet by its first byte, before the rest has arrived. */
+  begins(header: number): Violation | undefined {
+    const reason = orderReason(header >> 4, this.#connected, this.#over);
     return reason === undefined ? undefined : { reason };
   }
 
-  return {
-    begins,
-    whole(header, body) {
-      const [type, flags] = [header >> 4, header & 0x0f];
-      const violation = begins(header);
-      if (violation !== undefined) return violation;
-      try {
-        judge(type, flags, createReader(body), deliveries);
-      } catch (error) {
-        if (!(error instanceof Malformed)) throw error;
-        const { message: reason, answer } = error;
-        return answer === undefined ? { reason } : { reason, answer };
-      }
-      connected = true;
-      over = type === types.disconnect;
-      return undefined;
-    },
-    sent: deliveries.sent,
-  };
+  /** Judges a whole packet. */
+  whole(header: number, body: Buffer): Violation | undefined {
+    const [type, flags] = [header >> 4, header & 0x0f];
+    const violation = this.begins(header);
+    if (violation !== undefined) return violation;
+    try {
+      judge(type, flags, createReader(body), this.#deliveries);
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      const { message: reason, answer } = error;
+      return answer === undefined ? { reason } : { reason, answer };
+    }
+    this.#connected = true;
+    this.#over = type === types.disconnect;
+    return undefined;
+  }
+
+  /** A message was sent to the client with QoS 1 or 2: its acknowledgements must fit. */
+  sent(header: number, messageId: number): void {
+    this.#deliveries.sent(header, messageId);
+  }
 }
 
 function orderReason(type: number, connected: boolean, over: boolean): string | undefined {
@@ -174,8 +168,6 @@ function messageId(body: Reader): number {
   if (id === 0) throw new Malformed('message id 0 [MQTT-2.3.1-1]');
   return id;
 }
-
-type Deliveries = Pick<ReturnType<typeof createDeliveries>, 'acknowledged'>;
 
 type Reader = ReturnType<typeof createReader>;
 

@@ -3,31 +3,36 @@ import { qosOf, types } from './packet-types.ts';
 
 const nothing = Buffer.alloc(0);
 
-/**
- * Follows the packets that are written to a client, chunk by chunk. aedes writes them field by field, so a chunk may end anywhere.
- * @param onPacket is called at the end of each packet with its first byte, and the message id of a PUBLISH with QoS 1 or 2
- */
-export function followSent(onPacket: (header: number, messageId: number | undefined) => void): (chunk: Buffer) => void {
-  let rest: Buffer = nothing;
-  /** the packet that is being written, from when its fields are known */
-  let present: Start | undefined;
-  let written = 0;
+/** At the end of each packet: its first byte, and the message id of a PUBLISH with QoS 1 or 2. */
+export type OnPacket = (header: number, messageId: number | undefined) => void;
 
-  return (chunk) => {
-    let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+/** Follows the packets that are written to a client, chunk by chunk. aedes writes them field by field, so a chunk may end anywhere. */
+export class SentPackets {
+  #rest: Buffer = nothing;
+  /** the packet that is being written, from when its fields are known */
+  #present: Start | undefined;
+  #written = 0;
+
+  follow(chunk: Buffer, onPacket: OnPacket): void {
+    let data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     for (;;) {
-      present ??= readStart(data);
-      if (present === undefined) {
-        rest = data;
+      this.#present ??= readStart(data);
+      if (this.#present === undefined) {
+        // an empty slice would keep the memory that it is a slice of
+        this.#rest = data.length === 0 ? nothing : data;
         return;
       }
-      const part = Math.min(present.length - written, data.length);
-      [written, data, rest] = [written + part, data.subarray(part), nothing];
-      if (written < present.length) return;
-      onPacket(present.header, present.messageId);
-      [present, written] = [undefined, 0];
+      const { length, header, messageId } = this.#present;
+      const part = Math.min(length - this.#written, data.length);
+      this.#written += part;
+      data = data.subarray(part);
+      this.#rest = nothing;
+      if (this.#written < length) return;
+      onPacket(header, messageId);
+      this.#present = undefined;
+      this.#written = 0;
     }
-  };
+  }
 }
 
 type Start = { readonly header: number; readonly length: number; readonly messageId: number | undefined };

@@ -57,7 +57,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
       // a token that is right and can get no certificate any more has its answers, and no better right to a slot
       const isCurrent = () => intake.roster.isCurrent(serial, tokenHash);
       if (!isCurrent()) return;
-      slot.verified({ serial, isCurrent, onLost: connection.pace.unverified });
+      slot.verified({ serial, isCurrent, onLost: () => connection.pace.unverified() });
       connection.pace.verified();
     },
   });

@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Aedes } from 'aedes';
 import { defaultLimits } from '../../broker/limits.ts';
-import { type GuardedStream, guardFrames } from '../../broker/listener/frame-guard.ts';
+import { FrameGuard } from '../../broker/listener/frame-guard.ts';
 import { aedesLimits } from '../../broker/mqtt/aedes-broker.ts';
 
 const noPace = { take: () => true, wait() {}, stop() {} };
@@ -10,12 +10,12 @@ const noPace = { take: () => true, wait() {}, stop() {} };
 export async function startOpenBroker() {
   // a hook of the product gives each connection a client id of its own, however long that of the client is
   const aedes = new Aedes({ ...aedesLimits(defaultLimits), maxClientsIdLength: 65_535 });
-  aedes.on('clientReady', ({ conn }) => (conn as GuardedStream).connected());
+  aedes.on('clientReady', ({ conn }) => (conn as FrameGuard).connected());
   await aedes.listen();
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket.once('close', () => sockets.delete(socket)).on('error', () => {}));
-    aedes.handle(guardFrames(socket, defaultLimits, noPace, () => {}));
+    aedes.handle(new FrameGuard(socket, defaultLimits, noPace, () => {}));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

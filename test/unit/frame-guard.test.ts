@@ -1,13 +1,13 @@
 import { Duplex, PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { createAddressPaces } from '../../broker/listener/address-pace.ts';
-import { guardFrames } from '../../broker/listener/frame-guard.ts';
-import { createPacketPace } from '../../broker/listener/packet-pace.ts';
+import { FrameGuard } from '../../broker/listener/frame-guard.ts';
+import { PacketPace } from '../../broker/listener/packet-pace.ts';
 
 const fast = { burst: 100_000, perSecond: 100_000 };
 const verifiedPackets = { burst: 50, perSecond: 1000 };
 const paceOf = (packets = fast) =>
-  createPacketPace({ packets, verifiedPackets, packetsFreeOfAddress: 0 }, createAddressPaces(fast).join('192.0.2.1'));
+  new PacketPace({ packets, verifiedPackets, packetsFreeOfAddress: 0 }, createAddressPaces(fast).join('192.0.2.1'));
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
 const ping = Buffer.from([0xc0, 0]);
 const connack = Buffer.from([0x20, 2, 0, 0]);
@@ -25,7 +25,7 @@ function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) 
     packetMs: 200,
   };
   const pace = paceOf(packets);
-  const guard = guardFrames(socket, limits, pace, (reason) => violations.push(reason));
+  const guard = new FrameGuard(socket, limits, pace, (reason) => violations.push(reason));
   guard.on('error', () => {});
   const received: Buffer[] = [];
   guard.on('data', (chunk: Buffer) => received.push(chunk));
@@ -213,7 +213,12 @@ describe('the frame guard', () => {
         done();
       },
     });
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, paceOf(), () => {});
+    const guard = new FrameGuard(
+      socket,
+      { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
+      paceOf(),
+      () => {},
+    );
     guard.cork();
     for (const byte of [0x20, 2, 0, 0]) guard.write(Buffer.from([byte]));
     guard.uncork();
@@ -245,7 +250,7 @@ describe('the frame guard', () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
     const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
-    const guard = guardFrames(socket, limits, paceOf(), () => {});
+    const guard = new FrameGuard(socket, limits, paceOf(), () => {});
     incoming.end(connectPacket);
     await settle();
     guard.connected();
@@ -272,7 +277,12 @@ describe('the frame guard', () => {
     const socket = new PassThrough();
     socket.destroy();
     await settle();
-    const guard = guardFrames(socket, { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 }, paceOf(), () => {});
+    const guard = new FrameGuard(
+      socket,
+      { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
+      paceOf(),
+      () => {},
+    );
     expect(guard.destroyed).toBe(true);
   });
 
@@ -290,7 +300,7 @@ describe('the frame guard', () => {
   it('reads no more from the socket than its own reader takes', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
-    const guard = guardFrames(
+    const guard = new FrameGuard(
       socket,
       { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 },
       paceOf(),

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createAddressPaces } from '../../broker/listener/address-pace.ts';
-import { createPacketPace, type PacketPace } from '../../broker/listener/packet-pace.ts';
+import { PacketPace } from '../../broker/listener/packet-pace.ts';
 
 const plenty = { burst: 1e6, perSecond: 1e6 };
 const taken = (pace: PacketPace, tries: number) =>
@@ -31,7 +31,7 @@ describe('the pace of the packets of one connection', () => {
     verifiedPackets: { burst: 5, perSecond: 10 },
     packetsFreeOfAddress: 0,
   };
-  const start = () => createPacketPace(limits, createAddressPaces(plenty).join('192.0.2.1'));
+  const start = () => new PacketPace(limits, createAddressPaces(plenty).join('192.0.2.1'));
 
   it('allows a burst, then a fixed number a second, and never more than a burst at once', () => {
     const pace = start();
@@ -89,7 +89,7 @@ describe('the packets of all connections of one address', () => {
     const addresses = createAddressPaces({ burst, perSecond });
     const connect = (address = '192.0.2.1') => {
       const ofAddress = addresses.join(address);
-      return Object.assign(createPacketPace(limits, ofAddress), { close: ofAddress.leave });
+      return Object.assign(new PacketPace(limits, ofAddress), { close: ofAddress.leave });
     };
     return { addresses, connect };
   }

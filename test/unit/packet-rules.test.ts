@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createPacketRules } from '../../broker/listener/packet-rules.ts';
+import { PacketRules } from '../../broker/listener/packet-rules.ts';
 
 const text = (value: string | Buffer) => {
   const raw = Buffer.from(value);
@@ -12,7 +12,7 @@ const plain = connect(2, text('id'));
 
 /** The rules after a valid CONNECT. */
 function connected() {
-  const rules = createPacketRules();
+  const rules = new PacketRules();
   expect(rules.whole(0x10, plain)).toBeUndefined();
   return rules;
 }
@@ -84,13 +84,13 @@ describe('the rules of MQTT 3.1.1', () => {
     ['a client id that is not UTF-8', connect(2, text(Buffer.from([0xc0, 0xaf]))), 'MQTT-1.5.3-1'],
     ['something after its end', connect(2, text('id'), text('more')), 'longer'],
   ])('judge CONNECT with %s', (_what, body, clause) => {
-    const violation = createPacketRules().whole(0x10, body);
+    const violation = new PacketRules().whole(0x10, body);
     if (clause === undefined) expect(violation).toBeUndefined();
     else expect(violation?.reason).toContain(clause);
   });
 
   it('refuse anything before CONNECT, and anything after DISCONNECT, at the first byte', () => {
-    expect(createPacketRules().begins(0xc0)?.reason).toContain('MQTT-3.1.0-1');
+    expect(new PacketRules().begins(0xc0)?.reason).toContain('MQTT-3.1.0-1');
     const rules = connected();
     rules.whole(0xe0, bytes());
     expect(rules.begins(0xc0)?.reason).toContain('MQTT-3.14.4-2');
@@ -108,7 +108,7 @@ it.each<[string, Buffer, number]>([
 ])(
   'the fields of a CONNECT after %s are not judged: it is another version, and gets CONNACK 1',
   (_what, name, level) => {
-    expect(createPacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toEqual({
+    expect(new PacketRules().whole(0x10, bytes(name, level, 0xff, 1, 2, 3))).toEqual({
       reason: expect.stringContaining('MQTT-3.1.2-2'),
       answer: bytes(0x20, 2, 0, 1),
     });
@@ -120,14 +120,14 @@ it.each<[string, Buffer, number]>([
   ['another protocol at level 3', text('HTTP'), 3],
   ['no protocol', text(''), 3],
 ])('%s is refused, because the parser looks at the level only', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-1');
+  expect(new PacketRules().whole(0x10, bytes(name, level, 2, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-1');
 });
 
 it.each<[string, Buffer, number]>([
   ['MQTT 3.1.1', text('MQTT'), 4],
   ['MQTT 3.1', text('MQIsdp'), 3],
 ])('the fields of a CONNECT after %s are judged', (_what, name, level) => {
-  expect(createPacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-3');
+  expect(new PacketRules().whole(0x10, bytes(name, level, 3, 0, 60, text('id')))?.reason).toContain('MQTT-3.1.2-3');
 });
 
 it('takes SUBSCRIBE with QoS 2, a space in a topic, and U+00A0, which is no control character', () => {
@@ -147,7 +147,7 @@ it('names the malformed text field', () => {
     ['the will topic', 0x10, will],
     ['the user name', 0x10, user],
   ];
-  for (const [named, header, body] of cases) expect(createPacketRules().whole(header, body)?.reason).toContain(named);
+  for (const [named, header, body] of cases) expect(new PacketRules().whole(header, body)?.reason).toContain(named);
   expect(connected().whole(0x30, bad)?.reason).toContain('the topic has');
   expect(connected().whole(0x82, bytes(0, 1, bad, 0))?.reason).toContain('the topic filter has');
 });
@@ -156,14 +156,14 @@ it.each<[string, Buffer]>([
   ['3.1.1 without a clean session', bytes(text('MQTT'), 4, 0, 0, 60, text(''))],
   ['3.1, where it needs one in any case', bytes(text('MQIsdp'), 3, 2, 0, 60, text(''))],
 ])('an empty client id gets CONNACK 2: MQTT %s', (_what, body) => {
-  expect(createPacketRules().whole(0x10, body)).toEqual({
+  expect(new PacketRules().whole(0x10, body)).toEqual({
     reason: expect.stringContaining('MQTT-3.1.3-8'),
     answer: bytes(0x20, 2, 0, 2),
   });
 });
 
 it('takes an empty client id with a clean session [MQTT-3.1.3-7]', () => {
-  expect(createPacketRules().whole(0x10, connect(2, text('')))).toBeUndefined();
+  expect(new PacketRules().whole(0x10, connect(2, text('')))).toBeUndefined();
 });
 
 describe('acknowledgements of the client', () => {
