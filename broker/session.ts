@@ -39,10 +39,10 @@ export class Session implements SessionView {
   #copyForm: ReplyForm;
   #messagesUnderWay = 0;
   #closed = false;
-  /** by recipientId, the latest last */
-  readonly #presented = new Map<string, PresentedToken>();
-  /** recipientIds */
-  readonly #verified = new Set<string>();
+  /** oldest first: a handful (`maxTokensPerConnection`), for which a map would be larger than they are */
+  #presented: readonly PresentedToken[] = [];
+  /** recipientIds of some of them */
+  #verified: readonly string[] = [];
 
   constructor(options: {
     remoteAddress: string;
@@ -121,41 +121,41 @@ export class Session implements SessionView {
   presentToken(serial: string, token: string): PresentedToken {
     const tokenHash = hashToken(token);
     const recipientId = recipientIdOf(serial, tokenHash);
-    return this.#presented.get(recipientId) ?? { tokenHash, recipientId, keys: deriveReplyKeys(serial, token) };
+    return this.keptToken(recipientId) ?? { tokenHash, recipientId, keys: deriveReplyKeys(serial, token) };
   }
 
   /** Keeps the last `most` different tokens. @returns the one that had to go for this one */
   keepToken(token: PresentedToken, most: number): PresentedToken | undefined {
-    this.#presented.delete(token.recipientId);
-    this.#presented.set(token.recipientId, token);
-    if (this.#presented.size <= most) return undefined;
-    const [oldest] = this.#presented.values();
-    if (oldest !== undefined) this.#forgetToken(oldest);
+    const others = this.#presented.filter(({ recipientId }) => recipientId !== token.recipientId);
+    this.#presented = [...others, token];
+    const [oldest] = this.#presented;
+    if (this.#presented.length <= most || oldest === undefined) return undefined;
+    this.#forgetToken(oldest);
     return oldest;
   }
 
-  #forgetToken({ recipientId }: PresentedToken): void {
-    this.#presented.delete(recipientId);
-    this.#verified.delete(recipientId);
+  #forgetToken(token: PresentedToken): void {
+    this.#presented = this.#presented.filter((each) => each !== token);
+    this.#verified = this.#verified.filter((recipientId) => recipientId !== token.recipientId);
   }
 
   keptToken(recipientId: string): PresentedToken | undefined {
-    return this.#presented.get(recipientId);
+    return this.#presented.find((token) => token.recipientId === recipientId);
   }
 
   /** The token that was presented last. An acknowledgement is meant for it. */
   get latestToken(): PresentedToken | undefined {
-    return [...this.#presented.values()].at(-1);
+    return this.#presented.at(-1);
   }
 
   /** This token is known to be right: by the TLS handshake, the roster, or an answer. */
   markVerified(token: PresentedToken): void {
-    this.#verified.add(token.recipientId);
+    if (!this.isVerified(token)) this.#verified = [...this.#verified, token.recipientId];
     if (this.#serial !== undefined) this.#onVerified(this.#serial, token);
   }
 
   isVerified({ recipientId }: PresentedToken): boolean {
-    return this.#verified.has(recipientId);
+    return this.#verified.includes(recipientId);
   }
 
   /** Messages that are being taken in: read, and neither stored nor refused. */
@@ -181,8 +181,9 @@ export class Session implements SessionView {
   /** @returns the tokens that it had presented */
   close(): PresentedToken[] {
     this.#closed = true;
-    const tokens = [...this.#presented.values()];
-    for (const token of tokens) this.#forgetToken(token);
+    const tokens = [...this.#presented];
+    this.#presented = [];
+    this.#verified = [];
     return tokens;
   }
 }

@@ -4,33 +4,67 @@ import type { PacketPace } from './packet-pace.ts';
 import type { PskIdentity, PskOffer } from './psk.ts';
 
 /** One connection of a device, from TCP accept to its close. The only object that knows it by more than one of its parts. */
-export type Connection = {
+export class Connection {
   /** for log and audit; readable after the socket has gone */
   readonly remoteAddress: string;
   /** what limits count it under: an IPv4 address, or the /64 of an IPv6 address */
   readonly address: string;
   readonly slot: ConnectionSlot;
+  /** of its packets: faster once its token is verified, and as long as that is current */
+  readonly pace: Pick<PacketPace, 'take' | 'wait' | 'stop' | 'verified' | 'unverified'>;
   readonly handshake: Handshake;
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
   /** why a handshake went by certificate although the device may have a key; for the device and the log */
-  keyUnused?: KeyUnused | undefined;
+  keyUnused: KeyUnused | undefined;
   /** from its CONNECT on */
   session: { readonly serial: string | undefined } | undefined;
+  /** its packets, from the end of its TLS handshake on */
+  packets: { connected(): void } | undefined;
+
+  constructor({
+    remoteAddress,
+    slot,
+    pace,
+    psk,
+  }: Pick<Connection, 'remoteAddress' | 'slot' | 'pace'> & Partial<Pick<Connection, 'psk'>>) {
+    this.remoteAddress = remoteAddress;
+    this.address = slot.address;
+    this.slot = slot;
+    this.pace = pace;
+    this.handshake = { named: 0, offered: undefined, release: nothingToRelease };
+    this.psk = psk;
+    this.keyUnused = undefined;
+    this.session = undefined;
+    this.packets = undefined;
+  }
+
   /** that it speaks for, as far as it has named one */
-  readonly serial: string | undefined;
+  get serial(): string | undefined {
+    return (this.session ?? this.psk)?.serial;
+  }
+
   /** CONNECT is answered: lets through what the device sent after it */
-  connected(): void;
-  /** of its packets: faster once its token is verified, and as long as that is current */
-  readonly pace: Pick<PacketPace, 'take' | 'wait' | 'stop' | 'verified' | 'unverified'>;
-};
+  connected(): void {
+    this.packets?.connected();
+  }
+
+  /** Gives its turn back to the handshake limiter, and keeps nothing of the handshake that costs memory. */
+  endHandshake(): void {
+    const { release } = this.handshake;
+    this.handshake.release = nothingToRelease;
+    release();
+  }
+}
+
+const nothingToRelease = (): void => {};
 
 /** `connectAgain`: the next handshake will use it. */
 export type KeyUnused = { readonly reason: string; readonly connectAgain: boolean };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */
 export type Handshake = PskOffer & {
-  /** gives its turn back to the handshake limiter; more than once is once */
+  /** gives its turn back to the handshake limiter */
   release(): void;
   /** when its first bytes came, by the clock of `performance.now()` */
   begunAt?: number;

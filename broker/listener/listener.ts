@@ -10,7 +10,7 @@ import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { readClientHello } from './client-hello.ts';
-import { attachConnection, type Connection } from './connection.ts';
+import { attachConnection, Connection } from './connection.ts';
 import { onFirstBytes, onWholeRecord, otherThanTls } from './first-bytes.ts';
 import { FrameGuard } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
@@ -162,16 +162,22 @@ export function createDeviceListener(options: {
     socket.destroy();
   }
 
+  // one for all connections: what each of thousands has costs memory
+  const logEnd = (err: Error) => log.debug({ err }, 'connection ended before TLS');
+  function forget(this: Socket): void {
+    sockets.delete(this);
+  }
+
   function acceptTcp(socket: Socket): void {
     // until TLS takes the socket over nothing else listens to it, and a reset meanwhile would end the process
-    socket.on('error', (err) => log.debug({ err }, 'connection ended before TLS'));
+    socket.on('error', logEnd);
     const { remoteAddress } = socket;
     if (remoteAddress === undefined) {
       socket.destroy();
       return;
     }
     sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
+    socket.on('close', forget);
     if (balancers.has(remoteAddress)) acceptProxied(socket, remoteAddress);
     else acceptDirect(socket, remoteAddress);
   }
@@ -236,31 +242,18 @@ export function createDeviceListener(options: {
       return;
     }
     const ofAddress = addressPaces.join(slot.address);
-    const pace = new PacketPace(limits, ofAddress);
-    const handshake: Connection['handshake'] = { named: 0, offered: undefined, release() {} };
-    const connection: Connection = {
-      remoteAddress,
-      address: slot.address,
-      slot,
-      handshake,
-      psk: undefined,
-      session: undefined,
-      get serial() {
-        return (connection.session ?? connection.psk)?.serial;
-      },
-      pace,
-      connected() {},
-    };
+    const connection = new Connection({ remoteAddress, slot, pace: new PacketPace(limits, ofAddress) });
     connections.set(ends, connection);
     handshaking.set(socket, connection);
-    socket.once('close', () => {
+    socket.on('close', () => {
       // the ends may belong to a newer connection by now
       if (connections.get(ends) === connection) connections.delete(ends);
-      handshake.release();
-      psk.withdraw(handshake);
+      connection.endHandshake();
+      psk.withdraw(connection.handshake);
       ofAddress.leave();
       slot.closed();
     });
+    const { handshake } = connection;
     handshake.release = handshakeInTurn(socket, slot.address, (begin) => {
       // TLS would refuse these without a word about their cause
       const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
@@ -341,14 +334,14 @@ export function createDeviceListener(options: {
       socket.destroy();
       return;
     }
-    connection.handshake.release();
+    connection.endHandshake();
     connection.psk = identify(connection.handshake, socket);
     if (connection.psk === undefined && !socket.isSessionReused())
       connection.keyUnused = whyKeyUnused(connection.handshake);
     socket.setNoDelay(true);
-    const stream = new FrameGuard(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
-    connection.connected = () => stream.connected();
-    onConnection(attachConnection(stream, connection));
+    const packets = new FrameGuard(socket, limits, connection.pace, (reason) => onTurnedAway(connection, reason));
+    connection.packets = packets;
+    onConnection(attachConnection(packets, connection));
   }
 
   function connectionUnder(socket: TLSSocket): Connection | undefined {

@@ -63,9 +63,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
   });
   sessions.add(client, session);
   connection.session = session;
-  client.conn.once('close', () =>
-    answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)),
-  );
+  client.conn.on('close', () => answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)));
   if (psk === undefined) return;
   const token = tokenOfHandshake(psk);
   psk.keys.psk.fill(0);

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { createDeviceRateLimit } from '../../broker/device-rate-limit.ts';
 import type { IntakeContext } from '../../broker/intake.ts';
 import { defaultLimits } from '../../broker/limits.ts';
-import { attachConnection } from '../../broker/listener/connection.ts';
+import { attachConnection, Connection } from '../../broker/listener/connection.ts';
 import type { PskIdentity } from '../../broker/listener/psk.ts';
 import { createHooks, type Hooks } from '../../broker/mqtt/hooks.ts';
 import { createPendingReplies } from '../../broker/pending-replies.ts';
@@ -75,20 +75,10 @@ export function hooksOf({
 
 /** What the device listener knows of a stream; `psk` where the device authenticated in its TLS handshake. */
 export function asConnection<Stream extends object>(stream: Stream, psk?: PskIdentity): Stream {
-  const address = '127.0.0.1';
-  const slot = { address, connected() {}, verified() {}, closed() {} };
-  const handshake = { release() {}, offered: undefined, named: 0 };
-  return attachConnection(stream, {
-    remoteAddress: address,
-    address,
-    slot,
-    handshake,
-    psk,
-    session: undefined,
-    serial: undefined,
-    connected() {},
-    pace: { take: () => true, wait() {}, verified() {}, unverified() {}, stop() {} },
-  });
+  const remoteAddress = '127.0.0.1';
+  const slot = { address: remoteAddress, connected() {}, verified() {}, closed() {} };
+  const pace = { take: () => true, wait() {}, verified() {}, unverified() {}, stop() {} };
+  return attachConnection(stream, new Connection({ remoteAddress, slot, pace, psk }));
 }
 
 type Write = (packet: AedesPublishPacket, done: (error?: Error) => void) => void;
