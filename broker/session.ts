@@ -17,6 +17,9 @@ export function tokenOfHandshake({ serial, tokenHash, keys }: PskIdentity): Pres
   return { tokenHash, recipientId: recipientIdOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
 }
 
+/** One for all connections. */
+const none: readonly never[] = [];
+
 /**
  * What the broker knows of one MQTT connection, from CONNECT to close. It knows nothing of the MQTT library: `send` writes
  * to this connection alone. Its state changes by the methods below only; each says what has happened.
@@ -40,9 +43,9 @@ export class Session implements SessionView {
   #messagesUnderWay = 0;
   #closed = false;
   /** oldest first: a handful (`maxTokensPerConnection`), for which a map would be larger than they are */
-  #presented: readonly PresentedToken[] = [];
+  #presented: readonly PresentedToken[] = none;
   /** recipientIds of some of them */
-  #verified: readonly string[] = [];
+  #verified: readonly string[] = none;
 
   constructor(options: {
     remoteAddress: string;
@@ -182,8 +185,8 @@ export class Session implements SessionView {
   close(): PresentedToken[] {
     this.#closed = true;
     const tokens = [...this.#presented];
-    this.#presented = [];
-    this.#verified = [];
+    this.#presented = none;
+    this.#verified = none;
     return tokens;
   }
 }

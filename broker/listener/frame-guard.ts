@@ -142,18 +142,8 @@ export class FrameGuard extends Duplex {
     this.#pace = pace;
     this.#onViolation = onViolation;
     this.#received = new ReceivedPackets(limits, this.#rules, pace);
-    socket.on('data', (chunk: Buffer) => {
-      if (!this.#take(chunk)) socket.pause();
-    });
-    socket.on('end', () => {
-      this.#socketEnded = true;
-      this.push(null);
-    });
-    socket.on('error', (error) => this.destroy(error));
-    // After an orderly end, aedes may still have to read packets that came before it: the guard closes when they are read.
-    socket.on('close', () => {
-      if (!this.#socketEnded || this.readableEnded) this.destroy();
-    });
+    Object.assign(socket, { [guardKey]: this });
+    socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose);
     if (socket.destroyed) this.destroy();
   }
 
@@ -183,6 +173,21 @@ export class FrameGuard extends Duplex {
     this.#pace.stop();
     this.#socket.destroy();
     done(error);
+  }
+
+  /** Of the socket, as its events say. */
+  arrived(chunk: Buffer): void {
+    if (!this.#take(chunk)) this.#socket.pause();
+  }
+
+  socketEnded(): void {
+    this.#socketEnded = true;
+    this.push(null);
+  }
+
+  /** After an orderly end, aedes may still have to read packets that came before it: the guard closes when they are read. */
+  socketClosed(): void {
+    if (!this.#socketEnded || this.readableEnded) this.destroy();
   }
 
   /** The MQTT library has answered CONNECT, and may have what came after it. */
@@ -254,4 +259,21 @@ export class FrameGuard extends Duplex {
     this.#isAhead = false;
     if (this.#take(nothing)) this.#socket.resume();
   }
+}
+
+const guardKey = Symbol('frame guard');
+type Guarded = Duplex & { readonly [guardKey]: FrameGuard };
+
+// the listeners of all sockets: one of its own for each costs each connection memory
+function onData(this: Duplex, chunk: Buffer): void {
+  (this as Guarded)[guardKey].arrived(chunk);
+}
+function onEnd(this: Duplex): void {
+  (this as Guarded)[guardKey].socketEnded();
+}
+function onError(this: Duplex, error: Error): void {
+  (this as Guarded)[guardKey].destroy(error);
+}
+function onClose(this: Duplex): void {
+  (this as Guarded)[guardKey].socketClosed();
 }

@@ -253,12 +253,21 @@ export function createDeviceListener(options: {
       ofAddress.leave();
       slot.closed();
     });
-    const { handshake } = connection;
-    handshake.release = handshakeInTurn(socket, slot.address, (begin) => {
+    beginHandshake(socket, connection, headerProblem);
+  }
+
+  /** By itself, so that nothing of it is kept as long as the connection. @param headerProblem as for `admit` */
+  function beginHandshake(
+    socket: Socket,
+    connection: Connection,
+    headerProblem: (begin: Buffer) => string | undefined,
+  ): void {
+    const { remoteAddress, address, handshake } = connection;
+    handshake.release = handshakeInTurn(socket, address, (begin) => {
       // TLS would refuse these without a word about their cause
       const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
       if (problem !== undefined) turnAway(socket, remoteAddress, problem);
-      else if (other !== undefined) refuse(socket, { remoteAddress, address: slot.address }, other);
+      else if (other !== undefined) refuse(socket, { remoteAddress, address }, other);
       return serverFor(connection, begin);
     });
   }
