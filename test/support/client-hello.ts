@@ -16,6 +16,8 @@ export type Hello = {
   readonly maxFragment?: number;
   /** of pre-shared keys and tickets (RFC 8446 §4.2.11); the binders are wrong */
   readonly identities?: readonly string[];
+  /** a session ticket of TLS 1.2 (RFC 5077 §3.2) */
+  readonly ticket?: Buffer;
 };
 
 /** What the server chose. `group`: of its key exchange; undefined where there is none. */
@@ -44,12 +46,14 @@ export function clientHello({
   versions,
   maxFragment,
   identities,
+  ticket,
 }: Hello): Buffer {
   const extensions = Buffer.concat([
     extension(10, list16(offered)),
     extension(11, Buffer.from([1, 0])),
     extension(13, list16([0x0403, 0x0804, 0x0401])),
     ...(maxFragment === undefined ? [] : [extension(1, Buffer.from([maxFragment]))]),
+    ...(ticket === undefined ? [] : [extension(35, ticket)]),
     ...(versions === undefined
       ? []
       : [extension(43, Buffer.concat([Buffer.from([2 * versions.length]), ...versions.map(u16)]))]),
