@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
@@ -10,6 +11,22 @@ import { publishTableKey } from './table-key.ts';
 const storedMs = 10 * 60_000;
 
 /**
+ * Stored first: a broker that misses the announcement must find the reply. Both in one round trip, and no worker can die between them.
+ * KEYS: where the reply is stored. ARGV: the reply, ms that it is kept, the channel.
+ */
+const deliverScript = `
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+`;
+
+type Scripts = { deliverReply(...args: (string | number)[]): Promise<null> };
+
+function withScripts(redis: Redis): Redis & Scripts {
+  redis.defineCommand('deliverReply', { numberOfKeys: 1, lua: deliverScript });
+  return redis as Redis & Scripts;
+}
+
+/**
  * The worker's side of the replies, in Redis. All of it is sealed (`sealing/replies.ts`).
  * @param tableKey signs for the table; throws while the table is away
  */
@@ -18,7 +35,7 @@ export function createReplyStore(
   log: Log,
   tableKey: () => Promise<SigningKey>,
 ): BoundReplyStore {
-  const redis = connector.connect('wait', log);
+  const redis = withScripts(connector.connect('wait', log));
   let published = false;
   /** The key is published before the first reply that it signs: a gateway that is new pins it, and can verify. */
   async function publishedKey(): Promise<SigningKey> {
@@ -30,9 +47,7 @@ export function createReplyStore(
   return {
     async deliver(reply) {
       const text = toStoredReply(reply, await publishedKey());
-      // stored first: a broker that misses the announcement must find the reply
-      await redis.set(replyKey(reply.requestId), text, 'PX', storedMs);
-      await redis.publish(repliesChannel, text);
+      await redis.deliverReply(replyKey(reply.requestId), text, storedMs, repliesChannel);
     },
     close: () => disconnectRedis(redis),
   };

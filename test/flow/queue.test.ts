@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { redisAt } from '../../queue/redis.ts';
-import { createReplyFeed } from '../../queue/redis-replies.ts';
+import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
 import type { BoundReply } from '../../queue/replies.ts';
 import { createRequestQueue, startRequestWorker } from '../../queue/request-queue.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -17,7 +17,7 @@ import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { createRecorder } from '../support/records.ts';
-import { newGateway, trustOf } from '../support/trust.ts';
+import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 
 const queuedRequest = (serial: string, tokenHash: string) => ({
   requestId: '00000000-0000-4000-8000-000000000000',
@@ -173,6 +173,23 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     });
     expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0 });
     await Promise.all([requests.close(), feed.close()]);
+  });
+
+  it('stores a reply and announces it in one step: a worker that dies leaves none that is stored and was not announced', async () => {
+    const monitor = await redis.monitor();
+    const seen: { readonly command: string; readonly from: string }[] = [];
+    monitor.on('monitor', (_time: string, [command = '', ...args]: string[], from: string) => {
+      if (args.join().includes(requestId)) seen.push({ command: command.toLowerCase(), from });
+    });
+    const requestId = randomUUID();
+    const store = createReplyStore(redisAt(gateway.redis.url), createLog('silent'), async () => tableKey());
+    await store.deliver({ requestId, recipientId: 'any', requestKey: 'any', sealed: 'any' });
+    const inScript = (command: string) => ({ command, from: 'lua' });
+    await expect
+      .poll(() => seen.filter(({ command }) => !command.startsWith('eval')))
+      .toEqual([inScript('set'), inScript('publish')]);
+    monitor.disconnect();
+    await store.close();
   });
 
   it('ends a request that a broker of version 0.1.0 left there without a signature, and answers those behind it', async () => {
