@@ -12,12 +12,12 @@ export function reportToLine(options: {
   onState(state: LineState): void;
 }) {
   const { line, log, onState } = options;
-  let [answered, triedAgain]: [LineLeaver[], string[]] = [[], []];
+  let [answered, lostPlace]: [LineLeaver[], string[]] = [[], []];
   let running: Promise<void> | undefined;
 
   async function report(): Promise<void> {
-    const [done, again] = [answered, triedAgain];
-    [answered, triedAgain] = [[], []];
+    const [done, again] = [answered, lostPlace];
+    [answered, lostPlace] = [[], []];
     try {
       onState(await line.report(done, again));
     } catch (err) {
@@ -36,7 +36,7 @@ export function reportToLine(options: {
   return {
     /** The queue has deleted it. */
     answered: (leaver: LineLeaver) => void answered.push(leaver),
-    triedAgain: (requestId: string) => void triedAgain.push(requestId),
+    lostPlace: (requestId: string) => void lostPlace.push(requestId),
     async close(): Promise<void> {
       clearInterval(timer);
       await running;

@@ -52,9 +52,9 @@ export type LineState = { readonly length: number; readonly oldestSeconds: numbe
 /** The worker's side. */
 export interface LineKeeper {
   /**
-   * Takes answered requests out, and puts those that are tried again where the queue puts them: at the end. Said once a second,
+   * Takes answered requests out, and puts those that have lost their place where the queue puts them: at the end. Said once a second,
    * also when nothing was done: brokers tell from it that workers are there. Entries without a request are taken out by and by.
    */
-  report(answered: readonly LineLeaver[], triedAgain: readonly string[]): Promise<LineState>;
+  report(answered: readonly LineLeaver[], lostPlace: readonly string[]): Promise<LineState>;
   close(): Promise<void>;
 }

@@ -11,6 +11,8 @@ export const untilAnswered: JobsOptions = {
   backoff: { type: 'custom' },
   removeOnComplete: true,
   removeOnFail: true,
+  // it would be stored with each request that failed
+  stackTraceLimit: 0,
 };
 
 export type Stored = StoredRequest | StoredAcknowledgement;

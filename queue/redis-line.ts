@@ -66,7 +66,7 @@ return { time[1], length, places, found, redis.call('LRANGE', KEYS[2], 0, -1) }
 
 /**
  * KEYS: entries, seconds. ARGV: prefix of jobs, prefix of those served, ms that these are kept, seconds kept, seconds after which
- * they are forgotten, entries to check, where to check them (0 to 1), how many were answered, id and recipient of each, ids to be tried again.
+ * they are forgotten, entries to check, where to check them (0 to 1), how many were answered, id and recipient of each, ids of those that have lost their place.
  */
 const reportScript = `
 local time = redis.call('TIME')
@@ -147,11 +147,11 @@ export function createLineKeeper(connector: RedisConnector, log: Log, random: ()
   const redis = withScripts(connector.connect('answer-now', log));
   const reportMalformed = createMalformedReport(log);
   return {
-    async report(answered, triedAgain) {
+    async report(answered, lostPlace) {
       const done = answered.flatMap(({ requestId, recipientId }) => [requestId, recipientId]);
       const bounds = [servedMs, keptSeconds, forgottenSeconds, checkedAtATime, random(), answered.length];
       const [length, oldest] = await withoutWrongType(redis, ownKeys, reportMalformed, () =>
-        redis.reportToLine(...ownKeys, jobKey(''), lineKeys.served, ...bounds, ...done, ...triedAgain),
+        redis.reportToLine(...ownKeys, jobKey(''), lineKeys.served, ...bounds, ...done, ...lostPlace),
       );
       return { length, oldestSeconds: Number(oldest) / 1e6 };
     },

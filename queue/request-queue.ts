@@ -23,6 +23,7 @@ import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createLineKeeper } from './redis-line.ts';
 import { createReplicatedWrites, type ReplicasToHave } from './replicas.ts';
+import { createRetries, longestBackoffMs, placeKeptMs } from './retries.ts';
 import {
   acknowledgementJob,
   jobKey,
@@ -43,9 +44,6 @@ import { afterHealing, isWrongType } from './wrong-type.ts';
 /** The request of a killed worker is taken up after lockDuration + stalledInterval; with BullMQ's defaults, after a minute. Milliseconds. */
 const lockDuration = 5000;
 const stalledInterval = 2500;
-
-/** Longest wait between two attempts at one request, in milliseconds. */
-const usualMaxBackoffMs = 30_000;
 
 /** Longest pause of the whole queue, in milliseconds. */
 const maxPauseMs = 2000;
@@ -158,7 +156,7 @@ export type RequestWorker = FollowsClock & {
 
 /**
  * The worker's side: calls `handle` for each request until it is answered. When `handle` throws, the request is tried again
- * with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without end. BullMQ delivers
+ * with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without end, in its place (`retries.ts`). BullMQ delivers
  * at least once, so `handle` and `acknowledge` may be called twice for the same job.
  */
 export function startRequestWorker(options: {
@@ -177,7 +175,7 @@ export function startRequestWorker(options: {
   maxBackoffMs?: number;
 }): RequestWorker {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
-  const { maxBackoffMs = usualMaxBackoffMs, lookAtClock = () => {}, onLine: onState = () => {} } = options;
+  const { maxBackoffMs = longestBackoffMs, lookAtClock = () => {}, onLine: onState = () => {} } = options;
   const connection = redis.connect('wait', log);
   const reportMalformed = createMalformedReport(log);
   const dropBroken = createBrokenJobDropper(connection, reportMalformed);
@@ -195,7 +193,9 @@ export function startRequestWorker(options: {
     limiter: { max: 1_000_000, duration: 1000 },
     // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
     // to be tried again in 0.1 to 0.5 s would wait for 1.1 s
-    settings: { backoffStrategy: (attempts) => random() * Math.min(maxBackoffMs, 500 * 2 ** Math.min(attempts, 10)) },
+    settings: {
+      backoffStrategy: (attempts, _type, _error, job) => retries.afterFailure(job?.id ?? '', job ?? {}, attempts),
+    },
   });
   // the connection logs outages, but not errors that Redis answers with: a command is not permitted, memory is short
   let lastRefusal = '';
@@ -224,20 +224,34 @@ export function startRequestWorker(options: {
   const line = reportToLine({ line: createLineKeeper(redis, log, random), log, onState });
   worker.on('completed', ({ id: requestId = '', data }) => {
     const recipientId = readRecipientId(data);
-    if (recipientId !== undefined) line.answered({ requestId, recipientId });
+    if (recipientId === undefined) return;
+    retries.answered(requestId);
+    line.answered({ requestId, recipientId });
   });
-  // the queue puts it at the end when its time has come
-  worker.on('failed', (job) => line.triedAgain(job?.id ?? ''));
+  const retries = createRetries({
+    redis: connection,
+    log,
+    reportMalformed,
+    random,
+    maxBackoffMs,
+    placeLost: (id) => line.lostPlace(id),
+  });
 
   const waits = keepWaitsShort({
     redis: connection,
     queue: worker,
     // the clocks of two workers may differ by as much as the longest delay
-    longest: { delayMs: 2 * usualMaxBackoffMs, pauseMs: maxPauseMs, lockMs: lockDuration, stalledMs: stalledInterval },
+    longest: {
+      delayMs: 2 * longestBackoffMs + placeKeptMs,
+      pauseMs: maxPauseMs,
+      lockMs: lockDuration,
+      stalledMs: stalledInterval,
+    },
     log,
   });
 
   async function run(job: Job<Stored>, lock: string | undefined): Promise<void> {
+    retries.began(job);
     if (job.name === foreignJob) return reportMalformed('a job of another kind');
     if (job.name === acknowledgementJob) {
       const acknowledgement = readStoredAcknowledgement(job.data);
@@ -259,8 +273,7 @@ export function startRequestWorker(options: {
       await worker.rateLimit(Math.min(outcome.slowDown, maxPauseMs));
       throw new RateLimitError();
     }
-    line.triedAgain(job.id ?? '');
-    await job.moveToDelayed(Date.now() + outcome.again, lock);
+    await job.moveToDelayed(Date.now() + retries.keepPlace(outcome.again), lock);
     throw new DelayedError();
   }
 
@@ -271,7 +284,7 @@ export function startRequestWorker(options: {
       return connection.status === 'ready' && (await connection.ping().catch(() => '')) === 'PONG';
     },
     async close() {
-      await waits.close();
+      await Promise.all([waits.close(), retries.close()]);
       failures.close();
       await closeInTime(await isThere(connection), worker.close(), log);
       await line.close();

@@ -108,7 +108,7 @@ describe.skipIf(lacks('redis-server'))('the line in Redis', () => {
     expect(await worker.report([], [])).toMatchObject({ length: 197 });
   });
 
-  it('puts a request that is tried again at the end, where the queue puts it', async () => {
+  it('puts a request that has lost its place at the end, where the queue puts it', async () => {
     await queued('a', 'b', 'c');
     await broker.look([entry('a', 3), entry('b', 2), entry('c', 1)]);
     await worker.report([], ['a', 'not-in-the-line']);
