@@ -1,0 +1,101 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ListCertificatesCommand } from '@aws-sdk/client-iot';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Behaviour, usualBehaviour } from '../../gateway-sim/behaviour.ts';
+import type { Outcome } from '../../gateway-sim/outcome.ts';
+import { simulate } from '../../gateway-sim/simulate.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+const isTold = ({ seen }: Outcome) => seen?.told !== undefined;
+const patience = { timeout: 90_000, interval: 50 };
+
+describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending`', { timeout: 180_000 }, () => {
+  let gateway: Gateway | undefined;
+  let folder: string | undefined;
+  const children: ChildProcess[] = [];
+  afterEach(async () => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+    await gateway?.close();
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    [gateway, folder] = [undefined, undefined];
+  });
+
+  const slowDown = ({ aws }: Gateway, ms: number) =>
+    aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms, times: 100_000 }]);
+
+  /** They ask one after the other. @returns how each ended, and in which order they were answered */
+  async function play(at: Gateway, count: number, behaviour: Partial<Behaviour>, served: string[] = []) {
+    const names = Array.from({ length: count }, (_, index) => `line-${index}`);
+    const devices: Awaited<ReturnType<Gateway['enrol']>>[] = [];
+    for (const serial of names) devices.push(await at.enrol(serial));
+    const { outcomes } = await simulate({
+      gateway: { host: 'localhost', port: at.broker.port, caPem: readFileSync(at.broker.caFile, 'utf8') },
+      devices: devices.map((device, index) => ({
+        ...device,
+        behaviour: { ...usualBehaviour, ...behaviour },
+        startMs: index * 15,
+      })),
+      ...{ concurrency: count, timeoutMs: 170_000, maxPauseMs: 2000, seed: 5 },
+      store: ({ serial }) => served.push(serial),
+    });
+    return outcomes;
+  }
+
+  function spawnWorker(at: Gateway, dataDir: string): ChildProcess {
+    const env = {
+      PATH: process.env.PATH,
+      CVM_DATA_DIR: dataDir,
+      CVM_ROOT_CA: at.aws.rootCaFile,
+      CVM_WORKER_CONCURRENCY: '4',
+      REDIS_URL: at.redis.url,
+      LOG_LEVEL: 'warn',
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      AWS_ENDPOINT_URL_IOT: at.aws.httpUrl,
+      AWS_ENDPOINT_URL_DYNAMODB: at.aws.httpUrl,
+    };
+    const child = spawn(process.execPath, [cvm, 'worker'], { env, stdio: 'ignore' });
+    children.push(child);
+    return child;
+  }
+
+  it('serves all of them when they leave, and come back after `retryAfter`', async () => {
+    gateway = await startGateway({ env: { CVM_WORKER_CONCURRENCY: '2' } });
+    slowDown(gateway, 500);
+    const outcomes = await play(gateway, 80, { whenPending: 'leave' });
+    expect(outcomes.filter(({ kind }) => kind !== 'accepted')).toEqual([]);
+    // those who left connected again, and most had one wait only
+    const attempts = outcomes.map((outcome) => outcome.attempts).sort((one, other) => one - other);
+    expect(attempts.at(-1)).toBeGreaterThan(1);
+    expect(attempts[40]).toBeLessThanOrEqual(3);
+  });
+
+  it('is served in its order when its worker is killed in the middle, and Redis as well', async () => {
+    gateway = await startGateway();
+    const at = gateway;
+    await at.worker.close();
+    folder = mkdtempSync(join(tmpdir(), 'cvm-line-killed-'));
+    slowDown(at, 150);
+    const [count, served]: [number, string[]] = [200, []];
+    const playing = play(at, count, {}, served);
+    const worker = spawnWorker(at, folder);
+    await expect.poll(() => served.length, patience).toBeGreaterThan(40);
+    worker.kill('SIGKILL');
+    process.kill(at.redis.pid, 'SIGKILL');
+    spawnWorker(at, folder);
+    const outcomes = await playing;
+    expect(outcomes.filter(({ kind }) => kind !== 'accepted')).toEqual([]);
+    expect(outcomes.filter(isTold).length).toBeGreaterThan(count / 2);
+    const { certificates = [] } = await at.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+    expect(certificates).toHaveLength(count);
+    // the four that the killed worker had are answered when their locks have ended
+    const late = served.filter((serial, rank) => rank - Number(serial.slice('line-'.length)) > 15);
+    expect(late.length).toBeLessThanOrEqual(4);
+  });
+});
