@@ -19,8 +19,8 @@ export const defaultLimits = {
   maxConnections: 10_000,
   maxConnectionsPerAddress: 2000,
   /**
-   * connections that have not sent their CONNECT yet. A device needs such a slot until it has had its turn at the handshake: when
-   * thousands of one site come at once, that takes seconds, and those that were first must not be closed for those that follow
+   * connections that have had their turn at the handshake and have not sent their CONNECT yet: TLS holds tens of KB for each. Those
+   * that wait for their turn hold a socket and its first bytes, and are bounded by all connections
    */
   maxPending: 4000,
   maxPendingPerAddress: 2000,
@@ -43,8 +43,13 @@ export const defaultLimits = {
   wholeHelloMs: 1000,
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
+  /** of those, how many begin in one turn of the event loop: a device costs some 4 ms of a core until its request is stored */
+  startsPerTurn: 4,
   handshakeTurnMs: 250,
+  /** for the first byte, and then, from its turn on, for the handshake */
   handshakeMs: 10_000,
+  /** for the turn itself: when a whole site comes at once, the last of 10,000 has its turn after some 15 s of a core */
+  turnMs: 60_000,
   connectMs: 5000,
   /** a connection whose device reads nothing for so long is cut */
   drainMs: 10_000,

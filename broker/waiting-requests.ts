@@ -91,8 +91,17 @@ export function createWaitingRequests(now: () => number = () => performance.now(
     askersOf: (requestId: string): [Session, WaitingRequest][] => [...(byId.get(requestId) ?? [])],
     /** The ids of the requests that have waited for at least so long. */
     waitingSince(ms: number): string[] {
-      const due = [...byId].filter(([, sessions]) => [...sessions.values()].some(({ since }) => now() - since >= ms));
-      return due.map(([requestId]) => requestId);
+      // of ten thousand requests, each second: without a copy of each
+      const dueSince = now() - ms;
+      const due: string[] = [];
+      for (const [requestId, sessions] of byId) {
+        for (const { since } of sessions.values()) {
+          if (since > dueSince) continue;
+          due.push(requestId);
+          break;
+        }
+      }
+      return due;
     },
     /** The connection is gone. */
     release(session: Session): void {

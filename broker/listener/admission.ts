@@ -8,7 +8,7 @@ export type AdmissionLimits = {
   readonly maxConnections: number;
   /** connections of one address */
   readonly maxConnectionsPerAddress: number;
-  /** connections that have not sent their CONNECT yet, in total and of one address */
+  /** connections that have had their turn at the handshake and have not sent their CONNECT yet, in total and of one address */
   readonly maxPending: number;
   readonly maxPendingPerAddress: number;
   /** connections that have verified their token for the same serial */
@@ -28,6 +28,8 @@ export type Right = {
 export type ConnectionSlot = {
   /** what limits count the connection under: `groupOf` its remote address */
   readonly address: string;
+  /** It has its turn at the TLS handshake: from now on it costs memory. */
+  begun(): void;
   /** It has sent its CONNECT. */
   connected(): void;
   /** From now on only newer connections of the same device evict it, until a review finds that its token is not current. */
@@ -40,22 +42,24 @@ export type FullLimit = 'total' | 'address';
 
 type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
 type Address = Classes & { readonly name: string; all: number };
-/** how many are before their CONNECT, and after it without a verified token */
-type Classes = { pending: number; connected: number };
+/** how many are before their turn at the handshake, before their CONNECT, and after it without a verified token */
+type Classes = { waiting: number; pending: number; connected: number };
 
 const forNewer = 'its slot is needed for a newer connection, and it has proved no token that is current';
 const ofDevice = 'its device has too many connections: this one is the oldest';
 
 /**
- * Limits the connections, in total and by address. When no slot is left, the oldest connection of the larger class is evicted:
- * those before their CONNECT, or those after it without a verified token, of which the ones whose token was current and is not
- * any more go first. So an attacker who holds thousands of slots of either class loses their own, and an honest device, which
- * needs such a slot for a moment, is not the oldest before it has passed on. A connection with a verified token is evicted by newer ones
+ * Limits the connections, in total and by address. When no slot is left, the oldest connection of the largest class is evicted:
+ * those that wait for their turn at the handshake, those before their CONNECT, or those after it without a verified token, of which
+ * the ones whose token was current and is not any more go first. So an attacker who holds thousands of slots of one class loses their
+ * own, and an honest device, which needs such a slot for a moment, is not the oldest before it has passed on. Those that wait cost a
+ * socket only, so all slots may be theirs: when all devices of a site come at once, none is closed for the next one. A connection with a verified token is evicted by newer ones
  * of the same device only: a device needs one, and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
-  const [pending, over, unverified] = [new Set<Holder>(), new Set<Holder>(), new Set<Holder>()];
+  const [waiting, pending] = [new Set<Holder>(), new Set<Holder>()];
+  const [over, unverified] = [new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
   /** those with a verified token, oldest first */
   const bySerial = new Map<string, Set<Holder>>();
@@ -63,6 +67,7 @@ export function createAdmission(limits: AdmissionLimits) {
   const counts = { admitted: 0, refused: 0, refusedOfAddress: 0, evicted: 0, crowdedOut: 0 };
 
   function leavePending(holder: Holder): void {
+    if (waiting.delete(holder)) holder.address.waiting--;
     if (pending.delete(holder)) holder.address.pending--;
   }
 
@@ -124,15 +129,26 @@ export function createAdmission(limits: AdmissionLimits) {
     return false;
   }
 
+  /** The largest class first. */
   function orderFor(classes: Classes): readonly Set<Holder>[] {
-    return classes.pending > classes.connected ? [pending, over, unverified] : [over, unverified, pending];
+    const sized: [number, Set<Holder>[]][] = [
+      [classes.connected, [over, unverified]],
+      [classes.pending, [pending]],
+      [classes.waiting, [waiting]],
+    ];
+    return sized.sort(([one], [other]) => other - one).flatMap(([, holders]) => holders);
   }
 
-  /** Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. */
-  function evictForAny(): boolean {
-    const order = orderFor({ pending: pending.size, connected: over.size + unverified.size });
-    if (order.find(({ size }) => size > 0) === unverified) counts.crowdedOut++;
-    return evict(order);
+  /**
+   * Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. An
+   * address that has more than an equal part of all slots waiting loses one of its own.
+   */
+  function evictForAny(newer: Address): boolean {
+    const order = orderFor({ waiting: waiting.size, pending: pending.size, connected: over.size + unverified.size });
+    const first = order.find(({ size }) => size > 0);
+    if (first === unverified) counts.crowdedOut++;
+    const hasMore = newer.waiting > limits.maxConnections / addresses.size;
+    return evict(order, first === waiting && hasMore ? newer : undefined);
   }
 
   function fullLimit(address: Address | undefined): FullLimit | undefined {
@@ -143,17 +159,25 @@ export function createAdmission(limits: AdmissionLimits) {
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
     if (fullLimit(address) === 'address' && !evict(orderFor(address), address)) return false;
-    if (fullLimit(address) === 'total' && !evictForAny()) return false;
+    if (fullLimit(address) === 'total' && !evictForAny(address)) return false;
+    return true;
+  }
+
+  function begin(holder: Holder): void {
+    if (!waiting.has(holder)) return;
+    const { address } = holder;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
-    return true;
+    leavePending(holder);
+    pending.add(holder);
+    address.pending++;
   }
 
   return {
     /** @returns undefined when there is no slot for it; the caller destroys it then */
     admit(socket: Admitted, remoteAddress: string | undefined): ConnectionSlot | undefined {
       const name = groupOf(remoteAddress);
-      const address = addresses.get(name) ?? { name, all: 0, pending: 0, connected: 0 };
+      const address = addresses.get(name) ?? { name, all: 0, waiting: 0, pending: 0, connected: 0 };
       if (!makeRoom(address)) {
         counts.refused++;
         if (fullLimit(address) === 'address') counts.refusedOfAddress++;
@@ -162,14 +186,15 @@ export function createAdmission(limits: AdmissionLimits) {
       counts.admitted++;
       const holder: Holder = { socket, address, right: undefined };
       address.all++;
-      address.pending++;
+      address.waiting++;
       addresses.set(name, address);
       open.add(holder);
-      pending.add(holder);
+      waiting.add(holder);
       return {
         address: name,
+        begun: () => begin(holder),
         connected() {
-          if (!pending.has(holder)) return;
+          if (!waiting.has(holder) && !pending.has(holder)) return;
           leavePending(holder);
           unverified.add(holder);
           address.connected++;
@@ -185,10 +210,16 @@ export function createAdmission(limits: AdmissionLimits) {
       for (const serial of [...serials]) for (const holder of [...(bySerial.get(serial) ?? [])]) review(holder);
     },
     /**
-     * now: open, waiting for their CONNECT, without a verified token after it; since the start: admitted, refused (and of those for
+     * now: open, waiting for their turn, before their CONNECT after it, without a verified token after it; since the start: admitted, refused (and of those for
      * lack of a slot of their address), evicted, and of those after their CONNECT because all slots were taken
      */
-    counts: () => ({ open: open.size, pending: pending.size, unverified: unverified.size + over.size, ...counts }),
+    counts: () => ({
+      open: open.size,
+      waiting: waiting.size,
+      pending: pending.size,
+      unverified: unverified.size + over.size,
+      ...counts,
+    }),
   };
 }
 

@@ -22,6 +22,9 @@ import { createPskAuthenticator } from './psk.ts';
 import { createSilentConnections } from './silent-connections.ts';
 import { ticketDay, ticketKeysOf } from './ticket-keys.ts';
 
+/** Connections that the kernel queues until they are accepted: a site comes within a second. It takes `net.core.somaxconn` at most. */
+const backlog = 4096;
+
 const noSlot = {
   total: 'there is no slot for another connection (CVM_MAX_CONNECTIONS)',
   address: 'there is no slot for another connection of its address (CVM_MAX_CONNECTIONS_PER_ADDRESS)',
@@ -90,7 +93,7 @@ export function createDeviceListener(options: {
   const admission = createAdmission(limits);
   const addressPaces = createAddressPaces(limits.packetsOfAddress);
   const keylessClients = createKeylessClients();
-  const handshakeLimiter = createHandshakeLimiter(limits.maxHandshakes);
+  const handshakeLimiter = createHandshakeLimiter(limits);
   const sockets = new Set<Socket>();
   const withoutProxyHeader = createSilentConnections(limits.maxWithoutProxyHeader);
   const withoutSlot = createSilentConnections(limits.maxWithoutSlot);
@@ -263,7 +266,7 @@ export function createDeviceListener(options: {
     headerProblem: (begin: Buffer) => string | undefined,
   ): void {
     const { remoteAddress, address, handshake } = connection;
-    handshake.release = handshakeInTurn(socket, address, (begin) => {
+    handshake.release = handshakeInTurn(socket, connection, (begin) => {
       // TLS would refuse these without a word about their cause
       const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
       if (problem !== undefined) turnAway(socket, remoteAddress, problem);
@@ -305,27 +308,38 @@ export function createDeviceListener(options: {
    * @param onBegin sees the first bytes, and may destroy the socket. @returns what takes it when it is its turn
    * @returns gives the turn back, or the place in the line
    */
-  function handshakeInTurn(socket: Socket, address: string, onBegin: (begin: Buffer) => Server): () => void {
+  function handshakeInTurn(socket: Socket, connection: Connection, onBegin: (begin: Buffer) => Server): () => void {
+    const { slot } = connection;
     let giveBack = () => {};
     // TLS has a time limit of its own, which begins with the turn
-    const silence = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
+    let patience = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
+    const tooLate = () => {
+      onTurnedAway(
+        connection,
+        'it waited too long for its turn at the TLS handshake: more devices came than this machine can serve',
+      );
+      closeHere(socket);
+    };
     const begin = (bytes: Buffer) => {
       if (socket.destroyed) return;
       const taker = onBegin(bytes);
       if (socket.destroyed) return;
-      giveBack = handshakeLimiter.acquire(address, () => {
+      patience = setTimeout(tooLate, limits.turnMs).unref();
+      giveBack = handshakeLimiter.acquire(slot.address, () => {
+        clearTimeout(patience);
         // a destroyed socket is cleaned up by its `close` handler
         if (socket.destroyed) return;
+        slot.begun();
         setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
         taker.emit('connection', socket);
       });
     };
     onFirstBytes(socket, () => {
-      clearTimeout(silence);
+      clearTimeout(patience);
       onWholeRecord(socket, limits.wholeHelloMs, begin);
     });
     return () => {
-      clearTimeout(silence);
+      clearTimeout(patience);
       giveBack();
     };
   }
@@ -361,7 +375,9 @@ export function createDeviceListener(options: {
   return {
     /** @returns the port. @throws when it cannot be taken */
     async listen(port: number, host: string): Promise<number> {
-      await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
+      await new Promise<void>((resolve, reject) =>
+        server.once('error', reject).listen({ port, host, backlog }, resolve),
+      );
       server.removeAllListeners('error').on('error', (err) => log.error({ err }, 'a connection could not be accepted'));
       return (server.address() as AddressInfo).port;
     },

@@ -76,7 +76,7 @@ export function hooksOf({
 /** What the device listener knows of a stream; `psk` where the device authenticated in its TLS handshake. */
 export function asConnection<Stream extends object>(stream: Stream, psk?: PskIdentity): Stream {
   const remoteAddress = '127.0.0.1';
-  const slot = { address: remoteAddress, connected() {}, verified() {}, closed() {} };
+  const slot = { address: remoteAddress, begun() {}, connected() {}, verified() {}, closed() {} };
   const pace = { take: () => true, wait() {}, verified() {}, unverified() {}, stop() {} };
   return attachConnection(stream, new Connection({ remoteAddress, slot, pace, psk }));
 }

@@ -26,7 +26,7 @@ describe('admission', () => {
   it('evicts the oldest connection of an address before its CONNECT, when the address has too many of those', () => {
     const admission = createAdmission(limits);
     const [first, ...rest] = [socket(), socket(), socket(), socket()];
-    for (const each of [first, ...rest]) expect(admission.admit(each as never, '10.0.0.1')).toBeDefined();
+    for (const each of [first, ...rest]) admission.admit(each as never, '10.0.0.1')?.begun();
     expect(first?.cut).toBe(true);
     expect(rest.map(({ cut }) => cut)).toEqual([false, false, false]);
   });
@@ -34,16 +34,34 @@ describe('admission', () => {
   it('closes none of the devices of one address that come at once: all of its connections may be before their CONNECT', () => {
     const admission = createAdmission(limitsFor({ maxConnections: 10_000, maxConnectionsPerAddress: 2500 }));
     const devices = Array.from({ length: 2500 }, socket);
-    for (const each of devices) expect(admission.admit(each, '10.0.0.1')).toBeDefined();
+    for (const each of devices) admission.admit(each, '10.0.0.1')?.begun();
     expect(devices.filter(({ cut }) => cut)).toEqual([]);
+  });
+
+  it('closes none of the devices of a site that come at once: all slots may wait for their turn at the handshake', () => {
+    const admission = createAdmission(limitsFor({ maxConnections: 10_000, maxConnectionsPerAddress: 2000 }));
+    const devices = Array.from({ length: 10_000 }, socket);
+    for (const [index, each] of devices.entries()) expect(admission.admit(each, `10.0.0.${index % 200}`)).toBeDefined();
+    expect(devices.filter(({ cut }) => cut)).toEqual([]);
+    expect(admission.counts()).toMatchObject({ waiting: 10_000, pending: 0, evicted: 0 });
+  });
+
+  it('takes the slot for a waiting connection from its own address, where that has more than an equal part of all slots', () => {
+    const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 8 });
+    const devices = Array.from({ length: 3 }, socket);
+    for (const [index, each] of devices.entries()) admission.admit(each, `10.0.0.${index}`);
+    const flood = Array.from({ length: 20 }, socket);
+    for (const each of flood) admission.admit(each, '10.0.9.9');
+    expect(devices.map(({ cut }) => cut)).toEqual([false, false, false]);
+    expect(flood.filter(({ cut }) => !cut)).toEqual(flood.slice(-7));
   });
 
   it('evicts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
     const admission = createAdmission(limits);
     const strangers = Array.from({ length: 5 }, socket);
-    for (const [index, each] of strangers.entries()) admission.admit(each, `10.0.0.${index}`);
+    for (const [index, each] of strangers.entries()) admission.admit(each, `10.0.0.${index}`)?.begun();
     const device = socket();
-    expect(admission.admit(device, '10.0.1.1')).toBeDefined();
+    admission.admit(device, '10.0.1.1')?.begun();
     expect(strangers.map(({ cut }) => cut)).toEqual([true, false, false, false, false]);
     expect(admission.counts()).toMatchObject({ pending: 5, evicted: 1 });
   });
@@ -138,7 +156,9 @@ describe('admission', () => {
     const admission = createAdmission({ ...limits, maxPending: 10 });
     const admit = (address: string) => {
       const made = socket();
-      return { made, slot: admission.admit(made, address) };
+      const slot = admission.admit(made, address);
+      slot?.begun();
+      return { made, slot };
     };
     const idle = Array.from({ length: 4 }, (_, index) => admit(`10.0.0.${index}`));
     for (const { slot } of idle) slot?.connected();
@@ -155,12 +175,17 @@ describe('admission', () => {
   it('does the same among the connections of one address that has all its slots', () => {
     const admission = createAdmission(limits);
     const own = Array.from({ length: 4 }, socket);
-    const slots = own.map((each) => admission.admit(each, '10.0.0.1'));
+    const admit = (each: ReturnType<typeof socket>) => {
+      const slot = admission.admit(each, '10.0.0.1');
+      slot?.begun();
+      return slot;
+    };
+    const slots = own.map(admit);
     // the first was closed: an address may have three before their CONNECT
     for (const slot of slots.slice(1, 3)) slot?.connected();
     const [device, next] = [socket(), socket()];
-    admission.admit(device, '10.0.0.1');
-    admission.admit(next, '10.0.0.1');
+    admit(device);
+    admit(next);
     expect([...own, device].map(({ cut }) => cut)).toEqual([true, true, false, false, false]);
     expect(admission.counts().crowdedOut).toBe(0);
   });
@@ -189,7 +214,7 @@ describe('admission', () => {
     const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 10 });
     const sockets = Array.from({ length: 6 }, socket);
     for (const each of sockets) admission.admit(each, '10.0.0.1')?.connected();
-    for (const each of Array.from({ length: 3 }, socket)) admission.admit(each, '10.0.0.1');
+    for (const each of Array.from({ length: 3 }, socket)) admission.admit(each, '10.0.0.1')?.begun();
     expect(sockets.some(({ cut }) => cut)).toBe(false);
     expect(admission.counts()).toMatchObject({ open: 9, pending: 3, evicted: 0 });
   });
@@ -212,11 +237,12 @@ describe('admission', () => {
     const first = admission.admit(socket(), '10.0.0.1');
     const second = admission.admit(socket(), '10.0.0.2');
     first?.closed();
+    first?.begun();
     first?.connected();
     first?.verified(rightOf(`SN-${++serials}`));
-    expect(admission.counts()).toMatchObject({ open: 1, pending: 1, unverified: 0 });
+    expect(admission.counts()).toMatchObject({ open: 1, waiting: 1, pending: 0, unverified: 0 });
     second?.closed();
-    expect(admission.counts()).toMatchObject({ open: 0, pending: 0 });
+    expect(admission.counts()).toMatchObject({ open: 0, waiting: 0, pending: 0 });
   });
 
   it.each([

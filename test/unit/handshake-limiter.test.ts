@@ -1,8 +1,10 @@
 import { expect, it } from 'vitest';
 import { createHandshakeLimiter } from '../../broker/listener/handshake-limiter.ts';
 
+const limitsOf = (maxHandshakes: number) => ({ maxHandshakes, startsPerTurn: 10 });
+
 it('runs a limited number of handshakes at a time, and starts the next when one gives its turn back, once', () => {
-  const limiter = createHandshakeLimiter(2);
+  const limiter = createHandshakeLimiter(limitsOf(2));
   const started: string[] = [];
   const release = ['a', 'b', 'c', 'd'].map((name) => limiter.acquire('x', () => started.push(name)));
   expect(started).toEqual(['a', 'b']);
@@ -14,7 +16,7 @@ it('runs a limited number of handshakes at a time, and starts the next when one 
 });
 
 it('serves the addresses in turn, however long their lines are', () => {
-  const limiter = createHandshakeLimiter(1);
+  const limiter = createHandshakeLimiter(limitsOf(1));
   const started: string[] = [];
   const first = limiter.acquire('flood', () => started.push('first'));
   const flood = Array.from({ length: 100 }, (_, index) =>
@@ -29,7 +31,7 @@ it('serves the addresses in turn, however long their lines are', () => {
 });
 
 it('forgets a connection that gives up while it waits', () => {
-  const limiter = createHandshakeLimiter(1);
+  const limiter = createHandshakeLimiter(limitsOf(1));
   const started: string[] = [];
   const release = limiter.acquire('x', () => started.push('running'));
   limiter.acquire('y', () => started.push('gave up'))();
@@ -38,4 +40,23 @@ it('forgets a connection that gives up while it waits', () => {
   release();
   expect(started).toEqual(['running', 'next']);
   expect(limiter.waiting()).toBe(0);
+});
+
+it('begins few handshakes in one turn of the event loop, however many wait, and the next in the turns that follow', () => {
+  const turns: (() => void)[] = [];
+  const limiter = createHandshakeLimiter({ maxHandshakes: 100, startsPerTurn: 2 }, (then) => turns.push(then));
+  const started: string[] = [];
+  const release = ['a', 'b', 'c', 'd', 'e'].map((name) => limiter.acquire('x', () => started.push(name)));
+  expect(started).toEqual(['a', 'b']);
+  release[0]?.();
+  expect(started).toEqual(['a', 'b']);
+  turns.shift()?.();
+  expect(started).toEqual(['a', 'b', 'c', 'd']);
+  turns.shift()?.();
+  expect(started).toEqual(['a', 'b', 'c', 'd', 'e']);
+  turns.shift()?.();
+  // none has begun in the last turn: there is nothing to wait for
+  expect(turns).toEqual([]);
+  limiter.acquire('x', () => started.push('f'));
+  expect(started.at(-1)).toBe('f');
 });
