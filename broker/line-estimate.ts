@@ -6,6 +6,9 @@ export type Estimate = { readonly position: number; readonly etaSeconds: number 
 /** The seconds that are looked back at, and after how many of them only what was really answered counts. */
 const [lookBackSeconds, trustedSeconds] = [20, 10];
 
+/** The same where less was answered than AWS allows: then this machine is what limits, and AWS's rate tells nothing. */
+const trustedSecondsBelow = 3;
+
 /** Where nothing was answered for so long, or no worker said anything, nobody knows when it goes on. Seconds. */
 const [stalledSeconds, absentSeconds] = [10, 5];
 
@@ -14,7 +17,7 @@ const maxEtaSeconds = 86_400;
 
 /**
  * How many requests a second the line moves by: what AWS allows at the start of a storm, and soon what was really answered while
- * devices waited.
+ * devices waited, sooner where that is less.
  * @param allowed what the workers let through to AWS, as far as they say it
  * @returns undefined where the line stands still
  */
@@ -29,9 +32,15 @@ export function paceOf({ second, length, seconds }: LineView, allowed: number | 
   // the seconds that no worker has written count, too
   const took = newest.second - oldest.second + 1;
   const measured = busy.reduce((sum, each) => sum + (each.second >= oldest.second ? each.answered : 0), 0) / took;
-  const trust = allowed === undefined ? 1 : Math.min(1, took / trustedSeconds);
-  const pace = measured * trust + (allowed ?? 0) * (1 - trust);
+  const pace = allowed === undefined ? measured : blend(measured, allowed, took);
   return pace > 0 ? pace : undefined;
+}
+
+function blend(measured: number, allowed: number, took: number): number {
+  // the first second has not been a whole one
+  const trusted = measured < allowed ? 1 + trustedSecondsBelow : trustedSeconds;
+  const trust = Math.min(1, took / trusted);
+  return measured * trust + allowed * (1 - trust);
 }
 
 function isStalled(busy: LineView['seconds']): boolean {

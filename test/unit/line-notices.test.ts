@@ -112,6 +112,12 @@ describe('the devices of a line are told how long they wait', () => {
     expect(median(told(devices).map(firstError))).toBeLessThan(0.2);
   });
 
+  it('by what is really answered, where a whole site comes and the machine does a fifth of what AWS allows', async () => {
+    const arrivals = Array.from({ length: 1200 }, (_, index) => 1 + index / 100);
+    const devices = await simulate({ arrivals, answersIn: () => 40, allowed: () => 200, until: 50 });
+    expect(median(told(devices).map(firstError))).toBeLessThan(0.2);
+  });
+
   it('by what is really answered, where no worker says what AWS allows', async () => {
     const devices = await simulate({ arrivals: storm(600), answersIn: () => 10, allowed: () => undefined, until: 70 });
     expect(median(told(devices).map(firstError))).toBeLessThan(0.2);
