@@ -94,8 +94,8 @@ export async function connectionCost(
   return { connects, idle };
 }
 
-/** Connections before those that count: V8 compiles what runs often, which takes about as long as this many. */
-const warmUp = 1500;
+/** Connections before those that count: V8 compiles what runs often, and is done with it after about this many. */
+const warmUp = 2500;
 
 async function connectRow(
   servers: Servers,
