@@ -24,7 +24,7 @@ const remembered = 10_000;
 const [everyMs, othersEvery] = [100, 20];
 
 /**
- * Which requests are taken to the front: those whose BullMQ time is so near, at most so many at a time. Ten thousand hold Redis up for some
+ * Which requests are taken to the front: those whose BullMQ time is so near, at most so many at a time. Ten thousand hold Redis up, by estimate, for
  * 50 ms, once after an outage.
  */
 type Selection = { readonly withinMs: number; readonly atATime: number };
