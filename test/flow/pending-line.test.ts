@@ -68,12 +68,9 @@ describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending
   it('serves all of them when they leave, and come back after `retryAfter`', async () => {
     gateway = await startGateway({ env: { CVM_WORKER_CONCURRENCY: '2' } });
     slowDown(gateway, 500);
-    const outcomes = await play(gateway, 80, { whenPending: 'leave' });
+    const outcomes = await play(gateway, 24, { whenPending: 'leave' });
     expect(outcomes.filter(({ kind }) => kind !== 'accepted')).toEqual([]);
-    // those who left connected again, and most had one wait only
-    const attempts = outcomes.map((outcome) => outcome.attempts).sort((one, other) => one - other);
-    expect(attempts.at(-1)).toBeGreaterThan(1);
-    expect(attempts[40]).toBeLessThanOrEqual(3);
+    expect(outcomes.filter((outcome) => outcome.attempts > 1).length).toBeGreaterThan(8);
   });
 
   it('is served in its order when its worker is killed in the middle, and Redis as well', async () => {
@@ -82,10 +79,10 @@ describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending
     await at.worker.close();
     folder = mkdtempSync(join(tmpdir(), 'cvm-line-killed-'));
     slowDown(at, 150);
-    const [count, served]: [number, string[]] = [200, []];
+    const [count, served]: [number, string[]] = [100, []];
     const playing = play(at, count, {}, served);
     const worker = spawnWorker(at, folder);
-    await expect.poll(() => served.length, patience).toBeGreaterThan(40);
+    await expect.poll(() => served.length, patience).toBeGreaterThan(20);
     worker.kill('SIGKILL');
     process.kill(at.redis.pid, 'SIGKILL');
     spawnWorker(at, folder);
