@@ -3,6 +3,7 @@ import { createGovernor, type Governor } from '../aws/governor.ts';
 import { quotaRule } from '../aws/quota-buckets.ts';
 import { vendingCalls } from '../issuer/vending-calls.ts';
 import type { RedisConnector } from '../queue/redis.ts';
+import { createMissedAnswers } from '../queue/redis-line.ts';
 import { createPace } from '../queue/redis-pace.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
 import type { Admission } from '../worker/worker.ts';
@@ -29,9 +30,12 @@ export function inOperatorsShare({ settings, log, metrics }: App): (gate: AwsGat
   return (gate) => governor.forTask(gate, 1);
 }
 
+const nothingTaken = { end: async () => {} };
+
 /** Lets requests begin, and tells brokers and metrics how fast, by the calls of the latest request. */
 export function openAdmission({ log, metrics, lifecycle }: App, redis: RedisConnector, governor: Governor): Admission {
   const pace = createPace(redis, log);
+  const missed = createMissedAnswers(redis, log);
   let calls = vendingCalls('csr', { group: false });
   let perSecond: number | undefined;
   metrics.devicesPerSecond.readFrom(() => perSecond ?? 0);
@@ -47,13 +51,16 @@ export function openAdmission({ log, metrics, lifecycle }: App, redis: RedisConn
     name: 'pace',
     async close() {
       clearInterval(timer);
-      await pace.close();
+      await Promise.all([pace.close(), missed.close()]);
     },
   });
   return {
-    admit(wanted, signal) {
+    async admit(recipientId, wanted, signal) {
       calls = wanted;
-      return governor.admit(wanted, signal);
+      if (perSecond === undefined) return governor.admit(wanted, signal);
+      // its answer is kept; where it is not, its calls take their tokens one by one
+      const needsNoCall = await missed.comesBack(recipientId).catch(() => false);
+      return needsNoCall ? nothingTaken : governor.admit(wanted, signal);
     },
   };
 }

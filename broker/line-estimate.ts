@@ -110,7 +110,7 @@ const [mostTimes, leastBetweenMs] = [20, 5000];
 /** A change of the estimate that is no news, in seconds. */
 const smallChangeSeconds = 5;
 
-/** Whether a device is told, at first or again: the estimate differs by a third from what it goes by, or its position has halved. */
+/** Whether a device is told, at first or again: the estimate differs by a third from what it goes by or is overdue, or its position has halved. */
 export function isNews(next: Estimate, told: Told | undefined, now: number, waitedMs: number): boolean {
   if (told === undefined)
     return next.etaSeconds === undefined
@@ -119,7 +119,7 @@ export function isNews(next: Estimate, told: Told | undefined, now: number, wait
   const elapsedMs = now - told.at;
   if (told.times >= mostTimes || elapsedMs < leastBetweenMs) return false;
   if (next.etaSeconds === undefined || told.etaSeconds === undefined) return next.etaSeconds !== told.etaSeconds;
-  const expected = Math.max(0, told.etaSeconds - elapsedMs / 1000);
+  const expected = told.etaSeconds - elapsedMs / 1000;
   if (Math.abs(next.etaSeconds - expected) > Math.max(smallChangeSeconds, told.etaSeconds / 3)) return true;
   return next.position <= told.position / 2 && next.etaSeconds > smallChangeSeconds;
 }

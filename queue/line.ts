@@ -43,6 +43,13 @@ export interface Line {
   close(): Promise<void>;
 }
 
+/** Tells a worker who comes back for an answer that it missed: that answer is kept, and needs no call of AWS IoT. */
+export interface MissedAnswers {
+  /** True once for each answer, and for ten minutes after it. */
+  comesBack(recipientId: string): Promise<boolean>;
+  close(): Promise<void>;
+}
+
 /** A request that a worker has dealt with. */
 export type LineLeaver = { readonly requestId: string; readonly recipientId: string };
 

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
-import type { Line, LineKeeper, LineView } from './line.ts';
+import type { Line, LineKeeper, LineView, MissedAnswers } from './line.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { jobKey, lineKeys, readLineSecond, readPlace } from './stored-forms.ts';
@@ -154,6 +154,22 @@ export function createLineKeeper(connector: RedisConnector, log: Log, random: ()
         redis.reportToLine(...ownKeys, jobKey(''), lineKeys.served, ...bounds, ...done, ...lostPlace),
       );
       return { length, oldestSeconds: Number(oldest) / 1e6 };
+    },
+    close: () => disconnectRedis(redis),
+  };
+}
+
+/** Who comes back for an answer, in Redis. */
+export function createMissedAnswers(connector: RedisConnector, log: Log): MissedAnswers {
+  const redis = connector.connect('answer-now', log);
+  const reportMalformed = createMalformedReport(log);
+  return {
+    async comesBack(recipientId) {
+      const key = `${lineKeys.served}${recipientId}`;
+      const before = await withoutWrongType(redis, [key], reportMalformed, () =>
+        redis.call('SET', key, 'passed', 'XX', 'KEEPTTL', 'GET'),
+      );
+      return before === 'waits' || before === 'came';
     },
     close: () => disconnectRedis(redis),
   };

@@ -75,7 +75,10 @@ export const lineKeys = {
   entries: ownKey('line'),
   /** list of what workers did in each second, the latest first */
   seconds: ownKey('line:seconds'),
-  /** and a recipientId: `waits` where a request of it was answered that had waited, `came` where the device has come back for that */
+  /**
+   * and a recipientId: `waits` where a request of it was answered that had waited, `came` where the device has come back for that and went to the
+   * front of the queue, `passed` where a worker took it before those that wait for AWS
+   */
   served: ownKey('line:served:'),
 };
 

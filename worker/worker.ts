@@ -4,6 +4,7 @@ import { createMalformedReport, type ReportMalformed } from '../queue/malformed.
 import {
   type Acknowledgement,
   type ProvisioningRequest,
+  recipientIdOf,
   requestKeyOf,
   type SignedMessage,
 } from '../queue/provisioning-request.ts';
@@ -40,6 +41,7 @@ const [minBusyMs, maxBusyMs] = [100, 500];
 export type Admission = {
   /** @returns undefined when the signal came first. `end` is called when the request has ended */
   admit(
+    recipientId: string,
     calls: ReturnType<typeof vendingCalls>,
     signal: AbortSignal,
   ): Promise<{ readonly end: () => Promise<void> } | undefined>;
@@ -208,7 +210,7 @@ async function handle(
   const { log, metrics } = records;
   const began = performance.now();
   const expired = waitedMs > maxAgeMs;
-  const permit = expired ? nothingToCall : await admission.admit(callsOf(request), closing);
+  const permit = expired ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
   if (permit === undefined) return 'untouched';
   try {
     const result = expired ? await reject(request, problems.waitedTooLong, context) : await provision(request, context);
@@ -233,6 +235,8 @@ async function handle(
 }
 
 const nothingToCall = { end: async () => {} };
+
+const recipientOf = ({ serial, tokenHash }: ProvisioningRequest) => recipientIdOf(serial, tokenHash);
 
 /** The row tells later whether there is a group to join. */
 function callsOf({ csrPem, key }: ProvisioningRequest) {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { positionOf } from '../../broker/line-estimate.ts';
 import type { Line, LineKeeper } from '../../queue/line.ts';
 import { disconnectRedis, redisAt, untilFirstTried } from '../../queue/redis.ts';
-import { createLine, createLineKeeper } from '../../queue/redis-line.ts';
+import { createLine, createLineKeeper, createMissedAnswers } from '../../queue/redis-line.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
@@ -131,6 +131,23 @@ describe.skipIf(lacks('redis-server'))('the line in Redis', () => {
     await other.look([entry('once-more', 0, 'to-a')]);
     expect(await redis.lrange(wait, 0, -1)).toEqual(['once-more', 'c', 'b']);
     expect(await positions(broker, 'b', 'c', 'once-more')).toEqual([1, 2, 3]);
+  });
+
+  it('tells a worker once of a device that comes back for an answer it missed, whether it went to the front or not', async () => {
+    const missed = createMissedAnswers(redisAt(server.url), log);
+    await vi.waitFor(async () => expect(await missed.comesBack('nobody')).toBe(false));
+    await queued('a', 'b');
+    await broker.look([entry('a', 2), entry('b', 1)]);
+    await answer('a', 'b');
+    await queued('again');
+    await broker.look([entry('again', 0, 'to-b')]);
+    for (const id of ['to-a', 'to-b']) {
+      expect(await missed.comesBack(id)).toBe(true);
+      expect(await missed.comesBack(id)).toBe(false);
+    }
+    expect(await redis.pttl('{cvm}:line:served:to-a')).toBeGreaterThan(0);
+    expect(await redis.exists('{cvm}:line:served:nobody')).toBe(0);
+    await missed.close();
   });
 
   it('knows the position in a line of 100,000 within a 64th, in a view that does not grow', async () => {

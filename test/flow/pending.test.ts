@@ -3,6 +3,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -110,6 +112,24 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     await ask(back, 'gone', { token: gone.token });
     expect(await back.next()).toMatchObject({ status: 'accepted' });
     expect(line.at(-1)?.device.heard).toEqual([]);
+  });
+
+  it('and comes back when it was answered meanwhile, does not wait behind those that a worker holds until AWS allows them', async () => {
+    gateway = await startGateway({ env: { CVM_QUOTAS: 'UpdateCertificate=0.5' } });
+    const at = gateway;
+    const line = await lineUp(at, ['h0', 'h1', 'h2', 'missed', 'h3', 'h4', 'h5', 'h6', 'h7', 'h8']);
+    const missed = line[3] as (typeof line)[number];
+    await expect.poll(() => missed.device.notices.length, patience).toBeGreaterThan(0);
+    await missed.device.client.endAsync(true);
+    const redis = new Redis(at.redis.url);
+    const mark = () => redis.get(`{cvm}:line:served:${recipientIdOf('missed', hashToken(missed.token))}`);
+    await expect.poll(mark, patience).toBe('waits');
+    const back = await device(at.broker);
+    await ask(back, 'missed', { token: missed.token });
+    expect(await back.next()).toMatchObject({ status: 'accepted' });
+    expect(line.filter(({ device: { heard } }) => heard.length === 0).length).toBeGreaterThan(3);
+    expect(await mark()).toBe('passed');
+    await redis.quit();
   });
 
   it('keeps its place when Redis is killed and started again, and when a worker is replaced', async () => {
