@@ -22,7 +22,8 @@ const maxLengthBytes = 2;
 
 /**
  * The elements that lie in `bytes` one after the other, and not what lies in them.
- * @throws where they do not fill `bytes` exactly, at an indefinite length, at the tag that ends one, and at a tag of more than one byte
+ * @throws where they do not fill `bytes` exactly, at an indefinite length, at the tag that ends one, at a tag of more than one byte, and where a
+ * length of nothing is longer than it must be, which OpenSSL does not read in every place
  */
 export function readDer(bytes: Buffer): DerElement[] {
   const elements: DerElement[] = [];
@@ -34,7 +35,7 @@ export function readDer(bytes: Buffer): DerElement[] {
       tag !== 0 && (tag & 0x1f) !== 0x1f && first !== 0x80 && lengthBytes <= maxLengthBytes && from <= bytes.length;
     if (!isReadable) throw new MalformedDer();
     const to = from + (lengthBytes === 0 ? first : bytes.readUIntBE(start + 2, lengthBytes));
-    if (to > bytes.length) throw new MalformedDer();
+    if (to > bytes.length || (to === from && lengthBytes > 0)) throw new MalformedDer();
     elements.push({ tag, content: bytes.subarray(from, to), whole: bytes.subarray(start, to) });
     start = to;
   }

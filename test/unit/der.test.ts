@@ -22,6 +22,7 @@ describe('DER', () => {
     ['a length that is cut off', '0482'],
     ['content that is cut off', '0402aa'],
     ['a tag alone', '04'],
+    ['a length of nothing that is longer than it must be', '048100'],
   ])('throws at %s', (_what, hex) => expect(() => readDer(Buffer.from(hex, 'hex'))).toThrow());
 
   it('throws where an element is missing or is another one', () => {
