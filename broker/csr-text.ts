@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import { type DerElement, derTag, readDer, readWithin } from '../runtime/der.ts';
 
 /**
  * Reads the text that a device sends as its CSR: PEM, or base64 of the DER. What is often lost or added on the way, and leaves no
@@ -6,7 +6,8 @@ import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
  * @returns the DER; or the reason for which it is none, as text
  */
 export function decodeCsr(text: string): Buffer | string {
-  const unescaped = text.replace(/\\r|\\n/g, '\n').replace(/\0+$/, '');
+  // the lookbehind keeps it from beginning at each of thousands of NULs that are not at the end
+  const unescaped = text.replace(/\\r|\\n/g, '\n').replace(/(?<!\0)\0+$/, '');
   const body = unescaped.includes('-----') ? bodyOfPem(unescaped) : { base64: unescaped };
   return typeof body === 'string' ? body : decodeBase64(body.base64);
 }
@@ -74,23 +75,34 @@ function sequenceLength(der: Buffer): number | undefined {
   return undefined;
 }
 
-/** What DER that is no certificate request is in its place, in words; undefined when it is nothing that is often mistaken for one. */
-export function otherDer(der: Buffer): string | undefined {
-  if (parses(() => new X509Certificate(der))) return certificate;
-  if (
-    (['pkcs8', 'pkcs1', 'sec1'] as const).some((type) =>
-      parses(() => createPrivateKey({ key: der, format: 'der', type })),
-    )
-  )
-    return privateKey;
-  return parses(() => createPublicKey({ key: der, format: 'der', type: 'spki' })) ? publicKey : undefined;
-}
+/**
+ * What often comes in place of a certificate request, by the tags of its parts, in hex. PKCS #8 (RFC 5958 §2), a key of SEC 1 (RFC 5915
+ * §3), PKCS #1 and DSA (a version and numbers; RFC 8017 A.1.2), encrypted PKCS #8 (RFC 5958 §3); SubjectPublicKeyInfo (RFC 5280 §4.1), PKCS #1.
+ */
+const otherShapes: readonly (readonly [shape: RegExp, what: string])[] = [
+  [/^2 30 4|^2 4|^(2 ){5,}2$|^30 4$/, privateKey],
+  [/^30 3$|^2 2$/, publicKey],
+];
 
-function parses(read: () => unknown): boolean {
+/** Its first part begins with the version [0]; or, in version 1, has number, algorithm, issuer, validity, subject and key (RFC 5280 §4.1). */
+const certificateInfo = /^a0 |^2( 30){5}/;
+
+/**
+ * What DER that is no certificate request is in its place, in words; undefined when it is nothing that is often mistaken for one.
+ * Only its shape is looked at. OpenSSL must not read a key of a stranger: for a private key of DSA or DH it computes the public one, which takes
+ * three seconds for numbers that fit into one message, and all connections wait meanwhile.
+ */
+export function otherDer(der: Buffer): string | undefined {
   try {
-    read();
-    return true;
+    const [first, ...others] = readWithin(readDer(der)[0], derTag.sequence);
+    const shape = tagsOf([first, ...others]);
+    if (shape === '30 30 3')
+      return certificateInfo.test(tagsOf(readWithin(first, derTag.sequence))) ? certificate : undefined;
+    return otherShapes.find(([pattern]) => pattern.test(shape))?.[1];
   } catch {
-    return false;
+    return undefined;
   }
 }
+
+const tagsOf = (elements: readonly (DerElement | undefined)[]) =>
+  elements.flatMap((element) => element?.tag.toString(16) ?? []).join(' ');

@@ -29,7 +29,8 @@ function readJson(payload: Uint8Array): ReadPayload {
   const [text, isUtf8] = decodeText(payload);
   if (!isUtf8)
     return { fault: `the payload is neither JSON nor CBOR: ${notUtf8}, at character ${text.indexOf('\ufffd') + 1}` };
-  const json = text.replace(/\0+$/, '');
+  // the lookbehind keeps it from beginning at each of thousands of NULs that are not at the end
+  const json = text.replace(/(?<!\0)\0+$/, '');
   try {
     const value: unknown = JSON.parse(json);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { value } : notAnObject;

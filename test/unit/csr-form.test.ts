@@ -31,7 +31,7 @@ const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const rsaInfo = infoOf(version, subject, rsa.publicKey.export({ format: 'der', type: 'spki' }), noAttributes);
 
 /** RSASSA-PSS-params (RFC 4055 §3.1) */
-function pss(hashOid: string, maskHashOid: string, saltLength: number): Buffer {
+function pss(hashOid: string, maskHashOid: string, saltLength: number, ...more: Buffer[]): Buffer {
   const hash = (hex: string) => writeDer(derTag.sequence, oid(hex), nothing);
   return writeDer(
     derTag.sequence,
@@ -41,6 +41,7 @@ function pss(hashOid: string, maskHashOid: string, saltLength: number): Buffer {
       writeDer(0xa0, hash(hashOid)),
       writeDer(0xa1, writeDer(derTag.sequence, oid('2a864886f70d010108'), hash(maskHashOid))),
       writeDer(0xa2, writeDer(derTag.integer, Buffer.from([saltLength]))),
+      ...more,
     ),
   );
 }
@@ -56,6 +57,14 @@ describe('the form of a CSR', () => {
     [
       'whose lengths are longer than they must be',
       requestOf(infoOf(version, longer(subject), pair.spki, noAttributes)),
+    ],
+    [
+      'with values of many types',
+      withAttribute('0101ff0201800a0100030200ff0500060355040304001e0200410c02c3a913003000'),
+    ],
+    [
+      'signed with RSASSA-PSS that names the trailer',
+      requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 32, part(0xa3, '020101'))),
     ],
     ['signed with RSASSA-PSS', requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 32))],
     ['signed with RSASSA-PSS and a long salt', requestOf(rsaInfo, byPss(100), pss(sha256, sha256, 100))],
@@ -83,6 +92,39 @@ describe('the form of a CSR', () => {
     ],
     ['with a salt of another length', requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 20))],
     ['whose mask has another hash', requestOf(rsaInfo, byPss(32), pss(sha256, sha384, 32))],
+    ['with the point at infinity', withKey('2a8648ce3d0201', part(6, '2a8648ce3d030107'), '00')],
+    ['with no point', withKey('2a8648ce3d0201', part(6, '2a8648ce3d030107'), '')],
+    ['with a curve that is spelled out', withKey('2a8648ce3d0201', part(0x30, '020101'), '04')],
+    ['with a curve that nobody knows', withKey('2a8648ce3d0201', part(6, '2a03'), '04')],
+    ['with an RSA key that is empty', withKey('2a864886f70d010101', nothing, '3000')],
+    ['with an RSA key of nothing', withKey('2a864886f70d010101', nothing, '300402000200')],
+    ['with a key of a type that nobody knows', withKey('2a03', nothing, '00')],
+    ['with an empty version', requestOf(infoOf(writeDer(derTag.integer), subject, pair.spki, noAttributes))],
+    ['with a padded version', requestOf(infoOf(writeDer(derTag.integer, zeros(2)), subject, pair.spki, noAttributes))],
+    ['whose name is not UTF-8', requestOf(infoOf(version, subjectOf(0x0c, 'c328'), pair.spki, noAttributes))],
+    ['whose name has half a pair', requestOf(infoOf(version, subjectOf(0x1e, 'd800'), pair.spki, noAttributes))],
+    ['whose name is in pieces', requestOf(infoOf(version, subjectOf(0x2c, '0c0141'), pair.spki, noAttributes))],
+    ['with an attribute that is a long NULL', withAttribute('050100')],
+    ['with an attribute that is an empty BOOLEAN', withAttribute('0100')],
+    ['with an attribute that is an empty INTEGER', withAttribute('0200')],
+    ['with an attribute that is a padded negative INTEGER', withAttribute('0202ff80')],
+    ['with an attribute that is an empty BIT STRING', withAttribute('0300')],
+    ['with an attribute that has nine unused bits', withAttribute('030209ff')],
+    ['with an attribute whose type is padded', withAttribute('06025580')],
+    ['with an attribute whose type begins with zeros', withAttribute('06028001')],
+    ['with an attribute that is a cut character', withAttribute('1c03000000')],
+    ['with a SEQUENCE that is in no parts', withAttribute('1000')],
+    [
+      'with an empty part that has a long length',
+      requestOf(infoOf(version, subject, pair.spki, Buffer.from('a08100', 'hex'))),
+    ],
+    ['with another trailer', requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 32, part(0xa3, '020102')))],
+    ['with two lengths of the salt', requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 20, part(0xa2, '020120')))],
+    ['with two values in one part', requestOf(rsaInfo, byPss(32), pss(sha256, sha256, 32, part(0xa3, '020101020101')))],
+    [
+      'with an algorithm of three parts',
+      requestOf(usual, byEc, writeDer(derTag.sequence, oid('2a8648ce3d040302'), nothing, nothing)),
+    ],
     ['with a key in compressed form', requestOf(infoOf(version, subject, compressed(pair.spki), noAttributes))],
   ])('is refused %s', (_what, der) => expect(check(der)).toMatchObject({ ok: false, problem: { code: 'InvalidCsr' } }));
 
@@ -104,6 +146,30 @@ describe('the form of a CSR', () => {
     );
   });
 });
+
+/** @param key in hex */
+function withKey(type: string, parameters: Buffer, key: string): Buffer {
+  const bits = writeDer(derTag.bitString, Buffer.from([0]), Buffer.from(key, 'hex'));
+  const spki = writeDer(derTag.sequence, writeDer(derTag.sequence, oid(type), parameters), bits);
+  return requestOf(infoOf(version, subject, spki, noAttributes));
+}
+
+function zeros(length: number): Buffer {
+  return Buffer.alloc(length);
+}
+
+function part(tag: number, content: string): Buffer {
+  return writeDer(tag, Buffer.from(content, 'hex'));
+}
+
+function subjectOf(tag: number, value: string): Buffer {
+  return writeDer(derTag.sequence, named(part(tag, value)));
+}
+
+/** @param values in hex: what the SET of an attribute holds */
+function withAttribute(values: string): Buffer {
+  return requestOf(infoOf(version, subject, pair.spki, writeDer(0xa0, attribute(Buffer.from(values, 'hex')))));
+}
 
 function attribute(value: Buffer): Buffer {
   return writeDer(derTag.sequence, oid('2a864886f70d01090e'), writeDer(derTag.set, value));
