@@ -23,8 +23,8 @@ const checkedAtATime = 50;
 
 /**
  * The time is that of Redis, so that it is one for all brokers. Where its clock was set back, a new place comes after the last one all the same.
- * KEYS: entries, seconds, wait. ARGV: prefix of jobs, prefix of those served, marks, how
- * far ahead a place may be, then id, recipient and waited ms of each entry.
+ * KEYS: entries, seconds, wait. ARGV: prefix of jobs, prefix of those served, marks, how far ahead a place may be, seconds kept, then id,
+ * recipient and waited ms of each entry.
  */
 const lookScript = `
 local time = redis.call('TIME')
@@ -33,7 +33,7 @@ local now = time[1] * 1000000 + time[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], now + tonumber(ARGV[4]), '+inf')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', -tonumber(ARGV[4]))
 local places = {}
-for i = 5, #ARGV, 3 do
+for i = 6, #ARGV, 3 do
   local id, served = ARGV[i], ARGV[2] .. ARGV[i + 1]
   local place = redis.call('ZSCORE', KEYS[1], id)
   if redis.call('EXISTS', ARGV[1] .. id) == 0 then
@@ -61,7 +61,10 @@ for i = 0, shown - 1 do
   local rank = shown == 1 and 0 or math.floor(i * (length - 1) / (shown - 1))
   found[#found + 1] = redis.call('ZRANGE', KEYS[1], rank, rank, 'WITHSCORES')[2]
 end
-return { time[1], length, places, found, redis.call('LRANGE', KEYS[2], 0, -1) }
+-- no more than workers keep, and no more of each than they write: a writer of Redis may have put in anything
+local seconds = {}
+for i, text in ipairs(redis.call('LRANGE', KEYS[2], 0, tonumber(ARGV[5]) - 1)) do seconds[i] = string.sub(text, 1, 40) end
+return { time[1], length, places, found, seconds }
 `;
 
 /**
@@ -133,8 +136,9 @@ export function createLine(connector: RedisConnector, log: Log): Line {
   return {
     async look(entries) {
       const shown = entries.flatMap(({ requestId, recipientId, waitedMs }) => [requestId, recipientId, waitedMs]);
+      const bounds = [marks, aheadMicroseconds, keptSeconds];
       const found = await withoutWrongType(redis, ownKeys, reportMalformed, () =>
-        redis.lookAtLine(...ownKeys, jobKey('wait'), jobKey(''), lineKeys.served, marks, aheadMicroseconds, ...shown),
+        redis.lookAtLine(...ownKeys, jobKey('wait'), jobKey(''), lineKeys.served, ...bounds, ...shown),
       );
       return { view: viewOf(found), places: found[2].map(readPlace) };
     },

@@ -9,6 +9,7 @@ import { disconnectRedis, redisAt, untilFirstTried } from '../../queue/redis.ts'
 import { createLine, createLineKeeper, createMissedAnswers } from '../../queue/redis-line.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { bytesSentFor } from '../support/bytes-sent.ts';
 import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
@@ -198,6 +199,15 @@ describe.skipIf(lacks('redis-server'))('the line in Redis', () => {
     await answer('b');
     const { view } = await broker.look([entry('a')]);
     expect(view.seconds).toEqual([{ second: expect.any(Number), answered: 1, waiting: 1 }]);
+  });
+
+  it('reads no more of the seconds than workers keep, and no more of each than they write', async () => {
+    await redis.lpush(seconds, ...Array.from({ length: 20_000 }, () => '1 1 1'), 'x'.repeat(5_000_000));
+    const sent = await bytesSentFor(redis, async () => {
+      const { view } = await broker.look([]);
+      expect(view.seconds).toHaveLength(29);
+    });
+    expect(sent).toBeLessThan(100_000);
   });
 
   it('heals keys of another type', async () => {

@@ -8,6 +8,7 @@ import { disconnectRedis, redisAt, untilFirstTried } from '../../queue/redis.ts'
 import { createPace } from '../../queue/redis-pace.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
+import { bytesSentFor } from '../support/bytes-sent.ts';
 import { lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
@@ -44,6 +45,12 @@ describe.skipIf(lacks('redis-server'))('the pace in Redis', () => {
   it('is forgotten when no worker says it any more', async () => {
     await worker?.notePace(9.8);
     expect(await redis.ttl(key)).toBeGreaterThan(0);
+  });
+
+  it('is read no further than a pace is long: a writer of Redis may have left 500 MB there', async () => {
+    await redis.set(key, '9'.repeat(5_000_000));
+    const sent = await bytesSentFor(redis, async () => expect(await broker?.readPace()).toBeUndefined());
+    expect(sent).toBeLessThan(100_000);
   });
 
   it.each(['', 'fast', '-1', '0', 'NaN', '1e9', '9'.repeat(400)])('is not known where Redis has %j', async (text) => {
