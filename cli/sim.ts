@@ -12,7 +12,14 @@ import { garbageCollector } from '../gateway-sim/garbage.ts';
 import { renderPage } from '../gateway-sim/page.ts';
 import { randomOf } from '../gateway-sim/random.ts';
 import { fullReport, type Report, summary } from '../gateway-sim/report.ts';
-import { behavioursOf, loadScenario, loadSite, type Scenario, ScenarioError } from '../gateway-sim/scenario.ts';
+import {
+  behavioursOf,
+  kindsText,
+  loadScenario,
+  loadSite,
+  type Scenario,
+  ScenarioError,
+} from '../gateway-sim/scenario.ts';
 import { type SimDevice, simulate } from '../gateway-sim/simulate.ts';
 import { measureTls } from '../gateway-sim/tls-reference.ts';
 import { watchProcesses } from '../gateway-sim/watched-processes.ts';
@@ -94,7 +101,7 @@ export function simCommand(context: SimContext): Command {
       `measure bare TLS connections first (${referenceConnections}), to tell the simulator's own cost from that of TLS`,
       wholeNumber,
     )
-    .option('--allow-remote', 'allow a host that is not this machine; ask its owner first')
+    .option('--allow-remote', 'allow a host other than localhost and loopback addresses; ask its owner first')
     .option('--json', 'print the report as JSON')
     .option('--html <file>', 'write the report as one HTML file with plots')
     .addCommand(scenariosCommand(context.write))
@@ -122,7 +129,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   const { host } = options;
   if (!options.allowRemote && !isLoopback(host))
     command.error(
-      `${host} is not this machine; a load test of another machine needs --allow-remote, and its owner's consent`,
+      `${host} is no loopback address; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
   const scenario = await chooseScenario(options);
@@ -147,6 +154,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
   const progress = showProgress(devices.length);
   const interruption = untilInterrupted();
+  const startedAt = new Date().toISOString();
   const simulated = await simulate({
     ...{ gateway, devices, seed, gatewayUsage, signal: interruption.signal, onProgress: progress.set },
     concurrency: options.concurrency ?? (options.scenario === undefined ? usualConcurrency : devices.length),
@@ -159,8 +167,16 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   });
   progress.end();
   interruption.end();
-  const given = { scenario: scenario.name, seed, quotaPerSecond: options.quota, tls, devices: devices.length };
-  const result = fullReport(simulated, given);
+  const result = fullReport(simulated, {
+    ...{
+      scenario: scenario.name,
+      kinds: kindsText(scenario.site.mix),
+      target: `${host}:${gateway.port}`,
+      seed,
+      startedAt,
+    },
+    ...{ version: command.parent?.version() ?? '', quotaPerSecond: options.quota, tls, devices: devices.length },
+  });
   context.write(options.json ? JSON.stringify(result) : summary(result));
   if (options.html !== undefined) writeFileSync(options.html, renderPage(result));
   sayHint(result, gateway);

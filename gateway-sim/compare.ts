@@ -6,6 +6,8 @@ const percentiles = z.object({ p50: z.number(), p95: z.number(), p99: z.number()
 /** What is compared of a report; the rest may be what it likes. */
 const comparable = z.object({
   scenario: z.string().optional(),
+  kinds: z.string().optional(),
+  asExpected: z.number().optional(),
   unended: z.number().optional(),
   devices: z.number(),
   accepted: z.number(),
@@ -36,6 +38,12 @@ export type Row = {
 type Measure = readonly [name: string, better: 'more' | 'less', of: (report: Comparable) => number | undefined];
 
 const measures: readonly Measure[] = [
+  // first, since a wrong token that was accepted makes the next row look better
+  [
+    'ended as it should, share',
+    'more',
+    ({ asExpected, devices }) => (asExpected === undefined ? undefined : asExpected / Math.max(1, devices)),
+  ],
   ['accepted, share of devices', 'more', ({ accepted, devices }) => accepted / Math.max(1, devices)],
   ['certificates a second', 'more', ({ perSecond }) => perSecond],
   ['drained, a second', 'more', ({ drainPerSecond }) => drainPerSecond],
@@ -64,8 +72,10 @@ export function compare(before: Comparable, after: Comparable, tolerance: number
 /** Why the two reports say less about the gateway than their rows seem to; undefined where the runs are alike. */
 export function unlikeness(before: Comparable, after: Comparable): string | undefined {
   const interrupted = [before, after].some(({ unended = 0 }) => unended > 0);
-  const run = ({ scenario, devices, unended = 0 }: Comparable) =>
-    `${scenario === undefined || scenario === 'none' ? 'no scenario' : scenario}, ${counted(devices + unended, 'device')}${unended > 0 ? `, interrupted when ${devices} had ended` : ''}`;
+  // a report of before 0.2 does not say what its devices are
+  const known = before.kinds !== undefined && after.kinds !== undefined;
+  const run = ({ scenario, kinds, devices, unended = 0 }: Comparable) =>
+    `${scenario === undefined || scenario === 'none' ? 'no scenario' : scenario}, ${counted(devices + unended, 'device')}${known ? ` (${kinds})` : ''}${unended > 0 ? `, interrupted when ${devices} had ended` : ''}`;
   return interrupted || run(before) !== run(after) ? `${run(before)} / ${run(after)}` : undefined;
 }
 

@@ -5,11 +5,22 @@ import { endings, facts, percent, type Report } from './report.ts';
 
 /** The report as one HTML file: no script, nothing from outside. */
 export function renderPage(result: Report): string {
-  const { unended, accepted, wallMs, scenario, seed } = result;
+  const { unended, accepted, wallMs } = result;
   const interrupted = unended === undefined ? '' : '; the run was interrupted';
   const headline = `${accepted.toLocaleString('en')} of ${counted(allOf(result), 'device')} got a certificate, in ${duration(wallMs / 1000)}${interrupted}`;
-  const about = `Scenario <b>${escapeHtml(scenario ?? 'none')}</b>, seed ${seed ?? 0}. All devices are simulated.`;
-  return htmlDocument({ headline, about, table: table(result), sections: sections(result) });
+  return htmlDocument({ headline, about: about(result), table: table(result), sections: sections(result) });
+}
+
+/** Which run it was: without when and against what, a page that is found later says nothing. */
+function about({ scenario = 'none', seed = 0, kinds, target, startedAt, version }: Report): string {
+  const named = scenario === 'none' ? 'Without a scenario' : `Scenario <b>${escapeHtml(scenario)}</b>`;
+  const devices = kinds === undefined ? '' : `, devices: ${escapeHtml(kinds)}`;
+  const run = [
+    startedAt === undefined ? '' : ` from ${escapeHtml(startedAt.slice(0, 16).replace('T', ' '))} UTC`,
+    target === undefined ? '' : ` against ${escapeHtml(target)}`,
+    version === undefined ? '' : `, by cvm ${escapeHtml(version)}`,
+  ].join('');
+  return `${named}, seed ${seed}${devices}. All devices are simulated${run}.`;
 }
 
 /** The devices of the run, also those that an interruption left without an end. */

@@ -50,9 +50,13 @@ export function plotSvg({ x, y, lines = [], points = [], bars = [] }: Plot, titl
 
 function legend(lines: NonNullable<Plot['lines']>): string {
   if (lines.length === 0) return '';
-  const entries = lines.map(({ name, style }) => `<li><i class="${style}"></i>${escapeHtml(name)}</li>`);
+  const entries = lines.map(({ name, style }) => `<li>${sampleOf(style)}${escapeHtml(name)}</li>`);
   return `<ul class="legend">${entries.join('')}</ul>`;
 }
+
+/** A line as in the plot, with its dashes. A background of CSS would be left out of a printed page. */
+const sampleOf = (style: string): string =>
+  `<svg class="sample" viewBox="0 0 36 6" aria-hidden="true"><path class="line ${style}" d="M0 3H36"/></svg>`;
 
 function scale({ from = 0, to, log }: Axis, start: number, end: number): (value: number) => number {
   const by = log ? Math.log10 : (value: number) => value;

@@ -23,9 +23,21 @@ export type Report = {
   readonly perSecond: number;
 } & Partial<Details>;
 
-/** What a run knows beyond its outcomes. */
-export type Details = {
+/** By what a reader knows which run it was, months later. */
+export type Run = {
   readonly scenario: string;
+  /** what the devices are, as `2 csr, 1 ec psk`: two runs of one scenario may have other devices */
+  readonly kinds: string;
+  /** of the gateway: host and port */
+  readonly target: string;
+  /** ISO 8601, UTC */
+  readonly startedAt: string;
+  /** of the simulator */
+  readonly version: string;
+};
+
+/** What a run knows beyond its outcomes. */
+export type Details = Run & {
   readonly seed: number;
   /** devices that had not ended when the run was interrupted; missing where all ended. They count nowhere else */
   readonly unended: number;
@@ -92,7 +104,7 @@ export function report(outcomes: readonly Outcome[], wallMs: number): Report {
 /** The same with all that the run knows. */
 export function fullReport(
   { outcomes, wallMs, moments, drain, cost }: Simulated,
-  given: {
+  given: Partial<Run> & {
     scenario: string;
     seed: number;
     quotaPerSecond?: number | undefined;
@@ -105,11 +117,11 @@ export function fullReport(
   const seen = outcomes.flatMap((outcome) => outcome.seen ?? []);
   const connacks = ascending(seen.flatMap(({ connackMs }) => connackMs ?? []));
   const share = (count: number) => Number((count / Math.max(1, outcomes.length)).toFixed(4));
-  const unended = (given.devices ?? outcomes.length) - outcomes.length;
+  const { devices = outcomes.length, tls, quotaPerSecond, ...run } = given;
+  const unended = devices - outcomes.length;
   return {
     ...basic,
-    scenario: given.scenario,
-    seed: given.seed,
+    ...run,
     ...(unended > 0 ? { unended } : {}),
     asExpected: seen.filter(({ expected }) => expected).length,
     firstTry: {
@@ -118,10 +130,10 @@ export function fullReport(
     },
     ...(connacks.length === 0 ? {} : { connackMs: percentiles(connacks) }),
     ...drainRate(basic.accepted, drain),
-    ...(given.quotaPerSecond === undefined ? {} : { quotaPerSecond: given.quotaPerSecond }),
+    ...(quotaPerSecond === undefined ? {} : { quotaPerSecond }),
     pending: pendingReport(seen),
     replaysRefused: tally(seen.flatMap(({ replayRefused }) => replayRefused ?? [])),
-    simulator: simulatorCost(cost, outcomes.length, given.tls),
+    simulator: simulatorCost(cost, outcomes.length, tls),
     ...gatewayCost(moments, basic.accepted),
     latencyHistogram: histogram(latenciesOf(outcomes)),
     moments,

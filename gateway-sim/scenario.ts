@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { arrivalCurve } from './arrivals.ts';
-import { type Behaviour, behaviour } from './behaviour.ts';
+import { type Behaviour, behaviour, usualBehaviour } from './behaviour.ts';
 import { bundledScenarios, bundledSites } from './bundled.ts';
 
 /** Kinds of devices, each with its part of the whole: parts are weights, and need not add up to 1. */
@@ -76,7 +76,8 @@ async function readNamed(
     throw new ScenarioError(`the ${kind} ${file} cannot be read (${error.code})`);
   });
   try {
-    return { value: JSON.parse(text), folder: dirname(file) };
+    // editors of Windows begin a file with a byte order mark, which JSON.parse refuses
+    return { value: JSON.parse(text.replace(/^\uFEFF/, '')), folder: dirname(file) };
   } catch (error) {
     throw new ScenarioError(`the ${kind} ${file} is not JSON: ${(error as Error).message}`);
   }
@@ -100,6 +101,22 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
 }
 
 const depth = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map(({ path }) => path.length));
+
+/** The kinds in a few words, each with its part: `2 csr, 1 ec cbor psk acknowledges=false`. What is usual is left out. */
+export function kindsText(kinds: Site['mix']): string {
+  return kinds.map(kindText).join(', ');
+}
+
+function kindText({ part, flow, ...rest }: Site['mix'][number]): string {
+  const usual: Readonly<Record<string, unknown>> = usualBehaviour;
+  const others = Object.entries(rest).filter(([name, value]) => value !== undefined && value !== usual[name]);
+  const words = others.map(([name, value]) =>
+    name === 'encoding' || name === 'prove'
+      ? value
+      : `${name}=${typeof value === 'object' ? JSON.stringify(value) : value}`,
+  );
+  return [part, flow, ...words].join(' ');
+}
 
 /** What each of so many devices is: each kind has its part, and the order is mixed. */
 export function behavioursOf(kinds: Site['mix'], devices: number, random: () => number): Behaviour[] {

@@ -145,6 +145,31 @@ describe('the page of a simulation', () => {
     expect(renderPage(sample())).toContain('prefers-color-scheme:dark');
   });
 
+  it('tells its lines apart without colour, and in the legend as in the plot', () => {
+    const page = renderPage(sample());
+    const dashes = ['first', 'second', 'quota'].map(
+      (style) => new RegExp(`\\.line\\.${style}\\{[^}]*dasharray:([^};]+)`).exec(page)?.[1],
+    );
+    expect(new Set(dashes).size).toBe(3);
+    for (const style of ['first', 'second', 'quota'])
+      expect(page).toContain(`aria-hidden="true"><path class="line ${style}"`);
+    // browsers print no backgrounds
+    expect(page).not.toMatch(/\.legend[^{]*\{background/);
+  });
+
+  it('says which run it was: its devices, when, against what gateway, and by which version', () => {
+    const run = {
+      kinds: '2 csr, 1 ec psk',
+      target: 'localhost:8883',
+      startedAt: '2026-11-28T08:13:44.123Z',
+      version: '0.1.0',
+    };
+    expect(renderPage({ ...sample(), ...run })).toContain(
+      'Scenario <b>power-cut</b>, seed 7, devices: 2 csr, 1 ec psk. All devices are simulated from 2026-11-28 08:13 UTC against localhost:8883, by cvm 0.1.0.',
+    );
+    expect(renderPage({ ...sample(), scenario: 'none' })).toContain('Without a scenario, seed 7. All');
+  });
+
   it('labels its axes with round numbers', () => {
     expect(ticks({ label: '', to: 60 })).toEqual([0, 10, 20, 30, 40, 50, 60]);
     expect(ticks({ label: '', from: 0.5, to: 30, log: true })).toEqual([0.5, 1, 2, 5, 10, 20]);
@@ -161,6 +186,19 @@ describe('the comparison of two reports', () => {
     expect(unlikeness(usual, lossy)).toBe('power-cut, 3 devices / lossy, 3 devices');
     const interrupted = read(sample([], 100));
     expect(unlikeness(interrupted, interrupted)).toContain('power-cut, 100 devices, interrupted when 3 had ended');
+  });
+
+  it('says that the devices of the runs are not the same, though the scenario is', () => {
+    const [ec, rsa] = ['1 ec', '1 rsa'].map((kinds) => read({ ...sample(), kinds }));
+    expect(ec && rsa && unlikeness(ec, rsa)).toBe('power-cut, 3 devices (1 ec) / power-cut, 3 devices (1 rsa)');
+    expect(ec && unlikeness(ec, read(sample()))).toBeUndefined();
+  });
+
+  it('finds it worse that devices are accepted which must be refused', () => {
+    const refused: Outcome = { kind: 'rejected', errorCode: 'InvalidToken', attempts: 1, seen };
+    const wrongly: Outcome = { ...accepted(1000), seen: { ...seen, expected: false } };
+    const worse = compare(read(sample([refused])), read(sample([wrongly])), 0.1).filter((row) => row.worse);
+    expect(worse.map(({ name }) => name)).toContain('ended as it should, share');
   });
 
   it('finds nothing worse where nothing changed', () => {

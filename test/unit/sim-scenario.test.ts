@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bundledScenarios, bundledSites } from '../../gateway-sim/bundled.ts';
 import { randomOf } from '../../gateway-sim/random.ts';
-import { behavioursOf, loadScenario, loadSite } from '../../gateway-sim/scenario.ts';
+import { behavioursOf, kindsText, loadScenario, loadSite } from '../../gateway-sim/scenario.ts';
 
 describe('scenarios of the simulator', () => {
   let folder: string;
@@ -35,6 +35,22 @@ describe('scenarios of the simulator', () => {
       arrival: { curve: 'at-once' },
       site: { devices: 7, mix: [{ flow: 'csr', encoding: 'json', acknowledges: true }] },
     });
+  });
+
+  it('are read from a file with a byte order mark, as editors of Windows write it', async () => {
+    const path = file('own.json', `\uFEFF${JSON.stringify({ description: 'ours', site: 'hut' })}`);
+    expect(await loadScenario(path)).toMatchObject({ site: { devices: bundledSites.hut.devices } });
+  });
+
+  it('have kinds of devices that a few words name, without what is usual', async () => {
+    const site = [
+      { part: 2, flow: 'csr', encoding: 'cbor', prove: 'psk' },
+      { part: 1, acknowledges: false, sleepy: { awakeSeconds: 3, asleepSeconds: 5 } },
+    ];
+    const { site: read } = await loadScenario(file('own.json', { description: 'ours', site }));
+    expect(kindsText(read.mix)).toBe(
+      '2 csr cbor psk, 1 ec acknowledges=false sleepy={"awakeSeconds":3,"asleepSeconds":5}',
+    );
   });
 
   it('take another site when one is named', async () => {
