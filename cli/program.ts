@@ -1,6 +1,8 @@
 import { Command, CommanderError } from 'commander';
+import { errorText, systemCure } from '../runtime/errors.ts';
 import type { CommandEntry } from './commands.ts';
 import type { CliContext } from './context.ts';
+import type { Failure } from './failure.ts';
 import { OutputClosed, writeText } from './output.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -88,10 +90,19 @@ async function say(error: unknown, withStack: () => boolean): Promise<{ status: 
   if (error instanceof CommanderError) return { status: error.exitCode === 0 ? 0 : 2, cured: true };
   // its reader has what it wanted
   if (error instanceof OutputClosed) return { status: 0, cured: true };
-  // loaded here, since it knows the errors of every library
-  const { describeFailure } = await import('./failure.ts');
-  const { lines, status, stack } = describeFailure(error);
+  const { lines, status, stack } = await describe(error);
   for (const line of lines) console.error(`cvm: ${line}`);
   if (withStack() && stack !== undefined) console.error(stack);
   return { status, cured: lines.length > 1 };
+}
+
+/**
+ * What knows the errors of every library is loaded here only. A process that cannot load it, since all its files are open, must end all the
+ * same: a further fault would lead here again, and the process would neither work nor end.
+ */
+async function describe(error: unknown): Promise<Failure> {
+  const known = await import('./failure.ts').catch(() => undefined);
+  if (known !== undefined) return known.describeFailure(error);
+  const cure = error instanceof Error ? systemCure(error) : undefined;
+  return { lines: [errorText(error), ...(cure === undefined ? [] : [cure])], status: 1 };
 }

@@ -147,8 +147,10 @@ function lookupOnce(target: Target) {
       else if (options.all) done(null, fitting);
       else done(null, first.address, first.family);
     };
-    if (target.known !== undefined) {
-      answer(target.known);
+    const { known } = target;
+    if (known !== undefined) {
+      // not at once: where the system refuses a connection (no file, no port is left), tls.connect would throw, and nobody would hear the error
+      process.nextTick(() => answer(known));
       return;
     }
     lookup(host, { all: true }, (error, found) => {
