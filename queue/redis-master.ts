@@ -22,7 +22,7 @@ export class NoMaster extends Error {
  * keys are in one slot (`ownKey`), so in a Cluster, too, that is one server, and one connection is enough: transactions, scripts and
  * blocking commands are the same in all three kinds of Redis. A new connection searches anew: that is the failover.
  */
-export function masterConnector(place: MovingPlace, answerMs = usualAnswerMs) {
+export function masterConnector(place: MovingPlace, opened: (at: Address) => void, answerMs = usualAnswerMs) {
   return class extends AbstractConnector {
     constructor(options: unknown) {
       super((options as RedisOptions).disconnectTimeout ?? 2000);
@@ -38,6 +38,7 @@ export function masterConnector(place: MovingPlace, answerMs = usualAnswerMs) {
         const found = await findMaster(place, answerMs).catch((error: Error) => error);
         if (!this.connecting) throw new Error('Connection is closed.');
         if (!(found instanceof Error)) {
+          opened(found);
           this.stream = open(found, place.tls);
           this.stream.once('error', (error) => {
             this.firstError = error;
@@ -74,9 +75,9 @@ async function findMaster(place: MovingPlace, answerMs: number): Promise<Address
   }
 }
 
-type Ask = (redis: Redis, place: MovingPlace, asked: Address) => Promise<Address>;
+type Ask<T = Address> = (redis: Redis, place: MovingPlace, asked: Address) => Promise<T>;
 
-async function askAt(address: Address, place: MovingPlace, answerMs: number, ask: Ask): Promise<Address> {
+async function askAt<T>(address: Address, place: MovingPlace, answerMs: number, ask: Ask<T>): Promise<T> {
   const { username, password } =
     place.by === 'sentinel' ? { username: undefined, password: place.sentinelPassword } : place;
   const redis = new Redis({
@@ -118,14 +119,31 @@ const askSentinel: Ask = async (redis, place) => {
 
 /** @see https://redis.io/docs/latest/commands/cluster-nodes/ */
 const askNode: Ask = async (redis, _place, asked) => {
+  const owner = ownerOfSlot(...(await nodesAndSlot(redis)));
+  if (owner === undefined) throw new Error('it knows no node that is up and serves their slot');
+  // a node that has met no other yet does not know its own address
+  return owner.host === '' ? { ...owner, host: asked.host } : owner;
+};
+
+/**
+ * Whether a node of a Cluster, by its own account, still serves our keys. A connection that only listens hears of no MOVED: at a node
+ * that was taken out of the Cluster, and runs on, it would hear nothing for ever. A node that does not answer is left to the probes.
+ */
+export function isStillOwner(place: MovingPlace, at: Address, answerMs = usualAnswerMs): Promise<boolean> {
+  const ask = askAt(at, place, answerMs, async (redis) => {
+    const [nodes, slot] = await nodesAndSlot(redis);
+    const itself = nodes.split('\n').filter((line) => line.split(' ')[2]?.split(',').includes('myself'));
+    return ownerOfSlot(itself.join('\n'), slot) !== undefined;
+  });
+  return ask.catch(() => true);
+}
+
+const nodesAndSlot = async (redis: Redis): Promise<[nodes: string, slot: number]> => {
   const [slot, nodes] = await Promise.all([
     redis.call('CLUSTER', 'KEYSLOT', ownKey('')),
     redis.call('CLUSTER', 'NODES'),
   ]);
-  const owner = ownerOfSlot(nodes as string, Number(slot));
-  if (owner === undefined) throw new Error('it knows no node that is up and serves their slot');
-  // a node that has met no other yet does not know its own address
-  return owner.host === '' ? { ...owner, host: asked.host } : owner;
+  return [nodes as string, Number(slot)];
 };
 
 /** The node that serves the slot and is not down, by its host name where it announces one. @param nodes the answer to CLUSTER NODES */

@@ -2,8 +2,8 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { createOutageLog } from '../runtime/outage-log.ts';
-import { type RedisPlace, redisPlace, redisPlaceText } from '../runtime/redis-place.ts';
-import { type MovingPlace, masterConnector } from './redis-master.ts';
+import { type Address, type RedisPlace, redisPlace, redisPlaceText } from '../runtime/redis-place.ts';
+import { isStillOwner, type MovingPlace, masterConnector } from './redis-master.ts';
 
 export type RedisUse =
   /** fail at once when Redis is away: for a caller that must not hang */
@@ -33,6 +33,8 @@ const usualTimes = {
   probeAnswerMs: 7000,
   /** the same by TCP, for a connection of BullMQ that blocks */
   keepAliveMs: 10_000,
+  /** in a Cluster: whether the node on which a connection listens still has our keys */
+  ownerMs: 10_000,
   /** longest wait between two attempts to connect */
   reconnectMs: 1000,
   /** for one command of `answer-now`; the broker gives up storing a request after the same time (broker/limits.ts) */
@@ -48,10 +50,9 @@ const movingConnectMs = 2000;
 /** The Redis at a URL, or at a place. */
 export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTimes> = {}): RedisConnector {
   const place = typeof at === 'string' ? redisPlace(at) : at;
-  const { connectMs, probeMs, probeAnswerMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } = {
-    ...usualTimes,
-    ...times,
-  };
+  const all = { ...usualTimes, ...times };
+  const { connectMs, probeMs, probeAnswerMs, keepAliveMs, reconnectMs, commandMs, silentMs, silentWhileWaitingMs } =
+    all;
   const answerNow = {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
@@ -73,14 +74,19 @@ export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTime
   return {
     where: redisPlaceText(place),
     connect(use, log) {
-      const redis = open(place, {
+      let opened: Address | undefined;
+      const options = {
         ...optionsFor[use],
         connectTimeout: connectMs,
         keepAlive: keepAliveMs,
         retryStrategy: (attempt) => Math.min(attempt * 50, reconnectMs),
         // 2: and repeat the command there
         reconnectOnError: ({ message }) => (use !== 'probe' && isOfMaster(message, place) ? 2 : false),
+      } satisfies RedisOptions;
+      const redis = open(place, options, (at) => {
+        opened = at;
       });
+      if (place.by === 'cluster') followKeys(redis, place, all.ownerMs, () => opened);
       const outage = outageOf(log);
       redis.on('error', (err: Error) => {
         outage.failed(redis, err);
@@ -95,7 +101,11 @@ export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTime
   };
 }
 
-function open(place: RedisPlace, options: RedisOptions & { replyMapping?: 'legacy' }): Redis {
+function open(
+  place: RedisPlace,
+  options: RedisOptions & { replyMapping?: 'legacy' },
+  opened: (at: Address) => void,
+): Redis {
   if (place.by === 'address') return new Redis(place.url, options);
   const { username, password, tls } = place;
   return new Redis({
@@ -105,7 +115,7 @@ function open(place: RedisPlace, options: RedisOptions & { replyMapping?: 'legac
     ...(tls ? { tls: {} } : {}),
     ...(place.by === 'sentinel' ? { db: place.database } : {}),
     connectTimeout: movingConnectMs,
-    Connector: masterConnector(place as MovingPlace),
+    Connector: masterConnector(place as MovingPlace, opened),
   });
 }
 
@@ -136,6 +146,19 @@ function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error
       asking = false;
     });
   }, everyMs);
+  timer.unref();
+  redis.once('end', () => clearInterval(timer));
+}
+
+/** Lets a connection that listens go where our keys have gone; all others are told so by the node (`isOfMaster`). */
+function followKeys(redis: Redis, place: MovingPlace, everyMs: number, at: () => Address | undefined): void {
+  const look = async () => {
+    const node = at();
+    // with RESP3 a connection that listens is in no mode of its own
+    if (node === undefined || redis.status !== 'ready' || redis.listenerCount('message') === 0) return;
+    if (!(await isStillOwner(place, node)) && node === at()) redis.disconnect(true);
+  };
+  const timer = setInterval(() => void look(), everyMs);
   timer.unref();
   redis.once('end', () => clearInterval(timer));
 }

@@ -93,6 +93,35 @@ describe.skipIf(lacks('redis-server'))('Redis by Cluster', () => {
     await expect.poll(() => heard, failover).toContain('still heard');
   });
 
+  it('is heard again where the node that we listen at was taken out of the Cluster, and runs on', async () => {
+    const site = await servers().cluster();
+    const connector = redisAt(site.url, { ownerMs: 500 });
+    const [redis, listening] = [connector.connect('wait', log), connector.connect('wait', log)];
+    closers.push(async () => [redis, listening].forEach((each) => void each.disconnect()));
+    const heard: string[] = [];
+    listening.on('message', (_channel, text) => heard.push(text));
+    await listening.subscribe(ownKey('news'));
+    const owner = await site.owner(ownKey('x'));
+    const left = site.nodes.filter((node) => node !== owner);
+    const next = left[0] as typeof owner;
+    const slot = Number(await owner.redis.cluster('KEYSLOT', ownKey('x')));
+    const [from, to] = [await owner.redis.cluster('MYID'), await next.redis.cluster('MYID')];
+    // what `redis-cli --cluster del-node` does; of the slots only ours is given to another first
+    for (const { redis: node } of left) await node.config('SET', 'cluster-require-full-coverage', 'no');
+    await next.redis.cluster('SETSLOT', slot, 'NODE', to);
+    await owner.redis.cluster('SETSLOT', slot, 'NODE', to);
+    for (const { redis: node } of left) await node.call('CLUSTER', 'FORGET', from).catch(() => {});
+    await owner.redis.cluster('RESET', 'SOFT');
+    await expect
+      .poll(async () => {
+        // by this one it learns that the key has moved
+        await redis.set(ownKey('x'), '');
+        await redis.publish(ownKey('news'), 'still heard');
+        return heard;
+      }, failover)
+      .toContain('still heard');
+  });
+
   it('says which kind of Redis REDIS_URL is to name, where it names the other kind', async () => {
     const all = servers();
     const [single, cluster] = [await all.server([]), await all.cluster()];
