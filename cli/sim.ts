@@ -111,8 +111,8 @@ export function simCommand(context: SimContext): Command {
 }
 
 const help = `
-Exit status: 0 when every device ended as it should, 1 when one did not, 2 for wrong use, 130 when it was interrupted; SIGINT ends
-the run with a report of what is known by then.
+Exit status: 0 when every device ended as it should, 1 when one did not, 2 for wrong use, 130 or 143 when it was interrupted: SIGINT and
+SIGTERM end the run with a report of what is known by then.
 
 The AWS stand-in spends 50 to 100 ms of CPU on each RSA key pair, which AWS would spend on its own machines. To measure
 the gateway, use --flow ec or csr, or set CVM_AWS_LOCAL_KEY_POOL and CVM_AWS_LOCAL_QUOTAS=off for the stand-in, and CVM_QUOTAS=off for the worker.`;
@@ -183,7 +183,7 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   if (result.asExpected !== devices.length) process.exitCode = 1;
   if (interruption.signal.aborted) {
     console.error(`cvm: interrupted when ${result.devices} of ${devices.length} devices had ended`);
-    process.exitCode = 130;
+    process.exitCode = interruption.status();
   }
 }
 
@@ -223,12 +223,22 @@ function sayHint({ devices, accepted, rejected, wrong }: Report, { host, port }:
   );
 }
 
-/** SIGINT ends the run, and what is known by then is reported. A second one ends the process. */
+/**
+ * SIGINT ends the run, and what is known by then is reported; so does SIGTERM, which timeout(1), CI and containers send. A second one ends
+ * the process.
+ */
 function untilInterrupted() {
   const controller = new AbortController();
-  const abort = () => controller.abort();
-  process.once('SIGINT', abort);
-  return { signal: controller.signal, end: () => process.off('SIGINT', abort) };
+  const statuses = { SIGINT: 130, SIGTERM: 143 } as const;
+  let status = 0;
+  const abort = (signal: keyof typeof statuses) => {
+    status = statuses[signal];
+    end();
+    controller.abort();
+  };
+  const end = () => void process.off('SIGINT', abort).off('SIGTERM', abort);
+  process.once('SIGINT', abort).once('SIGTERM', abort);
+  return { signal: controller.signal, status: () => status, end };
 }
 
 const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');

@@ -23,9 +23,14 @@ export async function readCredentials(file: string): Promise<Credential[]> {
   });
   const rows = parse(text, { columns: true, bom: true, trim: true, skip_empty_lines: true }) as Partial<Credential>[];
   if (rows.length === 0) throw new UsageError(`${file} has no device`);
+  const serials = new Set<string>();
   return rows.map(({ serial, token }) => {
-    if (serial && token) return { serial, token };
-    throw new UsageError(`${file}: every row needs a serial and a token, and the first line must be "serial,token"`);
+    if (!serial || !token)
+      throw new UsageError(`${file}: every row needs a serial and a token, and the first line must be "serial,token"`);
+    // it would count as two devices, which take each other's connection and get one certificate
+    if (serials.has(serial)) throw new UsageError(`${file}: the serial ${JSON.stringify(serial)} is in two rows`);
+    serials.add(serial);
+    return { serial, token };
   });
 }
 

@@ -152,32 +152,39 @@ describe.skipIf(lacks('redis-server'))('the scenarios of the simulator', () => {
     });
   });
 
-  it('end early by SIGINT with a report so far, and exit status 130', { timeout: 120_000 }, async () => {
-    const slow = join(folder, 'slow.json');
-    const arrival = { curve: 'waves', waves: 2, everySeconds: 600 };
-    writeFileSync(slow, JSON.stringify({ description: 'half come much later', arrival, site: [{ part: 1 }] }));
-    const list = await credentials('interrupted', 4);
-    const child = spawn(
-      process.execPath,
-      argvOf(gateway.broker.port, '--scenario', slow, '--credentials', list, '--json'),
-      { env: env(), stdio: ['ignore', 'pipe', 'ignore'] },
-    );
-    let out = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      out += chunk.toString();
-    });
-    const registered = async (serial: string) => (await gateway.registry.find(serial))?.deliveredAt !== undefined;
-    await until(
-      async () => (await registered('interrupted-0')) && (await registered('interrupted-1')),
-      60_000,
-      'two devices done',
-    );
-    await sleep(500);
-    child.kill('SIGINT');
-    const [code] = await once(child, 'exit');
-    expect(code).toBe(130);
-    expect(JSON.parse(out)).toMatchObject({ devices: 2, accepted: 2 });
-  });
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)(
+    'end early by %s with a report so far, and exit status %i',
+    { timeout: 120_000 },
+    async (signal, status) => {
+      const slow = join(folder, 'slow.json');
+      const arrival = { curve: 'waves', waves: 2, everySeconds: 600 };
+      writeFileSync(slow, JSON.stringify({ description: 'half come much later', arrival, site: [{ part: 1 }] }));
+      const list = await credentials(signal, 4);
+      const child = spawn(
+        process.execPath,
+        argvOf(gateway.broker.port, '--scenario', slow, '--credentials', list, '--json'),
+        { env: env(), stdio: ['ignore', 'pipe', 'ignore'] },
+      );
+      let out = '';
+      child.stdout.on('data', (chunk: Buffer) => {
+        out += chunk.toString();
+      });
+      const registered = async (serial: string) => (await gateway.registry.find(serial))?.deliveredAt !== undefined;
+      await until(
+        async () => (await registered(`${signal}-0`)) && (await registered(`${signal}-1`)),
+        60_000,
+        'two devices done',
+      );
+      await sleep(500);
+      child.kill(signal);
+      const [code] = await once(child, 'exit');
+      expect(code).toBe(status);
+      expect(JSON.parse(out)).toMatchObject({ devices: 2, accepted: 2 });
+    },
+  );
 
   it.skipIf(lacks('mosquitto'))(
     'name the cause where another MQTT broker is at the port',

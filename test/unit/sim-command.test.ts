@@ -48,10 +48,16 @@ describe('cvm sim', () => {
       ['--ca', 'ca.pem', '--credentials', 'empty.csv'],
       /empty\.csv has no device/,
     ],
+    [
+      'a file of credentials that names a device twice',
+      ['--ca', 'ca.pem', '--credentials', 'twice.csv'],
+      /twice\.csv: the serial "A" is in two rows/,
+    ],
   ])('refuses %s before any device connects', async (_what, argv, message) => {
     file('ca.pem', amazonRootCa());
     file('other.txt', 'no certificate');
     file('empty.csv', 'serial,token\n');
+    file('twice.csv', 'serial,token\nA,token-a\nB,token-b\nA,token-a\n');
     await expect(run(...argv.map((each) => (each.includes('.') ? join(folder, each) : each)))).rejects.toThrow(message);
   });
 
