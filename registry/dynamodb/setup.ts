@@ -63,13 +63,14 @@ async function untilBuilt<T>(table: DynamoTable, outcome: T, onWait: TableSetupO
   }
 }
 
-function requireSiteIndex({ name, keys }: TableDescription['indexes'][number]): void {
+/** Without an attribute, each device would be read as one that does not have it. */
+function requireSiteIndex({ name, keys, attributes }: TableDescription['indexes'][number]): void {
+  const cure = 'delete it in DynamoDB, and run this command again';
   const wanted = [siteIndex.partition, siteIndex.sort].join(', ');
   const found = keys.map(({ attribute }) => attribute).join(', ');
-  if (found !== wanted)
-    throw new Error(
-      `the index "${name}" has the keys ${found}, and must have ${wanted}: delete it in DynamoDB, and run this command again`,
-    );
+  if (found !== wanted) throw new Error(`the index "${name}" has the keys ${found}, and must have ${wanted}: ${cure}`);
+  const lacking = attributes === 'all' ? [] : siteIndex.included.filter((each) => !attributes.includes(each));
+  if (lacking.length > 0) throw new Error(`the index "${name}" lacks the attributes ${lacking.join(', ')}: ${cure}`);
 }
 
 const types: Readonly<Record<string, string>> = { S: 'a string', N: 'a number', B: 'binary' };

@@ -33,7 +33,13 @@ export type TableDescription = {
   readonly status: string;
   /** the partition key, and the sort key if there is one. `type`: `S`, `N` or `B` */
   readonly keys: readonly TableKey[];
-  readonly indexes: readonly { readonly name: string; readonly status: string; readonly keys: readonly TableKey[] }[];
+  readonly indexes: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly keys: readonly TableKey[];
+    /** what it has of a row besides the keys */
+    readonly attributes: 'all' | readonly string[];
+  }[];
   /** as AWS counted them, some hours ago */
   readonly rows: number;
 };
@@ -263,6 +269,7 @@ function descriptionOf(name: string, described: Described): TableDescription {
       name: index.IndexName ?? '',
       status: index.IndexStatus ?? '',
       keys: keysOf(index.KeySchema),
+      attributes: index.Projection?.ProjectionType === 'ALL' ? 'all' : (index.Projection?.NonKeyAttributes ?? []),
     })),
     rows: ItemCount,
   };

@@ -81,23 +81,47 @@ describe('setting up a table that is there without the index', () => {
 
   it('says what differs in an index of this name, and the cure', async () => {
     await create('strange');
-    await client.send(
-      new UpdateTableCommand({
-        TableName: 'strange',
-        AttributeDefinitions: [...key, { AttributeName: 'place', AttributeType: 'S' }],
-        GlobalSecondaryIndexUpdates: [
-          {
-            Create: {
-              IndexName: 'cvm-site',
-              KeySchema: [{ AttributeName: 'place', KeyType: 'HASH' }],
-              Projection: { ProjectionType: 'ALL' },
-            },
-          },
-        ],
-      }),
-    );
+    await addIndex('strange', [{ AttributeName: 'place', KeyType: 'HASH' }], { ProjectionType: 'ALL' });
     await expect(ensureTable(openTable(client, 'strange').table)).rejects.toThrow(
       /index "cvm-site" has the keys place, and must have site, changedAt: delete it/,
     );
   });
+
+  it.each([
+    ['keys', { ProjectionType: 'KEYS_ONLY' }, /lacks the attributes .*tokenHash.*: delete it/],
+    ['some', { ProjectionType: 'INCLUDE', NonKeyAttributes: ['tokenHash'] }, /lacks the attributes (?!tokenHash)/],
+  ] as const)('says which attributes an index of this name lacks: %s', async (what, projection, message) => {
+    await create(`lacking-${what}`);
+    const keys = [
+      { AttributeName: 'site', KeyType: 'HASH' },
+      { AttributeName: 'changedAt', KeyType: 'RANGE' },
+    ] as const;
+    await addIndex(`lacking-${what}`, keys, projection);
+    await expect(ensureTable(openTable(client, `lacking-${what}`).table)).rejects.toThrow(message);
+  });
+
+  async function addIndex(
+    table: string,
+    keys: readonly { AttributeName: string; KeyType: 'HASH' | 'RANGE' }[],
+    {
+      ProjectionType,
+      NonKeyAttributes,
+    }: { ProjectionType: 'ALL' | 'KEYS_ONLY' | 'INCLUDE'; NonKeyAttributes?: readonly string[] },
+  ): Promise<void> {
+    const typed = keys.map(({ AttributeName, KeyType }) => ({
+      AttributeName,
+      AttributeType: KeyType === 'HASH' ? ('S' as const) : ('N' as const),
+    }));
+    const Projection = {
+      ProjectionType,
+      ...(NonKeyAttributes === undefined ? {} : { NonKeyAttributes: [...NonKeyAttributes] }),
+    };
+    await client.send(
+      new UpdateTableCommand({
+        TableName: table,
+        AttributeDefinitions: [...key, ...typed],
+        GlobalSecondaryIndexUpdates: [{ Create: { IndexName: 'cvm-site', KeySchema: [...keys], Projection } }],
+      }),
+    );
+  }
 });
