@@ -82,6 +82,8 @@ export function createGovernor({
   const slowStart = createSlowStart(clock.now);
   const sayLowered = createLoweredLog(log, clock);
   let line: Promise<unknown> = Promise.resolve();
+  /** Those who wait for the tokens of a path: called when tokens were given back. */
+  const waiting = new Set<() => void>();
 
   const nameOf = (operation: AwsOperation): string | undefined => {
     const name = operation.replace(/^iot:/, '');
@@ -106,6 +108,21 @@ export function createGovernor({
     if (ms > 0) await clock.sleep(ms, signal).catch(() => {});
   };
 
+  /**
+   * Ends early as well when tokens were given back: wrong tokens of strangers take those of a path and give all of them back, and would
+   * otherwise cost the devices behind them as much time as if each were a device.
+   */
+  async function pauseForTokens(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) return;
+    const early = new AbortController();
+    const lookAgain = () => early.abort();
+    waiting.add(lookAgain);
+    signal?.addEventListener('abort', lookAgain);
+    await pause(ms, early.signal);
+    signal?.removeEventListener('abort', lookAgain);
+    waiting.delete(lookAgain);
+  }
+
   /** @returns false when the signal came first */
   async function enter(counts: CallCounts, signal: AbortSignal | undefined): Promise<boolean> {
     if (Object.keys(counts).length === 0) return true;
@@ -121,7 +138,7 @@ export function createGovernor({
       const waitMs = await (buckets ?? own).takeAll(counts).catch(() => redisAwayMs);
       if (waitMs <= 0) return true;
       // at least one: a token that is almost there may be less than the clock can tell
-      await pause(Math.min(Math.ceil(waitMs), longestLookMs), signal);
+      await pauseForTokens(Math.min(Math.ceil(waitMs), longestLookMs), signal);
     }
     return false;
   }
@@ -174,7 +191,9 @@ export function createGovernor({
         async end() {
           if (Object.keys(counts).length > 0) slowStart.leave();
           const unused = prepaid.end(counts);
-          if (Object.keys(unused).length > 0) await sharedOrOwn((from) => from.giveBack(unused));
+          if (Object.keys(unused).length === 0) return;
+          await sharedOrOwn((from) => from.giveBack(unused));
+          for (const lookAgain of waiting) lookAgain();
         },
       };
     },

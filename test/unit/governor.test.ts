@@ -50,6 +50,18 @@ describe('the quota governor', () => {
     expect(time.now()).toBeGreaterThan(1700);
   });
 
+  it('lets the next request begin as soon as tokens are given back: a wrong token costs the devices behind it no turn', async () => {
+    const { time, governor } = open();
+    const work = async () => {
+      const [first] = [await governor.admit(path), await governor.admit(path)];
+      const third = governor.admit(path).then(() => time.now());
+      await time.sleep(10);
+      await first?.end();
+      return third;
+    };
+    expect(await time.until(work())).toBeLessThan(20);
+  });
+
   it('makes a throttled call again, and no other error', async () => {
     const { time, governor } = open();
     const gate = gateOf(new UpstreamThrottled('iot:UpdateCertificate'), new Error('lost'));
