@@ -91,6 +91,13 @@ describe.skipIf(lacks('redis-server'))('quota buckets that workers share in Redi
     expect(Ample / (limits.Ample * quotaRule.ceiling)).toBeCloseTo(share, 1);
   });
 
+  it('count a bucket of the future as one of now, and not as empty until then', async () => {
+    const { buckets } = fixture;
+    const tomorrow = (Date.now() + 86_400_000).toFixed(3);
+    await redis.hset(key, 'Scarce', `2.000000 ${tomorrow} 1.000000 0.000 0`);
+    expect(await buckets.takeAll({ Scarce: 2 })).toBe(0);
+  });
+
   it('heal a key of another type', async () => {
     await redis.set(key, 'x');
     expect(await fixture.buckets.takeAll({ Scarce: 1 })).toBe(0);

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
+import { constants } from 'node:crypto';
 import { connect } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { contextOptions } from '../../broker/listener/cipher-suites.ts';
 import { ticketKeysOf } from '../../broker/listener/ticket-keys.ts';
 import { lacks } from '../support/lacks.ts';
 import { keyed, startTlsListener } from '../support/tls-listener.ts';
@@ -127,4 +129,13 @@ describe('a session ticket', () => {
     expect(new Set(keys.map((each) => each.toString('hex'))).size).toBe(4);
     expect(ticketKeysOf(one.tls.key, 1)).toEqual(keys[0]);
   });
+
+  it.each(['modern', 'old'] as const)(
+    'is of no context that speaks TLS 1.2, whichever suites are offered: %s',
+    (suites) => {
+      expect(contextOptions(suites, 'tickets').minVersion).toBe('TLSv1.3');
+      for (const kind of ['keys', 'neither'] as const)
+        expect(contextOptions(suites, kind).secureOptions & constants.SSL_OP_NO_TICKET).not.toBe(0);
+    },
+  );
 });
