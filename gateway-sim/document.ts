@@ -62,12 +62,12 @@ svg text{font-size:12px;fill:var(--soft)}
 .axis{stroke:var(--soft);fill:none}
 .line{fill:none;stroke-width:2.5}
 .line.first{stroke:var(--first)}
-.line.second{stroke:var(--second);stroke-width:1.5;stroke-dasharray:2 3}
+.line.second{stroke:var(--second);stroke-width:2;stroke-dasharray:2 3}
 .line.quota{stroke:var(--quota);stroke-dasharray:9 6}
 .bar{fill:var(--first)}
 .dot{fill:var(--first);fill-opacity:.45}
 .legend{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:4px 0 0;padding:0;color:var(--soft);font-size:.9rem}
 .legend .sample{display:inline-block;width:36px;height:6px;margin-right:8px;vertical-align:middle}
-@media (max-width:560px){svg{overflow:visible}svg text{font-size:21px}}
+@media (max-width:560px){svg{overflow:visible}svg text{font-size:21px}.line{stroke-width:4}.line.second{stroke-width:3.5;stroke-dasharray:4 5}}
 @media print{section{break-inside:avoid}}
 `;
