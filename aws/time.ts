@@ -20,8 +20,8 @@ export function createAwsTime(options: { log: Log; wall?: () => number; monotoni
     now(): number {
       const shown = wall();
       if (heard === undefined) return shown;
-      // since then, the wall clock may have been set
-      const ofAws = heard.time + monotonic() - heard.at;
+      // since then, the wall clock may have been set. Whole milliseconds, as those of the wall clock: rows have no others
+      const ofAws = Math.round(heard.time + monotonic() - heard.at);
       return Math.abs(ofAws - shown) > toleranceMs ? ofAws : shown;
     },
     /** Whether an answer of AWS was seen: before that, the clock of this machine is all there is. */

@@ -27,7 +27,7 @@ export const ownIntentsOf = (device: Device): readonly CreateIntent[] =>
 
 /** Without a member that another tool wrote. */
 function read(text: string): CreateIntent[] {
-  const [, at, id, keyDigest] = /^(\d+) (\S+) (.*)$/.exec(text) ?? [];
+  const [, at, id, keyDigest] = /^(\d+(?:\.\d+)?) (\S+) (.*)$/.exec(text) ?? [];
   return id === undefined ? [] : [{ id, at: Number(at), ...(keyDigest ? { keyDigest } : {}) }];
 }
 

@@ -256,6 +256,16 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       expect(createIntentsOf(await found(serial))).toEqual([{ id: at(serial, 2).claimId, at: now + 1 }]);
     });
 
+    it('knows and forgets a create intent at a fraction of a millisecond, as by a clock that was corrected', async () => {
+      const serial = await fresh();
+      await claim(serial);
+      const intent = { id: at(serial, 1).claimId ?? '', at: now + 0.25, keyDigest: 'k' };
+      expect(await registry.recordCreateIntent(at(serial, 1), { at: intent.at, keyDigest: 'k' })).toBe(true);
+      expect(createIntentsOf(await found(serial))).toContainEqual(intent);
+      expect(await records(at(serial, 1), { certificateId: 'c', keptReply, settled: [intent] })).toBe(true);
+      expect(createIntentsOf(await found(serial))).not.toContainEqual(intent);
+    });
+
     it('notes with the claim what is to be created, and with which key of the gateway: an earlier key stays', async () => {
       const serial = await fresh();
       const [first, second] = ['k', 'l'].map((keyDigest) => ({ csrPem: 'CSR', keyDigest, sealedKey: 'sealed' }));

@@ -28,6 +28,13 @@ describe('the time by which rows are judged', () => {
     expect(lines).toEqual([]);
   });
 
+  it('is in whole milliseconds, also where the clock that only goes forward has fractions', () => {
+    const { time, hear, clocks } = open();
+    hear(start + hour);
+    clocks.monotonic += 7.25;
+    expect(time.now()).toBe(start + hour + 7);
+  });
+
   it.each([
     ['behind', 2 * hour],
     ['ahead', -2 * hour],
