@@ -47,6 +47,8 @@ export type Details = Run & {
   readonly firstTry: { readonly connected: number; readonly served: number };
   /** from the first byte that a device sent to CONNACK */
   readonly connackMs: Percentiles;
+  /** how much later than planned devices began; missing where none was late by a second. No other figure has this time in it */
+  readonly lateMs: Percentiles;
   /** accepted devices a second between the first and the last of them */
   readonly drainPerSecond: number;
   /** the limit that the run is compared with, in certificates a second */
@@ -103,7 +105,7 @@ export function report(outcomes: readonly Outcome[], wallMs: number): Report {
 
 /** The same with all that the run knows. */
 export function fullReport(
-  { outcomes, wallMs, moments, drain, cost }: Simulated,
+  { outcomes, wallMs, moments, drain, cost, lateMs }: Simulated,
   given: Partial<Run> & {
     scenario: string;
     seed: number;
@@ -129,6 +131,7 @@ export function fullReport(
       served: share(outcomes.filter(({ kind, attempts }) => kind === 'accepted' && attempts === 1).length),
     },
     ...(connacks.length === 0 ? {} : { connackMs: percentiles(connacks) }),
+    ...lateness(lateMs),
     ...drainRate(basic.accepted, drain),
     ...(quotaPerSecond === undefined ? {} : { quotaPerSecond }),
     pending: pendingReport(seen),
@@ -209,6 +212,15 @@ function latenciesOf(outcomes: readonly Outcome[]): number[] {
   return ascending(outcomes.flatMap((outcome) => (outcome.kind === 'accepted' ? [outcome.latencyMs] : [])));
 }
 
+/** Less than this is the simulator's turn, or a moment in which it was busy. Milliseconds. */
+const muchLate = 1000;
+
+/** Devices that wait for a place are not seen in the other times: a slow gateway would look quick, since it holds up the load itself. */
+function lateness(lateMs: readonly number[]): Partial<Report> {
+  const late = ascending([...lateMs]);
+  return (late.at(-1) ?? 0) < muchLate ? {} : { lateMs: percentiles(late) };
+}
+
 const ascending = (values: number[]): number[] => values.sort((a, b) => a - b);
 
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits));
@@ -251,10 +263,12 @@ export function summary(result: Report): string {
 
 /** What else there is to say, a name and a text each; only what is known. */
 export function facts(result: Report): [name: string, text: string][] {
-  const { latencyMs, connackMs, firstTry, drainPerSecond, quotaPerSecond, pending, simulator, gateway } = result;
+  const { latencyMs, connackMs, lateMs, firstTry, drainPerSecond, quotaPerSecond, pending, simulator, gateway } =
+    result;
   const all: [string, string | undefined | false][] = [
     ['from request to answer', latencyMs && percentilesText(latencyMs)],
     ['from first byte to CONNACK', connackMs && percentilesText(connackMs)],
+    ['began later than planned', lateMs && `${percentilesText(lateMs)}, which is in no other time`],
     ['at the first try', firstTry && `${percent(firstTry.connected)} connected, ${percent(firstTry.served)} served`],
     ['drained', drainPerSecond !== undefined && `${drainPerSecond}/s${ofQuota(drainPerSecond, quotaPerSecond)}`],
     ['told their place', pending && pending.told > 0 && `${counted(pending.told, 'device')}${etaText(pending)}`],

@@ -58,6 +58,8 @@ export type Simulated = {
   /** when each accepted device ended, in milliseconds from the start: the first and the last */
   readonly drain: { readonly firstMs: number; readonly lastMs: number } | undefined;
   readonly cost: Cost;
+  /** how much later than planned each device began, in milliseconds: the others had all places, or the simulator was busy */
+  readonly lateMs: readonly number[];
 };
 
 /** What the run itself has cost, TLS with it. */
@@ -117,6 +119,7 @@ export async function simulate(options: SimOptions): Promise<Simulated> {
     moments: series.moments(),
     drain: run.drain(),
     cost: { cpuMs, connections: run.count.opened, ...memory.peak() },
+    lateMs: run.lateMs,
   };
 }
 
@@ -126,6 +129,7 @@ function startRun(options: SimOptions, now: () => number) {
   const count = { open: 0, waiting: 0, opened: 0 };
   const outcomes: Outcome[] = [];
   const running = new Set<Device>();
+  const lateMs: number[] = [];
   const tally = { accepted: 0, refused: 0, firstMs: 0, lastMs: 0 };
   let next = 0;
   const around = {
@@ -145,6 +149,7 @@ function startRun(options: SimOptions, now: () => number) {
   return {
     count,
     outcomes,
+    lateMs,
     turn(time: number): void {
       wheel.turn(time);
       for (let device = devices[next]; device !== undefined && device.startMs <= time; device = devices[next]) {
@@ -152,6 +157,7 @@ function startRun(options: SimOptions, now: () => number) {
         const own = new Device(next, device, device.behaviour, device.key, (seed * 31 + next) | 0, around);
         next++;
         running.add(own);
+        lateMs.push(time - device.startMs);
         own.start();
       }
     },

@@ -88,8 +88,8 @@ describe('setting up a table that is there without the index', () => {
   });
 
   it.each([
-    ['keys', { ProjectionType: 'KEYS_ONLY' }, /lacks the attributes .*tokenHash.*: delete it/],
-    ['some', { ProjectionType: 'INCLUDE', NonKeyAttributes: ['tokenHash'] }, /lacks the attributes (?!tokenHash)/],
+    ['keys', { ProjectionType: 'KEYS_ONLY' }, /lacks the attributes accessToken, sealedKeys, .*: delete it/],
+    ['some', { ProjectionType: 'INCLUDE', NonKeyAttributes: ['accessToken'] }, /lacks the attributes sealedKeys, /],
   ] as const)('says which attributes an index of this name lacks: %s', async (what, projection, message) => {
     await create(`lacking-${what}`);
     const keys = [

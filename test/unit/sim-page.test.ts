@@ -14,7 +14,7 @@ function accepted(latencyMs: number, told?: { etaSeconds: number; waitedMs: numb
 
 const moment = (at: number, accepted: number) => ({ at, accepted, refused: 0, waiting: 4 - accepted, open: 4 });
 
-function sample(extra: readonly Outcome[] = [], devices?: number, lastMs = 9000): Report {
+function sample(extra: readonly Outcome[] = [], devices?: number, lastMs = 9000, lateMs = [4, 12, 20]): Report {
   const outcomes = [
     accepted(1000, { etaSeconds: 2, waitedMs: 1000, position: 3 }),
     accepted(4000, { etaSeconds: 4, waitedMs: 4000, position: 9 }),
@@ -24,7 +24,7 @@ function sample(extra: readonly Outcome[] = [], devices?: number, lastMs = 9000)
   const moments = [0, 1, 2].map((at) => ({ ...moment(at, at), gatewayCpuMs: at * 30, gatewayRssBytes: 1e8 }));
   return fullReport(
     {
-      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs } },
+      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs }, lateMs },
       cost: { cpuMs: 9, connections: 6, openAtPeak: 200, rssBytesAtPeak: 8_000_000 },
     },
     {
@@ -45,6 +45,13 @@ describe('the full report of a simulation', () => {
         [8, 10],
       ],
     });
+  });
+
+  it('tells how late devices began where that is much, since no other time has it', () => {
+    expect(summary(sample())).not.toContain('later than planned');
+    const held = sample([], undefined, 9000, [4000, 0, 2000]);
+    expect(held.lateMs).toEqual({ p50: 2000, p95: 4000, p99: 4000, max: 4000 });
+    expect(summary(held)).toMatch(/began later than planned +p50 2000 ms/);
   });
 
   it("tells the simulator's own cost from that of TLS", () => {
@@ -130,7 +137,7 @@ describe('the page of a simulation', () => {
   it('says so where nothing was measured', () => {
     const empty = fullReport(
       {
-        ...{ outcomes: [], wallMs: 0, moments: [], drain: undefined },
+        ...{ outcomes: [], wallMs: 0, moments: [], drain: undefined, lateMs: [] },
         cost: { cpuMs: 0, connections: 0, openAtPeak: 0, rssBytesAtPeak: 0 },
       },
       { scenario: 'none', seed: 1 },
