@@ -166,7 +166,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(await leaksOf(secrets)).toEqual([]);
   });
 
-  it('not in a job that failed: not in its data, its reason or its stack trace', async () => {
+  it('not in a job that failed: not in its data or its reason, and no stack trace is kept', async () => {
     const { token } = await gateway.enrol('leak-job');
     gateway.aws.faults.set([
       { operation: 'CreateCertificateFromCsr', kind: 'fail-before' },
@@ -183,7 +183,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     expect(JSON.parse(await job())).toMatchObject({
       data: expect.stringContaining('leak-job'),
       failedReason: expect.stringMatching(/./),
-      stacktrace: expect.stringContaining('at '),
+      stacktrace: '[]',
     });
     expect(await leaksOf(disguises(token))).toEqual([]);
     gateway.aws.faults.set([]);
