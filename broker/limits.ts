@@ -44,7 +44,7 @@ export const defaultLimits = {
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
   /** of those, how many begin in one turn of the event loop: a device costs some 4 ms of a core until its request is stored */
-  startsPerTurn: 4,
+  startsPerTurn: 16,
   handshakeTurnMs: 250,
   /** for the first byte, and then, from its turn on, for the handshake */
   handshakeMs: 10_000,

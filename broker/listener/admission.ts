@@ -42,23 +42,26 @@ export type FullLimit = 'total' | 'address';
 
 type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
 type Address = Classes & { readonly name: string; all: number };
-/** how many are before their turn at the handshake, before their CONNECT, and after it without a verified token */
-type Classes = { waiting: number; pending: number; connected: number };
+/** how many are before their CONNECT, of those how many have had their turn at the handshake, and how many are after it without a verified token */
+type Classes = { before: number; pending: number; connected: number };
 
 const forNewer = 'its slot is needed for a newer connection, and it has proved no token that is current';
 const ofDevice = 'its device has too many connections: this one is the oldest';
 
 /**
- * Limits the connections, in total and by address. When no slot is left, the oldest connection of the largest class is evicted:
- * those that wait for their turn at the handshake, those before their CONNECT, or those after it without a verified token, of which
- * the ones whose token was current and is not any more go first. So an attacker who holds thousands of slots of one class loses their
- * own, and an honest device, which needs such a slot for a moment, is not the oldest before it has passed on. Those that wait cost a
- * socket only, so all slots may be theirs: when all devices of a site come at once, none is closed for the next one. A connection with a verified token is evicted by newer ones
+ * Limits the connections, in total and by address. When no slot is left, the oldest connection of the larger class is evicted:
+ * those before their CONNECT, or those after it without a verified token, of which the ones whose token was current and is not any
+ * more go first. So an attacker who holds thousands of slots of either class loses their own, and an honest device, which needs such a
+ * slot for a moment, is not the oldest before it has passed on. Those that wait for their turn at the handshake cost a socket only, so all
+ * slots may be theirs: when all devices of a site come at once, none is closed for the next one. They are one class with those that
+ * have had it: the smaller a class that many enter, the sooner one is its oldest. A connection with a verified token is evicted by newer ones
  * of the same device only: a device needs one, and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
-  const [waiting, pending] = [new Set<Holder>(), new Set<Holder>()];
+  const before = new Set<Holder>();
+  /** those that have had their turn at the handshake, by that */
+  const pending = new Set<Holder>();
   const [over, unverified] = [new Set<Holder>(), new Set<Holder>()];
   const addresses = new Map<string, Address>();
   /** those with a verified token, oldest first */
@@ -67,7 +70,7 @@ export function createAdmission(limits: AdmissionLimits) {
   const counts = { admitted: 0, refused: 0, refusedOfAddress: 0, evicted: 0, crowdedOut: 0 };
 
   function leavePending(holder: Holder): void {
-    if (waiting.delete(holder)) holder.address.waiting--;
+    if (before.delete(holder)) holder.address.before--;
     if (pending.delete(holder)) holder.address.pending--;
   }
 
@@ -129,26 +132,15 @@ export function createAdmission(limits: AdmissionLimits) {
     return false;
   }
 
-  /** The largest class first. */
   function orderFor(classes: Classes): readonly Set<Holder>[] {
-    const sized: [number, Set<Holder>[]][] = [
-      [classes.connected, [over, unverified]],
-      [classes.pending, [pending]],
-      [classes.waiting, [waiting]],
-    ];
-    return sized.sort(([one], [other]) => other - one).flatMap(([, holders]) => holders);
+    return classes.before > classes.connected ? [before, over, unverified] : [over, unverified, before];
   }
 
-  /**
-   * Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. An
-   * address that has more than an equal part of all slots waiting loses one of its own.
-   */
-  function evictForAny(newer: Address): boolean {
-    const order = orderFor({ waiting: waiting.size, pending: pending.size, connected: over.size + unverified.size });
-    const first = order.find(({ size }) => size > 0);
-    if (first === unverified) counts.crowdedOut++;
-    const hasMore = newer.waiting > limits.maxConnections / addresses.size;
-    return evict(order, first === waiting && hasMore ? newer : undefined);
+  /** Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. */
+  function evictForAny(): boolean {
+    const order = orderFor({ before: before.size, pending: pending.size, connected: over.size + unverified.size });
+    if (order.find(({ size }) => size > 0) === unverified) counts.crowdedOut++;
+    return evict(order);
   }
 
   function fullLimit(address: Address | undefined): FullLimit | undefined {
@@ -159,16 +151,15 @@ export function createAdmission(limits: AdmissionLimits) {
   /** @returns false when there is no slot and none may be evicted */
   function makeRoom(address: Address): boolean {
     if (fullLimit(address) === 'address' && !evict(orderFor(address), address)) return false;
-    if (fullLimit(address) === 'total' && !evictForAny(address)) return false;
+    if (fullLimit(address) === 'total' && !evictForAny()) return false;
     return true;
   }
 
   function begin(holder: Holder): void {
-    if (!waiting.has(holder)) return;
+    if (!before.has(holder) || pending.has(holder)) return;
     const { address } = holder;
     if (address.pending >= limits.maxPendingPerAddress) evict([pending], address);
     else if (pending.size >= limits.maxPending) evict([pending]);
-    leavePending(holder);
     pending.add(holder);
     address.pending++;
   }
@@ -177,7 +168,7 @@ export function createAdmission(limits: AdmissionLimits) {
     /** @returns undefined when there is no slot for it; the caller destroys it then */
     admit(socket: Admitted, remoteAddress: string | undefined): ConnectionSlot | undefined {
       const name = groupOf(remoteAddress);
-      const address = addresses.get(name) ?? { name, all: 0, waiting: 0, pending: 0, connected: 0 };
+      const address = addresses.get(name) ?? { name, all: 0, before: 0, pending: 0, connected: 0 };
       if (!makeRoom(address)) {
         counts.refused++;
         if (fullLimit(address) === 'address') counts.refusedOfAddress++;
@@ -186,15 +177,15 @@ export function createAdmission(limits: AdmissionLimits) {
       counts.admitted++;
       const holder: Holder = { socket, address, right: undefined };
       address.all++;
-      address.waiting++;
+      address.before++;
       addresses.set(name, address);
       open.add(holder);
-      waiting.add(holder);
+      before.add(holder);
       return {
         address: name,
         begun: () => begin(holder),
         connected() {
-          if (!waiting.has(holder) && !pending.has(holder)) return;
+          if (!before.has(holder)) return;
           leavePending(holder);
           unverified.add(holder);
           address.connected++;
@@ -215,7 +206,7 @@ export function createAdmission(limits: AdmissionLimits) {
      */
     counts: () => ({
       open: open.size,
-      waiting: waiting.size,
+      waiting: before.size - pending.size,
       pending: pending.size,
       unverified: unverified.size + over.size,
       ...counts,

@@ -22,8 +22,12 @@ import { createPskAuthenticator } from './psk.ts';
 import { createSilentConnections } from './silent-connections.ts';
 import { ticketDay, ticketKeysOf } from './ticket-keys.ts';
 
-/** Connections that the kernel queues until they are accepted: a site comes within a second. It takes `net.core.somaxconn` at most. */
-const backlog = 4096;
+/**
+ * Connections that the kernel queues until they are accepted: a site comes within a second. It takes `net.core.somaxconn` at most. All of them may be
+ * accepted in one turn of the event loop, so they must not be enough to evict all that wait for their turn: half of the slots, but no
+ * fewer than Node's own number.
+ */
+const backlogOf = ({ maxConnections }: Limits) => Math.min(4096, Math.max(511, Math.floor(maxConnections / 2)));
 
 const noSlot = {
   total: 'there is no slot for another connection (CVM_MAX_CONNECTIONS)',
@@ -376,7 +380,7 @@ export function createDeviceListener(options: {
     /** @returns the port. @throws when it cannot be taken */
     async listen(port: number, host: string): Promise<number> {
       await new Promise<void>((resolve, reject) =>
-        server.once('error', reject).listen({ port, host, backlog }, resolve),
+        server.once('error', reject).listen({ port, host, backlog: backlogOf(limits) }, resolve),
       );
       server.removeAllListeners('error').on('error', (err) => log.error({ err }, 'a connection could not be accepted'));
       return (server.address() as AddressInfo).port;

@@ -46,16 +46,6 @@ describe('admission', () => {
     expect(admission.counts()).toMatchObject({ waiting: 10_000, pending: 0, evicted: 0 });
   });
 
-  it('takes the slot for a waiting connection from its own address, where that has more than an equal part of all slots', () => {
-    const admission = createAdmission({ ...limits, maxConnectionsPerAddress: 8 });
-    const devices = Array.from({ length: 3 }, socket);
-    for (const [index, each] of devices.entries()) admission.admit(each, `10.0.0.${index}`);
-    const flood = Array.from({ length: 20 }, socket);
-    for (const each of flood) admission.admit(each, '10.0.9.9');
-    expect(devices.map(({ cut }) => cut)).toEqual([false, false, false]);
-    expect(flood.filter(({ cut }) => !cut)).toEqual(flood.slice(-7));
-  });
-
   it('evicts the oldest of all when there are too many in total: a flood of strangers does not keep a device out', () => {
     const admission = createAdmission(limits);
     const strangers = Array.from({ length: 5 }, socket);
