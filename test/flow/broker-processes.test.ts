@@ -118,9 +118,11 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
   it('end when the process that started them is killed', async () => {
     const run = start(['up', '--local-aws', '--processes', '2']);
     await brokerOf(run);
-    const pids = childrenOf(run).filter(isBroker);
+    const [pids, others] = [childrenOf(run).filter(isBroker), childrenOf(run).filter((pid) => !isBroker(pid))];
     run.child.kill('SIGKILL');
     await run.ended.catch(() => {});
     await expect.poll(() => pids.filter(lives), long).toEqual([]);
+    // Redis goes on, for the next start
+    for (const pid of others.filter(lives)) process.kill(pid);
   });
 });
