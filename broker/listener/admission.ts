@@ -41,9 +41,10 @@ export type ConnectionSlot = {
 export type FullLimit = 'total' | 'address';
 
 type Holder = { readonly socket: Admitted; readonly address: Address; right: Right | undefined };
-type Address = Classes & { readonly name: string; all: number };
-/** how many are before their CONNECT, of those how many have had their turn at the handshake, and how many are after it without a verified token */
-type Classes = { before: number; pending: number; connected: number };
+/** `pending`: how many of those before their CONNECT have had their turn at the handshake */
+type Address = Classes & { readonly name: string; all: number; pending: number };
+/** how many are before their CONNECT, and after it without a verified token */
+type Classes = { before: number; connected: number };
 
 const forNewer = 'its slot is needed for a newer connection, and it has proved no token that is current';
 const ofDevice = 'its device has too many connections: this one is the oldest';
@@ -54,8 +55,8 @@ const ofDevice = 'its device has too many connections: this one is the oldest';
  * more go first. So an attacker who holds thousands of slots of either class loses their own, and an honest device, which needs such a
  * slot for a moment, is not the oldest before it has passed on. Those that wait for their turn at the handshake cost a socket only, so all
  * slots may be theirs: when all devices of a site come at once, none is closed for the next one. They are one class with those that
- * have had it: the smaller a class that many enter, the sooner one is its oldest. A connection with a verified token is evicted by newer ones
- * of the same device only: a device needs one, and the holder of one token must not take the slots of all.
+ * have had it, since in a small class that many enter a connection is soon the oldest. A connection with a verified token is evicted by
+ * newer ones of the same device only: a device needs one, and the holder of one token must not take the slots of all.
  */
 export function createAdmission(limits: AdmissionLimits) {
   /** those that may be evicted, oldest first */
@@ -138,7 +139,7 @@ export function createAdmission(limits: AdmissionLimits) {
 
   /** Connections after their CONNECT may be devices. Those of one address that has all its slots crowd out each other only. */
   function evictForAny(): boolean {
-    const order = orderFor({ before: before.size, pending: pending.size, connected: over.size + unverified.size });
+    const order = orderFor({ before: before.size, connected: over.size + unverified.size });
     if (order.find(({ size }) => size > 0) === unverified) counts.crowdedOut++;
     return evict(order);
   }
@@ -201,8 +202,9 @@ export function createAdmission(limits: AdmissionLimits) {
       for (const serial of [...serials]) for (const holder of [...(bySerial.get(serial) ?? [])]) review(holder);
     },
     /**
-     * now: open, waiting for their turn, before their CONNECT after it, without a verified token after it; since the start: admitted, refused (and of those for
-     * lack of a slot of their address), evicted, and of those after their CONNECT because all slots were taken
+     * now: open, waiting for their turn at the handshake, pending (after their turn and before their CONNECT), without a verified token
+     * after their CONNECT; since the start: admitted, refused (and of those for lack of a slot of their address), evicted, and of those
+     * after their CONNECT because all slots were taken
      */
     counts: () => ({
       open: open.size,

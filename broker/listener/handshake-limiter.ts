@@ -60,3 +60,5 @@ export function createHandshakeLimiter(
     waiting: () => [...waiting.values()].reduce((sum, line) => sum + line.size, 0),
   };
 }
+
+export type HandshakeLimiter = ReturnType<typeof createHandshakeLimiter>;

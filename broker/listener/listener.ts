@@ -11,10 +11,11 @@ import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { readClientHello } from './client-hello.ts';
 import { attachConnection, Connection } from './connection.ts';
-import { onFirstBytes, onWholeRecord, otherThanTls } from './first-bytes.ts';
+import { onFirstBytes, otherThanTls } from './first-bytes.ts';
 import { FrameGuard } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
+import { takeTurn } from './handshake-turn.ts';
 import { createKeylessClients, pskOfferingOf } from './keyless-clients.ts';
 import { PacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
@@ -269,13 +270,21 @@ export function createDeviceListener(options: {
     connection: Connection,
     headerProblem: (begin: Buffer) => string | undefined,
   ): void {
-    const { remoteAddress, address, handshake } = connection;
-    handshake.release = handshakeInTurn(socket, connection, (begin) => {
-      // TLS would refuse these without a word about their cause
-      const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
-      if (problem !== undefined) turnAway(socket, remoteAddress, problem);
-      else if (other !== undefined) refuse(socket, { remoteAddress, address }, other);
-      return serverFor(connection, begin);
+    const { remoteAddress, address, handshake, slot } = connection;
+    handshake.release = takeTurn(socket, limits, {
+      limiter: handshakeLimiter,
+      slot,
+      onBegin(begin) {
+        // TLS would refuse these without a word about their cause
+        const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
+        if (problem !== undefined) turnAway(socket, remoteAddress, problem);
+        else if (other !== undefined) refuse(socket, { remoteAddress, address }, other);
+        return serverFor(connection, begin);
+      },
+      onTooLate(reason) {
+        onTurnedAway(connection, reason);
+        closeHere(socket);
+      },
     });
   }
 
@@ -304,48 +313,6 @@ export function createDeviceListener(options: {
       servers.tickets.setTicketKeys(ticketKeysOf(tickets.key, day));
     }
     return servers.tickets;
-  }
-
-  /**
-   * Hands the socket to TLS when it is its turn. A turn begins with the first bytes, not with TCP: connections that say nothing
-   * would take the turns of those that do.
-   * @param onBegin sees the first bytes, and may destroy the socket. @returns what takes it when it is its turn
-   * @returns gives the turn back, or the place in the line
-   */
-  function handshakeInTurn(socket: Socket, connection: Connection, onBegin: (begin: Buffer) => Server): () => void {
-    const { slot } = connection;
-    let giveBack = () => {};
-    // TLS has a time limit of its own, which begins with the turn
-    let patience = setTimeout(() => socket.destroy(), limits.handshakeMs).unref();
-    const tooLate = () => {
-      onTurnedAway(
-        connection,
-        'it waited too long for its turn at the TLS handshake: more devices came than this machine can serve',
-      );
-      closeHere(socket);
-    };
-    const begin = (bytes: Buffer) => {
-      if (socket.destroyed) return;
-      const taker = onBegin(bytes);
-      if (socket.destroyed) return;
-      patience = setTimeout(tooLate, limits.turnMs).unref();
-      giveBack = handshakeLimiter.acquire(slot.address, () => {
-        clearTimeout(patience);
-        // a destroyed socket is cleaned up by its `close` handler
-        if (socket.destroyed) return;
-        slot.begun();
-        setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
-        taker.emit('connection', socket);
-      });
-    };
-    onFirstBytes(socket, () => {
-      clearTimeout(patience);
-      onWholeRecord(socket, limits.wholeHelloMs, begin);
-    });
-    return () => {
-      clearTimeout(patience);
-      giveBack();
-    };
   }
 
   function keyFor(socket: TLSSocket, identity: string): Buffer | null {
