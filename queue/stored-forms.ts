@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { serialPattern } from '../protocol/serial.ts';
-import { derTag, readDer, readWithin } from '../runtime/der.ts';
-import { derOf, toPem } from '../runtime/pem.ts';
+import { derOf } from '../runtime/pem.ts';
 import { type GatewayIdentity, identityOf, type OwnGateway } from '../sealing/gateway.ts';
 import { type Fields, isSigned, type Purpose, type SigningKey } from '../sealing/signing.ts';
+import { askedKey } from './asked-key.ts';
 import type { LineSecond } from './line.ts';
 import {
   type Acknowledgement,
@@ -25,8 +24,9 @@ import {
 } from './roster.ts';
 
 /**
- * How everything is spelled in Redis. After an upgrade, what an older version stored is still there, so it is read for ever, and a stored name
- * stays when the code renames the thing. A worker drops a request of a newer version that it cannot read: workers are upgraded first. Keys, stored types and mappers are in this file, but for these: roster entries,
+ * How everything is spelled in Redis. After an upgrade, what an older version stored is still there, so it is read for ever, and a stored
+ * name stays when the code renames the thing. A worker drops a request of a newer version that it cannot read: workers are upgraded
+ * first. Keys, stored types and mappers are in this file, but for these: roster entries,
  * and announcements are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
  * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  *
@@ -152,26 +152,6 @@ export function readStoredRequest(data: unknown, jobId: string): SignedMessage<P
     message: { requestId, ...rest, ...asked },
     gateway: signerOf({ askId: jobId, ...(data as object) }, 'request'),
   };
-}
-
-/** For which key the certificate is to be. */
-function askedKey({ csr, csrPem, keyDigest, key }: z.infer<typeof storedRequest>) {
-  if (csr !== undefined) return keyOfCsr(Buffer.from(csr, 'base64'));
-  if (key === undefined) return undefined;
-  return csrPem === undefined || keyDigest === undefined ? { key } : { key, csrPem, keyDigest };
-}
-
-/** The broker has checked it (`broker/csr.ts`). Undefined for what is no CSR: no gateway stored that. */
-function keyOfCsr(der: Buffer) {
-  try {
-    const [info] = readWithin(readDer(der)[0], derTag.sequence);
-    const spki = readWithin(info, derTag.sequence)[2]?.whole;
-    if (spki === undefined) return undefined;
-    const keyDigest = createHash('sha256').update(spki).digest('hex');
-    return { key: 'rsa', csrPem: toPem('CERTIFICATE REQUEST', der), keyDigest } as const;
-  } catch {
-    return undefined;
-  }
 }
 
 /** 32 bytes in base64url, in the one spelling that they have. */
