@@ -12,7 +12,7 @@ function cpuMs(work: () => void): number {
   return (user + system) / 1000;
 }
 
-/** An odd number of so many bytes. */
+/** A random odd number of `bytes` bytes. */
 const number = (bytes: number) => {
   const value = randomBytes(bytes);
   value[0] = 0x40;

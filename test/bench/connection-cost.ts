@@ -192,7 +192,16 @@ export async function startMosquitto(tls: string): Promise<Running & { port: num
   ];
   writeFileSync(join(folder, 'mosquitto.conf'), `${settings.join('\n')}\n`);
   const program = { command: mosquittoPath, argv: ['-c', join(folder, 'mosquitto.conf')], env: {} };
-  const running = await start(program, join(folder, 'mosquitto.log'), () => accepts(port));
+  return listening(program, folder, port);
+}
+
+/** @param folder of its own, deleted when it is stopped */
+async function listening(
+  program: Parameters<typeof start>[0],
+  folder: string,
+  port: number,
+): Promise<Running & { port: number }> {
+  const running = await start(program, join(folder, 'program.log'), () => accepts(port));
   return {
     pid: running.pid,
     port,
@@ -211,15 +220,7 @@ async function startFloor(tls: string, keys: readonly Psk[]): Promise<Running & 
   writeFileSync(keyFile, JSON.stringify(keys.map(({ identity, psk }) => [identity, psk.toString('base64')])));
   const argv = [join(import.meta.dirname, 'bare-tls.js'), String(port), tls, keyFile];
   const program = { command: process.execPath, argv, env: {} };
-  const running = await start(program, join(folder, 'floor.log'), () => accepts(port));
-  return {
-    pid: running.pid,
-    port,
-    async stop() {
-      await running.stop();
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
+  return listening(program, folder, port);
 }
 
 /** Devices that take turns with their pre-shared keys. */

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,8 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
-
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+import { spawnWorker } from '../support/worker-process.ts';
 
 /** A gateway without a worker, and real worker processes on it. */
 async function openSite() {
@@ -17,20 +16,8 @@ async function openSite() {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-killed-'));
   const children: ChildProcess[] = [];
 
-  function spawnWorker(): ChildProcess {
-    const env = {
-      PATH: process.env.PATH,
-      CVM_DATA_DIR: folder,
-      CVM_ROOT_CA: gateway.aws.rootCaFile,
-      REDIS_URL: gateway.redis.url,
-      LOG_LEVEL: 'warn',
-      AWS_REGION: 'us-east-1',
-      AWS_ACCESS_KEY_ID: 'test',
-      AWS_SECRET_ACCESS_KEY: 'test',
-      AWS_ENDPOINT_URL_IOT: gateway.aws.httpUrl,
-      AWS_ENDPOINT_URL_DYNAMODB: gateway.aws.httpUrl,
-    };
-    const child = spawn(process.execPath, [cvm, 'worker'], { env, stdio: 'ignore' });
+  function startWorker(): ChildProcess {
+    const child = spawnWorker(gateway, folder);
     children.push(child);
     return child;
   }
@@ -49,7 +36,7 @@ async function openSite() {
     async killDuring(operation: string): Promise<void> {
       const before = await calls(operation);
       gateway.aws.faults.set([{ operation, kind: 'stall', ms: 2000, times: 1 }]);
-      const worker = spawnWorker();
+      const worker = startWorker();
       await expect.poll(() => calls(operation), { timeout: 60_000, interval: 20 }).toBeGreaterThan(before);
       worker.kill('SIGKILL');
     },

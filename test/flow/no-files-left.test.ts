@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 
 const file = (path: string) => JSON.stringify(join(import.meta.dirname, '../..', path));
 
-/** A command that opens files until no more can be opened, and then fails where nobody waits for it. */
+/** A command that opens files until no more can be opened, and then throws outside of any promise. */
 const program = `
 import { openSync } from 'node:fs';
 import { Command } from ${file('node_modules/commander/esm.mjs')};

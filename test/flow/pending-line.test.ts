@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,8 @@ import type { Outcome } from '../../gateway-sim/outcome.ts';
 import { simulate } from '../../gateway-sim/simulate.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { spawnWorker } from '../support/worker-process.ts';
 
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const isTold = ({ seen }: Outcome) => seen?.told !== undefined;
 const patience = { timeout: 90_000, interval: 50 };
 
@@ -46,21 +46,8 @@ describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending
     return outcomes;
   }
 
-  function spawnWorker(at: Gateway, dataDir: string): ChildProcess {
-    const env = {
-      PATH: process.env.PATH,
-      CVM_DATA_DIR: dataDir,
-      CVM_ROOT_CA: at.aws.rootCaFile,
-      CVM_WORKER_CONCURRENCY: '4',
-      REDIS_URL: at.redis.url,
-      LOG_LEVEL: 'warn',
-      AWS_REGION: 'us-east-1',
-      AWS_ACCESS_KEY_ID: 'test',
-      AWS_SECRET_ACCESS_KEY: 'test',
-      AWS_ENDPOINT_URL_IOT: at.aws.httpUrl,
-      AWS_ENDPOINT_URL_DYNAMODB: at.aws.httpUrl,
-    };
-    const child = spawn(process.execPath, [cvm, 'worker'], { env, stdio: 'ignore' });
+  function startWorker(at: Gateway, dataDir: string): ChildProcess {
+    const child = spawnWorker(at, dataDir, { CVM_WORKER_CONCURRENCY: '4' });
     children.push(child);
     return child;
   }
@@ -81,11 +68,11 @@ describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending
     slowDown(at, 150);
     const [count, served]: [number, string[]] = [100, []];
     const playing = play(at, count, {}, served);
-    const worker = spawnWorker(at, folder);
+    const worker = startWorker(at, folder);
     await expect.poll(() => served.length, patience).toBeGreaterThan(20);
     worker.kill('SIGKILL');
     process.kill(at.redis.pid, 'SIGKILL');
-    spawnWorker(at, folder);
+    startWorker(at, folder);
     const outcomes = await playing;
     expect(outcomes.filter(({ kind }) => kind !== 'accepted')).toEqual([]);
     expect(outcomes.filter(isTold).length).toBeGreaterThan(count / 2);

@@ -122,7 +122,7 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
     for (const serial of failed) expect(answered.indexOf(serial)).toBeLessThan(50);
   });
 
-  it('loses its place when it fails again and again while others are answered, and holds nobody up', async () => {
+  it('loses its place when it fails again and again while others are answered: they do not wait for it', async () => {
     const poisoned = numbered(20).map((each) => `poisoned-${each}`);
     await wait(poisoned);
     const answered: string[] = [];

@@ -33,7 +33,7 @@ export async function runStorms(
     foreignPerSecond?: number;
     /** before that, in milliseconds, the table answers nobody */
     heldUpUntil?: number;
-    /** in the first six seconds calls and answers travel together once in so many milliseconds, as on a machine that is too busy */
+    /** as on a machine that is too busy: in the first six seconds, calls and answers arrive only at multiples of this time */
     bunchedMs?: number;
   },
 ) {
