@@ -6,7 +6,7 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { createMissedAnswers } from '../queue/redis-line.ts';
 import { createPace } from '../queue/redis-pace.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
-import type { Admission } from '../worker/worker.ts';
+import { type Admission, nothingToCall } from '../worker/worker.ts';
 import type { App } from './app.ts';
 
 /** The share of each rate for tasks and commands: 2 of 10 calls a second. */
@@ -30,8 +30,6 @@ export function inOperatorsShare({ settings, log, metrics }: App): (gate: AwsGat
   return (gate) => governor.forTask(gate, 1);
 }
 
-const nothingTaken = { end: async () => {} };
-
 /** Lets requests begin, and tells brokers and metrics how fast, by the calls of the latest request. */
 export function openAdmission({ log, metrics, lifecycle }: App, redis: RedisConnector, governor: Governor): Admission {
   const pace = createPace(redis, log);
@@ -51,16 +49,17 @@ export function openAdmission({ log, metrics, lifecycle }: App, redis: RedisConn
     name: 'pace',
     async close() {
       clearInterval(timer);
-      await Promise.all([pace.close(), missed.close()]);
+      await pace.close();
     },
   });
+  lifecycle.add({ name: 'missed answers', close: () => missed.close() });
   return {
     async admit(recipientId, wanted, signal) {
       calls = wanted;
       if (perSecond === undefined) return governor.admit(wanted, signal);
       // its answer is kept; where it is not, its calls take their tokens one by one
       const needsNoCall = await missed.comesBack(recipientId).catch(() => false);
-      return needsNoCall ? nothingTaken : governor.admit(wanted, signal);
+      return needsNoCall ? nothingToCall : governor.admit(wanted, signal);
     },
   };
 }

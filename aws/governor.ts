@@ -82,8 +82,8 @@ export function createGovernor({
   const slowStart = createSlowStart(clock.now);
   const sayLowered = createLoweredLog(log, clock);
   let line: Promise<unknown> = Promise.resolve();
-  /** Those who wait for the tokens of a path: called when tokens were given back. */
-  const waiting = new Set<() => void>();
+  /** Wakes the request that waits for the tokens of its path: one does at a time. */
+  let lookAgain = (): void => {};
 
   const nameOf = (operation: AwsOperation): string | undefined => {
     const name = operation.replace(/^iot:/, '');
@@ -115,12 +115,11 @@ export function createGovernor({
   async function pauseForTokens(ms: number, signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted === true) return;
     const early = new AbortController();
-    const lookAgain = () => early.abort();
-    waiting.add(lookAgain);
-    signal?.addEventListener('abort', lookAgain);
+    const wake = () => early.abort();
+    lookAgain = wake;
+    signal?.addEventListener('abort', wake);
     await pause(ms, early.signal);
-    signal?.removeEventListener('abort', lookAgain);
-    waiting.delete(lookAgain);
+    signal?.removeEventListener('abort', wake);
   }
 
   /** @returns false when the signal came first */
@@ -193,7 +192,7 @@ export function createGovernor({
           const unused = prepaid.end(counts);
           if (Object.keys(unused).length === 0) return;
           await sharedOrOwn((from) => from.giveBack(unused));
-          for (const lookAgain of waiting) lookAgain();
+          lookAgain();
         },
       };
     },

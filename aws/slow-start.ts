@@ -16,9 +16,10 @@ export type SlowStart = {
 };
 
 /**
- * Room for requests under way: little after a rest, more with every answer, half of them after a throttled call, as TCP has it (RFC 5681, section 3.1). When five sites have their power
- * back at once, each gateway believes that it has the whole quota, and hears of the others at its first throttled call only. If that call is
- * late, on a busy machine or a slow line, everything let through until then would be throttled as well.
+ * Room for requests under way: little after a rest, more with every answer, and after a throttled call half of those under way, as TCP
+ * has it (RFC 5681, section 3.1). When five sites have their power back at once, each gateway believes that it has the whole quota, and
+ * hears of the others at its first throttled call only. If that call is late, on a busy machine or a slow line, everything let through
+ * until then would be throttled as well.
  */
 export function createSlowStart(now: () => number): SlowStart {
   let [room, underWay, restsSince] = [first, 0, now()];

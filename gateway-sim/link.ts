@@ -149,7 +149,7 @@ function lookupOnce(target: Target) {
     };
     const { known } = target;
     if (known !== undefined) {
-      // not at once: where the system refuses a connection (no file, no port is left), tls.connect would throw, and nobody would hear the error
+      // in the next turn: where no file or port is left, the system refuses at once, before tls.connect has returned what the error is heard on
       process.nextTick(() => answer(known));
       return;
     }

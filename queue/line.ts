@@ -43,7 +43,7 @@ export interface Line {
   close(): Promise<void>;
 }
 
-/** Tells a worker who comes back for an answer that it missed: that answer is kept, and needs no call of AWS IoT. */
+/** Which devices come back for an answer that they missed. The answer is kept, so it needs no call of AWS IoT. */
 export interface MissedAnswers {
   /** True once for each answer, and for ten minutes after it. */
   comesBack(recipientId: string): Promise<boolean>;

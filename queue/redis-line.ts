@@ -163,7 +163,7 @@ export function createLineKeeper(connector: RedisConnector, log: Log, random: ()
   };
 }
 
-/** Who comes back for an answer, in Redis. */
+/** Devices that come back for an answer that they missed, in Redis. */
 export function createMissedAnswers(connector: RedisConnector, log: Log): MissedAnswers {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);

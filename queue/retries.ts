@@ -24,8 +24,8 @@ const remembered = 10_000;
 const [everyMs, othersEvery] = [100, 20];
 
 /**
- * Which requests are taken to the front: those whose BullMQ time is so near, at most so many at a time. Ten thousand hold Redis up, by estimate, for
- * 50 ms, once after an outage.
+ * Which requests are taken to the front: those that BullMQ would take up within `withinMs`, `atATime` in one script. Ten thousand take Redis
+ * some 50 ms, by estimate, once after an outage.
  */
 type Selection = { readonly withinMs: number; readonly atATime: number };
 const due: Selection = { withinMs: placeKeptMs, atATime: 1000 };

@@ -234,7 +234,8 @@ async function handle(
   }
 }
 
-const nothingToCall = { end: async () => {} };
+/** For a request that makes no call of AWS IoT, and so takes no token. */
+export const nothingToCall = { end: async () => {} };
 
 const recipientOf = ({ serial, tokenHash }: ProvisioningRequest) => recipientIdOf(serial, tokenHash);
 
