@@ -2,10 +2,13 @@ import { execFile, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createServer } from 'node:tls';
 import { promisify } from 'node:util';
+import { Aedes } from 'aedes';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { arrivalTimes } from '../../gateway-sim/arrivals.ts';
 import { usualBehaviour } from '../../gateway-sim/behaviour.ts';
@@ -17,7 +20,7 @@ import { behavioursOf, loadScenario } from '../../gateway-sim/scenario.ts';
 import { simulate } from '../../gateway-sim/simulate.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
-import { accepts, freePort, until } from '../support/network.ts';
+import { freePort, until } from '../support/network.ts';
 
 const run = promisify(execFile);
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
@@ -186,34 +189,26 @@ describe.skipIf(lacks('redis-server'))('the scenarios of the simulator', () => {
     },
   );
 
-  it.skipIf(lacks('mosquitto'))(
-    'name the cause where another MQTT broker is at the port',
-    { timeout: 60_000 },
-    async () => {
-      const port = await freePort();
-      const own = join(gateway.broker.caFile, '..');
-      const config = join(folder, 'mosquitto.conf');
-      writeFileSync(
-        config,
-        `listener ${port} 127.0.0.1\ncertfile ${join(own, 'server.crt')}\nkeyfile ${join(own, 'server.key')}\nallow_anonymous true\nuser root\n`,
-      );
-      const broker = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });
-      const ended = once(broker, 'exit');
-      try {
-        await until(() => accepts(port), 10_000, 'mosquitto listens');
-        const list = join(folder, 'strangers.csv');
-        writeFileSync(list, 'serial,token\nstranger-1,kJ8vQ2mX4tZr7LwN0aYcBdEfGhI\n');
-        await expect(
-          run(process.execPath, argvOf(port, '--flow', 'ec', '--credentials', list, '--timeout', '5'), { env: env() }),
-        ).rejects.toMatchObject({
-          code: 1,
-          stdout: expect.stringMatching(/timed out, no answer in time +1/),
-          stderr: expect.stringMatching(/no device was answered: is a gateway at localhost:\d+/),
-        });
-      } finally {
-        broker.kill();
-        await ended;
-      }
-    },
-  );
+  it('name the cause where another MQTT broker is at the port', { timeout: 60_000 }, async () => {
+    const own = join(gateway.broker.caFile, '..');
+    const [cert, key] = ['server.crt', 'server.key'].map((name) => readFileSync(join(own, name)));
+    const other = await Aedes.createBroker();
+    const server = createServer({ cert, key }, (socket) => void other.handle(socket));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    try {
+      const list = join(folder, 'strangers.csv');
+      writeFileSync(list, 'serial,token\nstranger-1,kJ8vQ2mX4tZr7LwN0aYcBdEfGhI\n');
+      await expect(
+        run(process.execPath, argvOf(port, '--flow', 'ec', '--credentials', list, '--timeout', '5'), { env: env() }),
+      ).rejects.toMatchObject({
+        code: 1,
+        stdout: expect.stringMatching(/timed out, no answer in time +1/),
+        stderr: expect.stringMatching(/no device was answered: is a gateway at localhost:\d+/),
+      });
+    } finally {
+      other.close();
+      server.close();
+    }
+  });
 });
