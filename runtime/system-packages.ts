@@ -15,8 +15,13 @@ type Manager = {
   readonly names: Readonly<Record<string, string>>;
 };
 
-const debian = { 'redis-server': 'redis-server', mosquitto_rr: 'mosquitto-clients', haproxy: 'haproxy' };
-const others = { 'redis-server': 'redis', mosquitto_rr: 'mosquitto', haproxy: 'haproxy' };
+const debian = {
+  'redis-server': 'redis-server',
+  mosquitto: 'mosquitto',
+  mosquitto_rr: 'mosquitto-clients',
+  haproxy: 'haproxy',
+};
+const others = { 'redis-server': 'redis', mosquitto: 'mosquitto', mosquitto_rr: 'mosquitto', haproxy: 'haproxy' };
 
 const managers: readonly Manager[] = [
   {

@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ensureCommand } from '../../runtime/system-packages.ts';
 import { accepts, freePort } from '../support/network.ts';
 import { median } from './compare.ts';
 import {
@@ -175,12 +176,12 @@ async function residentKib(pid: number): Promise<number> {
   return Number(kib);
 }
 
-/** Debian puts it there. */
-const mosquittoPath = '/usr/sbin/mosquitto';
-
-/** @param tls the folder with the gateway's certificate and key. @throws with the cure when mosquitto is not installed */
+/** Installs mosquitto where it is missing. @param tls the folder with the gateway's certificate and key. @throws with the cure where it cannot be installed */
 export async function startMosquitto(tls: string): Promise<Running & { port: number }> {
-  if (!existsSync(mosquittoPath)) throw new Error('mosquitto is missing: apt-get install mosquitto');
+  // Debian puts it into a folder that only an administrator's PATH has
+  const env = { ...process.env, PATH: [process.env.PATH ?? '', '/usr/sbin'].join(delimiter) };
+  const ensured = await ensureCommand('mosquitto', { env, write: (line) => console.error(line) });
+  if (!ensured.ok) throw new Error(`mosquitto is missing: ${ensured.command} (${ensured.reason})`);
   const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-mosquitto-'));
   const port = await freePort();
   const settings = [
@@ -191,7 +192,7 @@ export async function startMosquitto(tls: string): Promise<Running & { port: num
     'user root',
   ];
   writeFileSync(join(folder, 'mosquitto.conf'), `${settings.join('\n')}\n`);
-  const program = { command: mosquittoPath, argv: ['-c', join(folder, 'mosquitto.conf')], env: {} };
+  const program = { command: 'mosquitto', argv: ['-c', join(folder, 'mosquitto.conf')], env };
   return listening(program, folder, port);
 }
 

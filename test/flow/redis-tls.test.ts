@@ -93,7 +93,9 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
     const master = await startServer(caFile, '--requirepass', 'red-secret');
     const monitor = `--sentinel monitor mymaster 127.0.0.1 ${master} 1 --sentinel auth-pass mymaster red-secret`;
     const sentinel = await startServer(caFile, ...monitor.split(' '), '--sentinel');
-    const node = await startServer(caFile, '--cluster-enabled', 'yes', '--requirepass', 'red-secret');
+    // else its bus takes the port 10,000 above, which an outgoing connection of another test may hold
+    const bus = ['--cluster-port', String(await freePort())];
+    const node = await startServer(caFile, '--cluster-enabled', 'yes', ...bus, '--requirepass', 'red-secret');
     const ofNode = ['--tls', '--cacert', caFile ?? '', '-h', 'localhost', '-p', String(node), '-a', 'red-secret'];
     const slots = start('redis-cli', [...ofNode, '--no-auth-warning', 'CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
     await expect.poll(slots, { timeout: 10_000 }).toContain('OK');
