@@ -6,9 +6,11 @@ import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
 import { createSeenCertificates } from '../queue/redis-seen-certificates.ts';
+import { createWrongTokenLimiter } from '../queue/redis-wrong-tokens.ts';
 import type { BoundReplyStore } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
+import type { TokenAttemptLimits, WrongTokenLimiter } from '../queue/token-attempts.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import { usualLeaseMs } from '../registry/lease.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
@@ -47,6 +49,7 @@ export type WorkerDeps = {
   readonly issuer: Issuer;
   readonly replies: BoundReplyStore;
   readonly seen: SeenCertificates;
+  readonly wrongTokens: WrongTokenLimiter;
   readonly audit: Audit;
 };
 
@@ -101,13 +104,19 @@ function tellHealth(
   );
 }
 
-export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
+export function connectWorker(
+  app: App,
+  redis: RedisConnector,
+  tokenAttemptLimits: Partial<TokenAttemptLimits> = {},
+): WorkerDeps {
   const table = connectTable(app, 'gateway');
   const tableKey = createTableKey(table.gateways);
   const replies = createReplyStore(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
   const seen = createSeenCertificates(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
+  const wrongTokens = createWrongTokenLimiter(redis, app.log, tokenAttemptLimits);
+  app.lifecycle.add({ name: 'wrong token limiter', close: () => wrongTokens.close() });
   const audit = keepAudit(app, 'worker');
   const gateways = createGatewayRegister({
     gateways: table.gateways,
@@ -118,14 +127,14 @@ export function connectWorker(app: App, redis: RedisConnector): WorkerDeps {
   });
   const governor = connectGovernor(app, redis);
   const issuer = connectIssuer(app, 'gateway', governor.forDevices);
-  return { table, gateways, governor, issuer, replies, seen, audit };
+  return { table, gateways, governor, issuer, replies, seen, wrongTokens, audit };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   app: App,
   redis: RedisConnector,
-  { table, gateways, governor, issuer, replies, seen, audit }: WorkerDeps,
+  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit }: WorkerDeps,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
@@ -147,6 +156,7 @@ export function startProvisioning(
     makeKey: async (serial) => makeEcKey(serial, ownerTag),
     spareKeys: createSpareKeys(),
     refusedKeys: createRefusedKeys(),
+    wrongTokens,
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs

@@ -1,7 +1,7 @@
 import type { CertificateRequest, Message, ReplyForm } from '../protocol/dialect.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { type RequestQueue, requestKeyOf } from '../queue/provisioning-request.ts';
+import { type ProvisioningRequest, type RequestQueue, requestKeyOf } from '../queue/provisioning-request.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
@@ -126,12 +126,15 @@ async function acceptRequest(
   }
 }
 
-/** A token that is not verified is being tried: `settle` tells the limiter what came of it. Empty for a verified token. */
-type Attempt = Pick<PendingRequest, 'settle'>;
+/**
+ * A token that is not verified is being tried: `settle` tells the limiter what came of it. `attemptFrom` goes with the request, so that
+ * its worker judges it within the limit of that address. Empty for a verified token.
+ */
+type Attempt = Pick<PendingRequest, 'settle'> & Pick<ProvisioningRequest, 'attemptFrom'>;
 
-/** Refuses the request, but not because of its token: the attempt ends `unknown`, and still counts against the address. */
+/** Refuses the request, but not because of its token: the attempt still counts against the address. */
 function abandon(attempt: Attempt, reason: Problem): Accepted {
-  void attempt.settle?.('unknown');
+  void attempt.settle?.('unused');
   return refused(reason);
 }
 
@@ -150,18 +153,20 @@ async function store(
   { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
+  const { attemptFrom, ...settled } = attempt;
   const csrFields = csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest };
   const requestKey = requestKeyOf({ serial, tokenHash, key, ...csrFields });
   const isFull = pendingReplies.countOf(session) + session.messagesUnderWay >= limits.maxRequestsPerConnection;
   if (isFull && !pendingReplies.isRepeated(session, requestKey, form)) return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
-  const pending = { requestId, token, requestKey, form, ...attempt };
+  const pending = { requestId, token, requestKey, form, ...settled };
   // added before it is stored: the answer may be here before Redis says that it has the request. A repeated request is stored,
   // too: Redis may have lost the first one. If it has not, it keeps that one only
   pendingReplies.addRequest(session, pending);
   try {
-    const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress };
+    const tried = attemptFrom === undefined ? {} : { attemptFrom };
+    const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress, ...tried };
     const request = { requestId, serial, tokenHash, key, ...csrFields, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
     if (answeredAs === undefined) {
@@ -213,10 +218,14 @@ async function checkToken(
     return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
   }
   return {
-    settle: (outcome) =>
-      within(limits.storeMs, 'settling a token attempt', attempt.settle(outcome)).catch((err: unknown) =>
+    ...(attempt.wasRight ? {} : { attemptFrom: session.address }),
+    async settle(outcome) {
+      // a right token may have met the limit of its address: by the time the device asks again, the roster may know it
+      if (outcome === 'unknown') intake.roster.requestLookup(serial);
+      await within(limits.storeMs, 'settling a token attempt', attempt.settle(outcome)).catch((err: unknown) =>
         log.debug({ err }, 'a token attempt could not be settled'),
-      ),
+      );
+    },
   };
 }
 

@@ -165,12 +165,12 @@ export function createPendingReplies(options: {
   };
 }
 
-/** What a final answer says of the token. While AWS is away, the token may not have been looked at. */
+/** What a final answer says of the token. While AWS is away, or the address has to wait, the token was not looked at. */
 function outcomeOf(answer: Answer): TokenAttemptOutcome {
   if (answer.status !== 'rejected') return 'right';
   const { code } = answer.problem;
   if (code === 'InvalidToken') return 'wrong';
-  return code === 'UpstreamUnavailable' ? 'unknown' : 'right';
+  return code === 'UpstreamUnavailable' || code === 'Throttled' ? 'unknown' : 'right';
 }
 
 export type PendingReplies = ReturnType<typeof createPendingReplies>;

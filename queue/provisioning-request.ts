@@ -22,6 +22,11 @@ export type ProvisioningRequest = {
   readonly receivedAt: number;
   /** where it came from, for log and audit trail; absent when a broker of an older version stored it */
   readonly remoteAddress?: string;
+  /**
+   * the address that limits count it under (`TokenAttempt`), where the broker did not know the token to be right: the worker judges it
+   * within the limit on wrong tokens of that address
+   */
+  readonly attemptFrom?: string;
 };
 
 /**

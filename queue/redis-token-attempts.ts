@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
+import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import { recipientIdOf } from './provisioning-request.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { createPauses } from './redis-pauses.ts';
+import { createWrongTokenCounts } from './redis-wrong-tokens.ts';
 import { attemptedTokenKey, tokenAttemptsKey } from './stored-forms.ts';
 import {
   defaultTokenAttemptLimits,
@@ -12,6 +14,7 @@ import {
   type TokenAttemptLimits,
   type TokenAttemptVerdict,
 } from './token-attempts.ts';
+import { createTurns } from './turns.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /**
@@ -33,22 +36,18 @@ type Known = 'wrong' | 'right' | `open ${string}`;
 /** A broker is deciding whether the token may be evaluated. */
 const undecided = 'asking';
 
-/** Counts attempts in Redis. Every key expires. */
+/** Counts attempts in Redis. Every key expires. Wrong tokens of an address are counted by the worker that judges them (`redis-wrong-tokens.ts`). */
 export function createTokenAttemptLimiter(
   connector: RedisConnector,
   log: Log,
   limits: Partial<TokenAttemptLimits> = {},
 ): TokenAttemptLimiter {
-  const { perSerial, serialSeconds, pauseSeconds, wrongPerAddress, maxAddressPauseSeconds, perSecond } = {
-    ...defaultTokenAttemptLimits,
-    ...limits,
-  };
+  const all = { ...defaultTokenAttemptLimits, ...limits };
+  const { perSerial, serialSeconds, pauseSeconds } = all;
   // the library defines its script once for each connection
   const [redis, sliding] = [connector.connect('answer-now', log), connector.connect('answer-now', log)];
   const reportMalformed = createMalformedReport(log);
   const owning = <T>(key: string, work: () => Promise<T>) => withoutWrongType(redis, [key], reportMalformed, work);
-  const counter = (name: string, points: number, duration: number) =>
-    new RateLimiterRedis({ storeClient: redis, keyPrefix: tokenAttemptsKey(name), points, duration });
   const serials = new RateLimiterRedis({
     storeClient: sliding,
     keyPrefix: tokenAttemptsKey('serial'),
@@ -56,66 +55,52 @@ export function createTokenAttemptLimiter(
     duration: serialSeconds,
     customIncrTtlLuaScript: slidingWindow,
   });
-  const pauses = counter('pause', 1, 1);
-  const addresses = counter('address', wrongPerAddress, 60);
-  const strikes = counter('strikes', 1_000_000, 6 * 3600);
-  const all = new RateLimiterMemory({ points: perSecond, duration: 1 });
+  const pauses = createPauses(redis);
+  const wrongTokens = createWrongTokenCounts(redis, reportMalformed, all);
+  const turns = createTurns(all.perSecond, all.maxTurnSeconds * 1000);
 
   const reward = (serial: string) => owning(serials.getKey(serial), () => serials.reward(serial));
 
-  const consume = (from: RateLimiterRedis | RateLimiterMemory, key: string) =>
-    from instanceof RateLimiterMemory ? from.consume(key) : owning(from.getKey(key), () => from.consume(key));
-
-  /** Takes a point, or gives the time in milliseconds until there is one. */
-  async function take(
-    from: RateLimiterRedis | RateLimiterMemory,
-    key: string,
-  ): Promise<{ taken: number; waitMs?: never } | { waitMs: number }> {
+  /** Takes one of the serial's attempts, or gives the time in milliseconds until there is one. */
+  async function takeOf(serial: string): Promise<{ taken: number; waitMs?: never } | { waitMs: number }> {
+    const key = serials.getKey(serial);
     try {
-      return { taken: (await consume(from, key)).consumedPoints };
+      return { taken: (await owning(key, () => serials.consume(serial))).consumedPoints };
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
       const waitMs = Math.max(1, refusal.msBeforeNext);
-      if (waitMs <= from.duration * 1000) return { waitMs };
+      if (waitMs <= serialSeconds * 1000) return { waitMs };
       // no window is so long: Redis' clock was set back meanwhile, and the window counts as over
-      await from.delete(key);
-      return take(from, key);
+      await serials.delete(serial);
+      return takeOf(serial);
     }
   }
 
-  const longestSerialPauseMs = pauseSeconds * 2 ** (perSerial - 1) * 1000;
-  const pauseOfSerial = (serial: string) => pauseOf(`serial ${serial}`, longestSerialPauseMs);
-  const pauseOfAddress = (address: string) => pauseOf(`address ${address}`, maxAddressPauseSeconds * 1000);
-
-  /** How long this pause lasts, in milliseconds; 0 without one. */
-  async function pauseOf(key: string, longestMs: number): Promise<number> {
-    const ms = (await pauses.get(key))?.msBeforeNext ?? 0;
-    if (ms <= longestMs) return Math.max(0, ms);
-    // as in `take`
-    await pauses.delete(key);
-    return 0;
-  }
+  const longestSerialPauseMs = (pauseSeconds * 2 ** (perSerial - 1) + all.maxTurnSeconds) * 1000;
+  const pauseOfSerial = (serial: string) => pauses.leftMs(`serial ${serial}`, longestSerialPauseMs);
 
   /** Counts a new attempt. @returns how long it has to wait, in milliseconds; 0 when it was counted */
   async function countAttempt(serial: string, address: string): Promise<number> {
-    const pausedFor = Math.max(...(await Promise.all([pauseOfSerial(serial), pauseOfAddress(address)])));
+    const pausedFor = Math.max(...(await Promise.all([pauseOfSerial(serial), wrongTokens.pausedMs(address)])));
     if (pausedFor > 0) return pausedFor;
-    const one = await take(serials, serial);
+    const one = await takeOf(serial);
     if (one.waitMs !== undefined) return one.waitMs;
     // last: an attempt that is refused for its serial must not use up the points of others
-    const some = await take(all, 'all');
-    if (some.waitMs !== undefined) {
+    const turn = turns.take();
+    if (turn.outcome === 'refused') {
       await reward(serial);
-      return some.waitMs;
+      return turn.inMs;
     }
-    // for the library, 0 is a pause without end
-    if (pauseSeconds > 0) await pauses.block(`serial ${serial}`, pauseSeconds * 2 ** (one.taken - 1));
+    // begins before the turn has come, and lasts from then: other tokens for this serial must not be tried meanwhile
+    const pause = pauseSeconds * 2 ** (one.taken - 1);
+    if (pause > 0) await pauses.begin(`serial ${serial}`, pause + Math.ceil(turn.inMs / 1000));
+    if (turn.inMs > 0) await sleep(turn.inMs);
     return 0;
   }
 
   /** The wait of a repeated attempt: it is not counted, but causes work until the token is known to be right. */
   async function repeatAttempt(known: Known, address: string): Promise<number> {
-    return known === 'right' ? 0 : pauseOfAddress(address);
+    return known === 'right' ? 0 : wrongTokens.pausedMs(address);
   }
 
   /**
@@ -129,17 +114,9 @@ export function createTokenAttemptLimiter(
       if (known !== null && known !== undecided) return known;
       await sleep(50);
     }
-    // as in `take`: the broker that decides has long died
+    // as in `takeOf`: the broker that decides has long died
     if ((await redis.pttl(key)) > undecidedSeconds * 1000) await redis.del(key);
     return undecided;
-  }
-
-  async function penalizeAddress(address: string): Promise<void> {
-    if ((await take(addresses, address)).waitMs === undefined) return;
-    // wrong attempts that were under way when the limit was reached cause one pause, not one each
-    if ((await pauseOfAddress(address)) > 0) return;
-    const { consumedPoints } = await consume(strikes, address);
-    await pauses.block(`address ${address}`, Math.min(maxAddressPauseSeconds, 60 * 2 ** (consumedPoints - 1)));
   }
 
   return {
@@ -159,13 +136,14 @@ export function createTokenAttemptLimiter(
       if (counts) await remember(open);
       return {
         verdict: 'go',
+        wasRight: known === 'right',
         async settle(outcome) {
-          if (outcome !== 'unknown') await remember(outcome);
+          if (outcome === 'unused') await wrongTokens.countWrong(address);
+          if (outcome === 'right' || outcome === 'wrong') await remember(outcome);
           if (outcome === 'right' && counts) {
             await reward(serial);
-            await pauses.delete(`serial ${serial}`);
+            await pauses.end(`serial ${serial}`);
           }
-          if (outcome !== 'right') await penalizeAddress(address);
         },
       };
     },

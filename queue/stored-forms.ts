@@ -96,7 +96,7 @@ export const rosterKeys = {
   requestedLookups: ownKey('roster:inquiries'),
 };
 
-/** Counters of token attempts: `serial`, `pause`, `address`, `strikes`. */
+/** Counters of token attempts: `serial`, `pause`, `judging`, `wrong`, `strikes`. Version 0.1.0 had `address` as well. */
 export const tokenAttemptsKey = (counter: string) => ownKey(`guess:${counter}`);
 /** What is known of a token that was attempted. */
 export const attemptedTokenKey = (recipientId: string) => ownKey(`guess:seen:${recipientId}`);
@@ -177,6 +177,7 @@ const storedRequest = z.object({
   key: z.enum(['rsa', 'ec']).exactOptional(),
   receivedAt: time,
   remoteAddress: z.string().max(64).exactOptional(),
+  attemptFrom: z.string().max(64).exactOptional(),
   // in requests of 0.1.0, beside `key`
   askId: shortText.exactOptional(),
   csrPem: z.string().max(8192).exactOptional(),

@@ -4,6 +4,7 @@ import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
+import type { WrongTokenLimiter } from '../queue/token-attempts.ts';
 import type { Attempts, Claim } from '../registry/attempts.ts';
 import { intentOf, ownIntentsOf } from '../registry/create-intents.ts';
 import type { Deletions } from '../registry/deletions.ts';
@@ -21,6 +22,7 @@ import {
   findLostCertificate,
   intendedFor,
 } from './device-key.ts';
+import { claimWithinLimit } from './judged-claim.ts';
 import type { RefusedKeys } from './refused-keys.ts';
 
 /** Everything that `provision` acts on, and its settings. */
@@ -43,6 +45,7 @@ export type ProvisionContext = DeviceKeyDeps & {
   /** when the table was last restored from a backup, in epoch milliseconds */
   restoredAt(): Promise<number | undefined>;
   readonly refusedKeys: RefusedKeys;
+  readonly wrongTokens: Pick<WrongTokenLimiter, 'begin'>;
   readonly notices: ProvisionNotices;
 };
 
@@ -72,9 +75,9 @@ export type Provisioned =
  */
 export async function provision(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
   try {
-    // 1 claim: one conditional write is the decision, and notes what is to be created
+    // 1 claim: one conditional write is the decision, and notes what is to be created. It also judges the token
     const claimRequest = await claimOf(request, context);
-    const claim = await context.registry.claim(claimRequest);
+    const claim = await claimWithinLimit(request, context, () => context.registry.claim(claimRequest));
     const { ownKey: unused } = claimRequest.intends;
     if (claim.outcome !== 'claimed' && unused !== undefined) context.spareKeys.giveBack(request, unused);
     if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };

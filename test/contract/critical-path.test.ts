@@ -14,6 +14,7 @@ import { ensurePolicy } from '../../issuer/setup.ts';
 import { type KeyOrigin, vendingCalls } from '../../issuer/vending-calls.ts';
 import { hashToken } from '../../protocol/token.ts';
 import type { ProvisioningRequest } from '../../queue/provisioning-request.ts';
+import { unlimitedWrongTokens } from '../../queue/token-attempts.ts';
 import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
 import { ensureTable } from '../../registry/dynamodb/setup.ts';
 import { openDynamoTable } from '../../registry/dynamodb/table.ts';
@@ -103,6 +104,7 @@ const contextOf = () => ({
   restoredAt: async () => undefined,
   spareKeys: createSpareKeys(),
   refusedKeys: createRefusedKeys(),
+  wrongTokens: unlimitedWrongTokens,
   notices: { reopened() {}, otherWithdrawn() {} },
   makeKey: async (serial: string) => makeEcKey(serial),
 });

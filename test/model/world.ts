@@ -8,6 +8,7 @@ import type { Answer } from '../../protocol/answer.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
+import { unlimitedWrongTokens } from '../../queue/token-attempts.ts';
 import { textOf } from '../../registry/create-intents.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
@@ -198,6 +199,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
     now: () => shared.clock.now,
     spareKeys: createSpareKeys(),
     refusedKeys: createRefusedKeys(),
+    wrongTokens: unlimitedWrongTokens,
     async makeKey() {
       const csrPem = `own CSR ${process}${++made}`;
       return { privateKeyPem: `key of ${csrPem}`, csrPem, keyDigest: digestOf(csrPem) };

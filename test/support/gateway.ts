@@ -124,7 +124,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
   };
   const startOneWorker = () => {
     const part = partOf('worker');
-    startProvisioning(part, redis, { ...connectWorker(part, redis), audit }, { leaseMs: 3000 });
+    startProvisioning(part, redis, { ...connectWorker(part, redis, options.tokenAttempts), audit }, { leaseMs: 3000 });
     return { close: () => part.lifecycle.close(), metricsText: () => part.metricsRegistry.metrics() };
   };
   /** @param dataDir of a gateway of its own; without it, one more broker of this gateway */

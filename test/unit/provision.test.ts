@@ -4,6 +4,7 @@ import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
+import { unlimitedWrongTokens } from '../../queue/token-attempts.ts';
 import { createIntentsOf } from '../../registry/create-intents.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
@@ -101,6 +102,7 @@ describe('the issuance cycle', () => {
       },
       spareKeys: createSpareKeys(),
       refusedKeys: createRefusedKeys(),
+      wrongTokens: unlimitedWrongTokens,
       makeKey: async () => {
         const csrPem = `own CSR ${++madeKeys}`;
         return { privateKeyPem: `PRIVATE KEY ${madeKeys}`, csrPem, keyDigest: `digest of ${csrPem}` };

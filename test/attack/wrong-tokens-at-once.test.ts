@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { askOnce, connectDevice, type Reply } from '../support/device.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+type Tried = { readonly serial: string; readonly token: string };
+type Broker = Gateway['broker'] | Awaited<ReturnType<Gateway['startOneBroker']>>;
+
+const wrong = (name: string, count: number): Tried[] =>
+  Array.from({ length: count }, (_, index) => ({
+    serial: `${name}-${index}`,
+    token: randomBytes(20).toString('base64url'),
+  }));
+
+/** Connects all first, in turns over the brokers; then each sends its token at the same moment. @returns the first answers */
+async function askAtOnce(brokers: readonly Broker[], devices: readonly Tried[]): Promise<Reply[]> {
+  const connected = await Promise.all(
+    devices.map((_, index) => connectDevice(brokers[index % brokers.length] as Broker)),
+  );
+  const answers = connected.map(async ({ client, next }, index) => {
+    const { serial, token } = devices[index] as Tried;
+    await client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
+    return next(60_000);
+  });
+  const all = await Promise.all(answers);
+  await Promise.all(connected.map(({ client }) => client.endAsync(true)));
+  return all;
+}
+
+const countOf = (replies: readonly Reply[], code: string) =>
+  replies.filter(({ errorCode, status }) => code === (errorCode ?? status)).length;
+
+describe.skipIf(lacks('redis-server'))('wrong tokens of one address', () => {
+  let gateway: Gateway;
+  beforeEach(async () => {
+    gateway = await startGateway({ logLevel: 'warn' });
+  });
+  afterEach(() => gateway?.close());
+
+  it('that come at the same moment on 60 connections are judged twenty times, and the others are told to wait', async () => {
+    const replies = await askAtOnce([gateway.broker], wrong('guess', 60));
+    expect(countOf(replies, 'InvalidToken')).toBe(20);
+    expect(countOf(replies, 'Throttled')).toBe(40);
+  }, 60_000);
+
+  it('that come at the same moment at two brokers, with two workers, are judged twenty times in all', async () => {
+    const second = await gateway.startOneBroker();
+    gateway.startOneWorker();
+    const replies = await askAtOnce([gateway.broker, second], wrong('guess', 60));
+    expect(countOf(replies, 'InvalidToken')).toBe(20);
+    expect(countOf(replies, 'Throttled')).toBe(40);
+  }, 60_000);
+
+  it('do not delay the devices of the roster behind that address', async () => {
+    const honest: Tried[] = [];
+    for (let index = 0; index < 20; index++) honest.push(await gateway.enrolOnRoster(`known-${index}`));
+    const replies = await askAtOnce([gateway.broker], [...wrong('guess', 60), ...honest]);
+    expect(countOf(replies.slice(60), 'accepted')).toBe(20);
+    expect(countOf(replies, 'InvalidToken')).toBe(20);
+    // and now that the address is paused
+    const late = await gateway.enrolOnRoster('known-late');
+    expect(await askOnce(gateway.broker, late.serial, { token: late.token, key: 'ec' })).toMatchObject({
+      status: 'accepted',
+    });
+  }, 60_000);
+});
+
+describe.skipIf(lacks('redis-server'))('right tokens of one address', () => {
+  let gateway: Gateway;
+  beforeEach(async () => {
+    gateway = await startGateway({ logLevel: 'warn' });
+  });
+  afterEach(() => gateway?.close());
+
+  it('of 300 devices that the roster does not know yet, at the same moment, are all served at once, and none is refused', async () => {
+    const devices: Tried[] = [];
+    for (let index = 0; index < 300; index++) devices.push(await gateway.enrol(`new-${index}`));
+    const replies = await askAtOnce([gateway.broker], devices);
+    expect(countOf(replies, 'accepted')).toBe(300);
+    // none of them used up what wrong tokens may
+    expect(countOf(await askAtOnce([gateway.broker], wrong('guess', 30)), 'InvalidToken')).toBe(20);
+  }, 120_000);
+});
