@@ -40,9 +40,14 @@ describe.skipIf(lacks('redis-server'))('wrong tokens of one address', () => {
   afterEach(() => gateway?.close());
 
   it('that come at the same moment on 60 connections are judged twenty times, and the others are told to wait', async () => {
-    const replies = await askAtOnce([gateway.broker], wrong('guess', 60));
+    const guesses = wrong('guess', 60);
+    const replies = await askAtOnce([gateway.broker], guesses);
     expect(countOf(replies, 'InvalidToken')).toBe(20);
     expect(countOf(replies, 'Throttled')).toBe(40);
+    // a token that was not judged counts neither as wrong nor as right
+    const again = await askAtOnce([gateway.broker], guesses);
+    expect(countOf(again, 'InvalidToken')).toBe(20);
+    expect(countOf(again, 'Throttled')).toBe(40);
   }, 60_000);
 
   it('that come at the same moment at two brokers, with two workers, are judged twenty times in all', async () => {
@@ -75,8 +80,7 @@ describe.skipIf(lacks('redis-server'))('right tokens of one address', () => {
   afterEach(() => gateway?.close());
 
   it('of 300 devices that the roster does not know yet, at the same moment, are all served at once, and none is refused', async () => {
-    const devices: Tried[] = [];
-    for (let index = 0; index < 300; index++) devices.push(await gateway.enrol(`new-${index}`));
+    const devices = await Promise.all(Array.from({ length: 300 }, (_, index) => gateway.enrol(`new-${index}`)));
     const replies = await askAtOnce([gateway.broker], devices);
     expect(countOf(replies, 'accepted')).toBe(300);
     // none of them used up what wrong tokens may

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hashToken } from '../../protocol/token.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createTokenAttemptLimiter } from '../../queue/redis-token-attempts.ts';
-import type { TokenAttemptLimiter } from '../../queue/token-attempts.ts';
+import { createWrongTokenLimiter } from '../../queue/redis-wrong-tokens.ts';
+import type { TokenAttemptLimiter, TokenAttemptLimits, WrongTokenLimiter } from '../../queue/token-attempts.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
@@ -17,7 +18,7 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'cvm-attempts-'));
   let redis: EmbeddedRedis;
   let keys: Redis;
-  const books: TokenAttemptLimiter[] = [];
+  const books: { close(): Promise<void> }[] = [];
   beforeAll(async () => {
     redis = await startEmbeddedRedis({ dataDir, log });
     keys = new Redis(redis.url);
@@ -56,6 +57,19 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
       )
       .toBe(true);
     return book;
+  };
+  /** A worker's limiter. */
+  const worker = async (limits: Partial<TokenAttemptLimits> = {}) => {
+    const limiter = createWrongTokenLimiter(redisAt(redis.url), log, limits);
+    books.push(limiter);
+    await expect.poll(() => limiter.begin('warm-up').catch(() => undefined)).toBeDefined();
+    return limiter;
+  };
+  /** Judges one token of this address. */
+  const judge = async (limiter: WrongTokenLimiter, isWrong: boolean, address = '10.0.0.1') => {
+    const found = await limiter.begin(address);
+    if (found.verdict === 'go') await found.settle(isWrong);
+    return found.verdict === 'wait' ? found.seconds : found.verdict;
   };
   let tried = 0;
   const guess = async (book: TokenAttemptLimiter, serial = 'SN', address = '10.0.0.1') => {
@@ -130,15 +144,16 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
   });
 
   it('with an undecided token wait for the pause of their address; with a token that is known to be right they do not', async () => {
-    const book = await ready({ wrongPerAddress: 1 });
+    const [book, judging] = [await ready(), await worker({ wrongPerAddress: 1 })];
     const [open, right] = [hashToken('open'), hashToken('right')];
     await book.begin(attemptOf('one', open, 'a'));
     const found = await book.begin(attemptOf('two', right, 'a'));
     if (found.verdict === 'go') await found.settle('right');
-    for (const serial of ['three', 'four']) await guess(book, serial, 'a');
+    await judge(judging, true, 'a');
     expect((await book.begin(attemptOf('one', open, 'a'))).verdict).toBe('wait');
-    expect((await book.begin(attemptOf('one', open, 'b'))).verdict).toBe('go');
-    expect((await book.begin(attemptOf('two', right, 'a'))).verdict).toBe('go');
+    expect(await book.begin(attemptOf('one', open, 'b'))).toMatchObject({ verdict: 'go', wasRight: false });
+    // nor does its worker take a place for it
+    expect(await book.begin(attemptOf('two', right, 'a'))).toMatchObject({ verdict: 'go', wasRight: true });
   });
 
   it('that turn out to be right are not counted', async () => {
@@ -150,22 +165,90 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     expect((await book.begin(attemptOf('SN', hashToken('right'), 'a'))).verdict).toBe('go');
   });
 
-  it('from one address lead to doubling pauses, and other addresses are not delayed', async () => {
+  it('that come faster than they may be tried wait for their turn', async () => {
+    const book = await ready({ perSecond: 30, maxTurnSeconds: 60 });
+    const verdicts = await Promise.all(Array.from({ length: 90 }, (_, index) => guess(book, `SN-${index}`)));
+    expect(new Set(verdicts)).toEqual(new Set(['go']));
+  }, 30_000);
+
+  it('whose turn is far away are told to come back, and do not count for their serial', async () => {
+    const book = await ready({ perSecond: 0.001 });
+    expect(await book.begin(attemptOf('SN', hashToken('x'), 'a'))).toEqual({ verdict: 'wait', seconds: 999 });
+    expect(await keys.get('{cvm}:guess:serial:SN')).toBe('0');
+    expect(await keys.exists('{cvm}:guess:pause:serial SN')).toBe(0);
+  });
+
+  it('of no use, which no worker judges, count against their address', async () => {
     const book = await ready({ wrongPerAddress: 3 });
-    const pauses: number[] = [];
+    for (let index = 0; index < 3; index++) {
+      const found = await book.begin(attemptOf(`SN-${index}`, hashToken('x'), 'a'));
+      if (found.verdict === 'go') await found.settle('unused');
+    }
+    expect((await book.begin(attemptOf('fresh', hashToken('x'), 'a'))).verdict).toBe('wait');
+    expect((await book.begin(attemptOf('fresh', hashToken('x'), 'b'))).verdict).toBe('go');
+  });
+
+  it('with wrong tokens lead to doubling pauses of their address, and other addresses are not delayed', async () => {
+    const [book, judging] = [await ready(), await worker({ wrongPerAddress: 3 })];
+    const pauses: (number | string)[] = [];
     for (let round = 0; round < 3; round++) {
-      for (let index = 0; index < 4; index++) expect(await guess(book, `SN-${round}-${index}`)).toBe('go');
-      const found = await book.begin(attemptOf('fresh', hashToken('t'), '10.0.0.1'));
-      pauses.push(found.verdict === 'wait' ? found.seconds : 0);
-      expect(await guess(book, `other-${round}`, '10.0.0.9')).toBe('go');
-      await keys.del('{cvm}:guess:pause:address 10.0.0.1', '{cvm}:guess:address:10.0.0.1');
+      for (let index = 0; index < 3; index++) expect(await judge(judging, true)).toBe('go');
+      expect(await judge(judging, true, '10.0.0.9')).toBe('go');
+      pauses.push(await judge(judging, true));
+      const found = await book.begin(attemptOf(`fresh-${round}`, hashToken('t'), '10.0.0.1'));
+      expect(found).toEqual({ verdict: 'wait', seconds: pauses.at(-1) });
+      await keys.del('{cvm}:guess:pause:address 10.0.0.1', '{cvm}:guess:wrong:10.0.0.1', '{cvm}:guess:wrong:10.0.0.9');
     }
     expect(pauses).toEqual([60, 120, 240]);
   });
 
+  it('are judged in twenty places of an address, over all workers, and a place is taken before the token is judged', async () => {
+    const two = [await worker(), await worker()] as const;
+    const begun = await Promise.all(Array.from({ length: 60 }, (_, index) => two[index % 2 === 0 ? 0 : 1].begin('a')));
+    const places = begun.flatMap((found) => (found.verdict === 'go' ? [found] : []));
+    expect(places).toHaveLength(20);
+    expect(begun.filter(({ verdict }) => verdict === 'full')).toHaveLength(40);
+    // right ones give their places back: another may be judged for each, and no more
+    for (const place of places.splice(0, 5)) await place.settle(false);
+    const later = await Promise.all(Array.from({ length: 30 }, () => two[1].begin('a')));
+    places.push(...later.flatMap((found) => (found.verdict === 'go' ? [found] : [])));
+    expect(places).toHaveLength(20);
+    // wrong ones keep them: the last of twenty makes the address wait
+    for (const place of places) await place.settle(true);
+    expect(await two[0].begin('a')).toEqual({ verdict: 'wait', seconds: 60 });
+    expect((await two[0].begin('b')).verdict).toBe('go');
+  });
+
+  it('with 2,000 right tokens of one address are all judged, and use up nothing', async () => {
+    const judging = await worker();
+    const judgeSoon = async (): Promise<unknown> => {
+      const verdict = await judge(judging, false);
+      if (verdict !== 'full') return verdict;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return judgeSoon();
+    };
+    const verdicts = await Promise.all(Array.from({ length: 2000 }, judgeSoon));
+    expect(new Set(verdicts)).toEqual(new Set(['go']));
+    expect(await keys.exists('{cvm}:guess:judging:10.0.0.1', '{cvm}:guess:wrong:10.0.0.1')).toBe(0);
+  }, 60_000);
+
+  it('that a worker was judging when it died end with the minute, and so does a time that a clock set back left there', async () => {
+    const judging = await worker({ wrongPerAddress: 2 });
+    const now = Date.now();
+    await keys.zadd('{cvm}:guess:judging:10.0.0.1', now - 60_001, 'of a dead worker', now + 7_200_000, 'of the future');
+    await keys.zadd('{cvm}:guess:wrong:10.0.0.1', now - 60_001, 'long ago', now + 7_200_000, 'of the future');
+    expect(await judge(judging, true)).toBe('go');
+    await keys.zadd('{cvm}:guess:judging:10.0.0.1', Date.now() - 50_000, 'of a dead worker');
+    expect(await judge(judging, true)).toBe('full');
+  });
+
   it('leave only keys in Redis that expire', async () => {
     const book = await ready({ pauseSeconds: 1 });
+    const judging = await worker({ wrongPerAddress: 5 });
     for (let index = 0; index < 30; index++) await guess(book, `SN-${index % 7}`);
+    await judging.begin('10.0.0.2');
+    for (let index = 0; index < 9; index++) await judge(judging, index > 2);
+    expect((await keys.keys('{cvm}:guess:*')).length).toBeGreaterThan(10);
     for (const key of await keys.keys('{cvm}:guess:*')) expect(await keys.pttl(key)).toBeGreaterThan(0);
   });
 });

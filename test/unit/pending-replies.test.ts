@@ -130,6 +130,20 @@ describe('the answer to a token that is not verified yet', () => {
     expect(outcomes).toEqual(['right']);
   });
 
+  it.each([
+    ['its address has to wait', problems.tooManyAttempts],
+    ['AWS is away', problems.upstreamRefuses],
+  ])('says nothing of the token where %s, since that was not judged', async (_why, reason) => {
+    const outcomes: string[] = [];
+    const { announce, heard, session, token } = await waiting(async (outcome) => void outcomes.push(outcome), {
+      status: 'rejected',
+      problem: reason,
+    });
+    announce();
+    await expect.poll(() => heard.length).toBe(1);
+    expect([outcomes, session.isVerified(token)]).toEqual([['unknown'], false]);
+  });
+
   it('settles the attempt, though the connection closes before it is sent', async () => {
     const outcomes: string[] = [];
     const { announce, close, heard } = await waiting((outcome) => {

@@ -10,6 +10,8 @@ const storedRequest =
   '{"key":"ec","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"gnTPzsr7uUMZFKMk6W0HhOl1wgQND5gj9N2dXDBAUlOf_oyCYZ3IGgZbHRQ8-WzxpWeIQihiRXDrTdcGYE9dCg"}';
 const storedRequestWithCsr =
   '{"csr":"MIHJMHECAQAwDzENMAsGA1UEAxMEU04tMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLyjOQY74RbUD/ymDrO/y6oKRbclMjUeW7L/Kk8KwYB7b395GDakFR1YFWVT+mr9Xe4tc7ecYW+m2csaYcv8ltOgADAKBggqhkjOPQQDAgNIADBFAiB/OtRB3h4UWYLxeJHXwZ9PiiuTlSzCC0ytcCWmAThchAIhAJu+ROWzcdnR2YVsc4gSdh4OlJHrLiHNd095eFFeuJnT","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"QI4RVCxY3KJ1hh8g4BOzdcomjYpGB4byzVbJdPcLuR8nBwfr8EyymuA9CRZPFhUhzrFyqORbcT-2LYI_suLCDQ"}';
+const storedAttempt =
+  '{"key":"ec","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","attemptFrom":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"--PS7oengJ5bBa6hB6llPH2PXQasSeAS6cZsk6f0AGxMiWgYWcykDIuv0R0m9g2zCgOpA7zbkFlNh1xZPSZ7DA"}';
 const storedBy010 =
   '{"askId":"7c9e6679-7425-40de-944b-e07fc1f90ae7","serial":"SN-1","tokenHash":"sha256:ab","replyKey":"cHVibGljIGtleSBvZiAzMiBieXRlcyBmb3IgdGVzdHM","csrPem":"-----BEGIN CERTIFICATE REQUEST-----","key":"ec","keyDigest":"cd","receivedAt":1700000000000,"remoteAddress":"10.0.0.1","gatewayKey":"kKt5DsvwcEIy_-lDb67MyRO2amDpnGiKQLuk1eLmFFA","gatewaySigningKey":"ffIpKhS10snq4gG_m9hn3U5MYQEX4nhRsIwZPRqpbNA","signature":"WdSnBBEan8C51uuRY_mAZf2lSTxxAT75XCJMyZw_NZR7udJ6buthmkAGT4-bnGzF2ZeOoFjloy_fig6eq96eBg"}';
 const request = {
@@ -52,6 +54,7 @@ describe('the stored form', () => {
   it.each([
     ['of a request', request, storedRequest],
     ['of a request with a CSR', requestWithCsr, storedRequestWithCsr],
+    ['of a request with a token that its broker did not know', { ...request, attemptFrom: '10.0.0.1' }, storedAttempt],
   ])('%s is the one that other versions read and write', (_what, message, stored) => {
     expect(JSON.stringify(forms.toStoredRequest(message, gateway))).toBe(stored);
     expect(forms.readStoredRequest(JSON.parse(stored), requestId)).toEqual({ message, gateway: gateway.identity });
