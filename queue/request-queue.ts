@@ -259,7 +259,8 @@ export function startRequestWorker(options: {
     }
     const request = readStoredRequest(job.data, job.id ?? '');
     if (request === undefined) return reportMalformed('a request');
-    // two jobs with one request would be worked on at once, and overtake each other
+    // a writer of Redis put the id into the data (as 0.1.0 did) of a job with another id: the signature holds, and two jobs with one
+    // request would be worked on at once, and overtake each other
     if (request.gateway !== undefined && job.id !== request.message.requestId)
       return reportMalformed('a copy of a request');
     const waited = await waitedMs(connection, request.message.receivedAt, Date.now(), lookAtClock, reportMalformed);

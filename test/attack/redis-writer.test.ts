@@ -22,6 +22,8 @@ import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { newGateway } from '../support/trust.ts';
 
+type Captured = { id: string; key: string; name: string; data: Record<string, unknown> };
+
 /**
  * The attacker reads and writes all of Redis, reaches the broker as any device does, and has neither the table nor the data
  * folder. Such an attacker may delay and deny, and nothing else.
@@ -68,7 +70,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     receivedAt: Date.now(),
   });
   /** The jobs of this device that wait: the key of each, and its data. */
-  async function jobs(): Promise<{ id: string; key: string; name: string; data: Record<string, unknown> }[]> {
+  async function jobs(): Promise<Captured[]> {
     const keys = (await redis.keys(`${forms.keyPrefix}:${forms.queueName}:*`)).filter((key) => !key.includes(':de:'));
     const hashes = await Promise.all(
       keys.map(async (key) =>
@@ -312,15 +314,28 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(certificateDescription?.status).toBe('ACTIVE');
   });
 
-  it('cannot have a request worked on many times at once, which would cost calls to AWS without end', async () => {
-    const { device, job, resume } = await capture(ask);
-    await queue.addBulk(Array.from({ length: 50 }, () => ({ ...job, opts: { removeOnComplete: true } })));
-    resume();
-    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
-    await idle();
-    expect(await row()).toMatchObject({ attempt: 1, state: 'registered' });
-    await device.client.endAsync(true);
-  });
+  it.each([
+    ['copies of its job', (job: Captured) => ({ ...job, opts: { removeOnComplete: true } })],
+    // the signature covers the id, which a job of version 0.1.0 had in its data: it holds, under whatever id the job has
+    [
+      'jobs of other ids that name the id of the request in their data',
+      ({ name, data, id }: Captured) => ({ name, data: { ...data, askId: id }, opts: { removeOnComplete: true } }),
+    ],
+  ])(
+    'cannot have a request worked on many times at once, which would cost calls to AWS without end, by %s',
+    async (_what, copyOf) => {
+      const { device, job, resume } = await capture(ask);
+      await queue.addBulk(Array.from({ length: 50 }, () => copyOf(job)));
+      resume();
+      expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
+      await idle();
+      expect(await row()).toMatchObject({ attempt: 1, state: 'registered' });
+      const metrics = await gateway.worker.metricsText();
+      expect(metrics).toContain('cvm_worker_requests_total{outcome="vended"} 1');
+      expect(metrics).not.toMatch(/cvm_worker_requests_total\{outcome="(repeated|busy)"\} [1-9]/);
+      await device.client.endAsync(true);
+    },
+  );
 
   it('cannot have workers overtake each other all the time, by giving one request to several of them', async () => {
     const { device, job, resume } = await capture(ask);
