@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Answer } from '../protocol/answer.ts';
+import type { ReplyForm } from '../protocol/dialect.ts';
 import type { Line, LineEntry, LineView } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
 import type { Log } from '../runtime/log.ts';
-import { estimate, isNews, paceOf, retryAfterOf } from './line-estimate.ts';
+import { type Estimate, estimate, isNews, paceOf, retryAfterOf } from './line-estimate.ts';
 import type { Session } from './session.ts';
-import type { WaitingRequest } from './waiting-requests.ts';
+import { firstAskedAt, type WaitingRequest } from './waiting-requests.ts';
 
 /** How often the line is looked at while a request waits, and how long one waits before it is entered. Milliseconds. */
 const [lookMs, soonMs] = [1000, 500];
@@ -26,7 +27,7 @@ export function createLineNotices(options: {
   /** the requests that have waited for at least so long, with the connections that asked */
   waitingSince(ms: number): readonly string[];
   askersOf(requestId: string): readonly (readonly [Session, WaitingRequest])[];
-  send(session: Session, request: WaitingRequest, notice: Answer): void;
+  send(session: Session, form: ReplyForm, notice: Answer): void;
   log: Log;
   /** milliseconds of the monotonic clock */
   now(): number;
@@ -42,7 +43,7 @@ export function createLineNotices(options: {
     const asking = askersOf(requestId).map(([, request]) => request);
     const [first] = asking;
     if (first === undefined) return undefined;
-    const waitedMs = Math.round(now() - Math.min(...asking.map(({ since }) => since)));
+    const waitedMs = Math.round(now() - Math.min(...asking.map(firstAskedAt)));
     return { requestId, recipientId: first.token.recipientId, waitedMs };
   }
 
@@ -85,16 +86,27 @@ export function createLineNotices(options: {
       if (place === undefined) continue;
       const next = estimate(place, view, moves);
       for (const [session, request] of askersOf(requestId)) {
-        if (request.answered || !isNews(next, request.told, now(), now() - request.since)) continue;
-        const first = request.told?.first ?? { at: now(), etaSeconds: next.etaSeconds };
-        request.told = { ...next, at: now(), times: (request.told?.times ?? 0) + 1, first };
-        send(session, request, noticeOf(next));
-        if (++written % writtenAtATime === 0) await nextTurn();
+        if (request.answered) continue;
+        written += tell(session, request, next);
+        if (written < writtenAtATime) continue;
+        written = 0;
+        await nextTurn();
       }
     }
   }
 
-  function noticeOf({ position, etaSeconds }: ReturnType<typeof estimate>): Answer {
+  /** Each id for itself: one that came later has heard nothing yet. @returns how many notices were written */
+  function tell(session: Session, { asked }: WaitingRequest, next: Estimate): number {
+    const due = asked.filter(({ told, since }) => isNews(next, told, now(), now() - since));
+    for (const each of due) {
+      const first = each.told?.first ?? { at: now(), etaSeconds: next.etaSeconds };
+      each.told = { ...next, at: now(), times: (each.told?.times ?? 0) + 1, first };
+      send(session, each.form, noticeOf(next));
+    }
+    return due.length;
+  }
+
+  function noticeOf({ position, etaSeconds }: Estimate): Answer {
     const eta = etaSeconds === undefined ? {} : { etaSeconds: Math.max(1, Math.round(etaSeconds)) };
     return { status: 'pending', position, ...eta, retryAfterSeconds: retryAfterOf(etaSeconds, random()) };
   }

@@ -95,19 +95,21 @@ export function createPendingReplies(options: {
     } else if (request.sentMeanwhile !== sealed) {
       // it is announced once, and found by every search for as long as the request waits
       request.sentMeanwhile = sealed;
-      for (const form of request.forms) send(session, opened, form);
+      for (const { form } of request.asked) send(session, opened, form);
     }
   }
 
   /** Only the connection that asked hears it, whether its token is known to be right or not: so it tells nothing about the token. */
-  function notify(session: Session, { forms }: WaitingRequest, notice: Answer): void {
-    for (const form of forms) if (dialect.wantsPending(form)) send(session, notice, form);
+  function notify(session: Session, form: ReplyForm, notice: Answer): void {
+    if (dialect.wantsPending(form)) send(session, notice, form);
   }
 
-  function noteEstimateError({ told }: WaitingRequest): void {
-    if (told?.first.etaSeconds === undefined) return;
-    const waited = Math.max(1, (monotonic() - told.first.at) / 1000);
-    metrics.estimateError.observe(Math.abs(told.first.etaSeconds - waited) / waited, {});
+  /** By what it was told at first: one request counts once, with however many ids it was sent. */
+  function noteEstimateError({ asked: [first] }: WaitingRequest): void {
+    const told = first?.told?.first;
+    if (told?.etaSeconds === undefined) return;
+    const waited = Math.max(1, (monotonic() - told.at) / 1000);
+    metrics.estimateError.observe(Math.abs(told.etaSeconds - waited) / waited, {});
   }
 
   async function answerFinally(session: Session, request: WaitingRequest, final: Answer): Promise<void> {
@@ -120,7 +122,7 @@ export function createPendingReplies(options: {
     if (!waiting.isWaiting(session, request)) return;
     waiting.remove(session, request.requestId);
     lastAnswered.set(session, request.requestId);
-    for (const form of request.forms) send(session, final, form);
+    for (const { form } of request.asked) send(session, final, form);
   }
 
   function send(session: Session, opened: Answer, form: ReplyForm): void {

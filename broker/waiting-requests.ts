@@ -17,22 +17,30 @@ export type PendingRequest = {
   settle?(outcome: TokenAttemptOutcome): Promise<void>;
 };
 
-/** A pending request, and how far its answer has come. */
-export type WaitingRequest = Omit<PendingRequest, 'form'> & {
+/** One of the times that a connection asked for the same: with an id of its own, say. */
+export type AskedOnce = {
+  readonly form: ReplyForm;
   /** in milliseconds of the monotonic clock */
   readonly since: number;
-  /** its answer is written once in each of them: the same request may come again with another id */
-  readonly forms: ReplyForm[];
+  /** how long it was told to wait: each id hears it by itself, since the device may go by the latest one */
+  told?: Told;
+};
+
+/** A pending request, and how far its answer has come. */
+export type WaitingRequest = Omit<PendingRequest, 'form'> & {
+  /** the first comes first, and its answer is written once for each of them; no two have the same form */
+  readonly asked: AskedOnce[];
   /** its final answer is here, and about to be sent; an answer may be announced twice */
   answered: boolean;
   /** the latest answer that was sent and was not final, as it was sealed */
   sentMeanwhile?: string;
-  /** how long it was told to wait */
-  told?: Told;
 };
 
-const has = (forms: readonly ReplyForm[], form: ReplyForm): boolean =>
-  forms.some((each) => isDeepStrictEqual(each, form));
+const has = (asked: readonly AskedOnce[], form: ReplyForm): boolean =>
+  asked.some((each) => isDeepStrictEqual(each.form, form));
+
+/** When its connection asked for it at first, in milliseconds of the monotonic clock. */
+export const firstAskedAt = ({ asked: [first] }: WaitingRequest): number => first?.since ?? Number.POSITIVE_INFINITY;
 
 /** Which connections wait for the answers to which requests. The same request of several connections waits for one answer. */
 export function createWaitingRequests(now: () => number = () => performance.now()) {
@@ -58,7 +66,7 @@ export function createWaitingRequests(now: () => number = () => performance.now(
   return {
     add(session: Session, { form, ...request }: PendingRequest): void {
       if (session.closed) void request.settle?.('unknown');
-      else put(session, { ...request, since: now(), forms: [form], answered: false });
+      else put(session, { ...request, asked: [{ form, since: now() }], answered: false });
     },
     remove,
     /**
@@ -69,19 +77,19 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       const same = requestsOf(session).filter((each) => each.requestKey === requestKey && !each.answered);
       const [first] = same;
       if (first === undefined || (same.length === 1 && first.requestId === requestId)) return;
-      const forms: ReplyForm[] = [];
-      for (const form of same.flatMap((each) => each.forms)) if (!has(forms, form)) forms.push(form);
+      const asked: AskedOnce[] = [];
+      for (const each of same.flatMap((one) => one.asked)) if (!has(asked, each.form)) asked.push(each);
       for (const each of same) remove(session, each.requestId);
       const answered = bySession.get(session)?.get(requestId);
       // its answer is about to be written
-      if (answered !== undefined) answered.forms.push(...forms);
-      else put(session, { ...first, requestId, forms });
+      if (answered !== undefined) answered.asked.push(...asked);
+      else put(session, { ...first, requestId, asked });
     },
     /** Whether a request of this connection waits that is the same in every respect. */
     isRepeated: (session: Session, requestKey: string, form: ReplyForm): boolean =>
-      requestsOf(session).some((each) => each.requestKey === requestKey && has(each.forms, form)),
+      requestsOf(session).some((each) => each.requestKey === requestKey && has(each.asked, form)),
     /** How many answers this connection waits for. */
-    countOf: (session: Session): number => requestsOf(session).reduce((sum, { forms }) => sum + forms.length, 0),
+    countOf: (session: Session): number => requestsOf(session).reduce((sum, { asked }) => sum + asked.length, 0),
     /** Whether this connection waits for an answer that is sealed to this recipient. */
     waitsFor: (session: Session, recipientId: string): boolean =>
       requestsOf(session).some(({ token }) => token.recipientId === recipientId),
@@ -95,8 +103,8 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       const dueSince = now() - ms;
       const due: string[] = [];
       for (const [requestId, sessions] of byId) {
-        for (const { since } of sessions.values()) {
-          if (since > dueSince) continue;
+        for (const request of sessions.values()) {
+          if (firstAskedAt(request) > dueSince) continue;
           due.push(requestId);
           break;
         }

@@ -70,6 +70,17 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(await at.worker.metricsText()).toMatch(/cvm_worker_line_length \d/);
   });
 
+  it('and asks again with another id on the same connection, is told with that one, too, before the first is told again', async () => {
+    const at = await startSlowly(3000);
+    const line = await lineUp(at, ['i1', 'i2', 'i3', 'i4', 'i5', 'i6', 'i7']);
+    const { serial, token, device: asking } = line.at(-1) as (typeof line)[number];
+    const told = () => asking.notices.map(({ id }) => id);
+    await expect.poll(told, patience).not.toEqual([]);
+    await ask(asking, serial, { token, id: 'another' });
+    await expect.poll(told, patience).toContain('another');
+    expect(told().slice(0, 2)).toEqual(['i7', 'another']);
+  });
+
   it('may leave and come back, with another id, at another broker, and keeps its place', async () => {
     const at = await startSlowly(2500);
     const other = await at.startOneBroker();

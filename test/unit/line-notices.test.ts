@@ -58,8 +58,7 @@ async function simulate(options: {
     pace: { readPace: async () => allowed(second) },
     waitingSince: waiting.waitingSince,
     askersOf: waiting.askersOf,
-    send: (_session, { requestId }, notice) =>
-      void devices[Number(requestId)]?.notices.push({ ...(notice as Pending), second }),
+    send: (_session, form, notice) => void devices[Number(form)]?.notices.push({ ...(notice as Pending), second }),
     log: createLog('silent'),
     now,
     random: createRandom(),
@@ -69,7 +68,7 @@ async function simulate(options: {
     for (const [index, { arrives }] of devices.entries()) {
       if (Math.floor(arrives) !== second) continue;
       line.push(index);
-      const request = { requestId: String(index), token: tokenOf(`SN-${index}`), requestKey: '', form: undefined };
+      const request = { requestId: String(index), token: tokenOf(`SN-${index}`), requestKey: '', form: index };
       waiting.add(sessions[index] as Session, request);
     }
     const able = answersIn(second);
@@ -184,6 +183,34 @@ describe('the devices of a line are told how long they wait', () => {
     expect(never.map(({ notices: said }) => said.map(({ etaSeconds }) => etaSeconds))).toEqual(
       Array(5).fill([undefined]),
     );
+  });
+
+  it('once for each id that a connection asks with, a later one as soon as the first', async () => {
+    let second = 0;
+    const told: string[] = [];
+    const waiting = createWaitingRequests(() => second * 1000);
+    const session = new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => {} });
+    const view = { second: 0, length: 100, marks: [1], seconds: [] };
+    const notices = createLineNotices({
+      line: { look: async (entries) => ({ view, places: entries.map(() => 1) }) },
+      pace: { readPace: async () => 0.01 },
+      waitingSince: waiting.waitingSince,
+      askersOf: waiting.askersOf,
+      send: (_session, form) => void told.push(`${form} at ${second}`),
+      log: createLog('silent'),
+      now: () => second * 1000,
+      random: createRandom(),
+    });
+    const asks: Readonly<Record<number, string>> = { 1: 'first', 5: 'second', 7: 'second', 30: 'third' };
+    for (; second < 35; second++) {
+      await notices.lookOnce();
+      const form = asks[second];
+      if (form === undefined) continue;
+      const request = { requestId: `request ${second}`, token: tokenOf('SN'), requestKey: 'key', form };
+      waiting.add(session, request);
+      waiting.unite(session, request, 'request 1');
+    }
+    expect(told).toEqual(['first at 2', 'second at 6', 'third at 31']);
   });
 
   it('and those who leave come back one after the other', async () => {
