@@ -1,5 +1,5 @@
 const [handshakeRecord, clientHello, tls13] = [22, 1, 0x0304];
-const [supportedVersions, preSharedKey] = [43, 41];
+const [applicationProtocols, supportedVersions, preSharedKey] = [16, 43, 41];
 
 /** What a client offers. */
 export type ClientHello = {
@@ -7,6 +7,8 @@ export type ClientHello = {
   readonly tls13: boolean;
   /** of pre-shared keys and of session tickets, in TLS 1.3 */
   readonly identities: readonly string[];
+  /** of ALPN */
+  readonly protocols: readonly string[];
 };
 
 /**
@@ -22,12 +24,13 @@ export function readClientHello(bytes: Buffer): ClientHello | undefined {
     const suites = numbersIn(bytes, at + 2, bytes.readUInt16BE(at));
     at += 2 + 2 * suites.length;
     at += 1 + bytes.readUInt8(at);
-    let hello: ClientHello = { suites, tls13: false, identities: [] };
+    let hello: ClientHello = { suites, tls13: false, identities: [], protocols: [] };
     const end = at + 2 + (at < 5 + bytes.readUInt16BE(3) ? bytes.readUInt16BE(at) : -2);
     for (at += 2; at < end; at += 4 + bytes.readUInt16BE(at + 2)) {
       const type = bytes.readUInt16BE(at);
       if (type === supportedVersions)
         hello = { ...hello, tls13: numbersIn(bytes, at + 5, bytes.readUInt8(at + 4)).includes(tls13) };
+      if (type === applicationProtocols) hello = { ...hello, protocols: protocolsIn(bytes, at + 4) };
       if (type === preSharedKey) hello = { ...hello, identities: identitiesIn(bytes, at + 4) };
     }
     return at > bytes.length ? undefined : hello;
@@ -40,6 +43,18 @@ export function readClientHello(bytes: Buffer): ClientHello | undefined {
 
 function numbersIn(bytes: Buffer, at: number, length: number): number[] {
   return Array.from({ length: length >> 1 }, (_, index) => bytes.readUInt16BE(at + 2 * index));
+}
+
+/** Each with its length before it (RFC 7301 §3.1). */
+function protocolsIn(bytes: Buffer, begin: number): string[] {
+  const protocols: string[] = [];
+  const end = begin + 2 + bytes.readUInt16BE(begin);
+  for (let at = begin + 2; at < end; ) {
+    const next = at + 1 + bytes.readUInt8(at);
+    protocols.push(bytes.toString('latin1', at + 1, next));
+    at = next;
+  }
+  return protocols;
 }
 
 /** Each with its length before it, and its age after it (RFC 8446 §4.2.11). */

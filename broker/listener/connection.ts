@@ -68,6 +68,8 @@ export type Handshake = PskOffer & {
   release(): void;
   /** when its first bytes came, by the clock of `performance.now()` */
   begunAt?: number;
+  /** it says by ALPN that it speaks HTTP */
+  offersHttp?: boolean;
   /** set when a suite by pre-shared key is chosen for it, although it may have no key */
   pskOffering?: PskOffering | undefined;
   /** an earlier one of the same address and kind seemed to have no key, so no suite by pre-shared key is on offer to it */

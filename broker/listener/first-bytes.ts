@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { httpCure, isHttpRequest } from './http-clients.ts';
 
 /** The type of a TLS record with a handshake message (RFC 8446 §5.1). */
 const handshakeRecord = 0x16;
@@ -6,7 +7,6 @@ const handshakeRecord = 0x16;
 const ssl2Bit = 0x80;
 /** The first byte of an MQTT CONNECT [MQTT-3.1.1]. */
 const mqttConnect = 0x10;
-const httpRequest = /^(GET|HEAD|POST|PUT|DELETE|OPTIONS|CONNECT|PATCH|TRACE|PRI) /;
 
 /** What has arrived so far. The bytes stay where TLS finds them. */
 export function peek(socket: Socket): Buffer {
@@ -23,12 +23,25 @@ function firstRecordBytes(begin: Buffer): number {
   return begin.length < 5 ? 5 : 5 + begin.readUInt16BE(3);
 }
 
+/** What the operator does about a client that speaks something else than TLS. */
+const cures = {
+  'plain MQTT': 'turn TLS on in its MQTT client',
+  'plain HTTP': httpCure,
+  'something else than TLS': 'check the address and the port that it was given',
+};
+
 /** @returns what begins in this way, for the log; undefined when it may be TLS */
-export function otherThanTls(begin: Buffer): string | undefined {
+export function otherThanTls(begin: Buffer): keyof typeof cures | undefined {
   const [first = handshakeRecord] = begin;
   if (first === handshakeRecord || (first & ssl2Bit) !== 0) return undefined;
   if (first === mqttConnect) return 'plain MQTT';
-  return httpRequest.test(begin.toString('latin1', 0, 16)) ? 'plain HTTP' : 'something else than TLS';
+  return isHttpRequest(begin) ? 'plain HTTP' : 'something else than TLS';
+}
+
+/** @returns cause and cure, for the log; undefined when it may be TLS */
+export function whyNotTls(begin: Buffer): string | undefined {
+  const other = otherThanTls(begin);
+  return other && `it is ${other}: this port takes MQTT over TLS only; ${cures[other]}`;
 }
 
 /** The bytes stay where TLS finds them: Node gives it what a socket has read before. */

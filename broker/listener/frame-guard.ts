@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { isHttpRequest, isHttps } from './http-clients.ts';
 import { frameAt } from './mqtt-frame.ts';
 import type { PacketPace } from './packet-pace.ts';
 import { PacketRules, type Violation } from './packet-rules.ts';
@@ -51,7 +52,7 @@ class ReceivedPackets {
   #judge(data: Buffer, at: number): number | 'ahead' | Violation | undefined {
     const [header = 0] = data.subarray(at);
     const violation = this.#rules.begins(header);
-    if (violation !== undefined) return violation;
+    if (violation !== undefined) return this.#isFirst && isHttpRequest(data) ? { reason: isHttps } : violation;
     const frame = frameAt(data, at);
     if (frame === undefined) return undefined;
     if (typeof frame === 'string') return { reason: frame };

@@ -1,7 +1,8 @@
 import type { Handshake, KeyUnused } from './connection.ts';
+import { isHttps } from './http-clients.ts';
 
 /** What is known of a handshake that failed. */
-export type FailedHandshake = Pick<Handshake, 'serial' | 'offered'>;
+export type FailedHandshake = Pick<Handshake, 'serial' | 'offered' | 'offersHttp'>;
 
 const trust =
   'give it the site CA (`cvm tls show` names the file; with CVM_TLS_KEY_TYPE=both that of P-256, unless it offers RSA only), after a change of the CA once more';
@@ -44,7 +45,9 @@ const reasons: readonly (readonly [RegExp, string])[] = [
 const wrongKey = /_(DECRYPTION_FAILED_OR_BAD_RECORD_MAC|BINDER_DOES_NOT_VERIFY)$/;
 
 /** @returns why a handshake failed and what to check, in one line for the log */
-export function whyHandshakeFailed(code: string, { serial, offered }: FailedHandshake): string {
+export function whyHandshakeFailed(code: string, { serial, offered, offersHttp = false }: FailedHandshake): string {
+  // whatever TLS lacks: with it, its HTTP would be refused
+  if (offersHttp) return isHttps;
   if (wrongKey.test(code) && serial !== undefined) return offered === undefined ? noKey : keyDiffers;
   const known = reasons.find(([pattern]) => pattern.test(code));
   if (known !== undefined) return known[1];

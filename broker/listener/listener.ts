@@ -11,11 +11,12 @@ import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { readClientHello } from './client-hello.ts';
 import { attachConnection, Connection } from './connection.ts';
-import { onFirstBytes, otherThanTls } from './first-bytes.ts';
+import { onFirstBytes, whyNotTls } from './first-bytes.ts';
 import { FrameGuard } from './frame-guard.ts';
 import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { takeTurn } from './handshake-turn.ts';
+import { offersHttp } from './http-clients.ts';
 import { createKeylessClients, pskOfferingOf } from './keyless-clients.ts';
 import { PacketPace } from './packet-pace.ts';
 import { type ProxyPeers, readProxyHeader, secondHeader, unexpectedHeader } from './proxy-header.ts';
@@ -220,9 +221,9 @@ export function createDeviceListener(options: {
     });
   }
 
-  function refuse(socket: Socket, connection: FailedConnection, other: string): void {
+  function refuse(socket: Socket, connection: FailedConnection, reason: string): void {
     metrics.handshakesFailed.inc();
-    onHandshakeFailed(connection, `it is ${other}: this port takes TLS only`);
+    onHandshakeFailed(connection, reason);
     socket.destroy();
   }
 
@@ -276,9 +277,9 @@ export function createDeviceListener(options: {
       slot,
       onBegin(begin) {
         // TLS would refuse these without a word about their cause
-        const [problem, other] = [headerProblem(begin), otherThanTls(begin)];
+        const [problem, notTls] = [headerProblem(begin), whyNotTls(begin)];
         if (problem !== undefined) turnAway(socket, remoteAddress, problem);
-        else if (other !== undefined) refuse(socket, { remoteAddress, address }, other);
+        else if (notTls !== undefined) refuse(socket, { remoteAddress, address }, notTls);
         return serverFor(connection, begin);
       },
       onTooLate(reason) {
@@ -291,6 +292,7 @@ export function createDeviceListener(options: {
   /** @param begin the first bytes */
   function serverFor({ address, handshake }: Connection, begin: Buffer): Server {
     const hello = readClientHello(begin);
+    if (hello !== undefined && offersHttp(hello)) handshake.offersHttp = true;
     // in TLS 1.3 a client names its key before anything is chosen
     if (hello?.tls13 === true && !hello.identities.some(isSerial)) {
       handshake.namedNoSerial = hello.identities.some(isName);

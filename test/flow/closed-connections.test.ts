@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { connectRaw, connectWith, packet, publishOf, text } from '../support/raw-mqtt.ts';
 
+const run = promisify(execFile);
 const token = 'a-token-of-no-device-at-all';
 const nothing = Buffer.alloc(0);
 const [bySerial, byOtherName] = ['SN-1', 'no serial'].map((name) => [text(name), text(token)]);
@@ -21,6 +24,12 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
   });
   afterAll(() => gateway?.close());
 
+  const infoLines = (text: string): { level: number }[] =>
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line))
+      .filter(({ level, remoteAddress }) => level >= 30 && remoteAddress !== undefined);
   const lines = () =>
     gateway
       .logText()
@@ -55,6 +64,12 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
       'SN-1',
       /devices publish to cvm\/request/,
     ],
+    [
+      'HTTPS',
+      Buffer.from('GET / HTTP/1.1\r\nHost: gateway\r\n\r\n'),
+      undefined,
+      /^it is HTTPS: .*MQTT.*; .*health check/,
+    ],
     ['QoS 2', Buffer.concat([noName, publishWithQos2]), undefined, /QoS 2 is not offered/],
     [
       'a bad packet after a good one',
@@ -86,6 +101,21 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
     expect(more).toEqual([]);
     expect(line).toMatchObject({ level: 30, remoteAddress: '127.0.0.1', reason: expect.stringMatching(reason) });
     expect(line.serial).toBe(serial);
+  });
+
+  it.skipIf(lacks('curl')).each<[string, string, boolean, RegExp]>([
+    ['plain HTTP', 'http', false, /^it is plain HTTP: .*; .*WebSocket; a health check/],
+    ['HTTPS, and does not trust the site CA', 'https', false, /^it is HTTPS: .*; .*WebSocket; a health check/],
+    ['HTTPS, and trusts the site CA', 'https', true, /^it is HTTPS: .*; .*WebSocket; a health check/],
+  ])('has one line at info when curl asks by %s', async (_what, scheme, trusts, reason) => {
+    const { port, caFile } = gateway.broker;
+    const before = gateway.logText().length;
+    const trust = trusts ? ['--cacert', caFile] : [];
+    await expect(run('curl', ['-s', '-m', '10', ...trust, `${scheme}://localhost:${port}/`])).rejects.toThrow();
+    const said = () => infoLines(gateway.logText().slice(before));
+    await expect.poll(said).not.toEqual([]);
+    const remoteAddress = expect.stringMatching(/127\.0\.0\.1$/);
+    expect(said()).toMatchObject([{ level: 30, remoteAddress, reason: expect.stringMatching(reason) }]);
   });
 
   it('is in the log when a newer one of the same device takes its place', async () => {

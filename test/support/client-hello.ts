@@ -16,6 +16,8 @@ export type Hello = {
   readonly maxFragment?: number;
   /** of pre-shared keys and tickets (RFC 8446 §4.2.11); the binders are wrong */
   readonly identities?: readonly string[];
+  /** of ALPN (RFC 7301) */
+  readonly protocols?: readonly string[];
   /** a session ticket of TLS 1.2 (RFC 5077 §3.2) */
   readonly ticket?: Buffer;
 };
@@ -34,6 +36,7 @@ const [serverHello, certificate, serverKeyExchange, serverHelloDone] = [2, 11, 1
 
 const u16 = (value: number) => Buffer.from([value >> 8, value & 255]);
 const withLength16 = (data: Buffer) => Buffer.concat([u16(data.length), data]);
+const text8 = (text: string) => Buffer.from(`${String.fromCharCode(text.length)}${text}`, 'latin1');
 const list16 = (values: readonly number[]) => withLength16(Buffer.concat(values.map(u16)));
 const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), withLength16(data)]);
 
@@ -46,6 +49,7 @@ export function clientHello({
   versions,
   maxFragment,
   identities,
+  protocols,
   ticket,
 }: Hello): Buffer {
   const extensions = Buffer.concat([
@@ -53,6 +57,7 @@ export function clientHello({
     extension(11, Buffer.from([1, 0])),
     extension(13, list16([0x0403, 0x0804, 0x0401])),
     ...(maxFragment === undefined ? [] : [extension(1, Buffer.from([maxFragment]))]),
+    ...(protocols === undefined ? [] : [extension(16, withLength16(Buffer.concat(protocols.map(text8))))]),
     ...(ticket === undefined ? [] : [extension(35, ticket)]),
     ...(versions === undefined
       ? []

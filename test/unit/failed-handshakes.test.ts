@@ -42,6 +42,9 @@ describe('a connection whose TLS fails', () => {
       ['other curves', ['-tls1_3', '-groups', 'ffdhe2048'], /no curve .*P-256/],
       ['no site CA', ['-verify_return_error'], /^it does not trust the CA .*cvm tls show.*both that of P-256/],
       ['no site CA, TLS 1.2', [tls12, '-verify_return_error'], /^it does not trust the CA .*cvm tls show/],
+      ['HTTPS', ['-alpn', 'h2,http/1.1', '-verify_return_error'], /^it is HTTPS: .*; .*WebSocket; a health check/],
+      ['HTTPS, TLS 1.2', [tls12, '-alpn', 'http/1.1', '-verify_return_error'], /^it is HTTPS: /],
+      ['MQTT by ALPN', ['-alpn', 'mqtt,http/1.1', '-verify_return_error'], /^it does not trust the CA /],
       ['a wrong key', ['-tls1_3', ...key('SN-1', wrong)], /key is not the one of this serial: .*token/, 'SN-1'],
       ['a wrong key, TLS 1.2', [tls12, ...all, ...key('SN-1', wrong)], /key is not the one of this serial/, 'SN-1'],
       ['an unknown serial', ['-tls1_3', ...key('SN-2', right)], /no key of this serial: .*enrolled/, 'SN-2'],
@@ -64,25 +67,28 @@ describe('a connection whose TLS fails', () => {
     });
   });
 
-  it.each<[string, Buffer, string]>([
-    ['plain MQTT', Buffer.from('100d00044d5154540402003c000161', 'hex'), 'it is plain MQTT: this port takes TLS only'],
-    ['its first byte', Buffer.from([0x10]), 'it is plain MQTT: this port takes TLS only'],
-    ['plain HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'it is plain HTTP: this port takes TLS only'],
-    ['anything else', Buffer.from('SSH-2.0-x\r\n'), 'it is something else than TLS: this port takes TLS only'],
-  ])('is closed at once when it is no TLS, and the log says what it is: %s', async (_what, bytes, reason) => {
-    for (const [from, begin] of [
-      [device, bytes],
-      [balancer, Buffer.concat([headerFor('203.0.113.7'), bytes])],
-    ] as const) {
-      const socket = open(from, begin);
-      await expect.poll(() => socket.closed).toBe(true);
-    }
-    await expect.poll(() => listener.failed).toHaveLength(2);
-    expect(listener.failed).toEqual([
-      { serial: undefined, remoteAddress: device, reason },
-      { serial: undefined, remoteAddress: '203.0.113.7', reason },
-    ]);
-  });
+  it.each<[string, Buffer, RegExp]>([
+    ['plain MQTT', Buffer.from('100d00044d5154540402003c000161', 'hex'), /^it is plain MQTT: .*; turn TLS on/],
+    ['its first byte', Buffer.from([0x10]), /^it is plain MQTT: /],
+    ['plain HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n'), /^it is plain HTTP: .*; .*WebSocket; a health check/],
+    ['anything else', Buffer.from('SSH-2.0-x\r\n'), /^it is something else than TLS: .*; check the address/],
+  ])(
+    'is closed at once when it is no TLS, and the log says what it is and what to do: %s',
+    async (_what, bytes, reason) => {
+      for (const [from, begin] of [
+        [device, bytes],
+        [balancer, Buffer.concat([headerFor('203.0.113.7'), bytes])],
+      ] as const) {
+        const socket = open(from, begin);
+        await expect.poll(() => socket.closed).toBe(true);
+      }
+      await expect.poll(() => listener.failed).toHaveLength(2);
+      expect(listener.failed).toEqual([
+        { serial: undefined, remoteAddress: device, reason: expect.stringMatching(reason) },
+        { serial: undefined, remoteAddress: '203.0.113.7', reason: expect.stringMatching(reason) },
+      ]);
+    },
+  );
 
   it('is in the log when the device ends it in the middle of the handshake, by FIN or reset', async () => {
     const hello = clientHello({ suites: [0xc02b] });

@@ -175,7 +175,7 @@ describe('the frame guard', () => {
     ['a reserved type', Buffer.concat([connectPacket, Buffer.from([0xf0, 0])]), /reserved/],
     ['a CONNECT of more than its own limit', Buffer.from([0x10, 51]), /51 bytes/],
     ['a first packet that is not CONNECT', ping, /CONNECT/],
-    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n'), /CONNECT/],
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n'), /^it is HTTPS/],
   ])('closes at %s', async (_name, bytes, reason) => {
     const { incoming, guard, violations } = pair();
     incoming.write(bytes);

@@ -7,18 +7,24 @@ import { clientHello } from '../support/client-hello.ts';
 const [ecdsa, psk, dhePsk] = [0xc02b, 0xa8, 0xaa];
 
 describe('what a ClientHello offers', () => {
-  it('is read: suites, and whether TLS 1.3 is among the versions', () => {
-    const offered = { suites: [ecdsa, psk], tls13: false, identities: [] };
+  it('is read: suites, whether TLS 1.3 is among the versions, identities, and the protocols of ALPN', () => {
+    const offered = { suites: [ecdsa, psk], tls13: false, identities: [], protocols: [] };
     expect(readClientHello(clientHello({ suites: [ecdsa, psk] }))).toEqual(offered);
     const versions = clientHello({ suites: [ecdsa], versions: [0x0304, 0x0303] });
-    expect(readClientHello(versions)).toEqual({ suites: [ecdsa], tls13: true, identities: [] });
+    expect(readClientHello(versions)).toEqual({ ...offered, suites: [ecdsa], tls13: true });
     const named = clientHello({ suites: [ecdsa], versions: [0x0304], identities: ['a ticket', 'SN-1'] });
     expect(readClientHello(named)).toMatchObject({ tls13: true, identities: ['a ticket', 'SN-1'] });
     expect(readClientHello(clientHello({ suites: [ecdsa], versions: [0x0303] }))).toMatchObject({ tls13: false });
+    const protocols = ['h2', 'http/1.1'];
+    expect(readClientHello(clientHello({ suites: [ecdsa], protocols }))).toEqual({
+      ...offered,
+      suites: [ecdsa],
+      protocols,
+    });
   });
 
   it('is nothing, without an error, of what is cut off or damaged anywhere', () => {
-    const hello = clientHello({ suites: [ecdsa, psk], versions: [0x0304], identities: ['SN-1'] });
+    const hello = clientHello({ suites: [ecdsa, psk], versions: [0x0304], identities: ['SN-1'], protocols: ['h2'] });
     for (let length = 0; length < hello.length; length++) readClientHello(hello.subarray(0, length));
     for (let at = 0; at < hello.length; at++)
       for (const value of [0, 1, 127, 255]) readClientHello(Buffer.from(hello).fill(value, at, at + 1));
