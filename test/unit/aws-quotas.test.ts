@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createQuotas } from '../../aws-local/quotas.ts';
 import { defaultAwsQuotas } from '../../runtime/aws-quotas.ts';
 import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
 
@@ -46,5 +47,18 @@ describe('CVM_AWS_LOCAL_QUOTAS', () => {
 
   it('says that default and off are words for it, where the text is neither', () => {
     expect(problemsOf({ CVM_AWS_LOCAL_QUOTAS: 'none' }).join()).toMatch(/CVM_AWS_LOCAL_QUOTAS: .*"default".*"off"/);
+  });
+});
+
+describe('the quotas of the stand-in', () => {
+  it.each([
+    [0.5, 6],
+    [2, 22],
+  ])('let through what they say, and a second of it at once: %d a second in ten seconds', (rate, expected) => {
+    let ms = 0;
+    const quotas = createQuotas({ UpdateCertificate: rate }, () => ms);
+    let through = 0;
+    for (; ms <= 10_000; ms += 250) if (quotas.take('UpdateCertificate')) through++;
+    expect(through).toBe(expected);
   });
 });
