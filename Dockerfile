@@ -27,8 +27,8 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # the folders of volumes belong to the user that runs: a new volume takes over the owner
 RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
- && cd / && mkdir data audit aws-local redis-password tls ca home/node/.aws \
- && chown node:node data audit aws-local redis-password tls ca home/node/.aws
+ && cd / && mkdir data audit aws-local redis-password templates tls ca home/node/.aws \
+ && chown node:node data audit aws-local redis-password templates tls ca home/node/.aws
 USER node
 EXPOSE 8883
 ENTRYPOINT ["cvm"]

@@ -58,6 +58,11 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./audit.ts')).auditCommand(await context()),
   },
   {
+    name: 'templates',
+    description: 'the provisioning templates of AWS IoT Fleet Provisioning that this gateway carries out',
+    load: async (context) => (await import('./templates.ts')).templatesCommand(await context()),
+  },
+  {
     name: 'aws',
     description: 'prepare the AWS account',
     load: async (context) => (await import('./aws.ts')).awsCommand(await context()),

@@ -123,6 +123,7 @@ const schema = z.object({
   CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
   CVM_SWEEP_INTERVAL: duration('1m', '20d').default(units.h),
   CVM_TABLE: tableName.default('cvm-devices'),
+  CVM_TEMPLATES_DIR: z.string().optional(),
   CVM_TLS_CERT: z.string().optional(),
   CVM_TLS_KEY: z.string().optional(),
   CVM_TLS_KEY_TYPE: z.enum(['ec', 'rsa', 'both'], 'must be "ec", "rsa" or "both"').default('ec'),
@@ -149,6 +150,7 @@ export const composeNames: readonly string[] = [
   'CVM_CA_FOLDER',
   'CVM_IMAGE',
   'CVM_REVISION',
+  'CVM_TEMPLATES_FOLDER',
   'CVM_TLS_FOLDER',
 ];
 
@@ -234,6 +236,8 @@ export type Settings = {
   /** milliseconds: how often the workers compare the table with AWS, and from which age on the sweep touches anything */
   sweep: { intervalMs: number; graceMs: number };
   table: string;
+  /** absolute path of the folder of provisioning templates */
+  templatesDir: string;
   /** the operator's server certificate, instead of one that the site CA signs */
   tls: { certFile: string; keyFile: string } | undefined;
   /** of the server certificate that the site CA signs: P-256, RSA-2048 for firmware without elliptic curves, or each by the client's offer */
@@ -299,6 +303,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     site: s.CVM_SITE,
     sweep: { intervalMs: s.CVM_SWEEP_INTERVAL, graceMs: s.CVM_SWEEP_GRACE },
     table: s.CVM_TABLE,
+    templatesDir: resolve(s.CVM_TEMPLATES_DIR ?? join(s.CVM_DATA_DIR, 'templates')),
     tls:
       s.CVM_TLS_CERT && s.CVM_TLS_KEY
         ? { certFile: resolve(s.CVM_TLS_CERT), keyFile: resolve(s.CVM_TLS_KEY) }

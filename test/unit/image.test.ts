@@ -27,7 +27,14 @@ describe('docker-compose.yml', () => {
   });
 
   it('passes on every variable that .env.example names, but for those that it says are fixed in compose', () => {
-    const fixed = ['COMPOSE_PROFILES', 'CVM_AUDIT_DIR', 'CVM_DATA_DIR', 'CVM_HEALTH_DIR', 'CVM_LISTEN'];
+    const fixed = [
+      'COMPOSE_PROFILES',
+      'CVM_AUDIT_DIR',
+      'CVM_DATA_DIR',
+      'CVM_HEALTH_DIR',
+      'CVM_LISTEN',
+      'CVM_TEMPLATES_DIR',
+    ];
     const names = [...example.matchAll(/^#?([A-Z_]+)=/gm)].map(([, name = '']) => name);
     const passed = used.map(({ name }) => name);
     expect(names.filter((name) => !passed.includes(name) && !fixed.includes(name))).toEqual([]);
