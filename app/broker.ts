@@ -25,6 +25,7 @@ import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
+import { loadTimeKey, whyClockDoubted } from '../site-tls/time-key.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
 import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
@@ -164,7 +165,10 @@ function limitsOf({ brokerProcess, ...settings }: Settings): Limits {
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
   const { settings, log, lifecycle, metrics } = app;
   const { mqttPort: port, listen, proxyFrom, site, tlsSuites: suites } = settings;
-  const mqtt = { port, listen, proxyFrom, tls, suites, dialects: [cvm] };
+  let served = tls;
+  const { sign } = await loadTimeKey(settings.dataDir);
+  const time = { sign, whyDoubted: (now: number) => whyClockDoubted(served, now) };
+  const mqtt = { port, listen, proxyFrom, tls, suites, time, dialects: [cvm] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
     // bind: of node:cluster, whose first process opens the port
     if (!['listen', 'bind', 'getaddrinfo'].includes(error.syscall ?? '')) throw error;
@@ -172,9 +176,11 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   });
   const broker = lifecycle.add(await starting);
   metrics.eventLoopDelay.readFrom(lifecycle.add(watchEventLoop({ log })).p99Seconds);
-  lifecycle.add(
-    keepTlsFresh({ current: tls, load: () => loadTls(app), use: (material) => broker.useTls(material), log }),
-  );
+  const use = (material: TlsMaterial) => {
+    served = material;
+    broker.useTls(material);
+  };
+  lifecycle.add(keepTlsFresh({ current: tls, load: () => loadTls(app), use, log }));
   const { fingerprint, spkiPin, caFile: ca, names } = tls;
   const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
   log.info({ site, port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');

@@ -17,6 +17,7 @@ import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
 import type { Roster } from './roster.ts';
+import { createTimeAnswers, type TimeSigner } from './time-answers.ts';
 
 export type BrokerOptions = {
   /** 0 takes a free one */
@@ -35,6 +36,8 @@ export type BrokerOptions = {
   /** what devices may speak, side by side */
   readonly dialects: readonly Dialect[];
   readonly suites: TlsSuites;
+  /** for devices without a clock */
+  readonly time: TimeSigner;
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly audit: Audit;
@@ -87,6 +90,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       newId,
     },
     dialect,
+    times: createTimeAnswers(options.time, { ...limits, log }),
     refusals,
     metrics,
     log,

@@ -96,9 +96,7 @@ export async function acceptMessage(
 function bindSerial(session: Session, serial: string, { retain }: IncomingMessage): Problem | undefined {
   if (!isSerial(serial)) return problem('InvalidRequest', serialRule);
   if (!session.bindSerial(serial, 'message')) return otherDevice[session.namedBy ?? 'message'];
-  return retain
-    ? problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off')
-    : undefined;
+  return retain ? problems.retained : undefined;
 }
 
 /** Steps from the cheapest refusal to the dearest: is there room, is there a token, may it be tried, is the CSR good. */

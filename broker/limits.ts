@@ -31,6 +31,8 @@ export const defaultLimits = {
   /** requests and acknowledgements of one device, on all its connections, in `messagesPerDeviceSeconds` */
   messagesPerDevice: 100,
   messagesPerDeviceSeconds: 10,
+  /** questions for the time of one connection: how many may come at once, and how many a second after that */
+  timeQuestions: { burst: 5, perSecond: 0.1 },
   /** tokens that one connection is remembered to have presented */
   maxTokensPerConnection: 8,
   /** for the PROXY protocol header of a balancer, which sends it with its first packet */

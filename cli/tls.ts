@@ -6,6 +6,7 @@ import { chainsOf, type TlsChain, type TlsMaterial, tlsOptions } from '../site-t
 import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotation.ts';
 import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey } from '../site-tls/table-key.ts';
+import { pointOf, readTimePublicKey, timeKeyPin } from '../site-tls/time-key.ts';
 import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -16,7 +17,7 @@ export function tlsCommand(context: TlsContext): Command {
   tls
     .command('show')
     .description(
-      'the server certificate that devices verify: names, validity, fingerprint, pin, CA; the id of this gateway, and the key of the table that it trusts',
+      'the server certificate that devices verify: names, validity, fingerprint, pin, CA; the id of this gateway, the key of the table that it trusts, and the pin of the key that signs the time',
     )
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
@@ -36,6 +37,14 @@ export function tlsCommand(context: TlsContext): Command {
       const chain = rsa ? chains.find(({ keyType }) => keyType === 'rsa') : chains[0];
       if (chain?.caFile === undefined) throw new UsageError('there is no RSA certificate: CVM_TLS_KEY_TYPE is ec');
       context.write(readFileSync(chain.caFile, 'utf8').trimEnd());
+    });
+  tls
+    .command('time-key')
+    .description('print the public key that signs the time, in PEM, for devices without a clock to verify it with')
+    .option('--hex', 'its point in hex: 65 bytes, 04 first, for firmware that takes a key so')
+    .action(({ hex }: { hex?: boolean }) => {
+      const pem = readTimePublicKey(context.settings().dataDir);
+      context.write(hex ? pointOf(pem).toString('hex') : pem.trimEnd());
     });
   tls
     .command('renew')
@@ -83,6 +92,7 @@ function print({ settings, write }: TlsContext, material: TlsMaterial, json = fa
     beside: beside && shownOf(beside),
     gateway: gatewayIdIn(dataDir),
     table: pinnedTableKey(dataDir),
+    timeKey: timeKeyPin(dataDir),
   };
   if (json) write(JSON.stringify(shown));
   else writeLines(write, shown);

@@ -22,6 +22,12 @@ export function problem(code: ErrorCode, message: string, retryAfterSeconds?: nu
   return retryAfterSeconds === undefined ? { code, message } : { code, message, retryAfterSeconds };
 }
 
+/** What every rejection has in its payload: three fields always, as in AWS IoT Fleet Provisioning, so that one parser serves both. */
+export function rejectionFields({ code, message, retryAfterSeconds }: Problem) {
+  const retry = retryAfterSeconds === undefined ? {} : { retryAfter: retryAfterSeconds };
+  return { statusCode: statusCodes[code], errorCode: code, errorMessage: message, ...retry };
+}
+
 /** Refusals that more than one part of the gateway gives, in the same words wherever they are given. */
 export const problems = {
   /** The same words for an unknown serial and for a wrong token: a refusal must not tell which serials exist. */
@@ -70,6 +76,7 @@ export const problems = {
     'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,
   ),
+  retained: problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off'),
   tooManyWaiting: problem('Throttled', 'too many requests of this connection wait for their answer', 5),
   otherKeyWaits: problem(
     'Throttled',

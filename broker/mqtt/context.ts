@@ -5,12 +5,14 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
 import type { Refusals } from '../refusals.ts';
 import type { Session } from '../session.ts';
+import type { TimeAnswers } from '../time-answers.ts';
 import { type AnswerOnce, createAnswerOnce } from './answer-once.ts';
 import { createForwarding, type Forwarding } from './forward.ts';
 
 export type HookOptions = {
   readonly intake: IntakeContext;
   readonly dialect: Dialect;
+  readonly times: TimeAnswers;
   readonly refusals: Refusals;
   readonly metrics: Metrics;
   readonly log: Log;

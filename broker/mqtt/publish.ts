@@ -1,27 +1,30 @@
 import type { AedesOptions, Client } from 'aedes';
-import { type Problem, problem } from '../../protocol/problems.ts';
+import { encodingOf } from '../../protocol/encoding.ts';
+import { type Problem, problem, problems } from '../../protocol/problems.ts';
+import { nonceOfTime, timeTopics } from '../../protocol/time.ts';
 import { acceptMessage, type IncomingMessage } from '../intake.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
+import { answerTime } from './time.ts';
 
 type Packet = Parameters<NonNullable<AedesOptions['authorizePublish']>>[1];
 
-/** A message that is refused: sends the rejection. Resolves when it is written. */
-type Reject = () => Promise<void>;
+/** What the broker says by itself, without a worker: a rejection, or the time. Resolves when it is written. */
+type Reply = () => Promise<void>;
 
 /**
  * A PUBLISH of a device. aedes sends the PUBACK when this calls back without an error, so the message is stored or refused
- * before; a rejection follows its PUBACK. An error closes the connection without a PUBACK.
+ * before; a rejection, and the time, follow their PUBACK. An error closes the connection without a PUBACK.
  */
 export function createAuthorizePublish(context: HookContext): NonNullable<AedesOptions['authorizePublish']> {
   const { sessions, answerOnce, refusals, log } = context;
   return (client, packet, done) => {
     const work = async () => publish(sessions.of(client), client, packet, context);
-    void answerOnce.later(client, 'authorizePublish', work, (error, reject) => {
+    void answerOnce.later(client, 'authorizePublish', work, (error, reply) => {
       done(error ?? null);
       if (error !== undefined && client !== null) refusals.connection(connectionOf(client.conn), error.message);
-      reject?.().catch((err: unknown) => log.debug({ err }, 'a rejection could not be written; the device asks again'));
+      reply?.().catch((err: unknown) => log.debug({ err }, 'a reply could not be written; the device asks again'));
     });
   };
 }
@@ -31,22 +34,44 @@ async function publish(
   client: Client | null,
   packet: Packet,
   context: HookContext,
-): Promise<Reject | undefined> {
+): Promise<Reply | undefined> {
   const payload = packet.payload as Buffer;
   const { retain } = packet;
   // inside aedes, the message has neither a token nor the RETAIN flag
   packet.payload = Buffer.alloc(0);
   packet.retain = false;
   try {
-    const message = context.dialect.read(packet.topic, payload, session);
-    if (message === undefined) throw new Error(`devices publish to ${context.dialect.topics} only`);
-    if (packet.qos < 2) return await takeIn(session, { ...message, retain }, context);
-    await rejection(session, message, needsQos1, context)();
+    const isQos2 = packet.qos === 2;
+    const reply = await replyTo(session, { topic: packet.topic, payload, retain, isQos2 }, context);
+    if (!isQos2) return reply;
+    await reply?.();
     await flushed(client);
     throw new Error('QoS 2 is not offered');
   } finally {
     payload.fill(0);
   }
+}
+
+type Publication = {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly retain: boolean;
+  readonly isQos2: boolean;
+};
+
+async function replyTo(
+  session: Session,
+  { topic, payload, retain, isQos2 }: Publication,
+  context: HookContext,
+): Promise<Reply | undefined> {
+  const nonce = nonceOfTime(topic);
+  if (nonce !== undefined) {
+    const unfit = isQos2 ? needsQos1 : retain ? problems.retained : undefined;
+    return answerTime(session, { nonce, encoding: encodingOf(payload), unfit }, context);
+  }
+  const message = context.dialect.read(topic, payload, session);
+  if (message === undefined) throw new Error(`devices publish to ${context.dialect.topics}, ${timeTopics} only`);
+  return isQos2 ? rejection(session, message, needsQos1, context) : takeIn(session, { ...message, retain }, context);
 }
 
 /** A PUBACK would be a protocol violation, so the connection must end after the rejection. */
@@ -56,7 +81,7 @@ const needsQos1 = problem('InvalidRequest', 'QoS 2 is not offered: publish with 
 const flushed = (client: Client | null) =>
   new Promise<void>((resolve) => (client === null ? resolve() : void client.conn.end(() => resolve())));
 
-async function takeIn(session: Session, message: IncomingMessage, context: HookContext): Promise<Reject | undefined> {
+async function takeIn(session: Session, message: IncomingMessage, context: HookContext): Promise<Reply | undefined> {
   const { metrics, intake } = context;
   const { kind } = message;
   metrics.messagesReceived.inc({ kind });
@@ -72,7 +97,7 @@ function rejection(
   { kind, serial, form }: Pick<IncomingMessage, 'kind' | 'serial' | 'form'>,
   reason: Problem,
   { metrics, dialect, intake, refusals }: HookContext,
-): Reject {
+): Reply {
   metrics.messagesRefused.inc({ kind, error_code: reason.code });
   const { remoteAddress, address } = session;
   refusals.message({ serial: serial ?? session.serial, remoteAddress, address }, reason);

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AedesOptions, Client } from 'aedes';
 import { isSerial, serialRule } from '../../protocol/serial.ts';
+import { timeReplyTopic } from '../../protocol/time.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { HookContext } from './context.ts';
 
 /**
- * A SUBSCRIBE is granted for the reply topics of a dialect, and of the connection's own serial. All others, those with
+ * A SUBSCRIBE is granted for the reply topics of a dialect, and of the connection's own serial, and for that of the time. All others, those with
  * wildcards too, get SUBACK 128. A subscription gives nothing by itself: `forward.ts` lets through only what is sent to the
  * connection.
  */
@@ -18,6 +19,7 @@ export function createAuthorizeSubscribe({
   return (client, subscription, done) => {
     const work = () => {
       const session = sessions.of(client);
+      if (subscription.topic === timeReplyTopic) return subscription;
       const granted = dialect.readFilter(subscription.topic, session);
       const refuse = (reason: string) => {
         refusals.subscription(connectionOf(client.conn), reason);

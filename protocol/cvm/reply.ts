@@ -1,12 +1,12 @@
 import type { Answer, Credentials } from '../answer.ts';
 import { writePayload } from '../encoding.ts';
-import { type Problem, statusCodes } from '../problems.ts';
+import { rejectionFields } from '../problems.ts';
 import type { CvmForm } from './request.ts';
 
 /**
- * The payload of a reply. A rejection always has statusCode, errorCode and errorMessage, as in AWS IoT Fleet Provisioning,
- * so that one parser serves both.
- * @param now epoch milliseconds; sent as `time` (epoch seconds), for devices without a clock
+ * The payload of a reply.
+ * @param now epoch milliseconds; sent as `time` (epoch seconds), for devices without a clock: with a certificate, and to a device that
+ * may leave and connect again
  */
 export function encodeReply(answer: Answer, form: CvmForm, now: number): Buffer {
   const id = form.id === undefined ? {} : { id: form.id };
@@ -14,10 +14,11 @@ export function encodeReply(answer: Answer, form: CvmForm, now: number): Buffer 
 }
 
 function fieldsOf(answer: Answer, form: CvmForm, now: number) {
-  if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time: Math.floor(now / 1000) };
-  if (answer.status === 'rejected') return rejected(answer.problem);
+  if (answer.status === 'rejected') return rejectionFields(answer.problem);
+  const time = Math.floor(now / 1000);
+  if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time };
   const { position, etaSeconds, retryAfterSeconds: retryAfter } = answer;
-  return etaSeconds === undefined ? { position, retryAfter } : { position, etaSeconds, retryAfter };
+  return { position, ...(etaSeconds === undefined ? {} : { etaSeconds }), retryAfter, time };
 }
 
 function accepted(credentials: Credentials, form: CvmForm) {
@@ -31,11 +32,6 @@ function accepted(credentials: Credentials, form: CvmForm) {
     endpoint,
     ...(form.rootCa ? { rootCa: write(rootCaPem) } : {}),
   };
-}
-
-function rejected(reason: Problem) {
-  const retry = reason.retryAfterSeconds === undefined ? {} : { retryAfter: reason.retryAfterSeconds };
-  return { statusCode: statusCodes[reason.code], errorCode: reason.code, errorMessage: reason.message, ...retry };
 }
 
 function writerOf({ format, encoding }: CvmForm): (pem: string) => string | Uint8Array {

@@ -17,6 +17,7 @@ import { keepTlsFresh } from '../../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from '../support/no-line.ts';
+import { goldenSigner } from '../support/time.ts';
 import { unguarded } from '../support/unguarded.ts';
 
 const log = createLog('silent');
@@ -47,6 +48,7 @@ describe('the server certificate', () => {
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
       ...unguarded,
       ...noLine,
+      time: goldenSigner,
       dialects: [cvm],
       suites: 'modern',
       proxyFrom: [],

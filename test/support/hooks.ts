@@ -8,6 +8,7 @@ import { attachConnection, Connection } from '../../broker/listener/connection.t
 import type { PskIdentity } from '../../broker/listener/psk.ts';
 import { createHooks, type Hooks } from '../../broker/mqtt/hooks.ts';
 import { createPendingReplies } from '../../broker/pending-replies.ts';
+import { createTimeAnswers } from '../../broker/time-answers.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import type { Dialect } from '../../protocol/dialect.ts';
@@ -17,6 +18,7 @@ import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from './no-line.ts';
+import { goldenSigner } from './time.ts';
 
 export const token = 'the-token-of-this-very-device';
 export const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -64,7 +66,8 @@ export function hooksOf({
     newId: () => `request-${++ids}`,
   };
   const refusals = { message() {}, connection() {}, handshake() {}, subscription() {}, close() {} };
-  const options = { intake, dialect, refusals, metrics, log };
+  const times = createTimeAnswers(goldenSigner, { ...defaultLimits, log });
+  const options = { intake, dialect, times, refusals, metrics, log };
   return {
     options,
     hooks: createHooks(options),

@@ -67,8 +67,12 @@ describe('a SUBSCRIBE', () => {
 describe('a PUBLISH', () => {
   it.each([
     ['with QoS 2', { qos: 2 }, 'QoS 2'],
-    ['to the own reply topic', { topic: 'cvm/reply/SN' }, 'cvm/request/<serial> and cvm/ack/<serial> only'],
-    ['to $SYS', { topic: '$SYS/x' }, 'cvm/request/<serial> and cvm/ack/<serial> only'],
+    [
+      'to the own reply topic',
+      { topic: 'cvm/reply/SN' },
+      'cvm/request/<serial> and cvm/ack/<serial>, cvm/time/<nonce> only',
+    ],
+    ['to $SYS', { topic: '$SYS/x' }, 'cvm/request/<serial> and cvm/ack/<serial>, cvm/time/<nonce> only'],
   ])('%s closes the connection, and the log says why', async (_what, extra, reason) => {
     const { hooks } = broker;
     const client = await connected(hooks, clientOf());

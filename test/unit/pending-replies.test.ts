@@ -234,8 +234,8 @@ describe('an answer that is not final', () => {
     announce({ ...pending, position: 2 });
     await later();
     expect(heard).toEqual([
-      { status: 'pending', id: 'mine', position: 9, etaSeconds: 30, retryAfter: 60 },
-      { status: 'pending', id: 'mine', position: 2, etaSeconds: 30, retryAfter: 60 },
+      { status: 'pending', id: 'mine', position: 9, etaSeconds: 30, retryAfter: 60, time: expect.any(Number) },
+      { status: 'pending', id: 'mine', position: 2, etaSeconds: 30, retryAfter: 60, time: expect.any(Number) },
     ]);
     expect([pendingReplies.countOf(session), outcomes, session.isVerified(token)]).toEqual([1, [], false]);
     announce(accepted);

@@ -41,6 +41,7 @@ describe('a reply', () => {
     const answers: Answer[] = [
       { status: 'accepted', credentials: { ...credentials, privateKeyPem: pem } },
       { status: 'rejected', problem: problem('Throttled', 'later', 1) },
+      { status: 'pending', position: 7, etaSeconds: 40, retryAfterSeconds: 60 },
     ];
     for (const answer of answers) {
       const keys = [...(decodeCbor(encodeReply(answer, form, 0), { useMaps: true }) as Map<string, unknown>).keys()];
@@ -69,11 +70,11 @@ describe('a reply', () => {
     });
   });
 
-  it('says how long the device may have to wait, and when to ask again if it leaves', () => {
+  it('says how long the device may have to wait, when to ask again if it leaves, and the time', () => {
     const pending = { status: 'pending', position: 7, etaSeconds: 40, retryAfterSeconds: 60 } as const;
-    const fields = { status: 'pending', id: 'r', position: 7, etaSeconds: 40, retryAfter: 60 };
-    expect(decode(encodeReply(pending, { ...json, id: 'r' }, 0))).toEqual(fields);
-    expect(decodeCbor(encodeReply(pending, { ...json, encoding: 'cbor', id: 'r' }, 0))).toEqual(fields);
+    const fields = { status: 'pending', id: 'r', position: 7, etaSeconds: 40, retryAfter: 60, time: 1 };
+    expect(decode(encodeReply(pending, { ...json, id: 'r' }, 1500))).toEqual(fields);
+    expect(decodeCbor(encodeReply(pending, { ...json, encoding: 'cbor', id: 'r' }, 1500))).toEqual(fields);
   });
 
   it.each(Object.entries(statusCodes))('always has all three error fields: %s %i', (code, statusCode) => {

@@ -136,7 +136,7 @@ describe('a dialect whose topics name no serial', () => {
     const client = await connected(broker.hooks);
     const packet = publication({ topic: 'elsewhere' });
     const { said } = await ask((done) => broker.hooks.authorizePublish(client, packet, done));
-    const message = `devices publish to cvm/request/<serial> and cvm/ack/<serial>, ${create} only`;
+    const message = `devices publish to cvm/request/<serial> and cvm/ack/<serial>, ${create}, cvm/time/<nonce> only`;
     expect(said).toEqual([[expect.objectContaining({ message })]]);
   });
 });
