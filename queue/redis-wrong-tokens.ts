@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
@@ -16,6 +17,9 @@ import { withoutWrongType } from './wrong-type.ts';
 
 /** In any time so long, an address has at most `wrongPerAddress` wrong tokens. A worker that dies gives its places back after it. */
 const windowMs = 60_000;
+
+/** How long a worker lets a request wait for a place, and how often it looks, in milliseconds. Others hold one for some milliseconds. */
+const [waitForPlaceMs, lookAgainMs] = [1000, 10];
 
 /** How long those are remembered that were paused: the next pause is twice as long. Seconds. */
 const strikeSeconds = 6 * 3600;
@@ -102,18 +106,35 @@ export function createWrongTokenLimiter(
   const counts = createWrongTokenCounts(redis, createMalformedReport(log), { ...defaultTokenAttemptLimits, ...limits });
   // a place that is not given back ends by itself
   const debug = (err: unknown) => log.debug({ err }, 'the outcome of a token could not be counted');
+  /** of each address, the last request that waits for a place: one at a time asks Redis, so they go in order */
+  const lines = new Map<string, Promise<unknown>>();
+
+  async function placeOf(address: string, until: number): Promise<WrongTokenVerdict> {
+    const waitMs = await counts.pausedMs(address);
+    if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000) };
+    const place = randomUUID();
+    if (await counts.begin(address, place)) {
+      const settle = (isWrong: boolean) =>
+        (isWrong ? counts.countWrong(address, place) : counts.end(address, place).then(() => {})).catch(debug);
+      return { verdict: 'go', settle };
+    }
+    if (performance.now() > until) return { verdict: 'full' };
+    await sleep(lookAgainMs);
+    return placeOf(address, until);
+  }
+
   return {
     async begin(address): Promise<WrongTokenVerdict> {
-      const waitMs = await counts.pausedMs(address);
-      if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000) };
-      const place = randomUUID();
-      if (!(await counts.begin(address, place))) return { verdict: 'full' };
-      return {
-        verdict: 'go',
-        async settle(isWrong) {
-          await (isWrong ? counts.countWrong(address, place) : counts.end(address, place)).catch(debug);
-        },
-      };
+      const until = performance.now() + waitForPlaceMs;
+      const before = lines.get(address) ?? Promise.resolve();
+      const found = before.then(() => placeOf(address, until));
+      const last = found.catch(() => {});
+      lines.set(address, last);
+      try {
+        return await found;
+      } finally {
+        if (lines.get(address) === last) lines.delete(address);
+      }
     },
     close: () => disconnectRedis(redis),
   };

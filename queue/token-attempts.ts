@@ -45,7 +45,8 @@ export interface WrongTokenLimiter {
   /**
    * Called right before a token is judged that no broker knew to be right.
    * - `go`: judge it, then call `settle`
-   * - `full`: the others of this address that are being judged may all be wrong, and then it would be too many: try again in a moment
+   * - `full`: the others of this address that are being judged may all be wrong, and then it would be too many. It has waited for a
+   *   second, in order, behind those that came before it: try again in a moment
    * - `wait`: there were too many
    *
    * @param address as in `TokenAttempt`

@@ -76,10 +76,7 @@ export type Provisioned =
 export async function provision(request: ProvisioningRequest, context: ProvisionContext): Promise<Provisioned> {
   try {
     // 1 claim: one conditional write is the decision, and notes what is to be created. It also judges the token
-    const claimRequest = await claimOf(request, context);
-    const claim = await claimWithinLimit(request, context, () => context.registry.claim(claimRequest));
-    const { ownKey: unused } = claimRequest.intends;
-    if (claim.outcome !== 'claimed' && unused !== undefined) context.spareKeys.giveBack(request, unused);
+    const claim = await claimWithinLimit(request, context, () => claimOnce(request, context));
     if (claim.outcome === 'busy') return { outcome: 'busy', untilMs: claim.until };
     if (claim.outcome === 'refused') {
       const { problem, fault } = claim;
@@ -366,6 +363,15 @@ async function reopen(request: ProvisioningRequest, device: Device, context: Pro
   if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: context.now() };
   context.notices.reopened(request, device.certificateId);
   return vendOrRelease(request, claim.device, context);
+}
+
+/** Step 1. A key that was made for it is kept for the next request where nothing was claimed. */
+async function claimOnce(request: ProvisioningRequest, context: ProvisionContext): Promise<Claim> {
+  const claimRequest = await claimOf(request, context);
+  const claim = await context.registry.claim(claimRequest);
+  const { ownKey: unused } = claimRequest.intends;
+  if (claim.outcome !== 'claimed' && unused !== undefined) context.spareKeys.giveBack(request, unused);
+  return claim;
 }
 
 async function claimOf(request: ProvisioningRequest, context: ProvisionContext) {
