@@ -221,13 +221,12 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
 
   it('with 2,000 right tokens of one address are all judged, and use up nothing', async () => {
     const judging = await worker();
-    const judgeSoon = async (): Promise<unknown> => {
-      const verdict = await judge(judging, false);
-      if (verdict !== 'full') return verdict;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return judgeSoon();
+    const verdicts: (number | string)[] = [];
+    // a worker has 64 requests under way
+    const run = async () => {
+      while (verdicts.length < 2000) verdicts.push(await judge(judging, false));
     };
-    const verdicts = await Promise.all(Array.from({ length: 2000 }, judgeSoon));
+    await Promise.all(Array.from({ length: 64 }, run));
     expect(new Set(verdicts)).toEqual(new Set(['go']));
     expect(await keys.exists('{cvm}:guess:judging:10.0.0.1', '{cvm}:guess:wrong:10.0.0.1')).toBe(0);
   }, 60_000);
