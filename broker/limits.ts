@@ -45,8 +45,10 @@ export const defaultLimits = {
   wholeHelloMs: 1000,
   /** TLS handshakes that are computed at the same time; one that waits for its device gives up its turn after `handshakeTurnMs` */
   maxHandshakes: 32,
-  /** of those, how many begin in one turn of the event loop: a device costs some 4 ms of a core until its request is stored */
+  /** of those, how many begin in one turn of the event loop at most: a device costs some 4 ms of a core until its request is stored */
   startsPerTurn: 16,
+  /** where turns cost more than this, in milliseconds of CPU, fewer begin: 1 of 100 turns must not take 50 ms */
+  turnCpuMs: 25,
   handshakeTurnMs: 250,
   /** for the first byte, and then, from its turn on, for the handshake */
   handshakeMs: 10_000,

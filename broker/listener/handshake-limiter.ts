@@ -1,21 +1,50 @@
+/** A turn of the event loop begins so many handshakes at least, however long turns take. */
+const leastStarts = 4;
+
+type HandshakeLimits = {
+  readonly maxHandshakes: number;
+  readonly startsPerTurn: number;
+  /** what a turn may cost this process, in milliseconds of CPU */
+  readonly turnCpuMs: number;
+};
+
+/** What is measured; a test replaces it. */
+type Machine = {
+  /** calls back in the next turn of the event loop, after the sockets that were ready in it */
+  readonly nextTurn: (then: () => void) => void;
+  /** CPU that the process has spent, in milliseconds */
+  readonly spentMs: () => number;
+};
+
+const thisMachine: Machine = {
+  nextTurn: setImmediate,
+  spentMs() {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
+  },
+};
+
 /**
- * Limits TLS handshakes: `maxHandshakes` are under way at a time, and `startsPerTurn` of them begin in one turn of the event loop. What
- * a device sends after its handshake comes as fast as handshakes begin, so this bounds the work of a turn, and with it how long all other
- * connections wait. Waiting ones are served round-robin by address: an address that opens a thousand connections waits a thousand times
- * as long as one that opens a single connection.
- * @param nextTurn calls back in the next turn of the event loop, after the sockets that were ready in it
+ * Limits TLS handshakes: `maxHandshakes` are under way at a time, and `startsPerTurn` of them at most begin in one turn of the event loop.
+ * What a device sends after its handshake comes as fast as handshakes begin, so this bounds the work of a turn, and with it how long all
+ * other connections wait. Where turns cost more than `turnCpuMs`, fewer begin: a small machine needs longer for each. Waiting ones are
+ * served round-robin by address: an address that opens a thousand connections waits a thousand times as long as one that opens a single
+ * connection.
  */
 export function createHandshakeLimiter(
-  { maxHandshakes, startsPerTurn }: { readonly maxHandshakes: number; readonly startsPerTurn: number },
-  nextTurn: (then: () => void) => void = setImmediate,
+  { maxHandshakes, startsPerTurn, turnCpuMs }: HandshakeLimits,
+  { nextTurn, spentMs }: Machine = thisMachine,
 ) {
   /** those that wait, by address. A Map keeps the order of insertion: the address that was served last stands last */
   const waiting = new Map<string, Set<() => void>>();
   let running = 0;
   let startedInTurn = 0;
+  let startsNow = startsPerTurn;
+  /** undefined where the last turn began none: what went on since then was no turn */
+  let spentBefore: number | undefined;
 
   function startNext(): void {
-    while (running < maxHandshakes && startedInTurn < startsPerTurn) {
+    while (running < maxHandshakes && startedInTurn < startsNow) {
       const [first] = waiting;
       if (first === undefined) return;
       const [address, line] = first;
@@ -31,8 +60,19 @@ export function createHandshakeLimiter(
   }
 
   function beginTurn(): void {
+    const spent = spentMs();
+    if (spentBefore !== undefined) adapt(spent - spentBefore);
     startedInTurn = 0;
     startNext();
+    spentBefore = startedInTurn > 0 ? spent : undefined;
+  }
+
+  /** The work of a handshake is spread over the turns that follow, so the number changes little by little. */
+  function adapt(costMs: number): void {
+    startsNow =
+      costMs > turnCpuMs
+        ? Math.max(Math.min(leastStarts, startsPerTurn), startsNow - 1)
+        : Math.min(startsPerTurn, startsNow + 1);
   }
 
   return {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { createHandshakeLimiter } from '../../broker/listener/handshake-limiter.ts';
 
-const limitsOf = (maxHandshakes: number) => ({ maxHandshakes, startsPerTurn: 10 });
+const limitsOf = (maxHandshakes: number) => ({ maxHandshakes, startsPerTurn: 10, turnCpuMs: 25 });
 
 it('runs a limited number of handshakes at a time, and starts the next when one gives its turn back, once', () => {
   const limiter = createHandshakeLimiter(limitsOf(2));
@@ -44,7 +44,10 @@ it('forgets a connection that gives up while it waits', () => {
 
 it('begins few handshakes in one turn of the event loop, however many wait, and the next in the turns that follow', () => {
   const turns: (() => void)[] = [];
-  const limiter = createHandshakeLimiter({ maxHandshakes: 100, startsPerTurn: 2 }, (then) => turns.push(then));
+  const limiter = createHandshakeLimiter(
+    { maxHandshakes: 100, startsPerTurn: 2, turnCpuMs: 25 },
+    { nextTurn: (then) => turns.push(then), spentMs: () => 0 },
+  );
   const started: string[] = [];
   const release = ['a', 'b', 'c', 'd', 'e'].map((name) => limiter.acquire('x', () => started.push(name)));
   expect(started).toEqual(['a', 'b']);
@@ -59,4 +62,25 @@ it('begins few handshakes in one turn of the event loop, however many wait, and 
   expect(turns).toEqual([]);
   limiter.acquire('x', () => started.push('f'));
   expect(started.at(-1)).toBe('f');
+});
+
+it('begins fewer in a turn while turns cost too much, four at least, and more again when they are cheap', () => {
+  const turns: (() => void)[] = [];
+  let spent = 0;
+  const limiter = createHandshakeLimiter(
+    { maxHandshakes: 10_000, startsPerTurn: 16, turnCpuMs: 25 },
+    { nextTurn: (then) => turns.push(then), spentMs: () => spent },
+  );
+  let started = 0;
+  for (let index = 0; index < 5000; index++) limiter.acquire('x', () => started++);
+  const turn = (costMs: number) => {
+    const before = started;
+    spent += costMs;
+    turns.shift()?.();
+    return started - before;
+  };
+  expect([turn(50), turn(50), turn(50), turn(50)]).toEqual([16, 15, 14, 13]);
+  expect(Array.from({ length: 30 }, () => turn(50)).at(-1)).toBe(4);
+  expect([turn(10), turn(10), turn(10)]).toEqual([5, 6, 7]);
+  expect(Array.from({ length: 30 }, () => turn(10)).at(-1)).toBe(16);
 });
