@@ -42,7 +42,7 @@ export async function loadTimeKey(dataDir: string): Promise<TimeKey> {
       throw new Error(`${keyFile} is no P-256 key; ${restore}`);
     const publicKeyPem = createPublicKey(key).export({ format: 'pem', type: 'spki' }).toString();
     // after the key: a start that was killed in between is completed here
-    if (!isThere(publicFile)) writeFileAtomic(publicFile, publicKeyPem, 0o644);
+    if (!isThere(publicFile)) writeFileAtomic(publicFile, publicKeyPem, 0o600);
     if (readFileSync(publicFile, 'utf8').trim() !== publicKeyPem.trim())
       throw new Error(`${publicFile} is not the public half of ${keyFile}; ${restore}`);
     return { publicKeyPem, sign: (bytes) => sign('sha256', bytes, key) };
