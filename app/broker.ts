@@ -4,6 +4,7 @@ import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
 import { watchSlots } from '../broker/trouble.ts';
 import { cvm } from '../protocol/cvm/dialect.ts';
+import { fleetProvisioning } from '../protocol/fleet-provisioning/dialect.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createLine } from '../queue/redis-line.ts';
@@ -168,7 +169,7 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   let served = tls;
   const { sign } = await loadTimeKey(settings.dataDir);
   const time = { sign, whyDoubted: (now: number) => whyClockDoubted(served, now) };
-  const mqtt = { port, listen, proxyFrom, tls, suites, time, dialects: [cvm] };
+  const mqtt = { port, listen, proxyFrom, tls, suites, time, dialects: [cvm, fleetProvisioning] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
     // bind: of node:cluster, whose first process opens the port
     if (!['listen', 'bind', 'getaddrinfo'].includes(error.syscall ?? '')) throw error;

@@ -15,8 +15,10 @@ import type { AssociationTable } from '../registry/dynamodb/association-table.ts
 import { usualLeaseMs } from '../registry/lease.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { remembered } from '../runtime/remembered.ts';
+import { SettingsError } from '../runtime/settings.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { faultsOf, readTemplateFolder, type TemplateFile, type Templates, templatesOf } from '../templates/load.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
@@ -157,6 +159,7 @@ export function startProvisioning(
     spareKeys: createSpareKeys(),
     refusedKeys: createRefusedKeys(),
     wrongTokens,
+    templates: loadTemplates(app),
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs
@@ -177,6 +180,21 @@ export function startProvisioning(
   });
   clockSteps.follow(worker.clockSet);
   return lifecycle.add(worker);
+}
+
+/** @throws SettingsError with all faults of all templates */
+function loadTemplates({ settings: { templatesDir }, log }: App): Templates {
+  let files: TemplateFile[];
+  try {
+    files = readTemplateFolder(templatesDir);
+  } catch (error) {
+    throw new SettingsError([`CVM_TEMPLATES_DIR: ${templatesDir} cannot be read: ${(error as Error).message}`]);
+  }
+  const faults = faultsOf(files);
+  if (faults.length > 0) throw new SettingsError(faults);
+  const templates = templatesOf(files);
+  log.info({ templates: [...templates.keys()] }, 'provisioning templates');
+  return templates;
 }
 
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */

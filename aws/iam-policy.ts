@@ -13,7 +13,15 @@ const actions = {
   /** the worker; the broker asks AWS for nothing */
   gateway: {
     cert: ['AttachPolicy', 'DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'UpdateCertificate'],
-    thing: ['AddThingToThingGroup', 'CreateThing', 'DeleteThing', 'ListThingPrincipals'],
+    // DescribeThing and UpdateThing: what a provisioning template says of a thing
+    thing: [
+      'AddThingToThingGroup',
+      'CreateThing',
+      'DeleteThing',
+      'DescribeThing',
+      'ListThingPrincipals',
+      'UpdateThing',
+    ],
     any: [
       'AttachThingPrincipal',
       'CreateCertificateFromCsr',

@@ -1,10 +1,17 @@
-import type { CertificateRequest, Message, ReplyForm } from '../protocol/dialect.ts';
+import type { CertificateRequest, Message, RegistrationRequest, ReplyForm } from '../protocol/dialect.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { type ProvisioningRequest, type RequestQueue, requestKeyOf } from '../queue/provisioning-request.ts';
+import { hashToken, sameHash } from '../protocol/token.ts';
+import {
+  type ProvisioningRequest,
+  type RequestQueue,
+  registrationKeyOf,
+  requestKeyOf,
+} from '../queue/provisioning-request.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
+import { readOwnershipToken } from '../sealing/ownership.ts';
 import { type CheckedCsr, checkCsr } from './csr.ts';
 import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
@@ -49,8 +56,9 @@ function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
   return problem('InvalidToken', `the request has no token, and ${keyUnused.reason}`, retryAfter);
 }
 
+/** Only a dialect whose topics name no serial comes to this. */
 const noSerial = problem(
-  'InvalidRequest',
+  'InvalidToken',
   'the serial of the device is unknown: put it into CONNECT as the user name with the token as password, or use it as the identity of a TLS pre-shared key',
 );
 
@@ -87,8 +95,9 @@ export async function acceptMessage(
   const unfit = bindSerial(session, serial, message);
   if (unfit !== undefined) return refused(unfit);
   if (message.kind === 'unreadable') return refused(message.problem);
-  return message.kind === 'request'
-    ? acceptRequest(session, serial, message, intake)
+  if (message.kind === 'request') return acceptRequest(session, serial, message, intake);
+  return message.kind === 'registration'
+    ? acceptRegistration(session, serial, message, intake)
     : acceptAcknowledgement(session, serial, message.certificateId, intake);
 }
 
@@ -256,3 +265,48 @@ async function acceptAcknowledgement(
 }
 
 const acknowledgeWithToken = problem('InvalidToken', 'acknowledge on a connection that presented the token');
+
+/**
+ * A device that has its certificate asks to be registered by a template. It must be the one that got the certificate: the ownership
+ * token can be read with the registration token of its connection only.
+ */
+async function acceptRegistration(
+  session: Session,
+  serial: string,
+  { registration, form }: { registration: RegistrationRequest; form: ReplyForm },
+  intake: IntakeContext,
+): Promise<Accepted> {
+  const { limits, pendingReplies, requests, now, newId } = intake;
+  const token = session.connectToken;
+  if (token === undefined) return refused(noTokenIn(session));
+  const owned = readOwnershipToken(token.keys, registration.ownershipToken);
+  if (owned === undefined) return refused(problems.ownershipTokenUnfit);
+  if (owned.endsAt < now()) return refused(problems.ownershipTokenEnded);
+  if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
+  if (session.messagesUnderWay + pendingReplies.countOf(session) >= limits.maxRequestsPerConnection)
+    return refused(problems.tooManyWaiting);
+  const tooFast = await checkDeviceRate(serial, intake);
+  if (tooFast !== undefined) return refused(tooFast.problem);
+
+  const [requestId, { tokenHash }] = [newId(), token];
+  const { templateName } = registration;
+  const parameters = withoutToken(registration.parameters, tokenHash);
+  const asked = { requestId, replyKey: token.keys.publicKey, templateName, parameters };
+  const acknowledgement = { serial, tokenHash, certificateId: owned.certificateId, registration: asked };
+  pendingReplies.addRequest(session, { requestId, token, requestKey: registrationKeyOf(requestId), form });
+  try {
+    await within(limits.storeMs, 'storing a registration', requests.acknowledge(acknowledgement));
+  } catch (error) {
+    pendingReplies.removeRequest(session, requestId);
+    throw error;
+  }
+  return stored;
+}
+
+/** Firmware may send its registration token as a parameter; what is stored must not have it. */
+function withoutToken(
+  parameters: RegistrationRequest['parameters'],
+  tokenHash: string,
+): RegistrationRequest['parameters'] {
+  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => !sameHash(hashToken(value), tokenHash)));
+}

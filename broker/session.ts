@@ -2,6 +2,7 @@ import type { ReplyForm, SessionView } from '../protocol/dialect.ts';
 import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
 import { recipientIdOf } from '../queue/provisioning-request.ts';
+import { makeOwnershipToken } from '../sealing/ownership.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
 import type { KeyUnused } from './listener/connection.ts';
 import type { PskIdentity } from './listener/psk.ts';
@@ -82,6 +83,13 @@ export class Session implements SessionView {
   /** The token of the TLS handshake or of CONNECT, which counts for requests that carry none. */
   get connectToken(): PresentedToken | undefined {
     return this.#connectToken;
+  }
+
+  /** Of the token of the connection, which is what dialects prove a device by that carry no token in a message. */
+  ownershipToken(certificateId: string, endsAt: number): string {
+    const token = this.#connectToken;
+    if (token === undefined) throw new Error('this connection has no token of its own');
+    return makeOwnershipToken(token.keys, certificateId, endsAt);
   }
 
   connectedWith(token: PresentedToken): void {

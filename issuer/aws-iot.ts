@@ -20,7 +20,9 @@ import {
   clockSkewMs,
   type Issuer,
   type KeySource,
+  type ThingConfiguration,
 } from './issuer.ts';
+import { thingUpdateFor } from './thing-update.ts';
 
 /** How long to wait for AWS IoT, which is eventually consistent, in milliseconds. */
 export type Patience = {
@@ -84,6 +86,20 @@ export function createAwsIssuer({
     ]);
   }
 
+  async function configure(wanted: ThingConfiguration): Promise<boolean> {
+    const { thingName, certificateId, policyNames, thingGroupNames } = wanted;
+    const { attributes = {}, thingTypeName } = await settled(() => iot.describeThing(thingName));
+    const update = thingUpdateFor({ attributes, thingTypeName }, wanted);
+    if (update === undefined) return false;
+    if (Object.keys(update).length > 0) await iot.updateThing({ thingName, ...update });
+    const target = policyNames.length === 0 ? '' : (arns.of(certificateId) ?? (await describeArn(certificateId)));
+    await together([
+      ...thingGroupNames.map((thingGroupName) => iot.addThingToThingGroup({ thingName, thingGroupName })),
+      ...policyNames.map((policyName) => iot.attachPolicy({ policyName, target })),
+    ]);
+    return true;
+  }
+
   async function findInactive(
     keyDigest: string,
     since: number,
@@ -122,6 +138,7 @@ export function createAwsIssuer({
       await iot.createThing({ thingName, thingTypeName }).catch(ignore('ResourceAlreadyExistsException'));
     },
     attach,
+    configure,
     async activate(certificateId) {
       await activateCertificate(iot, certificateId);
       arns.forget(certificateId);

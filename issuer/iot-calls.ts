@@ -15,6 +15,7 @@ import {
   DeleteThingCommand,
   DescribeCertificateCommand,
   DescribeEndpointCommand,
+  DescribeThingCommand,
   DetachPolicyCommand,
   type DetachPolicyCommandInput,
   DetachThingPrincipalCommand,
@@ -30,6 +31,8 @@ import {
   ListThingPrincipalsCommand,
   type ListThingPrincipalsCommandInput,
   UpdateCertificateCommand,
+  UpdateThingCommand,
+  type UpdateThingCommandInput,
 } from '@aws-sdk/client-iot';
 import { type AwsClientOptions, connectIot } from '../aws/client.ts';
 import type { AwsGate } from '../aws/gate.ts';
@@ -88,6 +91,10 @@ export function openIot({ client, creator, region }: IotClients, gate: AwsGate) 
 
     createThing: (input: CreateThingCommandInput) =>
       gate.call('iot:CreateThing', () => client.send(new CreateThingCommand(input))),
+    describeThing: (thingName: string) =>
+      gate.call('iot:DescribeThing', () => client.send(new DescribeThingCommand({ thingName }))),
+    updateThing: (input: UpdateThingCommandInput) =>
+      gate.call('iot:UpdateThing', () => client.send(new UpdateThingCommand(input))),
     deleteThing: (thingName: string) =>
       gate.call('iot:DeleteThing', () => client.send(new DeleteThingCommand({ thingName }))),
     addThingToThingGroup: (input: AddThingToThingGroupCommandInput) =>

@@ -21,6 +21,22 @@ export type CertificateAttachment = {
   readonly thingGroupName?: string;
 };
 
+/** What becomes of a property that a thing has already: it stays, it is replaced, it is joined with the new one, or nothing is done at all. */
+export type Override = 'DO_NOTHING' | 'REPLACE' | 'MERGE' | 'FAIL';
+
+/** What a provisioning template says of a thing and its certificate, both of which are there. */
+export type ThingConfiguration = {
+  readonly thingName: string;
+  readonly certificateId: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly thingTypeName?: string;
+  readonly overrides: { readonly attributes: Override; readonly thingTypeName: Override };
+  /** groups that the thing joins */
+  readonly thingGroupNames: readonly string[];
+  /** policies that the certificate gets */
+  readonly policyNames: readonly string[];
+};
+
 /** `other`: revoked, or waiting for a fleet provisioning template or a transfer, which is not ours. */
 export type CertificateStatus = 'active' | 'inactive' | 'other';
 
@@ -85,6 +101,11 @@ export interface Issuer {
   ensureThing(name: string, thingTypeName?: string): Promise<void>;
   /** Attaches the certificate to its thing (exclusively) and its policy, and adds the thing to its group. */
   attach(attachment: CertificateAttachment): Promise<void>;
+  /**
+   * Gives a thing attributes, type and groups, and its certificate policies.
+   * @returns false where the thing has others and the template says FAIL: then nothing was changed
+   */
+  configure(configuration: ThingConfiguration): Promise<boolean>;
   activate(certificateId: string): Promise<void>;
   /** Not a revocation: `activate` undoes it. A certificate that is not there counts as inactive. */
   deactivate(certificateId: string): Promise<void>;

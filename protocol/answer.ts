@@ -10,10 +10,18 @@ export type Credentials = {
   readonly rootCaPem: string;
 };
 
+/** What a device gets that asked to be registered by a template. */
+export type RegisteredThing = {
+  readonly thingName: string;
+  /** flat, as the template has it */
+  readonly deviceConfiguration: Readonly<Record<string, string>>;
+};
+
 /** The answer to one request, before a dialect writes it in the form that the device asked for. */
 export type Answer =
   | { readonly status: 'accepted'; readonly credentials: Credentials }
   | { readonly status: 'rejected'; readonly problem: Problem }
+  | ({ readonly status: 'registered' } & RegisteredThing)
   | {
       readonly status: 'pending';
       /** place in the line, from 1 */

@@ -2,6 +2,9 @@ import type { Answer } from './answer.ts';
 import type { Encoding } from './encoding.ts';
 import type { Problem } from './problems.ts';
 
+/** Largest payload of a message of a device, in bytes. */
+export const maxPayloadBytes = 8 * 1024;
+
 /**
  * One way to ask for a certificate over MQTT: its topics and its payloads. The broker knows requests, acknowledgements and
  * answers; a dialect reads the first two from what a device publishes, and writes the third. It keeps no state and decides
@@ -35,6 +38,11 @@ export type SessionView = {
   readonly serial: string | undefined;
   /** of the latest message that it published */
   readonly encoding: Encoding;
+  /**
+   * A text by which the holder of this connection's token, and nobody else, can name a certificate that it was given, until then (epoch
+   * milliseconds). At most 128 characters.
+   */
+  ownershipToken(certificateId: string, endsAt: number): string;
 };
 
 /** A message of a device. `unreadable` is one of which the topic is right and the payload is not; it gets its refusal. */
@@ -48,7 +56,16 @@ export type Message<Form = ReplyForm> = MessageContent & {
 type MessageContent =
   | { readonly kind: 'request'; readonly request: CertificateRequest }
   | { readonly kind: 'acknowledgement' /** lower-case hex SHA-256 */; readonly certificateId: string }
+  | { readonly kind: 'registration'; readonly registration: RegistrationRequest }
   | { readonly kind: 'unreadable'; readonly problem: Problem };
+
+/** A device that has its certificate asks to be registered by a template, which acknowledges the certificate as well. */
+export type RegistrationRequest = {
+  /** as `SessionView` made it */
+  readonly ownershipToken: string;
+  readonly templateName: string;
+  readonly parameters: Readonly<Record<string, string>>;
+};
 
 /** Where a key pair is made for a device that sends no CSR: `rsa` by AWS IoT Core, `ec` (P-256) by the gateway. */
 export type KeyKind = 'rsa' | 'ec';

@@ -61,7 +61,9 @@ function readMap(payload: Uint8Array): ReadPayload {
   return { value: Object.fromEntries([...read.value].filter(([key]) => typeof key === 'string')) };
 }
 
-/** @param body texts, numbers, and bytes where the encoding is CBOR */
-export function writePayload(body: Readonly<Record<string, string | number | Uint8Array>>, encoding: Encoding): Buffer {
+/** Texts, numbers, bytes where the encoding is CBOR, and objects of texts. */
+export type PayloadFields = Readonly<Record<string, string | number | Uint8Array | Readonly<Record<string, string>>>>;
+
+export function writePayload(body: PayloadFields, encoding: Encoding): Buffer {
   return Buffer.from(encoding === 'json' ? JSON.stringify(body) : encodeCbor(body));
 }

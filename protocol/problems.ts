@@ -1,6 +1,7 @@
 /** Every reason for which a device can be refused, with the status code that goes with it. */
 export const statusCodes = {
   InvalidRequest: 400,
+  InvalidCertificateOwnershipToken: 400,
   InvalidToken: 401,
   TokenExpired: 401,
   Forbidden: 403,
@@ -70,6 +71,14 @@ export const problems = {
   keyMismatch: problem(
     'KeyMismatch',
     'this token has vended a certificate for another key: ask with the CSR of that key (without one, if the device sent none then), or have the device reissued',
+  ),
+  ownershipTokenUnfit: problem(
+    'InvalidCertificateOwnershipToken',
+    'this certificate ownership token is not of a certificate that this device holds: send the one that came with its certificate, on a connection with the same serial and registration token',
+  ),
+  ownershipTokenEnded: problem(
+    'InvalidCertificateOwnershipToken',
+    'this certificate ownership token has ended, an hour after it was given: ask for the certificate again with the same key; the same one comes, with another ownership token',
   ),
   tooManyAttempts: problem(
     'Throttled',

@@ -49,8 +49,23 @@ export function requestKeyOf({
     .digest('base64url');
 }
 
-/** A device has stored its certificate. */
-export type Acknowledgement = { readonly serial: string; readonly tokenHash: string; readonly certificateId: string };
+/** A device has stored its certificate. With `registration` it wants an answer. */
+export type Acknowledgement = {
+  readonly serial: string;
+  readonly tokenHash: string;
+  readonly certificateId: string;
+  readonly registration?: AskedRegistration;
+};
+
+/** A device asks to be registered by a template. The answer is stored under `requestId`, and sealed to `replyKey`. */
+export type AskedRegistration = Pick<ProvisioningRequest, 'requestId' | 'replyKey'> & {
+  readonly templateName: string;
+  readonly parameters: Readonly<Record<string, string>>;
+};
+
+/** In the place of `requestKeyOf`: the answer to a registration answers nothing else. */
+export const registrationKeyOf = (requestId: string): string =>
+  createHash('sha256').update(`registration\0${requestId}`).digest('base64url');
 
 /**
  * A message as a worker takes it from the queue, with the gateway that signed all of it. Undefined: there is no gateway that

@@ -117,12 +117,15 @@ export function createRequestQueue(
   }
 
   async function acknowledge(acknowledgement: Acknowledgement): Promise<void> {
-    const { serial, tokenHash, certificateId } = acknowledgement;
-    const once = { id: `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}` };
+    const { serial, tokenHash, certificateId, registration } = acknowledgement;
+    const about = `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}`;
+    // each registration has an answer of its own, and a device that waits for it: it comes first, and needs nothing of the create calls' quotas
+    const once = { id: registration === undefined ? about : `${about}-${registration.requestId}` };
+    const order = registration === undefined ? untilAnswered : { ...untilAnswered, lifo: true };
     const stored = toStoredAcknowledgement(acknowledgement, gateway);
     await afterHealing(
       // with the orders: a worker of 0.1.0 takes them from the job
-      () => queue.add(acknowledgementJob, stored, { deduplication: once, ...untilAnswered }),
+      () => queue.add(acknowledgementJob, stored, { deduplication: once, ...order }),
       async () => {
         await deleteWrongQueueKeys(connection, reportMalformed);
         await queue.removeDeduplicationKey(once.id);

@@ -196,19 +196,43 @@ export function readRecipientId(data: unknown): string | undefined {
 }
 
 /** The data of an acknowledgement's job. */
-export type StoredAcknowledgement = Acknowledgement & Signature;
+export type StoredAcknowledgement = Omit<Acknowledgement, 'registration'> & {
+  /** JSON: what is signed is flat */
+  readonly registration?: string;
+} & Signature;
 
-export function toStoredAcknowledgement(acknowledgement: Acknowledgement, gateway: OwnGateway): StoredAcknowledgement {
-  return signedBy(gateway, 'acknowledgement', acknowledgement);
+export function toStoredAcknowledgement(
+  { registration, ...acknowledgement }: Acknowledgement,
+  gateway: OwnGateway,
+): StoredAcknowledgement {
+  const asked = registration === undefined ? {} : { registration: JSON.stringify(registration) };
+  return signedBy(gateway, 'acknowledgement', { ...acknowledgement, ...asked });
 }
 
 /** @param data of a job, as BullMQ parsed it */
 export function readStoredAcknowledgement(data: unknown): SignedMessage<Acknowledgement> | undefined {
-  const message = storedAcknowledgement.safeParse(data).data;
-  return message && { message, gateway: signerOf(data, 'acknowledgement') };
+  const stored = storedAcknowledgement.safeParse(data).data;
+  if (stored === undefined) return undefined;
+  const { registration: json, ...message } = stored;
+  const gateway = signerOf(data, 'acknowledgement');
+  if (json === undefined) return { message, gateway };
+  const registration = parsed(askedRegistration, json);
+  return registration && { message: { ...message, registration }, gateway };
 }
 
-const storedAcknowledgement = z.object({ serial, tokenHash, certificateId: shortText });
+const storedAcknowledgement = z.object({
+  serial,
+  tokenHash,
+  certificateId: shortText,
+  registration: z.string().max(16_384).exactOptional(),
+});
+
+const askedRegistration = z.object({
+  requestId: shortText,
+  replyKey: key32,
+  templateName: shortText,
+  parameters: z.record(z.string(), z.string()),
+});
 
 type StoredReply = {
   readonly askId: string;

@@ -1,5 +1,5 @@
 import { hkdfSync } from 'node:crypto';
-import type { Answer, Credentials } from '../protocol/answer.ts';
+import type { Answer, Credentials, RegisteredThing } from '../protocol/answer.ts';
 import type { Problem } from '../protocol/problems.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
@@ -73,6 +73,7 @@ export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): 
 type StoredAnswer = {
   readonly accepted?: Credentials;
   readonly rejected?: Problem;
+  readonly registered?: RegisteredThing;
   readonly pending?: Omit<Extract<Answer, { status: 'pending' }>, 'status'>;
   readonly sealedKey?: string;
 };
@@ -81,13 +82,14 @@ function toStored(answer: Answer, sealedKey: string | undefined): StoredAnswer {
   if (answer.status === 'rejected') return { rejected: answer.problem };
   if (answer.status === 'accepted')
     return { accepted: answer.credentials, ...(sealedKey === undefined ? {} : { sealedKey }) };
-  const { status, ...pending } = answer;
-  return { pending };
+  const { status, ...rest } = answer;
+  return 'position' in rest ? { pending: rest } : { registered: rest };
 }
 
-function fromStored({ accepted, rejected, pending }: StoredAnswer): Answer | undefined {
+function fromStored({ accepted, rejected, registered, pending }: StoredAnswer): Answer | undefined {
   if (accepted !== undefined) return { status: 'accepted', credentials: accepted };
   if (rejected !== undefined) return { status: 'rejected', problem: rejected };
+  if (registered !== undefined) return { status: 'registered', ...registered };
   return pending && { status: 'pending', ...pending };
 }
 

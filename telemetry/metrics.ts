@@ -2,8 +2,8 @@ import type { ErrorCode } from '../protocol/problems.ts';
 import { counter, gauge, histogram, type MetricsOf, registerMetrics, total } from '../runtime/metrics.ts';
 
 /** `unreadable`: its topic is right, and its payload is not. `time`: a question for the time, which is answered and not stored. */
-type DeviceMessage = { kind: 'request' | 'acknowledgement' | 'unreadable' | 'time' };
-type Reply = { status: 'accepted' | 'rejected' | 'pending'; error_code: ErrorCode | 'none' };
+type DeviceMessage = { kind: 'request' | 'acknowledgement' | 'registration' | 'unreadable' | 'time' };
+type Reply = { status: 'accepted' | 'registered' | 'rejected' | 'pending'; error_code: ErrorCode | 'none' };
 /** `forged`: no gateway signed it. `not_approved`: a gateway that the table has not approved did. */
 type RequestOutcome =
   | 'vended'

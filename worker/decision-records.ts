@@ -1,5 +1,5 @@
 import { type ErrorCode, problems } from '../protocol/problems.ts';
-import type { Acknowledgement, ProvisioningRequest } from '../queue/provisioning-request.ts';
+import type { Acknowledgement, AskedRegistration, ProvisioningRequest } from '../queue/provisioning-request.ts';
 import { cureOf } from '../registry/row-faults.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
@@ -7,6 +7,7 @@ import type { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Provisioned } from './provision.ts';
 import { createRefusedCalls } from './refused-calls.ts';
+import type { Registered } from './register.ts';
 
 /** A device with its one token may ask as often as its rate limit allows, day and night. Of all together there is no limit here: a
  * fleet whose tokens have expired has a line for each device. */
@@ -75,6 +76,13 @@ export function createDecisionRecords({
     log[fits ? level : 'debug']({ ...about, reason, ms: now() - request.receivedAt }, 'refused');
   }
 
+  function acknowledged({ serial, certificateId }: Acknowledgement, spent: boolean): void {
+    const fits = repeated.fits(serial, 'acknowledgements');
+    if (spent && fits) audit.record('delivered', { serial, certificateId });
+    if (spent) log[fits ? 'info' : 'debug']({ serial, certificateId }, 'delivered');
+    else log[fits ? 'warn' : 'debug']({ serial, certificateId }, acknowledgementIgnored);
+  }
+
   return {
     decided(request: ProvisioningRequest, decision: Decided): void {
       if (decision.outcome === 'rejected') rejected(request, decision);
@@ -91,11 +99,21 @@ export function createDecisionRecords({
       log[level]({ ...aboutOf(request), gateway, errorCode, reason }, 'refused');
     },
     /** The device says that it has stored its certificate. `spent`: that took effect, now or before. */
-    acknowledged({ serial, certificateId }: Acknowledgement, spent: boolean): void {
-      const fits = repeated.fits(serial, 'acknowledgements');
-      if (spent && fits) audit.record('delivered', { serial, certificateId });
-      if (spent) log[fits ? 'info' : 'debug']({ serial, certificateId }, 'delivered');
-      else log[fits ? 'warn' : 'debug']({ serial, certificateId }, acknowledgementIgnored);
+    acknowledged,
+    /** A registration by a template is an acknowledgement, or a refusal. */
+    registered(message: Acknowledgement & { readonly registration: AskedRegistration }, outcome: Registered): void {
+      if (outcome.outcome === 'registered') {
+        acknowledged(message, true);
+        return;
+      }
+      const { serial, registration } = message;
+      const { problem, cause } = outcome;
+      const { requestId, templateName: template } = registration;
+      const about = { serial, requestId, errorCode: problem.code };
+      const fits = refused.fits(serial, problem.code);
+      if (fits) audit.record('refused', about);
+      if (cause !== undefined) refusedCalls.say(about, cause);
+      else log[fits ? 'info' : 'debug']({ ...about, template, reason: problem.message }, 'refused');
     },
     reopened(request: ProvisioningRequest, certificateId: string | undefined): void {
       const about = { ...aboutOf(request), ...(certificateId === undefined ? {} : { certificateId }) };

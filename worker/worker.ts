@@ -5,6 +5,7 @@ import {
   type Acknowledgement,
   type ProvisioningRequest,
   recipientIdOf,
+  registrationKeyOf,
   requestKeyOf,
   type SignedMessage,
 } from '../queue/provisioning-request.ts';
@@ -21,8 +22,10 @@ import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
 import type { GatewayRegister } from './gateway-register.ts';
 import { type ProvisionContext, provision } from './provision.ts';
+import { type RegisterContext, register } from './register.ts';
 
-type SharedContext = Omit<ProvisionContext, 'replies'> & { readonly replies: Pick<BoundReplyStore, 'deliver'> };
+type SharedContext = Omit<ProvisionContext, 'replies'> &
+  Pick<RegisterContext, 'templates'> & { readonly replies: Pick<BoundReplyStore, 'deliver'> };
 
 /** What a worker is built with; the notices go to its records. */
 export type WorkerContext = Omit<SharedContext, 'notices'>;
@@ -187,14 +190,26 @@ async function isApproved(
 
 async function acknowledgeSigned(
   { message, gateway }: SignedMessage<Acknowledgement>,
-  { registry, now, site }: Pick<ProvisionContext, 'registry' | 'now' | 'site'>,
+  context: SharedContext,
   { gateways, reportForged }: Trust,
   decisions: DecisionRecords,
 ): Promise<void> {
+  const { registry, now, site } = context;
   if (gateway === undefined) return reportForged('an acknowledgement that no gateway signed');
   if (!(await gateways.isApproved(gateway, now())))
     return reportForged('an acknowledgement of a gateway that is not approved');
-  const { serial, tokenHash, certificateId } = message;
+  const { serial, tokenHash, certificateId, registration } = message;
+  if (registration !== undefined) {
+    const replies = boundTo(context.replies, { requestKey: registrationKeyOf(registration.requestId) });
+    const asked = { ...message, registration };
+    try {
+      decisions.registered(asked, await register(asked, { ...context, replies }));
+    } catch (error) {
+      if (!(error instanceof UnusableKey)) throw error;
+      reportForged('a registration whose answer can be sealed to nobody');
+    }
+    return;
+  }
   const spent = await registry.acknowledge(serial, tokenHash, certificateId, now(), site);
   decisions.acknowledged(message, spent);
 }

@@ -38,27 +38,31 @@ function authenticate(
   const refused = refusedConnects.get(client);
   if (refused !== undefined) {
     // the log names the device
-    if (username !== undefined && isSerial(username)) session.bindSerial(username, 'user name');
+    const serial = serialOfUserName(username ?? '');
+    if (isSerial(serial)) session.bindSerial(serial, 'user name');
     throw refused;
   }
   // a user name without a password proves nothing: the clients of AWS send a line of metrics there
   if (username === undefined || password === undefined || password.length === 0) return;
-  presentPassword(session, username, password.toString(), intake);
+  presentPassword(session, serialOfUserName(username), password.toString(), intake);
 }
 
+/** Clients of AWS add what they are, `SN-1?SDK=PythonV2&Version=1.2`. No serial has a question mark. */
+const serialOfUserName = (username: string): string => username.replace(/\?.*/s, '');
+
 /** @throws a `refusedConnect` */
-function presentPassword(session: Session, username: string, password: string, intake: IntakeContext): void {
-  if (!isSerial(username)) throw refusedConnect(badUserName, 'the user name is not a serial');
-  if (!session.bindSerial(username, 'user name'))
+function presentPassword(session: Session, serial: string, password: string, intake: IntakeContext): void {
+  if (!isSerial(serial)) throw refusedConnect(badUserName, 'the user name is not a serial');
+  if (!session.bindSerial(serial, 'user name'))
     throw refusedConnect(badUserName, 'the user name is not the serial that the pre-shared key belongs to');
   const malformed = malformedToken(password);
   if (malformed !== undefined) {
     session.connectedWithout(malformed);
     return;
   }
-  const token = session.presentToken(username, password);
+  const token = session.presentToken(serial, password);
   session.connectedWith(token);
   intake.pendingReplies.registerToken(session, token);
   // a device on the roster has its place among the verified connections from here on
-  checkVerified(session, username, token, intake);
+  checkVerified(session, serial, token, intake);
 }

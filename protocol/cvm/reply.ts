@@ -15,6 +15,7 @@ export function encodeReply(answer: Answer, form: CvmForm, now: number): Buffer 
 
 function fieldsOf(answer: Answer, form: CvmForm, now: number) {
   if (answer.status === 'rejected') return rejectionFields(answer.problem);
+  if (answer.status === 'registered') return { thingName: answer.thingName };
   const time = Math.floor(now / 1000);
   if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time };
   const { position, etaSeconds, retryAfterSeconds: retryAfter } = answer;

@@ -1,10 +1,8 @@
 import { z } from 'zod';
+import { maxPayloadBytes } from '../dialect.ts';
 import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
 import { type Problem, problem } from '../problems.ts';
 import { malformedToken } from '../token.ts';
-
-/** Largest request payload, in bytes. */
-export const maxRequestBytes = 8 * 1024;
 
 const text = (name: string) => z.string(`"${name}" must be a string`);
 
@@ -60,9 +58,9 @@ export type Parsed =
 
 /** Parses a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` where one could be read. */
 export function parseRequest(payload: Uint8Array): Parsed {
-  if (payload.byteLength > maxRequestBytes)
+  if (payload.byteLength > maxPayloadBytes)
     return refuse(
-      problem('PayloadTooLarge', `the request has ${payload.byteLength} bytes; at most ${maxRequestBytes} are taken`),
+      problem('PayloadTooLarge', `the request has ${payload.byteLength} bytes; at most ${maxPayloadBytes} are taken`),
     );
   const read = readPayload(payload);
   if ('fault' in read) return refuse(problem('InvalidRequest', read.fault));

@@ -119,6 +119,11 @@ export function createCloudIssuer(cloud: Cloud, options: CloudOptions = {}): Iss
         certificateId,
       );
     },
+    async configure({ certificateId, policyNames }) {
+      for (const policyName of policyNames)
+        await step('AttachPolicy', () => void stored(certificateId).policies.add(policyName), certificateId);
+      return true;
+    },
     activate: (certificateId) =>
       step(
         'Activate',

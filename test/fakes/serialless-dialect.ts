@@ -28,7 +28,7 @@ export const serialless: Dialect<{ readonly topic: string }> = {
 
 function fieldsOf(answer: Answer): object {
   if (answer.status === 'accepted') return { certificateId: answer.credentials.certificateId };
-  if (answer.status === 'pending') return {};
+  if (answer.status !== 'rejected') return {};
   const { code, message } = answer.problem;
   return { statusCode: statusCodes[code], errorCode: code, errorMessage: message };
 }

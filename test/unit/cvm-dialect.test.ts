@@ -4,7 +4,8 @@ import { cvm } from '../../protocol/cvm/dialect.ts';
 import type { Encoding } from '../../protocol/encoding.ts';
 import { problems } from '../../protocol/problems.ts';
 
-const session = { serial: undefined, encoding: 'json' as Encoding };
+const ownershipToken = () => '';
+const session = { serial: undefined, encoding: 'json' as Encoding, ownershipToken };
 const read = (topic: string, payload: Uint8Array | string = '{}') => cvm.read(topic, Buffer.from(payload), session);
 const certificateId = 'a'.repeat(64);
 
@@ -97,7 +98,7 @@ describe('an answer', () => {
   ])('to a connection that only subscribed is encoded as its latest message: %s', (encoding, firstByte) => {
     const form = cvm.readFilter('cvm/reply/S', session)?.copyForm;
     if (form === undefined) throw new Error('not read');
-    const { topic, payload } = cvm.write(rejected, form, { serial: 'S', encoding }, 0);
+    const { topic, payload } = cvm.write(rejected, form, { serial: 'S', encoding, ownershipToken }, 0);
     expect([topic, payload[0]]).toEqual(['cvm/reply/S', firstByte]);
   });
 });

@@ -1,6 +1,7 @@
 import { encode } from 'cborg';
 import { describe, expect, it } from 'vitest';
-import { maxRequestBytes, parseRequest } from '../../protocol/cvm/request.ts';
+import { parseRequest } from '../../protocol/cvm/request.ts';
+import { maxPayloadBytes } from '../../protocol/dialect.ts';
 
 const parse = (text: string) => parseRequest(Buffer.from(text));
 const secret = 'a-token-that-must-not-be-quoted';
@@ -56,7 +57,7 @@ describe('a request', () => {
   });
 
   it('is refused above 8 KiB, to the byte', () => {
-    const filler = maxRequestBytes - '{"token":""}'.length;
+    const filler = maxPayloadBytes - '{"token":""}'.length;
     expect(parse(`{"token":"${'x'.repeat(filler)}"}`)).toMatchObject({ problem: { code: 'InvalidRequest' } });
     expect(parse(`{"token":"${'x'.repeat(filler + 1)}"}`)).toMatchObject({ problem: { code: 'PayloadTooLarge' } });
   });

@@ -91,7 +91,7 @@ describe('a dialect whose topics name no serial', () => {
     await publish(create, { token });
     const errorMessage = expect.stringContaining('the serial of the device is unknown: put it into CONNECT');
     expect(heard).toEqual([
-      { topic: `${create}/rejected`, body: { statusCode: 400, errorCode: 'InvalidRequest', errorMessage } },
+      { topic: `${create}/rejected`, body: { statusCode: 401, errorCode: 'InvalidToken', errorMessage } },
     ]);
     expect(stored).toEqual([]);
   });

@@ -1,0 +1,120 @@
+import type { Issuer } from '../issuer/issuer.ts';
+import type { RegisteredThing } from '../protocol/answer.ts';
+import { type Problem, problem, problems } from '../protocol/problems.ts';
+import { type Acknowledgement, type AskedRegistration, recipientIdOf } from '../queue/provisioning-request.ts';
+import type { ReplyStore } from '../queue/replies.ts';
+import type { Attempts } from '../registry/attempts.ts';
+import type { Device } from '../registry/device.ts';
+import type { Devices } from '../registry/devices.ts';
+import { serves } from '../registry/site.ts';
+import { UpstreamRefused } from '../runtime/upstream.ts';
+import type { Sealer } from '../sealing/replies.ts';
+import type { Templates } from '../templates/load.ts';
+import type { Registration } from '../templates/template.ts';
+
+export type RegisterContext = {
+  readonly registry: Pick<Attempts, 'acknowledge'> & Pick<Devices, 'find'>;
+  readonly issuer: Pick<Issuer, 'configure'>;
+  readonly replies: Pick<ReplyStore, 'deliver'>;
+  readonly seal: Pick<Sealer, 'answer'>;
+  readonly templates: Templates;
+  /** that this gateway serves */
+  readonly site?: string | undefined;
+  /** epoch milliseconds */
+  now(): number;
+};
+
+/** `cause`: AWS refuses until a person changes something. */
+export type Registered =
+  | { readonly outcome: 'registered' }
+  | { readonly outcome: 'rejected'; readonly problem: Problem; readonly cause?: UpstreamRefused };
+
+type Asked = Omit<Acknowledgement, 'registration'> & { readonly registration: AskedRegistration };
+
+/**
+ * A device with its certificate is registered by a provisioning template: the last step of Fleet Provisioning. The certificate works
+ * already, attached to the thing of the device; the template adds to both, and the device's answer is its acknowledgement. Repeating it
+ * changes nothing. A refusal is a value; an exception is an outage: it is tried again.
+ */
+export async function register(asked: Asked, context: RegisterContext): Promise<Registered> {
+  const { serial, tokenHash, registration } = asked;
+  const { requestId, replyKey } = registration;
+  const outcome = await outcomeOf(asked, context);
+  const recipientId = recipientIdOf(serial, tokenHash);
+  const answer =
+    'problem' in outcome
+      ? ({ status: 'rejected', problem: outcome.problem } as const)
+      : ({ status: 'registered', ...outcome } as const);
+  await context.replies.deliver({ requestId, recipientId, sealed: context.seal.answer(replyKey, recipientId, answer) });
+  return 'problem' in outcome ? { outcome: 'rejected', ...outcome } : { outcome: 'registered' };
+}
+
+type Refused = { readonly problem: Problem; readonly cause?: UpstreamRefused };
+
+async function outcomeOf(asked: Asked, context: RegisterContext): Promise<RegisteredThing | Refused> {
+  const { registry, site, now } = context;
+  const { serial, tokenHash, certificateId } = asked;
+  // the row first: a caller that is not the device learns nothing of templates
+  const unfit = judgeRow(await registry.find(serial), asked, site);
+  if (unfit !== undefined) return { problem: unfit };
+  const said = templateFor(asked, context.templates);
+  if ('problem' in said) return said;
+  const failed = await configure(said, asked, context);
+  if (failed !== undefined) return failed;
+  // an operator may have decided otherwise meanwhile
+  if (!(await registry.acknowledge(serial, tokenHash, certificateId, now(), site)))
+    return { problem: problems.ownershipTokenUnfit };
+  return { thingName: said.thingName, deviceConfiguration: said.deviceConfiguration };
+}
+
+/** @returns why this certificate is not the one that the device holds by this token */
+function judgeRow(device: Device | undefined, asked: Asked, site: string | undefined): Problem | undefined {
+  if (device === undefined || !serves(site, device.site) || device.tokenHash !== asked.tokenHash)
+    return problems.invalidToken;
+  if (device.state === 'blocked') return problems.blocked;
+  const holds = device.state === 'registered' && device.certificateId === asked.certificateId;
+  return holds ? undefined : problems.ownershipTokenUnfit;
+}
+
+/** What the template says of this device. Its thing is the one that the serial names, and no other. */
+function templateFor({ serial, certificateId, registration }: Asked, templates: Templates): Registration | Refused {
+  const { templateName, parameters } = registration;
+  const template = templates.get(templateName);
+  if (template === undefined) return { problem: noTemplate };
+  const said = template.register(parameters, certificateId);
+  if ('refusal' in said)
+    return { problem: problem('InvalidRequest', `the template ${templateName} cannot be used: ${said.refusal}`) };
+  return said.registration.thingName === serial ? said.registration : { problem: otherThing };
+}
+
+const noTemplate = problem(
+  'InvalidRequest',
+  'this gateway has no provisioning template of this name; "cvm templates list" shows its operator those that it has',
+);
+
+const otherThing = problem(
+  'Forbidden',
+  'the thing name that the template makes of these parameters is not the serial that this connection has proved: a device can be registered as itself only',
+);
+
+const otherProperties = problem(
+  'Forbidden',
+  'the thing has other attributes or another type already, and the OverrideSettings of the template say FAIL; ask the gateway operator',
+);
+
+async function configure(
+  { thingName, attributes, thingTypeName, overrides, thingGroupNames, policyNames }: Registration,
+  { certificateId }: Asked,
+  { issuer }: RegisterContext,
+): Promise<Refused | undefined> {
+  const says = { attributes, thingGroupNames, policyNames, ...(thingTypeName === undefined ? {} : { thingTypeName }) };
+  const isEmpty = Object.values(says).every((value) => Object.keys(value).length === 0);
+  if (isEmpty) return undefined;
+  try {
+    const done = await issuer.configure({ thingName, certificateId, overrides, ...says });
+    return done ? undefined : { problem: otherProperties };
+  } catch (error) {
+    if (!(error instanceof UpstreamRefused)) throw error;
+    return { problem: problems.upstreamRefuses, cause: error };
+  }
+}
