@@ -293,7 +293,13 @@ async function acceptRegistration(
   const parameters = withoutToken(registration.parameters, tokenHash);
   const asked = { requestId, replyKey: token.keys.publicKey, templateName, parameters };
   const acknowledgement = { serial, tokenHash, certificateId: owned.certificateId, registration: asked };
-  pendingReplies.addRequest(session, { requestId, token, requestKey: registrationKeyOf(requestId), form });
+  pendingReplies.addRequest(session, {
+    requestId,
+    token,
+    requestKey: registrationKeyOf(requestId),
+    form,
+    hasNoPlace: true,
+  });
   try {
     await within(limits.storeMs, 'storing a registration', requests.acknowledge(acknowledgement));
   } catch (error) {

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Answer } from '../protocol/answer.ts';
+import type { PendingAnswer } from '../protocol/answer.ts';
 import type { ReplyForm } from '../protocol/dialect.ts';
 import type { Line, LineEntry, LineView } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
@@ -27,7 +27,8 @@ export function createLineNotices(options: {
   /** the requests that have waited for at least so long, with the connections that asked */
   waitingSince(ms: number): readonly string[];
   askersOf(requestId: string): readonly (readonly [Session, WaitingRequest])[];
-  send(session: Session, form: ReplyForm, notice: Answer): void;
+  /** it is one of those that the request was asked in */
+  send(session: Session, request: WaitingRequest, form: ReplyForm, notice: PendingAnswer): void;
   log: Log;
   /** milliseconds of the monotonic clock */
   now(): number;
@@ -42,7 +43,7 @@ export function createLineNotices(options: {
   function entryOf(requestId: string): LineEntry | undefined {
     const asking = askersOf(requestId).map(([, request]) => request);
     const [first] = asking;
-    if (first === undefined) return undefined;
+    if (first === undefined || first.hasNoPlace) return undefined;
     const waitedMs = Math.round(now() - Math.min(...asking.map(firstAskedAt)));
     return { requestId, recipientId: first.token.recipientId, waitedMs };
   }
@@ -96,17 +97,17 @@ export function createLineNotices(options: {
   }
 
   /** Each id for itself: one that came later has heard nothing yet. @returns how many notices were written */
-  function tell(session: Session, { asked }: WaitingRequest, next: Estimate): number {
-    const due = asked.filter(({ told, since }) => isNews(next, told, now(), now() - since));
+  function tell(session: Session, request: WaitingRequest, next: Estimate): number {
+    const due = request.asked.filter(({ told, since }) => isNews(next, told, now(), now() - since));
     for (const each of due) {
       const first = each.told?.first ?? { at: now(), etaSeconds: next.etaSeconds };
       each.told = { ...next, at: now(), times: (each.told?.times ?? 0) + 1, first };
-      send(session, each.form, noticeOf(next));
+      send(session, request, each.form, noticeOf(next));
     }
     return due.length;
   }
 
-  function noticeOf({ position, etaSeconds }: Estimate): Answer {
+  function noticeOf({ position, etaSeconds }: Estimate): PendingAnswer {
     const eta = etaSeconds === undefined ? {} : { etaSeconds: Math.max(1, Math.round(etaSeconds)) };
     return { status: 'pending', position, ...eta, retryAfterSeconds: retryAfterOf(etaSeconds, random()) };
   }

@@ -1,4 +1,4 @@
-import { type Answer, isFinal } from '../protocol/answer.ts';
+import { type Answer, isFinal, type PendingAnswer } from '../protocol/answer.ts';
 import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
 import type { Line } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
@@ -100,8 +100,10 @@ export function createPendingReplies(options: {
   }
 
   /** Only the connection that asked hears it, whether its token is known to be right or not: so it tells nothing about the token. */
-  function notify(session: Session, form: ReplyForm, notice: Answer): void {
-    if (dialect.wantsPending(form)) send(session, notice, form);
+  function notify(session: Session, request: WaitingRequest, form: ReplyForm, notice: PendingAnswer): void {
+    const next = dialect.whenPending(form, notice);
+    if (next !== 'say-nothing') send(session, notice, form);
+    if (next === 'end') waiting.endWait(session, request, form);
   }
 
   /** By what it was told at first: one request counts once, with however many ids it was sent. */

@@ -11,6 +11,8 @@ export type PendingRequest = {
   readonly token: PresentedToken;
   /** `requestKeyOf` the request: requests with the same key get the same answer */
   readonly requestKey: string;
+  /** it stands in no line: it takes nothing from the quotas that devices wait for */
+  readonly hasNoPlace?: true;
   /** how the answer is to be written */
   readonly form: ReplyForm;
   /** Settles the attempt of a token that is not verified; `unknown` when the connection closed before its answer. Never rejects. */
@@ -84,6 +86,14 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       // its answer is about to be written
       if (answered !== undefined) answered.asked.push(...asked);
       else put(session, { ...first, requestId, asked });
+    },
+    /** Its device is not to hear the answer any more, in this form; a request without a form waits no longer. */
+    endWait(session: Session, { requestId, asked, settle }: WaitingRequest, form: ReplyForm): void {
+      const at = asked.findIndex((each) => each.form === form);
+      if (at >= 0) asked.splice(at, 1);
+      if (asked.length > 0) return;
+      remove(session, requestId);
+      void settle?.('unknown');
     },
     /** Whether a request of this connection waits that is the same in every respect. */
     isRepeated: (session: Session, requestKey: string, form: ReplyForm): boolean =>

@@ -22,15 +22,18 @@ export type Answer =
   | { readonly status: 'accepted'; readonly credentials: Credentials }
   | { readonly status: 'rejected'; readonly problem: Problem }
   | ({ readonly status: 'registered' } & RegisteredThing)
-  | {
-      readonly status: 'pending';
-      /** place in the line, from 1 */
-      readonly position: number;
-      /** absent while nobody knows: AWS is away, say */
-      readonly etaSeconds?: number;
-      /** seconds after which a device that leaves should ask again */
-      readonly retryAfterSeconds: number;
-    };
+  | PendingAnswer;
+
+/** How long the device will wait. */
+export type PendingAnswer = {
+  readonly status: 'pending';
+  /** place in the line, from 1 */
+  readonly position: number;
+  /** absent while nobody knows: AWS is away, say */
+  readonly etaSeconds?: number;
+  /** seconds after which a device that leaves should ask again */
+  readonly retryAfterSeconds: number;
+};
 
 /** Whether the request is over with this answer. After a `pending` one the device goes on waiting. */
 export function isFinal(answer: Answer): boolean {

@@ -1,4 +1,4 @@
-import type { Answer } from './answer.ts';
+import type { Answer, PendingAnswer } from './answer.ts';
 import type { Encoding } from './encoding.ts';
 import type { Problem } from './problems.ts';
 
@@ -23,11 +23,16 @@ export interface Dialect<Form = ReplyForm> {
    * @returns undefined when the filter is none of this dialect
    */
   readFilter(filter: string, session: SessionView): Subscription<Form> | undefined;
-  /** Whether a device that asked so is told how long it will wait. A dialect that has no word for it says no. */
-  wantsPending(form: Form): boolean;
+  /**
+   * What becomes of a request whose device learns how long it will wait: the device is told, and waits on; it is not told; or it is told
+   * something that ends its wait. It may ask again later, and keeps its place.
+   */
+  whenPending(form: Form, answer: PendingAnswer): WhenPending;
   /** Writes an answer for a device. @param now epoch milliseconds */
   write(answer: Answer, form: Form, session: SessionView, now: number): OutgoingMessage;
 }
+
+export type WhenPending = 'tell' | 'say-nothing' | 'end';
 
 /** A form as the broker holds it. */
 export type ReplyForm = unknown;
@@ -112,7 +117,7 @@ export function joinDialects(dialects: readonly Dialect[]): Dialect<JoinedForm> 
       }
       return undefined;
     },
-    wantsPending: ({ dialect, form }) => dialect.wantsPending(form),
+    whenPending: ({ dialect, form }, answer) => dialect.whenPending(form, answer),
     write: (answer, { dialect, form }, session, now) => dialect.write(answer, form, session, now),
   };
 }

@@ -22,7 +22,7 @@ export const cvm: Dialect<Form> = {
     const serial = serialOfReply(filter);
     return serial === undefined ? undefined : { serial, copyForm: { topic: filter, fields: 'copy' } };
   },
-  wantsPending: ({ fields }) => fields !== 'copy' && fields.pending,
+  whenPending: ({ fields }) => (fields !== 'copy' && fields.pending ? 'tell' : 'say-nothing'),
   write(answer, { topic, fields }, session, now) {
     return { topic, payload: encodeReply(answer, fields === 'copy' ? defaultForm(session.encoding) : fields, now) };
   },

@@ -1,7 +1,7 @@
-import type { Answer } from '../answer.ts';
+import type { Answer, PendingAnswer } from '../answer.ts';
 import type { Dialect, Message, SessionView } from '../dialect.ts';
 import { type Encoding, type PayloadFields, writePayload } from '../encoding.ts';
-import { problem, statusCodes } from '../problems.ts';
+import { type Problem, problem, statusCodes } from '../problems.ts';
 import { readCreate, readCreateFromCsr, readRegistration } from './requests.ts';
 import { isAnswerFilter, type Operation, operationOf } from './topics.ts';
 
@@ -9,6 +9,9 @@ type Form = { readonly topic: string; readonly encoding: Encoding };
 
 /** As AWS says of its own. Milliseconds. */
 const ownershipMs = 3_600_000;
+
+/** The AWS IoT Device Client waits for ten seconds at each step. */
+const patienceSeconds = 8;
 
 /**
  * AWS IoT Fleet Provisioning by claim, so that firmware that speaks it moves to the gateway unchanged (docs/fleet-provisioning.md). What
@@ -24,9 +27,11 @@ export const fleetProvisioning: Dialect<Form> = {
   },
   // answers come to the connection that asked in any case, so a filter gives nothing more, and needs no serial
   readFilter: (filter) => (isAnswerFilter(filter) ? { serial: undefined, copyForm: undefined } : undefined),
-  wantsPending: () => false,
+  // in the words of AWS: too many requests. A client that hears nothing gives up as well, and learns nothing
+  whenPending: (_form, { etaSeconds }) =>
+    etaSeconds !== undefined && etaSeconds <= patienceSeconds ? 'say-nothing' : 'end',
   write(answer, { topic, encoding }, session, now) {
-    const outcome = answer.status === 'rejected' ? 'rejected' : 'accepted';
+    const outcome = answer.status === 'rejected' || answer.status === 'pending' ? 'rejected' : 'accepted';
     return { topic: `${topic}/${outcome}`, payload: writePayload(fieldsOf(answer, session, now), encoding) };
   },
 };
@@ -59,12 +64,17 @@ function fieldsOf(answer: Answer, session: SessionView, now: number): PayloadFie
     }
     case 'registered':
       return { deviceConfiguration: answer.deviceConfiguration, thingName: answer.thingName };
-    case 'rejected': {
-      const { code, message, retryAfterSeconds } = answer.problem;
-      const again = retryAfterSeconds === undefined ? '' : `; ask again in ${retryAfterSeconds} s`;
-      return { statusCode: statusCodes[code], errorCode: code, errorMessage: message + again };
-    }
+    case 'rejected':
+      return rejection(answer.problem);
     case 'pending':
-      throw new Error('Fleet Provisioning has no word for waiting');
+      return rejection(problem('Throttled', waits(answer), answer.retryAfterSeconds));
   }
 }
+
+function rejection({ code, message, retryAfterSeconds }: Problem): PayloadFields {
+  const again = retryAfterSeconds === undefined ? '' : `; ask again in ${retryAfterSeconds} s`;
+  return { statusCode: statusCodes[code], errorCode: code, errorMessage: message + again };
+}
+
+const waits = ({ position }: PendingAnswer): string =>
+  `AWS IoT takes so many certificates a second and no more, and this request is number ${position} in the line. It keeps its place: ask again with the same key`;

@@ -50,8 +50,10 @@ export function readRegistration(
   if ('problem' in read) return read;
   const { certificateOwnershipToken: ownershipToken, parameters } = read;
   if (ownershipToken === '') return { problem: noOwnershipToken };
-  // control characters take six bytes where it is stored
-  return JSON.stringify(parameters).length > maxPayloadBytes ? tooLarge(payload) : { ownershipToken, parameters };
+  // as JSON it is stored, where a control character takes six
+  const { length } = JSON.stringify(parameters);
+  const tooLong = `the parameters have ${length} characters as JSON; at most ${maxPayloadBytes} are taken`;
+  return length > maxPayloadBytes ? { problem: problem('PayloadTooLarge', tooLong) } : { ownershipToken, parameters };
 }
 
 /** In the words of AWS. */

@@ -19,7 +19,7 @@ export const serialless: Dialect<{ readonly topic: string }> = {
     [`${create}/accepted`, `${create}/rejected`].includes(filter)
       ? { serial: undefined, copyForm: undefined }
       : undefined,
-  wantsPending: () => false,
+  whenPending: () => 'say-nothing',
   write: (answer, { topic }) => ({
     topic: `${topic}/${answer.status}`,
     payload: Buffer.from(JSON.stringify(fieldsOf(answer))),

@@ -358,3 +358,33 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     await device.leave();
   });
 });
+
+describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning, while nothing is vended', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startGateway();
+  });
+  afterAll(() => gateway?.close());
+
+  it('is told 429 as by AWS, keeps its place, and gets its one certificate when it asks again', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('comes-back');
+    await gateway.worker.close();
+    const { csrPem } = await makeDeviceKey(serial);
+    const asked = { certificateSigningRequest: csrPem };
+    const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
+    const { topic, body } = await device.ask(createFromCsr('json'), asked);
+    expect(topic).toBe(`${createFromCsr('json')}/rejected`);
+    expect(body).toMatchObject({
+      statusCode: 429,
+      errorCode: 'Throttled',
+      errorMessage: expect.stringMatching(/ask again in \d+ s$/),
+    });
+    gateway.startOneWorker();
+    await expect.poll(async () => (await gateway.registry.find(serial))?.state, { timeout: 20_000 }).toBe('registered');
+    // it was told to ask again, and has unsubscribed
+    expect(device.heard).toEqual([]);
+    const again = await device.ask(createFromCsr('json'), asked);
+    expect(again.body.certificateId).toBe((await gateway.registry.find(serial))?.certificateId);
+    await device.leave();
+  });
+});

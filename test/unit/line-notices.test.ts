@@ -58,7 +58,8 @@ async function simulate(options: {
     pace: { readPace: async () => allowed(second) },
     waitingSince: waiting.waitingSince,
     askersOf: waiting.askersOf,
-    send: (_session, form, notice) => void devices[Number(form)]?.notices.push({ ...(notice as Pending), second }),
+    send: (_session, _request, form, notice) =>
+      void devices[Number(form)]?.notices.push({ ...(notice as Pending), second }),
     log: createLog('silent'),
     now,
     random: createRandom(),
@@ -196,7 +197,7 @@ describe('the devices of a line are told how long they wait', () => {
       pace: { readPace: async () => 0.01 },
       waitingSince: waiting.waitingSince,
       askersOf: waiting.askersOf,
-      send: (_session, form) => void told.push(`${form} at ${second}`),
+      send: (_session, _request, form) => void told.push(`${form} at ${second}`),
       log: createLog('silent'),
       now: () => second * 1000,
       random: createRandom(),

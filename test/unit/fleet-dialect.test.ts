@@ -1,0 +1,147 @@
+import { decode, encode } from 'cborg';
+import { describe, expect, it } from 'vitest';
+import type { Answer } from '../../protocol/answer.ts';
+import { maxPayloadBytes } from '../../protocol/dialect.ts';
+import type { Encoding } from '../../protocol/encoding.ts';
+import { fleetProvisioning } from '../../protocol/fleet-provisioning/dialect.ts';
+import { problem } from '../../protocol/problems.ts';
+import { create, createFromCsr, provision } from '../support/fleet-device.ts';
+
+const certificateId = 'ab'.repeat(32);
+const made: [string, number][] = [];
+const session = {
+  serial: 'SN',
+  encoding: 'json' as Encoding,
+  ownershipToken: (id: string, endsAt: number) => {
+    made.push([id, endsAt]);
+    return 'o'.repeat(92);
+  },
+};
+const read = (topic: string, payload: Uint8Array | string = '') =>
+  fleetProvisioning.read(topic, Buffer.from(payload), session);
+const write = (answer: Answer, form: { topic: string; encoding: Encoding }) => {
+  const { topic, payload } = fleetProvisioning.write(answer, form, session, 1000);
+  return { topic, payload, body: form.encoding === 'cbor' ? decode(payload) : JSON.parse(payload.toString()) };
+};
+const credentials = { certificateId, certificatePem: 'PEM', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' };
+const json = { topic: create('json'), encoding: 'json' } as const;
+
+describe('what a device publishes by Fleet Provisioning', () => {
+  it.each(['json', 'cbor'] as const)('is a request for a certificate, of the serial of its connection: %s', (form) => {
+    const shared = { kind: 'request', serial: undefined, encoding: form };
+    expect(read(create(form))).toMatchObject({ ...shared, request: { key: 'rsa' } });
+    const fields = { certificateSigningRequest: 'CSR', other: 1 };
+    const payload = form === 'cbor' ? encode(fields) : JSON.stringify(fields);
+    expect(read(createFromCsr(form), payload)).toMatchObject({ ...shared, request: { csr: 'CSR' } });
+  });
+
+  it.each(['', '{}', '\0', 'anything', '[]', encode(null), encode({})])(
+    'asks for a key pair whatever it is: %j',
+    (payload) => {
+      expect(read(create('cbor'), payload)).toMatchObject({ kind: 'request' });
+    },
+  );
+
+  it.each(['json', 'cbor'] as const)('is a registration, with parameters or without: %s', (form) => {
+    const payloadOf = (fields: object) => (form === 'cbor' ? encode(fields) : JSON.stringify(fields));
+    const fields = { certificateOwnershipToken: 'o', parameters: { a: 'b' }, templateName: 'x' };
+    const registration = { ownershipToken: 'o', templateName: 'pump', parameters: { a: 'b' } };
+    expect(read(provision('pump', form), payloadOf(fields))).toMatchObject({ kind: 'registration', registration });
+    for (const more of [{}, { parameters: null }])
+      expect(read(provision('pump', form), payloadOf({ certificateOwnershipToken: 'o', ...more }))).toMatchObject({
+        registration: { parameters: {} },
+      });
+  });
+
+  it.each<[string, string | Uint8Array, string]>([
+    [createFromCsr('json'), '{}', '"certificateSigningRequest" must be a string'],
+    [createFromCsr('json'), '', 'the payload is empty'],
+    [
+      createFromCsr('json'),
+      encode({ certificateSigningRequest: 'x' }),
+      'this topic takes JSON, and the payload is CBOR',
+    ],
+    [create('json'), '{"certificateSigningRequest":"x"}', 'publish it to create-from-csr'],
+    [provision('p', 'json'), '{}', 'Certificate ownership token cannot be empty.'],
+    [provision('p', 'json'), '{"certificateOwnershipToken":"o","parameters":{"a":1}}', 'expected string'],
+    [provision('p'.repeat(37), 'json'), '{"certificateOwnershipToken":"o"}', 'at most 36 characters'],
+    [create('json'), `"${'x'.repeat(maxPayloadBytes)}"`, 'at most 8192 are taken'],
+    [
+      provision('p', 'cbor'),
+      encode({ certificateOwnershipToken: 'o', parameters: { a: '\u0001'.repeat(2000) } }),
+      'the parameters have 12008 characters as JSON; at most 8192',
+    ],
+  ])('is unreadable where its payload is wrong, and is answered: %s', (topic, payload, message) => {
+    expect(read(topic, payload)).toMatchObject({
+      kind: 'unreadable',
+      problem: { message: expect.stringContaining(message) },
+      form: { topic },
+    });
+  });
+
+  it.each([
+    '$aws/certificates/create',
+    '$aws/certificates/create/xml',
+    `${create('json')}/accepted`,
+    '$aws/things/SN/shadow/get',
+    'cvm/request/SN',
+  ])('is none of this dialect: %s', (topic) => expect(read(topic)).toBeUndefined());
+});
+
+describe('an answer by Fleet Provisioning', () => {
+  it('is a certificate with its ownership token, which ends after an hour, and with the private key where there is one', () => {
+    const accepted = { status: 'accepted', credentials } as const;
+    const ownership = { certificateId, certificatePem: 'PEM', certificateOwnershipToken: 'o'.repeat(92) };
+    for (const encoding of ['json', 'cbor'] as const) {
+      const { topic, body } = write(accepted, { topic: create(encoding), encoding });
+      expect([topic, body]).toEqual([`${create(encoding)}/accepted`, ownership]);
+    }
+    expect(made.at(-1)).toEqual([certificateId, 1000 + 3_600_000]);
+    const withKey = { ...accepted, credentials: { ...credentials, privateKeyPem: 'KEY' } };
+    expect(write(withKey, json).body).toEqual({ ...ownership, privateKey: 'KEY' });
+  });
+
+  it('fits a buffer of 2,048 bytes after a CSR, in both encodings, also with an RSA key', () => {
+    // of AWS: the certificate of an RSA key, as PEM
+    const certificatePem = `-----BEGIN CERTIFICATE-----\n${`${'M'.repeat(64)}\n`.repeat(18)}-----END CERTIFICATE-----\n`;
+    expect(certificatePem.length).toBeGreaterThan(1204);
+    for (const encoding of ['json', 'cbor'] as const) {
+      const answer = { status: 'accepted', credentials: { ...credentials, certificatePem } } as const;
+      const { topic, payload } = write(answer, { topic: createFromCsr(encoding), encoding });
+      // fixed header, lengths of topic and packet, packet id
+      expect(payload.length + topic.length + 7).toBeLessThan(2048);
+    }
+  });
+
+  it('is the thing and its configuration', () => {
+    const registered = { status: 'registered', thingName: 'SN', deviceConfiguration: { a: 'b' } } as const;
+    const fields = { deviceConfiguration: { a: 'b' }, thingName: 'SN' };
+    for (const encoding of ['json', 'cbor'] as const)
+      expect(write(registered, { topic: provision('p', encoding), encoding })).toMatchObject({
+        topic: `${provision('p', encoding)}/accepted`,
+        body: fields,
+      });
+  });
+
+  it('is a rejection with the three fields of AWS, and no others', () => {
+    expect(write({ status: 'rejected', problem: problem('Throttled', 'too fast', 7) }, json)).toMatchObject({
+      topic: `${create('json')}/rejected`,
+      body: { statusCode: 429, errorCode: 'Throttled', errorMessage: 'too fast; ask again in 7 s' },
+    });
+  });
+
+  it('ends a wait that is too long for its clients with status 429, and says nothing of a short one', () => {
+    const pending = { status: 'pending', position: 412, retryAfterSeconds: 51 } as const;
+    expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 5 })).toBe('say-nothing');
+    expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 43 })).toBe('end');
+    // nobody knows
+    expect(fleetProvisioning.whenPending(json, pending)).toBe('end');
+    const { topic, body } = write({ ...pending, etaSeconds: 43 }, json);
+    expect(topic).toBe(`${create('json')}/rejected`);
+    expect(body).toEqual({
+      statusCode: 429,
+      errorCode: 'Throttled',
+      errorMessage: expect.stringMatching(/number 412 in the line.*ask again in 51 s$/),
+    });
+  });
+});

@@ -1,0 +1,133 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { ThingConfiguration } from '../../issuer/issuer.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import type { SealedReply } from '../../queue/replies.ts';
+import type { Device } from '../../registry/device.ts';
+import { createMemoryRegistry } from '../../registry/memory.ts';
+import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
+import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
+import { readTemplate } from '../../templates/template.ts';
+import { type RegisterContext, register } from '../../worker/register.ts';
+import { fleetTemplate } from '../support/fleet-device.ts';
+
+const [serial, token, certificateId] = ['SN-1', 'correct-horse-battery-staple', 'ab'.repeat(32)];
+const tokenHash = hashToken(token);
+const keys = deriveReplyKeys(serial, token);
+const recipientId = recipientIdOf(serial, tokenHash);
+
+function templateOf(body: object) {
+  const read = readTemplate('pump', JSON.stringify(body));
+  if ('faults' in read) throw new Error(read.faults.join('\n'));
+  return read.template;
+}
+
+describe('the registration by a template', () => {
+  let rows: Map<string, Device>;
+  let delivered: SealedReply[];
+  let configured: ThingConfiguration[];
+  let context: RegisterContext;
+  /** what the calls to AWS do */
+  let configure: () => Promise<boolean>;
+
+  beforeEach(() => {
+    [delivered, configured, rows] = [[], [], new Map()];
+    rows.set(serial, {
+      serial,
+      tokenHash,
+      certificateId,
+      state: 'registered',
+      requestedAt: 1,
+      enrolledAt: 1,
+      attempt: 1,
+      issuedAt: 1,
+    });
+    configure = async () => true;
+    context = {
+      registry: createMemoryRegistry(rows),
+      issuer: {
+        configure: async (wanted) => {
+          configured.push(wanted);
+          return configure();
+        },
+      },
+      replies: { deliver: async (reply) => void delivered.push(reply) },
+      seal: sealer,
+      templates: new Map([['pump', templateOf(fleetTemplate({ AttributePayload: { model: 'p' } }))]]),
+      now: () => 5,
+    };
+  });
+
+  const ask = (parameters: Record<string, string> = { SerialNumber: serial }, templateName = 'pump') =>
+    register(
+      {
+        serial,
+        tokenHash,
+        certificateId,
+        registration: { requestId: 'r', replyKey: keys.publicKey, templateName, parameters },
+      },
+      context,
+    );
+  const answer = () => openAnswer(keys, recipientId, delivered.at(-1)?.sealed ?? '');
+  const change = (changed: Partial<Device>) => rows.set(serial, { ...(rows.get(serial) as Device), ...changed });
+
+  it('carries out the template, acknowledges the certificate, and answers what the device is to know', async () => {
+    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(configured).toMatchObject([{ thingName: serial, certificateId, attributes: { model: 'p' } }]);
+    expect(rows.get(serial)).toMatchObject({ deliveredAt: 5 });
+    expect(answer()).toEqual({ status: 'registered', thingName: serial, deviceConfiguration: {} });
+    // the answer may be lost, and the job may run twice
+    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(rows.get(serial)).toMatchObject({ deliveredAt: 5 });
+  });
+
+  it('calls nothing where the template says nothing of the thing', async () => {
+    context = { ...context, templates: new Map([['pump', templateOf(fleetTemplate())]]) };
+    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(configured).toEqual([]);
+  });
+
+  it('is refused under another name than the proven serial: nobody takes the identity of another device', async () => {
+    expect(await ask({ SerialNumber: 'SN-2' })).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
+    expect([configured, rows.get(serial)?.deliveredAt]).toEqual([[], undefined]);
+  });
+
+  it.each<[string, Partial<Device>, string]>([
+    ['it holds another certificate', { certificateId: 'cd'.repeat(32) }, 'InvalidCertificateOwnershipToken'],
+    ['it was reissued', { tokenHash: 'sha256:another' }, 'InvalidToken'],
+    ['it is blocked', { state: 'blocked' }, 'Forbidden'],
+    ['its certificate is not finished', { state: 'provisioning' }, 'InvalidCertificateOwnershipToken'],
+    ['it belongs to another site', { site: 'elsewhere' }, 'InvalidToken'],
+  ])('is refused, and changes nothing, where %s', async (_what, changed, code) => {
+    change(changed);
+    expect(await ask()).toMatchObject({ outcome: 'rejected', problem: { code } });
+    expect(answer()).toMatchObject({ status: 'rejected', problem: { code } });
+    expect([configured, rows.get(serial)?.deliveredAt]).toEqual([[], undefined]);
+  });
+
+  it('is refused where an operator decides otherwise meanwhile', async () => {
+    configure = async () => {
+      change({ state: 'blocked' });
+      return true;
+    };
+    expect(await ask()).toMatchObject({ problem: { code: 'InvalidCertificateOwnershipToken' } });
+  });
+
+  it('tells the device that the operator must act, and the operator why, where AWS refuses', async () => {
+    const refusal = new UpstreamRefused('iot:AddThingToThingGroup', new Error('no group'), 'make the group');
+    configure = () => Promise.reject(refusal);
+    expect(await ask()).toMatchObject({ problem: { code: 'UpstreamUnavailable' }, cause: refusal });
+    expect(rows.get(serial)?.deliveredAt).toBeUndefined();
+  });
+
+  it('is refused where the thing has other attributes and the template says FAIL', async () => {
+    configure = async () => false;
+    expect(await ask()).toMatchObject({ problem: { code: 'Forbidden', message: expect.stringContaining('FAIL') } });
+  });
+
+  it('is tried again after an outage, and answers nothing before', async () => {
+    configure = () => Promise.reject(new UpstreamThrottled('iot:UpdateThing'));
+    await expect(ask()).rejects.toThrow(UpstreamThrottled);
+    expect(delivered).toEqual([]);
+  });
+});
