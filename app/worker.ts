@@ -183,7 +183,7 @@ export function startProvisioning(
 }
 
 /** @throws SettingsError with all faults of all templates */
-function loadTemplates({ settings: { templatesDir }, log }: App): Templates {
+export function loadTemplates({ settings: { templatesDir }, log }: App): Templates {
   let files: TemplateFile[];
   try {
     files = readTemplateFolder(templatesDir);

@@ -33,8 +33,8 @@ type Asked = Omit<Acknowledgement, 'registration'> & { readonly registration: As
 
 /**
  * A device with its certificate is registered by a provisioning template: the last step of Fleet Provisioning. The certificate works
- * already, attached to the thing of the device; the template adds to both, and the device's answer is its acknowledgement. Repeating it
- * changes nothing. A refusal is a value; an exception is an outage: it is tried again.
+ * already, attached to the thing of the device; the template adds to both, and the registration is the acknowledgement. Repeating it
+ * changes nothing, and answers again. A refusal is a value; an exception is an outage: it is tried again.
  */
 export async function register(asked: Asked, context: RegisterContext): Promise<Registered> {
   const { serial, tokenHash, registration } = asked;
@@ -55,11 +55,13 @@ async function outcomeOf(asked: Asked, context: RegisterContext): Promise<Regist
   const { registry, site, now } = context;
   const { serial, tokenHash, certificateId } = asked;
   // the row first: a caller that is not the device learns nothing of templates
-  const unfit = judgeRow(await registry.find(serial), asked, site);
+  const row = await registry.find(serial);
+  const unfit = judgeRow(row, asked, site);
   if (unfit !== undefined) return { problem: unfit };
   const said = templateFor(asked, context.templates);
   if ('problem' in said) return said;
-  const failed = await configure(said, asked, context);
+  // once: what comes again, from the device or from an old copy of the job, must not undo what was decided since
+  const failed = row?.deliveredAt === undefined ? await configure(said, asked, context) : undefined;
   if (failed !== undefined) return failed;
   // an operator may have decided otherwise meanwhile
   if (!(await registry.acknowledge(serial, tokenHash, certificateId, now(), site)))

@@ -99,6 +99,17 @@ export function issuerContract(name: string, open: () => Promise<IssuerUnderTest
       });
     });
 
+    it('gives a certificate the policies of a template, also when it is repeated', async () => {
+      const { certificateId } = await under.issuer.issue('rsa');
+      await under.issuer.ensureThing('thing-5');
+      await under.issuer.attach({ certificateId, thingName: 'thing-5', policyName });
+      const overrides = { attributes: 'MERGE', thingTypeName: 'REPLACE' } as const;
+      const says = { thingName: 'thing-5', certificateId, overrides, attributes: { model: 'm' }, thingGroupNames: [] };
+      for (const _twice of [1, 2])
+        expect(await under.issuer.configure({ ...says, policyNames: [policyName] })).toBe(true);
+      expect(await find(certificateId)).toMatchObject({ things: ['thing-5'], policies: [policyName] });
+    });
+
     it('attaches a certificate to one thing only', async () => {
       const { certificateId } = await under.issuer.issue('rsa');
       for (const thing of ['thing-3', 'thing-4']) await under.issuer.ensureThing(thing);

@@ -9,14 +9,26 @@ export function publishPacket(topic: string, payload: Buffer, id: number): Buffe
   return packet(0x32, text(topic), Buffer.from([id >> 8, id & 0xff]), payload);
 }
 
+/** Those of AWS IoT Fleet Provisioning. */
+export const fleetTopics = ['json', 'cbor'].flatMap((form) =>
+  ['certificates/create', 'certificates/create-from-csr', 'provisioning-templates/pump/provision'].map(
+    (path) => `$aws/${path}/${form}`,
+  ),
+);
+
 /** Valid conversations and payloads, to be mutated. */
 export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
-  const messages = [{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }];
+  const provision = { certificateOwnershipToken: 'A'.repeat(92), parameters: { SerialNumber: 'FUZZ-1' } };
+  const messages = [
+    ...[{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }],
+    provision,
+  ];
   const requests = [
     { token, csr: csrPem },
     { token, csr: derOf(csrPem).toString('base64'), id: 'two' },
+    { certificateSigningRequest: csrPem },
   ];
   const json = (message: object) => Buffer.from(JSON.stringify(message));
   const cbor = (message: object) => Buffer.from(encode(message));
@@ -32,6 +44,13 @@ export async function createCorpus() {
       packet(0xe0),
     ]),
     packet(0x10, text('MQTT'), Buffer.from([4, 0xc2, 0, 60]), text('id'), text('FUZZ-1'), text(token)),
+    Buffer.concat([
+      packet(0x10, text('MQTT'), Buffer.from([4, 0xc2, 0, 60]), text('id'), text('FUZZ-1?SDK=C'), text(token)),
+      packet(0x82, Buffer.from([0, 1]), text('$aws/certificates/create/json/+'), Buffer.from([1])),
+      publishPacket('$aws/certificates/create/cbor', Buffer.alloc(0), 2),
+      publishPacket('$aws/certificates/create-from-csr/json', json({ certificateSigningRequest: csrPem }), 3),
+      publishPacket('$aws/provisioning-templates/pump/provision/cbor', cbor(provision), 4),
+    ]),
     packet(0x10, text('MQTT'), Buffer.from([4, 0xee, 0, 60]), text('id'), text('t'), text('m'), text('u'), text('p')),
     packet(0x10, text('MQIsdp'), Buffer.from([3, 2, 0, 60]), text('id')),
     Buffer.concat([

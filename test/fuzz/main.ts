@@ -18,7 +18,7 @@ import { connectDevice } from '../support/device.ts';
 import { metricOf } from '../support/metrics.ts';
 import { noLine } from '../support/no-line.ts';
 import { unguarded } from '../support/unguarded.ts';
-import { connectPacket, createCorpus, mutate, publishPacket } from './corpus.ts';
+import { connectPacket, createCorpus, fleetTopics, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
 
 const { values } = parseArgs({
@@ -115,7 +115,11 @@ async function spoiltPayloads(): Promise<number> {
   let sent = 0;
   while (sent < 100 && !socket.destroyed) {
     const some = Array.from({ length: 10 }, () => {
-      const topic = random.next() < 0.2 ? 'cvm/ack/FUZZ-1' : 'cvm/request/FUZZ-1';
+      const topic = random.pick([
+        [6, 'cvm/request/FUZZ-1'],
+        [2, 'cvm/ack/FUZZ-1'],
+        [2, choose(fleetTopics)],
+      ]);
       const from = choose(
         random.pick([
           [3, corpus.plain],

@@ -2,10 +2,17 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Answer } from '../../protocol/answer.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
 import { joinDialects } from '../../protocol/dialect.ts';
+import { fleetProvisioning } from '../../protocol/fleet-provisioning/dialect.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { type ProvisioningRequest, recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
-import { deriveReplySeed, sealer } from '../../sealing/replies.ts';
+import {
+  type Acknowledgement,
+  type ProvisioningRequest,
+  recipientIdOf,
+  requestKeyOf,
+} from '../../queue/provisioning-request.ts';
+import { makeOwnershipToken } from '../../sealing/ownership.ts';
+import { deriveReplyKeys, deriveReplySeed, sealer } from '../../sealing/replies.ts';
 import { serialless } from '../fakes/serialless-dialect.ts';
 import { ask, clientOf, connected, hooksOf, later, publication, token } from '../support/hooks.ts';
 
@@ -138,5 +145,26 @@ describe('a dialect whose topics name no serial', () => {
     const { said } = await ask((done) => broker.hooks.authorizePublish(client, packet, done));
     const message = `devices publish to cvm/request/<serial> and cvm/ack/<serial>, ${create}, cvm/time/<nonce> only`;
     expect(said).toEqual([[expect.objectContaining({ message })]]);
+  });
+});
+
+describe('a registration by a template', () => {
+  it('is stored without the registration token, though the device sends it as a parameter', async () => {
+    const acknowledged: Acknowledgement[] = [];
+    broker.close();
+    const acknowledge = async (message: Acknowledgement) => void acknowledged.push(message);
+    broker = hooksOf({ dialect: fleetProvisioning, requests: { acknowledge } });
+    const { publish, logIn } = await connect();
+    await logIn();
+    const certificateId = 'ab'.repeat(32);
+    const keys = deriveReplyKeys('SN', token);
+    await publish('$aws/provisioning-templates/pump/provision/json', {
+      certificateOwnershipToken: makeOwnershipToken(keys, certificateId, Date.now() + 1000),
+      parameters: { SerialNumber: 'SN', Token: token },
+    });
+    expect(acknowledged).toMatchObject([
+      { serial: 'SN', tokenHash: hashToken(token), certificateId, registration: { templateName: 'pump' } },
+    ]);
+    expect(acknowledged[0]?.registration?.parameters).toEqual({ SerialNumber: 'SN' });
   });
 });

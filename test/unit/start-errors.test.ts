@@ -1,10 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type App, createApp, keepAudit } from '../../app/app.ts';
 import { loadTls, serveDevices } from '../../app/broker.ts';
+import { loadTemplates } from '../../app/worker.ts';
 import { defaultLimits } from '../../broker/limits.ts';
 import { noRoster } from '../../broker/roster.ts';
 import { redisCure } from '../../queue/redis.ts';
@@ -51,6 +52,20 @@ describe('a part that cannot start names the setting to change', () => {
     await expect(start(here)).rejects.toThrow(new RegExp(`CVM_MQTT_PORT: .*127.0.0.1, port ${port} .EADDRINUSE`));
     await expect(start({ ...here, CVM_LISTEN: '192.0.2.1' })).rejects.toThrow(/CVM_LISTEN.*192.0.2.1.*EADDRNOTAVAIL/);
     taken.close();
+  });
+
+  it('provisioning templates, all faults of all of them at once', () => {
+    const templates = join(folder, 'templates');
+    mkdirSync(templates);
+    writeFileSync(join(templates, 'a.json'), '{');
+    writeFileSync(join(templates, 'b.json'), '{"Resources":{}}');
+    expect(() => loadTemplates(open({}))).toThrow(
+      /a\.json: it is not JSON[\s\S]*b\.json: Resources: there is no resource of the type AWS::IoT::Thing/,
+    );
+    const file = join(templates, 'a.json');
+    expect(() => loadTemplates(open({ CVM_TEMPLATES_DIR: file }))).toThrow(
+      /CVM_TEMPLATES_DIR: .* cannot be read: ENOTDIR/,
+    );
   });
 
   it('a Sentinel that is taken for a Redis, and a Redis that is taken for a Sentinel', () => {

@@ -130,6 +130,19 @@ describe('the stored form', () => {
     const acknowledgement = { serial: 'SN-1', tokenHash: 'sha256:ab', certificateId: 'c' };
     const stored = forms.toStoredAcknowledgement(acknowledgement, gateway);
     expect(forms.readStoredAcknowledgement(stored)).toEqual({ message: acknowledgement, gateway: gateway.identity });
+    const { replyKey } = request;
+    const registration = { requestId, replyKey, templateName: 'pump', parameters: { SerialNumber: 'SN-1' } };
+    const withTemplate = forms.toStoredAcknowledgement({ ...acknowledgement, registration }, gateway);
+    expect(forms.readStoredAcknowledgement(withTemplate)).toEqual({
+      message: { ...acknowledgement, registration },
+      gateway: gateway.identity,
+    });
+    // it stands in no line, and a version that knows no templates takes it for an acknowledgement
+    expect(forms.readRecipientId(withTemplate)).toBeUndefined();
+    const changed = { ...withTemplate, registration: withTemplate.registration?.replace('pump', 'fan') };
+    expect(forms.readStoredAcknowledgement(changed)?.gateway).toBeUndefined();
+    for (const wrong of ['', '{}', JSON.stringify({ ...registration, parameters: { a: 1 } })])
+      expect(forms.readStoredAcknowledgement({ ...withTemplate, registration: wrong })).toBeUndefined();
     const asRequest = { ...forms.toStoredRequest(request, gateway), certificateId: 'c' };
     expect(forms.readStoredAcknowledgement(asRequest)?.gateway).toBeUndefined();
     const { publicKey: gatewayKey, signingKey: gatewaySigningKey } = newGateway().identity;
