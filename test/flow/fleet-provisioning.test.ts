@@ -6,6 +6,7 @@ import {
   CreateThingTypeCommand,
   DescribeThingCommand,
   ListAttachedPoliciesCommand,
+  ListCertificatesCommand,
   ListThingGroupsForThingCommand,
   ListThingPrincipalsCommand,
 } from '@aws-sdk/client-iot';
@@ -25,6 +26,7 @@ import {
 } from '../support/fleet-device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
 const idOf = (pem = '') => createHash('sha256').update(new X509Certificate(pem).raw).digest('hex');
 
@@ -279,6 +281,39 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ errorCode: 'AlreadyProvisioned' });
     await device.leave();
     await expectProvisioned(serial, inOurs.certificateId);
+  });
+
+  it('gets one certificate where both dialects ask at once, in a storm of devices that speak either or both', async () => {
+    const before = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+    const names = Array.from({ length: sized(120, 24) }, (_, index) => `storm-${index}`);
+    const inOurs = async (serial: string, token: string) => askOnce(gateway.broker, serial, { token, pending: false });
+    const inFleet = async (serial: string, password: string) => {
+      const device = await connectFleetDevice(gateway.broker, { username: serial, password });
+      const { body } = await device.ask(create('json'), {});
+      return { ...body, device };
+    };
+    const devices = await Promise.all(names.map((serial) => gateway.enrol(serial)));
+    const got = await Promise.all(
+      devices.map(async ({ serial, token }, index) => {
+        const ours = index % 3 === 0 ? undefined : inOurs(serial, token);
+        const fleet = index % 3 === 1 ? undefined : inFleet(serial, token);
+        const [first, second] = await Promise.all([ours, fleet]);
+        return { serial, ours: first?.certificateId, fleet: second };
+      }),
+    );
+    for (const { serial, ours, fleet } of got) {
+      const row = await gateway.registry.find(serial);
+      for (const id of [ours, fleet?.certificateId]) expect([row?.certificateId, undefined], serial).toContain(id);
+      if (fleet === undefined) continue;
+      const { certificateOwnershipToken, device } = fleet;
+      const parameters = { SerialNumber: serial };
+      const { body } = await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters });
+      expect(body).toMatchObject({ thingName: serial });
+      await device.leave();
+      await expectProvisioned(serial, row?.certificateId);
+    }
+    const after = await gateway.iot.send(new ListCertificatesCommand({ pageSize: 250 }));
+    expect((after.certificates ?? []).length - (before.certificates ?? []).length).toBe(names.length);
   });
 
   it('is told what is wrong with its payload, its template or its CSR', async () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -83,6 +83,18 @@ describe('a provisioning template', () => {
         policyNames: [],
         overrides: { attributes: 'DO_NOTHING', thingTypeName: 'DO_NOTHING' },
         deviceConfiguration: {},
+      },
+    });
+  });
+
+  it('that docs/fleet-provisioning.md shows has no fault', () => {
+    const page = readFileSync('docs/fleet-provisioning.md', 'utf8');
+    const [, shown = ''] = /```json\n([\s\S]*?)```/.exec(page) ?? [];
+    expect(register(JSON.parse(shown))).toMatchObject({
+      registration: {
+        thingName: 'SN',
+        thingGroupNames: ['plant-north'],
+        deviceConfiguration: { url: 'https://north.example' },
       },
     });
   });
