@@ -198,7 +198,7 @@ function readThing(
   for (const key of Object.keys(properties))
     if (!thingProperties.includes(key)) fault(at(key), unknownThingProperty[key] ?? notAProperty(thingProperties));
   const thingName = readText(properties.ThingName, at('ThingName'), reading);
-  if (!thingName.isFree && properties.ThingName !== undefined) fault(at('ThingName'), sameName);
+  if (!thingName.isFree && properties.ThingName !== undefined) fault(at('ThingName'), noSerialInIt);
   const attributes = readTexts(properties.AttributePayload, at('AttributePayload'), reading);
   const { ThingTypeName: type, ThingGroups: groups } = properties;
   const thingTypeName = type === undefined ? undefined : readText(type, at('ThingTypeName'), reading);
@@ -221,8 +221,8 @@ const nothing = {
   overrides: { attributes: 'DO_NOTHING', thingTypeName: 'DO_NOTHING' },
 } as const;
 
-const sameName =
-  'is the same for every device: it must give the serial that the device has proved, as {"Ref": "SerialNumber"} does';
+const noSerialInIt =
+  'is made of no parameter: it must give the serial that the device has proved, as {"Ref": "SerialNumber"} does';
 const choose =
   'choose them by {"Fn::FindInMap": ["Map", {"Ref": "…"}, "key"]}, which gives only what the template lists';
 const unknownThingProperty: Readonly<Record<string, string>> = {

@@ -15,14 +15,17 @@ const fromCsr = z.object({
   certificateSigningRequest: text('certificateSigningRequest').min(1, '"certificateSigningRequest" is empty'),
 });
 
-const parameters = z.record(z.string(), z.string(), '"parameters" must be an object of texts');
+const notTexts = '"parameters" must be an object of texts';
+const parameters = z.record(z.string(), z.string(notTexts), notTexts);
+
+/** A map inside of CBOR; keys that are not text are dropped, as in the payload itself. */
+const objectOf = (value: unknown): unknown =>
+  value instanceof Map ? Object.fromEntries([...value].filter(([key]) => typeof key === 'string')) : (value ?? {});
 
 /** RegisterThing. */
 const registration = z.object({
-  certificateOwnershipToken: z.string().default(''),
-  parameters: z
-    // a map inside of CBOR
-    .preprocess((value) => (value instanceof Map ? Object.fromEntries(value) : (value ?? {})), parameters),
+  certificateOwnershipToken: text('certificateOwnershipToken').default(''),
+  parameters: z.preprocess(objectOf, parameters),
 });
 
 type Read<T> = T | { readonly problem: Problem };

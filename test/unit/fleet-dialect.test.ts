@@ -63,7 +63,11 @@ describe('what a device publishes by Fleet Provisioning', () => {
     ],
     [create('json'), '{"certificateSigningRequest":"x"}', 'publish it to create-from-csr'],
     [provision('p', 'json'), '{}', 'Certificate ownership token cannot be empty.'],
-    [provision('p', 'json'), '{"certificateOwnershipToken":"o","parameters":{"a":1}}', 'expected string'],
+    [
+      provision('p', 'json'),
+      '{"certificateOwnershipToken":"o","parameters":{"a":1}}',
+      '"parameters" must be an object of texts',
+    ],
     [provision('p'.repeat(37), 'json'), '{"certificateOwnershipToken":"o"}', 'at most 36 characters'],
     [create('json'), `"${'x'.repeat(maxPayloadBytes)}"`, 'at most 8192 are taken'],
     [

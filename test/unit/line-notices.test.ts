@@ -226,4 +226,28 @@ describe('the devices of a line are told how long they wait', () => {
     const devices = await simulate({ arrivals, answersIn: () => 10, allowed: () => 9.8, until: 30 });
     expect(told(devices)).toEqual([]);
   });
+
+  it('nothing, and they are not shown to the line, where they stand in none: a device that is registered by a template', async () => {
+    const waiting = createWaitingRequests(() => 0);
+    const session = new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => {} });
+    for (const more of [{}, { hasNoPlace: true as const }]) {
+      const requestId = 'hasNoPlace' in more ? 'registration' : 'request';
+      waiting.add(session, { requestId, token: tokenOf('SN'), requestKey: requestId, form: undefined, ...more });
+    }
+    const shown: string[] = [];
+    const notices = createLineNotices({
+      line: {
+        look: async (entries) => {
+          shown.push(...entries.map(({ requestId }) => requestId));
+          return { view: { second: 0, length: 0, marks: [], seconds: [] }, places: entries.map(() => undefined) };
+        },
+      },
+      pace: { readPace: async () => undefined },
+      waitingSince: () => ['request', 'registration'],
+      askersOf: waiting.askersOf,
+      ...{ send() {}, log: createLog('silent'), now: () => 5000, random: () => 0 },
+    });
+    await notices.lookOnce();
+    expect(shown).toEqual(['request']);
+  });
 });

@@ -177,15 +177,11 @@ describe('a template that cannot be carried out', () => {
   });
 
   it.each([
-    [
-      'a thing name that is the same for all',
-      { thing: thing({ ThingName: 'gateway' }) },
-      'is the same for every device',
-    ],
+    ['a thing name that is the same for all', { thing: thing({ ThingName: 'gateway' }) }, 'is made of no parameter'],
     [
       'a thing name of its certificate alone',
       { thing: thing({ ThingName: { Ref: 'AWS::IoT::Certificate::Id' } }) },
-      'is the same for every device',
+      'is made of no parameter',
     ],
     ['a policy that the device chooses', { p: policy({ PolicyName: { Ref: 'Place' } }) }, 'would choose its rights'],
     [
