@@ -394,12 +394,19 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
   });
 });
 
-describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning, while nothing is vended', () => {
+describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning, while no worker runs', () => {
   let gateway: Gateway;
+  const templates = templateFolder({ plain: fleetTemplate() });
   beforeAll(async () => {
-    gateway = await startGateway();
+    gateway = await startGateway({ env: { CVM_TEMPLATES_DIR: templates.folder } });
   });
-  afterAll(() => gateway?.close());
+  afterAll(async () => {
+    await gateway?.close();
+    templates.remove();
+  });
+
+  const workers: ReturnType<Gateway['startOneWorker']>[] = [];
+  const closeWorkers = () => Promise.all(workers.splice(0).map((worker) => worker.close()));
 
   it('is told 429 as by AWS, keeps its place, and gets its one certificate when it asks again', async () => {
     const { serial, token } = await gateway.enrolOnRoster('comes-back');
@@ -414,12 +421,32 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning,
       errorCode: 'Throttled',
       errorMessage: expect.stringMatching(/ask again in \d+ s$/),
     });
-    gateway.startOneWorker();
+    workers.push(gateway.startOneWorker());
     await expect.poll(async () => (await gateway.registry.find(serial))?.state, { timeout: 20_000 }).toBe('registered');
     // it was told to ask again, and has unsubscribed
     expect(device.heard).toEqual([]);
     const again = await device.ask(createFromCsr('json'), asked);
     expect(again.body.certificateId).toBe((await gateway.registry.find(serial))?.certificateId);
     await device.leave();
+  });
+
+  it('is registered at another broker than the one that gave it its certificate, as soon as a worker is there', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('two-brokers');
+    const worker = gateway.startOneWorker();
+    const first = await connectFleetDevice(gateway.broker, { username: serial, password: token });
+    const { certificateOwnershipToken } = (await first.ask(create('cbor'))).body;
+    await first.leave();
+    const other = await gateway.startOneBroker();
+    await expect.poll(() => other.roster.keysOf(serial), { timeout: 10_000 }).toBeDefined();
+    const second = await connectFleetDevice(other, { username: serial, password: token });
+    await Promise.all([worker.close(), closeWorkers()]);
+    // its PUBACK means that it is stored
+    const fields = { certificateOwnershipToken, parameters: { SerialNumber: serial } };
+    await second.publish(provision('plain', 'cbor'), fields);
+    expect(second.heard).toEqual([]);
+    gateway.startOneWorker();
+    expect((await second.next()).body).toEqual({ deviceConfiguration: {}, thingName: serial });
+    expect((await gateway.registry.find(serial))?.deliveredAt).toBeTypeOf('number');
+    await second.leave();
   });
 });
