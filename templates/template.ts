@@ -77,7 +77,7 @@ function parse(body: string, fault: Fault): Fields | undefined {
 }
 
 const isDescription =
-  'this is the description of a template, and its body is needed: save the output of "aws iot describe-provisioning-template --template-name NAME --query templateBody --output text"';
+  'this is the description of a template, and its body is needed: save its templateBody alone, as the AWS CLI gives it by DescribeProvisioningTemplate with "--query templateBody --output text"';
 
 function readSections(name: string, sections: Fields, fault: Fault): Template {
   const known = ['Parameters', 'Mappings', 'Resources', 'DeviceConfiguration'];
