@@ -133,6 +133,12 @@ async function acceptRequest(
   }
 }
 
+/** Whether as many messages of this connection as may are being taken in, or wait for their answer. */
+const isFull = (
+  session: Session,
+  { pendingReplies, limits }: Pick<IntakeContext, 'pendingReplies' | 'limits'>,
+): boolean => session.messagesUnderWay + pendingReplies.countOf(session) >= limits.maxRequestsPerConnection;
+
 /**
  * A token that is not verified is being tried: `settle` tells the limiter what came of it. `attemptFrom` goes with the request, so that
  * its worker judges it within the limit of that address. Empty for a verified token.
@@ -163,8 +169,8 @@ async function store(
   const { attemptFrom, ...settled } = attempt;
   const csrFields = csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest };
   const requestKey = requestKeyOf({ serial, tokenHash, key, ...csrFields });
-  const isFull = pendingReplies.countOf(session) + session.messagesUnderWay >= limits.maxRequestsPerConnection;
-  if (isFull && !pendingReplies.isRepeated(session, requestKey, form)) return abandon(attempt, problems.tooManyWaiting);
+  if (isFull(session, { pendingReplies, limits }) && !pendingReplies.isRepeated(session, requestKey, form))
+    return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
   const pending = { requestId, token, requestKey, form, ...settled };
@@ -266,6 +272,8 @@ async function acceptAcknowledgement(
 
 const acknowledgeWithToken = problem('InvalidToken', 'acknowledge on a connection that presented the token');
 
+type Registering = { readonly registration: RegistrationRequest; readonly form: ReplyForm };
+
 /**
  * A device that has its certificate asks to be registered by a template. It must be the one that got the certificate: the ownership
  * token can be read with the registration token of its connection only.
@@ -273,35 +281,46 @@ const acknowledgeWithToken = problem('InvalidToken', 'acknowledge on a connectio
 async function acceptRegistration(
   session: Session,
   serial: string,
-  { registration, form }: { registration: RegistrationRequest; form: ReplyForm },
+  { registration, form }: Registering,
   intake: IntakeContext,
 ): Promise<Accepted> {
-  const { limits, pendingReplies, requests, now, newId } = intake;
+  if (isFull(session, intake)) return refused(problems.tooManyWaiting);
   const token = session.connectToken;
   if (token === undefined) return refused(noTokenIn(session));
   const owned = readOwnershipToken(token.keys, registration.ownershipToken);
   if (owned === undefined) return refused(problems.ownershipTokenUnfit);
-  if (owned.endsAt < now()) return refused(problems.ownershipTokenEnded);
+  if (owned.endsAt < intake.now()) return refused(problems.ownershipTokenEnded);
   if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
-  if (session.messagesUnderWay + pendingReplies.countOf(session) >= limits.maxRequestsPerConnection)
-    return refused(problems.tooManyWaiting);
-  const tooFast = await checkDeviceRate(serial, intake);
-  if (tooFast !== undefined) return refused(tooFast.problem);
-
-  const [requestId, { tokenHash }] = [newId(), token];
-  const { templateName } = registration;
-  const parameters = withoutToken(registration.parameters, tokenHash);
-  const asked = { requestId, replyKey: token.keys.publicKey, templateName, parameters };
-  const acknowledgement = { serial, tokenHash, certificateId: owned.certificateId, registration: asked };
-  pendingReplies.addRequest(session, {
-    requestId,
-    token,
-    requestKey: registrationKeyOf(requestId),
-    form,
-    hasNoPlace: true,
-  });
+  const endIntake = session.beginMessage();
   try {
-    await within(limits.storeMs, 'storing a registration', requests.acknowledge(acknowledgement));
+    const tooFast = await checkDeviceRate(serial, intake);
+    if (tooFast !== undefined) return refused(tooFast.problem);
+    endIntake();
+    const { certificateId } = owned;
+    return await storeRegistration(session, { serial, token, certificateId, registration, form }, intake);
+  } finally {
+    endIntake();
+  }
+}
+
+async function storeRegistration(
+  session: Session,
+  asked: Registering & { readonly serial: string; readonly token: PresentedToken; readonly certificateId: string },
+  { limits, pendingReplies, requests, newId }: IntakeContext,
+): Promise<Accepted> {
+  const { serial, token, certificateId, form } = asked;
+  const [requestId, { tokenHash, keys }] = [newId(), token];
+  const { templateName, parameters } = asked.registration;
+  const registration = {
+    ...{ requestId, replyKey: keys.publicKey, templateName },
+    parameters: withoutToken(parameters, tokenHash),
+  };
+  // added before it is stored, as a request
+  const requestKey = registrationKeyOf(requestId);
+  pendingReplies.addRequest(session, { requestId, token, requestKey, form, hasNoPlace: true });
+  try {
+    const acknowledging = requests.acknowledge({ serial, tokenHash, certificateId, registration });
+    await within(limits.storeMs, 'storing a registration', acknowledging);
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);
     throw error;

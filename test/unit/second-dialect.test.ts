@@ -149,22 +149,41 @@ describe('a dialect whose topics name no serial', () => {
 });
 
 describe('a registration by a template', () => {
-  it('is stored without the registration token, though the device sends it as a parameter', async () => {
-    const acknowledged: Acknowledgement[] = [];
+  const topic = '$aws/provisioning-templates/pump/provision/json';
+  const certificateOwnershipToken = makeOwnershipToken(
+    deriveReplyKeys('SN', token),
+    'ab'.repeat(32),
+    Date.now() + 60_000,
+  );
+  let acknowledged: Acknowledgement[];
+  beforeEach(() => {
+    acknowledged = [];
     broker.close();
     const acknowledge = async (message: Acknowledgement) => void acknowledged.push(message);
     broker = hooksOf({ dialect: fleetProvisioning, requests: { acknowledge } });
+  });
+
+  it('is stored without the registration token, though the device sends it as a parameter', async () => {
     const { publish, logIn } = await connect();
     await logIn();
-    const certificateId = 'ab'.repeat(32);
-    const keys = deriveReplyKeys('SN', token);
-    await publish('$aws/provisioning-templates/pump/provision/json', {
-      certificateOwnershipToken: makeOwnershipToken(keys, certificateId, Date.now() + 1000),
-      parameters: { SerialNumber: 'SN', Token: token },
-    });
+    await publish(topic, { certificateOwnershipToken, parameters: { SerialNumber: 'SN', Token: token } });
     expect(acknowledged).toMatchObject([
-      { serial: 'SN', tokenHash: hashToken(token), certificateId, registration: { templateName: 'pump' } },
+      {
+        serial: 'SN',
+        tokenHash: hashToken(token),
+        certificateId: 'ab'.repeat(32),
+        registration: { templateName: 'pump' },
+      },
     ]);
     expect(acknowledged[0]?.registration?.parameters).toEqual({ SerialNumber: 'SN' });
+  });
+
+  it('waits beside seven others of its connection at most, also where all come at once', async () => {
+    const { publish, logIn, heard } = await connect();
+    await logIn();
+    await Promise.all(Array.from({ length: 20 }, () => publish(topic, { certificateOwnershipToken })));
+    expect(acknowledged).toHaveLength(8);
+    expect(heard).toHaveLength(12);
+    expect(heard[0]).toMatchObject({ topic: `${topic}/rejected`, body: { statusCode: 429 } });
   });
 });
