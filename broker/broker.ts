@@ -75,6 +75,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
+    partMs: limits.partMs,
   });
   const refusals = createRefusals({ audit, log });
   const mqtt = await startMqttBroker({

@@ -57,6 +57,8 @@ export const defaultLimits = {
   connectMs: 5000,
   /** a connection whose device reads nothing for so long is cut */
   drainMs: 10_000,
+  /** for a device to write one part of a reply to its flash, and acknowledge it */
+  partMs: 60_000,
   /** for Redis to store a request; the device waits for its PUBACK meanwhile */
   storeMs: 5000,
   /** longest keep-alive, and that of a client which asks for none, in seconds: a connection that is silent for longer is dead */

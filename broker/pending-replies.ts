@@ -11,6 +11,7 @@ import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
+import { createTransfers } from './transfers.ts';
 import { createWaitingRequests, type PendingRequest, type WaitingRequest } from './waiting-requests.ts';
 
 /**
@@ -29,11 +30,14 @@ export function createPendingReplies(options: {
   random?: () => number;
   /** tokens that one connection is remembered to have presented */
   maxTokens: number;
+  /** for a device to acknowledge a part of a reply, in milliseconds */
+  partMs: number;
 }) {
-  const { feed, line, pace, dialect, metrics, log, now, maxTokens, random = Math.random } = options;
+  const { feed, line, pace, dialect, metrics, log, now, maxTokens, partMs, random = Math.random } = options;
   const monotonic = () => performance.now();
   const waiting = createWaitingRequests(monotonic);
   const holders = createTokenHolders(maxTokens);
+  const transfers = createTransfers({ partMs, onError: notWritten });
   const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
   const notices = createLineNotices({
     ...{ line, pace, log, random, now: monotonic },
@@ -67,7 +71,8 @@ export function createPendingReplies(options: {
     return (
       session.copyForm !== undefined &&
       lastAnswered.get(session) !== requestId &&
-      !waiting.waitsFor(session, recipientId)
+      !waiting.waitsFor(session, recipientId) &&
+      transfers.countOf(session) === 0
     );
   }
 
@@ -130,12 +135,16 @@ export function createPendingReplies(options: {
   function send(session: Session, opened: Answer, form: ReplyForm): void {
     const { status } = opened;
     metrics.replies.inc({ status, error_code: status === 'rejected' ? opened.problem.code : 'none' });
-    const { topic, payload } = dialect.write(opened, form, session, now());
-    session
-      .send(topic, payload)
-      .catch((err: unknown) =>
-        log.debug({ serial: session.serial, err }, 'the reply could not be written; the device asks again'),
-      );
+    const written = dialect.write(opened, form, session, now());
+    if (written === undefined) {
+      const { serial, maxPacket } = session;
+      log.info({ serial, maxPacket }, 'no reply fits into packets of this size beside the topic: nothing was sent');
+    } else if ('parts' in written) transfers.begin(session, written.topic, written.parts);
+    else session.send(written.topic, written.payload).catch((err: unknown) => notWritten(session, err));
+  }
+
+  function notWritten({ serial }: Session, err: unknown): void {
+    log.debug({ serial, err }, 'the reply could not be written; the device asks again');
   }
 
   return {
@@ -156,11 +165,13 @@ export function createPendingReplies(options: {
     isRepeated: waiting.isRepeated,
     /** The request could not be stored: no answer is owed. */
     removeRequest: waiting.remove,
-    countOf: waiting.countOf,
+    /** How many answers are owed to this connection, or are on their way to it in parts. */
+    countOf: (session: Session): number => waiting.countOf(session) + transfers.countOf(session),
     /** No answer is owed to this connection any more. A device that connects and asks again gets its answer then. */
     connectionClosed(session: Session): void {
       waiting.release(session);
       holders.release(session);
+      transfers.release(session);
     },
     close(): void {
       search.close();

@@ -32,6 +32,8 @@ export class Session implements SessionView {
   readonly address: string;
   /** Sends a message to this connection alone. Resolves when it is written. */
   readonly send: (topic: string, payload: Buffer) => Promise<void>;
+  /** The same, but resolves when the device has acknowledged it; where it subscribed with QoS 0, when it is written. May never settle. */
+  readonly deliver: (topic: string, payload: Buffer) => Promise<void>;
   /** why its TLS handshake did not use the pre-shared key that the device seems to have */
   readonly keyUnused: KeyUnused | undefined;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
@@ -40,6 +42,9 @@ export class Session implements SessionView {
   #connectToken: PresentedToken | undefined;
   #malformedPassword: string | undefined;
   #encoding: Encoding = 'json';
+  /** bytes; of the connection, and of the latest message that named one */
+  #maxPacketOfConnection: number | undefined;
+  #maxPacketNamed: number | undefined;
   #copyForm: ReplyForm;
   #messagesUnderWay = 0;
   #closed = false;
@@ -52,6 +57,7 @@ export class Session implements SessionView {
     remoteAddress: string;
     address: string;
     send(topic: string, payload: Buffer): Promise<void>;
+    deliver(topic: string, payload: Buffer): Promise<void>;
     keyUnused?: KeyUnused | undefined;
     /** called each time that a token of this connection is found to be right */
     onVerified(serial: string, token: PresentedToken): void;
@@ -59,6 +65,7 @@ export class Session implements SessionView {
     this.remoteAddress = options.remoteAddress;
     this.address = options.address;
     this.send = options.send;
+    this.deliver = options.deliver;
     this.keyUnused = options.keyUnused;
     this.#onVerified = options.onVerified;
   }
@@ -110,8 +117,21 @@ export class Session implements SessionView {
     return this.#encoding;
   }
 
-  published(encoding: Encoding): void {
+  /** @param maxPacket largest packet that the device takes from now on, in bytes, where the message says so */
+  published({ encoding, maxPacket }: { readonly encoding: Encoding; readonly maxPacket?: number | undefined }): void {
     this.#encoding = encoding;
+    this.#maxPacketNamed = maxPacket ?? this.#maxPacketNamed;
+  }
+
+  /** CONNECT says that it takes no larger packet, in bytes [MQTT 5, 3.1.2.11.4]. What a version adds to a PUBLISH of 3.1.1 is taken off before. */
+  connectedTaking(maxPacket: number): void {
+    this.#maxPacketOfConnection = maxPacket;
+  }
+
+  /** The largest packet that may be sent to it, in bytes, header included; undefined: any. The one place that says so. */
+  get maxPacket(): number | undefined {
+    const [first, second] = [this.#maxPacketOfConnection, this.#maxPacketNamed];
+    return first === undefined || second === undefined ? (first ?? second) : Math.min(first, second);
   }
 
   /** How certificates that the device asked for on another connection are written to this one; undefined: it wants none. */

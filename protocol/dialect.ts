@@ -28,8 +28,11 @@ export interface Dialect<Form = ReplyForm> {
    * something that ends its wait. It may ask again later, and keeps its place.
    */
   whenPending(form: Form, answer: PendingAnswer): WhenPending;
-  /** Writes an answer for a device. @param now epoch milliseconds */
-  write(answer: Answer, form: Form, session: SessionView, now: number): OutgoingMessage;
+  /**
+   * Writes an answer for a device, so that no packet is longer than `session.maxPacket`.
+   * @param now epoch milliseconds @returns undefined where the topic leaves no room for it
+   */
+  write(answer: Answer, form: Form, session: SessionView, now: number): OutgoingMessage | undefined;
 }
 
 export type WhenPending = 'tell' | 'say-nothing' | 'end';
@@ -48,6 +51,8 @@ export type SessionView = {
    * milliseconds). At most 128 characters.
    */
   ownershipToken(certificateId: string, endsAt: number): string;
+  /** the largest packet that it takes, in bytes, header included; undefined: any */
+  readonly maxPacket?: number | undefined;
 };
 
 /** A message of a device. `unreadable` is one of which the topic is right and the payload is not; it gets its refusal. */
@@ -55,6 +60,8 @@ export type Message<Form = ReplyForm> = MessageContent & {
   /** the serial as the message names it, unchecked; undefined where it names none, and the connection's serial counts */
   readonly serial: string | undefined;
   readonly encoding: Encoding;
+  /** the largest packet that the device takes from now on, in bytes, where the message says so */
+  readonly maxPacket?: number | undefined;
   readonly form: Form;
 };
 
@@ -93,7 +100,22 @@ export type Subscription<Form = ReplyForm> = {
   readonly copyForm: Form | undefined;
 };
 
-export type OutgoingMessage = { readonly topic: string; readonly payload: Buffer };
+/** One packet; or several, of which the next is sent when the device has acknowledged the one before. */
+export type OutgoingMessage = { readonly topic: string } & (
+  | { readonly payload: Buffer }
+  | { readonly parts: ReplyParts }
+);
+
+/** A reply that is longer than the largest packet, in numbered parts. */
+export type ReplyParts = {
+  /** of the whole: parts with the same digest, number and size are the same */
+  readonly digest: string;
+  /** numbers of the first one to send and of the last one */
+  readonly first: number;
+  readonly last: number;
+  /** The payload of a part. */
+  part(number: number): Buffer;
+};
 
 type JoinedForm = { readonly dialect: Dialect; readonly form: ReplyForm };
 

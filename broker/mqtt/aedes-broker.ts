@@ -33,8 +33,8 @@ const inWords: Readonly<Record<string, string>> = {
 /** Starts aedes with our hooks. */
 export async function startMqttBroker(options: HookOptions): Promise<MqttBroker> {
   const { log, refusals } = options;
-  const { unsubscribed, ...hooks } = createHooks(options);
-  const kept = { mq: noEmitter, persistence: createPersistence() };
+  const { unsubscribed, acknowledged, ...hooks } = createHooks(options);
+  const kept = { mq: noEmitter, persistence: createPersistence(acknowledged) };
   const aedes = new Aedes({ ...hooks, ...kept, ...aedesLimits(options.intake.limits) });
   const ended = ({ conn }: Client, err: Error) => {
     // the other side, or the network, ended it

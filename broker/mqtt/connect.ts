@@ -53,6 +53,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     address,
     keyUnused,
     send: (topic, payload) => forwarding.send(client, topic, payload),
+    deliver: (topic, payload) => forwarding.deliver(client, topic, payload),
     onVerified(serial, { tokenHash }) {
       // a token that is right and can get no certificate any more has its answers, and no better right to a slot
       const isCurrent = () => intake.roster.isCurrent(serial, tokenHash);

@@ -1,27 +1,78 @@
 import type { AedesPublishPacket, Client } from 'aedes';
 
+/** What is sent to one connection. */
+class Outgoing {
+  /** payloads that are being sent; a payload is known by its identity, not by its bytes */
+  readonly payloads = new WeakSet<object>();
+  /** what to call at the acknowledgement of the message with this payload, and with this message id */
+  readonly awaiting = new WeakMap<object, () => void>();
+  readonly sent = new Map<number, () => void>();
+  #lastId = 0;
+
+  /** Message ids are ours: aedes does not tell which it took. Never 0 [MQTT-2.3.1-1]. */
+  nextId(): number {
+    this.#lastId = (this.#lastId % 0xffff) + 1;
+    return this.#lastId;
+  }
+}
+
+/** What aedes has granted to a client, by filter; its types do not say so. */
+type Subscriber = Client & { readonly subscriptions?: Readonly<Record<string, { readonly qos: number }>> };
+
+/** Messages of one connection whose acknowledgement is waited for; of more, the oldest are forgotten. */
+const maxAwaited = 16;
+
 /**
  * Sending, and the last line of defence behind it: aedes forwards a message to a connection only while we are sending it to
  * this very connection. Whatever else is published inside aedes, by whatever way, reaches no device.
  */
 export function createForwarding() {
-  /** payloads by the connection that they are being sent to; a payload is known by its identity, not by its bytes */
-  const sending = new WeakMap<Client, WeakSet<object>>();
+  const sending = new WeakMap<Client, Outgoing>();
+
+  function outgoingOf(client: Client): Outgoing {
+    const outgoing = sending.get(client) ?? new Outgoing();
+    sending.set(client, outgoing);
+    return outgoing;
+  }
+
+  /** Sends a message to this connection alone, with QoS 1. Resolves when it is written. */
+  function send(client: Client, topic: string, payload: Buffer): Promise<void> {
+    outgoingOf(client).payloads.add(payload);
+    return new Promise((resolve, reject) => {
+      if (client.closed) return reject(new Error('the connection is closed'));
+      client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, (error) =>
+        error ? reject(error) : resolve(),
+      );
+    });
+  }
 
   return {
-    /** Sends a message to this connection alone, with QoS 1. Resolves when it is written. */
-    send(client: Client, topic: string, payload: Buffer): Promise<void> {
-      const payloads = sending.get(client) ?? new WeakSet();
-      sending.set(client, payloads.add(payload));
-      return new Promise((resolve, reject) => {
-        if (client.closed) return reject(new Error('the connection is closed'));
-        client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, (error) =>
-          error ? reject(error) : resolve(),
-        );
-      });
+    send,
+    /** The same, but resolves at the PUBACK. Where the device subscribed with QoS 0 there is none: then when it is written. */
+    async deliver(client: Client, topic: string, payload: Buffer): Promise<void> {
+      const { subscriptions } = client as Subscriber;
+      if (subscriptions?.[topic]?.qos === 0) return send(client, topic, payload);
+      const acknowledged = new Promise<void>((resolve) => outgoingOf(client).awaiting.set(payload, resolve));
+      await send(client, topic, payload);
+      await acknowledged;
     },
     authorizeForward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
-      return sending.get(client)?.has(packet.payload as Buffer) === true ? packet : null;
+      const outgoing = sending.get(client);
+      const payload = packet.payload as Buffer;
+      if (outgoing?.payloads.has(payload) !== true) return null;
+      packet.messageId = outgoing.nextId();
+      const onAcknowledged = outgoing.awaiting.get(payload);
+      outgoing.sent.delete(packet.messageId);
+      if (onAcknowledged !== undefined) outgoing.sent.set(packet.messageId, onAcknowledged);
+      const [oldest = 0] = outgoing.sent.keys();
+      if (outgoing.sent.size > maxAwaited) outgoing.sent.delete(oldest);
+      return packet;
+    },
+    /** The device sent a PUBACK. */
+    acknowledged(client: Client, messageId: number): void {
+      const outgoing = sending.get(client);
+      outgoing?.sent.get(messageId)?.();
+      outgoing?.sent.delete(messageId);
     },
   };
 }

@@ -2,14 +2,15 @@ import type { AedesOptions } from 'aedes';
 import { createAuthenticate } from './authenticate.ts';
 import { createPreConnect } from './connect.ts';
 import { createHookContext, type HookOptions } from './context.ts';
+import type { Forwarding } from './forward.ts';
 import { createAuthorizePublish } from './publish.ts';
 import { createAuthorizeSubscribe, createUnsubscribed } from './subscribe.ts';
 
 export type Hooks = Required<
   Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizeSubscribe' | 'authorizePublish' | 'authorizeForward'>
-> & { unsubscribed: ReturnType<typeof createUnsubscribed> };
+> & { unsubscribed: ReturnType<typeof createUnsubscribed>; acknowledged: Forwarding['acknowledged'] };
 
-/** All that aedes asks us, in the order of a connection's life; `unsubscribed` it tells us, as an event. */
+/** All that aedes asks us, in the order of a connection's life; `unsubscribed` and `acknowledged` (by PUBACK) it tells us. */
 export function createHooks(options: HookOptions): Hooks {
   const context = createHookContext(options);
   return {
@@ -19,5 +20,6 @@ export function createHooks(options: HookOptions): Hooks {
     unsubscribed: createUnsubscribed(context),
     authorizePublish: createAuthorizePublish(context),
     authorizeForward: context.forwarding.authorizeForward,
+    acknowledged: context.forwarding.acknowledged,
   };
 }

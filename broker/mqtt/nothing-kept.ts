@@ -17,8 +17,11 @@ export const noEmitter = {
 
 type WithMessageId = { readonly messageId?: number };
 
-/** The persistence of aedes: messages of QoS 2 between PUBLISH and PUBREL [MQTT-4.3.3-2], and nothing else. */
-export function createPersistence() {
+/**
+ * The persistence of aedes: messages of QoS 2 between PUBLISH and PUBREL [MQTT-4.3.3-2], and nothing else.
+ * @param onAcknowledged called with the message id of each PUBACK
+ */
+export function createPersistence(onAcknowledged: (client: Client, messageId: number) => void) {
   /** their ids; how many there may be for one client is limited (`maxInflightInbound`) */
   const incoming = new WeakMap<Client, Set<number | undefined>>();
   const nothing = async (): Promise<void> => {};
@@ -35,7 +38,9 @@ export function createPersistence() {
     outgoingEnqueue: nothing,
     outgoingEnqueueCombi: nothing,
     outgoingUpdate: nothing,
-    outgoingClearMessageId: nothing,
+    async outgoingClearMessageId(client: Client, { messageId }: WithMessageId): Promise<void> {
+      if (messageId !== undefined) onAcknowledged(client, messageId);
+    },
     outgoingStream: (): readonly never[] => [],
     createRetainedStreamCombi: () => ({ pipe() {} }),
     storeRetained: nothing,

@@ -85,7 +85,7 @@ async function takeIn(session: Session, message: IncomingMessage, context: HookC
   const { metrics, intake } = context;
   const { kind } = message;
   metrics.messagesReceived.inc({ kind });
-  session.published(message.encoding);
+  session.published(message);
   const accepted = await acceptMessage(session, message, intake);
   if (accepted.outcome === 'refused') return rejection(session, message, accepted.problem, context);
   metrics.messagesStored.inc({ kind });
@@ -102,6 +102,11 @@ function rejection(
   const { remoteAddress, address } = session;
   refusals.message({ serial: serial ?? session.serial, remoteAddress, address }, reason);
   // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
-  const { topic, payload } = dialect.write({ status: 'rejected', problem: reason }, form, session, intake.now());
-  return () => session.send(topic, payload);
+  const written = dialect.write({ status: 'rejected', problem: reason }, form, session, intake.now());
+  if (written === undefined || 'parts' in written) throw new Error(noRoom(session));
+  return () => session.send(written.topic, written.payload);
 }
+
+/** Without a PUBACK and with a reason in the log: there is no other way to tell. */
+const noRoom = ({ maxPacket }: Session): string =>
+  `no reply to this serial fits into packets of ${maxPacket} bytes: its reply topic is too long for them`;

@@ -2,7 +2,7 @@ import type { Dialect, Message } from '../dialect.ts';
 import { encodingOf } from '../encoding.ts';
 import { problem } from '../problems.ts';
 import { parseAcknowledgement } from './acknowledgement.ts';
-import { encodeReply } from './reply.ts';
+import { unfitPacketSize, writeReply } from './reply.ts';
 import { type CvmForm, defaultForm, parseRequest } from './request.ts';
 import { replyTopic, serialOfAck, serialOfReply, serialOfRequest } from './topics.ts';
 
@@ -24,7 +24,10 @@ export const cvm: Dialect<Form> = {
   },
   whenPending: ({ fields }) => (fields !== 'copy' && fields.pending ? 'tell' : 'say-nothing'),
   write(answer, { topic, fields }, session, now) {
-    return { topic, payload: encodeReply(answer, fields === 'copy' ? defaultForm(session.encoding) : fields, now) };
+    const form = fields === 'copy' ? defaultForm(session.encoding) : fields;
+    return answer.status === 'registered'
+      ? undefined
+      : writeReply(answer, form, { topic, maxPacket: session.maxPacket, now });
   },
 };
 
@@ -32,12 +35,17 @@ function readRequest(serial: string, payload: Uint8Array): Message<Form> {
   const parsed = parseRequest(payload);
   const encoding = encodingOf(payload);
   const topic = replyTopic(serial);
-  if (parsed.ok) {
-    const { token, csr, key, ...fields } = parsed.request;
-    return { kind: 'request', request: { token, csr, key }, serial, encoding, form: { topic, fields } };
+  const { maxPacket } = parsed.ok ? parsed.request : parsed;
+  const message = { serial, encoding, maxPacket };
+  if (!parsed.ok) {
+    const form = { topic, fields: { ...defaultForm(encoding), id: parsed.id } };
+    return { kind: 'unreadable', problem: parsed.problem, ...message, form };
   }
-  const fields = { ...defaultForm(encoding), id: parsed.id };
-  return { kind: 'unreadable', problem: parsed.problem, serial, encoding, form: { topic, fields } };
+  const { token, csr, key, maxPacket: _ofConnection, ...fields } = parsed.request;
+  const form = { topic, fields };
+  const unfit = maxPacket === undefined ? undefined : unfitPacketSize(topic, maxPacket);
+  if (unfit !== undefined) return { kind: 'unreadable', problem: unfit, ...message, form };
+  return { kind: 'request', request: { token, csr, key }, ...message, form };
 }
 
 function readAcknowledgement(serial: string, payload: Uint8Array): Message<Form> {

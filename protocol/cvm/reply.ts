@@ -1,25 +1,92 @@
 import type { Answer, Credentials } from '../answer.ts';
+import type { OutgoingMessage } from '../dialect.ts';
 import { writePayload } from '../encoding.ts';
-import { rejectionFields } from '../problems.ts';
+import { payloadRoom } from '../packet-size.ts';
+import { type Problem, problem, rejectionFields, statusCodes } from '../problems.ts';
+import { compactPayload } from './compact.ts';
 import type { CvmForm } from './request.ts';
+import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from './small-packets.ts';
+
+/** What a device of this dialect may get: it never asks to be registered by a template. */
+type CvmAnswer = Exclude<Answer, { status: 'registered' }>;
+
+/**
+ * A reply, none of whose packets is longer than `maxPacket`. An accepted one that does not fit comes in parts; a rejection is shortened.
+ * @param now epoch milliseconds @returns undefined where not even a code fits beside the topic
+ */
+export function writeReply(
+  answer: CvmAnswer,
+  form: CvmForm,
+  { topic, maxPacket, now }: { topic: string; maxPacket: number | undefined; now: number },
+): OutgoingMessage | undefined {
+  const payload = encodeReply(answer, form, now);
+  if (maxPacket === undefined) return { topic, payload };
+  const room = payloadRoom(topic, maxPacket);
+  if (answer.status !== 'accepted') return inOnePacket(topic, shortReply(answer, form, { room, maxPacket, now }));
+  if (payload.length <= room) return { topic, payload };
+  const unfit = (reason: Problem) =>
+    inOnePacket(topic, shortReply({ status: 'rejected', problem: reason }, form, { room, maxPacket, now }));
+  if (room < headBytes) return unfit(packetTooSmall(topic));
+  const parts = cutIntoParts(encodeReply(answer, form), room, form.part, now);
+  return form.part > parts.last ? unfit(noSuchPart(parts.last)) : { topic, parts };
+}
+
+const inOnePacket = (topic: string, payload: Buffer | undefined): OutgoingMessage | undefined =>
+  payload && { topic, payload };
+
+/** Why replies on this topic cannot come in packets of this size; undefined where they can. */
+export const unfitPacketSize = (topic: string, maxPacket: number): Problem | undefined =>
+  payloadRoom(topic, maxPacket) < headBytes ? packetTooSmall(topic) : undefined;
+
+/** In words that fit beside a long topic. */
+function packetTooSmall(topic: string): Problem {
+  let least = Buffer.byteLength(topic) + headBytes;
+  while (payloadRoom(topic, least) < headBytes) least++;
+  return problem('InvalidRequest', `for this serial, packets need at least ${least} bytes`);
+}
+
+const noSuchPart = (last: number): Problem => problem('InvalidRequest', `the reply has parts 0 to ${last}`);
+
+type Room = { readonly room: number; readonly maxPacket: number; readonly now: number };
+
+function shortReply(
+  answer: Exclude<CvmAnswer, { status: 'accepted' }>,
+  form: CvmForm,
+  { room, maxPacket, now }: Room,
+): Buffer | undefined {
+  if (maxPacket >= smallBelow) return encodeShortened(answer, form, room, now);
+  if (answer.status === 'pending') return smallPending(answer, form.id, room);
+  const { code: errorCode, ...reason } = answer.problem;
+  return smallRejected({ statusCode: statusCodes[errorCode], errorCode, ...reason }, form.id, room);
+}
+
+/** With so much of the message as there is room for. */
+function encodeShortened(answer: CvmAnswer, form: CvmForm, room: number, now: number): Buffer | undefined {
+  const payload = encodeReply(answer, form, now);
+  if (payload.length <= room) return payload;
+  if (answer.status !== 'rejected' || answer.problem.message === '') return undefined;
+  // our words are ASCII; one at least, since a character may be escaped
+  const message = answer.problem.message.slice(0, Math.min(room - payload.length, -1));
+  return encodeShortened({ status: 'rejected', problem: { ...answer.problem, message } }, form, room, now);
+}
 
 /**
  * The payload of a reply.
  * @param now epoch milliseconds; sent as `time` (epoch seconds), for devices without a clock: with a certificate, and to a device that
- * may leave and connect again
+ * may leave and connect again. Without it, the same answer has the same bytes
  */
-export function encodeReply(answer: Answer, form: CvmForm, now: number): Buffer {
+export function encodeReply(answer: CvmAnswer, form: CvmForm, now?: number): Buffer {
   const id = form.id === undefined ? {} : { id: form.id };
-  return writePayload({ status: answer.status, ...id, ...fieldsOf(answer, form, now) }, form.encoding);
+  const fields = { status: answer.status, ...id, ...fieldsOf(answer, form, now) };
+  return form.format === 'compact' ? compactPayload(fields) : writePayload(fields, form.encoding);
 }
 
-function fieldsOf(answer: Answer, form: CvmForm, now: number) {
+function fieldsOf(answer: CvmAnswer, form: CvmForm, now: number | undefined) {
   if (answer.status === 'rejected') return rejectionFields(answer.problem);
-  if (answer.status === 'registered') return { thingName: answer.thingName };
-  const time = Math.floor(now / 1000);
-  if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), time };
+  const time = now === undefined ? {} : { time: Math.floor(now / 1000) };
+  if (answer.status === 'accepted') return { ...accepted(answer.credentials, form), ...time };
   const { position, etaSeconds, retryAfterSeconds: retryAfter } = answer;
-  return { position, ...(etaSeconds === undefined ? {} : { etaSeconds }), retryAfter, time };
+  return { position, ...(etaSeconds === undefined ? {} : { etaSeconds }), retryAfter, ...time };
 }
 
 function accepted(credentials: Credentials, form: CvmForm) {

@@ -1,8 +1,14 @@
 import { z } from 'zod';
 import { maxPayloadBytes } from '../dialect.ts';
 import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
+import { largestPacket } from '../packet-size.ts';
 import { type Problem, problem } from '../problems.ts';
 import { malformedToken } from '../token.ts';
+
+/** Smallest `maxPacket`, in bytes. */
+export const smallestPacket = 128;
+
+const notAPart = '"part" must be the number of a part, from 0';
 
 const text = (name: string) => z.string(`"${name}" must be a string`);
 
@@ -25,11 +31,20 @@ const shape = z.object({
     .pipe(z.string().min(1, '"csr" is empty'))
     .optional(),
   key: z.enum(['rsa', 'ec'], '"key" must be "rsa" or "ec"').default('rsa'),
-  format: z.enum(['pem', 'der'], '"format" must be "pem" or "der"').default('pem'),
+  /** `compact`: DER, and numbers as keys of the CBOR map */
+  format: z.enum(['pem', 'der', 'compact'], '"format" must be "pem", "der" or "compact"').default('pem'),
   /** whether the reply has the CA certificate of the endpoint in it */
   rootCa: z.boolean('"rootCa" must be true or false').default(true),
   /** whether the device is told how long it will wait */
   pending: z.boolean('"pending" must be true or false').default(true),
+  /** largest packet that the device can take, in bytes, header included */
+  maxPacket: z
+    .int('"maxPacket" must be a whole number')
+    .min(smallestPacket, `"maxPacket" is at least ${smallestPacket}`)
+    .max(largestPacket, `"maxPacket" is at most ${largestPacket}`)
+    .optional(),
+  /** of a reply that comes in parts: the first one to send */
+  part: z.int(notAPart).min(0, notAPart).max(0xffff, notAPart).default(0),
 });
 
 /** The bytes of a CSR are its DER; firmware that has PEM only may send that as bytes, too. */
@@ -44,19 +59,19 @@ const pemDashes = Buffer.from('-----');
 export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
 
 /** What is left of a request when its content is taken out: all that shapes its reply. */
-export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key'>;
+export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key' | 'maxPacket'>;
 
 /** The form of a reply to a request that gave none, since it could not be read. */
 export function defaultForm(encoding: Encoding): CvmForm {
-  const { token, csr, key, ...form } = shape.parse({});
+  const { token, csr, key, maxPacket, ...form } = shape.parse({});
   return { ...form, encoding };
 }
 
 export type Parsed =
   | { readonly ok: true; readonly request: CvmRequest }
-  | { readonly ok: false; readonly problem: Problem; readonly id?: string };
+  | { readonly ok: false; readonly problem: Problem; readonly id?: string; readonly maxPacket?: number };
 
-/** Parses a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` where one could be read. */
+/** Parses a request payload, JSON or CBOR. A refusal says what is wrong with it and carries the device's `id` and `maxPacket` where they could be read. */
 export function parseRequest(payload: Uint8Array): Parsed {
   if (payload.byteLength > maxPayloadBytes)
     return refuse(
@@ -66,13 +81,26 @@ export function parseRequest(payload: Uint8Array): Parsed {
   if ('fault' in read) return refuse(problem('InvalidRequest', read.fault));
   const { value } = read;
   const result = shape.safeParse(value);
-  if (result.success) return { ok: true, request: { ...result.data, encoding: encodingOf(payload) } };
-  const reasons = [...new Set(result.error.issues.map((issue) => issue.message))].join('; ');
-  return refuse(problem('InvalidRequest', reasons), readId(value));
+  const encoding = encodingOf(payload);
+  if (result.success && (result.data.format !== 'compact' || encoding === 'cbor'))
+    return { ok: true, request: { ...result.data, encoding } };
+  const issues = result.success ? [compactIsCbor] : result.error.issues.map((issue) => issue.message);
+  const reasons = [...new Set(issues)].join('; ');
+  return refuse(problem('InvalidRequest', reasons), readId(value), readMaxPacket(value));
 }
 
-function refuse(reason: Problem, id?: string): Parsed {
-  return id === undefined ? { ok: false, problem: reason } : { ok: false, problem: reason, id };
+const compactIsCbor = '"format":"compact" is for requests in CBOR';
+
+function refuse(reason: Problem, id?: string, maxPacket?: number): Parsed {
+  const has = { ...(id === undefined ? {} : { id }), ...(maxPacket === undefined ? {} : { maxPacket }) };
+  return { ok: false, problem: reason, ...has };
+}
+
+/** A device whose packets are too small for any reply must be able to read that. */
+function readMaxPacket(value: object): number | undefined {
+  const { maxPacket } = value as { maxPacket?: unknown };
+  const isSize = typeof maxPacket === 'number' && maxPacket <= largestPacket;
+  return isSize ? Math.max(smallestPacket, Math.floor(maxPacket)) : undefined;
 }
 
 function readId(value: object): string | undefined {

@@ -45,7 +45,7 @@ export function hooksOf({
     close: async () => {},
   };
   const pendingReplies = {
-    ...createPendingReplies({ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8 }),
+    ...createPendingReplies({ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8, partMs: 1000 }),
     ...replaced,
   };
   void pendingReplies.start();

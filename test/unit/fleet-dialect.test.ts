@@ -20,7 +20,9 @@ const session = {
 const read = (topic: string, payload: Uint8Array | string = '') =>
   fleetProvisioning.read(topic, Buffer.from(payload), session);
 const write = (answer: Answer, form: { topic: string; encoding: Encoding }) => {
-  const { topic, payload } = fleetProvisioning.write(answer, form, session, 1000);
+  const written = fleetProvisioning.write(answer, form, session, 1000);
+  if (written === undefined || 'parts' in written) throw new Error('not in one packet');
+  const { topic, payload } = written;
   return { topic, payload, body: form.encoding === 'cbor' ? decode(payload) : JSON.parse(payload.toString()) };
 };
 const credentials = { certificateId, certificatePem: 'PEM', thingName: 'SN', endpoint: 'e', rootCaPem: 'r' };

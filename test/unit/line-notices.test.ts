@@ -39,7 +39,14 @@ async function simulate(options: {
   const waiting = createWaitingRequests(now);
   const [line, seconds]: [number[], LineSecond[]] = [[], []];
   const sessions = devices.map(
-    (_, index) => new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => void index }),
+    (_, index) =>
+      new Session({
+        remoteAddress: '',
+        address: '',
+        onVerified() {},
+        send: async () => void index,
+        deliver: async () => {},
+      }),
   );
   const marksOf = (length: number) => {
     const shown = Math.min(length, 65);
@@ -190,7 +197,13 @@ describe('the devices of a line are told how long they wait', () => {
     let second = 0;
     const told: string[] = [];
     const waiting = createWaitingRequests(() => second * 1000);
-    const session = new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => {} });
+    const session = new Session({
+      remoteAddress: '',
+      address: '',
+      onVerified() {},
+      send: async () => {},
+      deliver: async () => {},
+    });
     const view = { second: 0, length: 100, marks: [1], seconds: [] };
     const notices = createLineNotices({
       line: { look: async (entries) => ({ view, places: entries.map(() => 1) }) },
@@ -229,7 +242,13 @@ describe('the devices of a line are told how long they wait', () => {
 
   it('nothing, and they are not shown to the line, where they stand in none: a device that is registered by a template', async () => {
     const waiting = createWaitingRequests(() => 0);
-    const session = new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => {} });
+    const session = new Session({
+      remoteAddress: '',
+      address: '',
+      onVerified() {},
+      send: async () => {},
+      deliver: async () => {},
+    });
     for (const more of [{}, { hasNoPlace: true as const }]) {
       const requestId = 'hasNoPlace' in more ? 'registration' : 'request';
       waiting.add(session, { requestId, token: tokenOf('SN'), requestKey: requestId, form: undefined, ...more });

@@ -32,6 +32,7 @@ function subscriber(): { session: Session; heard: Reply[] } {
     remoteAddress: '192.0.2.1',
     address: '127.0.0.1',
     send: async (_topic, payload) => void heard.push(JSON.parse(payload.toString())),
+    deliver: async () => {},
     onVerified() {},
   });
   session.bindSerial('SN', 'message');
@@ -54,6 +55,7 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     ...{ feed, ...noLine, dialect: cvm, metrics, log },
     now: Date.now,
     maxTokens: 4,
+    partMs: 1000,
   });
   closing.push(pendingReplies);
   await pendingReplies.start();

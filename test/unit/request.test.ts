@@ -10,14 +10,14 @@ describe('a request', () => {
   it('needs a token only, and has defaults for the rest', () => {
     expect(parse(`{"token":"${secret}"}`)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'json' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'json' },
     });
   });
 
   it('may come without a token, which CONNECT may have carried', () => {
     expect(parse('{}')).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'json' },
+      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'json' },
     });
   });
 
@@ -132,6 +132,7 @@ describe('a request in CBOR', () => {
         format: 'der',
         rootCa: false,
         pending: true,
+        part: 0,
         csr: 'MAE=',
         encoding: 'cbor',
       },
@@ -188,7 +189,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(map)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'cbor' },
+      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'cbor' },
     });
   });
 
@@ -212,7 +213,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(encode(map))).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, encoding: 'cbor' },
+      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'cbor' },
     });
   });
 

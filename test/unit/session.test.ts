@@ -8,6 +8,7 @@ function connect() {
     remoteAddress: '192.0.2.1',
     address: '192.0.2.1',
     send: async () => {},
+    deliver: async () => {},
     onVerified: () => verified++,
   });
   return { session, verified: () => verified };

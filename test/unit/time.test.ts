@@ -111,7 +111,13 @@ describe('answers to questions for the time', () => {
   });
   const answersOf = (signer: TimeSigner) => createTimeAnswers(signer, { ...defaultLimits, log }, () => clock);
   const connection = () =>
-    new Session({ remoteAddress: '127.0.0.1', address: '127.0.0.1', send: async () => {}, onVerified() {} });
+    new Session({
+      remoteAddress: '127.0.0.1',
+      address: '127.0.0.1',
+      send: async () => {},
+      deliver: async () => {},
+      onVerified() {},
+    });
 
   it('are signed for their nonce, in whole seconds', () => {
     const answer = answersOf(goldenSigner).answer(connection(), nonce, time * 1000 + 999);
