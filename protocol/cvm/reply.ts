@@ -8,7 +8,7 @@ import type { CvmForm } from './request.ts';
 import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from './small-packets.ts';
 
 /** What a device of this dialect may get: it never asks to be registered by a template. */
-type CvmAnswer = Exclude<Answer, { status: 'registered' }>;
+export type CvmAnswer = Exclude<Answer, { status: 'registered' }>;
 
 /**
  * A reply, none of whose packets is longer than `maxPacket`. An accepted one that does not fit comes in parts; a rejection is shortened.

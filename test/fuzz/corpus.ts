@@ -21,8 +21,10 @@ export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
   const provision = { certificateOwnershipToken: 'A'.repeat(92), parameters: { SerialNumber: 'FUZZ-1' } };
+  const small = { token, id: 'one', format: 'compact', rootCa: false, maxPacket: 128 };
   const messages = [
     ...[{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }],
+    ...[small, { ...small, format: 'der', part: 3 }, { token, maxPacket: 1024, part: 65_535 }],
     provision,
   ];
   const requests = [

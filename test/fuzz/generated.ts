@@ -3,7 +3,8 @@ import fc from 'fast-check';
 
 /** Values that exist in JSON and in CBOR. */
 const anything = fc.jsonValue({ maxDepth: 4 });
-const names = ['token', 'id', 'csr', 'key', 'format', 'certificateId', '__proto__', 'constructor', 'toString'];
+const fields = ['token', 'id', 'csr', 'key', 'format', 'maxPacket', 'part', 'certificateId'];
+const names = [...fields, '__proto__', 'constructor', 'toString'];
 
 /** Messages with our keys and with keys of every object, holding any value; or any other value. */
 const message = fc.oneof(

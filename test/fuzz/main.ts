@@ -17,6 +17,7 @@ import { seeded } from '../chaos/random.ts';
 import { connectDevice } from '../support/device.ts';
 import { metricOf } from '../support/metrics.ts';
 import { noLine } from '../support/no-line.ts';
+import { packet } from '../support/raw-mqtt.ts';
 import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, fleetTopics, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
@@ -48,15 +49,18 @@ const dataDir = mkdtempSync(join(tmpdir(), 'cvm-fuzz-'));
 const settings = loadSettings({ CVM_DATA_DIR: dataDir, CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: '0' });
 const app = createApp(settings, createLog('silent'));
 const tls = await loadTls(app);
-/** Answers every request, as workers do: the healthy device is accepted, all others are rejected as with a wrong token. */
-const healthyDevice = 'HEALTHY';
+/**
+ * Answers every request, as workers do: the healthy device is accepted, and one that gets its replies in parts as often as a mutated request
+ * asks for them; all others are rejected as with a wrong token.
+ */
+const [healthyDevice, partsDevice] = ['HEALTHY', 'FUZZ-PARTS'];
 let announce: (reply: BoundReply) => void = () => {};
 const requests: RequestQueue = {
   async add(request) {
     const { requestId, serial, tokenHash, replyKey } = request;
     const recipientId = recipientIdOf(serial, tokenHash);
     const answer: Answer =
-      serial === healthyDevice
+      serial === healthyDevice || serial === partsDevice
         ? { status: 'accepted', credentials }
         : { status: 'rejected', problem: problems.invalidToken };
     const sealed = sealer.answer(replyKey, recipientId, answer);
@@ -112,12 +116,13 @@ async function spoiltPayloads(): Promise<number> {
   const socket = await openSocket();
   const closed = new Promise<void>((resolve) => socket.once('close', resolve));
   socket.write(connectPacket);
+  const serial = random.next() < 0.3 ? partsDevice : 'FUZZ-1';
   let sent = 0;
   while (sent < 100 && !socket.destroyed) {
     const some = Array.from({ length: 10 }, () => {
       const topic = random.pick([
-        [6, 'cvm/request/FUZZ-1'],
-        [2, 'cvm/ack/FUZZ-1'],
+        [6, `cvm/request/${serial}`],
+        [2, `cvm/ack/${serial}`],
         [2, choose(fleetTopics)],
       ]);
       const from = choose(
@@ -127,7 +132,9 @@ async function spoiltPayloads(): Promise<number> {
           [3, generated],
         ]),
       );
-      return publishPacket(topic, random.next() < 0.1 ? from : mutate(from, random), ++sent);
+      const published = publishPacket(topic, random.next() < 0.1 ? from : mutate(from, random), ++sent);
+      // the ids of what it was sent are low ones: some parts go on, and most acknowledgements are of none
+      return Buffer.concat([published, packet(0x40, Buffer.from([0, 1 + Math.floor(random.next() * 100)]))]);
     });
     const all = acknowledged(socket, sent);
     socket.write(Buffer.concat(some));

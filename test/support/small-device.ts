@@ -67,7 +67,10 @@ export function assemble(options: {
     }
 
     function askFor(part: number): void {
-      if (++asks > maxAsks) return fail(new Error(`asked ${maxAsks} times; next is part ${flash.next}`));
+      if (++asks > maxAsks) {
+        fail(new Error(`asked ${maxAsks} times; next is part ${flash.next}`));
+        return;
+      }
       askedFor = part;
       link?.ask(part);
       wait();
@@ -107,24 +110,28 @@ export function assemble(options: {
       const message = readSmall(Buffer.from(payload));
       if (message === undefined) {
         acknowledge();
-        return finish(Buffer.from(payload));
+        finish(Buffer.from(payload));
+        return;
       }
       wait();
-      const [luck, half] = [random(), random() < 0.5];
-      const { lost, unheard, twice, broken } = trouble;
-      const [first, second] = [lost, lost + unheard];
-      if (luck < first) return acknowledge();
-      if (luck < second) return;
-      if (luck < second + broken) {
-        if (half) take(message);
-        return isOver ? undefined : begin();
-      }
-      if (luck < second + broken + trouble.late && late === undefined) {
+      const fate = fateOf(random(), trouble);
+      if (fate === 'broken') breakAround(message);
+      else if (fate === 'late' && late === undefined) {
         late = message;
-        return acknowledge();
-      }
+        acknowledge();
+      } else if (fate === 'lost') acknowledge();
+      else if (fate !== 'unheard') takeAndAcknowledge(message, fate === 'twice', acknowledge);
+    }
+
+    /** The connection breaks, and the part is in flash by then, or is not. */
+    function breakAround(message: SmallMessage): void {
+      if (random() < 0.5) take(message);
+      if (!isOver) begin();
+    }
+
+    function takeAndAcknowledge(message: SmallMessage, isTwice: boolean, acknowledge: () => void): void {
       take(message);
-      if (luck > 1 - twice) take(message);
+      if (isTwice) take(message);
       acknowledge();
       const held = late;
       late = undefined;
@@ -133,4 +140,14 @@ export function assemble(options: {
 
     begin();
   });
+}
+
+/** @param luck from 0 to below 1 */
+function fateOf(luck: number, trouble: Trouble): keyof Trouble | undefined {
+  let below = 0;
+  for (const [fate, share] of Object.entries(trouble)) {
+    below += share;
+    if (luck < below) return fate as keyof Trouble;
+  }
+  return undefined;
 }

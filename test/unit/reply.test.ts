@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { decode as decodeCbor } from 'cborg';
 import { describe, expect, it } from 'vitest';
-import type { Answer } from '../../protocol/answer.ts';
-import { encodeReply } from '../../protocol/cvm/reply.ts';
+import { type CvmAnswer, encodeReply } from '../../protocol/cvm/reply.ts';
 import { defaultForm } from '../../protocol/cvm/request.ts';
 import { problem, statusCodes } from '../../protocol/problems.ts';
 
@@ -38,7 +37,7 @@ describe('a reply', () => {
   it('has its keys in CBOR in the order that docs/protocol.md tells', () => {
     const page = readFileSync('docs/protocol.md', 'utf8');
     const form = { ...defaultForm('cbor'), id: 'r' };
-    const answers: Answer[] = [
+    const answers: CvmAnswer[] = [
       { status: 'accepted', credentials: { ...credentials, privateKeyPem: pem } },
       { status: 'rejected', problem: problem('Throttled', 'later', 1) },
       { status: 'pending', position: 7, etaSeconds: 40, retryAfterSeconds: 60 },
@@ -68,6 +67,47 @@ describe('a reply', () => {
       certificatePem: new Uint8Array([0, 1, 2, 3, 4, 5]),
       rootCa: new Uint8Array([0, 1, 2, 3, 4, 5]),
     });
+  });
+
+  it('has numbers as keys where the device asked for the compact form, and the id of the certificate as bytes', () => {
+    const form = { ...json, encoding: 'cbor', format: 'compact', id: 'r' } as const;
+    const read = (answer: CvmAnswer) =>
+      new Map(decodeCbor(encodeReply(answer, form, 1500), { useMaps: true }) as Map<number, unknown>);
+    const certificateId = 'ab'.repeat(32);
+    const der = new Uint8Array([0, 1, 2, 3, 4, 5]);
+    expect(read({ status: 'accepted', credentials: { ...credentials, certificateId, privateKeyPem: pem } })).toEqual(
+      new Map<number, unknown>([
+        [0, 1],
+        [1, 'r'],
+        [2, new Uint8Array(32).fill(0xab)],
+        [3, der],
+        [4, der],
+        [5, 'SN'],
+        [6, 'e'],
+        [7, der],
+        [8, 1],
+      ]),
+    );
+    expect(read({ status: 'pending', position: 7, etaSeconds: 40, retryAfterSeconds: 60 })).toEqual(
+      new Map<number, unknown>([
+        [0, 2],
+        [1, 'r'],
+        [8, 1],
+        [9, 7],
+        [10, 40],
+        [11, 60],
+      ]),
+    );
+    expect(read({ status: 'rejected', problem: problem('Throttled', 'later', 1) })).toEqual(
+      new Map<number, unknown>([
+        [0, 3],
+        [1, 'r'],
+        [11, 1],
+        [12, 429],
+        [13, 'Throttled'],
+        [14, 'later'],
+      ]),
+    );
   });
 
   it('says how long the device may have to wait, when to ask again if it leaves, and the time', () => {

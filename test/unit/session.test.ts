@@ -15,6 +15,20 @@ function connect() {
 }
 
 describe('a session', () => {
+  it('says in one place how large a packet may be: what CONNECT said, and the latest message that named it', () => {
+    const { session } = connect();
+    expect(session.maxPacket).toBeUndefined();
+    session.published({ encoding: 'json', maxPacket: 256 });
+    session.published({ encoding: 'json' });
+    expect(session.maxPacket).toBe(256);
+    session.published({ encoding: 'json', maxPacket: 1024 });
+    expect(session.maxPacket).toBe(1024);
+    session.connectedTaking(512);
+    expect(session.maxPacket).toBe(512);
+    session.published({ encoding: 'json', maxPacket: 128 });
+    expect(session.maxPacket).toBe(128);
+  });
+
   it('speaks for the first serial that it names, and for no other', () => {
     const { session } = connect();
     expect(session.serial).toBeUndefined();

@@ -18,16 +18,23 @@ const credentials = {
 const accepted: Answer = { status: 'accepted', credentials };
 const pending: Answer = { status: 'pending', position: 412, etaSeconds: 43, retryAfterSeconds: 51 };
 
+/** This dialect has none. */
+const ownershipToken = () => '';
+
 const packetOf = (topic: string, payload: Buffer) =>
   generate({ cmd: 'publish', topic, payload, qos: 1, messageId: 1, dup: false, retain: false });
 
 /** What is written to a device that asked so. */
 function write(answer: Answer, request: object, serial = 'AABBCCDDEE01') {
-  const message = cvm.read(requestTopic(serial), Buffer.from(JSON.stringify(request)), { serial, encoding: 'json' });
+  const message = cvm.read(requestTopic(serial), Buffer.from(JSON.stringify(request)), {
+    serial,
+    encoding: 'json',
+    ownershipToken,
+  });
   if (message === undefined) throw new Error('not read');
   const { kind, form, maxPacket } = message;
   const refused = kind === 'unreadable' ? message.problem : undefined;
-  const session = { serial, encoding: 'json', maxPacket } as const;
+  const session = { serial, encoding: 'json', maxPacket, ownershipToken } as const;
   const said: Answer = refused === undefined ? answer : { status: 'rejected', problem: refused };
   const written = cvm.write(said, form, session, 1_795_822_760_000);
   if (written === undefined) return { refused };
@@ -164,7 +171,7 @@ describe('a rejection and a notice', () => {
   it.each(['json', 'cbor'])(
     'from 512 bytes on is %s, whatever serial and id are, with a text that fits',
     (encoding) => {
-      const session = { serial: undefined, encoding: 'json', maxPacket: 512 } as const;
+      const session = { serial: undefined, encoding: 'json', maxPacket: 512, ownershipToken } as const;
       for (const { code, message, retryAfterSeconds = 86_400 } of everyProblem)
         for (const id of ['7', '\u0001'.repeat(36), '€'.repeat(36)]) {
           const serial = 'S'.repeat(128);

@@ -25,10 +25,13 @@ const token = 'kJ8vQ2mX4tZr7LwN0aYcBdEfGhI';
 const request = { token, id: '7', format: 'compact', rootCa: false, maxPacket: 128 };
 const requestOf = (more: object = {}) => Buffer.from(encode({ ...request, ...more }));
 
+/** This dialect has none. */
+const ownershipToken = () => '';
+
 function write(answer: Answer, maxPacket: number, payload: Buffer = requestOf({ maxPacket })) {
-  const message = cvm.read(requestTopic(serial), payload, { serial, encoding: 'cbor' });
+  const message = cvm.read(requestTopic(serial), payload, { serial, encoding: 'cbor', ownershipToken });
   if (message === undefined) throw new Error('not read');
-  const written = cvm.write(answer, message.form, { serial, encoding: 'cbor', maxPacket }, time * 1000);
+  const written = cvm.write(answer, message.form, { serial, encoding: 'cbor', maxPacket, ownershipToken }, time * 1000);
   if (written === undefined) throw new Error('there is no room');
   return written;
 }
