@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { arrivalTimes } from '../gateway-sim/arrivals.ts';
-import { type Flow, usualBehaviour } from '../gateway-sim/behaviour.ts';
+import { behaviour, type Flow, usualBehaviour } from '../gateway-sim/behaviour.ts';
 import { bundledScenarios, bundledSites } from '../gateway-sim/bundled.ts';
 import type { Credential } from '../gateway-sim/device.ts';
 import { makeDeviceKey } from '../gateway-sim/device-key.ts';
@@ -45,6 +45,7 @@ type Options = {
   port?: number;
   ca?: string;
   flow: Flow;
+  maxPacket?: number;
   concurrency?: number;
   credentials?: string;
   prefix: string;
@@ -77,6 +78,11 @@ export function simCommand(context: SimContext): Command {
       new Option('--flow <flow>', 'the key pair is made by AWS (rsa), the gateway (ec) or the device (csr)')
         .choices(['rsa', 'ec', 'csr'])
         .default('rsa')
+        .conflicts(['scenario', 'site']),
+    )
+    .addOption(
+      new Option('--max-packet <bytes>', 'devices take no larger MQTT packet: longer replies come in parts')
+        .argParser(packetSize)
         .conflicts(['scenario', 'site']),
     )
     .option(
@@ -188,8 +194,8 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
 }
 
 /** Without a scenario all devices come at once, and are alike. @throws UsageError */
-async function chooseScenario({ scenario, site, flow }: Options): Promise<Scenario> {
-  const mix = [{ part: 1, ...usualBehaviour, flow }];
+async function chooseScenario({ scenario, site, flow, maxPacket }: Options): Promise<Scenario> {
+  const mix = [{ part: 1, ...usualBehaviour, flow, maxPacket }];
   const usual = { patienceSeconds: 120, maxPauseSeconds: 30, timeoutSeconds: 600, addresses: 1 };
   try {
     if (scenario !== undefined) return await loadScenario(scenario, site);
@@ -208,9 +214,9 @@ async function plan(scenario: Scenario, credentials: readonly Credential[], seed
   const starts = arrivalTimes(scenario.arrival, credentials.length, random);
   const devices: SimDevice[] = [];
   for (const [index, credential] of credentials.entries()) {
-    const behaviour = behaviours[index] ?? usualBehaviour;
-    const own = behaviour.flow === 'csr' ? { key: await makeDeviceKey(credential.serial) } : {};
-    devices.push({ ...credential, ...own, behaviour, startMs: starts[index] ?? 0 });
+    const acts = behaviours[index] ?? usualBehaviour;
+    const own = acts.flow === 'csr' ? { key: await makeDeviceKey(credential.serial) } : {};
+    devices.push({ ...credential, ...own, behaviour: acts, startMs: starts[index] ?? 0 });
   }
   return devices;
 }
@@ -256,6 +262,13 @@ function checkWritable(file: string): void {
   } catch (error) {
     throw new UsageError(`${file} cannot be written (${(error as NodeJS.ErrnoException).code})`);
   }
+}
+
+function packetSize(text: string): number {
+  const read = behaviour.shape.maxPacket.safeParse(Number(text));
+  if (!read.success || read.data === undefined)
+    throw new InvalidArgumentError('It must be a number of bytes from 128.');
+  return read.data;
 }
 
 function watch(processes: readonly number[]) {

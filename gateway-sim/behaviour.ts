@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { largestPacket } from '../protocol/packet-size.ts';
 
 const share = z.number().min(0).max(1);
 const seconds = z.number().positive().max(86_400);
@@ -22,6 +23,8 @@ export const behaviour = z.strictObject({
   linkBreaks: share.max(0.9).default(0),
   /** seconds between TCP's connection and TLS's first byte */
   slowHandshakeSeconds: seconds.optional(),
+  /** the largest packet that it takes, in bytes: longer replies come in parts */
+  maxPacket: z.int().min(128).max(largestPacket).optional(),
 });
 
 export type Behaviour = Readonly<z.output<typeof behaviour>>;

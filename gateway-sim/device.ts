@@ -2,12 +2,14 @@ import type { KeyObject } from 'node:crypto';
 import type { IPublishPacket, Packet } from 'mqtt-packet';
 import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
 import { writePayload } from '../protocol/encoding.ts';
+import { payloadRoom } from '../protocol/packet-size.ts';
 import { derivePsk } from '../protocol/psk.ts';
 import type { Behaviour } from './behaviour.ts';
 import type { DeviceKey } from './device-key.ts';
 import { dropLink, type Link, type LinkEvents, openLink, openSlowLink, startTls, type Target } from './link.ts';
 import type { Outcome } from './outcome.ts';
 import { encodePacket, takePackets } from './packets.ts';
+import { Parts } from './parts.ts';
 import { nextRandom } from './random.ts';
 import { faultOf, type Reply, readReply } from './reply.ts';
 import type { Waiting, Wheel } from './wheel.ts';
@@ -89,6 +91,8 @@ export class Device implements LinkEvents, Waiting {
   /** set when its credentials are stored: what is left is to acknowledge them, or to show the spent token again */
   #stored: { certificateId: string; outcome: Outcome } | undefined = undefined;
   #replaying = false;
+  /** of a device with small packets: what it has of its reply */
+  #parts: Parts | undefined = undefined;
 
   /** @param seed of its random numbers */
   constructor(
@@ -273,18 +277,33 @@ export class Device implements LinkEvents, Waiting {
     this.#askedAt ??= now;
     this.#phase = 'wait';
     this.#around.count.waiting++;
-    this.#id = `${this.number.toString(36)}-${this.#draw().toString(36).slice(2, 12)}`;
+    // the id is a part of the reply: with another one, the parts that are here would not belong to it
+    if ((this.#parts?.next ?? 0) === 0)
+      this.#id = `${this.number.toString(36)}-${this.#draw().toString(36).slice(2, 12)}`;
     const proof: { token?: string } = prove === 'payload' ? { token } : {};
     const key = this.#key === undefined ? { key: flow } : { csr: this.#key.csrPem };
     this.#patienceEnd = now + (this.#sleeps() ? this.#awakeMs() : this.#around.patienceMs);
     this.#wait(Math.min(this.#patienceEnd, now + pingMs));
-    this.#publish(requestTopic(serial), requestId, writePayload({ ...proof, ...key, id: this.#id }, encoding));
+    const request = { ...proof, ...key, ...this.#packetSize(), id: this.#id };
+    this.#publish(requestTopic(serial), requestId, writePayload(request, encoding));
   }
 
-  #answered({ payload, qos, messageId }: IPublishPacket) {
+  /** How large its packets are, and the first part that is missing. */
+  #packetSize(): { maxPacket?: number; part?: number } {
+    const { maxPacket } = this.#behaviour;
+    if (maxPacket === undefined) return {};
+    this.#parts ??= new Parts();
+    return { maxPacket, part: this.#parts.next };
+  }
+
+  #answered({ topic, payload, qos, messageId }: IPublishPacket) {
     if (qos === 1) this.#write({ cmd: 'puback', messageId: messageId ?? 0 });
     if (this.#phase !== 'wait') return;
-    const reply = readReply(payload as Buffer);
+    const { maxPacket } = this.#behaviour;
+    if (maxPacket !== undefined && payload.length > payloadRoom(topic, maxPacket))
+      return this.#end({ kind: 'wrong', reason: 'a packet is larger than it takes', attempts: this.#attempts });
+    const reply = this.#parts === undefined ? readReply(payload as Buffer) : this.#parts.take(payload as Buffer);
+    if (reply === undefined) return;
     if (reply.status === 'pending') return this.#pending(reply);
     if (this.#replaying) return this.#replayed(reply);
     this.#answeredAt = this.#around.now();
@@ -318,6 +337,7 @@ export class Device implements LinkEvents, Waiting {
     store?.({ serial, certificateId, certificatePem, privateKeyPem: this.#key?.privateKeyPem ?? privateKey });
     const outcome: Outcome = { kind: 'accepted', latencyMs: this.#answeredAt - (this.#askedAt ?? 0), attempts };
     this.#stored = { certificateId, outcome };
+    this.#parts = undefined;
     if (this.#behaviour.acknowledges) this.#acknowledge();
     else this.#end(outcome);
   }

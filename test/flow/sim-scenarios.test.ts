@@ -76,6 +76,29 @@ describe.skipIf(lacks('redis-server'))('the scenarios of the simulator', () => {
     },
   );
 
+  it('have devices that take small packets only, and put their replies together over links that break', {
+    timeout: 120_000,
+  }, async () => {
+    const kinds = [
+      { flow: 'ec', encoding: 'json', maxPacket: 128, linkBreaks: 0.02 },
+      { flow: 'csr', encoding: 'cbor', maxPacket: 256, linkBreaks: 0.05 },
+      { flow: 'ec', encoding: 'json', maxPacket: 1024, prove: 'psk' },
+      { flow: 'ec', encoding: 'json', maxPacket: 128, token: 'wrong' },
+    ] as const;
+    const enrolled = kinds.map(async (kind, index) => {
+      const credential = await gateway.enrolOnRoster(`small-${index}`);
+      const own = kind.flow === 'csr' ? { key: await makeDeviceKey(credential.serial) } : {};
+      return { ...credential, ...own, behaviour: { ...usualBehaviour, ...kind }, startMs: 0 };
+    });
+    const simulated = await simulate({
+      gateway: { host: 'localhost', port: gateway.broker.port, caPem: readFileSync(gateway.broker.caFile, 'utf8') },
+      devices: await Promise.all(enrolled),
+      ...{ concurrency: devices, timeoutMs: 100_000, maxPauseMs: 500, addresses: 1, seed: 3 },
+    });
+    const report = fullReport(simulated, { scenario: 'small', seed: 3 });
+    expect(report).toMatchObject({ asExpected: kinds.length, accepted: 3, wrong: {}, rejected: { InvalidToken: 1 } });
+  });
+
   it('find a certificate wrong that another CA than the given one has signed', { timeout: 120_000 }, async () => {
     const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const report = await play('old-firmware', { issuerKey: publicKey });
