@@ -138,7 +138,7 @@ export function createPendingReplies(options: {
     const written = dialect.write(opened, form, session, now());
     if (written === undefined) {
       const { serial, maxPacket } = session;
-      log.info({ serial, maxPacket }, 'no reply fits into packets of this size beside the topic: nothing was sent');
+      log.debug({ serial, maxPacket }, 'no reply fits into packets of this size beside the topic: nothing was sent');
     } else if ('parts' in written) transfers.begin(session, written.topic, written.parts);
     else session.send(written.topic, written.payload).catch((err: unknown) => notWritten(session, err));
   }
