@@ -3,7 +3,7 @@ import { decode, encode } from 'cborg';
 import { describe, expect, it } from 'vitest';
 import type { Answer } from '../../protocol/answer.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
-import { encodeReply } from '../../protocol/cvm/reply.ts';
+import { type CvmAnswer, encodeReply } from '../../protocol/cvm/reply.ts';
 import { parseRequest } from '../../protocol/cvm/request.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { problems } from '../../protocol/problems.ts';
@@ -19,8 +19,8 @@ const [shown = ''] = page.match(/^\{"status":"accepted".*\}$/m) ?? [];
 const { certificateId, certificatePem, privateKey, endpoint, rootCa, time } = JSON.parse(shown);
 const serial = 'AABBCCDDEE01';
 const credentials = { certificateId, certificatePem, thingName: serial, endpoint, rootCaPem: rootCa };
-const accepted: Answer = { status: 'accepted', credentials };
-const withKey: Answer = { status: 'accepted', credentials: { ...credentials, privateKeyPem: privateKey } };
+const accepted: CvmAnswer = { status: 'accepted', credentials };
+const withKey: CvmAnswer = { status: 'accepted', credentials: { ...credentials, privateKeyPem: privateKey } };
 const token = 'kJ8vQ2mX4tZr7LwN0aYcBdEfGhI';
 const request = { token, id: '7', format: 'compact', rootCa: false, maxPacket: 128 };
 const requestOf = (more: object = {}) => Buffer.from(encode({ ...request, ...more }));
@@ -47,10 +47,10 @@ function packetsOf(answer: Answer, maxPacket: number, payload?: Buffer): Buffer[
 const one = ([packet = Buffer.alloc(0)]: Buffer[]) => packet;
 const pending: Answer = { status: 'pending', position: 412, etaSeconds: 43, retryAfterSeconds: 51 };
 const unknown: Answer = { status: 'pending', position: 412, retryAfterSeconds: 95 };
-const throttled: Answer = { status: 'rejected', problem: problems.tooManyMessages };
-const wrongToken: Answer = { status: 'rejected', problem: problems.invalidToken };
+const throttled: CvmAnswer = { status: 'rejected', problem: problems.tooManyMessages };
+const wrongToken: CvmAnswer = { status: 'rejected', problem: problems.invalidToken };
 const json = Buffer.from(JSON.stringify({ ...request, format: 'der' }));
-const compactOf = (answer: Answer) => {
+const compactOf = (answer: CvmAnswer) => {
   const parsed = parseRequest(requestOf({ maxPacket: 4096 }));
   if (!parsed.ok) throw new Error('not read');
   return encodeReply(answer, parsed.request, time * 1000);
