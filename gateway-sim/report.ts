@@ -181,7 +181,8 @@ function simulatorCost(cost: Cost, devices: number, tls: TlsCost | undefined): S
   if (tls === undefined) return known;
   const beyondTls = {
     cpuMs: rounded(cpuMs - (tls.cpuMs * connections) / Math.max(1, devices), 3),
-    rssBytes: Math.round(rssBytes - tls.rssBytes),
+    // devices take memory whether they are connected or not
+    rssBytes: Math.round((cost.rssBytesAtPeak - tls.rssBytes * openAtPeak) / Math.max(1, devices)),
   };
   return { ...known, tls, beyondTls };
 }
@@ -301,7 +302,7 @@ function simulatorText({ perDevice, beyondTls, openAtPeak }: SimulatorCost): str
   const beyond =
     beyondTls === undefined
       ? ''
-      : `; beyond TLS ${beyondTls.cpuMs} ms a device, ${(beyondTls.rssBytes / 1024).toFixed(1)} KB a connection`;
+      : `; beyond TLS ${beyondTls.cpuMs} ms and ${(beyondTls.rssBytes / 1024).toFixed(1)} KB a device`;
   return `${perDevice.cpuMs} ms a device, ${(perDevice.rssBytes / 1024).toFixed(0)} KB a connection (${openAtPeak} at once)${beyond}`;
 }
 

@@ -56,6 +56,7 @@ export type SimReport = {
 
 type SimulatorCost = {
   readonly cpuMs: number;
+  readonly openAtPeak: number;
   readonly perDevice: { readonly cpuMs: number; readonly rssBytes: number };
   readonly tls?: { readonly cpuMs: number; readonly rssBytes: number };
   readonly beyondTls?: { readonly cpuMs: number; readonly rssBytes: number };
