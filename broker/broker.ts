@@ -16,6 +16,7 @@ import { proxyPeers } from './listener/proxy-header.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
+import { withReplyTo } from './reply-to.ts';
 import type { Roster } from './roster.ts';
 import { createTimeAnswers, type TimeSigner } from './time-answers.ts';
 
@@ -65,7 +66,7 @@ const reviewMs = 60_000;
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
   const { now = Date.now, newId = randomUUID } = options;
-  const dialect = joinDialects(options.dialects);
+  const dialect = withReplyTo(joinDialects(options.dialects) as Dialect);
   const pendingReplies = createPendingReplies({
     feed: replies,
     line,

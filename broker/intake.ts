@@ -35,8 +35,8 @@ export type IntakeContext = {
 /** `stored`: the message is in Redis, and a request will be answered. A refusal is answered at once, on this connection. */
 export type Accepted = { readonly outcome: 'stored' } | { readonly outcome: 'refused'; readonly problem: Problem };
 
-/** A message of a device, as its dialect read it, and the RETAIN flag of its PUBLISH. */
-export type IncomingMessage = Message & { readonly retain: boolean };
+/** A message of a device, as its dialect read it, the RETAIN flag of its PUBLISH, and how long a request may wait, in milliseconds. */
+export type IncomingMessage = Message & { readonly retain: boolean; readonly maxWaitMs?: number | undefined };
 
 const stored: Accepted = { outcome: 'stored' };
 const refused = (reason: Problem): Accepted => ({ outcome: 'refused', problem: reason });
@@ -112,7 +112,7 @@ function bindSerial(session: Session, serial: string, { retain }: IncomingMessag
 async function acceptRequest(
   session: Session,
   serial: string,
-  { request, form }: { request: CertificateRequest; form: ReplyForm },
+  { request, form, maxWaitMs }: { request: CertificateRequest; form: ReplyForm; maxWaitMs?: number | undefined },
   intake: IntakeContext,
 ): Promise<Accepted> {
   if (session.messagesUnderWay >= intake.limits.maxRequestsPerConnection) return refused(problems.tooManyWaiting);
@@ -127,7 +127,7 @@ async function acceptRequest(
     if (csr?.ok === false) return abandon(attempt, csr.problem);
     // from here on it is a request that waits, not a message that is being taken in
     endIntake();
-    return await store(session, { serial, key: request.key, form, token, csr, attempt }, intake);
+    return await store(session, { serial, key: request.key, form, token, csr, attempt, maxWaitMs }, intake);
   } finally {
     endIntake();
   }
@@ -158,11 +158,12 @@ type CheckedRequest = {
   readonly token: PresentedToken;
   readonly csr: Extract<CheckedCsr, { ok: true }> | undefined;
   readonly attempt: Attempt;
+  readonly maxWaitMs: number | undefined;
 };
 
 async function store(
   session: Session,
-  { serial, key, form, token, csr, attempt }: CheckedRequest,
+  { serial, key, form, token, csr, attempt, maxWaitMs }: CheckedRequest,
   { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
@@ -179,8 +180,9 @@ async function store(
   pendingReplies.addRequest(session, pending);
   try {
     const tried = attemptFrom === undefined ? {} : { attemptFrom };
+    const expiry = maxWaitMs === undefined ? {} : { maxWaitMs };
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress, ...tried };
-    const request = { requestId, serial, tokenHash, key, ...csrFields, ...from };
+    const request = { requestId, serial, tokenHash, key, ...csrFields, ...expiry, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
     if (answeredAs === undefined) {
       pendingReplies.removeRequest(session, requestId);

@@ -76,3 +76,8 @@ export function limitsFor({
   const maxPending = Math.min(maxConnections, 2 * maxPendingPerAddress);
   return { ...defaultLimits, maxConnections, maxConnectionsPerAddress, maxPending, maxPendingPerAddress };
 }
+
+/** The keep-alive of a connection that asks for this one, in seconds. One of 0 would let a dead connection stay for ever. */
+export function keepaliveFor(asked: number, { keepaliveSeconds }: Pick<Limits, 'keepaliveSeconds'>): number {
+  return asked === 0 ? keepaliveSeconds : Math.min(asked, keepaliveSeconds);
+}

@@ -139,8 +139,11 @@ export function createPendingReplies(options: {
     if (written === undefined) {
       const { serial, maxPacket } = session;
       log.debug({ serial, maxPacket }, 'no reply fits into packets of this size beside the topic: nothing was sent');
-    } else if ('parts' in written) transfers.begin(session, written.topic, written.parts);
-    else session.send(written.topic, written.payload).catch((err: unknown) => notWritten(session, err));
+      return;
+    }
+    const { topic, properties } = written;
+    if ('parts' in written) transfers.begin(session, topic, written.parts, properties);
+    else session.send(topic, written.payload, properties).catch((err: unknown) => notWritten(session, err));
   }
 
   function notWritten({ serial }: Session, err: unknown): void {

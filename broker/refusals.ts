@@ -35,6 +35,13 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
     log.warn({ subscriptions: count, ofLastSeconds }, 'refused more subscriptions'),
   );
 
+  const replies = createFloodLimit<'replies'>(limits, ({ replies: count }, ofLastSeconds) =>
+    log.warn({ replies: count, ofLastSeconds }, 'more replies were not sent'),
+  );
+  const publications = createFloodLimit<'publications'>(limits, ({ publications: count }, ofLastSeconds) =>
+    log.warn({ publications: count, ofLastSeconds }, 'refused more publications'),
+  );
+
   const told = new WeakSet<TurnedAway>();
 
   return {
@@ -66,7 +73,19 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       const level = subscriptions.fits(address, 'subscriptions') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'refused a subscription');
     },
+    /** The device of MQTT 5 gets a PUBACK that refuses its PUBLISH, and stays connected. `reason` quotes nothing that the device sent. */
+    publication({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+      const level = publications.fits(address, 'publications') ? 'info' : 'debug';
+      log[level]({ ...named(serial), remoteAddress, reason }, 'refused a publication');
+    },
+    /** The device hears nothing: it has said that it takes no packet of this size. */
+    unsent({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+      const level = replies.fits(address, 'replies') ? 'warn' : 'debug';
+      log[level]({ ...named(serial), remoteAddress, reason }, 'a reply was not sent');
+    },
     close(): void {
+      replies.close();
+      publications.close();
       subscriptions.close();
       handshakes.close();
       refused.close();

@@ -1,4 +1,4 @@
-import type { ReplyForm, SessionView } from '../protocol/dialect.ts';
+import type { MessageProperties, ReplyForm, SessionView } from '../protocol/dialect.ts';
 import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
 import { recipientIdOf } from '../queue/provisioning-request.ts';
@@ -31,11 +31,13 @@ export class Session implements SessionView {
   /** what limits count it under: an IPv4 address, or the /64 of an IPv6 address */
   readonly address: string;
   /** Sends a message to this connection alone. Resolves when it is written. */
-  readonly send: (topic: string, payload: Buffer) => Promise<void>;
+  readonly send: (topic: string, payload: Buffer, properties?: MessageProperties) => Promise<void>;
   /** The same, but resolves when the device has acknowledged it; where it subscribed with QoS 0, when it is written. May never settle. */
-  readonly deliver: (topic: string, payload: Buffer) => Promise<void>;
+  readonly deliver: (topic: string, payload: Buffer, properties?: MessageProperties) => Promise<void>;
   /** why its TLS handshake did not use the pre-shared key that the device seems to have */
   readonly keyUnused: KeyUnused | undefined;
+  /** what is sent to it has properties */
+  readonly isMqtt5: boolean;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
   #serial: string | undefined;
   #namedBy: NamedBy | undefined;
@@ -56,8 +58,9 @@ export class Session implements SessionView {
   constructor(options: {
     remoteAddress: string;
     address: string;
-    send(topic: string, payload: Buffer): Promise<void>;
-    deliver(topic: string, payload: Buffer): Promise<void>;
+    send(topic: string, payload: Buffer, properties?: MessageProperties): Promise<void>;
+    deliver(topic: string, payload: Buffer, properties?: MessageProperties): Promise<void>;
+    isMqtt5?: boolean;
     keyUnused?: KeyUnused | undefined;
     /** called each time that a token of this connection is found to be right */
     onVerified(serial: string, token: PresentedToken): void;
@@ -67,6 +70,7 @@ export class Session implements SessionView {
     this.send = options.send;
     this.deliver = options.deliver;
     this.keyUnused = options.keyUnused;
+    this.isMqtt5 = options.isMqtt5 ?? false;
     this.#onVerified = options.onVerified;
   }
 
@@ -123,7 +127,7 @@ export class Session implements SessionView {
     this.#maxPacketNamed = maxPacket ?? this.#maxPacketNamed;
   }
 
-  /** CONNECT says that it takes no larger packet, in bytes [MQTT 5, 3.1.2.11.4]. What a version adds to a PUBLISH of 3.1.1 is taken off before. */
+  /** CONNECT says that it takes no larger packet, in bytes, properties included [MQTT 5, 3.1.2.11.4]. */
   connectedTaking(maxPacket: number): void {
     this.#maxPacketOfConnection = maxPacket;
   }

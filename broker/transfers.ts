@@ -1,8 +1,13 @@
-import type { ReplyParts } from '../protocol/dialect.ts';
+import type { MessageProperties, ReplyParts } from '../protocol/dialect.ts';
 import type { Session } from './session.ts';
 
 /** A reply on its way to one connection, part by part. */
-type Transfer = { readonly topic: string; readonly parts: ReplyParts; next: number };
+type Transfer = {
+  readonly topic: string;
+  readonly parts: ReplyParts;
+  readonly properties: MessageProperties | undefined;
+  next: number;
+};
 
 /** How the wait for the acknowledgement of a part ended; `interrupted`: the device asks for another part, or has gone. */
 type Outcome = 'acknowledged' | 'interrupted' | 'late';
@@ -23,7 +28,7 @@ export function createTransfers(options: { partMs: number; onError(session: Sess
   const { partMs, onError } = options;
   const queues = new WeakMap<Session, Queue>();
 
-  function sendPart(session: Session, { topic, parts, next }: Transfer, queue: Queue): Promise<Outcome> {
+  function sendPart(session: Session, { topic, parts, properties, next }: Transfer, queue: Queue): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       const settle = (settled: () => void) => {
         clearTimeout(timer);
@@ -32,7 +37,7 @@ export function createTransfers(options: { partMs: number; onError(session: Sess
       const end = (outcome: Outcome) => settle(() => resolve(outcome));
       const timer = setTimeout(() => end('late'), partMs);
       queue.interrupt = () => end('interrupted');
-      session.deliver(topic, parts.part(next)).then(
+      session.deliver(topic, parts.part(next), properties).then(
         () => end('acknowledged'),
         (error) => settle(() => reject(error)),
       );
@@ -56,13 +61,13 @@ export function createTransfers(options: { partMs: number; onError(session: Sess
   return {
     /**
      * Begins with part `parts.first`, after the transfers that are under way. One of the same whole goes on from there instead: the device asks
-     * again for what it has not got.
+     * again for what it has not got. From then on it has the properties of the newer request.
      */
-    begin(session: Session, topic: string, parts: ReplyParts): void {
+    begin(session: Session, topic: string, parts: ReplyParts, properties?: MessageProperties): void {
       if (session.closed) return;
       const queue = queues.get(session) ?? { transfers: [], interrupt() {} };
       queues.set(session, queue);
-      const transfer = { topic, parts, next: parts.first };
+      const transfer = { topic, parts, properties, next: parts.first };
       const same = queue.transfers.findIndex((each) => each.topic === topic && isSame(each.parts, parts));
       if (same >= 0) {
         queue.transfers[same] = transfer;

@@ -53,6 +53,10 @@ export type SessionView = {
   ownershipToken(certificateId: string, endsAt: number): string;
   /** the largest packet that it takes, in bytes, header included; undefined: any */
   readonly maxPacket?: number | undefined;
+  /** its packets have properties, as MQTT 5 has them */
+  readonly isMqtt5?: boolean;
+  /** bytes that the packet of a reply has more than one of MQTT 3.1.1 to this topic; undefined: none */
+  extraBytes?(topic: string): number;
 };
 
 /** A message of a device. `unreadable` is one of which the topic is right and the payload is not; it gets its refusal. */
@@ -101,10 +105,11 @@ export type Subscription<Form = ReplyForm> = {
 };
 
 /** One packet; or several, of which the next is sent when the device has acknowledged the one before. */
-export type OutgoingMessage = { readonly topic: string } & (
-  | { readonly payload: Buffer }
-  | { readonly parts: ReplyParts }
-);
+export type OutgoingMessage = {
+  readonly topic: string;
+  /** for clients that speak MQTT 5; all parts have them */
+  readonly properties?: MessageProperties;
+} & ({ readonly payload: Buffer } | { readonly parts: ReplyParts });
 
 /** A reply that is longer than the largest packet, in numbered parts. */
 export type ReplyParts = {
@@ -115,6 +120,14 @@ export type ReplyParts = {
   readonly last: number;
   /** The payload of a part. */
   part(number: number): Buffer;
+};
+
+/** What a message says beside its payload, in MQTT 5. */
+export type MessageProperties = {
+  /** of the request that it answers */
+  readonly correlationData?: Buffer | undefined;
+  /** seconds after which it says nothing any more */
+  readonly expirySeconds?: number | undefined;
 };
 
 type JoinedForm = { readonly dialect: Dialect; readonly form: ReplyForm };

@@ -63,6 +63,11 @@ export const problems = {
     'this request waited for longer than a day, since the gateway could not vend certificates. Ask again with the same token',
     60,
   ),
+  expired: problem(
+    'UpstreamUnavailable',
+    'this request waited for longer than its Message Expiry Interval: ask again with the same token, and with a longer one',
+    1,
+  ),
   answerLost: problem(
     'InternalFailure',
     'the gateway has lost the answer to an earlier request with this token: ask again',

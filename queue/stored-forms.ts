@@ -176,6 +176,7 @@ const storedRequest = z.object({
   csr: z.base64().max(8192).exactOptional(),
   key: z.enum(['rsa', 'ec']).exactOptional(),
   receivedAt: time,
+  maxWaitMs: z.int().min(0).exactOptional(),
   remoteAddress: z.string().max(64).exactOptional(),
   attemptFrom: z.string().max(64).exactOptional(),
   // in requests of 0.1.0, beside `key`

@@ -1,15 +1,15 @@
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 
 /**
- * Connects over TLS and MQTT 3.1.1, once: it does not reconnect by itself. It also rejects when the other side closes before
+ * Connects over TLS and MQTT 3.1.1 (or 5), once: it does not reconnect by itself. It also rejects when the other side closes before
  * its CONNACK; the promise of the library would never settle then.
  */
-export function connectOnce(options: IClientOptions): Promise<MqttClient> {
+export function connectOnce(options: IClientOptions, protocolVersion: 4 | 5 = 4): Promise<MqttClient> {
   const client = connect({
     connectTimeout: 30_000,
     ...options,
     protocol: 'mqtts',
-    protocolVersion: 4,
+    protocolVersion,
     reconnectPeriod: 0,
   });
   return new Promise((resolve, reject) => {

@@ -214,6 +214,9 @@ async function acknowledgeSigned(
   decisions.acknowledged(message, spent);
 }
 
+const whyExpired = ({ maxWaitMs }: ProvisioningRequest): Problem =>
+  maxWaitMs === undefined ? problems.waitedTooLong : problems.expired;
+
 /** A refusal completes the request. An exception puts it back into the queue. */
 async function handle(
   request: ProvisioningRequest,
@@ -224,11 +227,13 @@ async function handle(
 ): Promise<Outcome> {
   const { log, metrics } = records;
   const began = performance.now();
-  const expired = waitedMs > maxAgeMs;
-  const permit = expired ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
+  const isOver = () => waitedMs + performance.now() - began > Math.min(maxAgeMs, request.maxWaitMs ?? maxAgeMs);
+  const isOverBefore = isOver();
+  const permit = isOverBefore ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
   if (permit === undefined) return 'untouched';
   try {
-    const result = expired ? await reject(request, problems.waitedTooLong, context) : await provision(request, context);
+    const expired = isOverBefore || isOver();
+    const result = expired ? await reject(request, whyExpired(request), context) : await provision(request, context);
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };

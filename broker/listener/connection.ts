@@ -1,4 +1,6 @@
+import type { Mqtt5 } from '../mqtt5/mqtt5.ts';
 import type { ConnectionSlot } from './admission.ts';
+import type { FrameGuard } from './frame-guard.ts';
 import type { PskOffering } from './keyless-clients.ts';
 import type { PacketPace } from './packet-pace.ts';
 import type { PskIdentity, PskOffer } from './psk.ts';
@@ -20,7 +22,7 @@ export class Connection {
   /** from its CONNECT on */
   session: { readonly serial: string | undefined } | undefined;
   /** its packets, from the end of its TLS handshake on */
-  packets: { connected(): void } | undefined;
+  packets: Pick<FrameGuard, 'connected' | 'farewell' | 'mqtt5'> | undefined;
 
   constructor({
     remoteAddress,
@@ -47,6 +49,16 @@ export class Connection {
   /** CONNECT is answered: lets through what the device sent after it */
   connected(): void {
     this.packets?.connected();
+  }
+
+  /** what MQTT 5 adds, where the client speaks it */
+  get mqtt5(): Mqtt5 | undefined {
+    return this.packets?.mqtt5;
+  }
+
+  /** Says why the connection is about to end, where the client's version of MQTT has a packet for it (5). Ends nothing by itself. */
+  farewell(code: number, reason: string): void {
+    this.packets?.farewell(code, reason);
   }
 
   /** Gives its turn back to the handshake limiter, and keeps nothing of the handshake that costs memory. */
@@ -83,9 +95,14 @@ export function attachConnection<Stream extends object>(stream: Stream, connecti
   return Object.assign(stream, { [connectionKey]: connection });
 }
 
-/** The connection that a stream of MQTT packets belongs to. aedes hands the stream out as `client.conn`. */
+/** The connection that a stream of MQTT packets belongs to. aedes hands the stream out as `client.conn`. @throws for another stream */
 export function connectionOf(stream: object): Connection {
-  const { [connectionKey]: connection } = stream as { [connectionKey]?: Connection };
+  const connection = knownConnectionOf(stream);
   if (connection === undefined) throw new Error('this stream does not come from the device listener');
   return connection;
+}
+
+/** As `connectionOf`, and undefined for another stream: for what must not fail. */
+export function knownConnectionOf(stream: object): Connection | undefined {
+  return (stream as { [connectionKey]?: Connection })[connectionKey];
 }

@@ -5,6 +5,7 @@ import { isSerial } from '../../protocol/serial.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Limits } from '../limits.ts';
+import { codes } from '../mqtt5/reason-codes.ts';
 import type { Roster } from '../roster.ts';
 import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
@@ -242,6 +243,7 @@ export function createDeviceListener(options: {
     }
     const evicted = (reason: string) => {
       const connection = connections.get(ends);
+      connection?.farewell(codes.serverBusy, reason);
       if (connection !== undefined) onTurnedAway(connection, reason);
       closeHere(socket);
     };

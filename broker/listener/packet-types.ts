@@ -14,7 +14,22 @@ export const types = {
   pingreq: 12,
   pingresp: 13,
   disconnect: 14,
+  /** of MQTT 5 only */
+  auth: 15,
 } as const;
+
+/** Fixed header flags of packets of a client [MQTT-2.2.2-1]. Those of PUBLISH have a meaning. */
+export const flagsOf: Readonly<Record<number, number>> = {
+  [types.connect]: 0,
+  [types.puback]: 0,
+  [types.pubrec]: 0,
+  [types.pubrel]: 2,
+  [types.pubcomp]: 0,
+  [types.subscribe]: 2,
+  [types.unsubscribe]: 2,
+  [types.pingreq]: 0,
+  [types.disconnect]: 0,
+};
 
 /** Of the first byte of a PUBLISH. */
 export const qosOf = (header: number): number => (header >> 1) & 3;

@@ -2,7 +2,8 @@ import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { Aedes, type Client } from 'aedes';
 import type { Limits } from '../limits.ts';
-import { connectionOf } from '../listener/connection.ts';
+import { type Connection, connectionOf } from '../listener/connection.ts';
+import { codes } from '../mqtt5/reason-codes.ts';
 import type { HookOptions } from './context.ts';
 import { createHooks } from './hooks.ts';
 import { createPersistence, noEmitter } from './nothing-kept.ts';
@@ -23,9 +24,11 @@ export const aedesLimits = ({ connectMs, drainMs }: Limits) => ({
   maxTopicLevels: 8,
 });
 
+const silent = 'nothing came from it for one and a half times its keep-alive [MQTT-3.1.2-24]';
+
 /** Why aedes closes a connection, by its own text. */
 const inWords: Readonly<Record<string, string>> = {
-  'keep alive timeout': 'nothing came from it for one and a half times its keep-alive [MQTT-3.1.2-24]',
+  'keep alive timeout': silent,
   'connect did not arrive in time': 'no CONNECT came in time [MQTT-3.1.4]',
   'drain timeout': 'it did not read what it was sent',
 };
@@ -36,6 +39,8 @@ export async function startMqttBroker(options: HookOptions): Promise<MqttBroker>
   const { unsubscribed, acknowledged, ...hooks } = createHooks(options);
   const kept = { mq: noEmitter, persistence: createPersistence(acknowledged) };
   const aedes = new Aedes({ ...hooks, ...kept, ...aedesLimits(options.intake.limits) });
+  /** that speak MQTT 5: they are told when the gateway stops */
+  const connections = new Set<Connection>();
   const ended = ({ conn }: Client, err: Error) => {
     // the other side, or the network, ended it
     if ('syscall' in err) log.debug({ err }, 'connection ended');
@@ -45,11 +50,22 @@ export async function startMqttBroker(options: HookOptions): Promise<MqttBroker>
   aedes.on('connectionError', ended);
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
   aedes.on('unsubscribe', unsubscribed);
-  aedes.on('client', (client) => connectionOf(client.conn).slot.connected());
+  aedes.on('keepaliveTimeout', ({ conn }) => connectionOf(conn).farewell(codes.keepAliveTimeout, silent));
+  aedes.on('client', (client) => {
+    const connection = connectionOf(client.conn);
+    connection.slot.connected();
+    if (connection.mqtt5 === undefined) return;
+    connections.add(connection);
+    client.conn.on('close', () => connections.delete(connection));
+  });
   aedes.on('clientReady', (client) => connectionOf(client.conn).connected());
   await aedes.listen();
   return {
     handle: (stream) => void aedes.handle(stream),
-    close: () => new Promise<void>((resolve) => aedes.close(resolve)),
+    close() {
+      for (const connection of connections)
+        connection.farewell(codes.serverShuttingDown, 'the gateway is stopping: connect again');
+      return new Promise<void>((resolve) => aedes.close(resolve));
+    },
   };
 }

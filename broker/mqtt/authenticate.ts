@@ -4,7 +4,7 @@ import { malformedToken } from '../../protocol/token.ts';
 import { checkVerified, type IntakeContext } from '../intake.ts';
 import { connectionOf } from '../listener/connection.ts';
 import type { Session } from '../session.ts';
-import { badUserName, type HookContext, refusedConnect } from './context.ts';
+import { badUserName, type HookContext, mqtt5Of, reasonOfRefusal, refusedConnect } from './context.ts';
 
 /**
  * Authenticates CONNECT: user name = serial, password = token. A wrong token is not refused here, since it takes the worker
@@ -21,6 +21,7 @@ export function createAuthenticate(context: HookContext): NonNullable<AedesOptio
       }
     };
     answerOnce.now(client, 'authenticate', work, (error) => {
+      if (error !== undefined) mqtt5Of(client)?.explain(reasonOfRefusal(error));
       done((error as AuthenticateError) ?? null, error === undefined ? true : null);
       if (error !== undefined) refusals.connection(connectionOf(client.conn), error.message);
     });
@@ -43,8 +44,11 @@ function authenticate(
     throw refused;
   }
   // a user name without a password proves nothing: the clients of AWS send a line of metrics there
-  if (username === undefined || password === undefined || password.length === 0) return;
-  presentPassword(session, serialOfUserName(username), password.toString(), intake);
+  if (password === undefined || password.length === 0) return;
+  const serial = serialOfUserName(username ?? '');
+  // MQTT 5 allows it [3.1.2.9], but a token says nothing without its serial
+  if (serial === '') throw refusedConnect(badUserName, 'a password without a user name: the user name is the serial');
+  presentPassword(session, serial, password.toString(), intake);
 }
 
 /** Clients of AWS add what they are, `SN-1?SDK=PythonV2&Version=1.2`. No serial has a question mark. */

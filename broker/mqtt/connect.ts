@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AedesOptions, Client, ConnectPacket } from 'aedes';
+import { keepaliveFor } from '../limits.ts';
 import { connectionOf } from '../listener/connection.ts';
 import { Session, tokenOfHandshake } from '../session.ts';
 import { type HookContext, notAuthorized, refusedConnect } from './context.ts';
@@ -17,9 +18,8 @@ const changes: readonly ((packet: ConnectPacket, limits: { keepaliveSeconds: num
   function cleanSession(packet) {
     packet.clean = true;
   },
-  /** A keep-alive of 0 would let a dead connection stay for ever. */
-  function boundedKeepalive(packet, { keepaliveSeconds }) {
-    packet.keepalive = packet.keepalive ? Math.min(packet.keepalive, keepaliveSeconds) : keepaliveSeconds;
+  function boundedKeepalive(packet, limits) {
+    packet.keepalive = keepaliveFor(packet.keepalive ?? 0, limits);
   },
 ];
 
@@ -52,8 +52,9 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     remoteAddress,
     address,
     keyUnused,
-    send: (topic, payload) => forwarding.send(client, topic, payload),
-    deliver: (topic, payload) => forwarding.deliver(client, topic, payload),
+    isMqtt5: connection.mqtt5 !== undefined,
+    send: (topic, payload, properties) => forwarding.send(client, topic, payload, properties),
+    deliver: (topic, payload, properties) => forwarding.deliver(client, topic, payload, properties),
     onVerified(serial, { tokenHash }) {
       // a token that is right and can get no certificate any more has its answers, and no better right to a slot
       const isCurrent = () => intake.roster.isCurrent(serial, tokenHash);
@@ -62,6 +63,8 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
       connection.pace.verified();
     },
   });
+  const maxPacket = connection.mqtt5?.maxPacketBytes;
+  if (maxPacket !== undefined) session.connectedTaking(maxPacket);
   sessions.add(client, session);
   connection.session = session;
   client.conn.on('close', () => answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)));

@@ -3,6 +3,8 @@ import type { Dialect } from '../../protocol/dialect.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
+import { knownConnectionOf } from '../listener/connection.ts';
+import type { Mqtt5 } from '../mqtt5/mqtt5.ts';
 import type { Refusals } from '../refusals.ts';
 import type { Session } from '../session.ts';
 import type { TimeAnswers } from '../time-answers.ts';
@@ -34,7 +36,7 @@ export function createHookContext(options: HookOptions): HookContext {
     ...options,
     sessions: createSessions(),
     refusedConnects: new WeakMap(),
-    forwarding: createForwarding(),
+    forwarding: createForwarding(options.refusals),
     answerOnce: createAnswerOnce({ hookMs, log: options.log }),
   };
 }
@@ -61,7 +63,16 @@ function createSessions(): Sessions {
 /** Return codes of CONNACK (MQTT 3.1.1, section 3.2.2.3). */
 export const [badUserName, notAuthorized] = [4, 5];
 
-/** Refuses a CONNECT with a CONNACK. aedes takes the code from the error. */
+/** Refuses a CONNECT with a CONNACK. aedes takes the code from the error; a client of MQTT 5 gets the reason. */
 export function refusedConnect(returnCode: number, reason: string): Error {
-  return Object.assign(new Error(`CONNACK ${returnCode}: ${reason}`), { returnCode });
+  return Object.assign(new Error(`CONNACK ${returnCode}: ${reason}`), { returnCode, reason });
+}
+
+/** What a client of MQTT 5 is told; a defect is in the log only. */
+export const reasonOfRefusal = (error: Error): string =>
+  (error as { reason?: string }).reason ?? 'the gateway cannot take this connection in';
+
+/** What MQTT 5 adds to this connection, where its client speaks it. Never fails: hooks tell a reason with it before they refuse. */
+export function mqtt5Of(client: Client | null): Mqtt5 | undefined {
+  return client === null ? undefined : knownConnectionOf(client.conn)?.mqtt5;
 }

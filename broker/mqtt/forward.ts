@@ -1,4 +1,10 @@
 import type { AedesPublishPacket, Client } from 'aedes';
+import type { MessageProperties } from '../../protocol/dialect.ts';
+import { payloadRoom } from '../../protocol/packet-size.ts';
+import { connectionOf } from '../listener/connection.ts';
+import type { Mqtt5 } from '../mqtt5/mqtt5.ts';
+import { propertyBytes } from '../mqtt5/sent.ts';
+import type { Refusals } from '../refusals.ts';
 
 /** What is sent to one connection. */
 class Outgoing {
@@ -26,7 +32,7 @@ const maxAwaited = 16;
  * Sending, and the last line of defence behind it: aedes forwards a message to a connection only while we are sending it to
  * this very connection. Whatever else is published inside aedes, by whatever way, reaches no device.
  */
-export function createForwarding() {
+export function createForwarding({ unsent }: Pick<Refusals, 'unsent'>) {
   const sending = new WeakMap<Client, Outgoing>();
 
   function outgoingOf(client: Client): Outgoing {
@@ -36,7 +42,14 @@ export function createForwarding() {
   }
 
   /** Sends a message to this connection alone, with QoS 1. Resolves when it is written. */
-  function send(client: Client, topic: string, payload: Buffer): Promise<void> {
+  function send(client: Client, topic: string, payload: Buffer, properties: MessageProperties = {}): Promise<void> {
+    const connection = connectionOf(client.conn);
+    const tooLarge = whyTooLarge(connection.mqtt5, topic, payload, properties);
+    if (tooLarge !== undefined) {
+      unsent(connection, tooLarge);
+      return Promise.reject(new Error(tooLarge));
+    }
+    connection.mqtt5?.expectMessage(payload, properties);
     outgoingOf(client).payloads.add(payload);
     return new Promise((resolve, reject) => {
       if (client.closed) return reject(new Error('the connection is closed'));
@@ -49,11 +62,11 @@ export function createForwarding() {
   return {
     send,
     /** The same, but resolves at the PUBACK. Where the device subscribed with QoS 0 there is none: then when it is written. */
-    async deliver(client: Client, topic: string, payload: Buffer): Promise<void> {
+    async deliver(client: Client, topic: string, payload: Buffer, properties?: MessageProperties): Promise<void> {
       const { subscriptions } = client as Subscriber;
-      if (subscriptions?.[topic]?.qos === 0) return send(client, topic, payload);
+      if (subscriptions?.[topic]?.qos === 0) return send(client, topic, payload, properties);
       const acknowledged = new Promise<void>((resolve) => outgoingOf(client).awaiting.set(payload, resolve));
-      await send(client, topic, payload);
+      await send(client, topic, payload, properties);
       await acknowledged;
     },
     authorizeForward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
@@ -78,3 +91,17 @@ export function createForwarding() {
 }
 
 export type Forwarding = ReturnType<typeof createForwarding>;
+
+/** A packet above the client's Maximum Packet Size must not be sent [MQTT-3.1.2-24]. @returns undefined when it fits */
+function whyTooLarge(
+  mqtt5: Mqtt5 | undefined,
+  topic: string,
+  { length }: Buffer,
+  properties: MessageProperties,
+): string | undefined {
+  const max = mqtt5?.maxPacketBytes;
+  if (max === undefined) return undefined;
+  const room = payloadRoom(topic, max, propertyBytes(properties));
+  if (length <= room) return undefined;
+  return `its Maximum Packet Size of ${max} bytes has room for ${Math.max(0, room)} bytes of payload, and the reply has ${length}: take larger packets, or ask with "format":"der", "rootCa":false, a CSR, or in CBOR`;
+}

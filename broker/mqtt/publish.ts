@@ -1,9 +1,13 @@
 import type { AedesOptions, Client } from 'aedes';
+import type { Message } from '../../protocol/dialect.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
 import { type Problem, problem, problems } from '../../protocol/problems.ts';
-import { nonceOfTime, timeTopics } from '../../protocol/time.ts';
+import { nonceOfTime, timeReplyTopic, timeTopics } from '../../protocol/time.ts';
 import { acceptMessage, type IncomingMessage } from '../intake.ts';
-import { connectionOf } from '../listener/connection.ts';
+import { type Connection, connectionOf, knownConnectionOf } from '../listener/connection.ts';
+import type { Published } from '../mqtt5/mqtt5.ts';
+import { closingError, codes, reasonCodeOf } from '../mqtt5/reason-codes.ts';
+import { addressed, isReplyTopicOf, type ReplyTo, viewFor } from '../reply-to.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
 import { answerTime } from './time.ts';
@@ -20,8 +24,19 @@ type Reply = () => Promise<void>;
 export function createAuthorizePublish(context: HookContext): NonNullable<AedesOptions['authorizePublish']> {
   const { sessions, answerOnce, refusals, log } = context;
   return (client, packet, done) => {
-    const work = async () => publish(sessions.of(client), client, packet, context);
+    const work = async () => {
+      const session = sessions.of(client);
+      const connection = client === null ? undefined : connectionOf(client.conn);
+      const published = connection?.mqtt5?.takePublished();
+      try {
+        return await publish(session, client, { packet, published }, context);
+      } catch (error) {
+        if (connection === undefined || published === undefined) throw error;
+        return refuse(connection, published, error as Error, context);
+      }
+    };
     void answerOnce.later(client, 'authorizePublish', work, (error, reply) => {
+      if (error !== undefined && client !== null) sayOutage(client, error);
       done(error ?? null);
       if (error !== undefined && client !== null) refusals.connection(connectionOf(client.conn), error.message);
       reply?.().catch((err: unknown) => log.debug({ err }, 'a reply could not be written; the device asks again'));
@@ -29,10 +44,30 @@ export function createAuthorizePublish(context: HookContext): NonNullable<AedesO
   };
 }
 
+/**
+ * MQTT 5 can refuse a PUBLISH: by PUBACK, and the connection stays. With QoS 0 there is no PUBACK.
+ * @throws what closes the connection
+ */
+function refuse(connection: Connection, { messageId }: Published, error: Error, { refusals }: HookContext): undefined {
+  const code = reasonCodeOf(error);
+  if (code === undefined || messageId === undefined) throw error;
+  connection.mqtt5?.refuseMessage(messageId, code, error.message);
+  refusals.publication(connection, error.message);
+  return undefined;
+}
+
+/** An outage, or a defect: in words of ours, since those of the error may name what is behind the gateway. */
+function sayOutage({ conn }: Client, error: Error): void {
+  if (reasonCodeOf(error) !== undefined) return;
+  knownConnectionOf(conn)?.farewell(codes.serverBusy, 'the gateway cannot take requests in now: connect and ask again');
+}
+
+type Incoming = { readonly packet: Packet /** in MQTT 5 only */; readonly published: Published | undefined };
+
 async function publish(
   session: Session,
   client: Client | null,
-  packet: Packet,
+  { packet, published }: Incoming,
   context: HookContext,
 ): Promise<Reply | undefined> {
   const payload = packet.payload as Buffer;
@@ -42,7 +77,7 @@ async function publish(
   packet.retain = false;
   try {
     const isQos2 = packet.qos === 2;
-    const reply = await replyTo(session, { topic: packet.topic, payload, retain, isQos2 }, context);
+    const reply = await replyTo(session, { topic: packet.topic, payload, retain, isQos2, published }, context);
     if (!isQos2) return reply;
     await reply?.();
     await flushed(client);
@@ -52,27 +87,73 @@ async function publish(
   }
 }
 
-type Publication = {
+type Publication = Pick<Incoming, 'published'> & {
   readonly topic: string;
   readonly payload: Buffer;
   readonly retain: boolean;
+  /** in MQTT 5 it never comes here */
   readonly isQos2: boolean;
 };
 
 async function replyTo(
   session: Session,
-  { topic, payload, retain, isQos2 }: Publication,
+  { topic, payload, retain, isQos2, published }: Publication,
   context: HookContext,
 ): Promise<Reply | undefined> {
   const nonce = nonceOfTime(topic);
   if (nonce !== undefined) {
     const unfit = isQos2 ? needsQos1 : retain ? problems.retained : undefined;
-    return answerTime(session, { nonce, encoding: encodingOf(payload), unfit }, context);
+    const { correlationData } = published === undefined ? {} : timeAsAsked(published);
+    return answerTime(session, { nonce, encoding: encodingOf(payload), unfit, correlationData }, context);
   }
-  const message = context.dialect.read(topic, payload, session);
-  if (message === undefined) throw new Error(`devices publish to ${context.dialect.topics}, ${timeTopics} only`);
+  const read = context.dialect.read(topic, payload, viewFor(session, replyToOf(published)));
+  if (read === undefined)
+    throw closingError(codes.topicNameInvalid, `devices publish to ${context.dialect.topics}, ${timeTopics} only`);
+  const message = published === undefined ? read : asAsked(read, published, session, context);
   return isQos2 ? rejection(session, message, needsQos1, context) : takeIn(session, { ...message, retain }, context);
 }
+
+const replyToOf = ({ responseTopic, correlationData }: Partial<Published> = {}): ReplyTo => ({
+  topic: responseTopic,
+  correlationData,
+});
+
+/**
+ * The message with what MQTT 5 said of its answer.
+ * @throws when the answer may not go there, and when it comes too late
+ */
+function asAsked(
+  message: Message,
+  published: Published,
+  session: Session,
+  { dialect }: HookContext,
+): Message & Pick<IncomingMessage, 'maxWaitMs'> {
+  const { responseTopic: topic } = published;
+  const serial = message.serial ?? session.serial;
+  if (topic !== undefined && (serial === undefined || !isReplyTopicOf(topic, serial, dialect, session)))
+    throw closingError(codes.notAuthorized, foreignResponseTopic);
+  return { ...message, form: addressed(message.form, replyToOf(published)), maxWaitMs: msLeft(published) };
+}
+
+/** The time is told at one topic: a device that asks for it has proved nothing. @throws as `asAsked` */
+function timeAsAsked(published: Published): Published {
+  const { responseTopic } = published;
+  if (responseTopic !== undefined && responseTopic !== timeReplyTopic)
+    throw closingError(codes.notAuthorized, `the time is told at ${timeReplyTopic}: use this Response Topic, or none`);
+  msLeft(published);
+  return published;
+}
+
+/** @returns undefined where it does not expire @throws when it has [MQTT 5, 3.3.2.3.3] */
+function msLeft({ expiresAt }: Published): number | undefined {
+  if (expiresAt === undefined) return undefined;
+  const left = Math.round(expiresAt - performance.now());
+  if (left > 0) return left;
+  throw closingError(codes.implementationSpecificError, 'its Message Expiry Interval had passed: ask again');
+}
+
+const foreignResponseTopic =
+  'its Response Topic is not one where this device is answered: use cvm/reply/<serial>, a topic below it, or none';
 
 /** A PUBACK would be a protocol violation, so the connection must end after the rejection. */
 const needsQos1 = problem('InvalidRequest', 'QoS 2 is not offered: publish with QoS 1');
@@ -103,10 +184,11 @@ function rejection(
   refusals.message({ serial: serial ?? session.serial, remoteAddress, address }, reason);
   // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
   const written = dialect.write({ status: 'rejected', problem: reason }, form, session, intake.now());
-  if (written === undefined || 'parts' in written) throw new Error(noRoom(session));
-  return () => session.send(written.topic, written.payload);
+  if (written === undefined || 'parts' in written)
+    throw closingError(codes.implementationSpecificError, noRoom(session));
+  return () => session.send(written.topic, written.payload, written.properties);
 }
 
-/** Without a PUBACK and with a reason in the log: there is no other way to tell. */
+/** In MQTT 3.1.1 without a PUBACK and with a reason in the log: there is no other way to tell. */
 const noRoom = ({ maxPacket }: Session): string =>
   `no reply to this serial fits into packets of ${maxPacket} bytes: its reply topic is too long for them`;

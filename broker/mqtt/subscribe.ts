@@ -3,7 +3,7 @@ import type { AedesOptions, Client } from 'aedes';
 import { isSerial, serialRule } from '../../protocol/serial.ts';
 import { timeReplyTopic } from '../../protocol/time.ts';
 import { connectionOf } from '../listener/connection.ts';
-import type { HookContext } from './context.ts';
+import { type HookContext, mqtt5Of } from './context.ts';
 
 /**
  * A SUBSCRIBE is granted for the reply topics of a dialect, and of the connection's own serial, and for that of the time. All others, those with
@@ -22,6 +22,7 @@ export function createAuthorizeSubscribe({
       if (subscription.topic === timeReplyTopic) return subscription;
       const granted = dialect.readFilter(subscription.topic, session);
       const refuse = (reason: string) => {
+        mqtt5Of(client)?.explain(reason);
         refusals.subscription(connectionOf(client.conn), reason);
         return null;
       };

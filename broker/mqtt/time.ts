@@ -9,6 +9,8 @@ export type TimeQuestion = {
   readonly nonce: string;
   readonly encoding: Encoding;
   readonly unfit: Problem | undefined;
+  /** of MQTT 5 */
+  readonly correlationData?: Buffer | undefined;
 };
 
 /**
@@ -17,10 +19,10 @@ export type TimeQuestion = {
  */
 export function answerTime(
   session: Session,
-  { nonce, encoding, unfit }: TimeQuestion,
+  { nonce, encoding, unfit, correlationData }: TimeQuestion,
   { times, metrics, refusals, intake }: HookContext,
 ): () => Promise<void> {
-  const send = (payload: Buffer) => () => session.send(timeReplyTopic, payload);
+  const send = (payload: Buffer) => () => session.send(timeReplyTopic, payload, { correlationData });
   metrics.messagesReceived.inc({ kind: 'time' });
   const answer = unfit === undefined ? times.answer(session, nonce, intake.now()) : { problem: unfit };
   if (!('problem' in answer)) return send(encodeTime(answer.time, answer.signature, encoding));

@@ -10,23 +10,31 @@ import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from
 /** What a device of this dialect may get: it never asks to be registered by a template. */
 export type CvmAnswer = Exclude<Answer, { status: 'registered' }>;
 
+/** `maxPacket`, `extraBytes`: as `SessionView` says. `now`: epoch milliseconds. */
+type ReplyPacket = {
+  readonly topic: string;
+  readonly maxPacket: number | undefined;
+  readonly extraBytes?: number | undefined;
+  readonly now: number;
+};
+
 /**
  * A reply, none of whose packets is longer than `maxPacket`. An accepted one that does not fit comes in parts; a rejection is shortened.
- * @param now epoch milliseconds @returns undefined where not even a code fits beside the topic
+ * @returns undefined where not even a code fits beside the topic
  */
 export function writeReply(
   answer: CvmAnswer,
   form: CvmForm,
-  { topic, maxPacket, now }: { topic: string; maxPacket: number | undefined; now: number },
+  { topic, maxPacket, extraBytes = 0, now }: ReplyPacket,
 ): OutgoingMessage | undefined {
   const payload = encodeReply(answer, form, now);
   if (maxPacket === undefined) return { topic, payload };
-  const room = payloadRoom(topic, maxPacket);
+  const room = payloadRoom(topic, maxPacket, extraBytes);
   if (answer.status !== 'accepted') return inOnePacket(topic, shortReply(answer, form, { room, maxPacket, now }));
   if (payload.length <= room) return { topic, payload };
   const unfit = (reason: Problem) =>
     inOnePacket(topic, shortReply({ status: 'rejected', problem: reason }, form, { room, maxPacket, now }));
-  if (room < headBytes) return unfit(packetTooSmall(topic));
+  if (room < headBytes) return unfit(packetTooSmall(topic, extraBytes));
   const parts = cutIntoParts(encodeReply(answer, form), room, form.part, now);
   return form.part > parts.last ? unfit(noSuchPart(parts.last)) : { topic, parts };
 }
@@ -35,13 +43,13 @@ const inOnePacket = (topic: string, payload: Buffer | undefined): OutgoingMessag
   payload && { topic, payload };
 
 /** Why replies on this topic cannot come in packets of this size; undefined where they can. */
-export const unfitPacketSize = (topic: string, maxPacket: number): Problem | undefined =>
-  payloadRoom(topic, maxPacket) < headBytes ? packetTooSmall(topic) : undefined;
+export const unfitPacketSize = (topic: string, maxPacket: number, extraBytes = 0): Problem | undefined =>
+  payloadRoom(topic, maxPacket, extraBytes) < headBytes ? packetTooSmall(topic, extraBytes) : undefined;
 
 /** In words that fit beside a long topic. */
-function packetTooSmall(topic: string): Problem {
-  let least = Buffer.byteLength(topic) + headBytes;
-  while (payloadRoom(topic, least) < headBytes) least++;
+function packetTooSmall(topic: string, extraBytes: number): Problem {
+  let least = Buffer.byteLength(topic) + headBytes + extraBytes;
+  while (payloadRoom(topic, least, extraBytes) < headBytes) least++;
   return problem('InvalidRequest', `for this serial, packets need at least ${least} bytes`);
 }
 

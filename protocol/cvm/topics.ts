@@ -22,6 +22,16 @@ export function serialOfReply(filter: string): string | undefined {
   return lastLevel(filter, reply);
 }
 
+/**
+ * The serial of a topic below a reply topic, unchecked: a request of MQTT 5 may have its answer there (Response Topic). undefined for any
+ * other, and for a filter with a wildcard.
+ */
+export function serialOfTopicBelowReply(filter: string): string | undefined {
+  if (!filter.startsWith(reply) || /[+#]/.test(filter)) return undefined;
+  const [serial = '', ...below] = filter.slice(reply.length).split('/');
+  return serial === '' || below.length === 0 || below.includes('') ? undefined : serial;
+}
+
 function lastLevel(topic: string, prefix: string): string | undefined {
   if (!topic.startsWith(prefix)) return undefined;
   const level = topic.slice(prefix.length);

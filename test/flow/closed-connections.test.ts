@@ -57,7 +57,7 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
       /CONNACK 4: the user name is not a serial/,
     ],
     ['no CONNECT', nothing, undefined, /no CONNECT/],
-    ['MQTT 5', Buffer.from('101000044d5154540502003c000003707172', 'hex'), undefined, /MQTT 5/],
+    ['MQTT 6', Buffer.from('101000044d5154540602003c000003707172', 'hex'), undefined, /an MQTT version other/],
     [
       'a topic of nobody',
       Buffer.concat([named, publishOf('elsewhere', 'x')]),

@@ -100,6 +100,25 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     await expectProvisioned('freertos-1', certificateId);
   });
 
+  it('as the SDKs of AWS in MQTT 5: JSON, a CSR, a filter with a wildcard', async () => {
+    const { serial, token } = await gateway.enrol('sdk-mqtt5');
+    const as = { username: `${serial}?SDK=NodeJSv2&Version=1.0`, password: token };
+    const device = await connectFleetDevice(gateway.broker, as, 5);
+    await device.subscribe([...answersOf(createFromCsr('json')), `${provision('plain', 'json')}/+`]);
+    const { csrPem } = await makeDeviceKey(serial);
+    const created = await device.ask(createFromCsr('json'), { certificateSigningRequest: csrPem });
+    expect(created.topic).toBe(`${createFromCsr('json')}/accepted`);
+    const { certificateId, certificatePem, certificateOwnershipToken } = created.body;
+    expect(certificateId).toBe(idOf(certificatePem));
+    const parameters = { SerialNumber: serial };
+    const provisioned = await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters });
+    expect(provisioned).toMatchObject({
+      ...{ topic: `${provision('plain', 'json')}/accepted`, body: { thingName: serial } },
+    });
+    await device.leave();
+    await expectProvisioned(serial, certificateId);
+  });
+
   it('as the keys demo of the embedded C SDK: a PUBLISH without a payload, and AWS makes the key', async () => {
     const device = await connect('freertos-2');
     const { body } = await device.ask(create('cbor'), Buffer.alloc(0));

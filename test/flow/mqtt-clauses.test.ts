@@ -40,10 +40,6 @@ describe.skipIf(lacks('redis-server'))('MQTT 3.1.1, packet by packet', () => {
     expect(await sayAndHear(bytes)).toEqual(['20020001']);
   });
 
-  it('a CONNECT of MQTT 5 is refused in its own words (CONNACK 0x84), which clients of MQTT 5 alone can read', async () => {
-    expect(await sayAndHear(hex('1010 0004 4d515454 05 02 003c 00 0003 707172'))).toEqual(['2003008400']);
-  });
-
   it.each([
     ['3.1.1', hex('100c 0004 4d515454 04 00 003c 0000')],
     ['3.1', hex('100e 0006 4d5149736470 03 02 003c 0000')],

@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { encode } from 'cborg';
+import type { IPublishPacket } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { readPayload } from '../../protocol/encoding.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { timeReplyTopic, timeTopic } from '../../protocol/time.ts';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -84,6 +86,29 @@ describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
       longest(JSON.stringify({ ...answer, sig: sig.toString('base64') })).length,
       longest(Buffer.from(encode({ ...answer, sig }))).length,
     ]).toEqual([json, cbor]);
+  });
+
+  it('may ask in MQTT 5, with Correlation Data, and hears it at the topic of the time alone', async () => {
+    const { port, caPem } = gateway.broker;
+    const client = await connectOnce({ host: 'localhost', port, ca: caPem }, 5);
+    const heard: IPublishPacket[] = [];
+    client.on('message', (_topic, _payload, each) => void heard.push(each));
+    const correlationData = Buffer.from('t-1');
+    for (const responseTopic of [undefined, timeReplyTopic]) {
+      const [nonce, before] = [newNonce(), Date.now()];
+      const asked = { correlationData, ...(responseTopic === undefined ? {} : { responseTopic }) };
+      await client.publishAsync(timeTopic(nonce), '', { qos: 1, properties: asked });
+      await expect.poll(() => heard.length).toBe(1);
+      const [answer] = heard.splice(0) as [IPublishPacket];
+      expect([answer.topic, answer.properties?.correlationData]).toEqual([timeReplyTopic, correlationData]);
+      accept(nonce, JSON.parse(String(answer.payload)), before);
+    }
+    for (const responseTopic of [`${timeReplyTopic}/x`, 'cvm/reply/other']) {
+      const asking = client.publishAsync(timeTopic(newNonce()), '', { qos: 1, properties: { responseTopic } });
+      await expect(asking).rejects.toMatchObject({ code: 0x87 });
+    }
+    expect([client.connected, heard]).toEqual([true, []]);
+    await client.endAsync(true);
   });
 
   it('is refused in words, on its connection, which stays', async () => {

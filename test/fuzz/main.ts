@@ -21,6 +21,7 @@ import { packet } from '../support/raw-mqtt.ts';
 import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, fleetTopics, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
+import { mqtt5Stream } from './mqtt5.ts';
 
 const { values } = parseArgs({
   options: {
@@ -33,7 +34,7 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(`npm run fuzz -- [--seed N] [--cases N] [--json]
 
-Spoils MQTT packets, requests in JSON and CBOR, and CSRs, and sends them to a real broker over TLS, while a healthy device\nis served. To use every core: one run for each, with seeds of their own.`);
+Spoils MQTT packets (3.1.1 and 5), requests in JSON and CBOR, and CSRs, and sends them to a real broker over TLS, while a healthy device\nis served. To use every core: one run for each, with seeds of their own.`);
   process.exit(0);
 }
 
@@ -104,7 +105,9 @@ async function openSocket(): Promise<TLSSocket> {
 async function spoiltStream(): Promise<number> {
   const socket = await openSocket();
   const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.end(mutate(choose(corpus.streams), random));
+  const stream = random.next() < 0.5 ? choose(corpus.streams) : mqtt5Stream(random);
+  // those of MQTT 5 have faults of their own
+  socket.end(random.next() < 0.3 ? stream : mutate(stream, random));
   // a connection that stays open has sent an incomplete packet
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 50))]);
   socket.destroy();

@@ -3,7 +3,7 @@ import { connectWith, packet, publishOf, text } from '../support/raw-mqtt.ts';
 import type { Step, Vector } from './vectors.ts';
 
 /** How long a sequence waits for bytes or for the end of its connection, in milliseconds. */
-const patienceMs = 1500;
+const patienceMs = 4000;
 
 const connackAccepted = Buffer.from([0x20, 2, 0, 0]);
 const [pingreq, pingresp] = [Buffer.from([0xc0, 0]), Buffer.from([0xd0, 0])];
@@ -18,8 +18,11 @@ export async function runSequence(port: number, vector: Vector): Promise<string 
   const client = await openClient(port);
   const ids: MessageIds = new Map();
   try {
-    if (vector.isConnected) await exchange(client, connectAs(vector), connackAccepted);
-    for (const step of vector.steps) await takeStep(client, port, step, ids);
+    if (vector.isConnected) {
+      client.socket.write(connectAs(vector));
+      await receiveLike(client, connackAccepted, vector);
+    }
+    for (const step of vector.steps) await takeStep(client, port, step, { ids, vector });
     if (!vector.endsClosed) await exchange(client, pingreq, pingresp);
     else if (await client.hasMore()) return 'the connection stayed open, or the broker said more';
     return undefined;
@@ -32,15 +35,33 @@ export async function runSequence(port: number, vector: Vector): Promise<string 
 
 function connectAs({ name, level }: Vector): Buffer {
   if (level === 4) return connectWith(name);
+  if (level === 5) return packet(0x10, text('MQTT'), Buffer.from([5, 2, 0, 60, 0]), text(name));
   return packet(0x10, text('MQIsdp'), Buffer.from([3, 2, 0, 60]), text(name));
 }
 
-async function takeStep(client: Client, port: number, step: Step, ids: MessageIds): Promise<void> {
+type Run = { readonly ids: MessageIds; readonly vector: Vector };
+
+async function takeStep(client: Client, port: number, step: Step, { ids, vector }: Run): Promise<void> {
   if (step.type === 'publish') await publishAsHelper(port, step);
   else if (step.type === 'send') client.socket.write(withOurId(step.bytes, ids));
   else if (idAt(step.bytes) !== undefined) await receiveMessage(client, step.bytes, ids);
-  else await client.receive(withOurId(step.bytes, ids));
+  else await receiveLike(client, withOurId(step.bytes, ids), vector);
 }
+
+/**
+ * Receives these bytes. In MQTT 5 a broker announces limits of its own in CONNACK, and may write a text behind each reason code: of CONNACK and
+ * DISCONNECT the reason code counts.
+ */
+async function receiveLike(client: Client, expected: Buffer, { level }: Vector): Promise<void> {
+  const [header = 0] = expected;
+  const codeAt = header === 0x20 ? 1 : 0;
+  if (level < 5 || (header !== 0x20 && header !== 0xe0)) return client.receive(expected);
+  const got = await client.receivePacket();
+  if (got.header !== header || got.body[codeAt] !== expected[2 + codeAt])
+    throw new Error(`got ${hex(got.header, got.body)} in place of ${expected.toString('hex')}`);
+}
+
+const hex = (header: number, body: Buffer) => packet(header, body).toString('hex');
 
 /** mosquitto's message ids begin with 1, those of aedes anywhere: which of ours stands for which of mosquitto's. */
 type MessageIds = Map<number, number>;
@@ -135,6 +156,18 @@ async function openClient(port: number) {
         throw new Error(
           `${isEnough ? '' : 'closed; '}got ${got.toString('hex') || 'nothing'} in place of ${expected.toString('hex')}`,
         );
+    },
+    /** A packet with less than 16,384 bytes. */
+    async receivePacket(): Promise<{ header: number; body: Buffer }> {
+      if (!(await hear(2))) throw new Error('closed; got nothing');
+      const isLong = (heard[1] ?? 0) > 127;
+      await hear(3);
+      const length = isLong ? ((heard[1] ?? 0) & 127) + (heard[2] ?? 0) * 128 : (heard[1] ?? 0);
+      const bodyAt = isLong ? 3 : 2;
+      if (!(await hear(bodyAt + length))) throw new Error('closed in the middle of a packet');
+      const [header = 0, body] = [heard[0], heard.subarray(bodyAt, bodyAt + length)];
+      heard = heard.subarray(bodyAt + length);
+      return { header, body };
     },
     hasMore: () => hear(1),
   };

@@ -22,25 +22,25 @@ type Test = Shared & { readonly name: string; readonly msgs: readonly Written[] 
 type Group = Shared & { readonly group: string; readonly disable?: boolean; readonly tests: readonly Test[] };
 
 /**
- * Reads the sequences of mosquitto's own tests (test/broker/data/*.json, run there by msg_sequence_test.py) at MQTT levels 3 and 4.
- * What a test does not say, its group says; what neither says is level 4, connected first, and closed at the end. Groups of MQTT 5
- * are left out, also where they are marked as level 4.
+ * Reads the sequences of mosquitto's own tests (test/broker/data/*.json, run there by msg_sequence_test.py) at MQTT levels 3, 4 and 5.
+ * What a test does not say, its group says; what neither says is level 4, connected first, and closed at the end. In groups of MQTT 5 it is
+ * level 5.
  */
 export function readVectors(folder: string): Vector[] {
   const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
   return files.sort().flatMap((name) => {
     const groups = JSON.parse(readFileSync(join(folder, name), 'utf8')) as Group[];
-    return groups.filter(({ group, disable }) => disable !== true && !group.startsWith('v5')).flatMap(vectorsOf);
+    return groups.filter(({ disable }) => disable !== true).flatMap(vectorsOf);
   });
 }
 
 function vectorsOf({ group, tests, ...shared }: Group): Vector[] {
-  const all = tests.map(({ name, msgs, ...own }) => {
-    const { ver: level = 4, connect = true, expect_disconnect = true } = { ...shared, ...own };
+  const usual = group.startsWith('v5') ? 5 : 4;
+  return tests.map(({ name, msgs, ...own }) => {
+    const { ver: level = usual, connect = true, expect_disconnect = true } = { ...shared, ...own };
     const about = { level, isConnected: connect, endsClosed: expect_disconnect };
-    return { name: `${group} ${name}`.trim(), ...about, steps: level < 5 ? msgs.map(stepOf) : [] };
+    return { name: `${group} ${name}`.trim(), ...about, steps: msgs.map(stepOf) };
   });
-  return all.filter(({ level }) => level < 5);
 }
 
 function stepOf({ type, payload, topic = '', qos = 0 }: Written): Step {
@@ -54,7 +54,9 @@ function stepOf({ type, payload, topic = '', qos = 0 }: Written): Step {
  * variable length, and hex for the rest.
  */
 export function bytesOf(notation: string): Buffer {
-  const parts = notation.match(/'[^']*'|[^ ]+/g) ?? [];
+  // hex may be cut in the middle of a byte
+  const joined = notation.replace(/(?<=(?:^| )[\dA-Fa-f]+) +(?=[\dA-Fa-f]+(?: |$))/g, '');
+  const parts = joined.match(/'[^']*'|[^ ]+/g) ?? [];
   return Buffer.concat(parts.map(bytesOfPart));
 }
 

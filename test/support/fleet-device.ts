@@ -29,9 +29,10 @@ export type Heard = { topic: string; payload: Buffer; body: FleetReply };
 export async function connectFleetDevice(
   broker: { port: number; caPem: string },
   options: IClientOptions & { pskCallback?: () => { psk: Buffer; identity: string } } = {},
+  version: 4 | 5 = 4,
 ) {
   const ca = broker.caPem === '' ? {} : { ca: broker.caPem };
-  const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options });
+  const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options }, version);
   const heard: Heard[] = [];
   client.on('message', (topic, payload) => {
     const body = topic.includes('/cbor/') ? decode(payload) : JSON.parse(payload.toString());

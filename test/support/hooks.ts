@@ -65,8 +65,12 @@ export function hooksOf({
     now: Date.now,
     newId: () => `request-${++ids}`,
   };
-  const refusals = { message() {}, connection() {}, handshake() {}, subscription() {}, close() {} };
   const times = createTimeAnswers(goldenSigner, { ...defaultLimits, log });
+  const nothing = () => {};
+  const refusals = {
+    ...{ message: nothing, connection: nothing, handshake: nothing, subscription: nothing },
+    ...{ publication: nothing, unsent: nothing, close: nothing },
+  };
   const options = { intake, dialect, times, refusals, metrics, log };
   return {
     options,

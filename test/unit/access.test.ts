@@ -44,6 +44,14 @@ describe('a SUBSCRIBE', () => {
     expect((await subscribe(filter, 'S')).said).toEqual([[null, null]]);
   });
 
+  it('to a topic below the own reply topic is granted, and gives no copies of answers to other connections', async () => {
+    const filter = 'cvm/reply/S/of/one/request';
+    const { said, subscription } = await subscribe(filter, 'S');
+    expect(said).toEqual([[null, subscription]]);
+    for (const other of ['cvm/reply/T/x', 'cvm/reply/S//x', 'cvm/reply/S/#', 'cvm/reply/S/+/x'])
+      expect((await subscribe(other, 'S')).said).toEqual([[null, null]]);
+  });
+
   it.each(['cvm/reply/+', 'cvm/reply/#'])(
     'with a wildcard gets SUBACK 128 before a serial was named, too: %s',
     async (filter) => {
@@ -78,5 +86,31 @@ describe('a PUBLISH', () => {
     const client = await connected(hooks, clientOf());
     const { said } = await ask((done) => hooks.authorizePublish(client, publication(extra), done));
     expect(said).toEqual([[expect.objectContaining({ message: expect.stringContaining(reason) })]]);
+  });
+});
+
+describe('a user name', () => {
+  const password = Buffer.from('x'.repeat(30));
+  async function connectAs(username: string | undefined, secret: Buffer | undefined = Buffer.from(password)) {
+    const { hooks } = broker;
+    const client = await connected(hooks);
+    const { said } = await ask((done) => hooks.authenticate(client, username, secret, done));
+    return { refusal: (said[0]?.[0] as Error | null)?.message, client };
+  }
+
+  it('is the serial, with or without what the clients of AWS append to it', async () => {
+    for (const username of ['S', 'S?SDK=NodeJSv2&Version=1.33.2']) {
+      const { refusal, client } = await connectAs(username);
+      expect(refusal).toBeUndefined();
+      const subscription = { topic: 'cvm/reply/T', qos: 1 as const };
+      const { said } = await ask((done) => broker.hooks.authorizeSubscribe(client, subscription, done));
+      expect(said).toEqual([[null, null]]);
+    }
+  });
+
+  it('is missed where there is a password, and not where there is none', async () => {
+    for (const username of [undefined, '', '?SDK=NodeJSv2&Version=1.33.2'])
+      expect((await connectAs(username)).refusal).toMatch(/CONNACK 4: a password without a user name/);
+    expect((await connectAs('?SDK=NodeJSv2', Buffer.alloc(0))).refusal).toBeUndefined();
   });
 });

@@ -1,14 +1,19 @@
 import { Duplex, PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { defaultLimits } from '../../broker/limits.ts';
 import { createAddressPaces } from '../../broker/listener/address-pace.ts';
 import { FrameGuard } from '../../broker/listener/frame-guard.ts';
 import { PacketPace } from '../../broker/listener/packet-pace.ts';
+import { closingError } from '../../broker/mqtt5/reason-codes.ts';
 
 const fast = { burst: 100_000, perSecond: 100_000 };
 const verifiedPackets = { burst: 50, perSecond: 1000 };
 const paceOf = (packets = fast) =>
   new PacketPace({ packets, verifiedPackets, packetsFreeOfAddress: 0 }, createAddressPaces(fast).join('192.0.2.1'));
 const connectPacket = Buffer.from('101000044d5154540402003c000461626364', 'hex');
+/** The same of MQTT 5, and a PUBLISH with an empty list of properties; each is wiped where it was read. */
+const connect5 = () => Buffer.from('101100044d5154540502003c00000461626364', 'hex');
+const publish5 = () => Buffer.from('30050001740078', 'hex');
 const ping = Buffer.from([0xc0, 0]);
 const connack = Buffer.from([0x20, 2, 0, 0]);
 const reserved = Buffer.from([0xf0, 0]);
@@ -19,11 +24,7 @@ function pair({ maxPacketBytes = 100, isAnswered = true, packets = fast } = {}) 
   const socket = Duplex.from({ readable: incoming, writable: outgoing });
   socket.on('error', () => {});
   const violations: string[] = [];
-  const limits = {
-    maxConnectBytes: 50,
-    maxPacketBytes,
-    packetMs: 200,
-  };
+  const limits = { ...defaultLimits, maxConnectBytes: 50, maxPacketBytes, packetMs: 200 };
   const pace = paceOf(packets);
   const guard = new FrameGuard(socket, limits, pace, (reason) => violations.push(reason));
   guard.on('error', () => {});
@@ -215,7 +216,7 @@ describe('the frame guard', () => {
     });
     const guard = new FrameGuard(
       socket,
-      { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
+      { ...defaultLimits, maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
       paceOf(),
       () => {},
     );
@@ -249,7 +250,7 @@ describe('the frame guard', () => {
   it('keeps packets that were sent before the end for a busy reader, although the socket has closed', async () => {
     const [incoming, outgoing] = [new PassThrough(), new PassThrough()];
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
-    const limits = { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
+    const limits = { ...defaultLimits, maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 };
     const guard = new FrameGuard(socket, limits, paceOf(), () => {});
     incoming.end(connectPacket);
     await settle();
@@ -279,7 +280,7 @@ describe('the frame guard', () => {
     await settle();
     const guard = new FrameGuard(
       socket,
-      { maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
+      { ...defaultLimits, maxConnectBytes: 50, maxPacketBytes: 100, packetMs: 200 },
       paceOf(),
       () => {},
     );
@@ -302,7 +303,7 @@ describe('the frame guard', () => {
     const socket = Duplex.from({ readable: incoming, writable: outgoing });
     const guard = new FrameGuard(
       socket,
-      { maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 },
+      { ...defaultLimits, maxConnectBytes: 50, maxPacketBytes: 40_000, packetMs: 2000 },
       paceOf(),
       () => {},
     );
@@ -340,5 +341,55 @@ describe('the frame guard', () => {
     await settle();
     expect(violations).toEqual([]);
     expect(received()).toHaveLength(connectPacket.length + bytes.length + 2);
+  });
+
+  it('translates a connection of MQTT 5, and no other', async () => {
+    const older = pair();
+    older.incoming.write(connectPacket);
+    const newer = pair();
+    newer.incoming.write(Buffer.concat([connect5(), publish5()]));
+    await settle();
+    expect(older.guard.mqtt5).toBeUndefined();
+    expect(older.outgoing.read()).toEqual(connack);
+    expect(newer.guard.mqtt5).toBeDefined();
+    expect(newer.received()).toEqual(Buffer.concat([connectPacket, Buffer.from('300400017478', 'hex')]));
+    expect(newer.outgoing.read().subarray(0, 4)).toEqual(Buffer.from([0x20, 19, 0, 0]));
+  });
+
+  it('serves what a client of MQTT 5 sent before a violation, and says why it ends, once', async () => {
+    const { incoming, outgoing, guard } = pair();
+    incoming.write(connect5());
+    await settle();
+    outgoing.read();
+    incoming.write(Buffer.concat([ping, reserved, ping]));
+    await settle();
+    expect(guard.destroyed).toBe(false);
+    guard.write(Buffer.from([0xd0, 0]));
+    await expect.poll(() => guard.destroyed).toBe(true);
+    const said: Buffer = outgoing.read();
+    expect([said.subarray(0, 2), said[2], said[4]]).toEqual([Buffer.from([0xd0, 0]), 0xe0, 0x82]);
+    expect(said).toHaveLength(2 + 2 + (said[3] ?? 0));
+  });
+
+  it('tells a client of MQTT 5 why an error of the broker ends its connection', async () => {
+    const heard = async (error: Error) => {
+      const written: Buffer[] = [];
+      const socket = new Duplex({
+        read() {},
+        write(chunk, _encoding, done) {
+          written.push(chunk);
+          done();
+        },
+      });
+      const guard = new FrameGuard(socket, defaultLimits, paceOf(), () => {});
+      guard.on('error', () => {}).once('data', () => guard.write(connack));
+      socket.push(connect5());
+      await expect.poll(() => written.length).toBe(1);
+      guard.destroy(error);
+      await expect.poll(() => socket.destroyed).toBe(true);
+      return Buffer.concat(written.slice(1)).toString('latin1');
+    };
+    expect(await heard(closingError(0x90, 'not here'))).toMatch(/^\xe0.\x90.*not here$/s);
+    expect(await heard(new Error('10.0.0.7 refuses'))).toBe('');
   });
 });

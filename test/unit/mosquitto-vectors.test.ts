@@ -41,8 +41,35 @@ const groups = [
       },
     ],
   },
-  { group: 'v5.0', ver: 5, tests: [{ name: 'is left out', msgs: [] }] },
-  { group: 'v3.1.1', disable: true, tests: [{ name: 'is left out, too', msgs: [] }] },
+  {
+    group: 'v5.0',
+    tests: [
+      {
+        name: 'a reason code counts, the text behind it does not',
+        msgs: [
+          { type: 'send', payload: 'C1 00' },
+          { type: 'recv', payload: 'E0 01 81' },
+        ],
+      },
+      {
+        name: 'another reason code',
+        msgs: [
+          { type: 'send', payload: 'C1 00' },
+          { type: 'recv', payload: 'E0 01 82' },
+        ],
+      },
+      {
+        name: 'limits of CONNACK are those of each broker',
+        connect: false,
+        expect_disconnect: false,
+        msgs: [
+          { type: 'send', payload: "10 0E 0004 'MQTT' 05 02 000A 00 0001 70" },
+          { type: 'recv', payload: '20 09 00 00 06 22000A 210014' },
+        ],
+      },
+    ],
+  },
+  { group: 'v3.1.1', disable: true, tests: [{ name: 'is left out', msgs: [] }] },
 ];
 
 describe("mosquitto's packet sequences", () => {
@@ -73,6 +100,9 @@ describe("mosquitto's packet sequences", () => {
       'v3.1.1 50 for QoS 1': undefined,
       'v3.1.1 stays open': expect.stringContaining('stayed open'),
       'v3.1.1 another answer': 'got d000 in place of d100',
+      'v5.0 a reason code counts, the text behind it does not': undefined,
+      'v5.0 another reason code': expect.stringMatching(/^got e0\w+ in place of e00182$/),
+      'v5.0 limits of CONNACK are those of each broker': undefined,
     });
   });
 });
