@@ -29,7 +29,7 @@ export type PendingAnswer = {
   readonly status: 'pending';
   /** place in the line, from 1 */
   readonly position: number;
-  /** absent while nobody knows: AWS is away, say */
+  /** absent while it is unknown, for example when AWS is away */
   readonly etaSeconds?: number;
   /** seconds after which a device that leaves should ask again */
   readonly retryAfterSeconds: number;

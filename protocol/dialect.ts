@@ -47,8 +47,8 @@ export type SessionView = {
   /** of the latest message that it published */
   readonly encoding: Encoding;
   /**
-   * A text by which the holder of this connection's token, and nobody else, can name a certificate that it was given, until then (epoch
-   * milliseconds). At most 128 characters.
+   * A text of at most 128 characters that proves that a certificate was given to this connection's device. Only the holder of the device's
+   * token can use it. @param endsAt epoch milliseconds; it is void afterwards
    */
   ownershipToken(certificateId: string, endsAt: number): string;
   /** the largest packet that it takes, in bytes, header included; undefined: any */

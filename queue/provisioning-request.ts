@@ -20,7 +20,7 @@ export type ProvisioningRequest = {
   readonly keyDigest?: string;
   /** epoch milliseconds */
   readonly receivedAt: number;
-  /** how long it may wait, in milliseconds, as the device said (Message Expiry Interval of MQTT 5); absent: as long as any request */
+  /** longest wait that the device accepts, in milliseconds (Message Expiry Interval of MQTT 5). Absent: the usual limit holds */
   readonly maxWaitMs?: number;
   /** where it came from, for log and audit trail; absent when a broker of an older version stored it */
   readonly remoteAddress?: string;

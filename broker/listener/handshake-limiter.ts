@@ -1,4 +1,4 @@
-/** A turn of the event loop begins so many handshakes at least, however long turns take. */
+/** Handshakes that a turn of the event loop begins at least, even when turns are slow. */
 const leastStarts = 4;
 
 type HandshakeLimits = {

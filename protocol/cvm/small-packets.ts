@@ -50,7 +50,7 @@ function part(number: number, sha256: Buffer, data: Buffer): Buffer {
   return Buffer.concat([uint8(types.part), uint16(number), sha256.subarray(0, 2), data]);
 }
 
-/** @param notice seconds; 0 for an estimate that nobody knows */
+/** @param notice times in seconds; an unknown `etaSeconds` is sent as 0 */
 export function smallPending(
   notice: { position: number; etaSeconds?: number; retryAfterSeconds: number },
   id: string | undefined,

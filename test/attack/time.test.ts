@@ -1,6 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { timeReplyTopic, timeTopic } from '../../protocol/time.ts';
@@ -8,24 +5,21 @@ import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { connectRaw, connectWith, publishOf, type RawPacket } from '../support/raw-mqtt.ts';
-import { isTimeOf } from '../support/time.ts';
-
-const newNonce = () => randomBytes(16).toString('hex');
-type Answer = { status: string; time: number; sig: string };
+import { isTimeOf, newNonce, pinnedTimeKey, type TimeAnswer } from '../support/time.ts';
 
 describe.skipIf(lacks('redis-server'))('questions for the time, by strangers', () => {
   let gateway: Gateway;
   let pinned: string;
   beforeAll(async () => {
     gateway = await startGateway();
-    pinned = readFileSync(join(gateway.dataDir, 'tls', 'time.pub'), 'utf8');
+    pinned = pinnedTimeKey(gateway.dataDir);
   });
   afterAll(() => gateway?.close());
 
-  async function ask(nonce: string): Promise<Answer> {
+  async function ask(nonce: string): Promise<TimeAnswer> {
     const device = await connectDevice(gateway.broker);
     await device.client.publishAsync(timeTopic(nonce), '', { qos: 1 });
-    const answer = (await device.next()) as unknown as Answer;
+    const answer = (await device.next()) as unknown as TimeAnswer;
     await device.client.endAsync(true);
     return answer;
   }

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -15,23 +14,21 @@ import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { connectRaw, connectWith, packet, publishOf, type RawPacket, text } from '../support/raw-mqtt.ts';
-import { isTimeOf } from '../support/time.ts';
+import { isTimeOf, newNonce, pinnedTimeKey, type TimeAnswer } from '../support/time.ts';
 
 const run = promisify(execFile);
-const newNonce = () => randomBytes(16).toString('hex');
-type Answer = { status: string; time: number; sig: string };
 
 describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
   let gateway: Gateway;
   let pinned: string;
   beforeAll(async () => {
     gateway = await startGateway();
-    pinned = readFileSync(join(gateway.dataDir, 'tls', 'time.pub'), 'utf8');
+    pinned = pinnedTimeKey(gateway.dataDir);
   });
   afterAll(() => gateway?.close());
 
   /** Verifies as a device does. */
-  function accept(nonce: string, { status, time, sig }: Answer, before: number): void {
+  function accept(nonce: string, { status, time, sig }: TimeAnswer, before: number): void {
     expect(status).toBe('accepted');
     expect(isTimeOf(nonce, time, Buffer.from(sig, 'base64'), pinned)).toBe(true);
     expect(time).toBeGreaterThanOrEqual(Math.floor(before / 1000));
@@ -44,7 +41,7 @@ describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
     for (const qos of [0, 1] as const) {
       const [nonce, before] = [newNonce(), Date.now()];
       await device.client.publishAsync(timeTopic(nonce), '', { qos });
-      accept(nonce, (await device.next()) as unknown as Answer, before);
+      accept(nonce, (await device.next()) as unknown as TimeAnswer, before);
     }
     // the questions have bound the connection to no serial
     await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 1 });
@@ -59,7 +56,7 @@ describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
     const device = await connectDevice({ ...gateway.broker, caPem: '' }, psk);
     const [nonce, before] = [newNonce(), Date.now()];
     await device.client.publishAsync(timeTopic(nonce), '{}', { qos: 1 });
-    accept(nonce, (await device.next()) as unknown as Answer, before);
+    accept(nonce, (await device.next()) as unknown as TimeAnswer, before);
     await device.client.endAsync(true);
   });
 
@@ -148,6 +145,6 @@ describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
     const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1', '-W', '20'];
     const topics = ['--cafile', gateway.broker.caFile, '-t', timeTopic(nonce), '-e', timeReplyTopic, '-n'];
     const { stdout } = await run('mosquitto_rr', [...args, ...topics]);
-    accept(nonce, JSON.parse(stdout) as Answer, before);
+    accept(nonce, JSON.parse(stdout) as TimeAnswer, before);
   });
 });

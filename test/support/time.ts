@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TimeSigner } from '../../broker/time-answers.ts';
@@ -37,3 +37,11 @@ export const goldenSigner: TimeSigner = { sign: (bytes) => sign('sha256', bytes,
 export function isTimeOf(nonce: string, time: number, signature: Buffer, publicKeyPem: string): boolean {
   return verify('sha256', signedTimeBytes(nonce, time), createPublicKey(publicKeyPem), signature);
 }
+
+export const newNonce = () => randomBytes(16).toString('hex');
+
+/** What a device gets that asks for the time, in JSON. */
+export type TimeAnswer = { status: string; time: number; sig: string };
+
+/** The key that devices pin, in PEM. */
+export const pinnedTimeKey = (dataDir: string) => readFileSync(join(dataDir, 'tls', 'time.pub'), 'utf8');

@@ -105,6 +105,9 @@ const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[
 const most = (devices: readonly Device[]) => Math.max(...devices.map(({ notices }) => notices.length));
 const storm = (count: number) => Array<number>(count).fill(1);
 
+const newSession = () =>
+  new Session({ remoteAddress: '', address: '', onVerified() {}, send: async () => {}, deliver: async () => {} });
+
 describe('the devices of a line are told how long they wait', () => {
   it('by the pace that AWS allows, at the start of a storm of 600', async () => {
     const devices = await simulate({ arrivals: storm(600), answersIn: () => 10, allowed: () => 9.8, until: 70 });
@@ -197,13 +200,7 @@ describe('the devices of a line are told how long they wait', () => {
     let second = 0;
     const told: string[] = [];
     const waiting = createWaitingRequests(() => second * 1000);
-    const session = new Session({
-      remoteAddress: '',
-      address: '',
-      onVerified() {},
-      send: async () => {},
-      deliver: async () => {},
-    });
+    const session = newSession();
     const view = { second: 0, length: 100, marks: [1], seconds: [] };
     const notices = createLineNotices({
       line: { look: async (entries) => ({ view, places: entries.map(() => 1) }) },
@@ -242,13 +239,7 @@ describe('the devices of a line are told how long they wait', () => {
 
   it('nothing, and they are not shown to the line, where they stand in none: a device that is registered by a template', async () => {
     const waiting = createWaitingRequests(() => 0);
-    const session = new Session({
-      remoteAddress: '',
-      address: '',
-      onVerified() {},
-      send: async () => {},
-      deliver: async () => {},
-    });
+    const session = newSession();
     for (const more of [{}, { hasNoPlace: true as const }]) {
       const requestId = 'hasNoPlace' in more ? 'registration' : 'request';
       waiting.add(session, { requestId, token: tokenOf('SN'), requestKey: requestId, form: undefined, ...more });
