@@ -8,20 +8,16 @@ import { parseRequest } from '../../protocol/cvm/request.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { problems } from '../../protocol/problems.ts';
 import { golden, readGolden } from '../support/golden.ts';
+import { credentialsOf, serial, time, token } from '../support/golden-credentials.ts';
 import { publishOf } from '../support/raw-mqtt.ts';
 import { emptyFlash, readSmall, takePart } from '../support/small-packets.ts';
 
 const page = readFileSync('docs/protocol.md', 'utf8');
 const section = page.slice(page.indexOf('## Small packets'), page.indexOf('## Acknowledgement'));
 
-/** The accepted reply that the page shows whole. */
-const [shown = ''] = page.match(/^\{"status":"accepted".*\}$/m) ?? [];
-const { certificateId, certificatePem, privateKey, endpoint, rootCa, time } = JSON.parse(shown);
-const serial = 'AABBCCDDEE01';
-const credentials = { certificateId, certificatePem, thingName: serial, endpoint, rootCaPem: rootCa };
-const accepted: CvmAnswer = { status: 'accepted', credentials };
-const withKey: CvmAnswer = { status: 'accepted', credentials: { ...credentials, privateKeyPem: privateKey } };
-const token = 'kJ8vQ2mX4tZr7LwN0aYcBdEfGhI';
+const { certificateId } = credentialsOf('ec');
+const accepted: CvmAnswer = { status: 'accepted', credentials: credentialsOf('csr') };
+const withKey: CvmAnswer = { status: 'accepted', credentials: credentialsOf('ec') };
 const request = { token, id: '7', format: 'compact', rootCa: false, maxPacket: 128 };
 const requestOf = (more: object = {}) => Buffer.from(encode({ ...request, ...more }));
 
