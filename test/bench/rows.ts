@@ -10,6 +10,7 @@ import { simulator } from './rows/simulator.ts';
 import { nat, storm } from './rows/storm.ts';
 import { tables } from './rows/tables.ts';
 import { waiting } from './rows/waiting.ts';
+import { wire } from './rows/wire.ts';
 
 /** In the order in which they run. */
 export const rows: readonly Row[] = [
@@ -24,5 +25,6 @@ export const rows: readonly Row[] = [
   nat,
   waiting,
   tables,
+  wire,
   simulator,
 ];

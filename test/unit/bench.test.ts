@@ -1,6 +1,9 @@
+import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { median, rowsOf } from '../bench/compare.ts';
+import { openRelay } from '../bench/counting-relay.ts';
 import { cpuMsOf } from '../bench/processes.ts';
+import { until } from '../support/network.ts';
 
 const round = (broker: number, worker: number) => ({
   enrol: { broker: 10, worker: 200, redis: 0 },
@@ -49,5 +52,34 @@ describe('the benchmark', () => {
   it('takes the mean of the two middle values when their number is even', () => {
     expect(median([4, 1, 3, 2])).toBe(2.5);
     expect(median([3])).toBe(3);
+  });
+});
+
+describe('the relay of the row wire', () => {
+  const record = (type: number, length: number) =>
+    Buffer.concat([Buffer.from([type, 3, 3, 0, length]), Buffer.alloc(length)]);
+
+  it('counts the bytes and the TLS records of both ways, in whatever pieces they come, and passes the end on', async () => {
+    const heard: Buffer[] = [];
+    const server = createServer((socket: Socket) => {
+      socket.on('data', (data) => heard.push(data)).on('end', () => socket.end(record(22, 10)));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const relay = await openRelay((server.address() as { port: number }).port);
+    try {
+      const device = connect(relay.port, '127.0.0.1');
+      const sent = Buffer.concat([record(22, 30), record(23, 100), record(21, 2)]);
+      const closed = new Promise((resolve) => device.once('close', resolve));
+      device.setNoDelay(true).resume().write(sent.subarray(0, 33));
+      await until(async () => relay.counted().fromDevice === 33, 10_000, 'the first piece');
+      expect(relay.counted().records).toBe(0);
+      device.end(sent.subarray(33));
+      await closed;
+      expect(Buffer.concat(heard)).toEqual(sent);
+      expect(relay.counted()).toEqual({ fromDevice: 147, toDevice: 15, records: 4 });
+    } finally {
+      await relay.close();
+      server.close();
+    }
   });
 });
