@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Answer } from '../../protocol/answer.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
 import { type CvmAnswer, encodeReply } from '../../protocol/cvm/reply.ts';
-import { parseRequest } from '../../protocol/cvm/request.ts';
+import { defaultForm, parseRequest } from '../../protocol/cvm/request.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { problems } from '../../protocol/problems.ts';
 import { golden, readGolden } from '../support/golden.ts';
@@ -13,7 +13,7 @@ import { publishOf } from '../support/raw-mqtt.ts';
 import { emptyFlash, readSmall, takePart } from '../support/small-packets.ts';
 
 const page = readFileSync('docs/protocol.md', 'utf8');
-const section = page.slice(page.indexOf('## Small packets'), page.indexOf('## Acknowledgement'));
+const section = page.slice(page.indexOf('\n## Small packets'), page.indexOf('\n## Acknowledgement'));
 
 const { certificateId } = credentialsOf('ec');
 const accepted: CvmAnswer = { status: 'accepted', credentials: credentialsOf('csr') };
@@ -127,5 +127,26 @@ describe('the table of what parts cost', () => {
       return `| ${name} | ${whole} | ${cells.join(' | ')} |`;
     });
     for (const row of rows) expect(section, rows.join('\n')).toContain(row);
+  });
+});
+
+describe('the table of why small answers have fixed fields', () => {
+  /** The longest code, no text, no id; and numbers as large as they become in a line of a hundred thousand. */
+  const rejected: CvmAnswer = { status: 'rejected', problem: { ...problems.upstreamRefuses, message: '' } };
+  const waiting: CvmAnswer = { status: 'pending', position: 100_000, etaSeconds: 86_400, retryAfterSeconds: 4500 };
+  const forms = ['json', 'cbor'].map((encoding) => defaultForm(encoding as 'json' | 'cbor'));
+  const compact = { ...defaultForm('cbor'), format: 'compact' } as const;
+  /** what topic and header leave of 128 bytes, beside the serial */
+  const room = 128 - 'cvm/reply/'.length - 6;
+
+  it.each([
+    ['`rejected`', rejected],
+    ['`pending`', waiting],
+  ] as const)('is what they would have: %s', (name, answer) => {
+    const fixed =
+      one(packetsOf(answer, 128, Buffer.from(encode({ maxPacket: 128 })))).length - 6 - `cvm/reply/${serial}`.length;
+    const sizes = [...forms, compact].map((form) => encodeReply(answer, form, time * 1000).length);
+    const row = `| ${name} | ${[...sizes, fixed].map((size) => `${size}, ${room - size}`).join(' | ')} |`;
+    expect(section, row).toContain(row);
   });
 });
