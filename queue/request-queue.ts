@@ -119,9 +119,10 @@ export function createRequestQueue(
   async function acknowledge(acknowledgement: Acknowledgement): Promise<void> {
     const { serial, tokenHash, certificateId, registration } = acknowledgement;
     const about = `ack-${recipientIdOf(serial, tokenHash)}-${certificateId}`;
-    // each registration has an answer of its own, and a device that waits for it: it comes first, and needs nothing of the create calls' quotas
+    // each registration has an answer of its own
     const once = { id: registration === undefined ? about : `${about}-${registration.requestId}` };
-    const order = registration === undefined ? untilAnswered : { ...untilAnswered, lifo: true };
+    // it comes first: it needs nothing of the quotas that the line waits for, and a token that was acknowledged must end now, not when the line does
+    const order = { ...untilAnswered, lifo: true };
     const stored = toStoredAcknowledgement(acknowledgement, gateway);
     await afterHealing(
       // with the orders: a worker of 0.1.0 takes them from the job

@@ -121,6 +121,38 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     worker = gateway.startOneWorker();
   });
 
+  it('an acknowledgement does not wait behind the requests of a storm: its token ends at once', async () => {
+    await worker.close();
+    const log = createLog('silent');
+    const requests = createRequestQueue(redisAt(gateway.redis.url), log, newGateway());
+    for (const serial of ['storm-1', 'storm-2', 'storm-3'])
+      await requests.add({
+        ...queuedRequest(serial, hashToken(serial)),
+        requestId: randomUUID(),
+        receivedAt: Date.now(),
+      });
+    await requests.acknowledge({
+      serial: 'served-1',
+      tokenHash: hashToken('served-1'),
+      certificateId: 'a'.repeat(64),
+    });
+    const taken: string[] = [];
+    const take = ({ message }: { message: { serial: string } }) => void taken.push(message.serial);
+    const other = startRequestWorker({
+      redis: redisAt(gateway.redis.url),
+      concurrency: 1,
+      log,
+      handle: async (request) => {
+        take(request);
+        return 'answered';
+      },
+      acknowledge: async (acknowledgement) => take(acknowledgement),
+    });
+    await expect.poll(() => taken, { timeout: 10_000 }).toEqual(['served-1', 'storm-1', 'storm-2', 'storm-3']);
+    await Promise.all([other, requests].map((each) => each.close()));
+    worker = gateway.startOneWorker();
+  });
+
   it('ends a request that waited for more than a day, although the table does not tell whose gateway stored it', async () => {
     await worker.close();
     const log = createLog('silent');
