@@ -7,9 +7,15 @@ import type { FollowUp } from './follow-up.ts';
 export type MoveOutcome =
   /**
    * `from`: absent where it had no site. `needsKeys`: its token can still get it a certificate, and no gateway of its new site has its keys, so
-   * the token works in a message, and not as a TLS pre-shared key
+   * the token works in a message, and not as a TLS pre-shared key. `unserved`: there where no gateway of its new site is known, so none
+   * vends for it
    */
-  | ({ readonly outcome: 'moved'; readonly from?: string; readonly needsKeys: boolean } & Pick<FollowUp, 'unannounced'>)
+  | ({
+      readonly outcome: 'moved';
+      readonly from?: string;
+      readonly needsKeys: boolean;
+      readonly unserved?: true;
+    } & Pick<FollowUp, 'unannounced'>)
   /** it has this site already; nothing was changed */
   | { readonly outcome: 'is-there' }
   | Refusal;
@@ -58,6 +64,7 @@ async function moveOnce(
     outcome: 'moved',
     ...(from === undefined ? {} : { from }),
     needsKeys,
+    ...(serving.length === 0 ? { unserved: true as const } : {}),
     ...told.find(({ unannounced }) => unannounced !== undefined),
   };
 }

@@ -28,7 +28,9 @@ export function listCommand(context: DevicesContext): Command {
 async function list({ operator, write }: DevicesContext, { state, site, json }: Options): Promise<void> {
   const deps = operator();
   const faulty = new Map<RowFault, { first: string; count: number }>();
+  let listed = 0;
   for await (const device of listDevices({ state, site }, deps)) {
+    listed++;
     const { serial, fault, certificateId = '' } = device;
     if (fault !== undefined) {
       const { first = serial, count = 0 } = faulty.get(fault) ?? {};
@@ -43,9 +45,19 @@ async function list({ operator, write }: DevicesContext, { state, site, json }: 
     ];
     write(json ? JSON.stringify(device) : columns.join('  ').trimEnd());
   }
+  if (listed === 0) console.error(`cvm: no device of the table ${deps.table}${filterText(state, site)}`);
   // once for all: a table that another tool filled has one fault in all its rows
   for (const [fault, { first, count }] of faulty)
     console.error(
       `cvm: ${fault}: ${counted(count, 'row')}, such as that of ${first}: ${cureOf(fault, first, deps.table)}`,
     );
+}
+
+/** An empty list looks the same whether nothing is there, the name of a site is wrong, or another table was asked. */
+function filterText(state: string | undefined, site: string | undefined): string {
+  const filters = [
+    ...(site === undefined ? [] : [`the site ${site}`]),
+    ...(state === undefined ? [] : [`the state ${state}`]),
+  ];
+  return filters.length === 0 ? ': it is empty' : ` has ${filters.join(' and ')}`;
 }

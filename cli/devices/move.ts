@@ -35,6 +35,7 @@ async function moveEach(
   const to = site === false ? undefined : site;
   const deps = operator();
   const withoutKeys: string[] = [];
+  let unserved = false;
   for (const serial of new Set(serials)) {
     const result = await move(serial, to, deps, patientWith(serial, force));
     if (result.outcome === 'is-there')
@@ -43,8 +44,14 @@ async function moveEach(
       warnUnannounced(result.unannounced);
       write(`${serial} moved from ${result.from ?? 'no site'} to ${to ?? 'no site'}`);
       if (result.needsKeys) withoutKeys.push(serial);
+      unserved ||= result.unserved === true;
     } else failRefused(serial, result);
   }
+  // a site is nothing but a name that devices and gateways share: a slip of the finger makes a new one
+  if (unserved)
+    console.error(
+      `No approved gateway${to === undefined ? '' : ` of the site ${to}`} was seen in the last 30 days (cvm tls gateways lists them): until one runs, no gateway vends for these devices. Where the name is wrong, move them again.`,
+    );
   if (withoutKeys.length > 0)
     console.error(
       `At the new site, the token works in a message or as the password. Where it is to be a TLS pre-shared key, make a new one: cvm devices reissue ${withoutKeys.join(' ')}`,

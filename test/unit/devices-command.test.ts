@@ -206,6 +206,20 @@ describe('cvm devices', () => {
     });
   });
 
+  it('move to a site without a gateway says that none vends for the device, as a mistyped name would have it', async () => {
+    await operator.register('A');
+    await devices(['move', 'A', '--site', 'plnat-7'], { gateways: async () => [] });
+    expect(operator.row('A')?.site).toBe('plnat-7');
+    expect(complaints.join()).toMatch(/No approved gateway of the site plnat-7 .*no gateway vends .*move them again/);
+  });
+
+  it('list says what no device has, and of which table: an empty list could be a mistyped site', async () => {
+    await operator.register('A');
+    await devices(['list', '--site', 'plnat-7', '--state', 'blocked']);
+    expect(lines).toEqual([]);
+    expect(complaints[0]).toMatch(/no device of the table \S+ has the site plnat-7 and the state blocked$/);
+  });
+
   it('list prints serial, state and certificate in columns', async () => {
     const certificateId = await operator.register('A');
     await operator.loseAnswer('B');
