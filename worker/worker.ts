@@ -21,6 +21,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
 import type { GatewayRegister } from './gateway-register.ts';
+import { createLineLog } from './line-log.ts';
 import { type ProvisionContext, provision } from './provision.ts';
 import { type RegisterContext, register } from './register.ts';
 
@@ -85,6 +86,7 @@ export function startWorker(options: {
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
   let line = { length: 0, oldestSeconds: 0 };
+  const lineLog = createLineLog(log);
   metrics.lineLength.readFrom(() => line.length);
   metrics.lineOldestSeconds.readFrom(() => line.oldestSeconds);
   const closing = new AbortController();
@@ -93,13 +95,17 @@ export function startWorker(options: {
     ...queue,
     onLine(state) {
       line = state;
+      lineLog.look(state);
     },
-    handle: (signed, waitedMs) =>
-      sayingRefusals(
+    handle: async (signed, waitedMs) => {
+      const outcome = await sayingRefusals(
         aboutOf(signed.message),
         decisions,
         handleSigned(signed, waitedMs, context, trust, records, inLine),
-      ),
+      );
+      if (outcome === 'answered') lineLog.answered();
+      return outcome;
+    },
     acknowledge: (signed) =>
       sayingRefusals(
         { serial: signed.message.serial },
