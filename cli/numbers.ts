@@ -7,6 +7,19 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** As many devices as a scenario may have: each takes memory from the start of the run. */
+const mostDevices = 1_000_000;
+
+/** An option's number of simulated devices. @throws InvalidArgumentError */
+export function deviceCount(text: string): number {
+  const value = wholeNumber(text);
+  if (value > mostDevices)
+    throw new InvalidArgumentError(
+      `It must be a whole number from 1 to ${mostDevices}: start more simulators for more.`,
+    );
+  return value;
+}
+
 /** An option's number of processes. @throws InvalidArgumentError */
 export function processCount(text: string): number {
   const value = wholeNumber(text);

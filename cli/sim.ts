@@ -2,6 +2,7 @@ import { randomBytes, randomInt, X509Certificate } from 'node:crypto';
 import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { arrivalTimes } from '../gateway-sim/arrivals.ts';
 import { behaviour, type Flow, usualBehaviour } from '../gateway-sim/behaviour.ts';
@@ -25,9 +26,10 @@ import { measureTls } from '../gateway-sim/tls-reference.ts';
 import { watchProcesses } from '../gateway-sim/watched-processes.ts';
 import type { EnrolDeps } from '../operator/enrol.ts';
 import type { Settings } from '../runtime/settings.ts';
-import { portNumber, positiveNumber, wholeNumber } from './numbers.ts';
+import { deviceCount, portNumber, positiveNumber, wholeNumber } from './numbers.ts';
 import { compareCommand } from './sim/compare.ts';
 import { enrolAll, readCa, readCredentials } from './sim/credentials.ts';
+import { cureOfReason, hints, type Place } from './sim/hints.ts';
 import { showProgress } from './sim/progress.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -70,7 +72,7 @@ export function simCommand(context: SimContext): Command {
   return new Command('sim')
     .option('--scenario <name|file.json>', 'how devices act and when they come, see "cvm sim scenarios"')
     .option('--site <name|file.json>', 'the devices of a site, instead of those of the scenario')
-    .option('--devices <n>', `number of devices (default: ${usualDevices}, or what the site has)`, wholeNumber)
+    .option('--devices <n>', `number of devices (default: ${usualDevices}, or what the site has)`, deviceCount)
     .option('--host <name>', 'host of the broker', 'localhost')
     .option('--port <n>', 'its port (default: CVM_MQTT_PORT)', portNumber)
     .option('--ca <file>', 'CA that signed its certificate (default: the site CA of the data folder)')
@@ -135,30 +137,31 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   const { host } = options;
   if (!options.allowRemote && !isLoopback(host))
     command.error(
-      `${host} is no loopback address; a load test of another machine needs --allow-remote, and its owner's consent`,
+      `cvm: ${host} is no loopback address; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
   const scenario = await chooseScenario(options);
   if (options.html !== undefined) checkWritable(options.html);
-  const caPem = await readCa(
-    options.ca ?? siteCaFile(context),
-    ': start the gateway once, or name the CA of your own certificate with --ca',
-  );
+  const caFile = options.ca ?? siteCaFile(context);
+  const caPem = await readCa(caFile, ': start the gateway once, or name the CA of your own certificate with --ca');
   const issuerPem = options.issuerCa === undefined ? undefined : await readCa(options.issuerCa);
   const gatewayUsage = options.gatewayPid === undefined ? undefined : watch(options.gatewayPid);
   const credentials =
     options.credentials === undefined
       ? await enrolAll(newSerials(options.prefix, options.devices ?? scenario.site.devices), context.operator())
       : await readCredentials(options.credentials);
-  const seed = options.seed ?? randomInt(2 ** 31);
+  const seed = options.seed ?? randomInt(1, 2 ** 31);
   const devices = await plan(scenario, credentials, seed);
+  const areNew = options.credentials === undefined;
+  if (areNew && devices.some(({ behaviour }) => behaviour.prove === 'psk')) await untilKnown(context.settings().site);
   const { tlsReference } = options;
   const tls =
     tlsReference === undefined
       ? undefined
       : await measureTls(tlsReference === true ? referenceConnections : tlsReference);
   const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
-  const progress = showProgress(devices.length);
+  const place = { host, port: gateway.port, caFile };
+  const progress = showProgress(devices.length, (reason) => cureOfReason(reason, place));
   const interruption = untilInterrupted();
   const startedAt = new Date().toISOString();
   const simulated = await simulate({
@@ -183,9 +186,8 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
     },
     ...{ version: command.parent?.version() ?? '', quotaPerSecond: options.quota, tls, devices: devices.length },
   });
-  context.write(options.json ? JSON.stringify(result) : summary(result));
-  if (options.html !== undefined) writeFileSync(options.html, renderPage(result));
-  sayHint(result, gateway);
+  writeReports(result, options, context.write);
+  sayHints(result, place);
   if (result.asExpected !== devices.length) process.exitCode = 1;
   if (interruption.signal.aborted) {
     console.error(`cvm: interrupted when ${result.devices} of ${devices.length} devices had ended`);
@@ -221,11 +223,47 @@ async function plan(scenario: Scenario, credentials: readonly Credential[], seed
   return devices;
 }
 
-/** Where no device was answered, something else than a gateway may be at the port. */
-function sayHint({ devices, accepted, rejected, wrong }: Report, { host, port }: { host: string; port: number }): void {
-  if (devices === 0 || accepted > 0 || Object.keys(rejected).length + Object.keys(wrong).length > 0) return;
+/**
+ * A gateway knows the key of a new device when it has heard of it: within some two seconds, or ten where it serves a site and the device has none.
+ * Without this pause every first attempt failed, which no gateway would be blamed for whose devices were enrolled a day before.
+ * @param site of the gateway
+ */
+async function untilKnown(site: string | undefined): Promise<void> {
+  const seconds = site === undefined ? 4 : 12;
   console.error(
-    `cvm: no device was answered: is a gateway at ${host}:${port}, and is its worker running? The reasons above say how far the devices came`,
+    `cvm: waiting ${seconds} s, until the gateway has heard of the new devices and knows their pre-shared keys`,
+  );
+  await setTimeout(seconds * 1000);
+}
+
+/** What was seen in a long run is kept where one of two files cannot be written: its disk may be full by now. */
+function writeReports(result: Report, { json, html }: Options, write: (line: string) => void): void {
+  const failures: Error[] = [];
+  const trying = (work: () => void, what?: string) => {
+    try {
+      work();
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      failures.push(
+        what === undefined ? (error as Error) : new Error(`${what} cannot be written (${code ?? message})`),
+      );
+    }
+  };
+  if (html !== undefined) trying(() => writeFileSync(html, renderPage(result)), html);
+  trying(() => write(json ? JSON.stringify(result) : summary(result)));
+  for (const failure of failures.slice(1)) console.error(`cvm: ${failure.message}`);
+  if (failures[0] !== undefined) throw failures[0];
+}
+
+/** What to do about what kept devices from their certificates. Where none was answered, something else than a gateway may be at the port. */
+function sayHints(result: Report, place: Place): void {
+  const known = hints(result.timedOutReasons, place);
+  for (const hint of known) console.error(`cvm: ${hint}`);
+  const { devices, accepted, rejected, wrong } = result;
+  if (known.length > 0 || devices === 0 || accepted > 0) return;
+  if (Object.keys(rejected).length + Object.keys(wrong).length > 0) return;
+  console.error(
+    `cvm: no device was answered: is a gateway at ${place.host}:${place.port}, and is its worker running? The reasons above say how far the devices came`,
   );
 }
 

@@ -41,6 +41,8 @@ export type Surroundings = {
   readonly store: ((stored: Stored) => void) | undefined;
   /** how many connections have done TLS and how many devices wait for an answer, now; how many connections were begun */
   readonly count: { open: number; waiting: number; opened: number };
+  /** an attempt failed; the device may come back */
+  failed(reason: string): void;
   ended(device: Device, outcome: Outcome): void;
 };
 
@@ -375,6 +377,7 @@ export class Device implements LinkEvents, Waiting {
   /** Comes back after a pause with full jitter, or after what it was told; a device that has its certificate does not come back for ever. */
   #retry(reason: string, toldMs = 0) {
     this.#reason = reason;
+    this.#around.failed(reason);
     const { maxPauseMs } = this.#around;
     if (this.#acknowledgesOnly() && this.#acknowledgements >= maxAcknowledgements)
       return this.#end((this.#stored as { outcome: Outcome }).outcome);

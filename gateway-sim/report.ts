@@ -41,6 +41,8 @@ export type Details = Run & {
   readonly seed: number;
   /** devices that had not ended when the run was interrupted; missing where all ended. They count nowhere else */
   readonly unended: number;
+  /** attempts that failed, also of devices that were served by a later one, by reason; missing where none failed */
+  readonly failedAttempts: Readonly<Record<string, number>>;
   /** devices that ended as the scenario wants: a wrong token must be refused */
   readonly asExpected: number;
   /** shares from 0 to 1: connected, and served, at the first try */
@@ -105,7 +107,7 @@ export function report(outcomes: readonly Outcome[], wallMs: number): Report {
 
 /** The same with all that the run knows. */
 export function fullReport(
-  { outcomes, wallMs, moments, drain, cost, lateMs }: Simulated,
+  { outcomes, wallMs, moments, drain, cost, lateMs, failedAttempts }: Simulated,
   given: Partial<Run> & {
     scenario: string;
     seed: number;
@@ -125,6 +127,7 @@ export function fullReport(
     ...basic,
     ...run,
     ...(unended > 0 ? { unended } : {}),
+    ...(Object.keys(failedAttempts).length > 0 ? { failedAttempts } : {}),
     asExpected: seen.filter(({ expected }) => expected).length,
     firstTry: {
       connected: share(seen.filter(({ connectedAtFirst }) => connectedAtFirst).length),
@@ -255,11 +258,19 @@ export function summary(result: Report): string {
   const title = `${counted(result.devices, 'device')} in ${(result.wallMs / 1000).toFixed(1)} s, ${result.perSecond} certificates a second`;
   return [
     title,
-    ...[...endings(result), ['attempts', result.attempts] as const].map(
+    ...[...endings(result), ['attempts', result.attempts] as const, ...failures(result)].map(
       ([name, count]) => `  ${String(name).padEnd(28)}${String(count).padStart(8)}`,
     ),
     ...facts(result).map(([name, text]) => `  ${name.padEnd(28)}${text}`),
   ].join('\n');
+}
+
+const mostFailures = 5;
+
+/** The most frequent reasons that attempts failed: a device that was served at its third has two. */
+function failures({ failedAttempts = {} }: Report): [name: string, count: number][] {
+  const sorted = Object.entries(failedAttempts).sort(([, a], [, b]) => b - a);
+  return sorted.slice(0, mostFailures).map(([reason, count]) => [`attempt failed, ${reason}`, count]);
 }
 
 /** What else there is to say, a name and a text each; only what is known. */

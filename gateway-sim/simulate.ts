@@ -49,10 +49,14 @@ export type Progress = {
   readonly refused: number;
   readonly waiting: number;
   readonly open: number;
+  /** why the last attempt that failed did */
+  readonly lastFailure?: string;
 };
 
 export type Simulated = {
   readonly outcomes: readonly Outcome[];
+  /** attempts that failed, also of devices that were served by a later one, by reason */
+  readonly failedAttempts: Readonly<Record<string, number>>;
   readonly wallMs: number;
   readonly moments: readonly Moment[];
   /** when each accepted device ended, in milliseconds from the start: the first and the last */
@@ -73,6 +77,9 @@ export type Cost = {
 };
 
 export const usual = { patienceMs: 120_000, maxPauseMs: 30_000 } as const;
+
+/** The words of an error may have a number in them that is another one each time. */
+const mostReasons = 20;
 
 /** So late may a device be called. */
 const slotMs = 20;
@@ -115,6 +122,7 @@ export async function simulate(options: SimOptions): Promise<Simulated> {
   const cpuMs = cpuMsSince(cpu) - memory.cpuMs();
   return {
     outcomes,
+    failedAttempts: run.failedAttempts,
     wallMs: now(),
     moments: series.moments(),
     drain: run.drain(),
@@ -130,6 +138,8 @@ function startRun(options: SimOptions, now: () => number) {
   const outcomes: Outcome[] = [];
   const running = new Set<Device>();
   const lateMs: number[] = [];
+  const failedAttempts: Record<string, number> = {};
+  let lastFailure: string | undefined;
   const tally = { accepted: 0, refused: 0, firstMs: 0, lastMs: 0 };
   let next = 0;
   const around = {
@@ -137,6 +147,12 @@ function startRun(options: SimOptions, now: () => number) {
     target: openTarget(options.gateway, options.addresses ?? 1),
     patienceMs: options.patienceMs ?? usual.patienceMs,
     maxPauseMs: options.maxPauseMs ?? usual.maxPauseMs,
+    failed(reason: string) {
+      lastFailure = reason;
+      const name =
+        reason in failedAttempts || Object.keys(failedAttempts).length < mostReasons ? reason : 'other reasons';
+      failedAttempts[name] = (failedAttempts[name] ?? 0) + 1;
+    },
     ended(device: Device, outcome: Outcome) {
       running.delete(device);
       outcomes.push(outcome);
@@ -150,6 +166,7 @@ function startRun(options: SimOptions, now: () => number) {
     count,
     outcomes,
     lateMs,
+    failedAttempts,
     turn(time: number): void {
       wheel.turn(time);
       for (let device = devices[next]; device !== undefined && device.startMs <= time; device = devices[next]) {
@@ -164,6 +181,7 @@ function startRun(options: SimOptions, now: () => number) {
     progress: (): Progress => ({
       ...{ done: outcomes.length, accepted: tally.accepted, refused: tally.refused },
       ...{ waiting: count.waiting, open: count.open },
+      ...(lastFailure === undefined ? {} : { lastFailure }),
     }),
     drain: () => (tally.accepted === 0 ? undefined : { firstMs: tally.firstMs, lastMs: tally.lastMs }),
     abandon(): void {

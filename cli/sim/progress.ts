@@ -1,12 +1,18 @@
 import type { Progress } from '../../gateway-sim/simulate.ts';
 import { startProgress } from '../progress.ts';
 
-/** One line: a bar of 30 characters, counts, rate, the time that is left, and the simulator's own CPU. */
-export function showProgress(total: number) {
+/**
+ * One line: a bar of 30 characters, counts, rate, the time that is left, and the simulator's own CPU; while no device is answered also why, and
+ * the cure: a wrong CA or port would else be seen when the time limit of the devices is over, after ten minutes.
+ * @param cureOf a reason that an attempt failed
+ */
+export function showProgress(total: number, cureOf: (reason: string) => string | undefined = () => undefined) {
   let last: Progress = { done: 0, accepted: 0, refused: 0, waiting: 0, open: 0 };
   const ownCpu = cpuMeter();
   const progress = startProgress((perSecond) => {
-    const { done, accepted, refused, waiting } = last;
+    const { done, accepted, refused, waiting, lastFailure } = last;
+    if (lastFailure !== undefined && accepted + refused + waiting === 0)
+      return failing(last, total, lastFailure, cureOf);
     const share = total === 0 ? 1 : done / total;
     const bar = '█'.repeat(Math.round(share * 30)).padEnd(30, '░');
     const rate = perSecond(done);
@@ -19,6 +25,16 @@ export function showProgress(total: number) {
     },
     end: progress.end,
   };
+}
+
+function failing(
+  { done }: Progress,
+  total: number,
+  reason: string,
+  cureOf: (reason: string) => string | undefined,
+): string {
+  const cure = cureOf(reason);
+  return `${done}/${total} devices; no attempt came through: ${reason}${cure === undefined ? '' : `: ${cure}`}`;
 }
 
 /** Percent of one core since it was last asked. */

@@ -24,7 +24,7 @@ function sample(extra: readonly Outcome[] = [], devices?: number, lastMs = 9000,
   const moments = [0, 1, 2].map((at) => ({ ...moment(at, at), gatewayCpuMs: at * 30, gatewayRssBytes: 1e8 }));
   return fullReport(
     {
-      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs }, lateMs },
+      ...{ outcomes, wallMs: 10_000, moments, drain: { firstMs: 1000, lastMs }, lateMs, failedAttempts: {} },
       cost: { cpuMs: 9, connections: 6, openAtPeak: 200, rssBytesAtPeak: 8_000_000 },
     },
     {
@@ -138,7 +138,7 @@ describe('the page of a simulation', () => {
   it('says so where nothing was measured', () => {
     const empty = fullReport(
       {
-        ...{ outcomes: [], wallMs: 0, moments: [], drain: undefined, lateMs: [] },
+        ...{ outcomes: [], wallMs: 0, moments: [], drain: undefined, lateMs: [], failedAttempts: {} },
         cost: { cpuMs: 0, connections: 0, openAtPeak: 0, rssBytesAtPeak: 0 },
       },
       { scenario: 'none', seed: 1 },
