@@ -36,7 +36,7 @@ const cures: readonly (readonly [reason: RegExp, cure: Cure])[] = [
     ({ host, port }) => `${host}:${port} does not speak TLS: correct --port`,
   ],
   [
-    /pre-shared key|unknown psk identity|decrypt error|bad record mac|handshake failure/i,
+    /pre-shared key|unknown psk identity|decrypt error|bad record mac/i,
     () =>
       'the gateway does not know these devices by a pre-shared key: its log says why; a token of another site, or one given away before the gateway was approved, needs cvm devices reissue',
   ],
@@ -47,8 +47,8 @@ const cures: readonly (readonly [reason: RegExp, cure: Cure])[] = [
   ],
   [
     /no answer in time/,
-    () =>
-      'requests were taken, and not answered in the time that devices had: is a worker running, and does AWS answer it (cvm health --trouble)? Where the line is long, give more --timeout',
+    ({ host, port }) =>
+      `no answer came in the time that devices have: is a gateway at ${host}:${port}, is its worker running, and does AWS answer it (cvm health --trouble)? Where the line is long, give more --timeout`,
   ],
   [
     /EMFILE|ENFILE/,

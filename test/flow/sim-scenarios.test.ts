@@ -227,7 +227,7 @@ describe.skipIf(lacks('redis-server'))('the scenarios of the simulator', () => {
       ).rejects.toMatchObject({
         code: 1,
         stdout: expect.stringMatching(/timed out, no answer in time +1/),
-        stderr: expect.stringMatching(/no device was answered: is a gateway at localhost:\d+/),
+        stderr: expect.stringMatching(/is a gateway at localhost:\d+, is its worker running/),
       });
     } finally {
       other.close();

@@ -24,7 +24,7 @@ describe('what the simulator says of a run in which devices were not served', ()
       'the gateway answered the pre-shared key with a certificate: it does not know the key',
       /does not know these devices/,
     ],
-    ['no answer in time', /is a worker running/],
+    ['no answer in time', /is a gateway at gw\.example:8883, is its worker running/],
     ['connect EMFILE 127.0.0.1:8883', /ulimit -n/],
   ])('names the cure of "%s"', (reason, cure) => {
     expect(cureOfReason(reason, place)).toMatch(cure);
@@ -35,7 +35,7 @@ describe('what the simulator says of a run in which devices were not served', ()
       { 'no answer in time': 2, 'connect ECONNREFUSED 127.0.0.1:1': 7, 'connect ECONNREFUSED ::1:1': 9, odd: 99 },
       place,
     );
-    expect(some).toEqual([expect.stringMatching(/^nothing listens/), expect.stringMatching(/^requests were taken/)]);
+    expect(some).toEqual([expect.stringMatching(/^nothing listens/), expect.stringMatching(/^no answer came/)]);
   });
 
   it('counts the attempts that failed by reason, and tells the last one while the run goes on: a wrong port is seen at once', async () => {
