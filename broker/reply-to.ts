@@ -4,6 +4,12 @@ import { propertyBytes } from './mqtt5/sent.ts';
 /** Where a request of MQTT 5 wants its answer, and what the answer is to carry [MQTT 5, 4.10]. */
 export type ReplyTo = { readonly topic?: string | undefined; readonly correlationData?: Buffer | undefined };
 
+/**
+ * The longest topic filter, Response Topic and Correlation Data that are kept for a connection, in bytes: a request that waits keeps what its answer is to
+ * carry, and a stranger may have eight of them on each of thousands of connections. Topics have 256 at most in AWS IoT Core, too.
+ */
+export const [maxTopicBytes, maxCorrelationBytes] = [256, 1024];
+
 /** The form of an answer that goes where its request said. */
 class AddressedForm {
   readonly form: ReplyForm;
@@ -52,6 +58,13 @@ export function viewFor(session: SessionView, replyTo: ReplyTo, properties: Mess
     extraBytes: (topic) =>
       propertyBytes(properties) + Buffer.byteLength(replyTo.topic ?? topic) - Buffer.byteLength(topic),
   };
+}
+
+/** @returns why no answer can go there; undefined where it can, as far as its size tells */
+export function whyTooLong({ topic = '', correlationData }: ReplyTo): string | undefined {
+  if (Buffer.byteLength(topic) > maxTopicBytes) return `its Response Topic has more than ${maxTopicBytes} bytes`;
+  if ((correlationData?.length ?? 0) <= maxCorrelationBytes) return undefined;
+  return `its Correlation Data has more than ${maxCorrelationBytes} bytes`;
 }
 
 /**

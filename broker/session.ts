@@ -48,6 +48,8 @@ export class Session implements SessionView {
   #maxPacketOfConnection: number | undefined;
   #maxPacketNamed: number | undefined;
   #copyForm: ReplyForm;
+  /** undefined for one that never subscribed: most do not */
+  #filters: Set<string> | undefined;
   #messagesUnderWay = 0;
   #closed = false;
   /** oldest first: a handful (`maxTokensPerConnection`), for which a map would be larger than they are */
@@ -136,6 +138,18 @@ export class Session implements SessionView {
   get maxPacket(): number | undefined {
     const [first, second] = [this.#maxPacketOfConnection, this.#maxPacketNamed];
     return first === undefined || second === undefined ? (first ?? second) : Math.min(first, second);
+  }
+
+  /** It subscribes to this filter. @param most filters of a connection @returns false where it has so many others */
+  addFilter(filter: string, most: number): boolean {
+    this.#filters ??= new Set();
+    if (this.#filters.size >= most && !this.#filters.has(filter)) return false;
+    this.#filters.add(filter);
+    return true;
+  }
+
+  removeFilter(filter: string): void {
+    this.#filters?.delete(filter);
   }
 
   /** How certificates that the device asked for on another connection are written to this one; undefined: it wants none. */

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { codes } from '../mqtt5/reason-codes.ts';
 
 /** Why a connection must end, and what is sent before it ends. `reason` has nothing in it that the device sent. */
 export type Violation = {
@@ -70,6 +71,23 @@ function hasControlCharacter(text: string): boolean {
     if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;
   }
   return false;
+}
+
+/**
+ * Filters that one SUBSCRIBE or UNSUBSCRIBE may have, and that one connection may have at a time. A device has a handful; AWS IoT Core takes 8 in a
+ * packet and 50 of a connection. Each costs time to judge, and memory once it is granted, also of a stranger.
+ * @see https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+ */
+export const maxFilters = 50;
+
+/** Calls `read` for each filter of a packet. @throws where there are too many */
+export function readFilters(body: Pick<Reader, 'left'>, read: () => void): void {
+  let count = 0;
+  do {
+    if (++count > maxFilters)
+      throw malformed(`more than ${maxFilters} topic filters in one packet`, { code: codes.quotaExceeded });
+    read();
+  } while (body.left() > 0);
 }
 
 /** [MQTT-4.7] */

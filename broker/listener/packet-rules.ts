@@ -1,5 +1,13 @@
 import { Deliveries } from './deliveries.ts';
-import { createReader, judgeFilter, malformed, type Reader, type Violation, violationOf } from './packet-reader.ts';
+import {
+  createReader,
+  judgeFilter,
+  malformed,
+  type Reader,
+  readFilters,
+  type Violation,
+  violationOf,
+} from './packet-reader.ts';
 import { flagsOf, types } from './packet-types.ts';
 
 /**
@@ -109,10 +117,10 @@ function judgePublish(flags: number, body: Reader): void {
 /** [MQTT-3.8] and [MQTT-3.10] */
 function judgeFilters(type: number, body: Reader): void {
   messageId(body);
-  do {
+  readFilters(body, () => {
     judgeFilter(body.text('topic filter'));
     if (type === types.subscribe && body.byte() > 2) throw malformed('a requested QoS above 2 [MQTT-3.8.3-4]');
-  } while (body.left() > 0);
+  });
 }
 
 /** [MQTT-3.4] to [MQTT-3.7] */

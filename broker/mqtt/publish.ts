@@ -7,7 +7,7 @@ import { acceptMessage, type IncomingMessage } from '../intake.ts';
 import { type Connection, connectionOf, knownConnectionOf } from '../listener/connection.ts';
 import type { Published } from '../mqtt5/mqtt5.ts';
 import { closingError, codes, reasonCodeOf } from '../mqtt5/reason-codes.ts';
-import { addressed, isReplyTopicOf, type ReplyTo, viewFor } from '../reply-to.ts';
+import { addressed, isReplyTopicOf, type ReplyTo, viewFor, whyTooLong } from '../reply-to.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
 import { answerTime } from './time.ts';
@@ -100,6 +100,8 @@ async function replyTo(
   { topic, payload, retain, isQos2, published }: Publication,
   context: HookContext,
 ): Promise<Reply | undefined> {
+  const tooLong = whyTooLong(replyToOf(published));
+  if (tooLong !== undefined) throw closingError(codes.quotaExceeded, tooLong);
   const nonce = nonceOfTime(topic);
   if (nonce !== undefined) {
     const unfit = isQos2 ? needsQos1 : retain ? problems.retained : undefined;

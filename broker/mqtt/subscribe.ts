@@ -3,6 +3,8 @@ import type { AedesOptions, Client } from 'aedes';
 import { isSerial, serialRule } from '../../protocol/serial.ts';
 import { timeReplyTopic } from '../../protocol/time.ts';
 import { connectionOf } from '../listener/connection.ts';
+import { maxFilters } from '../listener/packet-reader.ts';
+import { maxTopicBytes } from '../reply-to.ts';
 import { type HookContext, mqtt5Of } from './context.ts';
 
 /**
@@ -19,24 +21,31 @@ export function createAuthorizeSubscribe({
   return (client, subscription, done) => {
     const work = () => {
       const session = sessions.of(client);
-      if (subscription.topic === timeReplyTopic) return subscription;
-      const granted = dialect.readFilter(subscription.topic, session);
+      const { topic } = subscription;
       const refuse = (reason: string) => {
         mqtt5Of(client)?.explain(reason);
         refusals.subscription(connectionOf(client.conn), reason);
         return null;
       };
+      // a filter is kept as long as its connection, also that of a stranger
+      if (Buffer.byteLength(topic) > maxTopicBytes) return refuse(`it has more than ${maxTopicBytes} bytes`);
+      const grant = () => (session.addFilter(topic, maxFilters) ? subscription : refuse(tooMany));
+      if (topic === timeReplyTopic) return grant();
+      const granted = dialect.readFilter(topic, session);
       if (granted === undefined) return refuse('it is not the reply topic of a serial');
       const { serial, copyForm } = granted;
       if (serial !== undefined && !isSerial(serial)) return refuse(serialRule);
       if (serial !== undefined && !session.bindSerial(serial, 'message'))
         return refuse(`the connection speaks for another serial, which its ${session.namedBy} named`);
-      if (copyForm !== undefined) session.subscribed(copyForm);
-      return subscription;
+      const found = grant();
+      if (found !== null && copyForm !== undefined) session.subscribed(copyForm);
+      return found;
     };
     answerOnce.now(client, 'authorizeSubscribe', work, (_error, granted) => done(null, granted ?? null));
   };
 }
+
+const tooMany = `the connection has ${maxFilters} other subscriptions`;
 
 /** An UNSUBSCRIBE has been answered: the connection gets no copies any more [MQTT-3.10.4-2]. */
 export function createUnsubscribed({ sessions, answerOnce, dialect }: HookContext) {
@@ -44,6 +53,7 @@ export function createUnsubscribed({ sessions, answerOnce, dialect }: HookContex
     answerOnce.guard(client, 'unsubscribe', () => {
       const session = sessions.of(client);
       for (const filter of filters) {
+        session.removeFilter(filter);
         const copyForm = dialect.readFilter(filter, session)?.copyForm;
         if (copyForm !== undefined && isDeepStrictEqual(copyForm, session.copyForm)) session.unsubscribed();
       }

@@ -1,4 +1,4 @@
-import { judgeFilter, malformed, type Reader } from '../listener/packet-reader.ts';
+import { judgeFilter, malformed, type Reader, readFilters } from '../listener/packet-reader.ts';
 import { types } from '../listener/packet-types.ts';
 import { field, packetOf, uint16 } from './bytes.ts';
 import { createReader5, type Properties, readProperties } from './properties.ts';
@@ -129,13 +129,13 @@ export function readSubscribe(packet: Buffer): Subscribe {
   const messageId = readMessageId(body);
   const { subscriptionId } = readProperties(body, 'subscribe');
   const [filters, subscriptions]: [string[], Buffer[]] = [[], []];
-  do {
+  readFilters(body, () => {
     const filter = readFilter(body);
     const options = body.byte();
     judgeSubscriptionOptions(filter, options);
     filters.push(filter);
     subscriptions.push(...field(filter), Buffer.from([options & 3]));
-  } while (body.left() > 0);
+  });
   const older = packetOf((types.subscribe << 4) | 2, uint16(messageId), ...subscriptions);
   return { older, messageId, filters, subscriptionId };
 }
@@ -169,8 +169,7 @@ export function readUnsubscribe(packet: Buffer): Unsubscribe {
   const messageId = readMessageId(body);
   readProperties(body, 'unsubscribe');
   const filters: string[] = [];
-  do filters.push(readFilter(body));
-  while (body.left() > 0);
+  readFilters(body, () => filters.push(readFilter(body)));
   return {
     older: packetOf((types.unsubscribe << 4) | 2, uint16(messageId), ...filters.flatMap((each) => field(each))),
     messageId,
