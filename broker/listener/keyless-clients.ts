@@ -5,6 +5,9 @@ import type { ClientHello } from './client-hello.ts';
 /** Both in milliseconds. A client without a key ends at once; one that has lost its connection is noticed later. */
 const [soonMs, rememberedMs] = [5000, 5 * 60_000];
 
+/** So long after a connection of an address that went by certificate, chance decides about the next. Milliseconds. */
+const byChanceMs = 60_000;
+
 /** Of each address, and addresses: one that makes up offers pushes out its own only. */
 const [mostOfAddress, mostAddresses] = [8, 1000];
 
@@ -23,11 +26,13 @@ export function pskOfferingOf({ suites, tls13 }: ClientHello): PskOffering | und
 /**
  * Clients that offer suites by pre-shared key without having a key, and so end the handshake when one is chosen: wolfSSL (seen with
  * 5.5), and mbedTLS of the time of 2.16. Nothing in their offer tells it, so their next connection from the same address, with the
- * same offer, goes by certificate. The one after that does not: another device behind the address may have a key.
+ * same offer, goes by certificate. The one after that does not: another device behind the address may have a key. Nor does every other one, by
+ * chance, that comes soon after one that did: a neighbour behind the address could end a handshake before each attempt of a device with a key, and
+ * that device would never be asked for it.
  */
-export function createKeylessClients(now: () => number = () => performance.now()) {
-  /** by address, then by offer; the oldest first */
-  const until = new Map<string, Map<PskOffering, number>>();
+export function createKeylessClients(now: () => number = () => performance.now(), random: () => number = Math.random) {
+  /** the oldest first */
+  const addresses = new Map<string, OfAddress>();
   return {
     /**
      * A client has ended its handshake without naming a key. @param begunAt when it came, by the same clock
@@ -35,23 +40,27 @@ export function createKeylessClients(now: () => number = () => performance.now()
      */
     ended(address: string, offering: PskOffering, begunAt: number): boolean {
       if (now() - begunAt > soonMs) return false;
-      const ofAddress = until.get(address) ?? new Map<PskOffering, number>();
-      until.delete(address);
-      setNewest(until, address, ofAddress, mostAddresses);
-      ofAddress.delete(offering);
-      setNewest(ofAddress, offering, now() + rememberedMs, mostOfAddress);
+      const known = addresses.get(address) ?? { until: new Map(), takenAt: Number.NEGATIVE_INFINITY };
+      addresses.delete(address);
+      setNewest(addresses, address, known, mostAddresses);
+      known.until.delete(offering);
+      setNewest(known.until, offering, now() + rememberedMs, mostOfAddress);
       return true;
     },
-    /** Whether this connection is to go by certificate. Asking forgets it. */
+    /** Whether this connection is to go by certificate. If so, that is forgotten. */
     take(address: string, offering: PskOffering): boolean {
-      const ofAddress = until.get(address);
-      const found = (ofAddress?.get(offering) ?? Number.NEGATIVE_INFINITY) > now();
-      ofAddress?.delete(offering);
-      if (ofAddress?.size === 0) until.delete(address);
-      return found;
+      const known = addresses.get(address);
+      if (known === undefined || (known.until.get(offering) ?? Number.NEGATIVE_INFINITY) <= now()) return false;
+      if (now() - known.takenAt < byChanceMs && random() < 0.5) return false;
+      known.until.delete(offering);
+      known.takenAt = now();
+      return true;
     },
   };
 }
+
+/** `until`: by offer, the oldest first. `takenAt`: its last connection by certificate. It outlives the offers, which a neighbour can push out. */
+type OfAddress = { readonly until: Map<PskOffering, number>; takenAt: number };
 
 /** Adds a key that is not there, and forgets the oldest beyond `most`. */
 function setNewest<Key, Value>(map: Map<Key, Value>, key: Key, value: Value, most: number): void {

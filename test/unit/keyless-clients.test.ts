@@ -46,8 +46,14 @@ describe('what a ClientHello offers', () => {
 
 describe('clients without a key', () => {
   const start = () => {
-    const clock = { now: 1000 };
-    return { clock, clients: createKeylessClients(() => clock.now) };
+    const clock = { now: 1000, chance: 0.5 };
+    return {
+      clock,
+      clients: createKeylessClients(
+        () => clock.now,
+        () => clock.chance,
+      ),
+    };
   };
 
   it('are remembered for five minutes, by address and offer, for one connection', () => {
@@ -57,6 +63,24 @@ describe('clients without a key', () => {
     expect([clients.take('192.0.2.1', 'a'), clients.take('192.0.2.1', 'a')]).toEqual([true, false]);
     clock.now += 5 * 60_000;
     expect(clients.take('192.0.2.1', 'b')).toBe(false);
+  });
+
+  it('cannot keep a neighbour with a key from it: within a minute after one went by certificate, chance decides', () => {
+    const { clock, clients } = start();
+    const attempt = () => {
+      clients.ended('192.0.2.1', 'a', clock.now);
+      return clients.take('192.0.2.1', 'a');
+    };
+    clock.chance = 0.49;
+    expect([attempt(), attempt(), attempt()]).toEqual([true, false, false]);
+    // nor by offers that it makes up, so that what is known of the address would be forgotten
+    for (let offer = 0; offer < 20; offer++) clients.ended('192.0.2.1', `made up ${offer}`, clock.now);
+    expect(attempt()).toBe(false);
+    clock.chance = 0.5;
+    expect([attempt(), clients.take('192.0.2.1', 'a')]).toEqual([true, false]);
+    clock.chance = 0.49;
+    clock.now += 60_000;
+    expect(attempt()).toBe(true);
   });
 
   it('are none that ended late: they have lost their connection', () => {
