@@ -228,7 +228,7 @@ async function checkToken(
   if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
   if (attempt.verdict === 'wait') {
     // wrong tokens of others must not delay for long a device with the right one that is not on the roster yet
-    intake.roster.requestLookup(serial);
+    intake.roster.requestLookup(serial, session.address);
     const seconds = Math.min(attempt.seconds, maxPauseSeconds);
     return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
   }
@@ -236,7 +236,7 @@ async function checkToken(
     ...(attempt.wasRight ? {} : { attemptFrom: session.address }),
     async settle(outcome) {
       // a right token may have met the limit of its address: by the time the device asks again, the roster may know it
-      if (outcome === 'unknown') intake.roster.requestLookup(serial);
+      if (outcome === 'unknown') intake.roster.requestLookup(serial, session.address);
       await within(limits.storeMs, 'settling a token attempt', attempt.settle(outcome)).catch((err: unknown) =>
         log.debug({ err }, 'a token attempt could not be settled'),
       );

@@ -3,6 +3,7 @@ import type { RosterFeed } from '../queue/roster.ts';
 import type { Log } from '../runtime/log.ts';
 import type { DeviceKeys } from '../sealing/device-keys.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
+import { createLookupLine } from './lookup-line.ts';
 import { createRosterEntries } from './roster-entries.ts';
 
 /** The devices of this site as the broker knows them, without asking Redis or the worker. */
@@ -20,9 +21,10 @@ export type Roster = {
   keysOf(serial: string): { readonly tokenHash: string; readonly keys: DeviceKeys } | undefined;
   /**
    * Has the serial looked up in the table, because wrong tokens are tried for it, or because the device was enrolled a
-   * moment ago. Its entry is here some seconds later.
+   * moment ago. Its entry is here some seconds later, or more where other addresses cause many lookups.
+   * @param address that causes it, as limits count it
    */
-  requestLookup(serial: string): void;
+  requestLookup(serial: string, address: string): void;
   /** Announces this gateway's key with the present time: the clock was set, and an old announcement would not count. */
   announceAgain(): void;
   size(): number;
@@ -44,8 +46,11 @@ export const noRoster: Roster = {
 /** How often a broker announces its key again, in milliseconds. One that stops is forgotten (`announcementLifetimeMs`). */
 const usualAnnounceMs = 3_600_000;
 
-/** Between two requested lookups, in milliseconds: a flood of wrong tokens must not become a flood of lookups. */
+/** Between two requested lookups, in milliseconds. */
 const lookupIntervalMs = 100;
+
+/** In the place of an address, for lookups that the roster itself causes. */
+const ofRoster = 'roster';
 
 /**
  * Announces this gateway, and follows the site's roster. An entry that the trusted table did not sign counts for nothing, and
@@ -65,7 +70,7 @@ export async function openRoster(
       // before it has met a table, no entry counts
       if (table.key() === undefined) return;
       table.reportUnsigned('an entry of the roster');
-      requestLookup(serial);
+      lookups.add(serial, ofRoster);
     },
   });
   const listeners: ((serials: readonly string[]) => void)[] = [];
@@ -73,7 +78,7 @@ export async function openRoster(
     for (const listener of listeners) listener(serials);
   });
   let [opened, closed] = [false, false];
-  let lookedUpAt = Number.NEGATIVE_INFINITY;
+  const lookups = createLookupLine(requestLookup, lookupIntervalMs);
 
   const announce = () => feed.announceGateway(gateway, now());
   const announceAgain = () =>
@@ -82,10 +87,6 @@ export async function openRoster(
     );
 
   function requestLookup(serial: string): void {
-    // the clock of the process: were the wall clock set back, no lookup would be requested for as long
-    const time = performance.now();
-    if (time - lookedUpAt < lookupIntervalMs) return;
-    lookedUpAt = time;
     feed
       .requestLookup(serial)
       .catch((err: unknown) => log.debug({ err, serial }, 'the lookup of a serial could not be requested'));
@@ -118,12 +119,13 @@ export async function openRoster(
     isCurrent: (serial, tokenHash) => entries.isCurrent(serial, tokenHash, now()),
     onChange: (listener) => void listeners.push(listener),
     keysOf: entries.keysOf,
-    requestLookup,
+    requestLookup: lookups.add,
     announceAgain,
     size: entries.size,
     close() {
       closed = true;
       clearInterval(timer);
+      lookups.close();
     },
   };
 }

@@ -86,7 +86,7 @@ export function createTokenAttemptLimiter(
     const one = await takeOf(serial);
     if (one.waitMs !== undefined) return one.waitMs;
     // last: an attempt that is refused for its serial must not use up the points of others
-    const turn = turns.take();
+    const turn = turns.take(address);
     if (turn.outcome === 'refused') {
       await reward(serial);
       return turn.inMs;

@@ -140,7 +140,7 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     await enrol('unannounced');
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(matches('unannounced')).toBe(false);
-    roster.requestLookup('unannounced');
+    roster.requestLookup('unannounced', '192.0.2.1');
     await expect.poll(() => matches('unannounced')).toBe(true);
     expect(matches('known')).toBe(true);
     // strangers may request lookups of any serial; that leaves nothing behind
