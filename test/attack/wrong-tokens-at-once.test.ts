@@ -58,6 +58,14 @@ describe.skipIf(lacks('redis-server'))('wrong tokens of one address', () => {
     expect(countOf(replies, 'Throttled')).toBe(40);
   }, 60_000);
 
+  it('count although no worker judges them, since the CSR beside them is none', async () => {
+    const ask = async ({ serial, token }: Tried) =>
+      (await askOnce(gateway.broker, serial, { token, csr: 'no CSR' })).errorCode;
+    for (const guess of wrong('guess', 20)) expect(await ask(guess)).toBe('InvalidCsr');
+    const [late] = wrong('late', 1);
+    await expect.poll(() => ask(late as Tried)).toBe('Throttled');
+  }, 60_000);
+
   it('do not delay the devices of the roster behind that address', async () => {
     const honest: Tried[] = [];
     for (let index = 0; index < 20; index++) honest.push(await gateway.enrolOnRoster(`known-${index}`));

@@ -27,13 +27,14 @@ describe('the device listener', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-listener-'));
   let metricsRegistry: Registry;
   let accepted: Connection[] = [];
+  let turnedAway: string[] = [];
   let listener: ReturnType<typeof createDeviceListener>;
   let listenerWith: (given: typeof limits) => typeof listener;
   let port: number;
   const sockets: Socket[] = [];
 
   beforeEach(async () => {
-    accepted = [];
+    [accepted, turnedAway] = [[], []];
     const made = createMetrics();
     metricsRegistry = made.metricsRegistry;
     const tls = await loadTlsMaterial({ dataDir: folder, hostnames: [], machineName: 'test' });
@@ -47,7 +48,7 @@ describe('the device listener', () => {
         metrics: made.metrics,
         log: createLog('silent'),
         onConnection: (stream) => void accepted.push(connectionOf(stream)),
-        onTurnedAway() {},
+        onTurnedAway: (_connection, reason) => void turnedAway.push(reason),
         onHandshakeFailed() {},
       });
     listener = listenerWith(limits);
@@ -86,6 +87,29 @@ describe('the device listener', () => {
     const plain = await openFrom('127.0.0.2');
     connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
     await expect.poll(() => accepted.map(({ address }) => address)).toEqual(['127.0.0.2']);
+  });
+
+  it('gives the turn of a handshake that hangs to the next connection', async () => {
+    await listener.close().cut();
+    listener = listenerWith({ ...limits, wholeHelloMs: 10, handshakeTurnMs: 300 });
+    port = await listener.listen(0, '127.0.0.1');
+    for (let count = 0; count < 2; count++) (await openFrom('127.0.0.1')).write(beginOfHello);
+    await expect.poll(() => metricOf(metricsRegistry, 'cvm_broker_handshakes_waiting')).toBe(1);
+    const plain = await openFrom('127.0.0.2');
+    connectSecure({ socket: plain, rejectUnauthorized: false }).on('error', () => {});
+    await expect.poll(() => accepted.map(({ address }) => address), { timeout: 10_000 }).toEqual(['127.0.0.2']);
+  });
+
+  it('ends a connection that waits for its turn without end', async () => {
+    await listener.close().cut();
+    listener = listenerWith({ ...limits, wholeHelloMs: 10, turnMs: 100 });
+    port = await listener.listen(0, '127.0.0.1');
+    for (let count = 0; count < 2; count++) (await openFrom('127.0.0.1')).write(beginOfHello);
+    await expect
+      .poll(() => turnedAway, { timeout: 10_000 })
+      .toEqual([expect.stringMatching(/waited too long for its turn/)]);
+    // the one that has its turn stays
+    expect(await metricOf(metricsRegistry, 'cvm_broker_connections_open')).toBe(1);
   });
 
   it('keeps few connections of balancers that send no header: the oldest goes', async () => {
