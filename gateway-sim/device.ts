@@ -333,7 +333,7 @@ export class Device implements LinkEvents, Waiting {
     const fault =
       this.#behaviour.token === 'wrong'
         ? 'a wrong token was accepted'
-        : faultOf(reply, { serial, id: this.#id, ownKey: this.#key?.privateKey, issuerKey });
+        : faultOf(reply, { serial, id: this.#id, ownSpki: this.#key?.spki, issuerKey });
     if (fault !== undefined) return this.#end({ kind: 'wrong', reason: fault, attempts });
     const { certificateId = '', certificatePem = '', privateKey = '' } = reply;
     store?.({ serial, certificateId, certificatePem, privateKeyPem: this.#key?.privateKeyPem ?? privateKey });
