@@ -18,8 +18,8 @@ import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { watchEventLoop } from '../runtime/event-loop.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
+import { letHeapGrow } from '../runtime/heap-growth.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
-import { keepHeapSmall } from '../runtime/small-heap.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
 import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
@@ -46,6 +46,9 @@ export type Identity = {
   readonly table: TableTrust & { trouble(): Promise<string | undefined> };
 };
 
+/** A broker under a flood makes much garbage and keeps little. */
+const heapGrowthPercent = 20;
+
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };
 
 /**
@@ -58,7 +61,7 @@ export async function startBrokerPart(
   redis: RedisConnector,
   wordOf?: (gateway: GatewayIdentity) => TableWord,
 ): Promise<BrokerPart> {
-  keepHeapSmall();
+  letHeapGrow(heapGrowthPercent);
   // first: a certificate that cannot be read is reported although Redis is away
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
