@@ -1,5 +1,6 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Row, type RowContext, rounded } from '../row.ts';
 
 const devices = 10_000;
@@ -13,7 +14,13 @@ const scenario = {
   timeoutSeconds: 3600,
 };
 
-/** The simulator's own cost, beside bare TLS connections that it makes in the same run. */
+/** For all devices to connect, in milliseconds. */
+const connectMs = 180_000;
+
+/**
+ * The simulator's own cost, beside bare TLS connections that it makes in the same run. The worker begins when all devices are connected: so all
+ * are there at once, and what one takes is known.
+ */
 export const simulator: Row = {
   name: 'simulator',
   title: `${devices} simulated devices from one core: the simulator's CPU and memory beyond TLS`,
@@ -29,7 +36,11 @@ export const simulator: Row = {
     const file = join(sites.folder('simulator'), 'power-cut-csr.json');
     writeFileSync(file, JSON.stringify(scenario));
     const argv = ['--scenario', file, '--credentials', credentials, '--tls-reference', '2000'];
-    const report = await gateway.simulate(argv);
+    process.kill(gateway.worker.pid, 'SIGSTOP');
+    const played = gateway.simulate(argv);
+    await Promise.race([untilConnected(gateway.port), played]);
+    process.kill(gateway.worker.pid, 'SIGCONT');
+    const report = await played;
     await gateway.close();
     const { beyondTls, perDevice, openAtPeak } = report.simulator ?? {
       perDevice: { cpuMs: Number.NaN, rssBytes: Number.NaN },
@@ -62,3 +73,18 @@ export const simulator: Row = {
     };
   },
 };
+
+/** Waits until the port has all devices' connections, or the time is over. */
+async function untilConnected(port: number): Promise<void> {
+  for (const end = Date.now() + connectMs; Date.now() < end && connectionsOf(port) < devices; ) await sleep(1000);
+}
+
+/** Established connections (state 01) whose local port this is, by the kernel's list. */
+function connectionsOf(port: number): number {
+  const place = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const lines = ['tcp', 'tcp6'].flatMap((name) => readFileSync(`/proc/net/${name}`, 'utf8').split('\n'));
+  return lines.filter((line) => {
+    const [, local, , state] = line.trim().split(/\s+/);
+    return local?.endsWith(place) === true && state === '01';
+  }).length;
+}
