@@ -190,7 +190,7 @@ function startRun(options: SimOptions, now: () => number) {
   };
 }
 
-/** Reads the memory when the number of open connections has grown by half. What the reading costs is no cost of the run. */
+/** Reads the memory when the number of open connections has grown by a fifth. What the reading costs is no cost of the run. */
 function watchMemory(collectGarbage: (() => void) | undefined) {
   let cpuMs = 0;
   const read = () => {
@@ -205,7 +205,7 @@ function watchMemory(collectGarbage: (() => void) | undefined) {
   cpuMs = 0;
   return {
     look(open: number, isMost: boolean): void {
-      if (open <= openAtPeak || (open < openAtPeak * 1.5 + 50 && !isMost)) return;
+      if (open <= openAtPeak || (open < openAtPeak * 1.2 + 50 && !isMost)) return;
       openAtPeak = open;
       rssBytesAtPeak = read() - before;
     },

@@ -1,6 +1,8 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { jobKey } from '../../../queue/stored-forms.ts';
 import { type Row, type RowContext, rounded } from '../row.ts';
 
 const devices = 10_000;
@@ -14,11 +16,11 @@ const scenario = {
   timeoutSeconds: 3600,
 };
 
-/** For all devices to connect, in milliseconds. */
+/** For all devices to connect and ask, in milliseconds. */
 const connectMs = 180_000;
 
 /**
- * The simulator's own cost, beside bare TLS connections that it makes in the same run. The worker begins when all devices are connected: so all
+ * The simulator's own cost, beside bare TLS connections that it makes in the same run. The worker begins when all devices have asked: so all
  * are there at once, and what one takes is known.
  */
 export const simulator: Row = {
@@ -38,7 +40,7 @@ export const simulator: Row = {
     const argv = ['--scenario', file, '--credentials', credentials, '--tls-reference', '2000'];
     process.kill(gateway.worker.pid, 'SIGSTOP');
     const played = gateway.simulate(argv);
-    await Promise.race([untilConnected(gateway.port), played]);
+    await Promise.race([untilAllWait(gateway.redisPort), played]);
     process.kill(gateway.worker.pid, 'SIGCONT');
     const report = await played;
     await gateway.close();
@@ -74,17 +76,10 @@ export const simulator: Row = {
   },
 };
 
-/** Waits until the port has all devices' connections, or the time is over. */
-async function untilConnected(port: number): Promise<void> {
-  for (const end = Date.now() + connectMs; Date.now() < end && connectionsOf(port) < devices; ) await sleep(1000);
-}
-
-/** Established connections (state 01) whose local port this is, by the kernel's list. */
-function connectionsOf(port: number): number {
-  const place = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-  const lines = ['tcp', 'tcp6'].flatMap((name) => readFileSync(`/proc/net/${name}`, 'utf8').split('\n'));
-  return lines.filter((line) => {
-    const [, local, , state] = line.trim().split(/\s+/);
-    return local?.endsWith(place) === true && state === '01';
-  }).length;
+/** Waits until all devices' requests wait, or the time is over. */
+async function untilAllWait(redisPort: number): Promise<void> {
+  const redis = new Redis(redisPort, '127.0.0.1');
+  for (const end = Date.now() + connectMs; Date.now() < end; await sleep(1000))
+    if ((await redis.llen(jobKey('wait'))) >= devices) break;
+  redis.disconnect();
 }
