@@ -66,7 +66,7 @@ type Options = {
 /** Without a scenario: how many devices, and how many of them at the same time. */
 const [usualDevices, usualConcurrency] = [100, 100];
 /** Ten thousand devices keep what they have: a collection costs much and frees little. */
-const heapGrowthPercent = 100;
+const heapGrowthPercent = 300;
 
 /** Bare TLS connections that tell apart what TLS costs the simulator. */
 const referenceConnections = 1000;
