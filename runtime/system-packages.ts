@@ -20,6 +20,12 @@ const debian = {
   mosquitto: 'mosquitto',
   mosquitto_rr: 'mosquitto-clients',
   haproxy: 'haproxy',
+  // gcc alone comes without the headers of libc
+  gcc: 'build-essential',
+  'g++': 'build-essential',
+  make: 'build-essential',
+  'arm-none-eabi-gcc': 'gcc-arm-none-eabi',
+  'mbedtls/ssl.h': 'libmbedtls-dev',
 };
 const others = { 'redis-server': 'redis', mosquitto: 'mosquitto', mosquitto_rr: 'mosquitto', haproxy: 'haproxy' };
 

@@ -113,7 +113,7 @@ void cvm_mqtt_start(cvm_mqtt_input_t *input, uint8_t *buffer, size_t room)
 
 size_t cvm_mqtt_wanted(const cvm_mqtt_input_t *input, uint8_t **at)
 {
-  size_t whole = SHORTEST_PACKET;
+  uint32_t whole = SHORTEST_PACKET;
   if (input->header > 0U) {
     whole = input->header + input->rest;
   } else if (input->used >= SHORTEST_PACKET) {
@@ -121,23 +121,23 @@ size_t cvm_mqtt_wanted(const cvm_mqtt_input_t *input, uint8_t **at)
   } else {
     /* the first two bytes */
   }
+  const uint32_t left = whole - input->used;
   if (whole <= input->room) {
     *at = &input->buffer[input->used];
-    return whole - input->used;
+    return (size_t)left;
   }
   /* of a packet that is too long: each piece over the one before */
-  const size_t left = whole - input->used;
   const size_t space = input->room - input->header;
   *at = &input->buffer[input->header];
-  return (left < space) ? left : space;
+  return (left < space) ? (size_t)left : space;
 }
 
 /* Looks whether the fixed header is whole, and reads it. */
 static cvm_mqtt_result_t read_header(cvm_mqtt_input_t *input)
 {
-  size_t rest = 0U;
-  for (size_t at = 1U; at < input->used; at++) {
-    rest |= ((size_t)input->buffer[at] & 0x7FU) << (7U * (at - 1U));
+  uint32_t rest = 0U;
+  for (uint32_t at = 1U; at < input->used; at++) {
+    rest |= ((uint32_t)input->buffer[at] & 0x7FU) << (7U * (at - 1U));
     if ((input->buffer[at] & 0x80U) == 0U) {
       input->header = at + 1U;
       input->rest = rest;
@@ -187,7 +187,7 @@ static cvm_mqtt_result_t read_packet(const cvm_mqtt_input_t *input, cvm_mqtt_pac
 
 cvm_mqtt_result_t cvm_mqtt_read(cvm_mqtt_input_t *input, size_t length, cvm_mqtt_packet_t *packet)
 {
-  input->used += length;
+  input->used += (uint32_t)length;
   if (input->header == 0U) {
     if (input->used < SHORTEST_PACKET) {
       return CVM_MQTT_MORE;

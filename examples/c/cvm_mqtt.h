@@ -51,9 +51,9 @@ typedef struct {
 typedef struct {
   uint8_t *buffer;
   size_t room;
-  size_t used;
-  size_t header; /* bytes of the fixed header; 0 while it has not come */
-  size_t rest;   /* bytes behind the fixed header */
+  uint32_t used;
+  uint32_t header; /* bytes of the fixed header; 0 while it has not come */
+  uint32_t rest;   /* bytes behind the fixed header, which may be more than there is room for */
 } cvm_mqtt_input_t;
 
 typedef enum {

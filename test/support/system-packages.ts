@@ -1,12 +1,17 @@
 import { ensureCommand } from '../../runtime/system-packages.ts';
+import { find } from './lacks.ts';
+
+/** What the examples in C need; elsewhere than on Debian their packages have other names, and the tests of them are left out. */
+const forC = ['gcc', 'g++', 'make', 'mbedtls/ssl.h', 'arm-none-eabi-gcc'];
 
 /** Before all tests: what they need of the system is installed, as `npm start` does. In CI a missing program is a failure. */
 export default async function setup(): Promise<void> {
-  for (const command of ['redis-server', 'mosquitto_rr', 'haproxy']) {
-    const ensured = await ensureCommand(command, { env: process.env, write: (line) => console.log(line) });
+  for (const command of ['redis-server', 'mosquitto_rr', 'haproxy', ...forC]) {
+    const ensured = await ensureCommand(command, { env: process.env, find, write: (line) => console.log(line) });
     if (ensured.ok) continue;
     const reason = `${command} is missing and could not be installed (${ensured.reason}); to install it: ${ensured.command}`;
-    if (process.env.CI) throw new Error(reason);
+    const isDemanded = !forC.includes(command) || find('apt-get') !== undefined;
+    if (process.env.CI && isDemanded) throw new Error(reason);
     console.warn(`SKIPPED: the tests that need ${command}. ${reason}`);
   }
 }
