@@ -55,7 +55,7 @@ static bool read_back(void *context, uint32_t offset, uint8_t *data, size_t leng
 static bool digest_of(void *context, uint32_t length, uint8_t digest[32])
 {
   const ram_store_t *const ram = context;
-  promise(length == ram->written, "the digest is of the whole");
+  promise(length <= ram->written, "the digest is of what was written");
   if (ram->lies) {
     (void)memcpy(digest, &ram->head[13], 32U);
     return true;
