@@ -11,7 +11,7 @@ import { parseRequest } from '../../protocol/cvm/request.ts';
 import { cutIntoParts, smallPending, smallRejected } from '../../protocol/cvm/small-packets.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { buildFolder, compile, exampleC, lacksC, lacksMbedtls, make } from '../support/c-build.ts';
-import { readGolden } from '../support/golden.ts';
+import { readGolden, readGoldenPublish } from '../support/golden.ts';
 import { lacks } from '../support/lacks.ts';
 import { sized } from '../support/size.ts';
 import { goldenTime } from '../support/time.ts';
@@ -20,12 +20,7 @@ const sources = join(import.meta.dirname, '../c');
 const inSources = (...names: string[]) => names.map((name) => join(sources, name));
 const inExample = (...names: string[]) => names.map((name) => join(exampleC, name));
 
-/** The payload of a golden packet: behind its header of two bytes, its topic and its packet id. */
-function payloadOf(name: string): Buffer {
-  const packet = readGolden(`small-packets/${name}`);
-  const lengthBytes = (packet[1] ?? 0) < 0x80 ? 1 : 2;
-  return packet.subarray(1 + lengthBytes + 2 + packet.readUInt16BE(1 + lengthBytes) + 2);
-}
+const payloadOf = (name: string) => readGoldenPublish(`small-packets/${name}`).payload;
 const parts = Array.from({ length: 10 }, (_, part) => payloadOf(`part-${part}`));
 const compact = (name: string) => readGolden(`small-packets/compact-${name}`);
 
