@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
-import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { pointOf } from '../../site-tls/time-key.ts';
 import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { connectDevice } from '../support/device.ts';
@@ -18,18 +18,19 @@ const until = (seconds: number) => `timeout ${seconds} `;
 const ended = 124;
 
 describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout: 60_000 }, () => {
-  const build = buildFolder();
+  let build: ReturnType<typeof buildFolder>;
   let gateway: Gateway;
   let folder: string;
   let figures: string;
   beforeAll(async () => {
+    build = buildFolder();
     figures = make(build.path);
     gateway = await startGateway({ env: { CVM_WORKER_CONCURRENCY: '1' } });
     folder = mkdtempSync(join(tmpdir(), 'cvm-c-example-'));
   });
   afterAll(async () => {
     await gateway?.close();
-    build.remove();
+    build?.remove();
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -126,6 +127,17 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
     const { status, said } = await provision(serial, token, how);
     expect([status, said]).toEqual([ended, 'the time: the time is not signed for this nonce by the pinned key\n']);
     expect((await gateway.registry.find(serial))?.state).toBe('enrolled');
+  });
+
+  it('could publish with QoS 0, as PubSubClient does: request and acknowledgement are taken', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('C-QOS-0');
+    const device = await connectDevice(gateway.broker);
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec' }), { qos: 0 });
+    const { status, certificateId } = await device.next();
+    expect(status).toBe('accepted');
+    await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 0 });
+    await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeGreaterThan(0);
+    await device.client.endAsync(true);
   });
 
   it('waits in the line behind others', async () => {
