@@ -305,8 +305,8 @@ static bool take(reader_t *reader, uint8_t *bytes, uint32_t length)
     return false;
   }
   if (reader->memory != NULL) {
-    copy(bytes, &reader->memory[reader->offset], length);
-  } else if (!reader->store->read(reader->store->context, reader->offset, bytes, length)) {
+    copy(bytes, &reader->memory[reader->offset], (size_t)length);
+  } else if (!reader->store->read(reader->store->context, reader->offset, bytes, (size_t)length)) {
     reader->fault = CVM_FAULT_STORE;
     return false;
   } else {
@@ -409,7 +409,7 @@ static unsigned int take_key(reader_t *reader)
     return (unsigned int)KEY_COUNT;
   }
   for (unsigned int key = 0U; key < (unsigned int)KEY_COUNT; key++) {
-    if ((length_of(names[key], LONGEST_KEY) == number) && is_same(text, (const uint8_t *)names[key], number)) {
+    if ((length_of(names[key], LONGEST_KEY) == number) && is_same(text, (const uint8_t *)names[key], (size_t)number)) {
       return key;
     }
   }
@@ -512,7 +512,7 @@ static uint32_t take_status(const reader_t *reader, const value_t *status)
     return (uint32_t)STATUS_UNKNOWN;
   }
   for (uint32_t word = 1U; word < 4U; word++) {
-    if ((length_of(words[word], 8U) == status->slice.length) && is_same(text, (const uint8_t *)words[word], status->slice.length)) {
+    if ((length_of(words[word], 8U) == status->slice.length) && is_same(text, (const uint8_t *)words[word], (size_t)status->slice.length)) {
       return word;
     }
   }
@@ -566,9 +566,9 @@ static void copy_rejection(const uint8_t *payload, const value_t values[KEY_COUN
   reply->status_code = (uint16_t)values[KEY_STATUS_CODE].number;
   reply->retry_after = values[KEY_RETRY_AFTER].number;
   reply->error_code = (const char *)&payload[values[KEY_ERROR_CODE].slice.offset];
-  reply->error_code_length = values[KEY_ERROR_CODE].slice.length;
+  reply->error_code_length = (size_t)values[KEY_ERROR_CODE].slice.length;
   reply->error_message = (const char *)&payload[values[KEY_ERROR_MESSAGE].slice.offset];
-  reply->error_message_length = values[KEY_ERROR_MESSAGE].slice.length;
+  reply->error_message_length = (size_t)values[KEY_ERROR_MESSAGE].slice.length;
 }
 
 static cvm_fault_t copy_accepted(const reader_t *reader, const value_t values[KEY_COUNT], cvm_reply_t *reply)
@@ -612,7 +612,7 @@ static cvm_event_t store_whole(cvm_client_t *client, const uint8_t *payload, uin
 {
   const cvm_store_t *const store = client->store;
   forget(client);
-  if (!store->begin(store->context, NULL, length) || !store->write(store->context, 0U, payload, length)) {
+  if (!store->begin(store->context, NULL, length) || !store->write(store->context, 0U, payload, (size_t)length)) {
     return with_fault(reply, CVM_FAILED, CVM_FAULT_STORE);
   }
   return CVM_ACCEPTED;
@@ -627,7 +627,7 @@ static cvm_event_t on_map(cvm_client_t *client, const uint8_t *payload, uint32_t
     return with_fault(reply, CVM_NOTHING, fault);
   }
   const cvm_slice_t id = values[KEY_ID].slice;
-  if (!is_ours(client->id, &payload[id.offset], id.length)) {
+  if (!is_ours(client->id, &payload[id.offset], (size_t)id.length)) {
     return with_fault(reply, CVM_NOTHING, CVM_FAULT_OTHER_ID);
   }
   reply->time = values[KEY_TIME].number;
@@ -742,7 +742,7 @@ static cvm_event_t on_part(cvm_client_t *client, const uint8_t *payload, size_t 
   if ((number > client->last) || (data_length != bytes_of(client, number))) {
     return with_fault(reply, CVM_NOTHING, CVM_FAULT_MALFORMED);
   }
-  if (!client->store->write(client->store->context, offset_of(client, number), &payload[PART_HEADER_BYTES], data_length)) {
+  if (!client->store->write(client->store->context, offset_of(client, number), &payload[PART_HEADER_BYTES], (size_t)data_length)) {
     forget(client);
     return with_fault(reply, CVM_FAILED, CVM_FAULT_STORE);
   }
@@ -819,7 +819,7 @@ static uint8_t bits_of(uint8_t digit)
     return (uint8_t)(digit - (uint8_t)'0');
   }
   if ((digit >= (uint8_t)'a') && (digit <= (uint8_t)'f')) {
-    return (uint8_t)(digit - (uint8_t)'a' + 10U);
+    return (uint8_t)((digit - (uint8_t)'a') + (uint8_t)10U);
   }
   return 16U;
 }
@@ -828,7 +828,7 @@ cvm_fault_t cvm_read_certificate_id(const cvm_store_t *store, const cvm_reply_t 
 {
   const cvm_slice_t slice = reply->certificate_id;
   if (slice.length == CVM_CERTIFICATE_ID_BYTES) {
-    return store->read(store->context, slice.offset, id, slice.length) ? CVM_OK : CVM_FAULT_STORE;
+    return store->read(store->context, slice.offset, id, (size_t)slice.length) ? CVM_OK : CVM_FAULT_STORE;
   }
   if (slice.length != (2U * CVM_CERTIFICATE_ID_BYTES)) {
     return CVM_FAULT_INCOMPLETE;
@@ -878,7 +878,7 @@ cvm_event_t cvm_on_time(const char *nonce, const uint8_t *payload, size_t length
   put(&writer, (const uint8_t *)nonce, length_of(nonce, 64U));
   put(&writer, seconds, sizeof seconds);
   const cvm_slice_t signature = values[KEY_SIGNATURE].slice;
-  if (writer.is_full || !verify(context, signed_bytes, writer.length, &payload[signature.offset], signature.length)) {
+  if (writer.is_full || !verify(context, signed_bytes, writer.length, &payload[signature.offset], (size_t)signature.length)) {
     return with_fault(reply, CVM_NOTHING, CVM_FAULT_SIGNATURE);
   }
   reply->time = time;

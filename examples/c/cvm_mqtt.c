@@ -127,7 +127,7 @@ size_t cvm_mqtt_wanted(const cvm_mqtt_input_t *input, uint8_t **at)
     return (size_t)left;
   }
   /* of a packet that is too long: each piece over the one before */
-  const size_t space = input->room - input->header;
+  const size_t space = input->room - (size_t)input->header;
   *at = &input->buffer[input->header];
   return (left < space) ? (size_t)left : space;
 }
@@ -171,7 +171,7 @@ static cvm_mqtt_result_t read_packet(const cvm_mqtt_input_t *input, cvm_mqtt_pac
   packet->qos = (input->buffer[0] >> 1U) & 3U;
   switch (packet->type) {
     case (uint8_t)CVM_MQTT_PUBLISH:
-      return read_publish(body, input->rest, packet);
+      return read_publish(body, (size_t)input->rest, packet);
     case (uint8_t)CVM_MQTT_CONNACK:
     case (uint8_t)CVM_MQTT_PUBACK:
       if (input->rest != 2U) {

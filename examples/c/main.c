@@ -65,6 +65,7 @@ static struct {
   bool is_psk;
   bool has_time_key;
   bool is_stored;
+  bool is_connected;
   uint16_t packet_id;
 } device;
 
@@ -155,7 +156,8 @@ static bool connect_to_gateway(bool is_nameless)
   cvm_mqtt_packet_t packet;
   const bool has_password = !device.is_psk && !is_nameless;
   cvm_mqtt_start(&device.input, device.packet_in, sizeof device.packet_in);
-  if (!is_tls_well("connecting by TLS", tls_open(&device.link, &device.settings))) {
+  device.is_connected = is_tls_well("connecting by TLS", tls_open(&device.link, &device.settings));
+  if (!device.is_connected) {
     return false;
   }
   const size_t length = cvm_mqtt_connect(device.packet_out, sizeof device.packet_out, is_nameless ? "" : device.request.serial,
@@ -304,7 +306,11 @@ static bool ask_time(void)
 
 static void leave(void)
 {
-  (void)tls_write(&device.link, (const uint8_t *)CVM_MQTT_DISCONNECT, 2U);
+  /* a handshake that has failed must not be touched again */
+  if (device.is_connected) {
+    (void)tls_write(&device.link, (const uint8_t *)CVM_MQTT_DISCONNECT, 2U);
+  }
+  device.is_connected = false;
   tls_close(&device.link);
 }
 
