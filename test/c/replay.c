@@ -48,6 +48,15 @@ static void print_hex(const char *name, const uint8_t *bytes, size_t length)
   (void)printf("\"");
 }
 
+static void print_text(const char *name, const char *text, size_t length)
+{
+  (void)printf(",\"%s\":\"", name);
+  for (size_t at = 0U; at < length; at++) {
+    (void)printf(((text[at] == '"') || (text[at] == '\\')) ? "\\%c" : "%c", text[at]);
+  }
+  (void)printf("\"");
+}
+
 static void print_slice(const char *name, cvm_slice_t slice)
 {
   if (slice.length > 0U) {
@@ -65,9 +74,9 @@ static void print_reply(cvm_event_t event, const cvm_reply_t *reply)
     (void)printf(",\"position\":%lu,\"etaSeconds\":%lu,\"retryAfter\":%lu", (unsigned long)reply->position,
                  (unsigned long)reply->eta_seconds, (unsigned long)reply->retry_after);
   } else if (event == CVM_REJECTED) {
-    (void)printf(",\"statusCode\":%u,\"retryAfter\":%lu,\"errorCode\":\"%.*s\",\"errorMessage\":\"%.*s\"", (unsigned int)reply->status_code,
-                 (unsigned long)reply->retry_after, (int)reply->error_code_length, reply->error_code, (int)reply->error_message_length,
-                 reply->error_message);
+    (void)printf(",\"statusCode\":%u,\"retryAfter\":%lu", (unsigned int)reply->status_code, (unsigned long)reply->retry_after);
+    print_text("errorCode", reply->error_code, reply->error_code_length);
+    print_text("errorMessage", reply->error_message, reply->error_message_length);
   } else if ((event == CVM_ACCEPTED) && (reply->certificate.length > 0U)) {
     uint8_t id[CVM_CERTIFICATE_ID_BYTES];
     promise(cvm_read_certificate_id(&store, reply, id) == CVM_OK, "an accepted reply has an id");

@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -16,6 +17,7 @@ import { lacks } from '../support/lacks.ts';
 import { sized } from '../support/size.ts';
 import { goldenTime } from '../support/time.ts';
 
+const goldenFolder = join(import.meta.dirname, '../golden/cvm');
 const sources = join(import.meta.dirname, '../c');
 const inSources = (...names: string[]) => names.map((name) => join(sources, name));
 const inExample = (...names: string[]) => names.map((name) => join(exampleC, name));
@@ -114,6 +116,29 @@ describe.skipIf(lacksMbedtls())('the protocol library in C', () => {
     ['rejected, CBOR', texts[2] as Buffer, { ...throttled, retryAfter: 9, errorMessage: 'slow down' }],
   ])('reads what is no certificate: %s', async (_what, payload, fields) => {
     expect(await startDevice('7').reply(payload)).toMatchObject(fields);
+  });
+
+  it.each(
+    readdirSync(goldenFolder)
+      .filter((file) => /^(accepted-.*(der|compact).*|pending.*|rejected-.*)\.cbor\.hex$/.test(file))
+      .map((file) => file.replace('.hex', '')),
+  )('reads the golden message: %s', async (name) => {
+    const { payload } = readGoldenPublish(`cvm/${name}`);
+    const [event, code] = name.replace('.cbor', '').split('-');
+    const heard = await startDevice('7').reply(payload);
+    expect(heard).toMatchObject({ event, fault: '', ...(event === 'rejected' ? { errorCode: code } : {}) });
+    if (event !== 'accepted') return;
+    const written = decode(payload, { useMaps: true }) as Map<string | number, unknown>;
+    const bytesOf = (...keys: (string | number)[]) =>
+      keys.map((key) => written.get(key)).find((value) => value !== undefined) as Uint8Array | undefined;
+    for (const [field, ...keys] of [
+      ['certificate', 'certificatePem', 3],
+      ['privateKey', 'privateKey', 4],
+      ['rootCa', 'rootCa', 7],
+    ]) {
+      const value = bytesOf(...keys);
+      expect(heard[String(field)], String(field)).toBe(value && Buffer.from(value).toString('hex'));
+    }
   });
 
   it.each([
