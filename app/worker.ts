@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Governor } from '../aws/governor.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
@@ -160,6 +161,8 @@ export function startProvisioning(
     refusedKeys: createRefusedKeys(),
     wrongTokens,
     templates: loadTemplates(app),
+    claims: table.claims,
+    makeId: randomUUID,
     seal: sealer,
   };
   // any answer of AWS tells its time, and the table's is the first that a request needs
@@ -208,6 +211,7 @@ export function startSweeping(
   const setUp = {
     registry: table.registry,
     sites: table.sites,
+    claims: table.claims,
     issuer,
     ownerTag: ownerTagOf(settings.table),
     table: settings.table,

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { Issuer } from '../issuer/issuer.ts';
+import type { ClaimCertificates } from '../registry/claim-certificates.ts';
 import type { SiteIndex } from '../registry/site-index.ts';
 import type { SweepLease } from '../registry/sweep-lease.ts';
 import { counted } from '../runtime/counted.ts';
@@ -17,7 +18,7 @@ const sweepCallsPerSecond = 2;
 
 export type SweepContext = {
   settings(): Settings;
-  table(): { registry: SweepOptions['registry']; lease: SweepLease; sites: SiteIndex };
+  table(): { registry: SweepOptions['registry']; lease: SweepLease; sites: SiteIndex; claims: ClaimCertificates };
   issuer(callsPerSecond: number): Issuer;
   audit(): Audit;
   write(line: string): void;
@@ -36,7 +37,7 @@ export function sweepCommand(context: SweepContext): Command {
 }
 
 async function runSweep(context: SweepContext, options: Options): Promise<void> {
-  const { registry, lease, sites } = context.table();
+  const { registry, lease, sites, claims } = context.table();
   const { table, sweep: set, replayWindowMs } = context.settings();
   const dryRun = options.dryRun ?? false;
   const findings: Finding[] = [];
@@ -46,6 +47,7 @@ async function runSweep(context: SweepContext, options: Options): Promise<void> 
       sweep({
         registry,
         sites,
+        claims,
         issuer: context.issuer(options.rate),
         ownerTag: ownerTagOf(table),
         table,

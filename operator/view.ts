@@ -28,6 +28,8 @@ export type DeviceView = {
   readonly policyName?: string;
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
+  /** a claim certificate of this group may stand for it */
+  readonly claimGroup?: string;
   /** ids of the gateways where the device can use its token as a TLS pre-shared key */
   readonly pskGateways?: readonly string[];
   /** how many claims and decisions there were */
@@ -78,6 +80,7 @@ export function viewOf(device: Device): DeviceView {
     policyName: device.policyName,
     thingTypeName: device.thingTypeName,
     thingGroupName: device.thingGroupName,
+    claimGroup: device.claimGroup,
     pskGateways: device.sealedKeys && Object.keys(device.sealedKeys),
     revision: device.attempt,
   };

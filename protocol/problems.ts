@@ -81,6 +81,10 @@ export const problems = {
     'InvalidCertificateOwnershipToken',
     'this certificate ownership token is not of a certificate that this device holds: send the one that came with its certificate, on a connection with the same serial and registration token',
   ),
+  waitingOver: problem(
+    'InvalidCertificateOwnershipToken',
+    'the certificate of this ownership token does not wait for a device: it has waited for an hour, or another device has it. Ask for another one',
+  ),
   ownershipTokenEnded: problem(
     'InvalidCertificateOwnershipToken',
     'this certificate ownership token has ended, an hour after it was given: ask for the certificate again with the same key; the same one comes, with another ownership token',
@@ -89,6 +93,33 @@ export const problems = {
     'Throttled',
     'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,
+  ),
+  claimUnknown: problem(
+    'InvalidToken',
+    'the client certificate of this connection is no claim certificate of this gateway; its operator makes one with "cvm claims create", or give the device a user name and a password',
+  ),
+  claimRevoked: problem('Forbidden', 'this claim certificate is revoked: ask the fleet owner for another one'),
+  claimEnded: problem('TokenExpired', 'this claim certificate has ended: ask the fleet owner for another one'),
+  claimUsedUp: problem(
+    'Forbidden',
+    'this claim certificate has served as many devices as it may: ask the fleet owner for another one',
+  ),
+  claimsTooFast: problem(
+    'Throttled',
+    'this claim certificate asks for more certificates than it may, in an hour or waiting for their device: ask again later',
+    600,
+  ),
+  claimsOtherTemplate: problem(
+    'Forbidden',
+    'this claim certificate may not be used with this provisioning template: use the one that it was made for',
+  ),
+  claimsOtherSerial: problem(
+    'Forbidden',
+    'this claim certificate does not stand for a device of this serial: check the serial, and that the device is enrolled for the group of the claim certificate',
+  ),
+  claimsProvisioned: problem(
+    'AlreadyProvisioned',
+    'this device has had its certificate, and a claim certificate gives no other one: ask the fleet owner to reissue, and send the new registration token',
   ),
   retained: problem('InvalidRequest', 'it must not be a retained message: publish with the retain flag off'),
   tooManyWaiting: problem('Throttled', 'too many requests of this connection wait for their answer', 5),

@@ -29,7 +29,12 @@ export type ProvisioningRequest = {
    * within the limit on wrong tokens of that address
    */
   readonly attemptFrom?: string;
+  /** the id of the claim certificate that stands in the place of a token: no device is named yet, and `serial` is `claimName` */
+  readonly claim?: string;
 };
+
+/** Names the connections of a claim certificate where a serial is wanted: for the log, and for the salt of their keys. */
+export const claimName = (claim: string): string => `claim-${claim.slice(0, 16)}`;
 
 /**
  * Names the recipient of a reply: all connections, at any broker, that presented this token for this serial. Knowing it is
@@ -57,12 +62,16 @@ export type Acknowledgement = {
   readonly tokenHash: string;
   readonly certificateId: string;
   readonly registration?: AskedRegistration;
+  /** as in a request: the template names the device */
+  readonly claim?: string;
 };
 
 /** A device asks to be registered by a template. The answer is stored under `requestId`, and sealed to `replyKey`. */
 export type AskedRegistration = Pick<ProvisioningRequest, 'requestId' | 'replyKey'> & {
   readonly templateName: string;
   readonly parameters: Readonly<Record<string, string>>;
+  /** of the registration token that came with the parameters, where a claim certificate stands for the device */
+  readonly deviceTokenHash?: string;
 };
 
 /** In the place of `requestKeyOf`: the answer to a registration answers nothing else. */

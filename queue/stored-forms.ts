@@ -179,6 +179,7 @@ const storedRequest = z.object({
   maxWaitMs: z.int().min(0).exactOptional(),
   remoteAddress: z.string().max(64).exactOptional(),
   attemptFrom: z.string().max(64).exactOptional(),
+  claim: shortText.exactOptional(),
   // in requests of 0.1.0, beside `key`
   askId: shortText.exactOptional(),
   csrPem: z.string().max(8192).exactOptional(),
@@ -226,6 +227,7 @@ const storedAcknowledgement = z.object({
   tokenHash,
   certificateId: shortText,
   registration: z.string().max(16_384).exactOptional(),
+  claim: shortText.exactOptional(),
 });
 
 const askedRegistration = z.object({
@@ -233,6 +235,7 @@ const askedRegistration = z.object({
   replyKey: key32,
   templateName: shortText,
   parameters: z.record(z.string(), z.string()),
+  deviceTokenHash: tokenHash.exactOptional(),
 });
 
 type StoredReply = {

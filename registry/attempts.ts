@@ -33,8 +33,8 @@ export type Claim =
 
 export type RecordedCertificate = {
   readonly certificateId: string;
-  /** the reply with the certificate, sealed to the device's token */
-  readonly keptReply: string;
+  /** the reply with the certificate, sealed to the device's token; absent where the device has the certificate already */
+  readonly keptReply?: string;
   /** of the key in the device's own CSR */
   readonly keyDigest?: string;
   /** create intents whose outcome is known by this */

@@ -74,6 +74,8 @@ export type Device = {
   readonly policyName?: string;
   readonly thingTypeName?: string;
   readonly thingGroupName?: string;
+  /** the group of devices that it belongs to: a claim certificate of this group may stand for it */
+  readonly claimGroup?: string;
   /** create calls whose outcome the row does not know, as texts; `createIntentsOf` reads them */
   readonly createIntents?: readonly string[];
   /** the same as an earlier version wrote them, by the number of the attempt. They are read and cleared */
@@ -99,4 +101,4 @@ export type StoredToken = Pick<Device, 'tokenHash' | 'tokenExpiresAt' | 'sealedK
 export type AttemptRef = Pick<Device, 'serial' | 'claimId'>;
 
 export type Enrolment = StoredToken &
-  Pick<Device, 'serial' | 'enrolledAt' | 'site' | 'policyName' | 'thingTypeName' | 'thingGroupName'>;
+  Pick<Device, 'serial' | 'enrolledAt' | 'site' | 'policyName' | 'thingTypeName' | 'thingGroupName' | 'claimGroup'>;

@@ -5,7 +5,7 @@ import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
-import type { Provisioned } from './provision.ts';
+import type { AboutRequest, Provisioned } from './provision.ts';
 import { createRefusedCalls } from './refused-calls.ts';
 import type { Registered } from './register.ts';
 
@@ -120,7 +120,7 @@ export function createDecisionRecords({
       audit.record('reopened', about);
       log.warn(about, 'the table has no reply for this device, which asks again: it gets another certificate');
     },
-    otherWithdrawn(request: ProvisioningRequest, certificateId: string): void {
+    otherWithdrawn(request: AboutRequest, certificateId: string): void {
       const about = { ...aboutOf(request), certificateId };
       audit.record('other-withdrawn', about);
       log.warn(
@@ -139,6 +139,6 @@ export function createDecisionRecords({
 const acknowledgementIgnored =
   'an acknowledgement was ignored: the device is not registered with this certificate and token';
 
-export function aboutOf({ serial, requestId, remoteAddress }: ProvisioningRequest) {
+export function aboutOf({ serial, requestId, remoteAddress }: AboutRequest) {
   return { serial, requestId, ...(remoteAddress === undefined ? {} : { remoteAddress }) };
 }

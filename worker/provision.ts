@@ -54,8 +54,11 @@ export type ProvisionNotices = {
   /** The row had no reply for a device that asked again: it gets another certificate in place of `certificateId`. */
   reopened(request: ProvisioningRequest, certificateId: string | undefined): void;
   /** A certificate of the device's thing that its row did not name was deleted: the table is older than AWS. */
-  otherWithdrawn(request: ProvisioningRequest, certificateId: string): void;
+  otherWithdrawn(request: AboutRequest, certificateId: string): void;
 };
+
+/** What log and audit trail have of a request. */
+export type AboutRequest = Pick<ProvisioningRequest, 'serial' | 'requestId' | 'remoteAddress'>;
 
 /**
  * `again`: an answer that was given before. `cause`: AWS refuses until a person changes something; the error
@@ -93,14 +96,37 @@ export async function provision(request: ProvisioningRequest, context: Provision
 
 /** Steps 2 to 9 of the attempt that holds the claim. */
 async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provisioned> {
-  const { request, device, recipientId } = attempt;
-  const { registry, issuer, replies } = context;
+  const { request, recipientId } = attempt;
 
   // 2 issue, 3 seal, 4 record; or carry on with the certificate of an earlier attempt that came that far
   const ready = (await carryOn(attempt, context)) ?? (await issueAndRecord(attempt, context));
   if ('problem' in ready) return reject(request, ready.problem, context);
   if ('overtaken' in ready) return { outcome: 'busy', untilMs: context.now() };
   const { certificateId, sealed } = ready;
+
+  // 5 to 8
+  if (!(await goLive(attempt, certificateId, context))) return { outcome: 'busy', untilMs: context.now() };
+
+  // 9 hand over
+  await context.replies.deliver({ requestId: request.requestId, recipientId, sealed });
+  return { outcome: 'accepted', certificateId, again: false };
+}
+
+/** An attempt, as far as its last steps need it. */
+export type LastSteps = Pick<Attempt, 'device' | 'intents'> & { readonly request: AboutRequest };
+
+export type LastStepsContext = Pick<
+  ProvisionContext,
+  'registry' | 'issuer' | 'policyName' | 'seen' | 'restoredAt' | 'now' | 'notices'
+>;
+
+/**
+ * Steps 5 to 8: the recorded certificate of this attempt becomes the one that works.
+ * @returns false when another decision or attempt was written meanwhile: it is deleted then, unless that one has it
+ */
+export async function goLive(attempt: LastSteps, certificateId: string, context: LastStepsContext): Promise<boolean> {
+  const { device, intents } = attempt;
+  const { registry, issuer } = context;
 
   // 5 attach: the certificate to its thing and its policy, at once
   await issuer.attach(attachmentOf(device, certificateId, context.policyName));
@@ -115,15 +141,10 @@ async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provis
   await issuer.activate(certificateId);
 
   // 8 finish: the device is registered
-  if (!(await registry.finish(device, certificateId, context.now(), attempt.intents))) {
-    // the operator, the sweeper or a later attempt has written another decision meanwhile
-    await abandonCertificate(device.serial, certificateId, context);
-    return { outcome: 'busy', untilMs: context.now() };
-  }
-
-  // 9 hand over
-  await replies.deliver({ requestId: request.requestId, recipientId, sealed });
-  return { outcome: 'accepted', certificateId, again: false };
+  if (await registry.finish(device, certificateId, context.now(), intents)) return true;
+  // the operator, the sweeper or a later attempt has written another decision meanwhile
+  await abandonCertificate(device.serial, certificateId, context);
+  return false;
 }
 
 /** A device that was enrolled after the backup was made is enrolled again some time after the table was restored. Milliseconds. */
@@ -134,9 +155,9 @@ const enrolledAgainMs = 90 * 86_400_000;
  * another one for the device, the row is from before the table was restored or from not long after, or the device was reissued, the thing is asked which certificates it has.
  */
 async function withdrawOthers(
-  { request, device }: Attempt,
+  { request, device }: LastSteps,
   certificateId: string,
-  context: ProvisionContext,
+  context: LastStepsContext,
 ): Promise<void> {
   const { serial, mayHaveOthers = false, enrolledAt } = device;
   const [last = certificateId, restoredAt] = await Promise.all([context.seen.last(serial), context.restoredAt()]);

@@ -1,27 +1,19 @@
-import type { Issuer } from '../issuer/issuer.ts';
 import type { RegisteredThing } from '../protocol/answer.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { type Acknowledgement, type AskedRegistration, recipientIdOf } from '../queue/provisioning-request.ts';
 import type { ReplyStore } from '../queue/replies.ts';
-import type { Attempts } from '../registry/attempts.ts';
 import type { Device } from '../registry/device.ts';
-import type { Devices } from '../registry/devices.ts';
 import { serves } from '../registry/site.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Sealer } from '../sealing/replies.ts';
 import type { Templates } from '../templates/load.ts';
 import type { Registration } from '../templates/template.ts';
+import { type GiveContext, giveCertificate, judgeClaim } from './give-certificate.ts';
 
-export type RegisterContext = {
-  readonly registry: Pick<Attempts, 'acknowledge'> & Pick<Devices, 'find'>;
-  readonly issuer: Pick<Issuer, 'configure'>;
+export type RegisterContext = GiveContext & {
   readonly replies: Pick<ReplyStore, 'deliver'>;
   readonly seal: Pick<Sealer, 'answer'>;
   readonly templates: Templates;
-  /** that this gateway serves */
-  readonly site?: string | undefined;
-  /** epoch milliseconds */
-  now(): number;
 };
 
 /** `cause`: AWS refuses until a person changes something. */
@@ -51,7 +43,20 @@ export async function register(asked: Asked, context: RegisterContext): Promise<
 
 type Refused = { readonly problem: Problem; readonly cause?: UpstreamRefused };
 
+/** On the connection of a claim certificate the template names the device, which gets the certificate now. */
 async function outcomeOf(asked: Asked, context: RegisterContext): Promise<RegisteredThing | Refused> {
+  const { claim: id } = asked;
+  if (id === undefined) return outcomeOfDevice(asked, context);
+  const claimed = { ...asked, claim: id };
+  const claim = await judgeClaim(claimed, context);
+  if ('problem' in claim) return claim;
+  const said = saidBy(asked, context.templates);
+  if ('problem' in said) return said;
+  const given = await giveCertificate(claimed, claim, said.thingName, context);
+  return 'problem' in given ? given : outcomeOfDevice({ ...asked, ...given }, context);
+}
+
+async function outcomeOfDevice(asked: Asked, context: RegisterContext): Promise<RegisteredThing | Refused> {
   const { registry, site, now } = context;
   const { serial, tokenHash, certificateId } = asked;
   // the row first: a caller that is not the device learns nothing of templates
@@ -79,14 +84,19 @@ function judgeRow(device: Device | undefined, asked: Asked, site: string | undef
 }
 
 /** What the template says of this device. Its thing is the one that the serial names, and no other. */
-function templateFor({ serial, certificateId, registration }: Asked, templates: Templates): Registration | Refused {
+function templateFor(asked: Asked, templates: Templates): Registration | Refused {
+  const said = saidBy(asked, templates);
+  return 'problem' in said || said.thingName === asked.serial ? said : { problem: otherThing };
+}
+
+function saidBy({ certificateId, registration }: Asked, templates: Templates): Registration | Refused {
   const { templateName, parameters } = registration;
   const template = templates.get(templateName);
   if (template === undefined) return { problem: noTemplate };
   const said = template.register(parameters, certificateId);
   if ('refusal' in said)
     return { problem: problem('InvalidRequest', `the template ${templateName} cannot be used: ${said.refusal}`) };
-  return said.registration.thingName === serial ? said.registration : { problem: otherThing };
+  return said.registration;
 }
 
 const noTemplate = problem(
@@ -107,7 +117,7 @@ const otherProperties = problem(
 async function configure(
   { thingName, attributes, thingTypeName, overrides, thingGroupNames, policyNames }: Registration,
   { certificateId }: Asked,
-  { issuer }: RegisterContext,
+  { issuer }: Pick<RegisterContext, 'issuer'>,
 ): Promise<Refused | undefined> {
   const says = { attributes, thingGroupNames, policyNames, ...(thingTypeName === undefined ? {} : { thingTypeName }) };
   const isEmpty = Object.values(says).every((value) => Object.keys(value).length === 0);

@@ -1,4 +1,5 @@
 import type { Issuer } from '../issuer/issuer.ts';
+import type { ClaimCertificates } from '../registry/claim-certificates.ts';
 import type { Deletions } from '../registry/deletions.ts';
 import type { CreateIntent } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
@@ -11,6 +12,8 @@ export type SweepOptions = {
   readonly registry: Pick<Devices, 'find' | 'list'> & Deletions & Reconciliation;
   /** whether rows that another tool or an earlier version wrote are to be entered in the index; without it, they are not */
   readonly sites?: Pick<SiteIndex, 'isUsed'>;
+  /** whose certificates may wait for a device; without them, no claim certificate is in use */
+  readonly claims?: ClaimCertificates;
   /** an issuer with a small quota of its own, so that vending keeps the rest */
   readonly issuer: Issuer;
   /** its name */
@@ -41,6 +44,8 @@ export type FindingKind =
   | 'answer-lost'
   /** a certificate with our owner tag that no row names */
   | 'certificate-unnamed'
+  /** a certificate that a claim certificate asked for, and that no device has got */
+  | 'certificate-unclaimed'
   /** a removal that was interrupted */
   | 'removal-unfinished'
   | 'blocked-but-active'
@@ -82,7 +87,11 @@ export type SweepSummary = {
 };
 
 /** A create intent in a row, without a known outcome. */
-export type LostIntent = CreateIntent & { readonly serial: string };
+export type LostIntent = CreateIntent & {
+  readonly serial: string;
+  /** the id of the claim certificate for which it was made, where that has noted it */
+  readonly claim?: string;
+};
 
 /** A sweep under way: its options, and the times that it judges by. */
 export type SweepRun = SweepOptions & {

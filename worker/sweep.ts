@@ -17,6 +17,7 @@ import { enterInIndex, isUnindexed, type Unindexed } from './sweep-index.ts';
 import { eraseReplies, isReplyOverdue, judgeRemoved } from './sweep-leftovers.ts';
 import { judgeOrphans } from './sweep-orphans.ts';
 import { repair } from './sweep-repair.ts';
+import { endWaiting } from './sweep-waiting.ts';
 
 /**
  * Compares the table with AWS IoT Core and repairs what crashes left behind. The account may have other users, so only these
@@ -35,10 +36,12 @@ export async function sweep(options: SweepOptions): Promise<SweepSummary> {
   const failures = { serials: new Set<string>(), inARow: 0 };
   const run: SweepRun = { ...options, report, startedAt, before: startedAt - options.graceMs, failures };
 
+  const waiting = await endWaiting(run);
   const table = await readTable(run);
+  table.lost.push(...waiting.lost.filter(({ at }) => at < run.before));
   if (!dryRun) await eraseReplies(table.overdue, run);
   const entered = dryRun ? 0 : await enterInIndex(table.unindexed, run);
-  const listed = await readCertificates(table, run);
+  const listed = await readCertificates({ ...table, waiting: waiting.known }, run);
   for (const serial of table.unfinished) await repair(run, { serial }, () => finishRow(serial, run));
   for (const [certificateId, serial] of listed.mismatched)
     await repair(run, { serial, certificateId }, () => compare(serial, certificateId, run));
@@ -136,7 +139,9 @@ async function readCertificates(
     named,
     shared,
     blocked,
+    waiting,
   }: {
+    waiting: ReadonlySet<string>;
     named: ReadonlyMap<string, string>;
     shared: ReadonlyMap<string, readonly string[]>;
     blocked: ReadonlySet<string>;
@@ -159,7 +164,7 @@ async function readCertificates(
       const shouldBeActive = !blocked.has(serial);
       if ((status === 'active') !== shouldBeActive) mismatched.push([certificateId, serial]);
     } else if (status === 'other') report({ kind: 'certificate-unknown', certificateId, action: 'reported' });
-    else if (createdAt < before) (status === 'active' ? actives : unnamed).push(each);
+    else if (createdAt < before && !waiting.has(certificateId)) (status === 'active' ? actives : unnamed).push(each);
   }
   if (!stopped?.()) mismatched.push(...missing);
   return { unnamed, actives, mismatched, certificates };
@@ -237,9 +242,11 @@ async function compare(serial: string, certificateId: string, run: SweepRun): Pr
 
 /** Clears intents whose possible certificates have been looked for. */
 async function clearLostIntents(lost: readonly LostIntent[], run: SweepRun): Promise<void> {
-  const { registry, issuer, stopped, now } = run;
+  const { registry, issuer, claims, stopped, now } = run;
   const bySerial = new Map<string, Set<string>>();
-  for (const intent of lost)
+  for (const { claim, serial, ...intent } of lost)
+    if (claim !== undefined) await repair(run, { serial }, async () => claims?.forget(claim, intent));
+  for (const intent of lost.filter(({ claim }) => claim === undefined))
     bySerial.set(intent.serial, (bySerial.get(intent.serial) ?? new Set()).add(textOf(intent)));
   const clear = async (serial: string, looked: ReadonlySet<string>) => {
     const device = await registry.find(serial);

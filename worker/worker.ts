@@ -22,10 +22,12 @@ import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
 import type { GatewayRegister } from './gateway-register.ts';
 import { createLineLog } from './line-log.ts';
-import { type ProvisionContext, provision } from './provision.ts';
+import { type ProvisionContext, type Provisioned, provision } from './provision.ts';
 import { type RegisterContext, register } from './register.ts';
+import { makeWaiting, type WaitingContext } from './waiting-certificate.ts';
 
 type SharedContext = Omit<ProvisionContext, 'replies'> &
+  Pick<WaitingContext, 'claims' | 'makeId'> &
   Pick<RegisterContext, 'templates'> & { readonly replies: Pick<BoundReplyStore, 'deliver'> };
 
 /** What a worker is built with; the notices go to its records. */
@@ -223,11 +225,17 @@ async function acknowledgeSigned(
 const whyExpired = ({ maxWaitMs }: ProvisioningRequest): Problem =>
   maxWaitMs === undefined ? problems.waitedTooLong : problems.expired;
 
+/** For a device; or for a claim certificate, before its device is known. */
+function vend(request: ProvisioningRequest, context: ProvisionContext & WaitingContext): Promise<Provisioned> {
+  const { claim } = request;
+  return claim === undefined ? provision(request, context) : makeWaiting({ ...request, claim }, context);
+}
+
 /** A refusal completes the request. An exception puts it back into the queue. */
 async function handle(
   request: ProvisioningRequest,
   waitedMs: number,
-  context: ProvisionContext,
+  context: ProvisionContext & WaitingContext,
   records: Records,
   { admission, closing }: InLine,
 ): Promise<Outcome> {
@@ -239,7 +247,7 @@ async function handle(
   if (permit === undefined) return 'untouched';
   try {
     const expired = isOverBefore || isOver();
-    const result = expired ? await reject(request, whyExpired(request), context) : await provision(request, context);
+    const result = expired ? await reject(request, whyExpired(request), context) : await vend(request, context);
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isSerial } from '../../protocol/serial.ts';
 import type { Changes } from '../changes.ts';
+import type { ClaimCertificates } from '../claim-certificates.ts';
 import type { Device } from '../device.ts';
 import type { Gateways } from '../gateways.ts';
 import type { Registry } from '../registry.ts';
@@ -8,6 +9,7 @@ import type { Restoration } from '../restoration.ts';
 import type { Rows } from '../rows.ts';
 import type { BoundKey } from '../rules/bound-keys.ts';
 import { type Announcement, createChanges } from '../rules/changes.ts';
+import { type ClaimRow, createClaimCertificates } from '../rules/claim-certificates.ts';
 import { createGateways, type GatewayEntry, type GatewayRow } from '../rules/gateways.ts';
 import { createRegistry } from '../rules/registry.ts';
 import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
@@ -28,6 +30,7 @@ export type AssociationTable = {
   readonly changes: Changes;
   readonly restoration: Restoration;
   readonly sites: SiteIndex;
+  readonly claims: ClaimCertificates;
 };
 
 /**
@@ -60,6 +63,7 @@ export function createAssociationTable(
       }),
     ),
     gateways,
+    claims: createClaimCertificates(otherRows(table, claimAttributes)),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
@@ -68,6 +72,25 @@ export function createAssociationTable(
 }
 
 const keyAttributes: Attributes<BoundKey> = { serial: ['holder', text] };
+
+const claimAttributes: Attributes<ClaimRow> = {
+  ids: ['claimIds', texts],
+  group: ['claimGroup', text],
+  templateName: ['templateName', text],
+  serials: ['serialPattern', text],
+  most: ['claimsAtMost', number],
+  mostAnHour: ['claimsAnHour', number],
+  createdAt: ['createdAt', number],
+  endsAt: ['endsAt', number],
+  revokedAt: ['revokedAt', number],
+  served: ['claimsServed', number],
+  hour: ['claimHour', number],
+  inHour: ['claimsInHour', number],
+  intended: ['certsIntended', texts],
+  waiting: ['certsWaiting', texts],
+  given: ['certsGiven', texts],
+  over: ['certsOver', texts],
+};
 
 const gatewayEntry = objectOf<GatewayEntry>(
   {

@@ -81,6 +81,7 @@ export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
   policyName: ['policyName', text],
   thingTypeName: ['thingTypeName', text],
   thingGroupName: ['thingGroupName', text],
+  claimGroup: ['claimGroup', text],
   createIntents: ['intents', texts],
   numberedIntents: ['creates', mapOf(numberedIntent)],
   ownKey: ['ownKey', ownKey],

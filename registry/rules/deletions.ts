@@ -63,6 +63,7 @@ const remains: {
   policyName: undefined,
   thingTypeName: undefined,
   thingGroupName: undefined,
+  claimGroup: undefined,
   createIntents: undefined,
   numberedIntents: undefined,
   ownKey: undefined,

@@ -258,7 +258,7 @@ function repliesInRedis(whole: Registry, { rows, clock, gateway, redis: all }: S
       const outcome = await whole.recordCertificate(attempt, certificate);
       if (outcome !== 'recorded') return outcome;
       const { certificateId, keptReply } = certificate;
-      redis.set(certificateId, { sealed: keptReply, until: clock.now + replayWindowMs });
+      redis.set(certificateId, { sealed: keptReply ?? '', until: clock.now + replayWindowMs });
       const { keptReply: _elsewhere, ...row } = rows.get(attempt.serial) as Device;
       rows.set(attempt.serial, row);
       return 'recorded';
@@ -283,7 +283,7 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           ...whole,
           async recordCertificate({ serial }, { certificateId, keptReply }) {
             const row = rows.get(serial);
-            if (row !== undefined) rows.set(serial, { ...row, certificateId, keptReply });
+            if (row !== undefined) rows.set(serial, { ...row, certificateId, keptReply: keptReply ?? '' });
             return 'recorded';
           },
           async finish({ serial }, certificateId, now) {

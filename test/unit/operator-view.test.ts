@@ -33,6 +33,7 @@ describe('what an operator sees of a device', () => {
       policyName: 'p',
       thingTypeName: 't',
       thingGroupName: 'g',
+      claimGroup: 'pumps',
       createIntents: ['8 claim-3 '],
       numberedIntents: { 3: { at: 8 } },
       ownKey: { csrPem: secret, keyDigest: 'digest', sealedKey: secret },
@@ -62,6 +63,7 @@ describe('what an operator sees of a device', () => {
       policyName: 'p',
       thingTypeName: 't',
       thingGroupName: 'g',
+      claimGroup: 'pumps',
       pskGateways: ['gateway'],
       revision: 3,
     });

@@ -4,11 +4,13 @@ import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import type { Device } from '../../registry/device.ts';
-import { createMemoryRegistry } from '../../registry/memory.ts';
+import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
+import { createClaimCertificates } from '../../registry/rules/claim-certificates.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { readTemplate } from '../../templates/template.ts';
 import { type RegisterContext, register } from '../../worker/register.ts';
+import { createCloudIssuer } from '../fakes/memory-issuer.ts';
 import { fleetTemplate } from '../support/fleet-device.ts';
 
 const [serial, token, certificateId] = ['SN-1', 'correct-horse-battery-staple', 'ab'.repeat(32)];
@@ -21,6 +23,16 @@ function templateOf(body: object) {
   if ('faults' in read) throw new Error(read.faults.join('\n'));
   return read.template;
 }
+
+/** What only a claim certificate needs. */
+const unclaimed = () => ({
+  claims: createClaimCertificates(memoryRows(new Map())),
+  policyName: 'cvm-device',
+  leaseMs: 10_000,
+  seen: { last: async () => undefined, note: async () => {} },
+  restoredAt: async () => undefined,
+  notices: { reopened() {}, otherWithdrawn() {} },
+});
 
 describe('the registration by a template', () => {
   let rows: Map<string, Device>;
@@ -45,7 +57,9 @@ describe('the registration by a template', () => {
     configure = async () => true;
     context = {
       registry: createMemoryRegistry(rows),
+      ...unclaimed(),
       issuer: {
+        ...createCloudIssuer({ certificates: new Map(), things: new Set() }),
         configure: async (wanted) => {
           configured.push(wanted);
           return configure();
