@@ -1,5 +1,8 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { type Broker, type BrokerOptions, startBroker } from '../broker/broker.ts';
 import { type Limits, limitsFor } from '../broker/limits.ts';
+import type { ServerTls } from '../broker/listener/listener.ts';
 import { openRoster } from '../broker/roster.ts';
 import { createTableTrust } from '../broker/table-trust.ts';
 import { watchSlots } from '../broker/trouble.ts';
@@ -22,7 +25,7 @@ import { letHeapGrow } from '../runtime/heap-growth.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
-import { type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
+import { chainsOf, type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { loadTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
@@ -172,7 +175,8 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   let served = tls;
   const { sign } = await loadTimeKey(settings.dataDir);
   const time = { sign, whyDoubted: (now: number) => whyClockDoubted(served, now) };
-  const mqtt = { port, listen, proxyFrom, tls, suites, time, dialects: [cvm, fleetProvisioning] };
+  const withClaims = (material: TlsMaterial) => withClaimCas(material, settings);
+  const mqtt = { port, listen, proxyFrom, tls: withClaims(tls), suites, time, dialects: [cvm, fleetProvisioning] };
   const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
     // bind: of node:cluster, whose first process opens the port
     if (!['listen', 'bind', 'getaddrinfo'].includes(error.syscall ?? '')) throw error;
@@ -182,13 +186,34 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   metrics.eventLoopDelay.readFrom(lifecycle.add(watchEventLoop({ log })).p99Seconds);
   const use = (material: TlsMaterial) => {
     served = material;
-    broker.useTls(material);
+    broker.useTls(withClaims(material));
   };
   lifecycle.add(keepTlsFresh({ current: tls, load: () => loadTls(app), use, log }));
   const { fingerprint, spkiPin, caFile: ca, names } = tls;
   const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
   log.info({ site, port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');
   return { broker, tls };
+}
+
+/** Where claim certificates are taken: with the CAs that sign them. @throws SettingsError */
+function withClaimCas(material: TlsMaterial, { claims }: Pick<Settings, 'claims'>): ServerTls {
+  if (!claims.on) return material;
+  if (claims.caFile !== undefined) return { ...material, claimCas: [readClaimCa(claims.caFile)] };
+  const claimCas = chainsOf(material).flatMap(({ caPem }) => (caPem === undefined ? [] : [caPem]));
+  if (claimCas.length > 0) return { ...material, claimCas };
+  throw new SettingsError([
+    'CVM_CLAIMS: with a server certificate of your own there is no site CA; name the CA of the claim certificates in CVM_CLAIMS_CA',
+  ]);
+}
+
+function readClaimCa(file: string): string {
+  try {
+    const pem = readFileSync(file, 'utf8');
+    new X509Certificate(pem);
+    return pem;
+  } catch (error) {
+    throw new SettingsError([`CVM_CLAIMS_CA: ${file} is no certificate in PEM: ${(error as Error).message}`]);
+  }
 }
 
 export async function loadTls({ settings, log }: App): Promise<TlsMaterial> {

@@ -86,6 +86,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       roster,
       tokenAttempts,
       deviceRate: createDeviceRateLimit(limits),
+      claimRate: createDeviceRateLimit({ ...limits, messagesPerDevice: limits.messagesPerClaim }),
       limits,
       log,
       now,

@@ -3,21 +3,23 @@ import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { hashToken, sameHash } from '../protocol/token.ts';
 import {
+  claimName,
   type ProvisioningRequest,
   type RequestQueue,
   registrationKeyOf,
   requestKeyOf,
 } from '../queue/provisioning-request.ts';
-import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
+import type { TokenAttempt, TokenAttemptLimiter, TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
 import { readOwnershipToken } from '../sealing/ownership.ts';
+import { registrationTokenParameter } from '../templates/expression.ts';
 import { type CheckedCsr, checkCsr } from './csr.ts';
 import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import type { NamedBy, PresentedToken, Session } from './session.ts';
+import type { NamedBy, PresentedToken, Session, SessionClaim } from './session.ts';
 import type { PendingRequest } from './waiting-requests.ts';
 
 export type IntakeContext = {
@@ -26,6 +28,8 @@ export type IntakeContext = {
   readonly roster: Pick<Roster, 'matchesToken' | 'isCurrent' | 'requestLookup'>;
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly deviceRate: DeviceRateLimit;
+  /** by the id of the claim certificate */
+  readonly claimRate: DeviceRateLimit;
   readonly limits: Limits;
   readonly log: Log;
   now(): number;
@@ -57,6 +61,11 @@ function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
 }
 
 /** Only a dialect whose topics name no serial comes to this. */
+const noSerialIn = ({ claimFault }: Session): Problem =>
+  claimFault === undefined
+    ? noSerial
+    : problem('InvalidToken', `the client certificate of this connection is no claim certificate: ${claimFault}`);
+
 const noSerial = problem(
   'InvalidToken',
   'the serial of the device is unknown: put it into CONNECT as the user name with the token as password, or use it as the identity of a TLS pre-shared key',
@@ -90,8 +99,10 @@ export async function acceptMessage(
   message: IncomingMessage,
   intake: IntakeContext,
 ): Promise<Accepted> {
+  const { claim } = session;
+  if (claim !== undefined && message.serial === undefined) return acceptByClaim(session, claim, message, intake);
   const serial = message.serial ?? session.serial;
-  if (serial === undefined) return refused(noSerial);
+  if (serial === undefined) return refused(noSerialIn(session));
   const unfit = bindSerial(session, serial, message);
   if (unfit !== undefined) return refused(unfit);
   if (message.kind === 'unreadable') return refused(message.problem);
@@ -106,6 +117,65 @@ function bindSerial(session: Session, serial: string, { retain }: IncomingMessag
   if (!isSerial(serial)) return problem('InvalidRequest', serialRule);
   if (!session.bindSerial(serial, 'message')) return otherDevice[session.namedBy ?? 'message'];
   return retain ? problems.retained : undefined;
+}
+
+/** On a connection that a claim certificate stands for: Fleet Provisioning, where no topic names the device. */
+async function acceptByClaim(
+  session: Session,
+  claim: SessionClaim,
+  message: IncomingMessage,
+  intake: IntakeContext,
+): Promise<Accepted> {
+  if (message.retain) return refused(problems.retained);
+  if (message.kind === 'unreadable') return refused(message.problem);
+  if (message.kind === 'acknowledgement') return refused(acknowledgeWithToken);
+  if (session.messagesUnderWay >= intake.limits.maxRequestsPerConnection || isFull(session, intake))
+    return refused(problems.tooManyWaiting);
+  const endIntake = session.beginMessage();
+  try {
+    const seconds = await intake.claimRate.take(claim.id);
+    if (seconds !== undefined) return refused(problem('Throttled', problems.claimsTooFast.message, seconds));
+    if (message.kind === 'registration') return await registerByClaim(session, claim, message, intake, endIntake);
+    const { request, form, maxWaitMs = intake.limits.claimWaitMs } = message;
+    const csr = request.csr === undefined ? undefined : checkCsr(request.csr);
+    if (csr?.ok === false) return refused(csr.problem);
+    endIntake();
+    const [serial, { id, token }] = [claimName(claim.id), claim];
+    const asked = { serial, key: request.key, form, token, csr, attempt: {}, maxWaitMs, claim: id };
+    return await store(session, asked, intake);
+  } finally {
+    endIntake();
+  }
+}
+
+/** A registration token that comes with it is tried as any other: its attempts are few, and it goes no further than its hash. */
+async function registerByClaim(
+  session: Session,
+  claim: SessionClaim,
+  { registration, form }: Registering,
+  intake: IntakeContext,
+  endIntake: () => void,
+): Promise<Accepted> {
+  const owned = readOwnershipToken(claim.token.keys, registration.ownershipToken);
+  if (owned === undefined) return refused(problems.waitingOver);
+  if (owned.endsAt < intake.now()) return refused(problems.ownershipTokenEnded);
+  const { [registrationTokenParameter]: deviceToken, SerialNumber: named = '' } = registration.parameters;
+  const serial = isSerial(named) ? named : claimName(claim.id);
+  const deviceTokenHash = deviceToken === undefined ? undefined : hashToken(deviceToken);
+  const attempt =
+    deviceTokenHash === undefined || intake.roster.matchesToken(serial, deviceTokenHash)
+      ? {}
+      : await beginAttempt({ serial, tokenHash: deviceTokenHash, address: session.address, purpose: 'claim' }, intake);
+  if ('problem' in attempt) return refused(attempt.problem);
+  endIntake();
+  const { settle } = attempt;
+  // an answer that does not say that the token is wrong may be about something else
+  const settled = settle && {
+    settle: (outcome: TokenAttemptOutcome) => settle(outcome === 'wrong' ? 'wrong' : 'unused'),
+  };
+  const asked = { serial: claimName(claim.id), token: claim.token, certificateId: owned.certificateId };
+  const said = { claim: claim.id, ...(deviceTokenHash === undefined ? {} : { deviceTokenHash }) };
+  return storeRegistration(session, { ...asked, ...said, ...settled, registration, form }, intake);
 }
 
 /** Steps from the cheapest refusal to the dearest: is there room, is there a token, may it be tried, is the CSR good. */
@@ -159,11 +229,13 @@ type CheckedRequest = {
   readonly csr: Extract<CheckedCsr, { ok: true }> | undefined;
   readonly attempt: Attempt;
   readonly maxWaitMs: number | undefined;
+  /** the id of the claim certificate that stands in the place of the token */
+  readonly claim?: string;
 };
 
 async function store(
   session: Session,
-  { serial, key, form, token, csr, attempt, maxWaitMs }: CheckedRequest,
+  { serial, key, form, token, csr, attempt, maxWaitMs, claim }: CheckedRequest,
   { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
@@ -180,7 +252,7 @@ async function store(
   pendingReplies.addRequest(session, pending);
   try {
     const tried = attemptFrom === undefined ? {} : { attemptFrom };
-    const expiry = maxWaitMs === undefined ? {} : { maxWaitMs };
+    const expiry = { ...(maxWaitMs === undefined ? {} : { maxWaitMs }), ...(claim === undefined ? {} : { claim }) };
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress, ...tried };
     const request = { requestId, serial, tokenHash, key, ...csrFields, ...expiry, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
@@ -221,9 +293,13 @@ async function checkToken(
   intake: IntakeContext,
 ): Promise<{ problem: Problem } | Attempt> {
   if (checkVerified(session, serial, token, intake)) return (await checkDeviceRate(serial, intake)) ?? {};
+  return beginAttempt({ serial, tokenHash: token.tokenHash, address: session.address, purpose }, intake);
+}
+
+async function beginAttempt(tried: TokenAttempt, intake: IntakeContext): Promise<{ problem: Problem } | Attempt> {
   const { tokenAttempts, limits, log } = intake;
-  const { tokenHash } = token;
-  const begun = tokenAttempts.begin({ serial, tokenHash, address: session.address, purpose });
+  const { serial, address } = tried;
+  const begun = tokenAttempts.begin(tried);
   const attempt = await within(limits.storeMs, 'counting a token attempt', begun);
   if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
   if (attempt.verdict === 'wait') {
@@ -233,7 +309,7 @@ async function checkToken(
     return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
   }
   return {
-    ...(attempt.wasRight ? {} : { attemptFrom: session.address }),
+    ...(attempt.wasRight ? {} : { attemptFrom: address }),
     async settle(outcome) {
       // a right token may have met the limit of its address: by the time the device asks again, the roster may know it
       if (outcome === 'unknown') intake.roster.requestLookup(serial, session.address);
@@ -307,21 +383,37 @@ async function acceptRegistration(
 
 async function storeRegistration(
   session: Session,
-  asked: Registering & { readonly serial: string; readonly token: PresentedToken; readonly certificateId: string },
+  asked: Registering &
+    Pick<PendingRequest, 'settle'> & {
+      readonly serial: string;
+      readonly token: PresentedToken;
+      readonly certificateId: string;
+      readonly claim?: string;
+      readonly deviceTokenHash?: string;
+    },
   { limits, pendingReplies, requests, newId }: IntakeContext,
 ): Promise<Accepted> {
-  const { serial, token, certificateId, form } = asked;
+  const { serial, token, certificateId, form, claim, deviceTokenHash, settle } = asked;
   const [requestId, { tokenHash, keys }] = [newId(), token];
   const { templateName, parameters } = asked.registration;
   const registration = {
     ...{ requestId, replyKey: keys.publicKey, templateName },
     parameters: withoutToken(parameters, tokenHash),
+    ...(deviceTokenHash === undefined ? {} : { deviceTokenHash }),
   };
   // added before it is stored, as a request
   const requestKey = registrationKeyOf(requestId);
-  pendingReplies.addRequest(session, { requestId, token, requestKey, form, hasNoPlace: true });
+  pendingReplies.addRequest(session, {
+    requestId,
+    token,
+    requestKey,
+    form,
+    hasNoPlace: true,
+    ...(settle && { settle }),
+  });
   try {
-    const acknowledging = requests.acknowledge({ serial, tokenHash, certificateId, registration });
+    const byClaim = claim === undefined ? {} : { claim };
+    const acknowledging = requests.acknowledge({ serial, tokenHash, certificateId, registration, ...byClaim });
     await within(limits.storeMs, 'storing a registration', acknowledging);
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);
@@ -335,5 +427,7 @@ function withoutToken(
   parameters: RegistrationRequest['parameters'],
   tokenHash: string,
 ): RegistrationRequest['parameters'] {
-  return Object.fromEntries(Object.entries(parameters).filter(([, value]) => !sameHash(hashToken(value), tokenHash)));
+  const isToken = ([name, value]: [string, string]) =>
+    name === registrationTokenParameter || sameHash(hashToken(value), tokenHash);
+  return Object.fromEntries(Object.entries(parameters).filter((each) => !isToken(each)));
 }

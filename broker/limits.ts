@@ -31,6 +31,10 @@ export const defaultLimits = {
   /** requests and acknowledgements of one device, on all its connections, in `messagesPerDeviceSeconds` */
   messagesPerDevice: 100,
   messagesPerDeviceSeconds: 10,
+  /** the same of all devices that one claim certificate stands for */
+  messagesPerClaim: 1000,
+  /** a request by a claim certificate waits no longer: its device may have connected again, and asks anew then. Milliseconds */
+  claimWaitMs: 300_000,
   /** questions for the time of one connection: how many may come at once, and how many a second after that */
   timeQuestions: { burst: 5, perSecond: 0.1 },
   /** tokens that one connection is remembered to have presented */

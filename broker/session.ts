@@ -1,7 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import type { MessageProperties, ReplyForm, SessionView } from '../protocol/dialect.ts';
 import type { Encoding } from '../protocol/encoding.ts';
 import { hashToken } from '../protocol/token.ts';
-import { recipientIdOf } from '../queue/provisioning-request.ts';
+import { claimName, recipientIdOf } from '../queue/provisioning-request.ts';
 import { makeOwnershipToken } from '../sealing/ownership.ts';
 import { deriveReplyKeys, type ReplyKeys, replyKeysOf } from '../sealing/replies.ts';
 import type { KeyUnused } from './listener/connection.ts';
@@ -16,6 +17,16 @@ export type PresentedToken = { readonly tokenHash: string; readonly recipientId:
 /** The token of a TLS handshake by pre-shared key, which has verified it without the broker seeing it. */
 export function tokenOfHandshake({ serial, tokenHash, keys }: PskIdentity): PresentedToken {
   return { tokenHash, recipientId: recipientIdOf(serial, tokenHash), keys: replyKeysOf(keys.replySeed) };
+}
+
+/** A claim certificate stands for whatever device a connection names. Its answers are sealed to a secret of this connection alone. */
+export type SessionClaim = { readonly id: string; readonly token: PresentedToken };
+
+/** Another connection of the same claim certificate has another secret, and can open nothing of this one. */
+export function claimOfHandshake(id: string): SessionClaim {
+  const [name, secret] = [claimName(id), randomBytes(32).toString('base64url')];
+  const tokenHash = hashToken(secret);
+  return { id, token: { tokenHash, recipientId: recipientIdOf(name, tokenHash), keys: deriveReplyKeys(name, secret) } };
 }
 
 /** One for all connections. */
@@ -36,6 +47,8 @@ export class Session implements SessionView {
   readonly deliver: (topic: string, payload: Buffer, properties?: MessageProperties) => Promise<void>;
   /** why its TLS handshake did not use the pre-shared key that the device seems to have */
   readonly keyUnused: KeyUnused | undefined;
+  /** why its client certificate is no claim certificate */
+  readonly claimFault: string | undefined;
   /** what is sent to it has properties */
   readonly isMqtt5: boolean;
   readonly #onVerified: (serial: string, token: PresentedToken) => void;
@@ -43,6 +56,7 @@ export class Session implements SessionView {
   #namedBy: NamedBy | undefined;
   #connectToken: PresentedToken | undefined;
   #malformedPassword: string | undefined;
+  #claim: SessionClaim | undefined;
   #encoding: Encoding = 'json';
   /** bytes; of the connection, and of the latest message that named one */
   #maxPacketOfConnection: number | undefined;
@@ -64,6 +78,7 @@ export class Session implements SessionView {
     deliver(topic: string, payload: Buffer, properties?: MessageProperties): Promise<void>;
     isMqtt5?: boolean;
     keyUnused?: KeyUnused | undefined;
+    claimFault?: string | undefined;
     /** called each time that a token of this connection is found to be right */
     onVerified(serial: string, token: PresentedToken): void;
   }) {
@@ -72,6 +87,7 @@ export class Session implements SessionView {
     this.send = options.send;
     this.deliver = options.deliver;
     this.keyUnused = options.keyUnused;
+    this.claimFault = options.claimFault;
     this.isMqtt5 = options.isMqtt5 ?? false;
     this.#onVerified = options.onVerified;
   }
@@ -100,13 +116,22 @@ export class Session implements SessionView {
 
   /** Of the token of the connection, which is what dialects prove a device by that carry no token in a message. */
   ownershipToken(certificateId: string, endsAt: number): string {
-    const token = this.#connectToken;
+    const token = this.#connectToken ?? this.#claim?.token;
     if (token === undefined) throw new Error('this connection has no token of its own');
     return makeOwnershipToken(token.keys, certificateId, endsAt);
   }
 
   connectedWith(token: PresentedToken): void {
     this.#connectToken = token;
+  }
+
+  connectedByClaim(claim: SessionClaim): void {
+    this.#claim = claim;
+  }
+
+  /** The claim certificate that counts where the device has shown nothing of its own. */
+  get claim(): SessionClaim | undefined {
+    return this.#connectToken === undefined && this.#malformedPassword === undefined ? this.#claim : undefined;
   }
 
   /** The password of CONNECT is no token, for this reason. */

@@ -63,6 +63,11 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./templates.ts')).templatesCommand(await context()),
   },
   {
+    name: 'claims',
+    description: 'claim certificates, by which a group of devices may ask for certificates in Fleet Provisioning',
+    load: async (context) => (await import('./claims.ts')).claimsCommand(await context()),
+  },
+  {
     name: 'aws',
     description: 'prepare the AWS account',
     load: async (context) => (await import('./aws.ts')).awsCommand(await context()),

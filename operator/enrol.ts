@@ -4,6 +4,7 @@ import { serves } from '../registry/site.ts';
 import { isSiteName, siteNameRule } from '../runtime/site-name.ts';
 import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
+import { groupRule, isGroup } from './claims.ts';
 import type { OperatorDeps, SealedTo } from './deps.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
 import { tokenFault } from './token-strength.ts';
@@ -18,6 +19,8 @@ export type EnrolSettings = {
   readonly policyName?: string | undefined;
   readonly thingTypeName?: string | undefined;
   readonly thingGroupName?: string | undefined;
+  /** a claim certificate of this group may stand for it */
+  readonly claimGroup?: string | undefined;
 };
 
 export type EnrolRequest = EnrolSettings & {
@@ -93,7 +96,7 @@ export async function enrolChecked(
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
   gateways: readonly SealedTo[],
 ): Promise<EnrolOutcome> {
-  const { serial, tokenLifetimeMs, site, policyName, thingTypeName, thingGroupName } = request;
+  const { serial, tokenLifetimeMs, site, policyName, thingTypeName, thingGroupName, claimGroup } = request;
   const token = request.token ?? deps.makeToken();
   const now = deps.now();
   const added = await deps.registry.enrol({
@@ -104,6 +107,7 @@ export async function enrolChecked(
     ...(policyName === undefined ? {} : { policyName }),
     ...(thingTypeName === undefined ? {} : { thingTypeName }),
     ...(thingGroupName === undefined ? {} : { thingGroupName }),
+    ...(claimGroup === undefined ? {} : { claimGroup }),
   });
   if (!added) return { outcome: 'exists', serial };
   deps.audit.record('enrolled', { serial });
@@ -119,6 +123,7 @@ export function faultOf(request: EnrolRequest, before?: string): string | undefi
   if (!isSerial(serial)) return serialFault(serial);
   // not quoted: where columns were mixed up, it may be a token
   if (site !== undefined && !isSiteName(site)) return siteNameRule;
+  if (request.claimGroup !== undefined && !isGroup(request.claimGroup)) return groupRule;
   for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
     const name = request[field as keyof typeof awsNames];
     if (name !== undefined && !pattern.test(name))

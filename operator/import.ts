@@ -140,6 +140,7 @@ function withDefaults(row: EnrolSettings, defaults: EnrolSettings): EnrolSetting
     policyName: row.policyName ?? defaults.policyName,
     thingTypeName: row.thingTypeName ?? defaults.thingTypeName,
     thingGroupName: row.thingGroupName ?? defaults.thingGroupName,
+    claimGroup: row.claimGroup ?? defaults.claimGroup,
   };
 }
 

@@ -100,6 +100,8 @@ const schema = z.object({
   CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
   CVM_AWS_LOCAL_QUOTAS: quotas.default('default'),
+  CVM_CLAIMS: flag.default(false),
+  CVM_CLAIMS_CA: z.string().optional(),
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HEALTH_DIR: z.string().optional(),
   CVM_HOSTNAMES: hostNames.default([]),
@@ -202,6 +204,8 @@ export type Settings = {
   /** which of the variables that name an AWS account are set */
   awsVariables: readonly string[];
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off' | AwsQuotas; keyPool: number };
+  /** whether a client certificate may stand for a group of devices; `caFile`: PEM, absolute path, in the place of the site CA */
+  claims: { on: boolean; caFile: string | undefined };
   /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
   /** absolute path of the files that `cvm health` reads */
@@ -278,6 +282,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       quotas: s.CVM_AWS_LOCAL_QUOTAS,
       keyPool: s.CVM_AWS_LOCAL_KEY_POOL,
     },
+    claims: { on: s.CVM_CLAIMS, caFile: s.CVM_CLAIMS_CA === undefined ? undefined : resolve(s.CVM_CLAIMS_CA) },
     dataDir: resolve(s.CVM_DATA_DIR),
     healthDir: resolve(s.CVM_HEALTH_DIR ?? s.CVM_DATA_DIR),
     hostnames: s.CVM_HOSTNAMES,

@@ -99,6 +99,36 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
 }
 
+/** Signs a client certificate for a key that it makes, which a group of devices is to share. @returns both in PEM */
+export async function signClaim(
+  files: Pick<TlsFiles, 'caCert' | 'caKey'>,
+  { group, endsAt }: { readonly group: string /** epoch milliseconds */; readonly endsAt: number },
+  now: Date,
+): Promise<{ readonly cert: string; readonly key: string }> {
+  requirePair(files.caCert, files.caKey);
+  const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
+  const [key, caKey] = [await newKey('ec'), createPrivateKey(readKey(files.caKey))];
+  const spki = publicKeyOf(createPrivateKey(key));
+  const certificate = await X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: [{ CN: [group] }, { OU: ['claim certificate'] }],
+    issuer: ca.subjectName,
+    notBefore: new Date(plausible(now) - earlyDays * day),
+    notAfter: new Date(endsAt),
+    publicKey: spki,
+    signingKey: await signingKey(caKey),
+    signingAlgorithm: algorithmOf(caKey),
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
+      await AuthorityKeyIdentifierExtension.create(ca),
+      await SubjectKeyIdentifierExtension.create(spki),
+    ],
+  });
+  return { cert: `${certificate.toString('pem')}\n`, key };
+}
+
 /** When `signServer` made a certificate. Epoch milliseconds. */
 export function signedAt({ validFrom }: X509Certificate): number {
   return Date.parse(validFrom) + earlyDays * day;

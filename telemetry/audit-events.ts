@@ -4,7 +4,10 @@ import type { AuditRecord, AuditTrail } from '../runtime/audit.ts';
 type Device = { readonly serial: string };
 /** `remoteAddress`: where the request came from; absent in the records of older versions. */
 type AboutRequest = Device & { readonly requestId: string; readonly remoteAddress?: string };
-type Vended = AboutRequest & { readonly certificateId: string };
+type Vended = AboutRequest & {
+  readonly certificateId: string /** by which claim certificate */;
+  readonly claim?: string;
+};
 
 /** Refused by the broker at once. `serial`: only when the device named one that is a serial. */
 type RefusedAtOnce = {
@@ -32,6 +35,11 @@ export type AuditEvents = {
   'gateway-forgotten': { readonly gateway: string };
   /** `itself`: no person decided it; it was the first gateway of the table */
   'gateway-approved': { readonly gateway: string; readonly by: 'operator' | 'itself' };
+  /** `claim`: the id of a claim certificate */
+  'claim-added': { readonly claim: string; readonly group: string };
+  'claim-revoked': { readonly claim: string };
+  /** a certificate was made for a claim certificate, and waits for its device */
+  waiting: { readonly claim: string; readonly requestId: string; readonly certificateId: string };
   /** the device got its certificate; `repeated`: it asked again and got the same one */
   vended: Vended;
   repeated: Vended;

@@ -31,6 +31,9 @@ export type Reading = {
 
 export const certificateIdParameter = 'AWS::IoT::Certificate::Id';
 
+/** The parameter by which a device may send its registration token. No template sees it. */
+export const registrationTokenParameter = 'RegistrationToken';
+
 /** Stands where a fault was reported: the template is not used. */
 const faulty = { valueFor: () => '', isFree: false } as const;
 const faultyList: Expression<readonly string[]> = { valueFor: () => [], isFree: false };
@@ -89,10 +92,13 @@ const textFunctions: Readonly<Record<string, ReadText | undefined>> = {
 
 function reference(name: unknown, path: string, reading: Reading): Expression {
   if (typeof name !== 'string') return fail(path, 'names no parameter: write {"Ref": "SerialNumber"}', reading);
+  if (name === registrationTokenParameter) return fail(path, secret, reading);
   if (name !== certificateIdParameter && !reading.parameters.has(name))
     return fail(path, `there is no parameter "${name}": declare it in Parameters`, reading);
   return parameter(name);
 }
+
+const secret = `${registrationTokenParameter} is the secret of the device: it proves the device, and goes nowhere else`;
 
 /** The id of the certificate is the gateway's word, not the device's. */
 const parameter = (name: string): Expression => ({

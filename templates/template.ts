@@ -5,6 +5,7 @@ import {
   type Reading,
   readList,
   readText,
+  registrationTokenParameter,
   Unresolved,
   type Values,
 } from './expression.ts';
@@ -124,6 +125,10 @@ function readParameters(value: unknown, fault: Fault): Map<string, string | unde
     if (Default !== undefined && typeof Default !== 'string') fault(`${path}.Default`, 'must be a text');
     for (const key of Object.keys(more)) fault(`${path}.${key}`, 'a parameter has Type and Default only');
     if (name.startsWith('AWS::') && name !== certificateIdParameter) fault(path, onlyOfJitp);
+    if (name === registrationTokenParameter) {
+      if (Default !== undefined) fault(`${path}.Default`, 'a secret of one device has no default');
+      continue;
+    }
     // its value is the gateway's
     if (name !== certificateIdParameter) defaults.set(name, typeof Default === 'string' ? Default : undefined);
   }

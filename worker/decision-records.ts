@@ -50,6 +50,12 @@ export function createDecisionRecords({
   const refusedCalls = createRefusedCalls(log);
 
   function accepted(request: ProvisioningRequest, certificateId: string, again: boolean): void {
+    const { claim, requestId } = request;
+    if (claim !== undefined) {
+      audit.record('waiting', { claim, requestId, certificateId });
+      log.info({ ...aboutOf(request), certificateId }, 'a certificate waits for its device');
+      return;
+    }
     const [about, event] = [{ ...aboutOf(request), certificateId }, again ? 'repeated' : 'vended'] as const;
     const fits = !again || repeated.fits(request.serial, 'answers');
     if (fits) audit.record(event, about);
@@ -103,7 +109,11 @@ export function createDecisionRecords({
     /** A registration by a template is an acknowledgement, or a refusal. */
     registered(message: Acknowledgement & { readonly registration: AskedRegistration }, outcome: Registered): void {
       if (outcome.outcome === 'registered') {
-        acknowledged(message, true);
+        const { claim, certificateId, registration } = message;
+        const { serial } = outcome;
+        const about = { serial, requestId: registration.requestId, certificateId };
+        if (claim !== undefined) audit.record('vended', { ...about, claim });
+        acknowledged({ ...message, serial }, true);
         return;
       }
       const { serial, registration } = message;

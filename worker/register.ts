@@ -18,7 +18,7 @@ export type RegisterContext = GiveContext & {
 
 /** `cause`: AWS refuses until a person changes something. */
 export type Registered =
-  | { readonly outcome: 'registered' }
+  | { readonly outcome: 'registered'; readonly serial: string }
   | { readonly outcome: 'rejected'; readonly problem: Problem; readonly cause?: UpstreamRefused };
 
 type Asked = Omit<Acknowledgement, 'registration'> & { readonly registration: AskedRegistration };
@@ -38,7 +38,9 @@ export async function register(asked: Asked, context: RegisterContext): Promise<
       ? ({ status: 'rejected', problem: outcome.problem } as const)
       : ({ status: 'registered', ...outcome } as const);
   await context.replies.deliver({ requestId, recipientId, sealed: context.seal.answer(replyKey, recipientId, answer) });
-  return 'problem' in outcome ? { outcome: 'rejected', ...outcome } : { outcome: 'registered' };
+  return 'problem' in outcome
+    ? { outcome: 'rejected', ...outcome }
+    : { outcome: 'registered', serial: outcome.thingName };
 }
 
 type Refused = { readonly problem: Problem; readonly cause?: UpstreamRefused };

@@ -1,5 +1,6 @@
 import type { Mqtt5 } from '../mqtt5/mqtt5.ts';
 import type { ConnectionSlot } from './admission.ts';
+import type { ClaimOffer } from './claim.ts';
 import type { FrameGuard } from './frame-guard.ts';
 import type { PskOffering } from './keyless-clients.ts';
 import type { PacketPace } from './packet-pace.ts';
@@ -17,6 +18,8 @@ export class Connection {
   readonly handshake: Handshake;
   /** the device that the finished TLS handshake authenticated by pre-shared key; undefined after one by certificate */
   psk: PskIdentity | undefined;
+  /** the client certificate that it showed, where claim certificates are taken */
+  claim: ClaimOffer | undefined;
   /** why a handshake went by certificate although the device may have a key; for the device and the log */
   keyUnused: KeyUnused | undefined;
   /** from its CONNECT on */
@@ -36,6 +39,7 @@ export class Connection {
     this.pace = pace;
     this.handshake = { named: 0, offered: undefined, release: nothingToRelease };
     this.psk = psk;
+    this.claim = undefined;
     this.keyUnused = undefined;
     this.session = undefined;
     this.packets = undefined;

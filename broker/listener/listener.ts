@@ -10,6 +10,7 @@ import type { Roster } from '../roster.ts';
 import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
+import { claimOf } from './claim.ts';
 import { readClientHello } from './client-hello.ts';
 import { attachConnection, Connection } from './connection.ts';
 import { onFirstBytes, whyNotTls } from './first-bytes.ts';
@@ -44,12 +45,15 @@ const loopback: readonly string[] = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
 export type ServerTls = ServerChain & {
   /** for clients that cannot use the first: of another key type */
   readonly beside?: ServerChain;
+  /** the CAs of claim certificates, in PEM; without them, clients are asked for no certificate */
+  readonly claimCas?: readonly string[];
 };
 type ServerChain = { readonly key: string; readonly cert: string };
 
 /** For Node.js, which serves one or the other by the client's offer. */
-function certificatesOf({ key, cert, beside }: ServerTls) {
-  return beside === undefined ? { key, cert } : { key: [key, beside.key], cert: [cert, beside.cert] };
+function certificatesOf({ key, cert, beside, claimCas }: ServerTls) {
+  const chains = beside === undefined ? { key, cert } : { key: [key, beside.key], cert: [cert, beside.cert] };
+  return claimCas === undefined ? chains : { ...chains, ca: [...claimCas] };
 }
 
 /** `serial`: one that the handshake named, and has not proved to be */
@@ -126,7 +130,10 @@ export function createDeviceListener(options: {
     tickets: contextOptions(suites, 'tickets'),
     neither: contextOptions(suites, 'neither'),
   };
-  const common = { ...certificatesOf(options.tls), handshakeTimeout: limits.handshakeMs };
+  const takesClaims = options.tls.claimCas !== undefined;
+  // a client without a certificate, or with one that is no claim certificate, proves itself in another way
+  const asking = takesClaims ? { requestCert: true, rejectUnauthorized: false } : {};
+  const common = { ...certificatesOf(options.tls), ...asking, handshakeTimeout: limits.handshakeMs };
   let tickets = { key: options.tls.key, day: ticketDay(now()) };
   /** Each handshake is for one of them: by pre-shared key, resumed by ticket, or neither; all serve certificates. */
   const servers = {
@@ -298,7 +305,8 @@ export function createDeviceListener(options: {
     // in TLS 1.3 a client names its key before anything is chosen
     if (hello?.tls13 === true && !hello.identities.some(isSerial)) {
       handshake.namedNoSerial = hello.identities.some(isName);
-      return ticketServer();
+      // a session that is resumed shows no certificate anew, so where they count there are no tickets
+      return takesClaims ? servers.neither : ticketServer();
     }
     const pskOffering = hello && pskOfferingOf(hello);
     if (pskOffering !== undefined && keylessClients.take(address, pskOffering)) {
@@ -334,6 +342,7 @@ export function createDeviceListener(options: {
     }
     connection.endHandshake();
     connection.psk = identify(connection.handshake, socket);
+    if (takesClaims && connection.psk === undefined) connection.claim = claimOf(socket);
     if (connection.psk === undefined && !socket.isSessionReused())
       connection.keyUnused = whyKeyUnused(connection.handshake);
     socket.setNoDelay(true);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { AedesOptions, Client, ConnectPacket } from 'aedes';
 import { keepaliveFor } from '../limits.ts';
 import { connectionOf } from '../listener/connection.ts';
-import { Session, tokenOfHandshake } from '../session.ts';
+import { claimOfHandshake, Session, tokenOfHandshake } from '../session.ts';
 import { type HookContext, notAuthorized, refusedConnect } from './context.ts';
 
 /** Each CONNECT is changed by these in turn. */
@@ -47,11 +47,12 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
 
 function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
   const connection = connectionOf(client.conn);
-  const { remoteAddress, address, slot, psk, keyUnused } = connection;
+  const { remoteAddress, address, slot, psk, claim, keyUnused } = connection;
   const session = new Session({
     remoteAddress,
     address,
     keyUnused,
+    claimFault: claim !== undefined && 'fault' in claim ? claim.fault : undefined,
     isMqtt5: connection.mqtt5 !== undefined,
     send: (topic, payload, properties) => forwarding.send(client, topic, payload, properties),
     deliver: (topic, payload, properties) => forwarding.deliver(client, topic, payload, properties),
@@ -68,7 +69,10 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
   sessions.add(client, session);
   connection.session = session;
   client.conn.on('close', () => answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)));
-  if (psk === undefined) return;
+  if (psk === undefined) {
+    if (claim !== undefined && 'id' in claim) session.connectedByClaim(claimOfHandshake(claim.id));
+    return;
+  }
   const token = tokenOfHandshake(psk);
   psk.keys.psk.fill(0);
   psk.keys.replySeed.fill(0);

@@ -10,6 +10,7 @@ export type EnrolOptions = {
   policy?: string;
   thingType?: string;
   thingGroup?: string;
+  claimGroup?: string;
 };
 
 /** The options of every command that enrols. */
@@ -19,9 +20,12 @@ export function withEnrolOptions(command: Command): Command {
     .option('--site <name>', 'the site whose gateways serve the device (default: every gateway does)', siteName)
     .option('--policy <name>', 'IoT policy instead of CVM_POLICY_NAME')
     .option('--thing-type <name>', 'thing type of the device')
-    .option('--thing-group <name>', 'thing group that the device joins');
+    .option('--thing-group <name>', 'thing group that the device joins')
+    .option('--claim-group <name>', 'a claim certificate of this group may stand for the device (cvm claims)');
 }
 
-export function enrolSettings({ expires, site, policy, thingType, thingGroup }: EnrolOptions): EnrolSettings {
-  return { tokenLifetimeMs: expires, site, policyName: policy, thingTypeName: thingType, thingGroupName: thingGroup };
+export function enrolSettings(options: EnrolOptions): EnrolSettings {
+  const { expires, site, policy, thingType, thingGroup, claimGroup } = options;
+  const names = { policyName: policy, thingTypeName: thingType, thingGroupName: thingGroup, claimGroup };
+  return { tokenLifetimeMs: expires, site, ...names };
 }

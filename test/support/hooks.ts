@@ -60,6 +60,7 @@ export function hooksOf({
     roster: { matchesToken: () => true, isCurrent: () => true, requestLookup() {} },
     tokenAttempts: unlimitedTokenAttempts,
     deviceRate: createDeviceRateLimit(defaultLimits),
+    claimRate: createDeviceRateLimit(defaultLimits),
     limits: { ...defaultLimits, storeMs: 100 },
     log,
     now: Date.now,

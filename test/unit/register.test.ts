@@ -86,7 +86,7 @@ describe('the registration by a template', () => {
   const change = (changed: Partial<Device>) => rows.set(serial, { ...(rows.get(serial) as Device), ...changed });
 
   it('carries out the template, acknowledges the certificate, and answers what the device is to know', async () => {
-    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(await ask()).toEqual({ outcome: 'registered', serial });
     expect(configured).toMatchObject([{ thingName: serial, certificateId, attributes: { model: 'p' } }]);
     expect(rows.get(serial)).toMatchObject({ deliveredAt: 5 });
     expect(answer()).toEqual({ status: 'registered', thingName: serial, deviceConfiguration: {} });
@@ -96,14 +96,14 @@ describe('the registration by a template', () => {
     await ask();
     delivered = [];
     context = { ...context, now: () => 9 };
-    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(await ask()).toEqual({ outcome: 'registered', serial });
     expect(answer()).toMatchObject({ status: 'registered', thingName: serial });
     expect([configured.length, rows.get(serial)?.deliveredAt]).toEqual([1, 5]);
   });
 
   it('calls nothing where the template says nothing of the thing', async () => {
     context = { ...context, templates: new Map([['pump', templateOf(fleetTemplate())]]) };
-    expect(await ask()).toEqual({ outcome: 'registered' });
+    expect(await ask()).toEqual({ outcome: 'registered', serial });
     expect(configured).toEqual([]);
   });
 

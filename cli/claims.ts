@@ -1,0 +1,154 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { addClaim, faultsOfClaim, revokeClaim } from '../operator/claims.ts';
+import type { ClaimCertificate, ClaimCertificates } from '../registry/claim-certificates.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { signClaim } from '../site-tls/certificates.ts';
+import { tlsFilesIn } from '../site-tls/material.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
+import { templateNamePattern } from '../templates/template.ts';
+import { lifetimeMs } from './duration.ts';
+import { wholeNumber } from './numbers.ts';
+import { UsageError } from './usage-error.ts';
+
+export type ClaimsContext = {
+  settings(): Settings;
+  table(): { readonly claims: ClaimCertificates };
+  audit(): Audit;
+  write(line: string): void;
+  now(): number;
+};
+
+type Options = {
+  template: string;
+  serials: string;
+  most: number;
+  perHour: number;
+  expires: number;
+  certificate?: string;
+  out: string;
+  json?: boolean;
+};
+
+export function claimsCommand(context: ClaimsContext): Command {
+  const claims = new Command('claims');
+  claims
+    .command('create')
+    .argument('<group>', 'the group of devices that it stands for: those enrolled with --claim-group <group>')
+    .description('make a claim certificate, which a group of devices shares, and write it and its key to files')
+    .requiredOption('--template <name>', 'the one provisioning template that it may be used with')
+    .requiredOption('--serials <pattern>', 'serials that it may be used for: * stands for any characters, ? for one')
+    .requiredOption('--most <n>', 'devices that it may serve in all', wholeNumber)
+    .requiredOption('--expires <duration>', 'lifetime: 12h, 30d', lifetimeMs)
+    .option('--per-hour <n>', 'certificates that it may ask for in an hour, also in vain', wholeNumber, 100)
+    .option('--certificate <file>', 'one that you have made, signed by the CA of CVM_CLAIMS_CA or the site CA')
+    .option('--out <folder>', 'where the files go', '.')
+    .option('--json', 'as JSON')
+    .action((group: string, options: Options) => create(context, group, options));
+  claims
+    .command('list')
+    .description('list the claim certificates: what each may be used for, and how many devices it has served')
+    .option('--json', 'one JSON object a line')
+    .action(async ({ json }: { json?: boolean }) => {
+      for (const claim of await context.table().claims.list())
+        context.write(json ? JSON.stringify(shown(claim, context.now())) : lineOf(claim, context.now()));
+    });
+  claims
+    .command('revoke')
+    .argument('<id...>', 'ids, or their first characters (8 at least)')
+    .description(
+      'refuse these claim certificates from now on, at every gateway; devices that have their certificate keep it',
+    )
+    .option('--json', 'one JSON object a line')
+    .action((ids: string[], { json }: { json?: boolean }) => revoke(context, ids, json));
+  return claims;
+}
+
+async function create(context: ClaimsContext, group: string, options: Options): Promise<void> {
+  const { template: templateName, serials, most, perHour: mostAnHour, out, json } = options;
+  const faults = [
+    ...faultsOfClaim({ group, serials }),
+    ...(templateNamePattern.test(templateName) ? [] : [`${JSON.stringify(templateName)} is no name of a template`]),
+  ];
+  if (faults.length > 0) throw new UsageError(faults.join('; '));
+  const now = context.now();
+  const wanted = { group, endsAt: now + options.expires };
+  const { certificate, key } =
+    options.certificate === undefined
+      ? await signOne(context, wanted, now)
+      : { certificate: readOne(options.certificate), key: undefined };
+  const endsAt = Math.min(wanted.endsAt, Date.parse(certificate.validTo));
+  if (endsAt <= now) throw new UsageError(`${options.certificate} has ended already, on ${certificate.validTo}`);
+  const id = createHash('sha256').update(certificate.raw).digest('hex');
+  // before the table knows it: a certificate without its key helps nobody
+  const files = key === undefined ? undefined : writeOne(out, `${group}-${id.slice(0, 8)}`, certificate, key);
+  const limits = { templateName, serials, most, mostAnHour, endsAt };
+  const deps = { claims: context.table().claims, audit: context.audit(), now: context.now };
+  const { outcome } = await addClaim({ id, group, ...limits }, deps);
+  if (outcome === 'exists') throw new Error(`this claim certificate is in the table already: cvm claims list shows it`);
+  context.write(json ? JSON.stringify({ id, group, ...files }) : id);
+  if (files !== undefined && !json)
+    console.error(
+      `Written to ${files.certificateFile} and ${files.keyFile}. Who has both may be any device of the group that has no certificate yet: docs/security.md`,
+    );
+}
+
+async function signOne({ settings }: ClaimsContext, wanted: { group: string; endsAt: number }, now: number) {
+  const { dataDir, claims, tlsKeyType } = settings();
+  if (claims.caFile !== undefined)
+    throw new UsageError(
+      'CVM_CLAIMS_CA is a CA of your own: sign the claim certificate with it, and name it by --certificate',
+    );
+  const files = tlsFilesIn(dataDir, tlsKeyType === 'rsa' ? 'rsa' : 'ec');
+  const { cert, key } = await signClaim(files, wanted, new Date(now));
+  return { certificate: new X509Certificate(cert), key };
+}
+
+function readOne(file: string): X509Certificate {
+  try {
+    return new X509Certificate(readFileSync(file));
+  } catch (error) {
+    throw new UsageError(`${file} is no certificate: ${(error as Error).message}`);
+  }
+}
+
+function writeOne(folder: string, name: string, certificate: X509Certificate, key: string) {
+  const [certificateFile, keyFile] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)];
+  writeFileSync(keyFile, key, { mode: 0o600, flag: 'wx' });
+  writeFileSync(certificateFile, certificate.toString(), { flag: 'wx' });
+  return { certificateFile, keyFile };
+}
+
+async function revoke(context: ClaimsContext, ids: readonly string[], json = false): Promise<void> {
+  const { claims } = context.table();
+  const known = await claims.list();
+  // all of them first: a slip in one must not leave the others half done
+  const chosen = ids.map((text) => {
+    const found = /^[0-9a-f]{8,64}$/.test(text) ? known.filter(({ id }) => id.startsWith(text)) : [];
+    if (found.length !== 1) throw new Error(`${text} is the id of ${found.length} claim certificates: cvm claims list`);
+    return found[0] as ClaimCertificate;
+  });
+  for (const { id, group } of chosen) {
+    await revokeClaim(id, { claims, audit: context.audit(), now: context.now });
+    context.write(json ? JSON.stringify({ revoked: id, group }) : `${id}  ${group}  revoked`);
+  }
+}
+
+const stateOf = ({ revokedAt, endsAt, served, most }: ClaimCertificate, now: number): string =>
+  revokedAt !== undefined ? 'revoked' : endsAt <= now ? 'ended' : served >= most ? 'used-up' : 'in-force';
+
+const shown = ({ revokedAt, createdAt, endsAt, ...claim }: ClaimCertificate, now: number) => ({
+  ...claim,
+  state: stateOf({ ...claim, createdAt, endsAt, ...(revokedAt === undefined ? {} : { revokedAt }) }, now),
+  createdAt: new Date(createdAt).toISOString(),
+  endsAt: new Date(endsAt).toISOString(),
+  ...(revokedAt === undefined ? {} : { revokedAt: new Date(revokedAt).toISOString() }),
+});
+
+const lineOf = (claim: ClaimCertificate, now: number): string => {
+  const { id, group, templateName, serials, served, most, endsAt } = claim;
+  const end = new Date(endsAt).toISOString().slice(0, 10);
+  return `${id}  ${group}  ${stateOf(claim, now)}  ${served} of ${most}  template ${templateName}  serials ${serials}  until ${end}`;
+};

@@ -1,0 +1,310 @@
+import { block, remove } from '../../operator/decisions.ts';
+import { hashToken } from '../../protocol/token.ts';
+import { claimName, type ProvisioningRequest } from '../../queue/provisioning-request.ts';
+import { unlimitedWrongTokens } from '../../queue/token-attempts.ts';
+import { type ClaimCertificates, waitingMs } from '../../registry/claim-certificates.ts';
+import type { Device } from '../../registry/device.ts';
+import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
+import type { Registry } from '../../registry/registry.ts';
+import type { Rows } from '../../registry/rows.ts';
+import { type ClaimRow, createClaimCertificates, waitingText } from '../../registry/rules/claim-certificates.ts';
+import { noAudit } from '../../runtime/audit.ts';
+import type { Sealer } from '../../sealing/replies.ts';
+import { readTemplate } from '../../templates/template.ts';
+import { type ProvisionContext, provision } from '../../worker/provision.ts';
+import { createRefusedKeys } from '../../worker/refused-keys.ts';
+import { type RegisterContext, register } from '../../worker/register.ts';
+import { createSpareKeys } from '../../worker/spare-keys.ts';
+import { sweep } from '../../worker/sweep.ts';
+import { createWindowMs } from '../../worker/sweep-findings.ts';
+import { makeWaiting, type WaitingContext } from '../../worker/waiting-certificate.ts';
+import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
+import { fleetTemplate } from '../support/fleet-device.ts';
+import type { Gate, World } from './explore.ts';
+
+/**
+ * One claim certificate, the certificates that wait for their device by it, and two devices of its group; and the processes that
+ * work on them: the same code as in the product, on fakes that behave.
+ */
+const claimId = 'ab'.repeat(32);
+const serials = ['SN-1', 'SN-2'] as const;
+const [leaseMs, graceMs] = [10_000, 900_000];
+const token = 'uW4kZ0tGm2Xc9RqLb7HsYe1v';
+
+export type WaitingJob =
+  /** a device asks by the claim certificate; with `to` it goes on to `provision` */
+  | { readonly make: 'rsa' | 'CSR one'; readonly to?: (typeof serials)[number] }
+  /** a worker has a `provision` with the ownership token of `w1` or `w2`: jobs with one `request` are the same job, given to two workers */
+  | { readonly give: 'w1' | 'w2'; readonly to: (typeof serials)[number]; readonly request: string }
+  /** the first device asks with its own token */
+  | { readonly ask: 'rsa' }
+  | { readonly sweep: true }
+  | { readonly operator: 'revoke' | 'block' | 'remove' };
+
+export type WaitingScenario = {
+  readonly name: string;
+  /** certificates that wait at the beginning */
+  readonly waits: readonly ('w1' | 'w2')[];
+  readonly jobs: readonly WaitingJob[];
+  readonly events?: readonly ('lease-over' | 'hour-over')[];
+  /** devices that the claim certificate may serve */
+  readonly most?: number;
+};
+
+/** Replaces parts of the product with broken ones. */
+export type WaitingSabotage = { claims?(whole: ClaimCertificates): ClaimCertificates };
+
+function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage: WaitingSabotage) {
+  const cloud: Cloud = { certificates: new Map(), things: new Set() };
+  const rows = new Map<string, Device>();
+  const claimRows = new Map<string, ClaimRow>();
+  const clock = { now: 1_700_000_000_000 };
+  let ids = 0;
+  const intendedAt: number[] = [];
+  /**
+   * made by a worker that was frozen for a minute or more after it had written that down: the sweep tells a certificate for a key that AWS
+   * made by its time only, and reports such a one
+   */
+  const late = new Set<string>();
+  function noteLate<T>(made: T): T {
+    const isLate = intendedAt.length > 0 && intendedAt.every((at) => clock.now - at > createWindowMs);
+    if (isLate) late.add((made as { certificateId: string }).certificateId);
+    return made;
+  }
+  const registry = createMemoryRegistry(
+    rows,
+    (() => `id-${++ids}`) as () => `${string}-${string}-${string}-${string}-${string}`,
+  );
+  const fresh = { tokenHash: hashToken(token), state: 'enrolled', requestedAt: 0, enrolledAt: 0, attempt: 0 } as const;
+  for (const serial of serials) rows.set(serial, { ...fresh, serial, claimGroup: 'pumps' });
+  const limits = { most, mostAnHour: 100, createdAt: 0, endsAt: Number.MAX_SAFE_INTEGER };
+  const claim: ClaimRow = { group: 'pumps', templateName: 'pump', serials: '*', ...limits };
+  const entries = waits.map((id) => waitingText({ id, at: clock.now, certificateId: id }));
+  claimRows.set('#claims', { ids: [claimId] });
+  claimRows.set(`#claim-${claimId}`, { ...claim, ...(entries.length === 0 ? {} : { waiting: entries }) });
+  for (const id of waits)
+    cloud.certificates.set(id, {
+      active: false,
+      policies: new Set(),
+      keyDigest: `key of ${id}`,
+      subject: { CN: 'AWS IoT Certificate' },
+      createdAt: clock.now,
+    });
+
+  function portsOf(process: string) {
+    let made = 0;
+    const gated = Object.fromEntries(
+      Object.entries(registry).map(([name, call]) => [
+        name,
+        (...args: never[]) => gate(process, name, () => (call as (...given: never[]) => unknown)(...args)),
+      ]),
+    ) as unknown as Registry;
+    const listing: Registry['listAll'] = async function* () {
+      yield* await gate(process, 'list', async () => [...rows.values()]);
+    };
+    const plain = memoryRows(claimRows);
+    // each read and each write is a step: a decision of two of them is none
+    const stepped: Rows<ClaimRow> = {
+      ...plain,
+      find: (key) => gate(process, `find ${key.slice(0, 8)}`, () => plain.find(key)),
+      update: (key, update, condition) =>
+        gate(process, 'update of the claim', () => {
+          if (update.include?.intended !== undefined) intendedAt.push(clock.now);
+          return plain.update(key, update, condition);
+        }),
+    };
+    const claims = createClaimCertificates(stepped);
+    const issuer = createCloudIssuer(cloud, {
+      now: () => clock.now,
+      makeId: () => `${process}${++made}`,
+      readCsr: (csrPem) => ({ keyDigest: `digest-of-${csrPem.replace(' ', '-')}`, subject: { CN: 'device' } }),
+      step: (call, act, about) =>
+        call === 'DescribeEndpoint'
+          ? Promise.resolve(act())
+          : gate(process, `${call} ${about}`, () => (call === 'CreateCertificate' ? noteLate(act()) : act())),
+    });
+    return {
+      registry: { ...gated, list: listing, listAll: listing },
+      claims: sabotage.claims?.(claims) ?? claims,
+      issuer,
+    };
+  }
+  return { cloud, rows, claimRows, clock, late, portsOf };
+}
+
+type Shared = ReturnType<typeof createShared>;
+
+/** Sealing is not what is explored here. */
+const seal: Sealer = { privateKey: () => '', answer: () => '' };
+const template = readTemplate('pump', JSON.stringify(fleetTemplate()));
+const templates = new Map('template' in template ? [['pump', template.template]] : []);
+
+function contextOf({ portsOf, clock }: Shared, process: string): ProvisionContext & WaitingContext & RegisterContext {
+  let made = 0;
+  return {
+    ...portsOf(process),
+    replies: { deliver: async () => {} },
+    seen: { last: async () => undefined, note: async () => {} },
+    notices: { reopened() {}, otherWithdrawn() {} },
+    restoredAt: async () => undefined,
+    rootCaPem: 'ROOT',
+    policyName: 'cvm-device',
+    replayWindowMs: 86_400_000,
+    leaseMs,
+    now: () => clock.now,
+    makeId: () => `attempt-${process}${++made}`,
+    spareKeys: createSpareKeys(),
+    refusedKeys: createRefusedKeys(),
+    wrongTokens: unlimitedWrongTokens,
+    makeKey: async () => ({ privateKeyPem: '', csrPem: '', keyDigest: '' }),
+    seal,
+    templates,
+  };
+}
+
+const holder = { serial: claimName(claimId), tokenHash: 'of the connection', claim: claimId };
+
+async function work(job: WaitingJob, process: string, shared: Shared): Promise<unknown> {
+  const context = contextOf(shared, process);
+  if ('make' in job) return makeAndGive(job, process, context);
+  if ('give' in job) return give(job.give, job.to, job.request, context);
+  if ('ask' in job) return provision(askOf(process, { serial: 'SN-1', tokenHash: hashToken(token) }), context);
+  if ('sweep' in job) return sweepOnce(context);
+  if (job.operator === 'revoke') return context.claims.revoke(claimId, context.now());
+  const deps = {
+    ...context,
+    registry: context.registry as Registry,
+    table: 't',
+    gateways: async () => [],
+    approvedGateways: async () => [],
+    announce: async () => {},
+    audit: noAudit,
+    makeToken: () => token,
+  };
+  return job.operator === 'block' ? block('SN-1', deps) : remove('SN-1', 'with-thing', deps, { ms: 0, force: true });
+}
+
+async function makeAndGive(
+  { make, to }: Extract<WaitingJob, { make: string }>,
+  process: string,
+  context: WaitingContext & RegisterContext,
+): Promise<unknown> {
+  const key = make === 'rsa' ? {} : { csrPem: make, keyDigest: `digest-of-${make.replace(' ', '-')}` };
+  const made = await makeWaiting({ ...askOf(process, holder), ...key, claim: claimId }, context);
+  return made.outcome === 'accepted' && to !== undefined ? give(made.certificateId, to, process, context) : made;
+}
+
+const askOf = (
+  requestId: string,
+  who: Pick<ProvisioningRequest, 'serial' | 'tokenHash'>,
+): Omit<ProvisioningRequest, 'claim'> => ({ requestId, ...who, replyKey: '', key: 'rsa', receivedAt: 1 });
+
+const give = (certificateId: string, to: string, requestId: string, context: RegisterContext) =>
+  register(
+    {
+      ...holder,
+      certificateId,
+      registration: { requestId, replyKey: '', templateName: 'pump', parameters: { SerialNumber: to } },
+    },
+    context,
+  );
+
+const sweepOnce = (context: ProvisionContext & WaitingContext) =>
+  sweep({
+    registry: context.registry as Registry,
+    claims: context.claims,
+    table: 't',
+    issuer: context.issuer,
+    ownerTag: { organization: 'cvm-gateway', unit: 't' },
+    graceMs,
+    replayWindowMs: context.replayWindowMs,
+    dryRun: false,
+    now: () => context.now(),
+    report() {},
+  });
+
+export function openWaitingWorld(scenario: WaitingScenario, sabotage: WaitingSabotage = {}) {
+  return (gate: Gate): World => {
+    const shared = createShared(gate, scenario, sabotage);
+    const { rows, cloud, claimRows, clock } = shared;
+    const happen = {
+      'lease-over': () => {
+        clock.now += leaseMs + 1;
+      },
+      'hour-over': () => {
+        clock.now += waitingMs + graceMs + 1;
+      },
+    };
+    return {
+      processes: scenario.jobs.map((job, index) => {
+        const name = 'ABCD'[index] ?? '?';
+        return { name, run: () => gate(name, 'begins', () => {}).then(() => work(job, name, shared)) };
+      }),
+      events: (scenario.events ?? []).map((name) => ({ name, times: 1, happen: happen[name] })),
+      snapshot: () =>
+        JSON.stringify([
+          [...rows.values()],
+          [...claimRows.values()],
+          [...cloud.certificates].map(([id, { active, thingName, policies }]) => [
+            id,
+            active,
+            thingName,
+            policies.size,
+          ]),
+          clock.now,
+        ]),
+      check: () => check(shared, scenario),
+      finish: () => finish(scenario, shared),
+    };
+  };
+}
+
+/** What holds at every instant. */
+function check({ rows, cloud, claimRows }: Shared, { most = 5 }: WaitingScenario): void {
+  const holders = new Map<string, string>();
+  for (const [id, { active, policies, thingName }] of cloud.certificates) {
+    if (!active || policies.size === 0) continue;
+    const serial = thingName ?? 'nobody';
+    if (holders.has(serial)) throw new Error(`${serial} has ${holders.get(serial)} and ${id}, both active`);
+    holders.set(serial, id);
+    const row = rows.get(serial);
+    const named = [row?.certificateId, row?.previousCertificateId, ...(row?.pendingDeletion ?? [])];
+    if (!named.includes(id)) throw new Error(`${id} is active, and the row of ${serial} does not name it`);
+  }
+  const { served = 0 } = claimRows.get(`#claim-${claimId}`) ?? {};
+  if (served > most || served < 0) throw new Error(`${served} devices are counted, of ${most}`);
+}
+
+/** The queue repeats what failed, the hour passes, the operator repeats himself, and the sweep runs. */
+async function finish(scenario: WaitingScenario, shared: Shared): Promise<void> {
+  const { rows, cloud, claimRows, clock, late } = shared;
+  for (const [index, job] of scenario.jobs.entries())
+    if ('give' in job || 'operator' in job) await untilDone(job, `R${index}`, shared);
+  check(shared, scenario);
+  for (const round of [1, 2]) {
+    clock.now += waitingMs + 10 * graceMs;
+    await sweepOnce(contextOf(shared, `S${round}`));
+  }
+  check(shared, scenario);
+  for (const { serial, state, certificateId = 'none' } of rows.values())
+    if (state === 'registered' && cloud.certificates.get(certificateId)?.active !== true)
+      throw new Error(`${serial} is registered, and its certificate ${certificateId} does not work`);
+  const named = new Set([...rows.values()].map(({ certificateId }) => certificateId));
+  const left = [...cloud.certificates.keys()].filter((id) => !named.has(id) && !late.has(id));
+  if (left.length > 0) throw new Error(`left over after an hour: ${left.join(', ')}`);
+  const { intended, waiting, given, over } = claimRows.get(`#claim-${claimId}`) ?? {};
+  const noted = [intended, waiting, given, over].flatMap((texts) => texts ?? []);
+  if (noted.length > 0) throw new Error(`still noted after an hour: ${noted.join('; ')}`);
+}
+
+async function untilDone(job: WaitingJob, process: string, shared: Shared): Promise<void> {
+  for (let tries = 1; tries <= 8; tries++) {
+    const failed = await work(job, `${process}${tries}`, shared).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (failed === undefined) return;
+    shared.clock.now += leaseMs + 1;
+  }
+  throw new Error('a job never ends');
+}
