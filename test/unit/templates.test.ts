@@ -45,6 +45,19 @@ const configured = (expression: unknown, values?: Record<string, string>, more: 
 };
 
 describe('a provisioning template', () => {
+  it('never sees the registration token: a reference to it is a fault, and its value goes nowhere', () => {
+    const declared = { ...parameters, RegistrationToken: { Type: 'String' } };
+    const secret = { SerialNumber: 'SN', RegistrationToken: 'SECRET' };
+    expect(faults(body({ Parameters: declared }))).toEqual([]);
+    expect(JSON.stringify(register(body({ Parameters: declared }), secret))).not.toContain('SECRET');
+    for (const expression of [{ Ref: 'RegistrationToken' }, { 'Fn::Sub': 'x-${RegistrationToken}' }])
+      expect(faults(body({ Parameters: declared }, { thing: thing({ AttributePayload: { a: expression } }) }))).toEqual([
+        expect.stringContaining('RegistrationToken is the secret of the device'),
+      ]);
+    const withDefault = { ...parameters, RegistrationToken: { Type: 'String', Default: 'x' } };
+    expect(faults(body({ Parameters: withDefault }))).toEqual([expect.stringContaining('has no default')]);
+  });
+
   it('gives what it says of a device: name, attributes, type, groups, policies, configuration', () => {
     const template = body(
       { DeviceConfiguration: { place: { Ref: 'Place' }, id: { Ref: 'AWS::IoT::Certificate::Id' } } },
