@@ -1,10 +1,10 @@
 import { connect as connectTls } from 'node:tls';
 import { DescribeCertificateCommand, DescribeThingCommand, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { revokeClaim } from '../../operator/claims.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { type Claim, makeClaim, signedByOther, signedBySiteCa, tellTable } from '../support/claims.ts';
-import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import {
   answersOf,
   connectFleetDevice,
@@ -148,7 +148,7 @@ describe.skipIf(lacks('redis-server'))('a claim certificate', () => {
       await revoke(claim);
       // the key is not shown again: only the ticket could stand for it
       const resumed: object = { maxVersion: version, ...(session && { session }) };
-    const thief = await connectFleetDevice(gateway.broker, resumed);
+      const thief = await connectFleetDevice(gateway.broker, resumed);
       expect(await waiting(thief)).toMatchObject({ errorCode: 'InvalidToken' });
       await thief.leave();
     },

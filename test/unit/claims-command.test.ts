@@ -43,7 +43,9 @@ describe('cvm claims', () => {
     const { id, certificateFile, keyFile } = JSON.parse(line);
     const certificate = new X509Certificate(readFileSync(certificateFile));
     expect(id).toBe(createHash('sha256').update(certificate.raw).digest('hex'));
-    expect(certificate.verify(new X509Certificate(readFileSync(join(dataDir, 'tls', 'site-ca.crt'))).publicKey)).toBe(true);
+    expect(certificate.verify(new X509Certificate(readFileSync(join(dataDir, 'tls', 'site-ca.crt'))).publicKey)).toBe(
+      true,
+    );
     expect(certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile)))).toBe(true);
     expect(statSync(keyFile).mode & 0o777).toBe(0o600);
     const limits = { group: 'pumps', templateName: 'pump', serials: 'P-*', most: 5, mostAnHour: 100, served: 0 };
@@ -56,7 +58,9 @@ describe('cvm claims', () => {
     claims = createClaimCertificates(memoryRows(new Map()));
     const longer = [...usual.slice(0, -1), '90d'];
     const [id = ''] = await run([...longer, '--certificate', certificateFile]);
-    expect((await claims.find(id))?.endsAt).toBe(Date.parse(new X509Certificate(readFileSync(certificateFile)).validTo));
+    expect((await claims.find(id))?.endsAt).toBe(
+      Date.parse(new X509Certificate(readFileSync(certificateFile)).validTo),
+    );
     await expect(run([...longer, '--certificate', certificateFile])).rejects.toThrow(/in the table already/);
   });
 

@@ -51,9 +51,9 @@ describe('a provisioning template', () => {
     expect(faults(body({ Parameters: declared }))).toEqual([]);
     expect(JSON.stringify(register(body({ Parameters: declared }), secret))).not.toContain('SECRET');
     for (const expression of [{ Ref: 'RegistrationToken' }, { 'Fn::Sub': 'x-${RegistrationToken}' }])
-      expect(faults(body({ Parameters: declared }, { thing: thing({ AttributePayload: { a: expression } }) }))).toEqual([
-        expect.stringContaining('RegistrationToken is the secret of the device'),
-      ]);
+      expect(faults(body({ Parameters: declared }, { thing: thing({ AttributePayload: { a: expression } }) }))).toEqual(
+        [expect.stringContaining('RegistrationToken is the secret of the device')],
+      );
     const withDefault = { ...parameters, RegistrationToken: { Type: 'String', Default: 'x' } };
     expect(faults(body({ Parameters: withDefault }))).toEqual([expect.stringContaining('has no default')]);
   });
