@@ -304,7 +304,7 @@ async function beginAttempt(tried: TokenAttempt, intake: IntakeContext): Promise
   if (attempt.verdict === 'wrong') return { problem: problems.invalidToken };
   if (attempt.verdict === 'wait') {
     // wrong tokens of others must not delay for long a device with the right one that is not on the roster yet
-    intake.roster.requestLookup(serial, session.address);
+    intake.roster.requestLookup(serial, address);
     const seconds = Math.min(attempt.seconds, maxPauseSeconds);
     return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
   }
@@ -312,7 +312,7 @@ async function beginAttempt(tried: TokenAttempt, intake: IntakeContext): Promise
     ...(attempt.wasRight ? {} : { attemptFrom: address }),
     async settle(outcome) {
       // a right token may have met the limit of its address: by the time the device asks again, the roster may know it
-      if (outcome === 'unknown') intake.roster.requestLookup(serial, session.address);
+      if (outcome === 'unknown') intake.roster.requestLookup(serial, address);
       await within(limits.storeMs, 'settling a token attempt', attempt.settle(outcome)).catch((err: unknown) =>
         log.debug({ err }, 'a token attempt could not be settled'),
       );
