@@ -32,8 +32,12 @@ export async function startProxy(target: number) {
     lead(port: number): void {
       to = port;
     },
-    async close(): Promise<void> {
+    /** The connections that stand are closed; new ones work. */
+    cut(): void {
       for (const ends of pairs) for (const end of ends) end.destroy();
+    },
+    async close(): Promise<void> {
+      this.cut();
       await new Promise((resolve) => server.close(resolve));
     },
   };
