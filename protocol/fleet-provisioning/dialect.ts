@@ -77,4 +77,4 @@ function rejection({ code, message, retryAfterSeconds }: Problem): PayloadFields
 }
 
 const waits = ({ position }: PendingAnswer): string =>
-  `AWS IoT takes so many certificates a second and no more, and this request is number ${position} in the line. It keeps its place: ask again with the same key`;
+  `too many requests: AWS IoT creates a limited number of certificates a second. This request is number ${position} in the line and keeps its place: send it again with the same key`;
