@@ -1,5 +1,4 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import {
   CreatePolicyCommand,
   CreateThingGroupCommand,
@@ -13,7 +12,6 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { derivePsk } from '../../protocol/psk.ts';
-import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import {
   answersOf,
@@ -30,6 +28,7 @@ import { sized } from '../support/size.ts';
 
 const idOf = (pem = '') => createHash('sha256').update(new X509Certificate(pem).raw).digest('hex');
 
+// the packets of each client: aws-clients.test.ts
 describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provisioning', () => {
   let gateway: Gateway;
   const templates = templateFolder({
@@ -75,32 +74,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     expect(row?.deliveredAt, 'provision is the acknowledgement').toBeTypeOf('number');
   }
 
-  it('as FreeRTOS and the embedded C SDK: CBOR, a CSR, subscriptions one by one, and other ones for the second step', async () => {
-    const device = await connect('freertos-1', { clientId: 'freertos-1', keepalive: 60 });
-    const { csrPem } = await makeDeviceKey('freertos-1');
-    for (const filter of answersOf(createFromCsr('cbor'))) await device.subscribe(filter);
-    const created = await device.ask(createFromCsr('cbor'), { certificateSigningRequest: csrPem });
-    const { certificateId, certificatePem, certificateOwnershipToken = '' } = created.body;
-    expect(created.topic).toBe(`${createFromCsr('cbor')}/accepted`);
-    // a definite map of texts, in a buffer of 2,048 bytes: header of the packet, topic and packet id included
-    expect(created.payload[0]).toBe(0xa0 + 3);
-    expect(created.payload.length + created.topic.length + 7).toBeLessThan(2048);
-    expect(certificateId).toBe(idOf(certificatePem));
-    expect(certificateOwnershipToken.length).toBeLessThanOrEqual(128);
-    for (const filter of answersOf(createFromCsr('cbor'))) await device.client.unsubscribeAsync(filter);
-
-    for (const filter of answersOf(provision('plain', 'cbor'))) await device.subscribe(filter);
-    const parameters = { SerialNumber: 'freertos-1' };
-    const provisioned = await device.ask(provision('plain', 'cbor'), { certificateOwnershipToken, parameters });
-    expect(provisioned).toMatchObject({
-      topic: `${provision('plain', 'cbor')}/accepted`,
-      body: { thingName: 'freertos-1' },
-    });
-    await device.leave();
-    await expectProvisioned('freertos-1', certificateId);
-  });
-
-  it('as the SDKs of AWS in MQTT 5: JSON, a CSR, a filter with a wildcard', async () => {
+  it('is answered in MQTT 5, by filters with and without a wildcard', async () => {
     const { serial, token } = await gateway.enrol('sdk-mqtt5');
     const as = { username: `${serial}?SDK=NodeJSv2&Version=1.0`, password: token };
     const device = await connectFleetDevice(gateway.broker, as, 5);
@@ -119,128 +93,29 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     await expectProvisioned(serial, certificateId);
   });
 
-  it('as the keys demo of the embedded C SDK: a PUBLISH without a payload, and AWS makes the key', async () => {
-    const device = await connect('freertos-2');
-    const { body } = await device.ask(create('cbor'), Buffer.alloc(0));
-    expect(Object.keys(body).sort()).toEqual([
-      'certificateId',
-      'certificateOwnershipToken',
-      'certificatePem',
-      'privateKey',
-    ]);
-    const { certificateOwnershipToken, certificateId, certificatePem, privateKey } = body;
-    const provisioned = await device.ask(provision('plain', 'cbor'), {
-      certificateOwnershipToken,
-      parameters: { SerialNumber: 'freertos-2' },
-    });
-    expect(provisioned.body).toEqual({ deviceConfiguration: {}, thingName: 'freertos-2' });
-    await device.leave();
-    const aws = await connectOnce({
-      ...{ host: 'localhost', port: gateway.aws.mqttPort, ca: readFileSync(gateway.aws.rootCaFile) },
-      ...{ cert: certificatePem ?? '', key: privateKey ?? '', clientId: 'freertos-2' },
-    });
-    await aws.endAsync();
-    await expectProvisioned('freertos-2', certificateId);
-  });
-
-  it('as the AWS IoT Device Client: JSON, accepted and rejected subscribed, every field of a rejection there', async () => {
-    const device = await connect('device-client');
-    await device.subscribe(`${create('json')}/accepted`);
-    await device.subscribe(`${create('json')}/rejected`);
-    const { body } = await device.ask(create('json'), {});
-    const { certificateOwnershipToken } = body;
-    for (const filter of answersOf(provision('plain', 'json'))) await device.subscribe(filter);
-    const rejected = await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters: {} });
-    expect(rejected.topic).toBe(`${provision('plain', 'json')}/rejected`);
-    expect(rejected.body).toEqual({
-      statusCode: 400,
-      errorCode: 'InvalidRequest',
-      errorMessage: 'the template plain cannot be used: the parameter "SerialNumber" is missing',
-    });
-    const parameters = { SerialNumber: 'device-client' };
-    expect((await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters })).body).toEqual({
-      deviceConfiguration: {},
-      thingName: 'device-client',
-    });
-    await device.leave();
-    await expectProvisioned('device-client', body.certificateId);
-  });
-
-  it('as the plugin of Greengrass V2: attributes, type, group, policy and configuration of the template', async () => {
-    const device = await connect('greengrass-2', { clean: true });
+  it('gets attributes, type, group, policy and configuration of the template', async () => {
+    const device = await connect('full-template', { clean: true });
     for (const filter of answersOf(create('json'))) await device.subscribe(filter);
     const { certificateId, certificateOwnershipToken } = (await device.ask(create('json'), {})).body;
     for (const filter of answersOf(provision('full', 'json'))) await device.subscribe(filter);
-    const parameters = { SerialNumber: 'greengrass-2' };
+    const parameters = { SerialNumber: 'full-template' };
     const { body } = await device.ask(provision('full', 'json'), { certificateOwnershipToken, parameters });
     expect(body).toEqual({
       deviceConfiguration: { url: 'https://example.aws', id: certificateId },
-      thingName: 'greengrass-2',
+      thingName: 'full-template',
     });
     await device.leave();
-    await expectProvisioned('greengrass-2', certificateId);
-    const thingName = 'greengrass-2';
+    await expectProvisioned('full-template', certificateId);
+    const thingName = 'full-template';
     expect(await gateway.iot.send(new DescribeThingCommand({ thingName }))).toMatchObject({
       thingTypeName: 'pump',
-      attributes: { model: 'pump', serial: 'greengrass-2' },
+      attributes: { model: 'pump', serial: 'full-template' },
     });
     const { thingGroups } = await gateway.iot.send(new ListThingGroupsForThingCommand({ thingName }));
     expect(thingGroups).toMatchObject([{ groupName: 'plant' }]);
     const { principals = [] } = await gateway.iot.send(new ListThingPrincipalsCommand({ thingName }));
     const { policies = [] } = await gateway.iot.send(new ListAttachedPoliciesCommand({ target: principals[0] ?? '' }));
     expect(policies.map(({ policyName }) => policyName).sort()).toEqual(['cvm-device', 'pumps']);
-  });
-
-  it('as Greengrass Lite: it never subscribes', async () => {
-    const device = await connect('greengrass-lite', { clientId: crypto.randomUUID(), keepalive: 30 });
-    const { csrPem } = await makeDeviceKey('AWS IoT Certificate');
-    const { topic, body } = await device.ask(createFromCsr('json'), { certificateSigningRequest: csrPem });
-    expect(topic).toBe(`${createFromCsr('json')}/accepted`);
-    expect(Object.keys(body)).toEqual(['certificateId', 'certificatePem', 'certificateOwnershipToken']);
-    const { certificateOwnershipToken } = body;
-    const parameters = { SerialNumber: 'greengrass-lite' };
-    const provisioned = await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters });
-    expect(provisioned.body).toEqual({ deviceConfiguration: {}, thingName: 'greengrass-lite' });
-    await device.leave();
-    await expectProvisioned('greengrass-lite', body.certificateId);
-  });
-
-  it('as the Python sample of AWS: all topics subscribed at first, a session that is to last, a short keep-alive', async () => {
-    const device = await connect('python-sample', { clean: false, keepalive: 6, clientId: 'python-sample' });
-    for (const filter of [...answersOf(create('json')), ...answersOf(provision('plain', 'json'))])
-      await device.subscribe(filter);
-    const { certificateOwnershipToken } = (await device.ask(create('json'), Buffer.from('{}'))).body;
-    const parameters = { SerialNumber: 'python-sample' };
-    const { body } = await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters });
-    expect(body).toHaveProperty('deviceConfiguration');
-    await device.leave();
-    // nothing of it is kept for the session
-    const again = await connectFleetDevice(gateway.broker, { clean: false, clientId: 'python-sample' });
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(again.heard).toEqual([]);
-    await again.leave();
-  });
-
-  it('as rustot: both filters in one SUBSCRIBE, an empty payload, no parameters that it does not have', async () => {
-    const device = await connect('rustot');
-    expect((await device.subscribe(answersOf(create('cbor')))).map(({ qos }) => qos)).toEqual([1, 1]);
-    const { certificateOwnershipToken } = (await device.ask(create('cbor'))).body;
-    await device.subscribe(answersOf(provision('plain', 'cbor')));
-    const { body } = await device.ask(provision('plain', 'cbor'), { certificateOwnershipToken });
-    expect(body).toMatchObject({ statusCode: 400, errorCode: 'InvalidRequest', errorMessage: expect.any(String) });
-    await device.leave();
-  });
-
-  it('as the old JavaScript clients: the name of the template in the payload as well, and other fields', async () => {
-    const device = await connect('old-js');
-    const { certificateOwnershipToken } = (await device.ask(create('json'), { clientToken: 'x' })).body;
-    const { body } = await device.ask(provision('plain', 'json'), {
-      templateName: 'plain',
-      certificateOwnershipToken,
-      parameters: { SerialNumber: 'old-js', Unknown: 'x' },
-    });
-    expect(body).toEqual({ deviceConfiguration: {}, thingName: 'old-js' });
-    await device.leave();
   });
 
   it('that gives SDK and version behind its user name, as the SDKs of AWS do', async () => {
@@ -308,8 +183,12 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     const inOurs = async (serial: string, token: string) => askOnce(gateway.broker, serial, { token, pending: false });
     const inFleet = async (serial: string, password: string) => {
       const device = await connectFleetDevice(gateway.broker, { username: serial, password });
-      const { body } = await device.ask(create('json'), {});
-      return { ...body, device };
+      for (;;) {
+        const { body } = await device.ask(create('json'), {});
+        // on a busy machine the line may be longer than such a client waits: it keeps its place, and asks again
+        if (body.statusCode !== 429) return { ...body, device };
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
     };
     const devices = await Promise.all(names.map((serial) => gateway.enrol(serial)));
     const got = await Promise.all(
