@@ -85,6 +85,8 @@ class Gateway:
         self.client.username_pw_set(serial, token)
         self.client.tls_set(ca_certs=ca)
         self.client.on_message = lambda _client, _userdata, message: self.replies.put(json.loads(message.payload))
+        # paho connects again by itself, and the answer to what was asked before does not come to that connection
+        self.client.on_disconnect = lambda *_: self.replies.put(None)
         self.client.connect(host, port, keepalive=60)
         self.client.loop_start()
 
@@ -102,7 +104,7 @@ class Gateway:
         return sent.is_published()
 
     def ask(self, csr):
-        """@returns the last word of the gateway: accepted, rejected, or pending for longer than we stay; None without any"""
+        """@returns the last word of the gateway: accepted, rejected, or pending for longer than we stay; None without any, or after a cut"""
         if not self.publish("request", {"csr": csr}):
             return None
         patience = SILENCE_SECONDS
@@ -111,8 +113,10 @@ class Gateway:
                 reply = self.replies.get(timeout=patience)
             except queue.Empty:
                 return None
-            if reply["status"] != "pending":
+            if reply is None or reply["status"] in ("accepted", "rejected"):
                 return reply
+            if reply["status"] != "pending":
+                continue  # of a newer gateway
             eta = reply.get("etaSeconds")
             print("position %s in the line, %s" % (reply["position"], "unknown" if eta is None else "%s s" % eta), file=sys.stderr)
             if eta is None or eta > AWAKE_SECONDS:

@@ -38,18 +38,20 @@ store() {
 # Before the first request: all further ones must come with the same key.
 [ -s "$folder/device.key" ] || openssl ecparam -name prime256v1 -genkey -noout | store device.key
 
-# "pending": false, since mosquitto_rr ends at the first message. It waits for ten minutes; the request keeps its place in the line.
+# "pending": false, since mosquitto_rr ends at the first message. After 30 seconds without an answer the request may be lost, and mosquitto_rr does
+# not tell whether its PUBACK came: the same request is sent again, and one that was stored has kept its place in the line.
 ask() {
   openssl req -new -key "$folder/device.key" -subj "/CN=$serial" > "$scratch/csr"
   request=$(jq -n --rawfile csr "$scratch/csr" '{$csr, pending: false}')
-  mosquitto_rr -W 600 -t "cvm/request/$serial" -e "cvm/reply/$serial" -m "$request" > "$scratch/reply"
+  mosquitto_rr -W 30 -t "cvm/request/$serial" -e "cvm/reply/$serial" -m "$request" > "$scratch/reply"
 }
 
 field() { jq -r "$1 // empty" "$scratch/reply"; }
 
 pause=5
 until [ -s "$folder/device.crt" ]; do
-  if ! ask || [ ! -s "$scratch/reply" ]; then
+  # any other status is of a newer gateway, and no answer
+  if ! ask || ! jq -se '.[0].status | IN("accepted", "rejected")' "$scratch/reply" > "$scratch/answered"; then
     echo "no answer; asking again in $pause s" >&2
     sleep "$pause"
     pause=$((pause < 300 ? pause * 2 : 600))
