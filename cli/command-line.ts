@@ -6,6 +6,8 @@ import { chooseAws } from './stand-in.ts';
 
 /** What commands get from the program: settings, parsed from the environment that `cvm.ts` passes in, and what they open is closed. */
 export type CommandLine = {
+  /** as the program got it, for programs that a command starts for its user */
+  readonly environment: NodeJS.ProcessEnv;
   /** @throws SettingsError */
   settings(): Settings;
   /** Runs a service until a signal, then closes what it started. @param about is in each line of its log */
@@ -31,6 +33,7 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
     return shared;
   };
   return {
+    environment: env,
     settings,
     async serve(start, about = {}) {
       const serviceSettings = settings();

@@ -48,6 +48,11 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./sim.ts')).simCommand(await context()),
   },
   {
+    name: 'certify',
+    description: 'put the firmware of a device through the awkward cases, and write down what it does',
+    load: async (context) => (await import('./certify.ts')).certifyCommand(await context()),
+  },
+  {
     name: 'tls',
     description: "the broker's server certificate and its CA, and the gateways that devices are enrolled for",
     load: async (context) => (await import('./tls.ts')).tlsCommand(await context()),

@@ -1,7 +1,7 @@
 import { randomBytes, randomInt, X509Certificate } from 'node:crypto';
-import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { arrivalTimes } from '../gateway-sim/arrivals.ts';
@@ -27,6 +27,7 @@ import { watchProcesses } from '../gateway-sim/watched-processes.ts';
 import type { EnrolDeps } from '../operator/enrol.ts';
 import { letHeapGrow } from '../runtime/heap-growth.ts';
 import type { Settings } from '../runtime/settings.ts';
+import { checkWritable, untilInterrupted } from './long-run.ts';
 import { deviceCount, portNumber, positiveNumber, wholeNumber } from './numbers.ts';
 import { compareCommand } from './sim/compare.ts';
 import { enrolAll, readCa, readCredentials } from './sim/credentials.ts';
@@ -271,39 +272,11 @@ function sayHints(result: Report, place: Place): void {
   );
 }
 
-/**
- * SIGINT ends the run, and what is known by then is reported; so does SIGTERM, which timeout(1), CI and containers send. A second one ends
- * the process.
- */
-function untilInterrupted() {
-  const controller = new AbortController();
-  const statuses = { SIGINT: 130, SIGTERM: 143 } as const;
-  let status = 0;
-  const abort = (signal: keyof typeof statuses) => {
-    status = statuses[signal];
-    end();
-    controller.abort();
-  };
-  const end = () => void process.off('SIGINT', abort).off('SIGTERM', abort);
-  process.once('SIGINT', abort).once('SIGTERM', abort);
-  return { signal: controller.signal, status: () => status, end };
-}
-
 const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');
 
 function newSerials(prefix: string, devices: number): string[] {
   const run = randomBytes(3).toString('hex');
   return Array.from({ length: devices }, (_, index) => `${prefix}-${run}-${index + 1}`);
-}
-
-/** @throws UsageError where a report could not be written at the end of a long run */
-function checkWritable(file: string): void {
-  try {
-    accessSync(dirname(file), constants.W_OK);
-    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
-  } catch (error) {
-    throw new UsageError(`${file} cannot be written (${(error as NodeJS.ErrnoException).code})`);
-  }
 }
 
 function packetSize(text: string): number {

@@ -58,7 +58,8 @@ async function up(settings: Settings, options: Options): Promise<void> {
   }
 }
 
-async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
+/** Starts the whole gateway: Redis, the stand-in where it is asked for, worker and broker. */
+export async function startAll(first: App, options: Pick<Options, 'localAws' | 'processes'>, say: Say): Promise<Demo> {
   say('Starting the gateway.\n');
   // checked first, so that a start that cannot succeed changes nothing: the account, and whether another gateway holds this
   // data folder
@@ -91,7 +92,7 @@ async function startAll(first: App, options: Options, say: Say): Promise<Demo> {
 }
 
 /** A service does not run a package manager by itself: it names the command. */
-function requireRedisServer({ redisUrl, searchPath }: Settings): void {
+export function requireRedisServer({ redisUrl, searchPath }: Settings): void {
   const find = (name: string) => findCommand(name, searchPath);
   if (redisUrl !== undefined || find('redis-server') !== undefined) return;
   throw new UsageError(

@@ -1,0 +1,9 @@
+import type { Case } from '../case.ts';
+import { certificateCases } from './certificates.ts';
+import { cuts } from './cuts.ts';
+import { plain } from './plain.ts';
+import { refusals } from './refusals.ts';
+import { replyCases } from './replies.ts';
+
+/** In the order of the sheet. */
+export const cases: readonly Case[] = [plain, ...cuts, ...replyCases, ...certificateCases, ...refusals];

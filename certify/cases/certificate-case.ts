@@ -1,0 +1,98 @@
+import type { Case, Judged, Play, PlayContext } from '../case.ts';
+import type { Observation } from '../observation.ts';
+import { broken, type Finding } from '../rules.ts';
+import type { Script } from '../script.ts';
+
+/** What is done to a device, and when that happened: milliseconds since the case began, undefined until then. */
+export type Disturbance = Script & {
+  happenedAt?(): number | undefined;
+  /** instead of "it has acknowledged since it happened" */
+  done?(observation: Observation): boolean;
+  /** what is wrong beyond "it does not come through" */
+  judge?(judged: Judged): Finding[];
+};
+
+type Definition = Omit<Case, 'play' | 'level' | 'lingerMs'> &
+  Partial<Pick<Case, 'level' | 'lingerMs'>> & { disturb(context: PlayContext): Disturbance };
+
+/** After its acknowledgement a device is looked at for so long, in milliseconds. */
+const usualLingerMs = 1500;
+
+/** A case after which the device must have its certificate, and say so. */
+export function certificateCase({
+  disturb,
+  level = 'mandatory',
+  lingerMs = usualLingerMs,
+  ...about
+}: Definition): Case {
+  const itself = { ...about, level, lingerMs };
+  return {
+    ...itself,
+    play(context): Play {
+      const disturbance = disturb(context);
+      const happenedAt = () => disturbance.happenedAt?.() ?? 0;
+      return {
+        ...disturbance,
+        done: disturbance.done ?? (({ acks }) => acks.some(({ at }) => at >= happenedAt())),
+        judge(judged) {
+          const own = disturbance.judge?.(judged) ?? [];
+          return [...own, ...comesThrough(itself, judged, happenedAt())];
+        },
+      };
+    },
+  };
+}
+
+/** A finding under the name of the case itself. */
+export function failed({ name: rule, level, cure, reference }: Omit<Case, 'play'>, cause: string): Finding {
+  return { rule, level, cause, cure, reference };
+}
+
+function comesThrough(
+  itself: Omit<Case, 'play'>,
+  { observation, certificateId, profile }: Judged,
+  happenedAt: number,
+): Finding[] {
+  const { acks, requests } = observation;
+  if (requests.length === 0) return [broken('sends-a-request', whyNoRequest(observation))];
+  const wrong = acks.find((ack) => ack.certificateId !== certificateId);
+  if (wrong !== undefined && certificateId !== undefined)
+    return [
+      broken(
+        'right-ack',
+        wrong.certificateId === undefined
+          ? 'its acknowledgement has no certificateId that can be read'
+          : `it acknowledged ${wrong.certificateId.slice(0, 8)}…, and its certificate is ${certificateId.slice(0, 8)}…`,
+      ),
+    ];
+  if (acks.length > 0) return [];
+  const got = observation.replies('accepted').length > 0;
+  if (got && (itself.name === 'plain' || profile?.acknowledges === false))
+    return [broken('sends-ack', 'it got its certificate, and sent no acknowledgement')];
+  return [failed(itself, howFar(observation, happenedAt))];
+}
+
+function whyNoRequest(observation: Observation): string {
+  if (observation.acks.length > 0) return 'it acknowledged a certificate, and had not asked for one';
+  if (!observation.has('opened')) return 'it did not connect';
+  const [failure] = observation.all('tls-failed');
+  if (!observation.has('secured')) return `its TLS handshake failed (${failure?.reason ?? 'it did not end'})`;
+  const [other] = observation.all('publish');
+  if (other?.topic.startsWith('$aws/')) return 'it speaks Fleet Provisioning, which has no cases yet';
+  return other === undefined
+    ? 'it connected, and published nothing'
+    : `it published to ${other.topic}: is that its serial?`;
+}
+
+/** How far a device came after what was done to it. */
+export function howFar(observation: Observation, since: number): string {
+  const after = observation.after(since);
+  const cut = observation.all('closed').some(({ at }) => at >= since);
+  const last = observation.replies('accepted').at(-1);
+  if (last !== undefined && last.at >= since) return 'it got its certificate, and did not acknowledge it';
+  if (cut && !after.some(({ kind }) => kind === 'opened')) return 'it did not connect again';
+  const refused = after.filter(({ kind }) => kind === 'tls-failed').length;
+  if (refused > 0 && !after.some(({ kind }) => kind === 'secured')) return 'it refused each handshake from then on';
+  if (!after.some(({ kind }) => kind === 'request')) return 'it did not ask again';
+  return 'it asked again, and did not wait for its certificate';
+}

@@ -1,0 +1,78 @@
+import type { Case } from '../case.ts';
+import type { Observation, ShownCertificate } from '../observation.ts';
+import { certificateCase, failed } from './certificate-case.ts';
+
+const page = 'docs/protocol.md';
+
+/** The first connection is shown a certificate that the device must not take; all others the right one. */
+function wrongCertificate(
+  about: Pick<Case, 'name' | 'plays' | 'cure' | 'reference' | 'wants'>,
+  shown: Exclude<ShownCertificate, 'right'>,
+  fault: (observation: Observation) => string | undefined,
+): Case {
+  const whole = { ...about, level: 'mandatory', lingerMs: 1500 } as const;
+  return certificateCase({
+    ...whole,
+    disturb: ({ observation }) => ({
+      show: (connection) => (connection === 1 ? shown : 'right'),
+      judge() {
+        const cause = fault(observation);
+        return cause === undefined ? [] : [failed(whole, cause)];
+      },
+    }),
+  });
+}
+
+const onFirst = ({ connection }: { readonly connection: number }) => connection === 1;
+
+/** It may look at a certificate after the handshake; it must not send a word. */
+function spoke(observation: Observation): string | undefined {
+  if (!observation.all('connect').some(onFirst)) return undefined;
+  return observation.all('token').some(onFirst)
+    ? 'it went on with this server, and sent its token to it'
+    : 'it went on with this server, and sent CONNECT';
+}
+
+/** A device without a clock may ask for the time there, and for nothing else. */
+function toldSecrets(observation: Observation): string | undefined {
+  if (observation.all('token').some(onFirst)) return 'it sent its token to this server';
+  return observation.requests.some(onFirst) ? 'it asked this server for its certificate' : undefined;
+}
+
+const wants = 'ends the handshake, sends nothing, and comes back later';
+
+export const certificateCases: readonly Case[] = [
+  wrongCertificate(
+    {
+      name: 'wrong-ca',
+      plays: 'shows a certificate of another CA to the first connection',
+      wants,
+      cure: 'verify the certificate with the site CA and no other, and with a pre-shared key that no certificate was used; then try again later',
+      reference: `${page}#tls`,
+    },
+    'wrong-ca',
+    spoke,
+  ),
+  wrongCertificate(
+    {
+      name: 'other-name',
+      plays: 'shows a certificate of the site CA for another host to the first connection',
+      wants,
+      cure: 'compare the name or address that the device connects to with the names in the certificate',
+      reference: `${page}#tls`,
+    },
+    'other-name',
+    spoke,
+  ),
+  wrongCertificate(
+    {
+      name: 'expired-certificate',
+      plays: 'shows an expired certificate of the site CA to the first connection',
+      wants: 'ends the handshake, or asks for nothing but the time; comes back later',
+      cure: 'check the dates of the certificate; a device without a clock asks for the time first, on a connection without its token',
+      reference: `${page}#time`,
+    },
+    'expired',
+    toldSecrets,
+  ),
+];

@@ -1,0 +1,216 @@
+import type { Case, PlayContext } from '../case.ts';
+import { seconds } from '../habits.ts';
+import type { Observation } from '../observation.ts';
+import { broken, type Finding } from '../rules.ts';
+import type { FromDevice, FromGateway } from '../script.ts';
+import { certificateCase, type Disturbance, failed } from './certificate-case.ts';
+
+const page = 'docs/protocol.md';
+
+/** What begins an accepted reply: the whole of it, or the first of its parts. */
+export const beginsAccepted = (message: FromGateway): boolean =>
+  message.type === 'reply' &&
+  (message.content.type === 'head' || (message.content.type === 'whole' && message.content.status === 'accepted'));
+
+const again = {
+  wants: 'connects again after a pause, and asks with the same token and key',
+  cure: 'treat a connection that breaks as no answer: connect again, and publish the request again with the same key',
+  reference: `${page}#in-short`,
+};
+
+/** Cuts the connection at the first packet that fits. */
+function cutAt(
+  { observation }: PlayContext,
+  fits: { device?(message: FromDevice): boolean; gateway?(message: FromGateway): boolean },
+): Disturbance {
+  let at: number | undefined;
+  const cut = (link: { cut(): void }) => {
+    at = observation.now;
+    link.cut();
+    return true;
+  };
+  return {
+    happenedAt: () => at,
+    fromDevice: (message, link) => at === undefined && fits.device?.(message) === true && cut(link),
+    fromGateway: (message, link) => at === undefined && fits.gateway?.(message) === true && cut(link),
+  };
+}
+
+/** How often the connection is cut at CONNECT: the second pause is to be longer than the first. */
+const cutsAtConnect = 2;
+/** A shorter pause is none; and a second one that is not longer by this factor has not grown. */
+const [leastPauseMs, growth] = [500, 1.2];
+
+const cutAtConnect = certificateCase({
+  name: 'cut-at-connect',
+  plays: 'cuts the first two connections at CONNECT',
+  wants: 'connects again, each time after a longer pause',
+  cure: again.cure,
+  reference: `${page}#waiting`,
+  disturb({ observation }) {
+    let [cuts, at] = [0, undefined as number | undefined];
+    return {
+      happenedAt: () => at,
+      fromDevice(message, link) {
+        if (message.type !== 'connect' || cuts >= cutsAtConnect) return false;
+        cuts++;
+        at = observation.now;
+        link.cut();
+        return true;
+      },
+      judge: () => pauseFaults(observation),
+    };
+  },
+});
+
+function pauseFaults(observation: Observation): Finding[] {
+  const pauses = observation
+    .all('closed')
+    .filter(({ by }) => by === 'case')
+    .flatMap(({ at }) => {
+      const next = observation.all('opened').find((opened) => opened.at >= at);
+      return next === undefined ? [] : [next.at - at];
+    });
+  const [first = 0, second] = pauses;
+  if (pauses.some((pause) => pause < leastPauseMs))
+    return [
+      broken('pause-before-retry', `it connected again ${seconds(Math.min(...pauses))} after its connection was cut`),
+    ];
+  // where its program ended, the pause was not the device's
+  if (second === undefined || observation.has('program-ended') || second >= first * growth) return [];
+  return [broken('pauses-grow', `its pauses were ${seconds(first)} and ${seconds(second)}`)];
+}
+
+const cutAtRequest = certificateCase({
+  name: 'cut-at-request',
+  plays: 'cuts the connection at the first request, which the gateway does not get',
+  ...again,
+  disturb: (context) => cutAt(context, { device: ({ type }) => type === 'request' }),
+});
+
+const lostPuback = certificateCase({
+  name: 'lost-puback',
+  plays: 'takes the first request, and cuts the connection in the place of its PUBACK',
+  ...again,
+  disturb: (context) => cutAt(context, { gateway: ({ type }) => type === 'puback' }),
+});
+
+const cutBeforeReply = certificateCase({
+  name: 'cut-before-reply',
+  plays: 'cuts the connection after the PUBACK, in the place of the reply',
+  ...again,
+  disturb: (context) => cutAt(context, { gateway: beginsAccepted }),
+});
+
+const cutInReply = certificateCase({
+  name: 'cut-in-reply',
+  plays: 'sends half of the reply, and cuts the connection',
+  ...again,
+  cure: 'use nothing of a packet that has not come whole; connect again, and ask with the same key',
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (at !== undefined || !beginsAccepted(message)) return false;
+        at = observation.now;
+        link.cutWithin(frame);
+        return true;
+      },
+    };
+  },
+});
+
+/** The first acknowledgement is lost with its connection. */
+const cutAtAck = certificateCase({
+  name: 'cut-at-ack',
+  plays: 'cuts the connection at the acknowledgement, which the gateway does not get',
+  wants: 'keeps its certificate, connects again, and acknowledges it again',
+  cure: 'keep the credentials, whatever becomes of the acknowledgement',
+  reference: `${page}#acknowledgement`,
+  disturb(context) {
+    const { observation } = context;
+    const cut = cutAt(context, { device: ({ type }) => type === 'ack' });
+    const since = () => cut.happenedAt?.() ?? Number.POSITIVE_INFINITY;
+    const repeated = () => observation.acks.some(({ at }) => at > since() + 1);
+    return {
+      ...cut,
+      done: repeated,
+      judge: () =>
+        repeated() || observation.acks.length === 0
+          ? []
+          : [broken('acks-again', 'its acknowledgement was lost, and it did not send it again')],
+    };
+  },
+});
+
+const powerCutAtRequest = certificateCase({
+  name: 'power-cut-at-request',
+  plays: 'cuts the power of the device (kills its program) when its request is there',
+  wants: 'asks again after its start, with the same key',
+  cure: 'write the key pair to flash before the first request',
+  reference: `${page}#waiting`,
+  needsProgram: true,
+  disturb({ observation, powerCut }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromDevice(message) {
+        if (at !== undefined || message.type !== 'request') return false;
+        at = observation.now;
+        powerCut();
+        // as in life: what it has sent is on its way
+        return false;
+      },
+    };
+  },
+});
+
+const aboutPowerCutAtAck: Omit<Case, 'play'> = {
+  name: 'power-cut-at-ack',
+  level: 'mandatory',
+  plays: 'cuts the power of the device (kills its program) when its acknowledgement is there',
+  wants: 'has its certificate after its start, and does not ask for it again',
+  cure: 'write certificate and key to flash, and flush them, before the acknowledgement: it ends the token for good',
+  reference: `${page}#acknowledgement`,
+  lingerMs: 3000,
+  needsProgram: true,
+};
+
+const powerCutAtAck = certificateCase({
+  ...aboutPowerCutAtAck,
+  disturb({ observation, powerCut }) {
+    let at: number | undefined;
+    const askedAgain = () => at !== undefined && observation.after(at).some(({ kind }) => kind === 'request');
+    return {
+      happenedAt: () => at,
+      fromDevice(message) {
+        if (at !== undefined || message.type !== 'ack') return false;
+        at = observation.now;
+        powerCut();
+        return false;
+      },
+      done: () => askedAgain() || observation.acks.some((ack) => at !== undefined && ack.at > at + 1),
+      judge: () =>
+        askedAgain()
+          ? [
+              failed(
+                aboutPowerCutAtAck,
+                'it acknowledged its certificate, lost its power, and had to ask for it again: it had not stored it',
+              ),
+            ]
+          : [],
+    };
+  },
+});
+
+export const cuts: readonly Case[] = [
+  cutAtConnect,
+  cutAtRequest,
+  lostPuback,
+  cutBeforeReply,
+  cutInReply,
+  cutAtAck,
+  powerCutAtRequest,
+  powerCutAtAck,
+];

@@ -1,0 +1,93 @@
+import { type Problem, problem, problems } from '../../protocol/problems.ts';
+import type { Case } from '../case.ts';
+import { seconds } from '../habits.ts';
+import { certificateCase, failed } from './certificate-case.ts';
+import { hurriedAfter } from './replies.ts';
+
+const page = 'docs/protocol.md';
+
+/** After a refusal for good the device is watched for so long, in milliseconds. */
+const watchMs = 6000;
+
+/** Refuses every request for good: the device must not ask again by itself. */
+function refusedForGood(name: string, reason: Problem, cure: string): Case {
+  const about = {
+    name,
+    level: 'mandatory',
+    plays: `answers ${reason.code}, which has no retryAfter`,
+    wants: 'does not ask again by itself, and keeps its key',
+    cure,
+    reference: `${page}#reply`,
+    lingerMs: watchMs,
+    endsAtRefusal: true,
+  } as const;
+  return {
+    ...about,
+    play: ({ observation }) => ({
+      fromDevice(message, link) {
+        if (message.type !== 'request') return false;
+        link.puback(message.messageId);
+        link.answer({ status: 'rejected', problem: reason });
+        return true;
+      },
+      done: () => observation.replies('rejected').length > 0,
+      judge() {
+        const [rejected] = observation.replies('rejected');
+        if (rejected === undefined) return [failed(about, 'it did not ask')];
+        // what was on its way when the refusal was sent does not count
+        const more = observation.requests.filter(({ at }) => at > rejected.at + 200);
+        const [next] = more;
+        if (next === undefined) return [];
+        const cause = `it asked ${more.length} more times, ${seconds(next.at - rejected.at)} after the refusal for the first time`;
+        return [failed(about, cause)];
+      },
+    }),
+  };
+}
+
+/** Refuses the first request for a time. */
+function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeconds: number }): Case {
+  const about = {
+    name,
+    level: 'mandatory',
+    plays: `answers ${reason.code} to the first request, with retryAfter ${reason.retryAfterSeconds}`,
+    wants: 'asks again after retryAfter, with the same token and key',
+    cure: 'with retryAfter keep token and key, and ask again after so many seconds, not before',
+    reference: `${page}#waiting`,
+    lingerMs: 1500,
+  } as const;
+  return certificateCase({
+    ...about,
+    disturb({ observation }) {
+      let at: number | undefined;
+      return {
+        happenedAt: () => at,
+        fromDevice(message, link) {
+          if (at !== undefined || message.type !== 'request') return false;
+          at = observation.now;
+          link.puback(message.messageId);
+          link.answer({ status: 'rejected', problem: reason });
+          return true;
+        },
+        judge: () => hurriedAfter(observation, at, reason.retryAfterSeconds * 1000, (cause) => failed(about, cause)),
+      };
+    },
+  });
+}
+
+const askOperator = 'without retryAfter end here, keep the key, and show errorCode and errorMessage to a person';
+
+export const refusals: readonly Case[] = [
+  refusedForNow('throttled', {
+    ...problem('Throttled', 'this device asks too fast: wait for an answer before asking again'),
+    retryAfterSeconds: 4,
+  }),
+  refusedForNow('unavailable', { ...problems.upstreamRefuses, retryAfterSeconds: 3 }),
+  refusedForGood(
+    'key-mismatch',
+    problems.keyMismatch,
+    `${askOperator}. A new key does not help: ask with the first one, or have the device reissued`,
+  ),
+  refusedForGood('blocked', problems.blocked, askOperator),
+  refusedForGood('already-provisioned', problems.alreadyProvisioned, askOperator),
+];

@@ -1,0 +1,414 @@
+import type { Case } from '../case.ts';
+import { seconds } from '../habits.ts';
+import type { Observation } from '../observation.ts';
+import { withTime, withUnknownFields } from '../replies.ts';
+import { broken, type Finding } from '../rules.ts';
+import { certificateCase, failed } from './certificate-case.ts';
+import { beginsAccepted } from './cuts.ts';
+
+const page = 'docs/protocol.md';
+
+const noPuback = certificateCase({
+  name: 'no-puback',
+  plays: 'says nothing to the first request, and lets the connection stand',
+  wants: 'asks again after ten seconds or more, on this connection or another',
+  cure: 'without a PUBACK for ten seconds ask again, each time after twice as long: the request was not stored',
+  reference: `${page}#waiting`,
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromDevice(message) {
+        if (at !== undefined || message.type !== 'request') return false;
+        at = observation.now;
+        return true;
+      },
+      judge() {
+        const [first, second] = observation.requests;
+        return first === undefined || second === undefined || first.id === second.id
+          ? []
+          : [broken('same-id', 'it asked again with another id')];
+      },
+    };
+  },
+});
+
+const replyBeforePuback = certificateCase({
+  name: 'reply-before-puback',
+  plays: 'sends the reply first, and the PUBACK of the request after it',
+  wants: 'takes the reply',
+  cure: 'handle messages while the PUBACK of the request is awaited: an accepted reply may come first',
+  reference: `${page}#in-short`,
+  disturb({ observation }) {
+    let held: Buffer | undefined;
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (at !== undefined) return false;
+        if (message.type === 'puback' && held === undefined) {
+          held = frame;
+          return true;
+        }
+        if (message.type !== 'reply') return false;
+        at = observation.now;
+        link.toDevice(frame);
+        if (held !== undefined) link.toDevice(held);
+        return true;
+      },
+    };
+  },
+});
+
+const aboutReplyTwice = {
+  name: 'reply-twice',
+  level: 'mandatory',
+  plays: 'sends each message of the reply twice',
+  wants: 'takes it once, and does not ask again',
+  cure: 'with QoS 1 a message may come twice: ignore a reply when the certificate is there already',
+  reference: `${page}#reply`,
+  lingerMs: 3000,
+} as const;
+
+const replyTwice = certificateCase({
+  ...aboutReplyTwice,
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (message.type !== 'reply') return false;
+        at ??= observation.now;
+        link.toDevice(frame);
+        link.reply(message.payload, { dup: true });
+        return true;
+      },
+      judge() {
+        const accepted = observation.replies('accepted')[0];
+        const asked = observation.requests.some((request) => accepted !== undefined && request.at > accepted.at);
+        return asked ? [failed(aboutReplyTwice, 'it asked again after it had got its certificate')] : [];
+      },
+    };
+  },
+});
+
+/** So late comes a late reply, in milliseconds; and so often may a device ask meanwhile. */
+const [lateMs, mostAsked] = [8000, 3];
+
+const aboutReplyLate = {
+  name: 'reply-late',
+  level: 'mandatory',
+  plays: `sends the reply ${lateMs / 1000} seconds late`,
+  wants: 'waits for it',
+  cure: 'wait for half a minute after the PUBACK: the request is stored, and will be answered',
+  reference: `${page}#waiting`,
+  lingerMs: 1500,
+} as const;
+
+const replyLate = certificateCase({
+  ...aboutReplyLate,
+  disturb({ observation }) {
+    let due: number | undefined;
+    return {
+      happenedAt: () => due,
+      fromGateway(message, link, frame) {
+        if (message.type !== 'reply') return false;
+        due ??= observation.now + lateMs;
+        const left = due - observation.now;
+        if (left <= 0) return false;
+        link.after(left, () => link.toDevice(frame));
+        return true;
+      },
+      judge() {
+        const asked = observation.requests.filter(({ at, part }) => part === 0 && at < (due ?? 0)).length;
+        return asked > mostAsked ? [failed(aboutReplyLate, `it asked ${asked} times while its answer was due`)] : [];
+      },
+    };
+  },
+});
+
+const unknownFields = certificateCase({
+  name: 'unknown-fields',
+  plays: 'puts fields into the reply that are new: a list, a map, a text',
+  wants: 'ignores them',
+  cure: 'skip the keys that the firmware does not know, whatever their values are: a newer gateway may have more',
+  reference: `${page}#reply`,
+  skip: ({ inParts }) => (inParts ? 'its reply comes in parts' : undefined),
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link) {
+        if (message.type !== 'reply' || !beginsAccepted(message)) return false;
+        const changed = withUnknownFields(message.payload);
+        if (changed === undefined) return false;
+        at ??= observation.now;
+        link.pubackToGateway(message.messageId);
+        link.reply(changed);
+        return true;
+      },
+    };
+  },
+});
+
+const aboutUnknownStatus = {
+  name: 'unknown-status',
+  level: 'mandatory',
+  plays: 'sends a message with a status that is new, and the reply a second later',
+  wants: 'ignores it, and gets its certificate',
+  cure: 'take a status other than accepted and rejected for no answer, and go on waiting',
+  reference: `${page}#waiting`,
+  lingerMs: 1500,
+} as const;
+
+const unknownStatus = certificateCase({
+  ...aboutUnknownStatus,
+  skip: ({ inParts }) => (inParts ? 'it takes the messages of small packets only' : undefined),
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (at !== undefined || message.type !== 'reply' || !beginsAccepted(message)) return false;
+        at = observation.now;
+        link.notice('notice');
+        link.after(1000, () => link.toDevice(frame));
+        return true;
+      },
+      judge() {
+        const gaveUp = observation.all('program-ended').some(({ status }) => status !== 0);
+        return gaveUp ? [failed(aboutUnknownStatus, 'its program gave up at that message')] : [];
+      },
+    };
+  },
+});
+
+/** What the device is told of its wait, and how long that is. Seconds. */
+const shortWait = { position: 2, etaSeconds: 3, retryAfterSeconds: 5 };
+const longWait = { position: 2, retryAfterSeconds: 4 };
+/** A device may come so much too early, in milliseconds: its clock is not ours. */
+const earlyMs = 400;
+
+const notTold = ({ wantsPending }: { readonly wantsPending: boolean }) =>
+  wantsPending ? undefined : 'it asks with "pending": false';
+
+const aboutPendingFirst = {
+  name: 'pending-first',
+  level: 'mandatory',
+  plays: `says pending at first (${shortWait.etaSeconds} seconds), then sends the reply`,
+  wants: 'waits, or leaves and comes back after retryAfter',
+  cure: 'pending is no answer: keep token and key, and go on waiting',
+  reference: `${page}#waiting`,
+  lingerMs: 1500,
+} as const;
+
+const pendingFirst = certificateCase({
+  ...aboutPendingFirst,
+  skip: notTold,
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (at !== undefined || !beginsAccepted(message)) return false;
+        at = observation.now;
+        link.answer({ status: 'pending', ...shortWait });
+        link.after(shortWait.etaSeconds * 1000, () => link.toDevice(frame));
+        return true;
+      },
+      judge: () =>
+        hurriedAfter(observation, at, shortWait.etaSeconds * 1000, (cause) => failed(aboutPendingFirst, cause)),
+    };
+  },
+});
+
+/** Where a device stays on its connection although nobody knows how long, the reply comes after so long. Milliseconds. */
+const staysMs = 12_000;
+
+const aboutPendingLong = {
+  name: 'pending-long',
+  level: 'mandatory',
+  plays: `says pending, not how long, and retryAfter ${longWait.retryAfterSeconds}`,
+  wants: 'leaves and comes back after retryAfter, or waits',
+  cure: 'without etaSeconds disconnect, sleep for retryAfter, connect, and ask again with the same token and key',
+  reference: `${page}#waiting`,
+  lingerMs: 1500,
+} as const;
+
+const pendingLong = certificateCase({
+  ...aboutPendingLong,
+  skip: notTold,
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (at !== undefined || !beginsAccepted(message)) return false;
+        at = observation.now;
+        link.answer({ status: 'pending', ...longWait });
+        link.after(staysMs, () => link.toDevice(frame));
+        return true;
+      },
+      judge: () =>
+        hurriedAfter(observation, at, longWait.retryAfterSeconds * 1000, (cause) => failed(aboutPendingLong, cause)),
+    };
+  },
+});
+
+/** A request that comes sooner than the device was told. Where its program ended, the pause was not the device's. */
+export function hurriedAfter(
+  observation: Observation,
+  toldAt: number | undefined,
+  waitMs: number,
+  failedWith: (cause: string) => Finding,
+): Finding[] {
+  if (toldAt === undefined) return [];
+  const next = observation.requests.find(({ at, part }) => part === 0 && at > toldAt + 50);
+  if (next === undefined || next.at - toldAt >= waitMs - earlyMs) return [];
+  if (observation.all('program-ended').some(({ at }) => at >= toldAt && at <= next.at)) return [];
+  return [failedWith(`it asked again ${seconds(next.at - toldAt)} after that, and was to wait for ${seconds(waitMs)}`)];
+}
+
+/** 9 September 2001: ten digits, as any time of today. Epoch seconds. */
+const longAgo = 1_000_000_000;
+
+const aboutTime = {
+  name: 'time-far-off',
+  level: 'mandatory',
+  plays: 'says in the reply that it is 2001, and cuts the connection at the acknowledgement',
+  wants: 'stores its certificate, and can connect again',
+  cure: 'take no time before the build of the firmware, or before the last time in flash',
+  reference: `${page}#time`,
+  lingerMs: 3000,
+} as const;
+
+const timeFarOff = certificateCase({
+  ...aboutTime,
+  disturb({ observation }) {
+    let cutAt: number | undefined;
+    return {
+      done: () => cutAt !== undefined && observation.acks.some(({ at }) => at > (cutAt ?? 0) + 1),
+      fromDevice(message, link) {
+        if (message.type !== 'ack' || cutAt !== undefined) return false;
+        cutAt = observation.now;
+        link.cut();
+        return true;
+      },
+      fromGateway(message, link) {
+        if (message.type !== 'reply' || !beginsAccepted(message)) return false;
+        const changed = withTime(message.payload, longAgo);
+        if (changed === undefined) return false;
+        link.pubackToGateway(message.messageId);
+        link.reply(changed);
+        return true;
+      },
+      judge() {
+        const refused = observation.after(cutAt ?? Number.POSITIVE_INFINITY).find(({ kind }) => kind === 'tls-failed');
+        return refused?.kind !== 'tls-failed'
+          ? []
+          : [
+              failed(
+                aboutTime,
+                `after the reply it refused the certificate of the gateway (${refused.reason}): it took the time of 2001`,
+              ),
+            ];
+      },
+    };
+  },
+});
+
+const notInParts = ({ inParts }: { readonly inParts: boolean }) =>
+  inParts ? undefined : 'its reply comes in one packet';
+
+const aboutParts = {
+  wants: 'asks for the part that is missing, and has the whole in the end',
+  cure: 'take only the next part, ask for it by number when another one comes, and compare the SHA-256 of the whole before anything of it is used',
+  reference: `${page}#small-packets`,
+  skip: notInParts,
+};
+
+const partsOutOfOrder = certificateCase({
+  name: 'parts-out-of-order',
+  plays: 'sends the second part before the first',
+  ...aboutParts,
+  disturb({ observation }) {
+    let held: Buffer | undefined;
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link, frame) {
+        if (message.type !== 'reply' || message.content.type !== 'part' || at !== undefined) return false;
+        if (held === undefined) {
+          held = message.payload;
+          // the next one comes when this one is acknowledged
+          link.pubackToGateway(message.messageId);
+          return true;
+        }
+        at = observation.now;
+        link.toDevice(frame);
+        link.reply(held);
+        return true;
+      },
+    };
+  },
+});
+
+const partLost = certificateCase({
+  name: 'part-lost',
+  plays: 'loses the second part',
+  ...aboutParts,
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link) {
+        if (at !== undefined || message.type !== 'reply') return false;
+        const { content } = message;
+        if (content.type !== 'part' || content.number !== 2) return false;
+        at = observation.now;
+        link.pubackToGateway(message.messageId);
+        return true;
+      },
+    };
+  },
+});
+
+const partDamaged = certificateCase({
+  name: 'part-damaged',
+  plays: 'changes a byte of the first part',
+  ...aboutParts,
+  wants: 'finds that the SHA-256 does not fit, and asks for all parts again',
+  disturb({ observation }) {
+    let at: number | undefined;
+    return {
+      happenedAt: () => at,
+      fromGateway(message, link) {
+        if (at !== undefined || message.type !== 'reply') return false;
+        const { content } = message;
+        if (content.type !== 'part' || content.number !== 1) return false;
+        at = observation.now;
+        const damaged = Buffer.from(message.payload);
+        const last = damaged.length - 1;
+        damaged[last] = (damaged[last] ?? 0) ^ 0xff;
+        link.pubackToGateway(message.messageId);
+        link.reply(damaged);
+        return true;
+      },
+    };
+  },
+});
+
+export const replyCases: readonly Case[] = [
+  noPuback,
+  replyBeforePuback,
+  replyTwice,
+  replyLate,
+  pendingFirst,
+  pendingLong,
+  unknownStatus,
+  unknownFields,
+  timeFarOff,
+  partsOutOfOrder,
+  partLost,
+  partDamaged,
+];

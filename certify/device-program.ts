@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Observation } from './observation.ts';
+
+/** A program that ended without its certificate is started again after so long, as a device that restarts. Milliseconds. */
+const restartMs = 1000;
+
+/** A program that ends at once each time is not started for ever. */
+const mostStarts = 20;
+
+/** Of the end of what it wrote, in characters. */
+const keptOutput = 2000;
+
+/**
+ * Runs the program of a device for one case. It is started again when it ended with a status other than 0, and after `powerCut`.
+ * @param secrets are left out of what is kept of its output
+ */
+export function startDeviceProgram(
+  command: string,
+  {
+    env,
+    folder,
+    observation,
+    restart,
+    secrets,
+  }: {
+    readonly env: NodeJS.ProcessEnv;
+    readonly folder: string;
+    readonly observation: Observation;
+    readonly restart: boolean;
+    readonly secrets: readonly string[];
+  },
+) {
+  let output = '';
+  let child: ChildProcess | undefined;
+  let stopped = false;
+  let isCut = false;
+  /** it ended, and is not started again */
+  let over = false;
+
+  async function run(): Promise<void> {
+    for (let starts = 0; starts < mostStarts && !stopped; starts++) {
+      if (starts > 0) await sleep(restartMs);
+      if (stopped) return;
+      const status = await runOnce();
+      if (stopped) return;
+      const wasCut = isCut;
+      isCut = false;
+      if (!wasCut) observation.note(0, { kind: 'program-ended', status });
+      if (!wasCut && (status === 0 || !restart)) break;
+    }
+    over = true;
+  }
+
+  function runOnce(): Promise<number | undefined> {
+    observation.note(0, { kind: 'program-started' });
+    // in a group of its own: a shell that is killed leaves what it has started
+    const started = spawn('sh', ['-c', command], {
+      cwd: folder,
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child = started;
+    for (const stream of [started.stdout, started.stderr])
+      stream.on('data', (text: Buffer) => {
+        output = (output + text.toString()).slice(-2 * keptOutput);
+      });
+    return new Promise((resolve) => {
+      started.once('error', () => resolve(undefined));
+      started.once('exit', (status) => resolve(status ?? undefined));
+    });
+  }
+
+  function kill(): void {
+    const { pid } = child ?? {};
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // it has ended by itself
+    }
+  }
+
+  const running = run();
+  return {
+    powerCut(): void {
+      isCut = true;
+      observation.note(0, { kind: 'program-killed' });
+      kill();
+    },
+    over: () => over,
+    /** What it wrote last, without the secrets. */
+    output(): string {
+      let text = output;
+      for (const secret of secrets) text = text.replaceAll(secret, '…');
+      return text.slice(-keptOutput);
+    },
+    async stop(): Promise<void> {
+      stopped = true;
+      kill();
+      await running;
+    },
+  };
+}
+
+export type DeviceProgram = ReturnType<typeof startDeviceProgram>;

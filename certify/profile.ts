@@ -1,0 +1,57 @@
+import type { Observation } from './observation.ts';
+
+/** How the device speaks, as far as its first case has shown. */
+export type Profile = {
+  readonly tls: string;
+  /** how it proves its token */
+  readonly token: 'CONNECT' | 'the request' | 'pre-shared key' | 'not at all';
+  /** 3 (3.1), 4 (3.1.1) or 5 */
+  readonly mqtt: number;
+  readonly encoding: 'json' | 'cbor';
+  readonly key: 'CSR' | 'rsa' | 'ec';
+  readonly maxPacket?: number;
+  /** its reply came in parts */
+  readonly inParts: boolean;
+  readonly wantsPending: boolean;
+  readonly sendsId: boolean;
+  readonly subscribes: boolean;
+  readonly acknowledges: boolean;
+};
+
+/** @returns undefined where the device did not ask */
+export function profileOf(observation: Observation): Profile | undefined {
+  const [request] = observation.requests;
+  const [secured] = observation.all('secured');
+  if (request === undefined || secured === undefined) return undefined;
+  const [token] = observation.all('token');
+  const { key, encoding, maxPacket, wantsPending, id } = request;
+  return {
+    tls: secured.tls,
+    token: secured.by === 'pre-shared key' ? secured.by : (token?.in ?? 'not at all'),
+    mqtt: observation.all('connect')[0]?.version ?? 4,
+    encoding,
+    key: key === 'rsa' || key === 'ec' ? key : 'CSR',
+    ...(maxPacket === undefined ? {} : { maxPacket }),
+    inParts: observation.replies('part').length > 0,
+    wantsPending,
+    sendsId: id !== undefined,
+    subscribes: observation.has('subscribe'),
+    acknowledges: observation.acks.length > 0,
+  };
+}
+
+const mqttNames: Readonly<Record<number, string>> = { 3: '3.1', 4: '3.1.1', 5: '5' };
+
+/** One line for a person. */
+export function profileText(profile: Profile): string {
+  const { tls, token, mqtt, encoding, key, maxPacket, inParts } = profile;
+  return [
+    tls.replace('TLSv', 'TLS '),
+    `MQTT ${mqttNames[mqtt] ?? mqtt}`,
+    encoding.toUpperCase(),
+    token === 'not at all' ? 'no token' : `token by ${token}`,
+    key === 'CSR' ? 'own key (CSR)' : `key made for it (${key})`,
+    ...(maxPacket === undefined ? [] : [`packets of ${maxPacket} bytes at most`]),
+    ...(inParts ? ['reply in parts'] : []),
+  ].join(', ');
+}

@@ -1,0 +1,113 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'node:tls';
+import type { App } from '../../app/app.ts';
+import { keepAudit } from '../../app/app.ts';
+import { connectOperator } from '../../app/operator.ts';
+import { wrongCertificates } from '../../certify/certificates.ts';
+import type { CertifyGateway } from '../../certify/run-case.ts';
+import { remove } from '../../operator/decisions.ts';
+import type { OperatorDeps } from '../../operator/deps.ts';
+import { enrol } from '../../operator/enrol.ts';
+import { derivePsk } from '../../protocol/psk.ts';
+import type { Settings } from '../../runtime/settings.ts';
+import { tlsFilesIn } from '../../site-tls/material.ts';
+import { startAll } from '../up.ts';
+
+/**
+ * The settings of a gateway that only certifies: in a folder of its own, behind the relay, on ports that nobody else has, without
+ * quotas, and never on an AWS account.
+ */
+export function certifySettings(settings: Settings): Settings {
+  const dataDir = join(settings.dataDir, 'certify');
+  return {
+    ...settings,
+    dataDir,
+    auditDir: join(dataDir, 'audit'),
+    healthDir: dataDir,
+    templatesDir: join(dataDir, 'templates'),
+    aws: {},
+    awsEnvironment: {},
+    awsVariables: [],
+    awsQuotas: {},
+    awsLocal: { ...settings.awsLocal, httpPort: 0, mqttPort: 0, quotas: 'off' },
+    proxy: {},
+    proxyFrom: [],
+    redisUrl: undefined,
+    redisReplicas: undefined,
+    rootCaFile: undefined,
+    site: undefined,
+    tls: undefined,
+    tlsKeyType: 'ec',
+    listen: '127.0.0.1',
+    mqttPort: 0,
+    // devices in cases go wild, and all come from one address
+    maxConnectionsPerAddress: settings.maxConnections,
+  };
+}
+
+/** A gateway on the local stand-in, as `cvm up --local-aws` starts it. @param app with `certifySettings` */
+export async function startCertifyGateway(app: App): Promise<CertifyGateway> {
+  const gateway = await startAll(app, { localAws: true, processes: 1 }, () => {});
+  const { tls, port } = gateway;
+  const { caPem, caFile } = tls;
+  if (caPem === undefined || caFile === undefined) throw new Error('the gateway of a certification has no site CA');
+  const siteCa = { cert: caPem, key: readFileSync(tlsFilesIn(app.settings.dataDir).caKey, 'utf8') };
+  const operator = connectOperator(gateway.app, keepAudit(gateway.app, 'cvm'));
+  return {
+    port,
+    ca: caPem,
+    caFile,
+    certificates: {
+      right: { key: tls.key, cert: tls.cert },
+      ...(await wrongCertificates(siteCa, tls.names, Date.now())),
+    },
+    async enrolAnew(serial, token) {
+      await enrolAnew(serial, token, operator);
+      await untilKnown(serial, token, port);
+    },
+    certificateOf: async (serial) => (await operator.registry.find(serial))?.certificateId,
+  };
+}
+
+/** The gateway learns of a new device within some seconds; a real one was enrolled long before it connects. Milliseconds. */
+const [knownMs, lookMs] = [15_000, 200];
+
+/** Waits until the gateway knows the token of the device, which shows in a handshake by its pre-shared key. */
+async function untilKnown(serial: string, token: string, port: number): Promise<void> {
+  const end = performance.now() + knownMs;
+  while (!(await isKnown(serial, token, port))) {
+    if (performance.now() > end) throw new Error(`the gateway has not heard of ${serial} in ${knownMs / 1000} s`);
+    await sleep(lookMs);
+  }
+}
+
+function isKnown(serial: string, token: string, port: number): Promise<boolean> {
+  const socket = connect({
+    ...{ host: '127.0.0.1', port, maxVersion: 'TLSv1.2', ciphers: 'PSK-AES128-GCM-SHA256' },
+    pskCallback: () => ({ identity: serial, psk: derivePsk(serial, token) }),
+    // it has none
+    checkServerIdentity: () => undefined,
+  });
+  return new Promise((resolve) => {
+    const tell = (known: boolean) => {
+      socket.destroy();
+      resolve(known);
+    };
+    socket.setTimeout(5000, () => tell(false));
+    socket.once('secureConnect', () => tell(true)).once('error', () => tell(false));
+  });
+}
+
+/** The device of the case before may be in the middle of an attempt: it is ended. */
+async function enrolAnew(serial: string, token: string, operator: OperatorDeps): Promise<void> {
+  if ((await operator.registry.find(serial)) !== undefined) {
+    const removed = await remove(serial, 'with-thing', operator, { ms: 0, force: true });
+    if (removed.outcome !== 'removed') throw new Error(`${serial} was not removed: ${removed.outcome}`);
+  }
+  const [device] = (await enrol([{ serial, token }], operator)).outcomes;
+  if (device?.outcome === 'enrolled') return;
+  const why = device?.outcome === 'invalid' ? device.reason : device?.outcome;
+  throw new Error(`${serial} was not enrolled: ${why}`);
+}

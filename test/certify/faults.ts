@@ -1,0 +1,15 @@
+/** Faults that can be planted in the device of `device.ts`: the rule that it breaks with each, and the case that shows it. */
+export const faults = {
+  'trusts-any-certificate': { rule: 'wrong-ca', shownIn: 'wrong-ca' },
+  'new-key-each-time': { rule: 'same-key', shownIn: 'cut-at-request' },
+  'two-at-once': { rule: 'one-request-at-a-time', shownIn: 'plain' },
+  'no-pause': { rule: 'pause-before-retry', shownIn: 'cut-at-connect' },
+  'ignores-retry-after': { rule: 'throttled', shownIn: 'throttled' },
+  'asks-after-a-refusal': { rule: 'blocked', shownIn: 'blocked' },
+  'takes-pending-for-an-answer': { rule: 'pending-first', shownIn: 'pending-first' },
+  'stumbles-over-new-fields': { rule: 'unknown-fields', shownIn: 'unknown-fields' },
+  'acknowledges-another-id': { rule: 'right-ack', shownIn: 'plain' },
+  'acknowledges-before-it-stores': { rule: 'power-cut-at-ack', shownIn: 'power-cut-at-ack' },
+} as const;
+
+export type Fault = keyof typeof faults;

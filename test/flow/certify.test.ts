@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { brokenRules, isConformant, type Sheet, sheetText } from '../../certify/sheet.ts';
+import { faults } from '../certify/faults.ts';
+import { type Certification, startCertification } from '../support/certification.ts';
+import { lacks } from '../support/lacks.ts';
+
+const root = join(import.meta.dirname, '../..');
+const device = `exec node ${join(root, 'dist/test/certify/device.js')}`;
+
+const python = ['python3', '/usr/bin/python3'].find(
+  (each) => spawnSync(each, ['-c', 'import paho.mqtt.client, cryptography']).status === 0,
+);
+const example = (program: string) =>
+  `printf '%s\\n' "$CVM_TOKEN" | exec ${program} "$CVM_HOST" "$CVM_PORT" "$CVM_CA" "$CVM_SERIAL" "$CVM_STATE"`;
+
+/** The simulator reads settings, and would take the variables of the device for wrong ones. */
+const simulated = `printf 'serial,token\\n%s,%s\\n' "$CVM_SERIAL" "$CVM_TOKEN" > "$CVM_STATE/device.csv" && exec env -i PATH="$PATH" node ${join(root, 'dist/cli/cvm.js')} sim --credentials "$CVM_STATE/device.csv" --host "$CVM_HOST" --port "$CVM_PORT" --ca "$CVM_CA" --flow csr --max-packet 256 --timeout 60`;
+
+const mandatory = (sheet: Sheet) =>
+  brokenRules(sheet)
+    .filter(({ level }) => level === 'mandatory')
+    .map(({ rule }) => rule);
+
+const outcomes = ({ results }: Sheet) => Object.fromEntries(results.map(({ name, outcome }) => [name, outcome]));
+
+describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_000 }, () => {
+  let certification: Certification;
+  beforeAll(async () => {
+    certification = await startCertification();
+  });
+  afterAll(async () => certification?.close());
+
+  it.skipIf(['openssl', 'jq', 'mosquitto_rr'].some(lacks))('passes examples/shell', async () => {
+    const sheet = await certification.sheetOf('shell', example(`sh ${join(root, 'examples/shell/provision.sh')}`));
+    expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+  });
+
+  it.skipIf(python === undefined)('passes examples/python', async () => {
+    const sheet = await certification.sheetOf(
+      'python',
+      example(`${python} ${join(root, 'examples/python/provision.py')}`),
+    );
+    expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+  });
+
+  it('passes a device without a fault, in every case that concerns it', async () => {
+    const sheet = await certification.sheetOf('sound', device);
+    expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+    expect(outcomes(sheet)).toEqual(
+      expect.objectContaining(Object.fromEntries(Object.values(faults).map(({ shownIn }) => [shownIn, 'passed']))),
+    );
+  });
+
+  it('passes a simulated device with packets of 256 bytes when parts come in another order, are lost, or damaged', async () => {
+    const names = ['plain', 'parts-out-of-order', 'part-lost', 'part-damaged'];
+    const sheet = await certification.sheetOf('small', simulated, { names });
+    expect(outcomes(sheet), sheetText(sheet)).toEqual(Object.fromEntries(names.map((name) => [name, 'passed'])));
+    expect(sheet.profile).toMatchObject({ inParts: true, maxPacket: 256 });
+  });
+
+  it('passes a device that has a pre-shared key and no CA', async () => {
+    const names = ['plain', 'cut-before-reply', 'throttled', 'wrong-ca'];
+    const sheet = await certification.sheetOf('by-key', device, { names, environment: { DEVICE_PSK: '1' } });
+    expect(outcomes(sheet), sheetText(sheet)).toEqual(Object.fromEntries(names.map((name) => [name, 'passed'])));
+    expect(sheet.profile).toMatchObject({ token: 'pre-shared key', tls: 'TLSv1.2' });
+  });
+
+  it('tells a device with one fault of it by its name, and of nothing else', async () => {
+    const told = await Promise.all(
+      Object.entries(faults).map(async ([fault, { shownIn }]) => {
+        const how = { names: ['plain', shownIn], environment: { DEVICE_FAULTS: fault } };
+        const sheet = await certification.sheetOf(fault, device, how);
+        return [fault, mandatory(sheet)] as const;
+      }),
+    );
+    expect(Object.fromEntries(told)).toEqual(
+      Object.fromEntries(Object.entries(faults).map(([fault, { rule }]) => [fault, [rule]])),
+    );
+  });
+
+  it('tells a device with ten faults of each of them by its name', async () => {
+    const names = ['plain', ...Object.values(faults).map(({ shownIn }) => shownIn)];
+    const environment = { DEVICE_FAULTS: Object.keys(faults).join(',') };
+    const sheet = await certification.sheetOf('ten-faults', device, { names, environment, timeoutMs: 20_000 });
+    const expected = Object.values(faults).map(({ rule }) => rule);
+    expect(mandatory(sheet), sheetText(sheet)).toEqual(expect.arrayContaining(expected));
+    expect(isConformant(sheet)).toBe(false);
+  });
+});
