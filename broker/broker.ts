@@ -67,18 +67,19 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
   const { now = Date.now, newId = randomUUID } = options;
   const dialect = withReplyTo(joinDialects(options.dialects) as Dialect);
+  const refusals = createRefusals({ audit, log });
   const pendingReplies = createPendingReplies({
     feed: replies,
     line,
     pace,
     dialect,
     metrics,
+    refusals,
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
     partMs: limits.partMs,
   });
-  const refusals = createRefusals({ audit, log });
   const mqtt = await startMqttBroker({
     intake: {
       requests,

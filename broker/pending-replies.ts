@@ -9,6 +9,8 @@ import { openAnswer } from '../sealing/replies.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
+import type { Refusals } from './refusals.ts';
+import { noRoom } from './reply-to.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
 import { createTransfers } from './transfers.ts';
@@ -24,6 +26,7 @@ export function createPendingReplies(options: {
   pace: Pick<Pace, 'readPace'>;
   dialect: Dialect;
   metrics: Pick<Metrics, 'replies' | 'estimateError'>;
+  refusals: Pick<Refusals, 'message' | 'unsent'>;
   log: Log;
   /** epoch milliseconds */
   now(): number;
@@ -33,7 +36,7 @@ export function createPendingReplies(options: {
   /** for a device to acknowledge a part of a reply, in milliseconds */
   partMs: number;
 }) {
-  const { feed, line, pace, dialect, metrics, log, now, maxTokens, partMs, random = Math.random } = options;
+  const { feed, line, pace, dialect, metrics, refusals, log, now, maxTokens, partMs, random = Math.random } = options;
   const monotonic = () => performance.now();
   const waiting = createWaitingRequests(monotonic);
   const holders = createTokenHolders(maxTokens);
@@ -137,11 +140,11 @@ export function createPendingReplies(options: {
     metrics.replies.inc({ status, error_code: status === 'rejected' ? opened.problem.code : 'none' });
     const written = dialect.write(opened, form, session, now());
     if (written === undefined) {
-      const { serial, maxPacket } = session;
-      log.debug({ serial, maxPacket }, 'no reply fits into packets of this size beside the topic: nothing was sent');
+      refusals.unsent(session, noRoom(session));
       return;
     }
-    const { topic, properties } = written;
+    const { topic, properties, unfit } = written;
+    if (unfit !== undefined) refusals.message(session, unfit);
     if ('parts' in written) transfers.begin(session, topic, written.parts, properties);
     else session.send(topic, written.payload, properties).catch((err: unknown) => notWritten(session, err));
   }

@@ -60,6 +60,10 @@ export function viewFor(session: SessionView, replyTo: ReplyTo, properties: Mess
   };
 }
 
+/** Why a connection gets no answer at all. */
+export const noRoom = ({ maxPacket, isMqtt5 }: Pick<SessionView, 'maxPacket' | 'isMqtt5'>): string =>
+  `no answer fits into packets of ${maxPacket} bytes beside its topic${isMqtt5 === true ? ' and Correlation Data' : ''}`;
+
 /** @returns why no answer can go there; undefined where it can, as far as its size tells */
 export function whyTooLong({ topic = '', correlationData }: ReplyTo): string | undefined {
   if (Buffer.byteLength(topic) > maxTopicBytes) return `its Response Topic has more than ${maxTopicBytes} bytes`;

@@ -109,6 +109,8 @@ export type OutgoingMessage = {
   readonly topic: string;
   /** for clients that speak MQTT 5; all parts have them */
   readonly properties?: MessageProperties;
+  /** why it is a rejection, where the answer itself does not fit */
+  readonly unfit?: Problem;
 } & ({ readonly payload: Buffer } | { readonly parts: ReplyParts });
 
 /** A reply that is longer than the largest packet, in numbered parts. */

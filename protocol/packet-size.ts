@@ -9,5 +9,12 @@ export function payloadRoom(topic: string, maxPacket: number, extraBytes = 0): n
   return Math.max(...remaining) - (2 + Buffer.byteLength(topic)) - 2 - extraBytes;
 }
 
+/** The smallest `maxPacket` that leaves room for a payload of so many bytes. */
+export function packetFor(topic: string, payloadBytes: number, extraBytes = 0): number {
+  let least = Buffer.byteLength(topic) + payloadBytes + extraBytes;
+  while (payloadRoom(topic, least, extraBytes) < payloadBytes) least++;
+  return least;
+}
+
 /** The largest packet that MQTT has [MQTT 3.1.1, 2.2.3], in bytes. */
 export const largestPacket = 268_435_455;

@@ -29,6 +29,19 @@ export function rejectionFields({ code, message, retryAfterSeconds }: Problem) {
   return { statusCode: statusCodes[code], errorCode: code, errorMessage: message, ...retry };
 }
 
+/**
+ * A rejection that has at most `room` bytes: with as much of its message as there is room for.
+ * @param write makes the payload @returns undefined where there is no room for it without any message
+ */
+export function shortRejection(reason: Problem, room: number, write: (reason: Problem) => Buffer): Buffer | undefined {
+  const payload = write(reason);
+  if (payload.length <= room) return payload;
+  if (reason.message === '') return undefined;
+  // our words are ASCII; one at least, since a character may be escaped
+  const message = reason.message.slice(0, Math.min(room - payload.length, -1));
+  return shortRejection({ ...reason, message }, room, write);
+}
+
 /** Refusals that more than one part of the gateway gives, in the same words wherever they are given. */
 export const problems = {
   /** The same words for an unknown serial and for a wrong token: a refusal must not tell which serials exist. */

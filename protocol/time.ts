@@ -1,5 +1,5 @@
 import { type Encoding, writePayload } from './encoding.ts';
-import { type Problem, rejectionFields } from './problems.ts';
+import { type Problem, problem, rejectionFields, shortRejection } from './problems.ts';
 
 /*
  * The time for a device whose clock is unset, and which can therefore judge no certificate by its dates. It asks with a number that it
@@ -59,6 +59,12 @@ export function encodeTime(seconds: number, signature: Buffer, encoding: Encodin
   return writePayload({ status: 'accepted', time: seconds, sig: written }, encoding);
 }
 
-export function encodeTimeRefusal(reason: Problem, encoding: Encoding): Buffer {
-  return writePayload({ status: 'rejected', ...rejectionFields(reason) }, encoding);
+/** @param room bytes of a payload @returns undefined where not even the code fits */
+export function encodeTimeRefusal(reason: Problem, encoding: Encoding, room: number): Buffer | undefined {
+  const write = (short: Problem) => writePayload({ status: 'rejected', ...rejectionFields(short) }, encoding);
+  return shortRejection(reason, room, write);
 }
+
+/** Why the time is not told to a device whose packets are too small for it. What matters comes first: the rest may be cut. */
+export const timeTooLong = (packet: number): Problem =>
+  problem('InvalidRequest', `take packets of ${packet} bytes: the time has as many; in CBOR it is shorter`);

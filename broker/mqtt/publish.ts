@@ -7,7 +7,7 @@ import { acceptMessage, type IncomingMessage } from '../intake.ts';
 import { type Connection, connectionOf, knownConnectionOf } from '../listener/connection.ts';
 import type { Published } from '../mqtt5/mqtt5.ts';
 import { closingError, codes, reasonCodeOf } from '../mqtt5/reason-codes.ts';
-import { addressed, isReplyTopicOf, type ReplyTo, viewFor, whyTooLong } from '../reply-to.ts';
+import { addressed, isReplyTopicOf, noRoom, type ReplyTo, viewFor, whyTooLong } from '../reply-to.ts';
 import type { Session } from '../session.ts';
 import type { HookContext } from './context.ts';
 import { answerTime } from './time.ts';
@@ -100,18 +100,19 @@ async function replyTo(
   { topic, payload, retain, isQos2, published }: Publication,
   context: HookContext,
 ): Promise<Reply | undefined> {
-  const tooLong = whyTooLong(replyToOf(published));
+  const said = published === undefined ? undefined : withoutOwnAnswer(published, topic, session, context);
+  const tooLong = whyTooLong(replyToOf(said));
   if (tooLong !== undefined) throw closingError(codes.quotaExceeded, tooLong);
   const nonce = nonceOfTime(topic);
   if (nonce !== undefined) {
     const unfit = isQos2 ? needsQos1 : retain ? problems.retained : undefined;
-    const { correlationData } = published === undefined ? {} : timeAsAsked(published);
+    const { correlationData } = said === undefined ? {} : timeAsAsked(said);
     return answerTime(session, { nonce, encoding: encodingOf(payload), unfit, correlationData }, context);
   }
-  const read = context.dialect.read(topic, payload, viewFor(session, replyToOf(published)));
+  const read = context.dialect.read(topic, payload, viewFor(session, replyToOf(said)));
   if (read === undefined)
     throw closingError(codes.topicNameInvalid, `devices publish to ${context.dialect.topics}, ${timeTopics} only`);
-  const message = published === undefined ? read : asAsked(read, published, session, context);
+  const message = said === undefined ? read : asAsked(read, said, session, context);
   return isQos2 ? rejection(session, message, needsQos1, context) : takeIn(session, { ...message, retain }, context);
 }
 
@@ -119,6 +120,16 @@ const replyToOf = ({ responseTopic, correlationData }: Partial<Published> = {}):
   topic: responseTopic,
   correlationData,
 });
+
+/**
+ * Fleet Provisioning answers below the topic of the request, by outcome. A client that names one of the two as Response Topic, as tools do that send a
+ * request and wait for its answer, asks for what it gets in any case.
+ */
+function withoutOwnAnswer(published: Published, topic: string, session: Session, { dialect }: HookContext): Published {
+  const { responseTopic = '' } = published;
+  const isOwn = responseTopic.startsWith(`${topic}/`) && dialect.readFilter(responseTopic, session) !== undefined;
+  return isOwn ? { ...published, responseTopic: undefined } : published;
+}
 
 /**
  * The message with what MQTT 5 said of its answer.
@@ -130,11 +141,11 @@ function asAsked(
   session: Session,
   { dialect }: HookContext,
 ): Message & Pick<IncomingMessage, 'maxWaitMs'> {
-  const { responseTopic: topic } = published;
+  const replyTo = replyToOf(published);
   const serial = message.serial ?? session.serial;
-  if (topic !== undefined && (serial === undefined || !isReplyTopicOf(topic, serial, dialect, session)))
+  if (replyTo.topic !== undefined && (serial === undefined || !isReplyTopicOf(replyTo.topic, serial, dialect, session)))
     throw closingError(codes.notAuthorized, foreignResponseTopic);
-  return { ...message, form: addressed(message.form, replyToOf(published)), maxWaitMs: msLeft(published) };
+  return { ...message, form: addressed(message.form, replyTo), maxWaitMs: msLeft(published) };
 }
 
 /** The time is told at one topic: a device that asks for it has proved nothing. @throws as `asAsked` */
@@ -155,7 +166,7 @@ function msLeft({ expiresAt }: Published): number | undefined {
 }
 
 const foreignResponseTopic =
-  'its Response Topic is not one where this device is answered: use cvm/reply/<serial>, a topic below it, or none';
+  'its Response Topic is not one where this device is answered: use none, or cvm/reply/<serial>, or a topic below it; for Fleet Provisioning the one of its own answers';
 
 /** A PUBACK would be a protocol violation, so the connection must end after the rejection. */
 const needsQos1 = problem('InvalidRequest', 'QoS 2 is not offered: publish with QoS 1');
@@ -186,11 +197,8 @@ function rejection(
   refusals.message({ serial: serial ?? session.serial, remoteAddress, address }, reason);
   // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
   const written = dialect.write({ status: 'rejected', problem: reason }, form, session, intake.now());
+  // in MQTT 3.1.1 without a PUBACK and with a reason in the log: there is no other way to tell
   if (written === undefined || 'parts' in written)
     throw closingError(codes.implementationSpecificError, noRoom(session));
   return () => session.send(written.topic, written.payload, written.properties);
 }
-
-/** In MQTT 3.1.1 without a PUBACK and with a reason in the log: there is no other way to tell. */
-const noRoom = ({ maxPacket }: Session): string =>
-  `no reply to this serial fits into packets of ${maxPacket} bytes: its reply topic is too long for them`;

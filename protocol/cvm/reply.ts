@@ -1,8 +1,8 @@
 import type { Answer, Credentials } from '../answer.ts';
 import type { OutgoingMessage } from '../dialect.ts';
 import { writePayload } from '../encoding.ts';
-import { payloadRoom } from '../packet-size.ts';
-import { type Problem, problem, rejectionFields, statusCodes } from '../problems.ts';
+import { packetFor, payloadRoom } from '../packet-size.ts';
+import { type Problem, problem, rejectionFields, shortRejection, statusCodes } from '../problems.ts';
 import { compactPayload } from './compact.ts';
 import type { CvmForm } from './request.ts';
 import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from './small-packets.ts';
@@ -48,8 +48,7 @@ export const unfitPacketSize = (topic: string, maxPacket: number, extraBytes = 0
 
 /** In words that fit beside a long topic. */
 function packetTooSmall(topic: string, extraBytes: number): Problem {
-  let least = Buffer.byteLength(topic) + headBytes + extraBytes;
-  while (payloadRoom(topic, least, extraBytes) < headBytes) least++;
+  const least = packetFor(topic, headBytes, extraBytes);
   return problem('InvalidRequest', `for this serial, packets need at least ${least} bytes`);
 }
 
@@ -69,13 +68,16 @@ function shortReply(
 }
 
 /** With so much of the message as there is room for. */
-function encodeShortened(answer: CvmAnswer, form: CvmForm, room: number, now: number): Buffer | undefined {
+function encodeShortened(
+  answer: Exclude<CvmAnswer, { status: 'accepted' }>,
+  form: CvmForm,
+  room: number,
+  now: number,
+): Buffer | undefined {
+  if (answer.status === 'rejected')
+    return shortRejection(answer.problem, room, (reason) => encodeReply({ status: 'rejected', problem: reason }, form));
   const payload = encodeReply(answer, form, now);
-  if (payload.length <= room) return payload;
-  if (answer.status !== 'rejected' || answer.problem.message === '') return undefined;
-  // our words are ASCII; one at least, since a character may be escaped
-  const message = answer.problem.message.slice(0, Math.min(room - payload.length, -1));
-  return encodeShortened({ status: 'rejected', problem: { ...answer.problem, message } }, form, room, now);
+  return payload.length <= room ? payload : undefined;
 }
 
 /**

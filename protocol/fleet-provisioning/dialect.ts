@@ -1,7 +1,8 @@
 import type { Answer, PendingAnswer } from '../answer.ts';
-import type { Dialect, Message, SessionView } from '../dialect.ts';
+import type { Dialect, Message, OutgoingMessage, SessionView } from '../dialect.ts';
 import { type Encoding, type PayloadFields, writePayload } from '../encoding.ts';
-import { type Problem, problem, statusCodes } from '../problems.ts';
+import { packetFor, payloadRoom } from '../packet-size.ts';
+import { type Problem, problem, shortRejection, statusCodes } from '../problems.ts';
 import { readCreate, readCreateFromCsr, readRegistration } from './requests.ts';
 import { isAnswerFilter, type Operation, operationOf } from './topics.ts';
 
@@ -20,7 +21,7 @@ const patienceSeconds = 8;
  */
 export const fleetProvisioning: Dialect<Form> = {
   topics:
-    '$aws/certificates/create/…, $aws/certificates/create-from-csr/… and $aws/provisioning-templates/<name>/provision/…',
+    '$aws/certificates/create, $aws/certificates/create-from-csr and $aws/provisioning-templates/<name>/provision, each with /json or /cbor behind it',
   read(topic, payload) {
     const operation = operationOf(topic);
     return operation && readMessage(topic, operation, payload);
@@ -31,10 +32,37 @@ export const fleetProvisioning: Dialect<Form> = {
   whenPending: (_form, { etaSeconds }) =>
     etaSeconds !== undefined && etaSeconds <= patienceSeconds ? 'say-nothing' : 'end',
   write(answer, { topic, encoding }, session, now) {
-    const outcome = answer.status === 'rejected' || answer.status === 'pending' ? 'rejected' : 'accepted';
-    return { topic: `${topic}/${outcome}`, payload: writePayload(fieldsOf(answer, session, now), encoding) };
+    if (answer.status === 'rejected' || answer.status === 'pending')
+      return rejected(refusalOf(answer), { topic, encoding }, session);
+    const accepted = `${topic}/accepted`;
+    const payload = writePayload(fieldsOf(answer, session, now), encoding);
+    if (payload.length <= roomOf(accepted, session)) return { topic: accepted, payload };
+    // there are no parts in this dialect, and without an answer the device would wait for ever
+    const unfit = tooLong(packetFor(accepted, payload.length, session.extraBytes?.(accepted)));
+    const instead = rejected(unfit, { topic, encoding }, session);
+    return instead && { ...instead, unfit };
   },
 };
+
+/** With as much of the message as there is room for. @returns undefined where not even the code fits beside the topic */
+function rejected(reason: Problem, { topic, encoding }: Form, session: SessionView): OutgoingMessage | undefined {
+  const to = `${topic}/rejected`;
+  const payload = shortRejection(reason, roomOf(to, session), (short) => writePayload(rejection(short), encoding));
+  return payload && { topic: to, payload };
+}
+
+const roomOf = (topic: string, { maxPacket, extraBytes }: SessionView): number =>
+  maxPacket === undefined ? Number.POSITIVE_INFINITY : payloadRoom(topic, maxPacket, extraBytes?.(topic));
+
+/** What matters comes first: the rest may be cut. */
+const tooLong = (packet: number): Problem =>
+  problem(
+    'InvalidRequest',
+    `take packets of ${packet} bytes: the answer has as many, and comes in one packet. A CSR and CBOR make it shorter`,
+  );
+
+const refusalOf = (answer: Extract<Answer, { status: 'rejected' | 'pending' }>): Problem =>
+  answer.status === 'rejected' ? answer.problem : problem('Throttled', waits(answer), answer.retryAfterSeconds);
 
 function readMessage(topic: string, operation: Operation, payload: Uint8Array): Message<Form> {
   const { encoding } = operation;
@@ -54,7 +82,11 @@ const maxNameLength = 36;
 const longName = problem('InvalidRequest', `the name of a template has at most ${maxNameLength} characters`);
 
 /** The fields of AWS, and no others: there are clients that take no more. */
-function fieldsOf(answer: Answer, session: SessionView, now: number): PayloadFields {
+function fieldsOf(
+  answer: Extract<Answer, { status: 'accepted' | 'registered' }>,
+  session: SessionView,
+  now: number,
+): PayloadFields {
   switch (answer.status) {
     case 'accepted': {
       const { certificateId, certificatePem, privateKeyPem } = answer.credentials;
@@ -64,10 +96,6 @@ function fieldsOf(answer: Answer, session: SessionView, now: number): PayloadFie
     }
     case 'registered':
       return { deviceConfiguration: answer.deviceConfiguration, thingName: answer.thingName };
-    case 'rejected':
-      return rejection(answer.problem);
-    case 'pending':
-      return rejection(problem('Throttled', waits(answer), answer.retryAfterSeconds));
   }
 }
 

@@ -9,6 +9,7 @@ import {
   ListThingGroupsForThingCommand,
   ListThingPrincipalsCommand,
 } from '@aws-sdk/client-iot';
+import type { IPublishPacket } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { derivePsk } from '../../protocol/psk.ts';
@@ -92,6 +93,31 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     await device.leave();
     await expectProvisioned(serial, certificateId);
   });
+
+  it.each(['accepted', 'rejected'])(
+    'may name its own %s answers as Response Topic in MQTT 5, and no others',
+    async (outcome) => {
+      const { serial, token } = await gateway.enrol(`response-topic-${outcome}`);
+      const device = await connectFleetDevice(gateway.broker, { username: serial, password: token }, 5);
+      const topic = createFromCsr('cbor');
+      const properties = { responseTopic: `${createFromCsr('json')}/${outcome}`, correlationData: Buffer.from('c-1') };
+      const { csrPem } = await makeDeviceKey(serial);
+      const payload = JSON.stringify({ certificateSigningRequest: csrPem });
+      await expect(device.client.publishAsync(topic, payload, { qos: 1, properties })).rejects.toMatchObject({
+        code: 0x87,
+      });
+      const heard = new Promise<IPublishPacket>((resolve) => {
+        device.client.once('message', (_topic, _payload, packet) => resolve(packet));
+      });
+      await device.client.publishAsync(createFromCsr('json'), payload, { qos: 1, properties });
+      const answer = await heard;
+      expect([answer.topic, String(answer.properties?.correlationData)]).toEqual([
+        `${createFromCsr('json')}/accepted`,
+        'c-1',
+      ]);
+      await device.leave();
+    },
+  );
 
   it('gets attributes, type, group, policy and configuration of the template', async () => {
     const device = await connect('full-template', { clean: true });

@@ -205,15 +205,38 @@ describe.skipIf(lacks('redis-server'))('a device that speaks MQTT 5', { timeout:
     await client.endAsync(true);
   });
 
-  it('is sent no packet above its Maximum Packet Size in Fleet Provisioning, which has no parts; the log says what to do', async () => {
+  it('whose packets are too small for an answer of Fleet Provisioning, or for the time, is told which size it needs', async () => {
     const { serial, token } = await gateway.enrolOnRoster('small');
     const limits = { properties: { maximumPacketSize: 512 } };
     const as = { username: serial, password: token };
     const { client, heard } = await connect5(gateway.broker, { ...as, ...limits });
     await client.publishAsync('$aws/certificates/create/json', '{}', { qos: 1 });
-    await expect.poll(() => gateway.logText(), patience).toContain('its Maximum Packet Size of 512 bytes has room for');
-    expect(heard).toEqual([]);
+    await expect.poll(() => heard.length, patience).toBe(1);
+    const [told] = heard as [(typeof heard)[0]];
+    expect([told.topic, contentOf(told)]).toEqual([
+      '$aws/certificates/create/json/rejected',
+      {
+        statusCode: 400,
+        errorCode: 'InvalidRequest',
+        errorMessage: expect.stringMatching(/^take packets of 3\d{3} bytes: the answer has as many/),
+      },
+    ]);
+    expect(gateway.logText()).toMatch(/take packets of 3\d{3} bytes/);
     await client.endAsync(true);
+    // and where a little fits, the code and the size come
+    const tiny = await connect5(gateway.broker, { properties: { maximumPacketSize: 130 } });
+    const ask = (bytes: number) => {
+      const properties = { correlationData: Buffer.alloc(bytes) };
+      return tiny.client.publishAsync('cvm/time/0011223344556677', '', { qos: 1, properties });
+    };
+    await ask(0);
+    await expect.poll(() => tiny.heard.length, patience).toBe(1);
+    expect(contentOf(tiny.heard[0] as (typeof heard)[0])).toMatchObject({
+      errorCode: 'InvalidRequest',
+      errorMessage: expect.stringMatching(/^take packets of 1/),
+    });
+    await expect(ask(90)).rejects.toMatchObject({ code: 0x83 });
+    await tiny.client.endAsync(true);
     // nothing is lost: it may ask again
     const larger = await connect5(gateway.broker, as);
     await larger.client.publishAsync('$aws/certificates/create/json', '{}', { qos: 1 });

@@ -165,6 +165,6 @@ describe.skipIf(lacks('redis-server'))('a device with small packets', () => {
     const device = await connectAndAsk(tooLong, 'a-token-of-no-device-at-all', { maxPacket: 128 });
     await device.closed;
     expect(device.heard.map(({ type }) => type)).toEqual([2]);
-    await expect.poll(() => gateway.logText()).toContain('no reply to this serial fits into packets of 128 bytes');
+    await expect.poll(() => gateway.logText()).toContain('no answer fits into packets of 128 bytes beside its topic');
   });
 });

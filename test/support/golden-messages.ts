@@ -215,7 +215,7 @@ function timeMessages(encoding: Encoding): GoldenMessage[] {
       name: file('cvm/time-rejected', encoding),
       what: 'rejected, Throttled',
       topic: timeReplyTopic,
-      payload: encodeTimeRefusal(askedTooOften(), encoding),
+      payload: encodeTimeRefusal(askedTooOften(), encoding, 4096) ?? Buffer.alloc(0),
     },
   ];
 }

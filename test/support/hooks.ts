@@ -45,7 +45,10 @@ export function hooksOf({
     close: async () => {},
   };
   const pendingReplies = {
-    ...createPendingReplies({ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8, partMs: 1000 }),
+    ...createPendingReplies({
+      ...{ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8, partMs: 1000 },
+      refusals: { message() {}, unsent() {} },
+    }),
     ...replaced,
   };
   void pendingReplies.start();

@@ -136,6 +136,40 @@ describe('an answer by Fleet Provisioning', () => {
     });
   });
 
+  it('is in no packet that is longer than the device takes: in its place stands how long it is, or as much of that as there is room for', () => {
+    const registered = { status: 'registered', thingName: 'SN', deviceConfiguration: { a: 'b'.repeat(300) } } as const;
+    const form = (encoding: Encoding) => ({ topic: provision('p', encoding), encoding });
+    // fixed header of two bytes, or of three from 130 bytes on; lengths; packet id
+    const bytesOf = ({ topic, payload }: { topic: string; payload: Buffer }) =>
+      (payload.length + topic.length + 4 > 127 ? 3 : 2) + 2 + topic.length + 2 + payload.length;
+    for (const encoding of ['json', 'cbor'] as const) {
+      const whole = fleetProvisioning.write(registered, form(encoding), session, 0);
+      if (whole === undefined || 'parts' in whole) throw new Error('not in one packet');
+      const needed = bytesOf(whole);
+      for (const extraBytes of [0, 5])
+        for (const maxPacket of [160, 256, needed - 1, needed, needed + 5]) {
+          const taking = { ...session, maxPacket, extraBytes: () => extraBytes };
+          const written = fleetProvisioning.write(registered, form(encoding), taking, 0);
+          if (written === undefined || 'parts' in written) throw new Error('not in one packet');
+          expect(bytesOf(written) + extraBytes).toBeLessThanOrEqual(maxPacket);
+          if (maxPacket >= needed + extraBytes) {
+            expect(written).toEqual(whole);
+            continue;
+          }
+          const told = encoding === 'cbor' ? decode(written.payload) : JSON.parse(written.payload.toString());
+          expect([written.topic, told.errorCode]).toEqual([`${provision('p', encoding)}/rejected`, 'InvalidRequest']);
+          expect(written.unfit?.message).toContain(`take packets of ${needed + extraBytes} bytes`);
+          expect(written.unfit?.message.startsWith(told.errorMessage.slice(0, 20))).toBe(true);
+        }
+      const tiny = { ...session, maxPacket: 80 };
+      expect(fleetProvisioning.write(registered, form(encoding), tiny, 0)).toBeUndefined();
+      const refused = { status: 'rejected', problem: problem('Throttled', 'x'.repeat(200), 7) } as const;
+      const short = fleetProvisioning.write(refused, form(encoding), { ...session, maxPacket: 200 }, 0);
+      if (short === undefined || 'parts' in short) throw new Error('not in one packet');
+      expect(bytesOf(short)).toBeLessThanOrEqual(200);
+    }
+  });
+
   it('ends a wait that is too long for its clients with status 429, and says nothing of a short one', () => {
     const pending = { status: 'pending', position: 412, retryAfterSeconds: 51 } as const;
     expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 5 })).toBe('say-nothing');

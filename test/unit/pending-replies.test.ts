@@ -52,7 +52,7 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
   };
   const { metrics } = createMetrics();
   const pendingReplies = createPendingReplies({
-    ...{ feed, ...noLine, dialect: cvm, metrics, log },
+    ...{ feed, ...noLine, dialect: cvm, metrics, log, refusals: { message() {}, unsent() {} } },
     now: Date.now,
     maxTokens: 4,
     partMs: 1000,
