@@ -27,6 +27,8 @@ const notAnObject = { fault: 'the payload must be a JSON object or a CBOR map' }
 
 function readJson(payload: Uint8Array): ReadPayload {
   const [text, isUtf8] = decodeText(payload);
+  // no text in UTF-8 begins so: an array of CBOR
+  if (!isUtf8 && (payload[0] ?? 0) >> 5 === 4) return notAnObject;
   if (!isUtf8)
     return { fault: `the payload is neither JSON nor CBOR: ${notUtf8}, at character ${text.indexOf('\ufffd') + 1}` };
   // the lookbehind keeps it from beginning at each of thousands of NULs that are not at the end

@@ -111,6 +111,13 @@ const otherThing = problem(
   'the thing name that the template makes of these parameters is not the serial that this connection has proved: a device can be registered as itself only',
 );
 
+/** The device has its certificate, so the words of a request for one would mislead. */
+const awsRefuses = problem(
+  'UpstreamUnavailable',
+  'AWS refuses what the template says of this device, a group that is not there, say; the gateway operator has been told why. Ask again later with the same ownership token',
+  300,
+);
+
 const otherProperties = problem(
   'Forbidden',
   'the thing has other attributes or another type already, and the OverrideSettings of the template say FAIL; ask the gateway operator',
@@ -129,6 +136,6 @@ async function configure(
     return done ? undefined : { problem: otherProperties };
   } catch (error) {
     if (!(error instanceof UpstreamRefused)) throw error;
-    return { problem: problems.upstreamRefuses, cause: error };
+    return { problem: awsRefuses, cause: error };
   }
 }

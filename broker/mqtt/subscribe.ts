@@ -32,7 +32,7 @@ export function createAuthorizeSubscribe({
       const grant = () => (session.addFilter(topic, maxFilters) ? subscription : refuse(tooMany));
       if (topic === timeReplyTopic) return grant();
       const granted = dialect.readFilter(topic, session);
-      if (granted === undefined) return refuse('it is not the reply topic of a serial');
+      if (granted === undefined) return refuse(whyNotOffered(topic));
       const { serial, copyForm } = granted;
       if (serial !== undefined && !isSerial(serial)) return refuse(serialRule);
       if (serial !== undefined && !session.bindSerial(serial, 'message'))
@@ -46,6 +46,12 @@ export function createAuthorizeSubscribe({
 }
 
 const tooMany = `the connection has ${maxFilters} other subscriptions`;
+
+function whyNotOffered(filter: string): string {
+  if (filter.startsWith('$share/')) return 'shared subscriptions are not offered: subscribe to the reply topic itself';
+  if (/[+#]/.test(filter)) return 'it has a wildcard, which only filters for answers of Fleet Provisioning may have';
+  return 'it is not the reply topic of a serial';
+}
 
 /** An UNSUBSCRIBE has been answered: the connection gets no copies any more [MQTT-3.10.4-2]. */
 export function createUnsubscribed({ sessions, answerOnce, dialect }: HookContext) {

@@ -8,7 +8,7 @@ import { malformedToken } from '../token.ts';
 /** Smallest `maxPacket`, in bytes. */
 export const smallestPacket = 128;
 
-const notAPart = '"part" must be the number of a part, from 0';
+const notAPart = '"part" must be the number of a part, 0 to 65535';
 
 const text = (name: string) => z.string(`"${name}" must be a string`);
 

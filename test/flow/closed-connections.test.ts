@@ -151,7 +151,9 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
   });
 
   it.each<[string, Buffer]>([
-    ['it is not the reply topic of a serial', text('devices/#')],
+    ['it has a wildcard, which only filters for answers of Fleet Provisioning may have', text('devices/#')],
+    ['shared subscriptions are not offered: subscribe to the reply topic itself', text('$share/g/cvm/reply/SN-1')],
+    ['it is not the reply topic of a serial', text('devices/x')],
     ['a serial has 1 to 128 of the characters A-Z a-z 0-9 : _ -', text('cvm/reply/+')],
     ['the connection speaks for another serial, which its user name named', text('cvm/reply/SN-9')],
   ])('has the subscription that got SUBACK 128 in the log: %s', async (reason, filter) => {

@@ -33,6 +33,7 @@ describe('what a device publishes', () => {
 
   it.each([
     ['cvm/request/S', '[]', 'must be a JSON object or a CBOR map'],
+    ['cvm/request/S', Buffer.from([0x81, 1]), 'must be a JSON object or a CBOR map'],
     ['cvm/ack/S', '{"certificateId":"x"}', '64 hex digits'],
   ])('is unreadable where its payload is wrong, and is answered nevertheless: %s %s', (topic, payload, reason) => {
     const message = read(topic, payload);

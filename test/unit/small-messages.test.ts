@@ -212,6 +212,6 @@ describe('the parts of a reply', () => {
 
   it.each([-1, 1.5, 65_536, '1', null])('are named by whole numbers from 0: %s is refused', (part) => {
     const { refused } = write(accepted, { maxPacket: 128, part });
-    expect(refused).toEqual(problem('InvalidRequest', '"part" must be the number of a part, from 0'));
+    expect(refused).toEqual(problem('InvalidRequest', '"part" must be the number of a part, 0 to 65535'));
   });
 });
