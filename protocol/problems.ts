@@ -38,8 +38,14 @@ export function shortRejection(reason: Problem, room: number, write: (reason: Pr
   if (payload.length <= room) return payload;
   if (reason.message === '') return undefined;
   // our words are ASCII; one at least, since a character may be escaped
-  const message = reason.message.slice(0, Math.min(room - payload.length, -1));
+  const message = cutText(reason.message, reason.message.length + Math.min(room - payload.length, -1));
   return shortRejection({ ...reason, message }, room, write);
+}
+
+/** The first `length` characters of a text, and no half of a number: 321 of 3214 would be read as the whole. */
+export function cutText(text: string, length: number): string {
+  const short = text.slice(0, Math.max(length, 0));
+  return /^\d/.test(text.slice(short.length)) ? short.replace(/\d+$/, '') : short;
 }
 
 /** Refusals that more than one part of the gateway gives, in the same words wherever they are given. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ReplyParts } from '../dialect.ts';
+import { cutText } from '../problems.ts';
 
 /**
  * What a device with small packets reads instead of JSON or CBOR: few fields at fixed places, numbers with the highest byte first. The first
@@ -84,7 +85,7 @@ function withTexts(fields: Buffer, texts: readonly string[], last: string, room:
   return Buffer.concat([before, Buffer.from(shortened(last, room - before.length))]);
 }
 
-/** As much of a text as has at most `bytes` bytes in UTF-8, and no half of a character. */
+/** As much of a text as has at most `bytes` bytes in UTF-8, and no half of a character or of a number. */
 function shortened(text: string, bytes: number): string {
   let [short, used] = ['', 0];
   for (const character of text) {
@@ -92,7 +93,7 @@ function shortened(text: string, bytes: number): string {
     if (used > bytes) break;
     short += character;
   }
-  return short;
+  return cutText(text, short.length);
 }
 
 const uint8 = (value: number): Buffer => Buffer.from([value]);

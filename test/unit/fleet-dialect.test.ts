@@ -161,6 +161,13 @@ describe('an answer by Fleet Provisioning', () => {
           expect(written.unfit?.message).toContain(`take packets of ${needed + extraBytes} bytes`);
           expect(written.unfit?.message.startsWith(told.errorMessage.slice(0, 20))).toBe(true);
         }
+      // a size is there whole or not at all: 36 of 361 would be taken for the size
+      for (let maxPacket = 140; maxPacket < 200; maxPacket++) {
+        const written = fleetProvisioning.write(registered, form(encoding), { ...session, maxPacket }, 0);
+        if (written === undefined || 'parts' in written) throw new Error('not in one packet');
+        const { errorMessage } = encoding === 'cbor' ? decode(written.payload) : JSON.parse(written.payload.toString());
+        expect((errorMessage as string).match(/\d+/)?.[0] ?? String(needed)).toBe(String(needed));
+      }
       const tiny = { ...session, maxPacket: 80 };
       expect(fleetProvisioning.write(registered, form(encoding), tiny, 0)).toBeUndefined();
       const refused = { status: 'rejected', problem: problem('Throttled', 'x'.repeat(200), 7) } as const;

@@ -178,6 +178,19 @@ describe('a registration by a template', () => {
     expect(acknowledged[0]?.registration?.parameters).toEqual({ SerialNumber: 'SN' });
   });
 
+  it('is refused with an ownership token that has ended, and not stored', async () => {
+    const { publish, logIn, heard } = await connect();
+    await logIn();
+    const ended = makeOwnershipToken(deriveReplyKeys('SN', token), 'ab'.repeat(32), Date.now() - 2000);
+    await publish(topic, { certificateOwnershipToken: ended });
+    await expect.poll(() => heard).toHaveLength(1);
+    expect(heard[0]?.body).toMatchObject({
+      errorCode: 'InvalidCertificateOwnershipToken',
+      errorMessage: expect.stringContaining('has ended'),
+    });
+    expect(acknowledged).toEqual([]);
+  });
+
   it('waits beside seven others of its connection at most, also where all come at once', async () => {
     const { publish, logIn, heard } = await connect();
     await logIn();

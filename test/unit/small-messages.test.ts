@@ -3,6 +3,7 @@ import { generate } from 'mqtt-packet';
 import { describe, expect, it } from 'vitest';
 import type { Answer } from '../../protocol/answer.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
+import { smallRejected } from '../../protocol/cvm/small-packets.ts';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { payloadRoom } from '../../protocol/packet-size.ts';
 import { problem, problems, statusCodes } from '../../protocol/problems.ts';
@@ -160,6 +161,18 @@ describe('a rejection and a notice', () => {
     const { payload = Buffer.alloc(0), bytes } = write(rejected, { maxPacket: 128, id });
     const read = readSmall(payload) as { errorMessage: string };
     expect([bytes, read]).toEqual([127, expect.objectContaining({ id, errorMessage: '€'.repeat(7) })]);
+  });
+
+  it('has a number of its text whole or not at all', () => {
+    for (let bytes = 0; bytes < 40; bytes++) {
+      const small = smallRejected(
+        { statusCode: 413, errorCode: 'PayloadTooLarge', message: 'it has 9062 bytes' },
+        '',
+        24 + bytes,
+      );
+      // behind the fields and the code, and an id of no characters
+      expect(small?.subarray(24).toString()).toMatch(/^(i|it|it |it h|it ha|it has|it has |it has 9062.*)?$/);
+    }
   });
 
   it('says 0 where nobody knows how long it takes', () => {
