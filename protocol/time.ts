@@ -65,6 +65,9 @@ export function encodeTimeRefusal(reason: Problem, encoding: Encoding, room: num
   return shortRejection(reason, room, write);
 }
 
-/** Why the time is not told to a device whose packets are too small for it. What matters comes first: the rest may be cut. */
+/** Why the time is not told to a device whose packets are too small for it. The number first: the rest may be cut. */
 export const timeTooLong = (packet: number): Problem =>
-  problem('InvalidRequest', `take packets of ${packet} bytes: the time has as many; in CBOR it is shorter`);
+  problem(
+    'InvalidRequest',
+    `${packet} bytes are needed in a packet for the time: take larger ones; in CBOR it is shorter`,
+  );

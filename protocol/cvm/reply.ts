@@ -46,10 +46,10 @@ const inOnePacket = (topic: string, payload: Buffer | undefined): OutgoingMessag
 export const unfitPacketSize = (topic: string, maxPacket: number, extraBytes = 0): Problem | undefined =>
   payloadRoom(topic, maxPacket, extraBytes) < headBytes ? packetTooSmall(topic, extraBytes) : undefined;
 
-/** In words that fit beside a long topic. */
+/** The number first: beside a long topic there is room for little more. */
 function packetTooSmall(topic: string, extraBytes: number): Problem {
   const least = packetFor(topic, headBytes, extraBytes);
-  return problem('InvalidRequest', `for this serial, packets need at least ${least} bytes`);
+  return problem('InvalidRequest', `${least} bytes are needed in a packet for this serial`);
 }
 
 const noSuchPart = (last: number): Problem => problem('InvalidRequest', `the reply has parts 0 to ${last}`);

@@ -54,11 +54,11 @@ function rejected(reason: Problem, { topic, encoding }: Form, session: SessionVi
 const roomOf = (topic: string, { maxPacket, extraBytes }: SessionView): number =>
   maxPacket === undefined ? Number.POSITIVE_INFINITY : payloadRoom(topic, maxPacket, extraBytes?.(topic));
 
-/** What matters comes first: the rest may be cut. */
+/** The number first: the rest may be cut. */
 const tooLong = (packet: number): Problem =>
   problem(
     'InvalidRequest',
-    `take packets of ${packet} bytes: the answer has as many, and comes in one packet. A CSR and CBOR make it shorter`,
+    `${packet} bytes are needed in a packet, since the answer comes in one: take larger ones. A CSR and CBOR make it shorter`,
   );
 
 const refusalOf = (answer: Extract<Answer, { status: 'rejected' | 'pending' }>): Problem =>

@@ -158,7 +158,7 @@ describe('an answer by Fleet Provisioning', () => {
           }
           const told = encoding === 'cbor' ? decode(written.payload) : JSON.parse(written.payload.toString());
           expect([written.topic, told.errorCode]).toEqual([`${provision('p', encoding)}/rejected`, 'InvalidRequest']);
-          expect(written.unfit?.message).toContain(`take packets of ${needed + extraBytes} bytes`);
+          expect(written.unfit?.message).toContain(`${needed + extraBytes} bytes are needed`);
           expect(written.unfit?.message.startsWith(told.errorMessage.slice(0, 20))).toBe(true);
         }
       // a size is there whole or not at all: 36 of 361 would be taken for the size

@@ -117,7 +117,7 @@ describe('an answer for a client with a Maximum Packet Size', () => {
       dialect.read('cvm/request/S', Buffer.from('{}'), viewFor({ ...session, maxPacket }, replyTo));
     const refused = read(100);
     if (refused?.kind !== 'unreadable') throw new Error('it is not refused');
-    const least = Number(/at least (\d+) bytes/.exec(refused.problem.message)?.[1]);
+    const least = Number(/^(\d+) bytes/.exec(refused.problem.message)?.[1]);
     expect([read(least)?.kind, read(least - 1)?.kind]).toEqual(['request', 'unreadable']);
   });
 });
