@@ -100,8 +100,8 @@ export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnec
     waits: (reason: string | undefined) => {
       waiting = reason;
     },
-    watch: ({ turnedAway }: Broker, audit: Audit, table: Pick<Identity['table'], 'trouble'>) =>
-      void checks.push(watchSlots({ turnedAway, log }), audit.trouble, table.trouble),
+    watch: ({ turnedAway, trouble }: Broker, audit: Audit, table: Pick<Identity['table'], 'trouble'>) =>
+      void checks.push(watchSlots({ turnedAway, log }), trouble, audit.trouble, table.trouble),
   };
 }
 

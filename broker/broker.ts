@@ -54,6 +54,8 @@ export type Broker = {
   readonly port: number;
   /** connections since the start that may have been devices, and were closed for lack of slots, by limit */
   turnedAway(): TurnedAwayCounts;
+  /** For a health check: why requests that wait go unanswered, as far as the broker can tell, with the cure. */
+  trouble(): string | undefined;
   /** From the next handshake on; connections stay. */
   useTls(material: ServerTls): void;
   close(): Promise<void>;
@@ -86,8 +88,18 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       pendingReplies,
       roster,
       tokenAttempts,
-      deviceRate: createDeviceRateLimit(limits),
-      claimRate: createDeviceRateLimit({ ...limits, messagesPerDevice: limits.messagesPerClaim }),
+      deviceRate: createDeviceRateLimit({
+        messages: limits.messagesPerDevice,
+        seconds: limits.messagesPerDeviceSeconds,
+      }),
+      claimRate: createDeviceRateLimit({
+        messages: limits.messagesPerClaim,
+        seconds: limits.messagesPerDeviceSeconds,
+      }),
+      acknowledgementRate: createDeviceRateLimit({
+        messages: limits.acknowledgementsPerDevice,
+        seconds: limits.acknowledgementsPerDeviceSeconds,
+      }),
       limits,
       log,
       now,
@@ -121,6 +133,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     name: 'broker',
     port,
     turnedAway: listener.turnedAway,
+    trouble: pendingReplies.trouble,
     useTls: listener.useTls,
     async close() {
       clearInterval(reviewing);

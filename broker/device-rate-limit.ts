@@ -6,14 +6,9 @@ export type DeviceRateLimit = {
   take(serial: string): Promise<number | undefined>;
 };
 
-export function createDeviceRateLimit({
-  messagesPerDevice,
-  messagesPerDeviceSeconds,
-}: {
-  messagesPerDevice: number;
-  messagesPerDeviceSeconds: number;
-}): DeviceRateLimit {
-  const limiter = new RateLimiterMemory({ points: messagesPerDevice, duration: messagesPerDeviceSeconds });
+/** @param messages that each device may send at once, and in `seconds` */
+export function createDeviceRateLimit({ messages, seconds }: { messages: number; seconds: number }): DeviceRateLimit {
+  const limiter = new RateLimiterMemory({ points: messages, duration: seconds });
   return {
     async take(serial) {
       try {

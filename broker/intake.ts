@@ -30,6 +30,7 @@ export type IntakeContext = {
   readonly deviceRate: DeviceRateLimit;
   /** by the id of the claim certificate */
   readonly claimRate: DeviceRateLimit;
+  readonly acknowledgementRate: DeviceRateLimit;
   readonly limits: Limits;
   readonly log: Log;
   now(): number;
@@ -323,12 +324,21 @@ async function beginAttempt(tried: TokenAttempt, intake: IntakeContext): Promise
 /** Limits what one device may store: the holder of one device's token must not fill the queue for all others. */
 async function checkDeviceRate(
   serial: string,
-  { deviceRate }: IntakeContext,
+  { deviceRate }: Pick<IntakeContext, 'deviceRate'>,
 ): Promise<{ problem: Problem } | undefined> {
   const seconds = await deviceRate.take(serial);
   return seconds === undefined
     ? undefined
     : { problem: problem('Throttled', problems.tooManyMessages.message, seconds) };
+}
+
+/**
+ * Acknowledgements come before all requests that wait, and a device has one certificate to acknowledge: one that names another certificate each time must
+ * not hold the others up.
+ */
+async function checkAcknowledgementRate(serial: string, intake: IntakeContext) {
+  const tooFast = await checkDeviceRate(serial, intake);
+  return tooFast ?? checkDeviceRate(serial, { deviceRate: intake.acknowledgementRate });
 }
 
 /** Only a connection that presented the token, and that is known to be right, may acknowledge. */
@@ -341,7 +351,7 @@ async function acceptAcknowledgement(
   const token = session.latestToken;
   if (token === undefined) return refused(acknowledgeWithToken);
   if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
-  const tooFast = await checkDeviceRate(serial, intake);
+  const tooFast = await checkAcknowledgementRate(serial, intake);
   if (tooFast !== undefined) return refused(tooFast.problem);
   const acknowledgement = { serial, tokenHash: token.tokenHash, certificateId };
   await within(intake.limits.storeMs, 'storing an acknowledgement', intake.requests.acknowledge(acknowledgement));
@@ -371,7 +381,7 @@ async function acceptRegistration(
   if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
   const endIntake = session.beginMessage();
   try {
-    const tooFast = await checkDeviceRate(serial, intake);
+    const tooFast = await checkAcknowledgementRate(serial, intake);
     if (tooFast !== undefined) return refused(tooFast.problem);
     endIntake();
     const { certificateId } = owned;

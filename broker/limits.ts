@@ -35,6 +35,9 @@ export const defaultLimits = {
   messagesPerClaim: 1000,
   /** a request by a claim certificate waits no longer: its device may have connected again, and asks anew then. Milliseconds */
   claimWaitMs: 300_000,
+  /** acknowledgements, registrations among them, of one device in `acknowledgementsPerDeviceSeconds`: they come before all requests that wait */
+  acknowledgementsPerDevice: 10,
+  acknowledgementsPerDeviceSeconds: 60,
   /** questions for the time of one connection: how many may come at once, and how many a second after that */
   timeQuestions: { burst: 5, perSecond: 0.1 },
   /** tokens that one connection is remembered to have presented */

@@ -4,6 +4,7 @@ import type { ReplyForm } from '../protocol/dialect.ts';
 import type { Line, LineEntry, LineView } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
 import type { Log } from '../runtime/log.ts';
+import type { AbsentWorkers } from './absent-workers.ts';
 import { type Estimate, estimate, isNews, paceOf, retryAfterOf } from './line-estimate.ts';
 import type { Session } from './session.ts';
 import { firstAskedAt, type WaitingRequest } from './waiting-requests.ts';
@@ -29,12 +30,13 @@ export function createLineNotices(options: {
   askersOf(requestId: string): readonly (readonly [Session, WaitingRequest])[];
   /** it is one of those that the request was asked in */
   send(session: Session, request: WaitingRequest, form: ReplyForm, notice: PendingAnswer): void;
+  workers: Pick<AbsentWorkers, 'look'>;
   log: Log;
   /** milliseconds of the monotonic clock */
   now(): number;
   random(): number;
 }) {
-  const { line, pace, waitingSince, askersOf, send, log, now, random } = options;
+  const { line, pace, waitingSince, askersOf, send, workers, log, now, random } = options;
   /** what the line said last, by requestId; the one that was shown to it longest ago comes first */
   const places = new Map<string, number | undefined>();
   let timer: NodeJS.Timeout | undefined;
@@ -79,7 +81,12 @@ export function createLineNotices(options: {
   async function look(): Promise<void> {
     const waiting = waitingSince(soonMs);
     if (waiting.length === 0) return places.clear();
-    const view = await show(entriesToShow(waiting));
+    const entries = entriesToShow(waiting);
+    const view = await show(entries);
+    workers.look(
+      view,
+      entries.reduce((longest, { waitedMs }) => Math.max(longest, waitedMs), 0),
+    );
     const moves = paceOf(view, await pace.readPace());
     let written = 0;
     for (const requestId of waiting) {

@@ -7,6 +7,7 @@ import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { createAbsentWorkers } from './absent-workers.ts';
 import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Refusals } from './refusals.ts';
@@ -42,8 +43,9 @@ export function createPendingReplies(options: {
   const holders = createTokenHolders(maxTokens);
   const transfers = createTransfers({ partMs, onError: notWritten });
   const search = createMissedReplySearch({ feed, waitingSince: waiting.waitingSince, deliver, log });
+  const workers = createAbsentWorkers(log);
   const notices = createLineNotices({
-    ...{ line, pace, log, random, now: monotonic },
+    ...{ line, pace, workers, log, random, now: monotonic },
     waitingSince: waiting.waitingSince,
     askersOf: waiting.askersOf,
     send: notify,
@@ -169,6 +171,8 @@ export function createPendingReplies(options: {
     /** The queue has the request, and will answer it under `requestId`: another one, where an equal request waited already. */
     requestStored: waiting.unite,
     isRepeated: waiting.isRepeated,
+    /** For a health check: that no worker takes the requests that wait, with the cure. */
+    trouble: workers.trouble,
     /** The request could not be stored: no answer is owed. */
     removeRequest: waiting.remove,
     /** How many answers are owed to this connection, or are on their way to it in parts. */

@@ -75,7 +75,7 @@ export class Connection {
 
 const nothingToRelease = (): void => {};
 
-/** `connectAgain`: the next handshake will use it. */
+/** `connectAgain`: one of the next handshakes will use it. */
 export type KeyUnused = { readonly reason: string; readonly connectAgain: boolean };
 
 /** The part of a connection that only matters until its TLS handshake has ended. */

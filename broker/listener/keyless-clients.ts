@@ -5,8 +5,8 @@ import type { ClientHello } from './client-hello.ts';
 /** Both in milliseconds. A client without a key ends at once; one that has lost its connection is noticed later. */
 const [soonMs, rememberedMs] = [5000, 5 * 60_000];
 
-/** So long after a connection of an address that went by certificate, chance decides about the next. Milliseconds. */
-const byChanceMs = 60_000;
+/** So long after a connection of an address that went by certificate, chance decides about the next. Longer than devices wait between attempts. Milliseconds. */
+const byChanceMs = 3_600_000;
 
 /** Of each address, and addresses: one that makes up offers pushes out its own only. */
 const [mostOfAddress, mostAddresses] = [8, 1000];

@@ -5,7 +5,7 @@ import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 
-const limits = { messagesPerDevice: 20, messagesPerDeviceSeconds: 600 };
+const limits = { messagesPerDevice: 20, messagesPerDeviceSeconds: 600, acknowledgementsPerDevice: 300 };
 
 describe.skipIf(lacks('redis-server'))('an attacker with the token of one device', () => {
   let gateway: Gateway;

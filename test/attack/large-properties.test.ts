@@ -50,6 +50,11 @@ describe.skipIf(lacks('redis-server'))('a stranger who makes the gateway keep wh
     expect(await publish(requestTopic('S-1'), tooLong)).toBe(quotaExceeded);
   });
 
+  it('nor in characters of two bytes', async () => {
+    const topic = `${replyTopic('S-1')}/`.padEnd(200, 'é');
+    expect(await publish(requestTopic('S-1'), responseTopic(topic))).toBe(quotaExceeded);
+  });
+
   it('nor with a question for the time', async () => {
     const ask = (bytes: number) =>
       publish(timeTopic('0'.repeat(22)), Buffer.concat([responseTopic(timeReplyTopic), correlationData(bytes)]));

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { replyTopic } from '../../protocol/cvm/topics.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { connectRaw, connectWith, packet, type RawPacket, text } from '../support/raw-mqtt.ts';
@@ -63,11 +64,37 @@ describe.skipIf(lacks('redis-server'))('a stranger who subscribes as often as it
     socket.destroy();
   });
 
+  it('gets no copy of a certificate by a filter that was refused', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('S-2');
+    const watching = await connectDevice(gateway.broker, { username: serial, password: token });
+    const others = range(50).map((index) => `${replyTopic(serial)}/${index}`);
+    await watching.client.subscribeAsync(others, { qos: 1 });
+    const subscribe = () =>
+      new Promise<number | undefined>((resolve) =>
+        watching.client.subscribe(replyTopic(serial), { qos: 1 }, (_err, _granted, packet) =>
+          resolve(Number(packet?.granted?.[0])),
+        ),
+      );
+    expect(await subscribe()).toBe(0x80);
+    const ask = () => askOnce(gateway.broker, serial, { token, key: 'ec' });
+    expect(await ask()).toMatchObject({ status: 'accepted' });
+    await watching.client.unsubscribeAsync(others[0] ?? '');
+    expect(watching.heard).toEqual([]);
+    expect(await subscribe()).toBe(1);
+    const { certificateId } = await ask();
+    expect(await watching.next()).toMatchObject({ certificateId });
+    await watching.client.endAsync(true);
+  });
+
   it.each(versions)('has none of more than 256 bytes, in $name', async (version) => {
     const { subscribe, socket } = await connectAs(version);
     const ofBytes = (bytes: number) => `${replyTopic('S-1')}/`.padEnd(bytes, 'x');
     const template = `$aws/provisioning-templates/${'t'.repeat(300)}/provision/json/accepted`;
-    expect(await subscribe([ofBytes(256), ofBytes(257), template], 1)).toEqual([1, version.refused, version.refused]);
+    const inTwoBytes = `${replyTopic('S-1')}/`.padEnd(200, 'é');
+    expect(await subscribe([ofBytes(256), ofBytes(257), inTwoBytes, template], 1)).toEqual([
+      1,
+      ...Array(3).fill(version.refused),
+    ]);
     socket.destroy();
   });
 

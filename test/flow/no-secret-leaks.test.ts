@@ -1,13 +1,23 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { encode } from 'cborg';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { devicesCommand } from '../../cli/devices.ts';
+import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { deriveReplySeed } from '../../sealing/replies.ts';
 import { askOnce, connectDevice, type Reply } from '../support/device.ts';
+import {
+  connectFleetDevice,
+  create,
+  createFromCsr,
+  fleetTemplate,
+  provision,
+  templateFolder,
+} from '../support/fleet-device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { noTakeover } from '../support/operator.ts';
@@ -63,10 +73,14 @@ async function contentOf(redis: Redis, key: string): Promise<unknown> {
 
 describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in clear', () => {
   let gateway: Gateway;
+  const templates = templateFolder({ plain: fleetTemplate() });
   beforeAll(async () => {
-    gateway = await startGateway({ logLevel: 'trace' });
+    gateway = await startGateway({ logLevel: 'trace', env: { CVM_TEMPLATES_DIR: templates.folder } });
   });
-  afterAll(() => gateway?.close());
+  afterAll(async () => {
+    await gateway?.close();
+    templates.remove();
+  });
 
   it('not in logs at trace, not in Redis or its append-only file, not in the table, not in the data folder', async () => {
     const secrets: (string | Buffer)[] = [];
@@ -190,6 +204,79 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     const reply = await asking;
     expect(reply).toMatchObject({ status: 'accepted' });
     expect(await leaksOf([...disguises(token), ...keyForms(reply.privateKey ?? '')])).toEqual([]);
+  });
+
+  it('not while requests and registrations wait in Redis, nor afterwards: in each version, dialect, encoding and proof', async () => {
+    const secrets: (string | Buffer)[] = [];
+    const enrol = async (name: string) => {
+      const { serial, token } = await gateway.enrolOnRoster(`leak-${name}`);
+      secrets.push(...[token, derivePsk(serial, token), deriveReplySeed(serial, token)].flatMap(disguises));
+      const psk = { psk: derivePsk(serial, token), identity: serial };
+      const byKey = { pskCallback: () => psk, ...({ checkServerIdentity: () => undefined } as object) };
+      return { serial, token, proofs: { password: { username: serial, password: token }, key: byKey } };
+    };
+    type Enrolled = Awaited<ReturnType<typeof enrol>>;
+    const versions = [4, 5] as const;
+    const encodings = ['json', 'cbor'] as const;
+    const proofs = ['password', 'key'] as const;
+    const ways = versions.flatMap((version) => encodings.map((encoding) => ({ version, encoding })));
+    const sent: string[] = [];
+    const send = async (
+      { serial }: Enrolled,
+      connect: object,
+      version: 4 | 5,
+      topic: string,
+      fields: object | Buffer,
+    ) => {
+      const device = await connectFleetDevice(gateway.broker, connect, version);
+      await device.publish(topic, fields);
+      sent.push(serial);
+      return device;
+    };
+
+    // a registration comes after its certificate
+    const registering = [];
+    for (const { version, encoding } of ways)
+      for (const proof of proofs) {
+        const enrolled = await enrol(`registers-${version}-${encoding}-${proof}`);
+        const device = await send(enrolled, enrolled.proofs[proof], version, create(encoding), {});
+        const { certificateOwnershipToken, privateKey = '' } = (await device.next()).body;
+        secrets.push(...keyForms(privateKey), ...disguises(certificateOwnershipToken ?? ''));
+        registering.push({ ...enrolled, device, encoding, certificateOwnershipToken });
+      }
+    await gateway.worker.close();
+    for (const { serial, token, device, encoding, certificateOwnershipToken } of registering) {
+      const parameters = { SerialNumber: serial, Token: token };
+      await device.publish(provision('plain', encoding), { certificateOwnershipToken, parameters });
+    }
+    const { csrPem } = await makeDeviceKey('leak-csr');
+    const asking = [];
+    for (const { version, encoding } of ways) {
+      const way = `${version}-${encoding}`;
+      const inPayload = await enrol(`payload-${way}`);
+      const fields = { token: inPayload.token, key: 'ec', note: inPayload.token };
+      const payload = encoding === 'cbor' ? Buffer.from(encode(fields)) : fields;
+      asking.push(await send(inPayload, {}, version, requestTopic(inPayload.serial), payload));
+      for (const proof of proofs) {
+        const own = await enrol(`own-${way}-${proof}`);
+        const unasked = { key: 'ec', Token: own.token };
+        const request = encoding === 'cbor' ? Buffer.from(encode(unasked)) : unasked;
+        asking.push(await send(own, own.proofs[proof], version, requestTopic(own.serial), request));
+        const fleet = await enrol(`fleet-${way}-${proof}`);
+        const asked = { certificateSigningRequest: csrPem, Token: fleet.token };
+        asking.push(await send(fleet, fleet.proofs[proof], version, createFromCsr(encoding), asked));
+      }
+    }
+    const waiting = (await everythingInRedis(gateway.redis.url)).join('\n');
+    for (const serial of sent) expect(waiting).toContain(serial);
+    expect(waiting).toContain('SerialNumber');
+    expect(await leaksOf(secrets)).toEqual([]);
+
+    gateway.startOneWorker();
+    for (const { device, serial } of registering)
+      expect((await device.next()).body).toMatchObject({ thingName: serial });
+    await Promise.all([...registering.map(({ device }) => device), ...asking].map((device) => device.leave()));
+    expect(await leaksOf(secrets)).toEqual([]);
   });
 
   const tokenOf = (line: string) => (JSON.parse(line) as { token: string }).token;

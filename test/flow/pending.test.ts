@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
@@ -158,6 +160,19 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
       }),
     );
     expect(order).toHaveLength(3);
+  });
+
+  it('is heard of in the log of the broker and in its health when no worker runs, with the cure, until one does', async () => {
+    const at = await startSlowly(0);
+    await at.worker.close();
+    const line = await lineUp(at, ['no-worker']);
+    await expect
+      .poll(at.logText, { timeout: 40_000 })
+      .toMatch(/start a worker.*requests wait, and no worker takes them/);
+    const trouble = () => readFileSync(join(at.dataDir, 'broker.trouble'), 'utf8');
+    await expect.poll(trouble, patience).toMatch(/no worker takes them; start a worker/);
+    at.startOneWorker();
+    expect(await line[0]?.device.next()).toMatchObject({ status: 'accepted' });
   });
 
   it('is told again when the line is lost from Redis and made anew', async () => {

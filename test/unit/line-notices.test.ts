@@ -67,6 +67,7 @@ async function simulate(options: {
     askersOf: waiting.askersOf,
     send: (_session, _request, form, notice) =>
       void devices[Number(form)]?.notices.push({ ...(notice as Pending), second }),
+    workers: { look() {} },
     log: createLog('silent'),
     now,
     random: createRandom(),
@@ -203,6 +204,7 @@ describe('the devices of a line are told how long they wait', () => {
     const session = newSession();
     const view = { second: 0, length: 100, marks: [1], seconds: [] };
     const notices = createLineNotices({
+      workers: { look() {} },
       line: { look: async (entries) => ({ view, places: entries.map(() => 1) }) },
       pace: { readPace: async () => 0.01 },
       waitingSince: waiting.waitingSince,
@@ -246,6 +248,7 @@ describe('the devices of a line are told how long they wait', () => {
     }
     const shown: string[] = [];
     const notices = createLineNotices({
+      workers: { look() {} },
       line: {
         look: async (entries) => {
           shown.push(...entries.map(({ requestId }) => requestId));

@@ -45,5 +45,9 @@ describe('serials that are to be looked up', () => {
     vi.advanceTimersByTime(100_000);
     line.add('S-4', 'a');
     expect(lookedUp).toHaveLength(1002);
+    const { lookedUp: none, line: idle } = start();
+    idle.close();
+    idle.add('S-1', 'a');
+    expect(none).toEqual([]);
   });
 });
