@@ -21,7 +21,7 @@ import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { watchEventLoop } from '../runtime/event-loop.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
-import { letHeapGrow } from '../runtime/heap-growth.ts';
+import { fitHeapGrowth } from '../runtime/heap-growth.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
@@ -49,9 +49,6 @@ export type Identity = {
   readonly table: TableTrust & { trouble(): Promise<string | undefined> };
 };
 
-/** A broker under a flood makes much garbage and keeps little. */
-const heapGrowthPercent = 20;
-
 export type BrokerPart = { readonly broker: Broker; readonly tls: TlsMaterial };
 
 /**
@@ -64,7 +61,6 @@ export async function startBrokerPart(
   redis: RedisConnector,
   wordOf?: (gateway: GatewayIdentity) => TableWord,
 ): Promise<BrokerPart> {
-  letHeapGrow(heapGrowthPercent);
   // first: a certificate that cannot be read is reported although Redis is away
   const tls = await loadTls(app);
   warnOfRedis(redis, app.log);
@@ -79,6 +75,7 @@ export async function startBrokerPart(
   const guards = await openGuards(app, redis, identity);
   const part = await serveDevices(app, { ...queue, ...guards }, tls);
   health.watch(part.broker, guards.audit, identity.table);
+  app.lifecycle.add(fitHeapGrowth(part.broker.openConnections));
   return part;
 }
 

@@ -54,6 +54,8 @@ export type Broker = {
   readonly port: number;
   /** connections since the start that may have been devices, and were closed for lack of slots, by limit */
   turnedAway(): TurnedAwayCounts;
+  /** connections that are open, with those that have not ended their handshake */
+  openConnections(): number;
   /** For a health check: why requests that wait go unanswered, as far as the broker can tell, with the cure. */
   trouble(): string | undefined;
   /** From the next handshake on; connections stay. */
@@ -133,6 +135,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     name: 'broker',
     port,
     turnedAway: listener.turnedAway,
+    openConnections: listener.open,
     trouble: pendingReplies.trouble,
     useTls: listener.useTls,
     async close() {

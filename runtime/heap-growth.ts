@@ -11,3 +11,22 @@ import { setFlagsFromString } from 'node:v8';
 export function letHeapGrow(percent: number): void {
   setFlagsFromString(`--heap-growing-percent=${percent}`);
 }
+
+/** A flood makes much garbage and keeps little; a site that is there at once keeps what it has. Percent. */
+const growth = { ofFew: 20, ofMany: 200 } as const;
+/** So many connections are no flood from a handful of addresses any more. */
+const manyConnections = 2000;
+const lookMs = 1000;
+
+/** Keeps the heap of a server small as long as it has few connections. @param open how many there are now */
+export function fitHeapGrowth(open: () => number) {
+  let percent: number = growth.ofFew;
+  letHeapGrow(percent);
+  const look = () => {
+    const wanted = open() < manyConnections ? growth.ofFew : growth.ofMany;
+    if (wanted !== percent) letHeapGrow(wanted);
+    percent = wanted;
+  };
+  const timer = setInterval(look, lookMs).unref();
+  return { name: 'heap growth', close: async () => clearInterval(timer) };
+}

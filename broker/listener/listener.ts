@@ -367,6 +367,7 @@ export function createDeviceListener(options: {
     },
     /** Looks again at the right of connections to their slots, of these devices or of all. */
     review: admission.review,
+    open: () => sockets.size,
     /** connections since the start that may have been devices, and were closed for lack of slots, by limit */
     turnedAway(): TurnedAwayCounts {
       const { refused, refusedOfAddress, crowdedOut } = admission.counts();
