@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { brokenRules, isConformant, type Sheet, sheetText } from '../../certify/sheet.ts';
 import { faults } from '../certify/faults.ts';
+import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { type Certification, startCertification } from '../support/certification.ts';
+import { copyExample } from '../support/example-packages.ts';
 import { lacks } from '../support/lacks.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -25,12 +27,19 @@ const mandatory = (sheet: Sheet) =>
 
 const outcomes = ({ results }: Sheet) => Object.fromEntries(results.map(({ name, outcome }) => [name, outcome]));
 
+const node = copyExample('node');
+const build = buildFolder();
+
 describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_000 }, () => {
   let certification: Certification;
   beforeAll(async () => {
     certification = await startCertification();
   });
-  afterAll(async () => certification?.close());
+  afterAll(async () => {
+    await certification?.close();
+    node?.remove();
+    build.remove();
+  });
 
   it.skipIf(['openssl', 'jq', 'mosquitto_rr'].some(lacks))('passes examples/shell', async () => {
     const sheet = await certification.sheetOf('shell', example(`sh ${join(root, 'examples/shell/provision.sh')}`));
@@ -43,6 +52,19 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
       example(`${python} ${join(root, 'examples/python/provision.py')}`),
     );
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+  });
+
+  it.skipIf(node === undefined)('passes examples/node, in MQTT 5', async () => {
+    const sheet = await certification.sheetOf('node', example(`node ${join(node?.folder ?? '', 'provision.js')}`));
+    expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+    expect(sheet.profile).toMatchObject({ mqtt: 5 });
+  });
+
+  it.skipIf(lacksMbedtls())('passes examples/c, in compact CBOR and packets of 256 bytes', async () => {
+    make(build.path);
+    const sheet = await certification.sheetOf('c', example(join(build.path, 'provision')));
+    expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+    expect(sheet.profile).toMatchObject({ encoding: 'cbor', inParts: true, maxPacket: 256 });
   });
 
   it('passes a device without a fault, in every case that concerns it', async () => {
