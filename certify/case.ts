@@ -44,4 +44,6 @@ export type PlayContext = {
   readonly observation: Observation;
   /** cuts the power of the device: kills its program, and starts it again after a second */
   powerCut(): void;
+  /** An answer to a question for the time, signed by the gateway's key. `seconds`: of the epoch. @returns DER */
+  signTime(nonce: string, seconds: number): Buffer;
 };

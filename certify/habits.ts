@@ -16,12 +16,13 @@ export function faultsOfHabit(observation: Observation): Finding[] {
     haste(observation),
     pubacks(observation),
     lateSubscription(observation),
+    nonces(observation),
   ].flat();
 }
 
 function requestForm({ requests, acks }: Observation): Finding[] {
   const findings: Finding[] = [];
-  const unreadable = requests.find(({ fault }) => fault !== undefined);
+  const unreadable = [...requests, ...acks].find(({ fault }) => fault !== undefined);
   if (unreadable !== undefined)
     findings.push(broken('readable-request', `a request cannot be read: ${unreadable.fault}`));
   const weak = [...requests, ...acks].find(({ qos }) => qos !== 1);
@@ -99,6 +100,13 @@ function lateSubscription(observation: Observation): Finding[] {
     return topics.some((topic) => topic.startsWith('cvm/reply/')) && asked !== undefined && asked.at < at;
   });
   return late ? [broken('subscribes-first', 'it subscribed to its replies after its request')] : [];
+}
+
+function nonces(observation: Observation): Finding[] {
+  const drawn = observation.all('time-question').map(({ nonce }) => nonce);
+  return new Set(drawn).size === drawn.length
+    ? []
+    : [broken('fresh-nonce', 'it asked for the time twice with the same nonce')];
 }
 
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;

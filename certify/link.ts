@@ -1,15 +1,12 @@
 import type { TLSSocket } from 'node:tls';
 import type { IConnectPacket, IPublishPacket, Packet } from 'mqtt-packet';
-import { checkCsr } from '../broker/csr.ts';
-import type { Answer } from '../protocol/answer.ts';
-import { parseAcknowledgement } from '../protocol/cvm/acknowledgement.ts';
-import { writeReply } from '../protocol/cvm/reply.ts';
-import { type CvmForm, defaultForm, parseRequest } from '../protocol/cvm/request.ts';
-import { ackTopic, replyTopic, requestTopic } from '../protocol/cvm/topics.ts';
-import { encodingOf, writePayload } from '../protocol/encoding.ts';
+import { nonceOfTime, timeReplyTopic } from '../protocol/time.ts';
+import { deviceApi } from './dialects/device-api.ts';
+import type { Asked, CertifyDialect, Connection, Outgoing } from './dialects/dialect.ts';
+import { fleetProvisioningDialect } from './dialects/fleet-provisioning.ts';
 import { type MqttVersion, readPacket, takeFrames, writePacket } from './mqtt-packets.ts';
-import type { Observation, ReplySeen, RequestSeen } from './observation.ts';
-import { readReply } from './replies.ts';
+import type { Observation, ReplySeen } from './observation.ts';
+import type { ReplyContent } from './replies.ts';
 import type { DeviceLink, FromDevice, FromGateway, Script } from './script.ts';
 
 export type LinkOptions = {
@@ -33,18 +30,15 @@ const firstOwnId = 50_000;
 const isPending = (message: FromGateway): message is Extract<FromGateway, { type: 'reply' }> =>
   message.type === 'reply' && 'status' in message.content && message.content.status === 'pending';
 
-type ReplyForm = {
-  readonly fields: CvmForm;
-  readonly maxPacket: number | undefined;
-  readonly correlationData?: Buffer;
-};
-
 /** One connection of the device, and the one to the gateway that goes with it. */
 export class Link implements DeviceLink {
   readonly number: number;
   readonly #options: LinkOptions;
   #version: MqttVersion = 4;
-  #form: ReplyForm = { fields: defaultForm('json'), maxPacket: undefined };
+  /** the latest of what the device asked, which answers go to */
+  #asked: Asked | undefined;
+  #correlationData: Buffer | undefined;
+  #maxPacket: number | undefined;
   #ownId = firstOwnId;
   readonly #own = new Set<number>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -118,61 +112,53 @@ export class Link implements DeviceLink {
   }
 
   puback(messageId: number | undefined): void {
-    if (messageId !== undefined) this.#send({ cmd: 'puback', messageId });
+    if (messageId !== undefined) this.#write({ cmd: 'puback', messageId });
   }
 
   pubackToGateway(messageId: number | undefined): void {
     if (messageId !== undefined) this.toGateway(writePacket({ cmd: 'puback', messageId }, this.#version));
   }
 
-  answer(answer: Extract<Answer, { status: 'pending' | 'rejected' }>): void {
-    const { fields, maxPacket } = this.#form;
-    const topic = replyTopic(this.#options.device.serial);
-    const message = writeReply(answer, fields, { topic, maxPacket, now: Date.now() });
-    if (message !== undefined && 'payload' in message && message.payload !== undefined) this.reply(message.payload);
+  answer(answer: Parameters<Asked['answer']>[0]): void {
+    const message = this.#asked?.answer(answer);
+    if (message !== undefined) this.send(message);
   }
 
   notice(status: string): void {
-    const { id, encoding } = this.#form.fields;
-    this.reply(writePayload({ status, ...(id === undefined ? {} : { id }) }, encoding));
+    const message = this.#asked?.notice?.(status);
+    if (message !== undefined) this.send(message);
   }
 
-  reply(payload: Buffer, { dup = false } = {}): void {
+  send({ topic, payload }: Outgoing, { dup = false } = {}): void {
     const messageId = this.#ownId++;
     this.#own.add(messageId);
-    const { correlationData } = this.#form;
+    const correlationData = this.#correlationData;
     const properties =
       this.#version === 5 ? { properties: correlationData === undefined ? {} : { correlationData } } : {};
-    const topic = replyTopic(this.#options.device.serial);
-    this.#send({ cmd: 'publish', topic, payload, qos: 1, dup, retain: false, messageId, ...properties });
+    this.#write({ cmd: 'publish', topic, payload, qos: 1, dup, retain: false, messageId, ...properties });
   }
 
-  #send(packet: Packet): void {
+  #write(packet: Packet): void {
     if (this.#closed) return;
     this.#noteToDevice(packet, 'case');
     this.#options.socket.write(writePacket(packet, this.#version));
   }
 
   #noteToDevice(packet: Packet, by: ReplySeen['by']): void {
-    const { observation, device } = this.#options;
+    const { observation } = this.#options;
     if (packet.cmd === 'puback') {
       observation.note(this.number, { kind: 'puback-to-device', messageId: packet.messageId ?? 0 });
       return;
     }
-    if (packet.cmd !== 'publish' || !packet.topic.startsWith(replyTopic(device.serial))) return;
-    const content = readReply(Buffer.from(packet.payload));
-    const { messageId } = packet;
+    if (packet.cmd !== 'publish') return;
+    if (packet.topic === timeReplyTopic) observation.note(this.number, { kind: 'time-told', by });
+    const content = readReply(packet.topic, Buffer.from(packet.payload));
+    if (content === undefined) return;
     if (content.type === 'head') this.#lastPart = content.last;
     const isLast = content.type === 'part' && content.number === this.#lastPart;
-    const status = 'status' in content ? content.status : isLast ? 'accepted' : 'part';
-    const { errorCode } = 'errorCode' in content ? content : {};
-    observation.note(this.number, {
-      kind: 'reply',
-      status,
-      messageId,
-      by,
-      ...(errorCode === undefined ? {} : { errorCode }),
-    });
+    const { type: _, ...more } =
+      'status' in content ? content : ({ type: content.type, status: isLast ? 'accepted' : 'part' } as const);
+    observation.note(this.number, { kind: 'reply', messageId: packet.messageId, by, ...more });
   }
 
   #fromGateway(frame: Buffer): void {
@@ -183,9 +169,12 @@ export class Link implements DeviceLink {
 
   #messageOf(packet: Packet): FromGateway {
     if (packet.cmd === 'puback') return { type: 'puback', messageId: packet.messageId ?? 0 };
-    if (packet.cmd !== 'publish' || !packet.topic.startsWith('cvm/reply/')) return { type: 'other' };
-    const payload = Buffer.from(packet.payload);
-    return { type: 'reply', messageId: packet.messageId, content: readReply(payload), payload };
+    if (packet.cmd !== 'publish') return { type: 'other' };
+    const { topic, messageId } = packet;
+    const message = { topic, messageId, payload: Buffer.from(packet.payload) };
+    if (topic === timeReplyTopic) return { type: 'time', ...message };
+    const content = readReply(topic, message.payload);
+    return content === undefined ? { type: 'other' } : { type: 'reply', content, ...message };
   }
 
   #fromDevice(frame: Buffer): void {
@@ -214,8 +203,7 @@ export class Link implements DeviceLink {
     const withToken = password !== undefined;
     observation.note(this.number, { kind: 'connect', version: this.#version, clientId, withToken });
     if (password !== undefined) this.#noteToken(password, 'CONNECT');
-    const maxPacket = packet.properties?.maximumPacketSize;
-    if (maxPacket !== undefined) this.#form = { ...this.#form, maxPacket };
+    this.#maxPacket = packet.properties?.maximumPacketSize;
     if (script.fromDevice?.({ type: 'connect' }, this, frame)) return;
     const proven = byKey && !withToken;
     this.toGateway(
@@ -231,42 +219,47 @@ export class Link implements DeviceLink {
   }
 
   #publication(packet: IPublishPacket): FromDevice {
-    const { observation, device } = this.#options;
-    const { topic, messageId, qos } = packet;
-    const payload = Buffer.from(packet.payload);
-    if (topic === requestTopic(device.serial)) {
-      const request = this.#request(packet, payload);
-      observation.note(this.number, request);
-      return { type: 'request', messageId, request };
+    const { observation } = this.#options;
+    const { topic, messageId } = packet;
+    const nonce = nonceOfTime(topic);
+    if (nonce !== undefined) {
+      observation.note(this.number, { kind: 'time-question', nonce });
+      return { type: 'time-question', messageId, nonce };
     }
-    if (topic === ackTopic(device.serial)) {
-      observation.note(this.number, { kind: 'ack', certificateId: parseAcknowledgement(payload), qos });
-      return { type: 'ack', messageId };
+    const asked = this.#readAsked(packet);
+    if (asked === undefined) {
+      observation.note(this.number, { kind: 'publish', topic });
+      return { type: 'other' };
     }
-    observation.note(this.number, { kind: 'publish', topic });
-    return { type: 'other' };
+    this.#asked = asked;
+    this.#correlationData = packet.properties?.correlationData;
+    if (asked.token !== undefined) this.#noteToken(asked.token, 'the request');
+    if (asked.maxPacket !== undefined) this.#maxPacket = asked.maxPacket;
+    const { seen } = asked;
+    observation.note(this.number, seen);
+    return seen.kind === 'request' ? { type: 'request', messageId, request: seen } : { type: 'ack', messageId };
   }
 
-  #request({ qos, retain, dup, properties }: IPublishPacket, payload: Buffer): RequestSeen {
-    const parsed = parseRequest(payload);
-    const encoding = encodingOf(payload);
-    const usual = { kind: 'request', encoding, qos, retain, dup } as const;
-    const { correlationData } = properties ?? {};
-    const beside = correlationData === undefined ? {} : { correlationData };
-    const maxPacketOf = (named: number | undefined) =>
-      named === undefined || (this.#form.maxPacket ?? named) < named ? this.#form.maxPacket : named;
-    if (!parsed.ok) {
-      this.#form = { fields: defaultForm(encoding), maxPacket: maxPacketOf(parsed.maxPacket), ...beside };
-      return { ...usual, key: undefined, part: 0, wantsPending: true, fault: parsed.problem.message };
-    }
-    const { token, csr, key, maxPacket: named, ...fields } = parsed.request;
-    if (token !== undefined) this.#noteToken(token, 'the request');
-    const maxPacket = maxPacketOf(named);
-    this.#form = { fields, maxPacket, ...beside };
-    const checked = csr === undefined ? undefined : checkCsr(csr);
-    const digest = checked === undefined ? key : checked.ok ? checked.keyDigest : undefined;
-    const fault = checked === undefined || checked.ok ? {} : { fault: checked.problem.message };
-    const { id, part, pending: wantsPending } = fields;
-    return { ...usual, id, key: digest, part, maxPacket, wantsPending, ...fault };
+  #readAsked(packet: IPublishPacket): Asked | undefined {
+    const { observation, device } = this.#options;
+    const connection: Connection = {
+      serial: device.serial,
+      maxPacket: this.#maxPacket,
+      certificateOf: (token) =>
+        observation.replies('accepted').find(({ certificateOwnershipToken }) => certificateOwnershipToken === token)
+          ?.certificateId,
+    };
+    return firstOf((dialect) => dialect.readAsked(packet, connection));
   }
 }
+
+function firstOf<T>(read: (dialect: CertifyDialect) => T | undefined): T | undefined {
+  for (const dialect of [deviceApi, fleetProvisioningDialect]) {
+    const found = read(dialect);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const readReply = (topic: string, payload: Buffer): ReplyContent | undefined =>
+  firstOf((dialect) => dialect.readReply(topic, payload));

@@ -1,8 +1,12 @@
 /** The certificate that a connection was shown: that of the gateway, or one that a device must not take. */
 export type ShownCertificate = 'right' | 'wrong-ca' | 'expired' | 'other-name';
 
+/** `cvm`: that of docs/protocol.md */
+export type DialectName = 'cvm' | 'fleet-provisioning';
+
 export type RequestSeen = {
   readonly kind: 'request';
+  readonly dialect: DialectName;
   readonly id?: string | undefined;
   /** digest of the public key of the CSR; `rsa` or `ec` where somebody else makes the key pair; undefined where it cannot be read */
   readonly key: string | undefined;
@@ -18,14 +22,31 @@ export type RequestSeen = {
   readonly fault?: string;
 };
 
+/** It says that it has stored its certificate. With Fleet Provisioning it asks to be registered, which says the same. */
+export type AckSeen = {
+  readonly kind: 'ack';
+  /** undefined where it names none that can be read, or none that it was given */
+  readonly certificateId: string | undefined;
+  readonly qos: number;
+  /** by which it asks to be registered */
+  readonly template?: string;
+  /** why the gateway cannot read it */
+  readonly fault?: string;
+};
+
 export type ReplySeen = {
   readonly kind: 'reply';
   /** `accepted` in parts is noted when its last part was sent */
-  readonly status: 'accepted' | 'pending' | 'rejected' | 'part' | 'other';
+  readonly status: 'accepted' | 'registered' | 'pending' | 'rejected' | 'part' | 'other';
   readonly messageId: number | undefined;
   /** `gateway`: as it answered; `case`: made or changed by the case */
   readonly by: 'gateway' | 'case';
   readonly errorCode?: string;
+  /** errorMessage */
+  readonly reason?: string;
+  /** both of Fleet Provisioning only */
+  readonly certificateId?: string;
+  readonly certificateOwnershipToken?: string;
 };
 
 /** What happened, in the order in which it happened. */
@@ -38,7 +59,11 @@ export type Happening =
   | { readonly kind: 'token'; readonly right: boolean; readonly in: 'CONNECT' | 'the request' }
   | { readonly kind: 'subscribe'; readonly topics: readonly string[] }
   | RequestSeen
-  | { readonly kind: 'ack'; readonly certificateId: string | undefined; readonly qos: number }
+  | AckSeen
+  /** it asked for the time */
+  | { readonly kind: 'time-question'; readonly nonce: string }
+  /** it was told the time */
+  | { readonly kind: 'time-told'; readonly by: 'gateway' | 'case' }
   /** to a topic that is none of the device API's */
   | { readonly kind: 'publish'; readonly topic: string }
   | { readonly kind: 'puback-from-device'; readonly messageId: number }
@@ -108,6 +133,12 @@ export class Observation {
     return this.all('ack');
   }
 
+  /** When the device had come through, in milliseconds since the case began: it has acknowledged its certificate, or was told that it is registered. */
+  get endings(): number[] {
+    const acknowledged = this.acks.filter(({ template }) => template === undefined);
+    return [...acknowledged, ...this.replies('registered')].map(({ at }) => at);
+  }
+
   replies(status: ReplySeen['status']): SeenOf<'reply'>[] {
     return this.all('reply').filter((each) => each.status === status);
   }
@@ -129,7 +160,11 @@ export function wordsOf(seen: Seen): string | undefined {
     case 'request':
       return seen.part > 0 ? `asked for part ${seen.part}` : `asked${seen.fault === undefined ? '' : ', unreadably'}`;
     case 'ack':
-      return 'acknowledged';
+      return seen.template === undefined ? 'acknowledged' : `asked to be registered by ${seen.template}`;
+    case 'time-question':
+      return 'asked for the time';
+    case 'time-told':
+      return `got ${seen.by === 'case' ? 'a time that is false' : 'the time'}`;
     case 'publish':
       return `published to ${seen.topic}`;
     case 'reply':

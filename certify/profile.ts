@@ -1,7 +1,8 @@
-import type { Observation } from './observation.ts';
+import type { DialectName, Observation } from './observation.ts';
 
 /** How the device speaks, as far as its first case has shown. */
 export type Profile = {
+  readonly dialect: DialectName;
   readonly tls: string;
   /** how it proves its token */
   readonly token: 'CONNECT' | 'the request' | 'pre-shared key' | 'not at all';
@@ -16,6 +17,8 @@ export type Profile = {
   readonly sendsId: boolean;
   readonly subscribes: boolean;
   readonly acknowledges: boolean;
+  /** it asks for the time before it sends its token */
+  readonly asksTime: boolean;
 };
 
 /** @returns undefined where the device did not ask */
@@ -24,8 +27,9 @@ export function profileOf(observation: Observation): Profile | undefined {
   const [secured] = observation.all('secured');
   if (request === undefined || secured === undefined) return undefined;
   const [token] = observation.all('token');
-  const { key, encoding, maxPacket, wantsPending, id } = request;
+  const { dialect, key, encoding, maxPacket, wantsPending, id } = request;
   return {
+    dialect,
     tls: secured.tls,
     token: secured.by === 'pre-shared key' ? secured.by : (token?.in ?? 'not at all'),
     mqtt: observation.all('connect')[0]?.version ?? 4,
@@ -37,6 +41,7 @@ export function profileOf(observation: Observation): Profile | undefined {
     sendsId: id !== undefined,
     subscribes: observation.has('subscribe'),
     acknowledges: observation.acks.length > 0,
+    asksTime: observation.has('time-question'),
   };
 }
 
@@ -44,8 +49,9 @@ const mqttNames: Readonly<Record<number, string>> = { 3: '3.1', 4: '3.1.1', 5: '
 
 /** One line for a person. */
 export function profileText(profile: Profile): string {
-  const { tls, token, mqtt, encoding, key, maxPacket, inParts } = profile;
+  const { dialect, tls, token, mqtt, encoding, key, maxPacket, inParts, asksTime } = profile;
   return [
+    ...(dialect === 'cvm' ? [] : ['Fleet Provisioning']),
     tls.replace('TLSv', 'TLS '),
     `MQTT ${mqttNames[mqtt] ?? mqtt}`,
     encoding.toUpperCase(),
@@ -53,5 +59,6 @@ export function profileText(profile: Profile): string {
     key === 'CSR' ? 'own key (CSR)' : `key made for it (${key})`,
     ...(maxPacket === undefined ? [] : [`packets of ${maxPacket} bytes at most`]),
     ...(inParts ? ['reply in parts'] : []),
+    ...(asksTime ? ['asks for the time'] : []),
   ].join(', ');
 }

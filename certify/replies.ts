@@ -7,7 +7,10 @@ import type { ReplySeen } from './observation.ts';
 
 /** What a reply is, as far as a case needs to know. `head` and `part`: of a reply in parts. */
 export type ReplyContent =
-  | { readonly type: 'whole'; readonly status: ReplySeen['status']; readonly errorCode?: string }
+  | ({ readonly type: 'whole' } & Pick<
+      ReplySeen,
+      'status' | 'errorCode' | 'reason' | 'certificateId' | 'certificateOwnershipToken'
+    >)
   | { readonly type: 'head'; readonly last: number }
   | { readonly type: 'part'; readonly number: number }
   | { readonly type: 'small'; readonly status: 'pending' | 'rejected'; readonly errorCode?: string };
@@ -24,9 +27,13 @@ export function readReply(payload: Buffer): ReplyContent {
   if (type === rejected && payload.length > 8)
     return { type: 'small', status: 'rejected', errorCode: payload.toString('latin1', 8, 8 + (payload[7] ?? 0)) };
   const fields = fieldsOf(payload);
-  const { status, errorCode } = fields ?? {};
+  const { status, errorCode, errorMessage } = fields ?? {};
   const known = status === 'accepted' || status === 'pending' || status === 'rejected' ? status : 'other';
-  return { type: 'whole', status: known, ...(typeof errorCode === 'string' ? { errorCode } : {}) };
+  return {
+    ...{ type: 'whole', status: known },
+    ...(typeof errorCode === 'string' ? { errorCode } : {}),
+    ...(typeof errorMessage === 'string' ? { reason: errorMessage } : {}),
+  };
 }
 
 function fieldsOf(payload: Buffer): Record<string, unknown> | undefined {
@@ -35,6 +42,7 @@ function fieldsOf(payload: Buffer): Record<string, unknown> | undefined {
     return {
       status: compactStatuses[Number(compact.get(compactKeys.status))],
       errorCode: compact.get(compactKeys.errorCode),
+      errorMessage: compact.get(compactKeys.errorMessage),
     };
   const read = readPayload(payload);
   return 'fault' in read ? undefined : (read.value as Record<string, unknown>);
@@ -71,6 +79,17 @@ export function withTime(payload: Buffer, time: number): Buffer | undefined {
   if (type !== 'whole') return undefined;
   return rewritten(payload, (map) => {
     map.set(map.has(compactKeys.status) ? compactKeys.time : 'time', time);
+  });
+}
+
+/** The answer to a question for the time with another last byte in its signature, which stays well-formed DER. */
+export function withDamagedSignature(payload: Buffer): Buffer | undefined {
+  return rewritten(payload, (map) => {
+    const written = map.get('sig');
+    const signature = Buffer.from(typeof written === 'string' ? Buffer.from(written, 'base64') : (written as Buffer));
+    const last = signature.length - 1;
+    signature[last] = (signature[last] ?? 0) ^ 1;
+    map.set('sig', typeof written === 'string' ? signature.toString('base64') : signature);
   });
 }
 

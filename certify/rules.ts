@@ -9,7 +9,7 @@ type Rule = { readonly level: 'mandatory' | 'advice'; readonly cure: string; rea
 export const rules = {
   'sends-a-request': {
     level: 'mandatory',
-    cure: 'connect to the host and port above with the CA file above, and publish the request to cvm/request/SERIAL. Where the device still has the credentials of the case before, erase them first',
+    cure: 'connect to the host and port above with the CA file above, and publish the request to cvm/request/SERIAL (Fleet Provisioning: to $aws/certificates/create/… or create-from-csr/…). Where the device still has the credentials of the case before, erase them first',
     reference: `${page}#in-short`,
   },
   'readable-request': {
@@ -56,6 +56,16 @@ export const rules = {
     level: 'mandatory',
     cure: 'publish {"certificateId":"…"} to cvm/ack/SERIAL when certificate and key are in flash: it ends the time in which the token can be used again',
     reference: `${page}#acknowledgement`,
+  },
+  'asks-to-be-registered': {
+    level: 'mandatory',
+    cure: 'with Fleet Provisioning publish the certificateOwnershipToken that came with the certificate to $aws/provisioning-templates/TEMPLATE/provision/json (or cbor), when certificate and key are in flash',
+    reference: 'docs/fleet-provisioning.md#what-to-change-in-the-firmware',
+  },
+  'fresh-nonce': {
+    level: 'mandatory',
+    cure: 'draw other random bytes for each question for the time: who knows a nonce in advance can hand out an old time',
+    reference: `${page}#time`,
   },
   'right-ack': {
     level: 'mandatory',

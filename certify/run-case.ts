@@ -16,9 +16,15 @@ export type CertifyGateway = {
   /** PEM */
   readonly ca: string;
   readonly caFile: string;
+  /** a provisioning template that it has */
+  readonly template: string;
   readonly certificates: Record<ShownCertificate, ServerCertificate>;
   /** Enrols the serial with this token, as new: without a certificate, whatever there was before. */
   enrolAnew(serial: string, token: string): Promise<void>;
+  /** the public half of the key that signs the time, as hex of its point */
+  readonly timeKey: string;
+  /** signs with it, as the gateway does. `seconds`: of the epoch. @returns DER */
+  signTime(nonce: string, seconds: number): Buffer;
   /** the certificate of the device in the table */
   certificateOf(serial: string): Promise<string | undefined>;
 };
@@ -79,7 +85,10 @@ export async function runCase(
   const observation = new Observation(() => performance.now() - begun);
   const unlisten = run.onSeen === undefined ? undefined : observation.listen(run.onSeen);
   let program: DeviceProgram | undefined;
-  const play = played.play({ observation, powerCut: () => program?.powerCut() });
+  const play = played.play({
+    ...{ observation, powerCut: () => program?.powerCut() },
+    signTime: (nonce, time) => gateway.signTime(nonce, time),
+  });
   const relay = await startRelay({ ...run, certificates: gateway.certificates, script: play, observation });
   try {
     program = startProgram(played, run, relay.port, observation);
@@ -116,6 +125,8 @@ function startProgram(played: Case, run: CaseRun, port: number, observation: Obs
       CVM_SERIAL: device.serial,
       CVM_TOKEN: device.token,
       CVM_PSK: psk,
+      CVM_TIME_KEY: gateway.timeKey,
+      CVM_TEMPLATE: gateway.template,
       CVM_STATE: folder,
       CVM_CASE: played.name,
     },

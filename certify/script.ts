@@ -1,4 +1,5 @@
 import type { Answer } from '../protocol/answer.ts';
+import type { Outgoing } from './dialects/dialect.ts';
 import type { RequestSeen, ShownCertificate } from './observation.ts';
 import type { ReplyContent } from './replies.ts';
 
@@ -7,17 +8,16 @@ export type FromDevice =
   | { readonly type: 'connect' }
   | { readonly type: 'request'; readonly messageId: number | undefined; readonly request: RequestSeen }
   | { readonly type: 'ack'; readonly messageId: number | undefined }
+  | { readonly type: 'time-question'; readonly messageId: number | undefined; readonly nonce: string }
   | { readonly type: 'other' };
 
-/** A packet that came from the gateway. `payload`: of a reply. */
+type Published = Outgoing & { readonly messageId: number | undefined };
+
+/** A packet that came from the gateway. */
 export type FromGateway =
   | { readonly type: 'puback'; readonly messageId: number }
-  | {
-      readonly type: 'reply';
-      readonly messageId: number | undefined;
-      readonly content: ReplyContent;
-      readonly payload: Buffer;
-    }
+  | (Published & { readonly type: 'reply'; readonly content: ReplyContent })
+  | (Published & { readonly type: 'time' })
   | { readonly type: 'other' };
 
 /** What a case may do with a connection of the device. Message ids are those of MQTT. */
@@ -38,8 +38,8 @@ export interface DeviceLink {
   answer(answer: Extract<Answer, { status: 'pending' | 'rejected' }>): void;
   /** A message with a status that devices do not know, in their encoding. */
   notice(status: string): void;
-  /** Any payload on the reply topic. */
-  reply(payload: Buffer, options?: { readonly dup?: boolean }): void;
+  /** Any message to the device. */
+  send(message: Outgoing, options?: { readonly dup?: boolean }): void;
 }
 
 /**

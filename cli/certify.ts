@@ -22,7 +22,7 @@ import { isThere } from '../runtime/is-there.ts';
 import { createLog } from '../runtime/log.ts';
 import { logToFile } from '../runtime/log-destination.ts';
 import type { Settings } from '../runtime/settings.ts';
-import { certifySettings, startCertifyGateway } from './certify/gateway.ts';
+import { certifySettings, startCertifyGateway, writeTemplate } from './certify/gateway.ts';
 import { givenToken } from './devices/given-token.ts';
 import { checkWritable, untilInterrupted } from './long-run.ts';
 import { portNumber, wholeNumber } from './numbers.ts';
@@ -45,6 +45,8 @@ type Options = {
   deviceCommand?: string;
   jobs: number;
   timeout: number;
+  template: string;
+  templateFile?: string;
   firmware?: string;
   json?: boolean;
   html?: string;
@@ -68,7 +70,7 @@ export function certifyCommand(context: CertifyContext): Command {
     .option('--port <n>', 'port for the device (default: CVM_MQTT_PORT)', portNumber)
     .option(
       '--device-command <command>',
-      'program of the device, run by sh for each case with CVM_HOST, CVM_PORT, CVM_CA, CVM_SERIAL, CVM_TOKEN, CVM_PSK and CVM_STATE in its environment',
+      'program of the device, run by sh for each case with CVM_HOST, CVM_PORT, CVM_CA, CVM_SERIAL, CVM_TOKEN, CVM_PSK, CVM_TIME_KEY, CVM_TEMPLATE and CVM_STATE in its environment',
     )
     .option(
       '--jobs <n>',
@@ -76,6 +78,8 @@ export function certifyCommand(context: CertifyContext): Command {
       jobsNumber,
       1,
     )
+    .option('--template <name>', 'provisioning template of a device that speaks Fleet Provisioning', 'certify')
+    .option('--template-file <file>', 'its body (default: the smallest, with the parameter SerialNumber)')
     .option('--timeout <seconds>', 'for each case', wholeNumber, 120)
     .option('--firmware <text>', 'name and version of the firmware, for the page')
     .addOption(new Option('--json', 'print the sheet as JSON'))
@@ -104,11 +108,12 @@ async function run(context: CertifyContext, options: Options, version: string): 
   requireRedisServer(own);
   mkdirSync(own.dataDir, { recursive: true, mode: 0o700 });
   const token = tokenOf(options, own.dataDir);
+  writeTemplate(own, options.template, options.templateFile);
   const app = createApp(own, createLog(own.logLevel, logToFile(join(own.dataDir, 'gateway.log'))));
   const interruption = untilInterrupted();
   const startedAt = new Date().toISOString();
   try {
-    const gateway = await startCertifyGateway(app);
+    const gateway = await startCertifyGateway(app, options.template);
     const { deviceCommand: command, serial } = options;
     const device = { serial, token: token.text };
     const host = options.host ?? (command === undefined ? hostname() : 'localhost');

@@ -1,13 +1,15 @@
 import type { Case, Judged, Play, PlayContext } from '../case.ts';
-import type { Observation } from '../observation.ts';
+import type { Observation, SeenOf } from '../observation.ts';
 import { broken, type Finding } from '../rules.ts';
 import type { Script } from '../script.ts';
 
 /** What is done to a device, and when that happened: milliseconds since the case began, undefined until then. */
 export type Disturbance = Script & {
   happenedAt?(): number | undefined;
-  /** instead of "it has acknowledged since it happened" */
+  /** instead of "it has come through since it happened" */
   done?(observation: Observation): boolean;
+  /** in addition to "it has acknowledged", or "it was told that it is registered" */
+  isThrough?(observation: Observation): boolean;
   /** what is wrong beyond "it does not come through" */
   judge?(judged: Judged): Finding[];
 };
@@ -33,10 +35,12 @@ export function certificateCase({
       const happenedAt = () => disturbance.happenedAt?.() ?? 0;
       return {
         ...disturbance,
-        done: disturbance.done ?? (({ acks }) => acks.some(({ at }) => at >= happenedAt())),
+        done: disturbance.done ?? (({ endings }) => endings.some((at) => at >= happenedAt())),
         judge(judged) {
           const own = disturbance.judge?.(judged) ?? [];
-          return [...own, ...comesThrough(itself, judged, happenedAt())];
+          return disturbance.isThrough?.(judged.observation)
+            ? own
+            : [...own, ...comesThrough(itself, judged, happenedAt())];
         },
       };
     },
@@ -55,21 +59,33 @@ function comesThrough(
 ): Finding[] {
   const { acks, requests } = observation;
   if (requests.length === 0) return [broken('sends-a-request', whyNoRequest(observation))];
-  const wrong = acks.find((ack) => ack.certificateId !== certificateId);
-  if (wrong !== undefined && certificateId !== undefined)
-    return [
-      broken(
-        'right-ack',
-        wrong.certificateId === undefined
-          ? 'its acknowledgement has no certificateId that can be read'
-          : `it acknowledged ${wrong.certificateId.slice(0, 8)}…, and its certificate is ${certificateId.slice(0, 8)}…`,
-      ),
-    ];
-  if (acks.length > 0) return [];
+  const wrong = certificateId === undefined ? undefined : acks.find((ack) => ack.certificateId !== certificateId);
+  if (wrong !== undefined) return [wrongAck(wrong, certificateId ?? '')];
+  if (observation.endings.length > 0) return [];
   const got = observation.replies('accepted').length > 0;
-  if (got && (itself.name === 'plain' || profile?.acknowledges === false))
-    return [broken('sends-ack', 'it got its certificate, and sent no acknowledgement')];
+  if (got && acks.length === 0 && (itself.name === 'plain' || profile?.acknowledges === false))
+    return [
+      requests[0]?.dialect === 'fleet-provisioning'
+        ? broken('asks-to-be-registered', 'it got its certificate, and did not ask to be registered')
+        : broken('sends-ack', 'it got its certificate, and sent no acknowledgement'),
+    ];
   return [failed(itself, howFar(observation, happenedAt))];
+}
+
+function wrongAck({ certificateId: named, template }: SeenOf<'ack'>, certificateId: string): Finding {
+  if (template !== undefined)
+    return broken(
+      'asks-to-be-registered',
+      named === undefined
+        ? 'it asked to be registered with an ownership token that it was not given'
+        : 'it asked to be registered with the ownership token of another certificate',
+    );
+  return broken(
+    'right-ack',
+    named === undefined
+      ? 'its acknowledgement has no certificateId that can be read'
+      : `it acknowledged ${named.slice(0, 8)}…, and its certificate is ${certificateId.slice(0, 8)}…`,
+  );
 }
 
 function whyNoRequest(observation: Observation): string {
@@ -78,7 +94,6 @@ function whyNoRequest(observation: Observation): string {
   const [failure] = observation.all('tls-failed');
   if (!observation.has('secured')) return `its TLS handshake failed (${failure?.reason ?? 'it did not end'})`;
   const [other] = observation.all('publish');
-  if (other?.topic.startsWith('$aws/')) return 'it speaks Fleet Provisioning, which has no cases yet';
   return other === undefined
     ? 'it connected, and published nothing'
     : `it published to ${other.topic}: is that its serial?`;
@@ -89,7 +104,12 @@ export function howFar(observation: Observation, since: number): string {
   const after = observation.after(since);
   const cut = observation.all('closed').some(({ at }) => at >= since);
   const last = observation.replies('accepted').at(-1);
-  if (last !== undefined && last.at >= since) return 'it got its certificate, and did not acknowledge it';
+  const refusal = observation.replies('rejected').findLast(({ at, by }) => at >= since && by === 'gateway');
+  if (refusal !== undefined && refusal.at >= (last?.at ?? 0))
+    return `the gateway told it ${refusal.errorCode ?? 'that it is rejected'}${refusal.reason === undefined ? '' : `: ${refusal.reason}`}`;
+  if (observation.acks.some(({ template, at }) => template !== undefined && at >= since))
+    return 'it asked to be registered, and did not wait for the answer';
+  if (last !== undefined && last.at >= since) return 'it got its certificate, and went no further';
   if (cut && !after.some(({ kind }) => kind === 'opened')) return 'it did not connect again';
   const refused = after.filter(({ kind }) => kind === 'tls-failed').length;
   if (refused > 0 && !after.some(({ kind }) => kind === 'secured')) return 'it refused each handshake from then on';

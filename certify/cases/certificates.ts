@@ -4,17 +4,18 @@ import { certificateCase, failed } from './certificate-case.ts';
 
 const page = 'docs/protocol.md';
 
-/** The first connection is shown a certificate that the device must not take; all others the right one. */
+/** The first connection (or those that `isShown` says) is shown a certificate that the device must not take; all others the right one. */
 function wrongCertificate(
   about: Pick<Case, 'name' | 'plays' | 'cure' | 'reference' | 'wants'>,
   shown: Exclude<ShownCertificate, 'right'>,
   fault: (observation: Observation) => string | undefined,
+  isShown = (_observation: Observation, connection: number): boolean => connection === 1,
 ): Case {
   const whole = { ...about, level: 'mandatory', lingerMs: 1500 } as const;
   return certificateCase({
     ...whole,
     disturb: ({ observation }) => ({
-      show: (connection) => (connection === 1 ? shown : 'right'),
+      show: (connection) => (isShown(observation, connection) ? shown : 'right'),
       judge() {
         const cause = fault(observation);
         return cause === undefined ? [] : [failed(whole, cause)];
@@ -35,8 +36,16 @@ function spoke(observation: Observation): string | undefined {
 
 /** A device without a clock may ask for the time there, and for nothing else. */
 function toldSecrets(observation: Observation): string | undefined {
-  if (observation.all('token').some(onFirst)) return 'it sent its token to this server';
-  return observation.requests.some(onFirst) ? 'it asked this server for its certificate' : undefined;
+  const wrongly = new Set(observation.all('opened').flatMap((each) => (each.shown === 'right' ? [] : each.connection)));
+  const onWrong = ({ connection }: { readonly connection: number }) => wrongly.has(connection);
+  if (observation.all('token').some(onWrong)) return 'it sent its token to this server';
+  return observation.requests.some(onWrong) ? 'it asked this server for its certificate' : undefined;
+}
+
+/** The certificate has expired on each connection for the time, and on the first one for something else. */
+function isOnlyForTime(observation: Observation, connection: number): boolean {
+  const forTime = new Set(observation.all('time-question').map((question) => question.connection));
+  return observation.all('opened').every((opened) => opened.connection >= connection || forTime.has(opened.connection));
 }
 
 const wants = 'ends the handshake, sends nothing, and comes back later';
@@ -67,12 +76,14 @@ export const certificateCases: readonly Case[] = [
   wrongCertificate(
     {
       name: 'expired-certificate',
-      plays: 'shows an expired certificate of the site CA to the first connection',
+      plays:
+        'shows an expired certificate of the site CA to the first connection (and to those before it that are for the time)',
       wants: 'ends the handshake, or asks for nothing but the time; comes back later',
       cure: 'check the dates of the certificate; a device without a clock asks for the time first, on a connection without its token',
       reference: `${page}#time`,
     },
     'expired',
     toldSecrets,
+    isOnlyForTime,
   ),
 ];

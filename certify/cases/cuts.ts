@@ -124,20 +124,21 @@ const cutInReply = certificateCase({
 /** The first acknowledgement is lost with its connection. */
 const cutAtAck = certificateCase({
   name: 'cut-at-ack',
-  plays: 'cuts the connection at the acknowledgement, which the gateway does not get',
-  wants: 'keeps its certificate, connects again, and acknowledges it again',
+  plays:
+    'cuts the connection at the acknowledgement (Fleet Provisioning: at provision), which the gateway does not get',
+  wants: 'keeps its certificate, connects again, and acknowledges it again (asks again to be registered)',
   cure: 'keep the credentials, whatever becomes of the acknowledgement',
   reference: `${page}#acknowledgement`,
   disturb(context) {
     const { observation } = context;
     const cut = cutAt(context, { device: ({ type }) => type === 'ack' });
     const since = () => cut.happenedAt?.() ?? Number.POSITIVE_INFINITY;
-    const repeated = () => observation.acks.some(({ at }) => at > since() + 1);
+    const repeated = () => observation.endings.some((at) => at > since() + 1);
     return {
       ...cut,
       done: repeated,
       judge: () =>
-        repeated() || observation.acks.length === 0
+        repeated() || observation.acks.length === 0 || observation.acks[0]?.template !== undefined
           ? []
           : [broken('acks-again', 'its acknowledgement was lost, and it did not send it again')],
     };
@@ -169,7 +170,8 @@ const powerCutAtRequest = certificateCase({
 const aboutPowerCutAtAck: Omit<Case, 'play'> = {
   name: 'power-cut-at-ack',
   level: 'mandatory',
-  plays: 'cuts the power of the device (kills its program) when its acknowledgement is there',
+  plays:
+    'cuts the power of the device (kills its program) when its acknowledgement (Fleet Provisioning: provision) is there',
   wants: 'has its certificate after its start, and does not ask for it again',
   cure: 'write certificate and key to flash, and flush them, before the acknowledgement: it ends the token for good',
   reference: `${page}#acknowledgement`,
@@ -190,7 +192,9 @@ const powerCutAtAck = certificateCase({
         powerCut();
         return false;
       },
-      done: () => askedAgain() || observation.acks.some((ack) => at !== undefined && ack.at > at + 1),
+      done: () => askedAgain() || observation.endings.some((ending) => at !== undefined && ending > at + 1),
+      // its certificate is all that it needs
+      isThrough: () => !askedAgain() && observation.all('program-ended').some(({ status }) => status === 0),
       judge: () =>
         askedAgain()
           ? [

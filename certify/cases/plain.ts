@@ -6,7 +6,7 @@ const page = 'docs/protocol.md';
 export const plain = certificateCase({
   name: 'plain',
   plays: 'answers as it does',
-  wants: 'asks, stores its certificate, acknowledges it',
+  wants: 'asks, stores its certificate, acknowledges it (Fleet Provisioning: asks to be registered)',
   cure: 'follow "In short" of the page',
   reference: `${page}#in-short`,
   disturb: () => ({}),

@@ -45,14 +45,17 @@ function refusedForGood(name: string, reason: Problem, cure: string): Case {
   };
 }
 
+/** In Fleet Provisioning the seconds stand in the words, which clients of AWS do not read; they wait for some time all the same. Milliseconds. */
+const leastWaitMs = 1000;
+
 /** Refuses the first request for a time. */
 function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeconds: number }): Case {
   const about = {
     name,
     level: 'mandatory',
-    plays: `answers ${reason.code} to the first request, with retryAfter ${reason.retryAfterSeconds}`,
+    plays: `answers ${reason.code} to the first request, with retryAfter ${reason.retryAfterSeconds} (Fleet Provisioning: "ask again in ${reason.retryAfterSeconds} s")`,
     wants: 'asks again after retryAfter, with the same token and key',
-    cure: 'with retryAfter keep token and key, and ask again after so many seconds, not before',
+    cure: 'with retryAfter (Fleet Provisioning: the seconds at the end of errorMessage) keep token and key, and ask again after so many seconds, not before',
     reference: `${page}#waiting`,
     lingerMs: 1500,
   } as const;
@@ -69,7 +72,11 @@ function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeco
           link.answer({ status: 'rejected', problem: reason });
           return true;
         },
-        judge: () => hurriedAfter(observation, at, reason.retryAfterSeconds * 1000, (cause) => failed(about, cause)),
+        judge: () =>
+          hurriedAfter(observation, at, reason.retryAfterSeconds * 1000, (cause, waitedMs) => {
+            const isAdvice = observation.requests[0]?.dialect === 'fleet-provisioning' && waitedMs >= leastWaitMs;
+            return { ...failed(about, cause), ...(isAdvice ? { level: 'advice' } : {}) };
+          }),
       };
     },
   });

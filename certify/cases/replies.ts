@@ -1,12 +1,20 @@
 import type { Case } from '../case.ts';
+import type { Outgoing } from '../dialects/dialect.ts';
 import { seconds } from '../habits.ts';
 import type { Observation } from '../observation.ts';
+import type { Profile } from '../profile.ts';
 import { withTime, withUnknownFields } from '../replies.ts';
 import { broken, type Finding } from '../rules.ts';
 import { certificateCase, failed } from './certificate-case.ts';
 import { beginsAccepted } from './cuts.ts';
 
 const page = 'docs/protocol.md';
+
+/** Why a case does not concern a device that speaks Fleet Provisioning, and another one. */
+const cvmOnly =
+  (why: string, skip: (profile: Profile) => string | undefined = () => undefined) =>
+  (profile: Profile) =>
+    profile.dialect === 'cvm' ? skip(profile) : why;
 
 const noPuback = certificateCase({
   name: 'no-puback',
@@ -80,7 +88,7 @@ const replyTwice = certificateCase({
         if (message.type !== 'reply') return false;
         at ??= observation.now;
         link.toDevice(frame);
-        link.reply(message.payload, { dup: true });
+        link.send(message, { dup: true });
         return true;
       },
       judge() {
@@ -133,7 +141,9 @@ const unknownFields = certificateCase({
   wants: 'ignores them',
   cure: 'skip the keys that the firmware does not know, whatever their values are: a newer gateway may have more',
   reference: `${page}#reply`,
-  skip: ({ inParts }) => (inParts ? 'its reply comes in parts' : undefined),
+  skip: cvmOnly('Fleet Provisioning has the fields of AWS', ({ inParts }) =>
+    inParts ? 'its reply comes in parts' : undefined,
+  ),
   disturb({ observation }) {
     let at: number | undefined;
     return {
@@ -144,7 +154,7 @@ const unknownFields = certificateCase({
         if (changed === undefined) return false;
         at ??= observation.now;
         link.pubackToGateway(message.messageId);
-        link.reply(changed);
+        link.send({ ...message, payload: changed });
         return true;
       },
     };
@@ -163,7 +173,9 @@ const aboutUnknownStatus = {
 
 const unknownStatus = certificateCase({
   ...aboutUnknownStatus,
-  skip: ({ inParts }) => (inParts ? 'it takes the messages of small packets only' : undefined),
+  skip: cvmOnly('Fleet Provisioning has no status', ({ inParts }) =>
+    inParts ? 'it takes the messages of small packets only' : undefined,
+  ),
   disturb({ observation }) {
     let at: number | undefined;
     return {
@@ -189,8 +201,9 @@ const longWait = { position: 2, retryAfterSeconds: 4 };
 /** A device may come so much too early, in milliseconds: its clock is not ours. */
 const earlyMs = 400;
 
-const notTold = ({ wantsPending }: { readonly wantsPending: boolean }) =>
-  wantsPending ? undefined : 'it asks with "pending": false';
+const notTold = cvmOnly('Fleet Provisioning has no pending', ({ wantsPending }) =>
+  wantsPending ? undefined : 'it asks with "pending": false',
+);
 
 const aboutPendingFirst = {
   name: 'pending-first',
@@ -260,13 +273,16 @@ export function hurriedAfter(
   observation: Observation,
   toldAt: number | undefined,
   waitMs: number,
-  failedWith: (cause: string) => Finding,
+  failedWith: (cause: string, waitedMs: number) => Finding,
 ): Finding[] {
   if (toldAt === undefined) return [];
   const next = observation.requests.find(({ at, part }) => part === 0 && at > toldAt + 50);
   if (next === undefined || next.at - toldAt >= waitMs - earlyMs) return [];
   if (observation.all('program-ended').some(({ at }) => at >= toldAt && at <= next.at)) return [];
-  return [failedWith(`it asked again ${seconds(next.at - toldAt)} after that, and was to wait for ${seconds(waitMs)}`)];
+  const waitedMs = next.at - toldAt;
+  return [
+    failedWith(`it asked again ${seconds(waitedMs)} after that, and was to wait for ${seconds(waitMs)}`, waitedMs),
+  ];
 }
 
 /** 9 September 2001: ten digits, as any time of today. Epoch seconds. */
@@ -284,6 +300,7 @@ const aboutTime = {
 
 const timeFarOff = certificateCase({
   ...aboutTime,
+  skip: cvmOnly('Fleet Provisioning says no time'),
   disturb({ observation }) {
     let cutAt: number | undefined;
     return {
@@ -299,7 +316,7 @@ const timeFarOff = certificateCase({
         const changed = withTime(message.payload, longAgo);
         if (changed === undefined) return false;
         link.pubackToGateway(message.messageId);
-        link.reply(changed);
+        link.send({ ...message, payload: changed });
         return true;
       },
       judge() {
@@ -332,21 +349,21 @@ const partsOutOfOrder = certificateCase({
   plays: 'sends the second part before the first',
   ...aboutParts,
   disturb({ observation }) {
-    let held: Buffer | undefined;
+    let held: Outgoing | undefined;
     let at: number | undefined;
     return {
       happenedAt: () => at,
       fromGateway(message, link, frame) {
         if (message.type !== 'reply' || message.content.type !== 'part' || at !== undefined) return false;
         if (held === undefined) {
-          held = message.payload;
+          held = message;
           // the next one comes when this one is acknowledged
           link.pubackToGateway(message.messageId);
           return true;
         }
         at = observation.now;
         link.toDevice(frame);
-        link.reply(held);
+        link.send(held);
         return true;
       },
     };
@@ -391,7 +408,7 @@ const partDamaged = certificateCase({
         const last = damaged.length - 1;
         damaged[last] = (damaged[last] ?? 0) ^ 0xff;
         link.pubackToGateway(message.messageId);
-        link.reply(damaged);
+        link.send({ ...message, payload: damaged });
         return true;
       },
     };

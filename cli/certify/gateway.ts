@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
@@ -11,8 +11,10 @@ import { remove } from '../../operator/decisions.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { derivePsk } from '../../protocol/psk.ts';
+import { signedTimeBytes } from '../../protocol/time.ts';
 import type { Settings } from '../../runtime/settings.ts';
 import { tlsFilesIn } from '../../site-tls/material.ts';
+import { loadTimeKey, pointOf } from '../../site-tls/time-key.ts';
 import { startAll } from '../up.ts';
 
 /**
@@ -47,18 +49,48 @@ export function certifySettings(settings: Settings): Settings {
   };
 }
 
-/** A gateway on the local stand-in, as `cvm up --local-aws` starts it. @param app with `certifySettings` */
-export async function startCertifyGateway(app: App): Promise<CertifyGateway> {
+/** The smallest provisioning template: the device says its serial as `SerialNumber`. */
+const smallestTemplate = {
+  Parameters: { SerialNumber: { Type: 'String' } },
+  Resources: {
+    thing: { Type: 'AWS::IoT::Thing', Properties: { ThingName: { Ref: 'SerialNumber' } } },
+    certificate: {
+      Type: 'AWS::IoT::Certificate',
+      Properties: { CertificateId: { Ref: 'AWS::IoT::Certificate::Id' }, Status: 'Active' },
+    },
+  },
+};
+
+/**
+ * Gives the gateway the provisioning template of the device, before it starts.
+ * @param file an own one, in the place of the smallest
+ */
+export function writeTemplate({ templatesDir }: Settings, name: string, file?: string): void {
+  rmSync(templatesDir, { recursive: true, force: true });
+  mkdirSync(templatesDir, { recursive: true, mode: 0o700 });
+  const body = file === undefined ? JSON.stringify(smallestTemplate) : readFileSync(file, 'utf8');
+  writeFileSync(join(templatesDir, `${name}.json`), body);
+}
+
+/**
+ * A gateway on the local stand-in, as `cvm up --local-aws` starts it.
+ * @param app with `certifySettings` @param template by which devices may ask to be registered; see `writeTemplate`
+ */
+export async function startCertifyGateway(app: App, template: string): Promise<CertifyGateway> {
   const gateway = await startAll(app, { localAws: true, processes: 1 }, () => {});
   const { tls, port } = gateway;
   const { caPem, caFile } = tls;
   if (caPem === undefined || caFile === undefined) throw new Error('the gateway of a certification has no site CA');
   const siteCa = { cert: caPem, key: readFileSync(tlsFilesIn(app.settings.dataDir).caKey, 'utf8') };
+  const timeKey = await loadTimeKey(app.settings.dataDir);
   const operator = connectOperator(gateway.app, keepAudit(gateway.app, 'cvm'));
   return {
     port,
     ca: caPem,
     caFile,
+    template,
+    timeKey: pointOf(timeKey.publicKeyPem).toString('hex'),
+    signTime: (nonce, seconds) => timeKey.sign(signedTimeBytes(nonce, seconds)),
     certificates: {
       right: { key: tls.key, cert: tls.cert },
       ...(await wrongCertificates(siteCa, tls.names, Date.now())),

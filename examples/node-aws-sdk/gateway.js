@@ -5,8 +5,8 @@ import sdk from 'aws-iot-device-sdk-v2';
 
 const { io, iotidentity, mqtt5 } = sdk;
 
-/** Without an answer for so long, the device connects and asks again. */
-const ANSWER_SECONDS = 60;
+/** Without an answer for so long, the device connects and asks again. The gateway answers within ten seconds, if only to say for how long to wait. */
+const ANSWER_SECONDS = 20;
 
 /**
  * Starts a connection; a request waits for it. The client connects anew by itself, with pauses at random.
@@ -55,6 +55,7 @@ export function whyRefused(error) {
   const passes = statusCode === 429 || statusCode >= 500;
   const [, seconds] = /ask again in (\d+) s$/.exec(errorMessage) ?? [];
   return {
+    errorCode,
     message: `${errorCode}: ${errorMessage}`,
     isFinal: !passes,
     ...(seconds === undefined ? {} : { afterSeconds: Number(seconds) }),

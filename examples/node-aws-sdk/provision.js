@@ -7,11 +7,11 @@ import { openStore } from './store.js';
 
 const usage = `Provisions a device at a cvm-gateway by AWS IoT Fleet Provisioning, then uses AWS IoT Core with what it got.
 
-  node provision.js GATEWAY SITE_CA SERIAL TEMPLATE FOLDER AWS_ENDPOINT AWS_ROOT_CA < TOKEN_FILE
+  node provision.js GATEWAY SITE_CA SERIAL TEMPLATE FOLDER [AWS_ENDPOINT AWS_ROOT_CA] < TOKEN_FILE
 
 GATEWAY, AWS_ENDPOINT: host, or host:port (8883). SITE_CA: what \`cvm tls ca\` prints. TEMPLATE: one of \`cvm templates list\`. AWS_ROOT_CA:
-Amazon Root CA 1. The registration token comes by stdin. FOLDER gets device.json. Run it again after a failure. Ends with 0 when the device
-is registered and has published to AWS IoT Core, with 1 when the gateway refuses for good, with 2 on wrong use.`;
+Amazon Root CA 1; without these two it ends when it is registered. The registration token comes by stdin. FOLDER gets device.json. Run it again after a failure. Ends with 0 when the device
+is registered (and has published to AWS IoT Core), with 1 when the gateway refuses for good, with 2 on wrong use.`;
 
 /** Pauses after failures: up to the first, then up to twice as much each time, up to the last. */
 const PAUSE_SECONDS = { first: 5, last: 600 };
@@ -19,7 +19,7 @@ const PAUSE_SECONDS = { first: 5, last: 600 };
 const say = (line) => process.stderr.write(`${line}\n`);
 
 async function main(args) {
-  if (args.length !== 7) {
+  if (args.length !== 5 && args.length !== 7) {
     say(usage);
     return 2;
   }
@@ -36,6 +36,7 @@ async function main(args) {
     say(`asking again in ${Math.ceil(seconds)} s`);
     await sleep(seconds * 1000);
   }
+  if (awsEndpoint === undefined) return 0;
   await greetAws({ endpoint: addressOf(awsEndpoint), rootCaFile: awsRootCaFile, device: store.device() });
   return 0;
 }
@@ -44,20 +45,28 @@ async function main(args) {
 async function provision({ gateway, siteCaFile, serial, token, template, store }) {
   const { identity, leave } = connectGateway({ ...gateway, siteCaFile, serial, token, say });
   try {
-    // the same certificate and key come again until the device is registered: nothing is lost where this program ends
-    const { certificateId, certificatePem, privateKey, certificateOwnershipToken } =
-      await identity.createKeysAndCertificate({});
-    store.keep({ certificateId, certificatePem, privateKey });
+    if (store.device() === undefined) {
+      // until the device is registered, the same certificate and key come again: nothing is lost where this program ends
+      const { certificateId, certificatePem, privateKey, certificateOwnershipToken } =
+        await identity.createKeysAndCertificate({});
+      store.keep({ certificateId, certificatePem, privateKey, certificateOwnershipToken });
+    }
+    const { certificateOwnershipToken, ...device } = store.device();
     const parameters = { SerialNumber: serial };
-    // says to the gateway that the device has stored its certificate: from now on its registration token is spent
+    // says to the gateway that the device has stored its certificate: its registration token is spent from now on, also where the answer
+    // is lost. So the ownership token is stored: with it the device may ask this again
     const { thingName, deviceConfiguration } = await identity.registerThing({
       ...{ templateName: template, certificateOwnershipToken, parameters },
     });
-    store.keep({ certificateId, certificatePem, privateKey, thingName, deviceConfiguration });
+    store.keep({ ...device, thingName, deviceConfiguration });
     say(`registered as ${thingName}`);
     return undefined;
   } catch (error) {
-    return whyRefused(error);
+    const refusal = whyRefused(error);
+    if (refusal.errorCode !== 'InvalidCertificateOwnershipToken') return refusal;
+    // it ends after an hour; another one comes with the same certificate
+    store.forget();
+    return { ...refusal, isFinal: false };
   } finally {
     leave();
   }

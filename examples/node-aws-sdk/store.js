@@ -1,5 +1,5 @@
 // What the device keeps in its flash.
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** @param {string} folder readable for its owner only; it is made if it is not there */
@@ -7,7 +7,10 @@ export function openStore(folder) {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'device.json');
   return {
-    /** Certificate, key, and the name of the thing once the device is registered; undefined before there is a certificate. */
+    /**
+     * Certificate and key, with the ownership token until the device is registered, and the name of the thing then; undefined before there
+     * is a certificate.
+     */
     device() {
       try {
         return JSON.parse(readFileSync(path, 'utf8'));
@@ -16,6 +19,9 @@ export function openStore(folder) {
         throw error;
       }
     },
+
+    /** The same certificate and key can be had again, since the device is not registered yet. */
+    forget: () => rmSync(path, { force: true }),
 
     /** After a power cut the file has its whole content, or what it had before. */
     keep(device) {

@@ -28,6 +28,8 @@ const mandatory = (sheet: Sheet) =>
 const outcomes = ({ results }: Sheet) => Object.fromEntries(results.map(({ name, outcome }) => [name, outcome]));
 
 const node = copyExample('node');
+const awsSdk = copyExample('node-aws-sdk');
+const fleetExample = `printf '%s\\n' "$CVM_TOKEN" | exec node ${join(awsSdk?.folder ?? '', 'provision.js')} "$CVM_HOST:$CVM_PORT" "$CVM_CA" "$CVM_SERIAL" "$CVM_TEMPLATE" "$CVM_STATE"`;
 const build = buildFolder();
 
 describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_000 }, () => {
@@ -38,6 +40,7 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
   afterAll(async () => {
     await certification?.close();
     node?.remove();
+    awsSdk?.remove();
     build.remove();
   });
 
@@ -60,11 +63,23 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
     expect(sheet.profile).toMatchObject({ mqtt: 5 });
   });
 
-  it.skipIf(lacksMbedtls())('passes examples/c, in compact CBOR and packets of 256 bytes', async () => {
-    make(build.path);
-    const sheet = await certification.sheetOf('c', example(join(build.path, 'provision')));
+  it.skipIf(lacksMbedtls())(
+    'passes examples/c, in compact CBOR and packets of 256 bytes, without a clock',
+    async () => {
+      make(build.path);
+      const program = example(join(build.path, 'provision'));
+      const sheet = await certification.sheetOf('c', `${program} "$CVM_TIME_KEY"`);
+      expect(isConformant(sheet), sheetText(sheet)).toBe(true);
+      expect(sheet.profile).toMatchObject({ encoding: 'cbor', inParts: true, maxPacket: 256, asksTime: true });
+      expect(outcomes(sheet)).toMatchObject({ 'time-wrong-signature': 'passed', 'time-old-answer': 'passed' });
+    },
+  );
+
+  it.skipIf(awsSdk === undefined)('passes examples/node-aws-sdk, which speaks Fleet Provisioning', async () => {
+    const sheet = await certification.sheetOf('sdk', fleetExample);
+    console.log(sheetText(sheet));
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
-    expect(sheet.profile).toMatchObject({ encoding: 'cbor', inParts: true, maxPacket: 256 });
+    expect(sheet.profile).toMatchObject({ dialect: 'fleet-provisioning', mqtt: 5 });
   });
 
   it('passes a device without a fault, in every case that concerns it', async () => {

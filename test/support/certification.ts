@@ -6,7 +6,7 @@ import type { Case } from '../../certify/case.ts';
 import { cases } from '../../certify/cases/cases.ts';
 import { certify } from '../../certify/certify.ts';
 import type { Sheet } from '../../certify/sheet.ts';
-import { certifySettings, startCertifyGateway } from '../../cli/certify/gateway.ts';
+import { certifySettings, startCertifyGateway, writeTemplate } from '../../cli/certify/gateway.ts';
 import { makeToken } from '../../protocol/token.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
@@ -24,7 +24,8 @@ export async function startCertification() {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-certify-'));
   const settings = certifySettings(loadSettings({ ...isolated(folder), CVM_HOSTNAMES: 'localhost' }));
   const app = createApp(settings, createLog('silent'));
-  const gateway = await startCertifyGateway(app);
+  writeTemplate(settings, 'pump');
+  const gateway = await startCertifyGateway(app, 'pump');
   return {
     /** Plays cases with a program as the device. */
     sheetOf(

@@ -15,7 +15,7 @@ function observed(...happenings: readonly (readonly [at: number, happening: Happ
 }
 
 const request = (other: Partial<RequestSeen> = {}): RequestSeen => ({
-  ...{ kind: 'request', id: '1', key: 'a', encoding: 'json', part: 0, wantsPending: true },
+  ...{ kind: 'request', dialect: 'cvm', id: '1', key: 'a', encoding: 'json', part: 0, wantsPending: true },
   ...{ qos: 1, retain: false, dup: false },
   ...other,
 });
