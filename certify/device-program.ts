@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Observation } from './observation.ts';
 
@@ -10,6 +11,12 @@ const mostStarts = 20;
 
 /** Of the end of what it wrote, in characters. */
 const keptOutput = 2000;
+
+/**
+ * A process in the group of the program waits for a line on descriptor 3. When that is closed without one, `cvm` has ended without a chance
+ * to do anything (SIGKILL), and the whole group is killed: a program that tries for ever would stay behind.
+ */
+const guarded = '{ read -r over <&3 || kill -9 0; } >/dev/null 2>&1 & exec 3<&-; exec sh -c "$1"';
 
 /**
  * Runs the program of a device for one case. It is started again when it ended with a status other than 0, and after `powerCut`.
@@ -55,15 +62,19 @@ export function startDeviceProgram(
   function runOnce(): Promise<number | undefined> {
     observation.note(0, { kind: 'program-started' });
     // in a group of its own: a shell that is killed leaves what it has started
-    const started = spawn('sh', ['-c', command], {
+    const started = spawn('sh', ['-c', guarded, 'sh', command], {
       cwd: folder,
       env,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
+    const guard = started.stdio[3] as Writable;
+    // its group may be killed
+    guard.on('error', () => {});
+    started.once('exit', () => guard.end('over\n'));
     child = started;
     for (const stream of [started.stdout, started.stderr])
-      stream.on('data', (text: Buffer) => {
+      stream?.on('data', (text: Buffer) => {
         output = (output + text.toString()).slice(-2 * keptOutput);
       });
     return new Promise((resolve) => {

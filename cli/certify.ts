@@ -201,6 +201,10 @@ function sayHowTo({ host, port, serial, token, tokenFile, gateway }: HowTo): voi
             (also in ${shown(tokenFile)}; it is good for this test only)
   PSK       ${derivePsk(serial, token).toString('hex')}
             (identity ${serial}; in the place of CA file and token)
+  time key  ${gateway.timeKey}
+            (only for a device without a clock, which asks for the time first)
+  template  ${gateway.template}
+            (only for a device that speaks Fleet Provisioning)
 
 Before each case, erase the credentials of the device: its certificate and its key.
 `);

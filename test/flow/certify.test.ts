@@ -77,7 +77,6 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
 
   it.skipIf(awsSdk === undefined)('passes examples/node-aws-sdk, which speaks Fleet Provisioning', async () => {
     const sheet = await certification.sheetOf('sdk', fleetExample);
-    console.log(sheetText(sheet));
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
     expect(sheet.profile).toMatchObject({ dialect: 'fleet-provisioning', mqtt: 5 });
   });
