@@ -75,5 +75,16 @@ export function sheetText(sheet: Sheet): string {
     '',
     ...rows,
     ...rules,
+    ...outputOf(sheet),
   ].join('\n');
 }
+
+/** Of the program of the device, in the first case that failed: a program that cannot begin says why. */
+function outputOf({ results }: Sheet): string[] {
+  const [first] = results.filter(({ output }) => output !== undefined);
+  if (first?.output === undefined) return [];
+  const lines = first.output.trimEnd().split('\n').slice(-shownLines);
+  return ['', `What its program wrote last in ${first.name}:`, ...lines.map((line) => `  ${line}`)];
+}
+
+const shownLines = 8;

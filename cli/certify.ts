@@ -37,7 +37,7 @@ export type CertifyContext = {
 };
 
 type Options = {
-  case: string[];
+  case?: string[];
   serial: string;
   tokenFile?: string;
   host?: string;
@@ -55,9 +55,17 @@ type Options = {
 /** Somebody who starts a device by hand may take so long, in milliseconds. */
 const firstConnectionMs = 600_000;
 
+const help = `
+It starts a gateway of its own on the local AWS stand-in, in the folder certify of the data folder: neither another gateway nor AWS is asked. By
+hand it waits for Enter before each case, prints what the firmware needs, and listens on CVM_LISTEN; CVM_HOSTNAMES must name --host. With --device-command
+the program runs until the case is over; it ends with 0 when it has its certificate, and is started again after any other status.
+
+Exit status: 0 conformant, 1 not (or a case could not be played), 2 wrong use. The sheet goes to standard output, progress to standard error. All cases and
+rules: docs/certify.md.`;
+
 export function certifyCommand(context: CertifyContext): Command {
   return new Command('certify')
-    .option('--case <name>', 'play this case only; may be given several times (see "cvm certify cases")', collect, [])
+    .option('--case <name>', 'play this case only; may be given several times (see "cvm certify cases")', collect)
     .option('--serial <serial>', 'serial of the test device', 'certify-1')
     .option(
       '--token-file <file>',
@@ -78,22 +86,35 @@ export function certifyCommand(context: CertifyContext): Command {
       jobsNumber,
       1,
     )
-    .option('--template <name>', 'provisioning template of a device that speaks Fleet Provisioning', 'certify')
+    .option(
+      '--template <name>',
+      'provisioning template of a device that speaks Fleet Provisioning',
+      templateName,
+      'certify',
+    )
     .option('--template-file <file>', 'its body (default: the smallest, with the parameter SerialNumber)')
     .option('--timeout <seconds>', 'for each case', wholeNumber, 120)
     .option('--firmware <text>', 'name and version of the firmware, for the page')
     .addOption(new Option('--json', 'print the sheet as JSON'))
     .option('--html <file>', 'write the sheet as a page, to attach to a release')
+    .addHelpText('after', help)
     .addCommand(new Command('cases').description('list the cases').action(() => listCases(context)))
     .action((options: Options, command: Command) => run(context, options, command.parent?.version() ?? ''));
 }
 
-const collect = (name: string, before: string[]): string[] => [...before, name];
+const collect = (name: string, before: string[] = []): string[] => [...before, name];
 
 function jobsNumber(text: string): number {
   const jobs = wholeNumber(text);
   if (jobs < 1 || jobs > 32) throw new InvalidArgumentError('It must be a number from 1 to 32.');
   return jobs;
+}
+
+/** As AWS takes it. */
+function templateName(text: string): string {
+  if (!/^[0-9A-Za-z_-]{1,36}$/.test(text))
+    throw new InvalidArgumentError('It has 1 to 36 of the characters A-Z a-z 0-9 _ -.');
+  return text;
 }
 
 function listCases({ write }: CertifyContext): void {
@@ -139,7 +160,7 @@ async function run(context: CertifyContext, options: Options, version: string): 
   if (interruption.status() !== 0) process.exitCode = interruption.status();
 }
 
-function chooseCases(names: readonly string[]): readonly Case[] {
+function chooseCases(names: readonly string[] = []): readonly Case[] {
   const unknown = names.filter((name) => !cases.some((each) => each.name === name));
   if (unknown.length > 0)
     throw new UsageError(
@@ -148,7 +169,9 @@ function chooseCases(names: readonly string[]): readonly Case[] {
   return names.length === 0 ? cases : cases.filter(({ name }) => names.includes(name));
 }
 
-function checkOptions({ serial, jobs, deviceCommand, html }: Options): void {
+function checkOptions({ serial, jobs, deviceCommand, html, templateFile }: Options): void {
+  if (templateFile !== undefined && !isThere(templateFile))
+    throw new UsageError(`--template-file: there is no file ${templateFile}`);
   if (!isSerial(serial)) throw new UsageError(`--serial: ${serialRule}`);
   if (jobs > 1 && deviceCommand === undefined)
     throw new UsageError(

@@ -69,7 +69,15 @@ function comesThrough(
         ? broken('asks-to-be-registered', 'it got its certificate, and did not ask to be registered')
         : broken('sends-ack', 'it got its certificate, and sent no acknowledgement'),
     ];
+  // the rule "same-key" tells it, with its cure: without that fault the device would have come through
+  if (isRefusedForItsKey(observation)) return [];
   return [failed(itself, howFar(observation, happenedAt))];
+}
+
+function isRefusedForItsKey(observation: Observation): boolean {
+  const keys = new Set(observation.requests.flatMap(({ key }) => key ?? []));
+  const last = observation.replies('rejected').at(-1);
+  return keys.size > 1 && last?.by === 'gateway' && last.errorCode === 'KeyMismatch';
 }
 
 function wrongAck({ certificateId: named, template }: SeenOf<'ack'>, certificateId: string): Finding {
@@ -90,7 +98,11 @@ function wrongAck({ certificateId: named, template }: SeenOf<'ack'>, certificate
 
 function whyNoRequest(observation: Observation): string {
   if (observation.acks.length > 0) return 'it acknowledged a certificate, and had not asked for one';
-  if (!observation.has('opened')) return 'it did not connect';
+  const ended = observation.all('program-ended');
+  if (!observation.has('opened'))
+    return ended.length === 0
+      ? 'it did not connect'
+      : `its program ended ${ended.length === 1 ? '' : `${ended.length} times `}without connecting (status ${ended[0]?.status ?? 'of a signal'})`;
   const [failure] = observation.all('tls-failed');
   if (!observation.has('secured')) return `its TLS handshake failed (${failure?.reason ?? 'it did not end'})`;
   const [other] = observation.all('publish');
@@ -107,12 +119,12 @@ export function howFar(observation: Observation, since: number): string {
   const refusal = observation.replies('rejected').findLast(({ at, by }) => at >= since && by === 'gateway');
   if (refusal !== undefined && refusal.at >= (last?.at ?? 0))
     return `the gateway told it ${refusal.errorCode ?? 'that it is rejected'}${refusal.reason === undefined ? '' : `: ${refusal.reason}`}`;
-  if (observation.acks.some(({ template, at }) => template !== undefined && at >= since))
-    return 'it asked to be registered, and did not wait for the answer';
   if (last !== undefined && last.at >= since) return 'it got its certificate, and went no further';
   if (cut && !after.some(({ kind }) => kind === 'opened')) return 'it did not connect again';
   const refused = after.filter(({ kind }) => kind === 'tls-failed').length;
   if (refused > 0 && !after.some(({ kind }) => kind === 'secured')) return 'it refused each handshake from then on';
   if (!after.some(({ kind }) => kind === 'request')) return 'it did not ask again';
+  if (observation.acks.some(({ template, at }) => template !== undefined && at >= since))
+    return 'it asked to be registered, and did not wait for the answer';
   return 'it asked again, and did not wait for its certificate';
 }

@@ -69,7 +69,8 @@ const cutBeforeRegistered = certificateCase({
 
 const ownershipEnded: Case = certificateCase({
   name: 'ownership-ended',
-  plays: 'answers the first provision with 400 InvalidCertificateOwnershipToken: an hour has passed',
+  plays:
+    'answers provision with 400 InvalidCertificateOwnershipToken, an hour having passed, until the device has another token',
   wants: 'asks for its certificate again with the same key, and to be registered with the new ownership token',
   cure: 'at InvalidCertificateOwnershipToken ask for the certificate again, with the same key: the same one comes, with another ownership token',
   reference: `${page}#rejected`,
@@ -79,8 +80,9 @@ const ownershipEnded: Case = certificateCase({
     return {
       happenedAt: () => at,
       fromDevice(message, link) {
-        if (at !== undefined || message.type !== 'ack') return false;
-        at = observation.now;
+        if (message.type !== 'ack' || observation.replies('accepted').some((reply) => reply.at > (at ?? Infinity)))
+          return false;
+        at ??= observation.now;
         link.puback(message.messageId);
         link.answer({ status: 'rejected', problem: problems.ownershipTokenEnded });
         return true;

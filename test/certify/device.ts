@@ -1,20 +1,22 @@
+import { createPublicKey, type JsonWebKey, randomBytes, verify } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type MqttClient } from 'mqtt';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
-import type { Fault } from './faults.ts';
+import { signedTimeBytes, timeTopic } from '../../protocol/time.ts';
+import type { Fault, TimeFault } from './faults.ts';
 
 /*
  * The program of a device, for `cvm certify --device-command`. It keeps to the protocol, but for the faults that DEVICE_FAULTS names. With
- * DEVICE_PSK=1 it proves its token by a pre-shared key.
+ * DEVICE_PSK=1 it proves its token by a pre-shared key; with DEVICE_TIME=1 it asks for the time first.
  */
 
 const { CVM_HOST: host, CVM_PORT: port, CVM_CA: ca = '', CVM_SERIAL: serial = '', CVM_TOKEN: token } = process.env;
 const folder = process.env.CVM_STATE ?? '';
 const faults = new Set((process.env.DEVICE_FAULTS ?? '').split(','));
-const has = (fault: Fault) => faults.has(fault);
+const has = (fault: Fault | TimeFault) => faults.has(fault);
 
 type Reply = { status: string; certificateId: string; certificatePem: string; retryAfter?: number };
 /** Ends an attempt: the next one comes after so many seconds, or after the usual pause. */
@@ -39,10 +41,9 @@ async function csr(): Promise<string> {
   return csrPem;
 }
 
-const byCertificate = () => ({
+const byCertificate = (nameless: boolean) => ({
   ca: readFileSync(ca),
-  username: serial,
-  password: token ?? '',
+  ...(nameless ? {} : { username: serial, password: token ?? '' }),
   rejectUnauthorized: !has('trusts-any-certificate'),
 });
 
@@ -54,13 +55,13 @@ const byKey = () => ({
   checkServerIdentity: () => undefined,
 });
 
-function open(): Promise<MqttClient> {
+function open(nameless = false): Promise<MqttClient> {
   const client = connect({
     protocol: 'mqtts',
     host: host ?? '',
     port: Number(port),
     reconnectPeriod: 0,
-    ...(process.env.DEVICE_PSK === '1' ? byKey() : byCertificate()),
+    ...(process.env.DEVICE_PSK === '1' ? byKey() : byCertificate(nameless)),
   });
   return new Promise((resolve, reject) => {
     client.on('error', reject);
@@ -69,10 +70,32 @@ function open(): Promise<MqttClient> {
   });
 }
 
+/** On a connection of its own, without its token. @throws TryAgain where the answer is not signed for this nonce */
+async function askTime(): Promise<void> {
+  const client = await open(true);
+  try {
+    const nonce = randomBytes(16).toString('hex');
+    const answered = new Promise<Buffer>((resolve, reject) => {
+      client.once('message', (_topic, payload) => resolve(payload));
+      client.once('close', () => reject(new TryAgain()));
+    });
+    answered.catch(() => {});
+    await client.publishAsync(timeTopic(nonce), '{}', { qos: 1 });
+    const { time, sig } = JSON.parse((await answered).toString()) as { time: number; sig: string };
+    const point = Buffer.from(process.env.CVM_TIME_KEY ?? '', 'hex');
+    const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((each) => each.toString('base64url'));
+    const key = createPublicKey({ format: 'jwk', key: { kty: 'EC', crv: 'P-256', ...{ x, y } } as JsonWebKey });
+    const signed = verify('sha256', signedTimeBytes(nonce, time), key, Buffer.from(sig, 'base64'));
+    if (!signed && !has('believes-any-time')) throw new TryAgain();
+  } finally {
+    await client.endAsync(true);
+  }
+}
+
 async function ask(client: MqttClient): Promise<void> {
-  const payload = async () => JSON.stringify({ csr: await csr(), id: '1' });
-  const sent = client.publishAsync(requestTopic(serial), await payload(), { qos: 1 });
-  if (has('two-at-once')) client.publish(requestTopic(serial), await payload(), { qos: 1 });
+  const payload = JSON.stringify({ csr: await csr(), id: '1' });
+  const sent = client.publishAsync(requestTopic(serial), payload, { qos: 1 });
+  if (has('two-at-once')) client.publish(requestTopic(serial), payload, { qos: 1 });
   await Promise.race([sent, sleep(pubackMs).then(() => Promise.reject(new TryAgain()))]);
 }
 
@@ -128,8 +151,11 @@ async function refused({ retryAfter }: Reply): Promise<void> {
   process.exit(1);
 }
 
+let hasTime = process.env.DEVICE_TIME !== '1';
 for (let pause = firstPauseMs; ; pause = Math.min(2 * pause, longestPauseMs)) {
   try {
+    if (!hasTime) await askTime();
+    hasTime = true;
     await attempt();
     process.exit(0);
   } catch (error) {

@@ -13,3 +13,20 @@ export const faults = {
 } as const;
 
 export type Fault = keyof typeof faults;
+
+/** With DEVICE_TIME=1. */
+export const timeFaults = {
+  'believes-any-time': { rule: 'time-wrong-signature', shownIn: 'time-wrong-signature' },
+} as const;
+
+export type TimeFault = keyof typeof timeFaults;
+
+/** Of `fleet-device.ts`, which speaks Fleet Provisioning. */
+export const fleetFaults = {
+  'begins-anew': { rule: 'cut-before-registered', shownIn: 'cut-before-registered' },
+  'gives-up-at-the-end-of-its-ownership-token': { rule: 'ownership-ended', shownIn: 'ownership-ended' },
+  'asks-after-a-refusal': { rule: 'blocked', shownIn: 'blocked' },
+  'never-asks-to-be-registered': { rule: 'asks-to-be-registered', shownIn: 'plain' },
+} as const;
+
+export type FleetFault = keyof typeof fleetFaults;

@@ -26,7 +26,10 @@ const isRunning = (pid: number): boolean => {
 
 describe.skipIf(process.platform !== 'linux')('a device program', () => {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-certify-killed-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  afterAll(() => {
+    for (const pid of [...pidsIn('pids'), ...pidsIn('left')]) if (isRunning(pid)) process.kill(pid, 'SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
   const pidsIn = (file: string) => {
     try {
       return readFileSync(join(folder, file), 'utf8').trim().split('\n').map(Number);

@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cases } from '../../certify/cases/cases.ts';
+import { registrationCases } from '../../certify/cases/registration.ts';
 import { brokenRules, isConformant, type Sheet, sheetText } from '../../certify/sheet.ts';
-import { faults } from '../certify/faults.ts';
+import { faults, fleetFaults, timeFaults } from '../certify/faults.ts';
 import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { type Certification, startCertification } from '../support/certification.ts';
 import { copyExample } from '../support/example-packages.ts';
 import { lacks } from '../support/lacks.ts';
+import { full } from '../support/size.ts';
 
 const root = join(import.meta.dirname, '../..');
 const device = `exec node ${join(root, 'dist/test/certify/device.js')}`;
@@ -20,6 +23,10 @@ const example = (program: string) =>
 /** The simulator reads settings, and would take the variables of the device for wrong ones. */
 const simulated = `printf 'serial,token\\n%s,%s\\n' "$CVM_SERIAL" "$CVM_TOKEN" > "$CVM_STATE/device.csv" && exec env -i PATH="$PATH" node ${join(root, 'dist/cli/cvm.js')} sim --credentials "$CVM_STATE/device.csv" --host "$CVM_HOST" --port "$CVM_PORT" --ca "$CVM_CA" --flow csr --max-packet 256 --timeout 60`;
 
+/** The first case, and one of two: all of them in the full size. */
+const someCases = (rest: 0 | 1) =>
+  cases.flatMap(({ name }, index) => (full || index === 0 || index % 2 === rest ? name : []));
+
 const mandatory = (sheet: Sheet) =>
   brokenRules(sheet)
     .filter(({ level }) => level === 'mandatory')
@@ -27,6 +34,7 @@ const mandatory = (sheet: Sheet) =>
 
 const outcomes = ({ results }: Sheet) => Object.fromEntries(results.map(({ name, outcome }) => [name, outcome]));
 
+const fleetDevice = `exec node ${join(root, 'dist/test/certify/fleet-device.js')}`;
 const node = copyExample('node');
 const awsSdk = copyExample('node-aws-sdk');
 const fleetExample = `printf '%s\\n' "$CVM_TOKEN" | exec node ${join(awsSdk?.folder ?? '', 'provision.js')} "$CVM_HOST:$CVM_PORT" "$CVM_CA" "$CVM_SERIAL" "$CVM_TEMPLATE" "$CVM_STATE"`;
@@ -45,7 +53,9 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
   });
 
   it.skipIf(['openssl', 'jq', 'mosquitto_rr'].some(lacks))('passes examples/shell', async () => {
-    const sheet = await certification.sheetOf('shell', example(`sh ${join(root, 'examples/shell/provision.sh')}`));
+    const sheet = await certification.sheetOf('shell', example(`sh ${join(root, 'examples/shell/provision.sh')}`), {
+      names: someCases(0),
+    });
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
   });
 
@@ -53,6 +63,7 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
     const sheet = await certification.sheetOf(
       'python',
       example(`${python} ${join(root, 'examples/python/provision.py')}`),
+      { names: someCases(1) },
     );
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
   });
@@ -76,7 +87,9 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
   );
 
   it.skipIf(awsSdk === undefined)('passes examples/node-aws-sdk, which speaks Fleet Provisioning', async () => {
-    const sheet = await certification.sheetOf('sdk', fleetExample);
+    const sheet = await certification.sheetOf('sdk', fleetExample, {
+      names: [...someCases(0), ...registrationCases.map(({ name }) => name)],
+    });
     expect(isConformant(sheet), sheetText(sheet)).toBe(true);
     expect(sheet.profile).toMatchObject({ dialect: 'fleet-provisioning', mqtt: 5 });
   });
@@ -114,6 +127,38 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
     expect(Object.fromEntries(told)).toEqual(
       Object.fromEntries(Object.entries(faults).map(([fault, { rule }]) => [fault, [rule]])),
     );
+  });
+
+  it('passes a device that speaks Fleet Provisioning with its own key, and tells it of each fault', async () => {
+    const names = ['plain', ...new Set(Object.values(fleetFaults).map(({ shownIn }) => shownIn))];
+    const sound = await certification.sheetOf('fleet', fleetDevice, { names });
+    expect(isConformant(sound), sheetText(sound)).toBe(true);
+    expect(sound.profile).toMatchObject({ dialect: 'fleet-provisioning', key: 'CSR' });
+    const told = await Promise.all(
+      Object.entries(fleetFaults).map(async ([fault, { shownIn }]) => {
+        const how = { names: ['plain', shownIn], environment: { DEVICE_FAULTS: fault }, timeoutMs: 20_000 };
+        const sheet = await certification.sheetOf(fault, fleetDevice, how);
+        return [fault, mandatory(sheet)] as const;
+      }),
+    );
+    expect(Object.fromEntries(told)).toEqual(
+      Object.fromEntries(Object.entries(fleetFaults).map(([fault, { rule }]) => [fault, [rule]])),
+    );
+  });
+
+  it('tells a device that believes a time with a wrong signature', async () => {
+    const names = ['plain', 'time-wrong-signature', 'expired-certificate'];
+    const fault = 'believes-any-time';
+    const sheets = ['', fault].map((planted, index) =>
+      certification.sheetOf(`time-${index}`, device, {
+        names,
+        environment: { DEVICE_TIME: '1', DEVICE_FAULTS: planted },
+      }),
+    );
+    const [sound, faulty] = await Promise.all(sheets);
+    // its clock is right: it asks for the time, and checks the dates all the same
+    expect(mandatory(sound as Sheet)).toEqual([]);
+    expect(mandatory(faulty as Sheet)).toEqual([timeFaults[fault].rule]);
   });
 
   it('tells a device with ten faults of each of them by its name', async () => {
