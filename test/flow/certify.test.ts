@@ -136,7 +136,7 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
     expect(sound.profile).toMatchObject({ dialect: 'fleet-provisioning', key: 'CSR' });
     const told = await Promise.all(
       Object.entries(fleetFaults).map(async ([fault, { shownIn }]) => {
-        const how = { names: ['plain', shownIn], environment: { DEVICE_FAULTS: fault }, timeoutMs: 20_000 };
+        const how = { names: ['plain', shownIn], environment: { DEVICE_FAULTS: fault }, timeoutMs: 12_000 };
         const sheet = await certification.sheetOf(fault, fleetDevice, how);
         return [fault, mandatory(sheet)] as const;
       }),

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cases } from '../../certify/cases/cases.ts';
 import { renderSheet } from '../../certify/page.ts';
 import { rules } from '../../certify/rules.ts';
+import type { CaseResult } from '../../certify/run-case.ts';
 import { brokenRules, isConformant, type Sheet, sheetText } from '../../certify/sheet.ts';
 
 const page = readFileSync('docs/certify.md', 'utf8');
@@ -63,6 +64,14 @@ describe('a sheet', () => {
     ]);
     expect(sheetText(sheet)).toMatch(
       /BROKEN: same-key \(two, three\)\n {2}cause .*\n {2}cure .*\n {2}see .*protocol\.md/,
+    );
+  });
+
+  it('ends with what the program of the device wrote last, in the first case that failed', () => {
+    const [one, two, ...rest] = sheet.results as [CaseResult, CaseResult, ...CaseResult[]];
+    const output = "Traceback:\nNo module named 'paho'\n";
+    expect(sheetText({ ...sheet, results: [one, { ...two, output }, ...rest] })).toMatch(
+      /What its program wrote last in two:\n {2}Traceback:\n {2}No module named 'paho'$/,
     );
   });
 
