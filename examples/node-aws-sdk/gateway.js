@@ -9,7 +9,7 @@ const { io, iotidentity, mqtt5 } = sdk;
 const ANSWER_SECONDS = 20;
 
 /**
- * Starts a connection; a request waits for it. The client connects anew by itself, with pauses at random.
+ * Starts a connection; a request waits for it. The client connects anew by itself, after a pause that doubles.
  * @param {(line: string) => void} say is told why the gateway cannot be reached
  */
 export function connectGateway({ hostName, port, siteCaFile, serial, token, say }) {
@@ -20,8 +20,9 @@ export function connectGateway({ hostName, port, siteCaFile, serial, token, say 
     ...{ hostName, port, tlsCtx: new io.ClientTlsContext(tls) },
     connectProperties: { clientId: serial, username: serial, password: token, keepAliveIntervalSeconds: 60 },
     sessionBehavior: mqtt5.ClientSessionBehavior.Clean,
-    retryJitterMode: mqtt5.RetryJitterType.Full,
-    ...{ minReconnectDelayMs: 1000, maxReconnectDelayMs: 120_000 },
+    // at random here, once for each connection: the jitter of the client begins at no pause at all
+    retryJitterMode: mqtt5.RetryJitterType.None,
+    ...{ minReconnectDelayMs: 1000 + Math.round(4000 * Math.random()), maxReconnectDelayMs: 120_000 },
   });
   client.on('connectionFailure', ({ error, connack }) =>
     say(`the gateway cannot be reached: ${connack?.reasonString ?? error.toString()}`),
