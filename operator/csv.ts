@@ -3,7 +3,7 @@ import { counted } from '../runtime/counted.ts';
 import { fieldsOf, linesOf, type TextLine } from './csv-text.ts';
 import type { EnrolRequest } from './enrol.ts';
 
-const columns = ['serial', 'token', 'site', 'policy', 'thing_type', 'thing_group'] as const;
+const columns = ['serial', 'token', 'site', 'policy', 'thing_type', 'thing_group', 'claim_group'] as const;
 type Column = (typeof columns)[number];
 
 /** How other tools spell the columns, in lower case and without spaces, hyphens and underscores. */
@@ -16,6 +16,7 @@ const spellings: Readonly<Record<Column, readonly string[]>> = {
   policy: 'policy policyname iotpolicy iotpolicyname'.split(' '),
   thing_type: 'thingtype thingtypename'.split(' '),
   thing_group: 'thinggroup thinggroupname'.split(' '),
+  claim_group: ['claimgroup'],
 };
 
 /** One row of a file of devices. `line`: its number, from 1. `fault`: why it is no device. */
@@ -138,6 +139,7 @@ function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm
     policyName: textOf('policy'),
     thingTypeName: textOf('thing_type'),
     thingGroupName: textOf('thing_group'),
+    claimGroup: textOf('claim_group'),
   };
   const fault = faultOfFields(fields, columns);
   return fault === undefined ? { line, request } : { line, request, fault };

@@ -64,6 +64,11 @@ export interface ClaimCertificates {
   list(): Promise<readonly ClaimCertificate[]>;
   /** From now on it is refused. @returns false when there is none */
   revoke(id: string, now: number): Promise<boolean>;
+  /**
+   * Forgets a claim certificate that had ended, or was revoked, at this time (epoch milliseconds), and that notes no certificate any more. It is
+   * refused afterwards as one that is unknown. @returns false where it stays
+   */
+  remove(id: string, endedAt: number): Promise<boolean>;
   /** Notes that a certificate is about to be created. @returns why not */
   intend(
     id: string,

@@ -12,9 +12,16 @@ export type WaitingFound = {
   readonly lost: readonly LostIntent[];
 };
 
+/** So long after its end a claim certificate is listed, with what it served. Milliseconds. */
+const keptMs = 30 * 86_400_000;
+
+const hasEndedBefore = (time: number, { endsAt, revokedAt = endsAt }: ClaimCertificate): boolean =>
+  Math.min(endsAt, revokedAt) <= time;
+
 /**
  * Ends the certificates that wait for a device by a claim certificate: after an hour, and at once where that is revoked. What is over is
- * deleted; what was given to a device is forgotten when its row names it, and over otherwise.
+ * deleted; what was given to a device is forgotten when its row names it, and over otherwise. A claim certificate that ended long ago is
+ * forgotten itself, so that the table does not grow with each batch of devices.
  */
 export async function endWaiting(run: SweepRun): Promise<WaitingFound> {
   const { claims, stopped } = run;
@@ -25,6 +32,8 @@ export async function endWaiting(run: SweepRun): Promise<WaitingFound> {
     for (const each of Object.values(list ?? {}).flat())
       if (each.certificateId !== undefined) known.add(each.certificateId);
     await repair(run, { serial: claimName(claim.id) }, () => endThose(claim, run));
+    if (hasEndedBefore(run.startedAt - keptMs, claim) && !run.dryRun)
+      await claims?.remove(claim.id, run.startedAt - keptMs);
     for (const { id, at, keyDigest } of (await claims?.waiting(claim.id))?.over.filter(hasNoCertificate) ?? [])
       lost.push({
         id,

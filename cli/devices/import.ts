@@ -43,7 +43,7 @@ export function importCommand(context: ImportContext & ImportTableContext): Comm
     new Command('import')
       .argument('[file.csv]', '"-" for standard input')
       .description(
-        'enrol the devices of a file (columns serial[,token][,site][,policy][,thing_type][,thing_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
+        'enrol the devices of a file (columns serial[,token][,site][,policy][,thing_type][,thing_group][,claim_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
       ),
   )
     .option(

@@ -27,6 +27,8 @@ const listKey = '#claims';
 const keyOf = (id: string) => `#claim-${id}`;
 const hourMs = 3_600_000;
 
+const sets: readonly WaitingState[] = ['intended', 'waiting', 'given', 'over'];
+
 /** Certificates of one claim certificate that are intended, or wait, at the same time: they are in one row, which DynamoDB bounds. */
 const maxWaiting = 200;
 
@@ -73,6 +75,13 @@ export function createClaimCertificates(rows: Rows<ClaimRow>): ClaimCertificates
       const { ids = [] } = (await rows.find(listKey)) ?? {};
       const found = await Promise.all(ids.map(find));
       return found.filter((claim) => claim !== undefined).sort((one, other) => one.createdAt - other.createdAt);
+    },
+    async remove(id, endedAt) {
+      const isOver = any(where.isAtMost('endsAt', endedAt), where.isAtMost('revokedAt', endedAt));
+      if (!(await rows.remove(keyOf(id), all(isOver, ...sets.map((set) => where.isMissing(set)))))) return false;
+      // a crash before this leaves an id in the list that no row has, which counts for nothing
+      await rows.update(listKey, { exclude: { ids: [id] } });
+      return true;
     },
     revoke: (id, now) => rows.update(keyOf(id), { setIfMissing: { revokedAt: now } }),
 

@@ -50,6 +50,32 @@ export function claimCertificatesContract(
       expect(await claims.find(id)).toEqual({ ...settings, served: 0, revokedAt: now + 1 });
     });
 
+    it('one that ended or was revoked is forgotten on demand, once it notes no certificate', async () => {
+      const none = { intended: [], waiting: [], given: [], over: [] };
+      const [ended, revoked] = [
+        { ...settings, id: 'e'.repeat(64) },
+        { ...settings, id: 'f'.repeat(64) },
+      ];
+      for (const each of [settings, ended, revoked])
+        await claims.add({ ...each, endsAt: now + (each === ended ? 1 : 100) });
+      expect(await claims.remove(id, now + 1)).toBe(false);
+      expect(await claims.remove(ended.id, now)).toBe(false);
+      expect(await claims.remove(ended.id, now + 1)).toBe(true);
+      await claims.intend(revoked.id, { id: 'a' }, now);
+      await claims.revoke(revoked.id, now);
+      expect(await claims.remove(revoked.id, now)).toBe(false);
+      expect(await claims.end(revoked.id, { id: 'a', at: now })).toBe(true);
+      expect(await claims.remove(revoked.id, now)).toBe(false);
+      await claims.forget(revoked.id, { id: 'a', at: now });
+      expect(await claims.remove(revoked.id, now)).toBe(true);
+      expect((await claims.list()).map((each) => each.id)).toEqual([id]);
+      expect([await claims.find(ended.id), await claims.waiting(ended.id)]).toEqual([undefined, none]);
+      expect(await claims.intend(revoked.id, { id: 'b' }, now)).toBe('unknown');
+      // it may be named again
+      expect(await claims.add(ended)).toBe(true);
+      expect(await claims.list()).toHaveLength(2);
+    });
+
     it('one that is unknown, revoked or over asks for nothing', async () => {
       expect(await claims.intend(id, { id: 'a' }, now)).toBe('unknown');
       await claims.add(settings);

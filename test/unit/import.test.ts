@@ -75,7 +75,9 @@ describe('devices import', () => {
 
   it('enrols with tokens that are given, and makes the others', async () => {
     const given = 'Wq7Zt0vL2xB9nK4mR8cJ5yH1';
-    expect(await run(`serial,token,policy,thing_type,thing_group\nA,${given},p,t,g\nB,,,,\n`)).toMatchObject({
+    expect(
+      await run(`serial,token,policy,thing_type,thing_group,claim_group\nA,${given},p,t,g,c\nB,,,,,\n`),
+    ).toMatchObject({
       rows: 2,
       enrolled: 2,
       bad: 0,
@@ -86,6 +88,7 @@ describe('devices import', () => {
       policyName: 'p',
       thingTypeName: 't',
       thingGroupName: 'g',
+      claimGroup: 'c',
     });
     const [, line = ''] = readFileSync(join(folder, 'devices.csv.tokens.csv'), 'utf8').trim().split('\n');
     const [serial, token = ''] = line.split(',');

@@ -15,13 +15,18 @@ const inUtf16 = (text: string) => Buffer.from(text, 'utf16le');
 
 describe('a CSV file of devices', () => {
   it('has the columns of its header, in any order and case; an empty field is none', async () => {
-    expect(await read('Policy,serial,TOKEN,thing_type,thing_group,site\np,A,t,y,g,s\n,B,,,,\n')).toEqual([
-      {
-        line: 2,
-        request: { serial: 'A', token: 't', site: 's', policyName: 'p', thingTypeName: 'y', thingGroupName: 'g' },
-      },
-      { line: 3, request: { serial: 'B' } },
-    ]);
+    expect(await read('Policy,serial,TOKEN,thing_type,thing_group,site,claim_group\np,A,t,y,g,s,c\n,B,,,,,\n')).toEqual(
+      [
+        {
+          line: 2,
+          request: {
+            ...{ serial: 'A', token: 't', site: 's' },
+            ...{ policyName: 'p', thingTypeName: 'y', thingGroupName: 'g', claimGroup: 'c' },
+          },
+        },
+        { line: 3, request: { serial: 'B' } },
+      ],
+    );
   });
 
   it('may be a list of serials without a header, from any system', async () => {
@@ -85,7 +90,9 @@ describe('a CSV file of devices', () => {
     ['A,x\nB,y\n', 'a file with several columns begins with a header'],
   ])('does not take a header for a device: %j', async (text, message) => {
     await expect(read(text)).rejects.toThrow(`line 1: ${message}`);
-    await expect(read(text)).rejects.toThrow('known are serial, token, site, policy, thing_type, thing_group');
+    await expect(read(text)).rejects.toThrow(
+      'known are serial, token, site, policy, thing_type, thing_group, claim_group',
+    );
   });
 
   it.each(['nan', 'NaN', 'None', 'NULL', '<NA>', 'NaT', 'n/a', '#N/A'])(

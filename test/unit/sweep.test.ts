@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Issuer } from '../../issuer/issuer.ts';
 import type { Device } from '../../registry/device.ts';
-import { createMemoryRegistry } from '../../registry/memory.ts';
+import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
+import { type ClaimRow, createClaimCertificates } from '../../registry/rules/claim-certificates.ts';
 import { UpstreamRefused, UpstreamUnreachable } from '../../runtime/upstream.ts';
 import { ownerTagOf } from '../../worker/ec-key.ts';
 import { createForeignCertificates } from '../../worker/foreign-certificates.ts';
@@ -58,6 +59,34 @@ describe('a sweep', () => {
       report: (finding) => found.push(finding),
     });
   const left = () => [...aws.cloud.certificates.keys()];
+
+  it('forgets a claim certificate thirty days after its end or its revocation, and not while a certificate waits by it', async () => {
+    const claimRows = new Map<string, ClaimRow>();
+    const claims = createClaimCertificates(memoryRows(claimRows));
+    const day = 24 * 60 * minute;
+    const usual = { group: 'g', templateName: 't', serials: '*', most: 5, mostAnHour: 5, createdAt: now };
+    for (const id of ['ended', 'revoked', 'noted', 'in-force'])
+      await claims.add({ ...usual, id, endsAt: now + (id === 'ended' ? day : 365 * day) });
+    await claims.revoke('revoked', now + day);
+    await claims.intend('noted', { id: 'a' }, now);
+    await claims.revoke('noted', now + day);
+    const sweepWith = (dryRun = false) =>
+      sweep({
+        ...{ registry, claims, issuer: aws.issuer, ownerTag, table: 'cvm-devices', graceMs, replayWindowMs, dryRun },
+        now: () => now,
+        report: (finding) => found.push(finding),
+      });
+    const listed = async () => (await claims.list()).map(({ id }) => id).sort();
+    now += 31 * day - 1;
+    await sweepWith();
+    expect(await listed()).toEqual(['ended', 'in-force', 'noted', 'revoked']);
+    now += 1;
+    claimRows.set('#claim-noted', { ...claimRows.get('#claim-noted'), waiting: [`${now} b - - -`] });
+    await sweepWith(true);
+    expect(await listed()).toEqual(['ended', 'in-force', 'noted', 'revoked']);
+    await sweepWith();
+    expect(await listed()).toEqual(['in-force', 'noted']);
+  });
 
   it('enters rows that another tool wrote in the index of sites, where it is used, and once', async () => {
     row('by-a-tool');
