@@ -70,12 +70,12 @@ export async function createAsker({ serial, token }: Credential, flow: Flow, key
 
   /** Resolves with the PUBACK: from then on the answer is owed. */
   async function publish(client: MqttClient, id: string): Promise<void> {
-    await published(client, requestTopic(serial), { ...body, id });
+    await published(client, requestTopic(serial), JSON.stringify({ ...body, id }));
     if (!answered.has(id)) owed.add(id);
   }
 
   const acknowledgeOn = (client: MqttClient) =>
-    published(client, ackTopic(serial), { certificateId: given.at(-1)?.certificateId });
+    published(client, ackTopic(serial), JSON.stringify({ certificateId: given.at(-1)?.certificateId }));
 
   return {
     serial,
@@ -154,7 +154,7 @@ function connect(
 }
 
 /** Resolves with the PUBACK. @throws when the connection closes first, or none comes for a time */
-async function published(client: MqttClient, topic: string, message: object): Promise<void> {
+export async function published(client: MqttClient, topic: string, payload: string | Buffer): Promise<void> {
   let fail = (_reason: Error): void => {};
   const failed = new Promise<never>((_resolve, reject) => {
     fail = reject;
@@ -163,7 +163,7 @@ async function published(client: MqttClient, topic: string, message: object): Pr
   const timer = setTimeout(() => fail(new Error('no PUBACK in time')), pubackMs);
   client.once('close', onClose);
   try {
-    await Promise.race([client.publishAsync(topic, JSON.stringify(message), { qos: 1 }), failed]);
+    await Promise.race([client.publishAsync(topic, payload, { qos: 1 }), failed]);
   } finally {
     clearTimeout(timer);
     client.off('close', onClose);

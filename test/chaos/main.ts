@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { hideNodeWarning } from '../../aws/node-warning.ts';
 import { clockSteps } from './clock-steps.ts';
 import { type Figure, printFigures } from './figures.ts';
+import { fleetProvisioning } from './fleet-provisioning.ts';
 import { flushes } from './flushes.ts';
 import { frozenWorkers } from './frozen-workers.ts';
 import { everyPoint, killPoints } from './kill-points.ts';
@@ -40,6 +41,7 @@ const seededParts: Readonly<Record<string, () => Promise<Figure[]>>> = {
   flushes: () => flushes({ devices: 40, times: 5, random: random() }, say),
   'restored-table': () => restoredTable({ ofEach: 4, random: random() }, say),
   'older-redis': () => olderRedis({ devices: 40, random: random() }, say),
+  'fleet-provisioning': () => fleetProvisioning({ devices: 56, kills: 20, random: random() }, say),
   'clock-steps': () => clockSteps({ devices: 40, steps: 8, random: random() }, say),
 };
 const parts: Readonly<Record<string, () => Promise<Figure[]>>> = {
@@ -55,13 +57,14 @@ if (values.help) {
   console.log(`npm run chaos -- [--seed N] [--devices N] [--kills N] [--parts NAME,...|all] [--json]
 
 Real processes on this machine, killed, frozen and started again; prints figures, and ends with status 1 when one of them
-does not hold. By default it runs the parts that go by the seed, in about five minutes: the same seed is the same plan.
+does not hold. By default it runs the parts that go by the seed, in about seven minutes: the same seed is the same plan.
   storm           devices that keep asking while all parts are killed at random and AWS fails (80 s)
   frozen-workers  a worker frozen at each step while an operator blocks, reissues, or removes and enrols again (45 s)
   two-gateways    two gateways of one table: asked at once, in turns, with a frozen worker, with kills (45 s)
   flushes         FLUSHALL while devices ask (30 s)
   restored-table  the table restored from an older copy, and put right by what the sweep says (30 s)
   older-redis     Redis restored from an older append-only file (30 s)
+  fleet-provisioning  devices of AWS IoT Fleet Provisioning, with tokens and a claim certificate, in a storm (90 s)
   clock-steps     the gateway's clock steps by hours, forward and back, between kills (40 s)
 The other parts, one by one or with --parts all:
   kill-points     a crash of worker, broker or Redis at each boundary of each step (2 minutes)

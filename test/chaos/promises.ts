@@ -10,7 +10,7 @@ import { allCertificates, faultOf } from './verdict.ts';
 export type Party = {
   readonly serial: string;
   /** all that asked as this device: those with its first token, then those with the next */
-  readonly askers: readonly Asker[];
+  readonly askers: readonly Pick<Asker, 'token' | 'given' | 'refusals' | 'owed'>[];
   /** `serves`: its last token's certificate works, and is the one that the table names. `dead`: it has no ACTIVE certificate */
   readonly ends: 'serves' | 'dead';
   /** certificates that its tokens may have vended beyond one each */

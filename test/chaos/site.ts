@@ -10,7 +10,7 @@ import { atRate, connectIssuer, connectTable, setUpAws } from '../../app/aws.ts'
 import { connectOperator } from '../../app/operator.ts';
 import type { Credential } from '../../gateway-sim/device.ts';
 import type { Gateway } from '../../gateway-sim/link.ts';
-import { enrol } from '../../operator/enrol.ts';
+import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
@@ -123,7 +123,7 @@ export async function startSite(options: {
   });
   const app = createApp({ ...settings, aws: { region, credentials, endpoint: awsUrl } }, createLog('silent'));
   await setUpAws(app.settings);
-  const { registry } = connectTable(app, 'operator');
+  const { registry, claims } = connectTable(app, 'operator');
   const iot = new IoTClient(app.settings.aws);
   const sweepIssuer = connectIssuer(app, 'operator', atRate(100));
   // no keys are sealed: these devices do not use TLS-PSK
@@ -157,6 +157,7 @@ export async function startSite(options: {
     redisUrl: first.redisUrl,
     iot,
     registry,
+    claims,
     operator,
     clock,
     history,
@@ -167,9 +168,9 @@ export async function startSite(options: {
     aws,
     broker: first.broker,
     workers: first.workers,
-    async enrol(serials: readonly string[]): Promise<Credential[]> {
+    async enrol(serials: readonly string[], settings: EnrolSettings = {}): Promise<Credential[]> {
       const { outcomes } = await enrol(
-        serials.map((serial) => ({ serial })),
+        serials.map((serial) => ({ serial, ...settings })),
         operator,
         { concurrency: 25 },
       );
@@ -213,6 +214,7 @@ export async function startSite(options: {
       const { table, replayWindowMs } = app.settings;
       await sweep({
         registry,
+        claims,
         issuer: sweepIssuer,
         ownerTag: ownerTagOf(table),
         table,

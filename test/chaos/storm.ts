@@ -79,7 +79,8 @@ export async function storm({ devices, kills, random, say }: StormOptions): Prom
   }
 }
 
-async function killAtRandom(site: Site, kills: number, random: Random, say: (line: string) => void) {
+/** Kills parts of a site and starts them again, while AWS fails; at the end all is up, and AWS works. */
+export async function killAtRandom(site: Site, kills: number, random: Random, say: (line: string) => void) {
   const byPart: Record<PartName, number> = { redis: 0, aws: 0, broker: 0, worker: 0 };
   const faults: Record<string, number> = { throttle: 0, stall: 0, 'fail-before': 0, 'act-and-lose-answer': 0 };
   const count = async () => {
