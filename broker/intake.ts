@@ -12,7 +12,7 @@ import {
 import type { TokenAttempt, TokenAttemptLimiter, TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import type { Log } from '../runtime/log.ts';
-import { readOwnershipToken } from '../sealing/ownership.ts';
+import { checkOwnership } from '../sealing/ownership.ts';
 import { registrationTokenParameter } from '../templates/expression.ts';
 import { type CheckedCsr, checkCsr } from './csr.ts';
 import type { DeviceRateLimit } from './device-rate-limit.ts';
@@ -157,9 +157,9 @@ async function registerByClaim(
   intake: IntakeContext,
   endIntake: () => void,
 ): Promise<Accepted> {
-  const owned = readOwnershipToken(claim.token.keys, registration.ownershipToken);
-  if (owned === undefined) return refused(problems.waitingOver);
-  if (owned.endsAt < intake.now()) return refused(problems.ownershipTokenEnded);
+  const owned = checkOwnership(claim.token.keys, registration.ownershipToken, intake.now());
+  if (owned === 'unfit') return refused(problems.waitingOver);
+  if (owned === 'ended') return refused(problems.ownershipTokenEnded);
   const { [registrationTokenParameter]: deviceToken, SerialNumber: named = '' } = registration.parameters;
   const serial = isSerial(named) ? named : claimName(claim.id);
   const deviceTokenHash = deviceToken === undefined ? undefined : hashToken(deviceToken);
@@ -375,9 +375,9 @@ async function acceptRegistration(
   if (isFull(session, intake)) return refused(problems.tooManyWaiting);
   const token = session.connectToken;
   if (token === undefined) return refused(noTokenIn(session));
-  const owned = readOwnershipToken(token.keys, registration.ownershipToken);
-  if (owned === undefined) return refused(problems.ownershipTokenUnfit);
-  if (owned.endsAt < intake.now()) return refused(problems.ownershipTokenEnded);
+  const owned = checkOwnership(token.keys, registration.ownershipToken, intake.now());
+  if (owned === 'unfit') return refused(problems.ownershipTokenUnfit);
+  if (owned === 'ended') return refused(problems.ownershipTokenEnded);
   if (!checkVerified(session, serial, token, intake)) return refused(problems.acknowledgeLater);
   const endIntake = session.beginMessage();
   try {

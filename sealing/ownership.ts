@@ -31,6 +31,20 @@ export function readOwnershipToken(
   return { certificateId: named.toString('hex', idAt), endsAt: named.readUInt32BE(1) * 1000 };
 }
 
+/**
+ * Whether an ownership token counts at this moment, on a connection with these keys.
+ * @param now epoch milliseconds @returns `unfit`: it was made for another connection or device, or is none
+ */
+export function checkOwnership(
+  keys: ReplyKeys,
+  text: string,
+  now: number,
+): { readonly certificateId: string } | 'unfit' | 'ended' {
+  const owned = readOwnershipToken(keys, text);
+  if (owned === undefined) return 'unfit';
+  return owned.endsAt < now ? 'ended' : { certificateId: owned.certificateId };
+}
+
 /** The salt of the reply keys is the serial, so the same registration token at two devices gives two keys. */
 function macOf({ pair }: ReplyKeys, named: Buffer): Buffer {
   const { d = '' } = pair.privateKey.export({ format: 'jwk' });

@@ -63,7 +63,7 @@ export function createAssociationTable(
       }),
     ),
     gateways,
-    claims: createClaimCertificates(otherRows(table, claimAttributes)),
+    claims: createClaimCertificates(claimRowsIn(table)),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
@@ -73,7 +73,7 @@ export function createAssociationTable(
 
 const keyAttributes: Attributes<BoundKey> = { serial: ['holder', text] };
 
-const claimAttributes: Attributes<ClaimRow> = {
+export const claimAttributes: Attributes<ClaimRow> = {
   ids: ['claimIds', texts],
   group: ['claimGroup', text],
   templateName: ['templateName', text],
@@ -91,6 +91,9 @@ const claimAttributes: Attributes<ClaimRow> = {
   given: ['certsGiven', texts],
   over: ['certsOver', texts],
 };
+
+/** The rows of the claim certificates, and the one that lists them. */
+export const claimRowsIn = (table: DynamoTable): Rows<ClaimRow> => otherRows(table, claimAttributes);
 
 const gatewayEntry = objectOf<GatewayEntry>(
   {

@@ -43,7 +43,9 @@ const worlds = [
   ...runs.flatMap(({ store, maxStates }) =>
     scenarios.map((each) => ({ name: each.name, world: openWorld(each, {}, store), store, maxStates })),
   ),
-  ...waitingScenarios.map((each) => ({ name: each.name, world: openWaitingWorld(each), ...runs[0] })),
+  ...runs.flatMap(({ store, maxStates }) =>
+    waitingScenarios.map((each) => ({ name: each.name, world: openWaitingWorld(each, {}, store), store, maxStates })),
+  ),
 ];
 for (const { name, world, store, maxStates } of worlds) {
   const result = await explore({ world, faults, seed, maxStates });

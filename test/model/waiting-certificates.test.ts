@@ -5,13 +5,17 @@ import { waitingSabotages, waitingScenarios } from './waiting-scenarios.ts';
 import { openWaitingWorld } from './waiting-world.ts';
 
 const maxStates = sized(15_000, 2500);
+const maxStatesOnDynamo = sized(2000, 200);
 
 describe('certificates that wait for their device, whatever crashes, in whatever order', () => {
   it.each(waitingScenarios.map((scenario) => ({ ...scenario })))(
     'are one device’s, or gone with their ownership token: $name',
     async (scenario) => {
       const result = await explore({ world: openWaitingWorld(scenario), faults: 1, maxStates });
-      expect(result.traces).toEqual([]);
+      const sent = await explore({
+        ...{ world: openWaitingWorld(scenario, {}, 'dynamodb'), faults: 1, seed: 7, maxStates: maxStatesOnDynamo },
+      });
+      expect([...result.traces, ...sent.traces]).toEqual([]);
       expect(result.complete || result.endings > 40).toBe(true);
     },
   );

@@ -22,6 +22,23 @@ export const waitingScenarios: readonly WaitingScenario[] = [
       { give: 'w1', to: 'SN-1', request: '1' },
     ],
     events: ['lease-over'],
+    serves: true,
+  },
+  {
+    name: 'a provision by an ownership token, and the hour passes at any time',
+    waits: ['w1'],
+    jobs: [{ provision: 'w1', to: 'SN-1', by: 'own' }],
+    events: ['hour-over', 'lease-over'],
+  },
+  {
+    name: 'an ownership token is used on the connection that got it, and on another one',
+    waits: ['w1'],
+    jobs: [
+      { provision: 'w1', to: 'SN-1', by: 'own' },
+      { provision: 'w1', to: 'SN-2', by: 'other' },
+    ],
+    events: ['lease-over'],
+    serves: true,
   },
   {
     name: 'two devices want the same waiting certificate',
@@ -106,6 +123,35 @@ export const waitingSabotages: readonly {
       claims: (whole) => ({
         ...whole,
         give: async (_id, certificateId, { serial, now }) => ({ id: certificateId, at: now, certificateId, serial }),
+      }),
+    },
+  },
+  {
+    name: 'an ownership token counts after its hour',
+    scenario: find('a provision by an ownership token, and the hour passes at any time'),
+    sabotage: {
+      claims: (whole) => ({
+        ...whole,
+        give: (id, certificateId, to) => whole.give(id, certificateId, { ...to, madeAfter: 0 }),
+      }),
+    },
+  },
+  {
+    name: 'an ownership token counts on every connection of its claim certificate',
+    scenario: find('an ownership token is used on the connection that got it, and on another one'),
+    sabotage: { checkOwnership: () => ({ certificateId: '' }) },
+  },
+  {
+    name: 'a provision that is repeated after a crash finds its certificate given, and is refused',
+    scenario: find('two workers have the same provision'),
+    sabotage: {
+      claims: (whole) => ({
+        ...whole,
+        async give(id, certificateId, to) {
+          const { given } = await whole.waiting(id);
+          const isGiven = given.some((each) => each.certificateId === certificateId);
+          return isGiven ? 'not-waiting' : whole.give(id, certificateId, to);
+        },
       }),
     },
   },

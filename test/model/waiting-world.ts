@@ -1,15 +1,15 @@
 import { block, remove } from '../../operator/decisions.ts';
+import { isSerial } from '../../protocol/serial.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { claimName, type ProvisioningRequest } from '../../queue/provisioning-request.ts';
 import { unlimitedWrongTokens } from '../../queue/token-attempts.ts';
 import { type ClaimCertificates, waitingMs } from '../../registry/claim-certificates.ts';
-import type { Device } from '../../registry/device.ts';
-import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import type { Rows } from '../../registry/rows.ts';
 import { type ClaimRow, createClaimCertificates, waitingText } from '../../registry/rules/claim-certificates.ts';
 import { noAudit } from '../../runtime/audit.ts';
-import type { Sealer } from '../../sealing/replies.ts';
+import { checkOwnership, makeOwnershipToken } from '../../sealing/ownership.ts';
+import { deriveReplyKeys, type Sealer } from '../../sealing/replies.ts';
 import { readTemplate } from '../../templates/template.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { createRefusedKeys } from '../../worker/refused-keys.ts';
@@ -21,6 +21,7 @@ import { makeWaiting, type WaitingContext } from '../../worker/waiting-certifica
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
 import { fleetTemplate } from '../support/fleet-device.ts';
 import type { Gate, World } from './explore.ts';
+import { type Store, stores } from './stores.ts';
 
 /**
  * One claim certificate, the certificates that wait for their device by it, and two devices of its group; and the processes that
@@ -30,12 +31,27 @@ const claimId = 'ab'.repeat(32);
 const serials = ['SN-1', 'SN-2'] as const;
 const [leaseMs, graceMs] = [10_000, 900_000];
 const token = 'uW4kZ0tGm2Xc9RqLb7HsYe1v';
+const beginsAt = 1_700_000_000_000;
+/** Of one claim certificate: each has a secret of its own. */
+const connections = {
+  own: deriveReplyKeys(claimName(claimId), 'the-secret-of-one-connection'),
+  other: deriveReplyKeys(claimName(claimId), 'the-secret-of-another-connection'),
+};
+/** Ids of certificates are 64 hex digits there. */
+const ownershipTokenOf = (id: string) =>
+  makeOwnershipToken(connections.own, Buffer.from(id.padEnd(32)).toString('hex'), beginsAt + waitingMs);
+const ownershipTokens = { w1: ownershipTokenOf('w1'), w2: ownershipTokenOf('w2') };
 
 export type WaitingJob =
   /** a device asks by the claim certificate; with `to` it goes on to `provision` */
   | { readonly make: 'rsa' | 'CSR one'; readonly to?: (typeof serials)[number] }
   /** a worker has a `provision` with the ownership token of `w1` or `w2`: jobs with one `request` are the same job, given to two workers */
   | { readonly give: 'w1' | 'w2'; readonly to: (typeof serials)[number]; readonly request: string }
+  /**
+   * a holder of the claim certificate provisions by the ownership token of `w1` or `w2`, which the broker reads first. `own`: on the
+   * connection that got it; `other`: on another one, of a holder who overheard it
+   */
+  | { readonly provision: 'w1' | 'w2'; readonly to: (typeof serials)[number]; readonly by: 'own' | 'other' }
   /** the first device asks with its own token */
   | { readonly ask: 'rsa' }
   | { readonly sweep: true }
@@ -49,16 +65,23 @@ export type WaitingScenario = {
   readonly events?: readonly ('lease-over' | 'hour-over')[];
   /** devices that the claim certificate may serve */
   readonly most?: number;
+  /** nothing here stands against a `provision`: every one that the broker takes is answered as registered, however often it is repeated */
+  readonly serves?: true;
 };
 
 /** Replaces parts of the product with broken ones. */
-export type WaitingSabotage = { claims?(whole: ClaimCertificates): ClaimCertificates };
+export type WaitingSabotage = {
+  claims?(whole: ClaimCertificates): ClaimCertificates;
+  readonly checkOwnership?: typeof checkOwnership;
+};
 
-function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage: WaitingSabotage) {
+function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage: WaitingSabotage, store: Store) {
   const cloud: Cloud = { certificates: new Map(), things: new Set() };
-  const rows = new Map<string, Device>();
-  const claimRows = new Map<string, ClaimRow>();
-  const clock = { now: 1_700_000_000_000 };
+  const clock = { now: beginsAt };
+  /** what must not be, in words */
+  const givenLate: string[] = [];
+  /** by the broker, so that the queue has them */
+  const taken = new Set<WaitingJob>();
   let ids = 0;
   const intendedAt: number[] = [];
   /**
@@ -71,10 +94,7 @@ function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage
     if (isLate) late.add((made as { certificateId: string }).certificateId);
     return made;
   }
-  const registry = createMemoryRegistry(
-    rows,
-    (() => `id-${++ids}`) as () => `${string}-${string}-${string}-${string}-${string}`,
-  );
+  const { registry, rows, claims: plain, claimRows } = stores[store](() => `id-${++ids}`);
   const fresh = { tokenHash: hashToken(token), state: 'enrolled', requestedAt: 0, enrolledAt: 0, attempt: 0 } as const;
   for (const serial of serials) rows.set(serial, { ...fresh, serial, claimGroup: 'pumps' });
   const limits = { most, mostAnHour: 100, createdAt: 0, endsAt: Number.MAX_SAFE_INTEGER };
@@ -100,9 +120,8 @@ function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage
       ]),
     ) as unknown as Registry;
     const listing: Registry['listAll'] = async function* () {
-      yield* await gate(process, 'list', async () => [...rows.values()]);
+      yield* await gate(process, 'list', async () => [...rows.values()].filter(({ serial }) => isSerial(serial)));
     };
-    const plain = memoryRows(claimRows);
     // each read and each write is a step: a decision of two of them is none
     const stepped: Rows<ClaimRow> = {
       ...plain,
@@ -125,11 +144,42 @@ function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage
     });
     return {
       registry: { ...gated, list: listing, listAll: listing },
-      claims: sabotage.claims?.(claims) ?? claims,
+      claims: noticingLate(sabotage.claims?.(claims) ?? claims),
       issuer,
     };
   }
-  return { cloud, rows, claimRows, clock, late, portsOf };
+
+  /** When each certificate was about to be made, of those that wait. */
+  const waitingSince = (certificateId: string): number | undefined =>
+    claimRows
+      .get(`#claim-${claimId}`)
+      ?.waiting?.map((text) => text.split(' '))
+      .filter(([, , , id]) => id === certificateId)
+      .map(([at]) => Number(at))[0];
+
+  /** The hour is over when the call begins: what was decided before it may be finished later. */
+  function noticingLate(claims: ClaimCertificates): ClaimCertificates {
+    return {
+      ...claims,
+      async give(id, certificateId, to) {
+        const since = waitingSince(certificateId);
+        const isOver = since !== undefined && clock.now > since + waitingMs;
+        const given = await claims.give(id, certificateId, to);
+        if (isOver && typeof given === 'object')
+          givenLate.push(`${certificateId} was given to ${to.serial} after its hour`);
+        return given;
+      },
+    };
+  }
+  const check = sabotage.checkOwnership ?? checkOwnership;
+  /** The broker at a `provision`. @returns whether the worker gets it */
+  const takes = (process: string, job: Extract<WaitingJob, { provision: string }>): Promise<boolean> =>
+    gate(process, 'the broker reads the ownership token', () => {
+      const isTaken = typeof check(connections[job.by], ownershipTokens[job.provision], clock.now) === 'object';
+      if (isTaken) taken.add(job);
+      return isTaken;
+    });
+  return { cloud, rows, claimRows, clock, late, givenLate, taken, takes, portsOf };
 }
 
 type Shared = ReturnType<typeof createShared>;
@@ -168,6 +218,10 @@ async function work(job: WaitingJob, process: string, shared: Shared): Promise<u
   const context = contextOf(shared, process);
   if ('make' in job) return makeAndGive(job, process, context);
   if ('give' in job) return give(job.give, job.to, job.request, context);
+  if ('provision' in job)
+    return (await shared.takes(process, job))
+      ? give(job.provision, job.to, requestIdOf(job), context)
+      : { outcome: 'refused by the broker' };
   if ('ask' in job) return provision(askOf(process, { serial: 'SN-1', tokenHash: hashToken(token) }), context);
   if ('sweep' in job) return sweepOnce(context);
   if (job.operator === 'revoke') return context.claims.revoke(claimId, context.now());
@@ -193,6 +247,9 @@ async function makeAndGive(
   const made = await makeWaiting({ ...askOf(process, holder), ...key, claim: claimId }, context);
   return made.outcome === 'accepted' && to !== undefined ? give(made.certificateId, to, process, context) : made;
 }
+
+/** Repeating it is the same job. */
+const requestIdOf = ({ provision: id, to, by }: Extract<WaitingJob, { provision: string }>) => `${id} ${to} ${by}`;
 
 const askOf = (
   requestId: string,
@@ -223,9 +280,9 @@ const sweepOnce = (context: ProvisionContext & WaitingContext) =>
     report() {},
   });
 
-export function openWaitingWorld(scenario: WaitingScenario, sabotage: WaitingSabotage = {}) {
+export function openWaitingWorld(scenario: WaitingScenario, sabotage: WaitingSabotage = {}, store: Store = 'memory') {
   return (gate: Gate): World => {
-    const shared = createShared(gate, scenario, sabotage);
+    const shared = createShared(gate, scenario, sabotage, store);
     const { rows, cloud, claimRows, clock } = shared;
     const happen = {
       'lease-over': () => {
@@ -252,6 +309,7 @@ export function openWaitingWorld(scenario: WaitingScenario, sabotage: WaitingSab
             policies.size,
           ]),
           clock.now,
+          shared.taken.size,
         ]),
       check: () => check(shared, scenario),
       finish: () => finish(scenario, shared),
@@ -260,7 +318,11 @@ export function openWaitingWorld(scenario: WaitingScenario, sabotage: WaitingSab
 }
 
 /** What holds at every instant. */
-function check({ rows, cloud, claimRows }: Shared, { most = 5 }: WaitingScenario): void {
+function check({ rows, cloud, claimRows, givenLate }: Shared, { most = 5, jobs }: WaitingScenario): void {
+  if (givenLate.length > 0) throw new Error(givenLate.join('; '));
+  for (const job of jobs)
+    if ('provision' in job && job.by === 'other' && rows.get(job.to)?.certificateId === job.provision)
+      throw new Error(`${job.to} has ${job.provision} by an ownership token of another connection`);
   const holders = new Map<string, string>();
   for (const [id, { active, policies, thingName }] of cloud.certificates) {
     if (!active || policies.size === 0) continue;
@@ -279,7 +341,8 @@ function check({ rows, cloud, claimRows }: Shared, { most = 5 }: WaitingScenario
 async function finish(scenario: WaitingScenario, shared: Shared): Promise<void> {
   const { rows, cloud, claimRows, clock, late } = shared;
   for (const [index, job] of scenario.jobs.entries())
-    if ('give' in job || 'operator' in job) await untilDone(job, `R${index}`, shared);
+    if ('give' in job || 'operator' in job || shared.taken.has(job))
+      await untilDone(scenario, job, `R${index}`, shared);
   check(shared, scenario);
   for (const round of [1, 2]) {
     clock.now += waitingMs + 10 * graceMs;
@@ -297,13 +360,19 @@ async function finish(scenario: WaitingScenario, shared: Shared): Promise<void> 
   if (noted.length > 0) throw new Error(`still noted after an hour: ${noted.join('; ')}`);
 }
 
-async function untilDone(job: WaitingJob, process: string, shared: Shared): Promise<void> {
+/** What the queue has is not read by the broker again. */
+const again = async (job: WaitingJob, process: string, shared: Shared): Promise<unknown> =>
+  'provision' in job
+    ? give(job.provision, job.to, requestIdOf(job), contextOf(shared, process))
+    : ((await work(job, process, shared)) ?? 'done');
+
+async function untilDone({ serves }: WaitingScenario, job: WaitingJob, process: string, shared: Shared): Promise<void> {
   for (let tries = 1; tries <= 8; tries++) {
-    const failed = await work(job, `${process}${tries}`, shared).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    if (failed === undefined) return;
+    const done = await again(job, `${process}${tries}`, shared).catch(() => undefined);
+    const isRegistered = (done as { outcome?: string } | undefined)?.outcome === 'registered';
+    if (done !== undefined && serves && !isRegistered)
+      throw new Error(`a provision that the broker took was refused: ${JSON.stringify(done)}`);
+    if (done !== undefined) return;
     shared.clock.now += leaseMs + 1;
   }
   throw new Error('a job never ends');
