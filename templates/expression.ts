@@ -44,7 +44,7 @@ const constant = <T>(value: T): Expression<T> => ({ valueFor: () => value, isFre
 export function readText(value: unknown, path: string, reading: Reading): Expression {
   if (typeof value === 'string') return constant(value);
   const call = callOf(value);
-  const read = call && textFunctions[call.name];
+  const read = call && own(textFunctions, call.name);
   if (call && read) return read(call.argument, `${path}.${call.name}`, reading);
   reading.fault(path, call?.name === 'Fn::Split' ? splitIsAList : notAText(call?.name));
   return faulty;
@@ -82,7 +82,7 @@ const all = (parts: readonly Expression[]): Expression<readonly string[]> => ({
 
 type ReadText = typeof readText;
 
-const textFunctions: Readonly<Record<string, ReadText | undefined>> = {
+const textFunctions: Readonly<Record<string, ReadText>> = {
   Ref: reference,
   'Fn::Join': join,
   'Fn::Select': select,
@@ -115,7 +115,7 @@ function join(argument: unknown, path: string, reading: Reading): Expression {
   if (typeof delimiter !== 'string')
     return fail(path, 'needs a delimiter and a list: {"Fn::Join": ["-", [ … ]]}', reading);
   const parts = readList(list, `${path}[1]`, reading);
-  return { valueFor: (values) => parts.valueFor(values).join(delimiter), isFree: parts.isFree };
+  return { valueFor: (values) => joined(parts.valueFor(values), delimiter), isFree: parts.isFree };
 }
 
 function select(argument: unknown, path: string, reading: Reading): Expression {
@@ -173,19 +173,38 @@ function substitute(argument: unknown, path: string, reading: Reading): Expressi
   const [text, named = {}] = typeof argument === 'string' ? [argument] : (listOf(argument, 2) ?? []);
   if (typeof text !== 'string' || typeof named !== 'object' || named === null || Array.isArray(named))
     return fail(path, 'needs a text, or a text and an object: {"Fn::Sub": "unit-${SerialNumber}"}', reading);
-  const own = Object.entries(named).map(([name, value]): [string, Expression] => [
-    name,
-    readText(value, `${path}[1].${name}`, reading),
-  ]);
-  const variables = new Map(own);
+  const variables = new Map(
+    Object.entries(named).map(([name, value]) => [name, readText(value, `${path}[1].${name}`, reading)]),
+  );
   const pieces = text.split(/(\$\{[^}]*\})/).map((piece): Expression => {
     const name = /^\$\{(.*)\}$/s.exec(piece)?.[1]?.trim();
     if (name === undefined) return constant(piece);
     if (name.startsWith('!')) return constant(`\${${name.slice(1)}}`);
     return variables.get(name) ?? reference(name, path, reading);
   });
-  const parts = all(pieces);
-  return { valueFor: (values) => parts.valueFor(values).join(''), isFree: parts.isFree };
+  return {
+    valueFor(values) {
+      // each once, however often it is named: functions in functions would take twice the time at each depth
+      const found = new Map<Expression, string>();
+      for (const piece of new Set(pieces)) found.set(piece, piece.valueFor(values));
+      return joined(
+        pieces.map((piece) => found.get(piece) ?? ''),
+        '',
+      );
+    },
+    isFree: pieces.some(({ isFree }) => isFree),
+  };
+}
+
+/** Of one text that a template makes: as long as all that a device can send. */
+const maxTextLength = 8192;
+
+/** @throws Unresolved when it is too long: what a template repeats may grow beyond the memory */
+function joined(parts: readonly string[], delimiter: string): string {
+  const length = parts.reduce((sum, part) => sum + part.length + delimiter.length, 0);
+  if (length > maxTextLength + delimiter.length)
+    throw new Unresolved(`a text of the template has more than ${maxTextLength} characters with these parameters`);
+  return parts.join(delimiter);
 }
 
 function fail(path: string, reason: string, reading: Reading): Expression {

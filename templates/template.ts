@@ -84,7 +84,7 @@ function readSections(name: string, sections: Fields, fault: Fault): Template {
   const known = ['Parameters', 'Mappings', 'Resources', 'DeviceConfiguration'];
   for (const key of Object.keys(sections))
     if (!known.includes(key))
-      fault(key, unknownSections[key.toLowerCase()] ?? `is no section: there are ${known.join(', ')}`);
+      fault(key, unknownSections.get(key.toLowerCase()) ?? `is no section: there are ${known.join(', ')}`);
   const defaults = readParameters(sections.Parameters, fault);
   const reading: Reading = {
     parameters: new Set(defaults.keys()),
@@ -113,7 +113,7 @@ function readSections(name: string, sections: Fields, fault: Fault): Template {
 
 const noHook =
   'a pre-provisioning hook is a Lambda function, which a gateway cannot call: leave it out. The registration token of each device stands in its place';
-const unknownSections: Readonly<Record<string, string>> = { preprovisioninghook: noHook };
+const unknownSections: ReadonlyMap<string, string> = new Map([['preprovisioninghook', noHook]]);
 
 /** @returns the defaults, by name; undefined for a parameter without one */
 function readParameters(value: unknown, fault: Fault): Map<string, string | undefined> {
@@ -201,7 +201,7 @@ function readThing(
   const { fault } = reading;
   const at = (property: string) => `${path}.Properties.${property}`;
   for (const key of Object.keys(properties))
-    if (!thingProperties.includes(key)) fault(at(key), unknownThingProperty[key] ?? notAProperty(thingProperties));
+    if (!thingProperties.includes(key)) fault(at(key), unknownThingProperty.get(key) ?? notAProperty(thingProperties));
   const thingName = readText(properties.ThingName, at('ThingName'), reading);
   if (!thingName.isFree && properties.ThingName !== undefined) fault(at('ThingName'), noSerialInIt);
   const attributes = readTexts(properties.AttributePayload, at('AttributePayload'), reading);
@@ -230,10 +230,12 @@ const noSerialInIt =
   'is made of no parameter: it must give the serial that the device has proved, as {"Ref": "SerialNumber"} does';
 const choose =
   'choose them by {"Fn::FindInMap": ["Map", {"Ref": "…"}, "key"]}, which gives only what the template lists';
-const unknownThingProperty: Readonly<Record<string, string>> = {
-  BillingGroup: 'this gateway puts no thing into a billing group: leave it out, or use a thing group',
-  PackageVersions: 'this gateway sets no package versions: leave it out',
-};
+const unknownThingProperty: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    BillingGroup: 'this gateway puts no thing into a billing group: leave it out, or use a thing group',
+    PackageVersions: 'this gateway sets no package versions: leave it out',
+  }),
+);
 const notAProperty = (properties: readonly string[]) =>
   `is no property of this resource: there are ${properties.join(', ')}`;
 

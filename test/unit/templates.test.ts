@@ -350,3 +350,32 @@ describe('a folder of templates', () => {
     expect((await run(join(folder, 'none'), 'list')).lines).toEqual([expect.stringContaining('no template in ')]);
   });
 });
+
+describe('a strange template', () => {
+  it.each(['constructor', 'toString', 'valueOf', '__proto__', 'hasOwnProperty'])(
+    'has a fault where it names %s, which every object has, as a function, section or property',
+    (name) => {
+      const strange = (inner: string) => JSON.parse(`{"${name}": ${inner}}`) as object;
+      const faulty = body({ ...strange('{}') }, { thing: thing({ AttributePayload: { a: strange('["a", []]') } }) });
+      expect(faults(faulty)).toEqual(
+        expect.arrayContaining([
+          expect.stringContaining(`${name}: is no section`),
+          expect.stringContaining(`"${name}" is no function`),
+        ]),
+      );
+      for (const fault of faults(faulty)) expect(fault).not.toContain('native code');
+      const property = Object.fromEntries([[name, 'x']]);
+      for (const fault of faults(body({}, { thing: thing(property) }))) expect(fault).not.toContain('native code');
+    },
+  );
+
+  it('that repeats itself gives no text beyond what a device can send, and is soon done', () => {
+    const nested = (depth: number): object =>
+      depth === 0 ? { Ref: 'SerialNumber' } : { 'Fn::Sub': ['${a}${a}', { a: nested(depth - 1) }] };
+    const model = (depth: number) => body({}, { thing: thing({ AttributePayload: { model: nested(depth) } }) });
+    expect(register(model(2))).toMatchObject({ registration: { attributes: { model: 'SNSNSNSN' } } });
+    expect(register(model(100))).toEqual({ refusal: expect.stringContaining('more than 8192 characters') });
+    // nothing, twice and twice again, is nothing
+    expect(register(model(100), { SerialNumber: '' })).toMatchObject({ registration: { attributes: { model: '' } } });
+  });
+});
