@@ -120,7 +120,7 @@ function join(argument: unknown, path: string, reading: Reading): Expression {
 
 function select(argument: unknown, path: string, reading: Reading): Expression {
   const [index, list] = listOf(argument, 2) ?? [];
-  if (!/^\d{1,4}$/.test(String(index)))
+  if ((typeof index !== 'string' && typeof index !== 'number') || !/^\d{1,4}$/.test(String(index)))
     return fail(path, 'needs an index from 0 and a list: {"Fn::Select": [0, [ … ]]}', reading);
   const at = Number(index);
   if (Array.isArray(list) && at >= list.length)

@@ -280,12 +280,14 @@ function readCertificate(certificate: Resource | undefined, reading: Reading): v
   const isOwn = fieldsOf(CertificateId)?.Ref === certificateIdParameter;
   if (!isOwn)
     fault(at('CertificateId'), `must be {"Ref": "${certificateIdParameter}"}, the certificate that was vended`);
-  if (Status !== undefined && String(Status).toUpperCase() !== 'ACTIVE')
+  if (Status !== undefined && !isActive(Status))
     fault(at('Status'), 'must be "ACTIVE": the gateway hands over no certificate that does not work');
   const { Status: override, ...others } = overrides;
   for (const key of Object.keys(others)) fault(`${path}.OverrideSettings.${key}`, notAProperty(['Status']));
   readOverride(override, `${path}.OverrideSettings.Status`, ['DO_NOTHING', 'REPLACE', 'FAIL'], fault);
 }
+
+const isActive = (status: unknown): boolean => typeof status === 'string' && status.toUpperCase() === 'ACTIVE';
 
 function readPolicy({ path, properties, overrides }: Resource, reading: Reading): Expression {
   const { fault } = reading;

@@ -369,6 +369,20 @@ describe('a strange template', () => {
     },
   );
 
+  it('has a fault where an object stands for an index or a status, whatever keys it has', () => {
+    const strange = JSON.parse('{"toString": 1}') as object;
+    const attributes = { a: { 'Fn::Select': [strange, ['x']] } };
+    const properties = { ...certificate.Properties, Status: strange };
+    const faulty = body(
+      {},
+      { thing: thing({ AttributePayload: attributes }), certificate: { ...certificate, Properties: properties } },
+    );
+    expect(faults(faulty)).toEqual([
+      expect.stringContaining('needs an index from 0'),
+      expect.stringContaining('must be "ACTIVE"'),
+    ]);
+  });
+
   it('that repeats itself gives no text beyond what a device can send, and is soon done', () => {
     const nested = (depth: number): object =>
       depth === 0 ? { Ref: 'SerialNumber' } : { 'Fn::Sub': ['${a}${a}', { a: nested(depth - 1) }] };
