@@ -20,12 +20,13 @@ export const fleetTopics = ['json', 'cbor'].flatMap((form) =>
 export async function createCorpus() {
   const { csrPem } = await makeDeviceKey('FUZZ-1');
   const token = 'correct-horse-battery-staple';
+  const parameters = { SerialNumber: 'FUZZ-1', RegistrationToken: token };
   const provision = { certificateOwnershipToken: 'A'.repeat(92), parameters: { SerialNumber: 'FUZZ-1' } };
   const small = { token, id: 'one', format: 'compact', rootCa: false, maxPacket: 128 };
   const messages = [
     ...[{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }],
     ...[small, { ...small, format: 'der', part: 3 }, { token, maxPacket: 1024, part: 65_535 }],
-    provision,
+    ...[provision, { ...provision, parameters }],
   ];
   const requests = [
     { token, csr: csrPem },
@@ -61,7 +62,12 @@ export async function createCorpus() {
       packet(0x40, Buffer.from([0, 1])),
     ]),
   ];
-  return { plain, withCsr, streams };
+  /** `provision` on a connection that got this ownership token. */
+  const registrations = (certificateOwnershipToken: string) =>
+    [{ SerialNumber: 'FUZZ-1' }, parameters, { ...parameters, SerialNumber: '../FUZZ' }, {}].flatMap((each) =>
+      [json, cbor].map((write) => write({ certificateOwnershipToken, parameters: each })),
+    );
+  return { plain, withCsr, streams, registrations };
 }
 
 function derOf(pem: string): Buffer {

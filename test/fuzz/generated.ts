@@ -4,7 +4,8 @@ import fc from 'fast-check';
 /** Values that exist in JSON and in CBOR. */
 const anything = fc.jsonValue({ maxDepth: 4 });
 const fields = ['token', 'id', 'csr', 'key', 'format', 'maxPacket', 'part', 'certificateId'];
-const names = [...fields, '__proto__', 'constructor', 'toString'];
+const fieldsOfAws = ['certificateSigningRequest', 'certificateOwnershipToken', 'parameters', 'RegistrationToken'];
+const names = [...fields, ...fieldsOfAws, '__proto__', 'constructor', 'toString'];
 
 /** Messages with our keys and with keys of every object, holding any value; or any other value. */
 const message = fc.oneof(

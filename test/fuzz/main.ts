@@ -6,14 +6,18 @@ import { parseArgs } from 'node:util';
 import { createApp } from '../../app/app.ts';
 import { loadTls, serveDevices } from '../../app/broker.ts';
 import type { Answer } from '../../protocol/answer.ts';
+import { encodingOf } from '../../protocol/encoding.ts';
 import { problems } from '../../protocol/problems.ts';
-import { type RequestQueue, recipientIdOf, requestKeyOf } from '../../queue/provisioning-request.ts';
+import { type RequestQueue, recipientIdOf, registrationKeyOf, requestKeyOf } from '../../queue/provisioning-request.ts';
 import type { BoundReply, ReplyFeed } from '../../queue/replies.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sealer } from '../../sealing/replies.ts';
+import { signClaim } from '../../site-tls/certificates.ts';
+import { tlsFilesIn } from '../../site-tls/material.ts';
 import { type Figure, printFigures } from '../chaos/figures.ts';
 import { seeded } from '../chaos/random.ts';
+import { signedByOther } from '../support/claims.ts';
 import { connectDevice } from '../support/device.ts';
 import { metricOf } from '../support/metrics.ts';
 import { noLine } from '../support/no-line.ts';
@@ -22,6 +26,7 @@ import { unguarded } from '../support/unguarded.ts';
 import { connectPacket, createCorpus, fleetTopics, mutate, publishPacket } from './corpus.ts';
 import { generatePayloads } from './generated.ts';
 import { mqtt5Stream } from './mqtt5.ts';
+import { spoiltTemplate } from './templates.ts';
 
 const { values } = parseArgs({
   options: {
@@ -34,7 +39,8 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(`npm run fuzz -- [--seed N] [--cases N] [--json]
 
-Spoils MQTT packets (3.1.1 and 5), requests in JSON and CBOR, and CSRs, and sends them to a real broker over TLS, while a healthy device\nis served. To use every core: one run for each, with seeds of their own.`);
+Spoils MQTT packets (3.1.1 and 5), requests in JSON and CBOR, of both dialects, and CSRs, and sends them to a real broker over TLS, with
+and without a claim certificate, while a healthy device is served; and spoils provisioning templates, as their files are read. To use every core: one run for each, with seeds of their own.`);
   process.exit(0);
 }
 
@@ -47,7 +53,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const)
   );
 
 const dataDir = mkdtempSync(join(tmpdir(), 'cvm-fuzz-'));
-const settings = loadSettings({ CVM_DATA_DIR: dataDir, CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: '0' });
+const settings = loadSettings({ CVM_DATA_DIR: dataDir, CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: '0', CVM_CLAIMS: '1' });
 const app = createApp(settings, createLog('silent'));
 const tls = await loadTls(app);
 /**
@@ -55,20 +61,32 @@ const tls = await loadTls(app);
  * asks for them; all others are rejected as with a wrong token.
  */
 const [healthyDevice, partsDevice] = ['HEALTHY', 'FUZZ-PARTS'];
+let registered = 0;
 let announce: (reply: BoundReply) => void = () => {};
 const requests: RequestQueue = {
   async add(request) {
     const { requestId, serial, tokenHash, replyKey } = request;
     const recipientId = recipientIdOf(serial, tokenHash);
     const answer: Answer =
-      serial === healthyDevice || serial === partsDevice
+      serial === healthyDevice || serial === partsDevice || request.claim !== undefined
         ? { status: 'accepted', credentials }
         : { status: 'rejected', problem: problems.invalidToken };
     const sealed = sealer.answer(replyKey, recipientId, answer);
     setImmediate(() => announce({ requestId, requestKey: requestKeyOf(request), recipientId, sealed }));
     return requestId;
   },
-  acknowledge: async () => {},
+  async acknowledge({ serial, tokenHash, registration }) {
+    if (registration === undefined) return;
+    registered++;
+    const { requestId, replyKey } = registration;
+    const recipientId = recipientIdOf(serial, tokenHash);
+    const answer: Answer =
+      registered % 2 === 0
+        ? { status: 'registered', thingName: serial, deviceConfiguration: { url: 'https://north.example' } }
+        : { status: 'rejected', problem: problems.claimsOtherSerial };
+    const sealed = sealer.answer(replyKey, recipientId, answer);
+    setImmediate(() => announce({ requestId, requestKey: registrationKeyOf(requestId), recipientId, sealed }));
+  },
   close: async () => {},
 };
 const credentials = {
@@ -85,17 +103,24 @@ const replies: ReplyFeed = {
   fetch: async () => [],
   close: async () => {},
 };
+/** Of the site CA, and of a CA of somebody else. */
+const claims = await Promise.all([
+  signClaim(tlsFilesIn(dataDir), { group: 'pumps', endsAt: Date.now() + 86_400_000 }, new Date()),
+  signedByOther(),
+]);
 const { broker } = await serveDevices(app, { ...unguarded, ...noLine, requests, replies }, tls);
 const corpus = await createCorpus();
 const generated = generatePayloads(Number(values.seed), 500);
 const choose = <T>(from: readonly T[]): T => from[Math.floor(random.next() * from.length)] as T;
 
 /** Not verifying the server saves time on many thousand connections; it would find nothing here. */
-const unverified = { secureContext: createSecureContext(), rejectUnauthorized: false };
+const rejectUnauthorized = false;
+const anonymous = createSecureContext();
+const [claimed, claimedInVain] = claims.map(({ cert, key }) => createSecureContext({ cert, key }));
 
 /** One connection; it ends when the broker closes it for malformed MQTT, or after its case. */
-async function openSocket(): Promise<TLSSocket> {
-  const socket = connect({ host: '127.0.0.1', port: broker.port, ...unverified });
+async function openSocket(secureContext = anonymous): Promise<TLSSocket> {
+  const socket = connect({ host: '127.0.0.1', port: broker.port, secureContext, rejectUnauthorized });
   socket.on('error', () => {});
   socket.resume();
   await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve));
@@ -103,9 +128,15 @@ async function openSocket(): Promise<TLSSocket> {
 }
 
 async function spoiltStream(): Promise<number> {
-  const socket = await openSocket();
+  const socket = await openSocket(
+    random.pick([
+      [8, anonymous],
+      [2, claimed],
+      [1, claimedInVain],
+    ]),
+  );
   const closed = new Promise((resolve) => socket.once('close', resolve));
-  const stream = random.next() < 0.5 ? choose(corpus.streams) : mqtt5Stream(random);
+  const stream = random.next() < 0.5 ? choose(corpus.streams) : mqtt5Stream(random, corpus.plain);
   // those of MQTT 5 have faults of their own
   socket.end(random.next() < 0.3 ? stream : mutate(stream, random));
   // a connection that stays open has sent an incomplete packet
@@ -116,26 +147,32 @@ async function spoiltStream(): Promise<number> {
 
 /** Many payloads on one connection, some at a time: a bad payload is answered, and does not end the connection. */
 async function spoiltPayloads(): Promise<number> {
-  const socket = await openSocket();
+  const byClaim = random.next() < 0.3;
+  const socket = await openSocket(byClaim ? claimed : anonymous);
   const closed = new Promise<void>((resolve) => socket.once('close', resolve));
   socket.write(connectPacket);
+  // a spoilt ownership token goes no further
+  const spare = byClaim ? 0.5 : 0.1;
+  const registrations = byClaim ? await askByClaim(socket, closed) : [];
   const serial = random.next() < 0.3 ? partsDevice : 'FUZZ-1';
   let sent = 0;
   while (sent < 100 && !socket.destroyed) {
     const some = Array.from({ length: 10 }, () => {
-      const topic = random.pick([
-        [6, `cvm/request/${serial}`],
-        [2, `cvm/ack/${serial}`],
-        [2, choose(fleetTopics)],
-      ]);
       const from = choose(
         random.pick([
           [3, corpus.plain],
           [1, corpus.withCsr],
           [3, generated],
+          [registrations.length > 0 ? 6 : 0, registrations],
         ]),
       );
-      const published = publishPacket(topic, random.next() < 0.1 ? from : mutate(from, random), ++sent);
+      const topic = random.pick([
+        [registrations.includes(from) ? 40 : 0, `$aws/provisioning-templates/pump/provision/${encodingOf(from)}`],
+        [6, `cvm/request/${serial}`],
+        [2, `cvm/ack/${serial}`],
+        [2, choose(fleetTopics)],
+      ]);
+      const published = publishPacket(topic, random.next() < spare ? from : mutate(from, random), ++sent);
       // the ids of what it was sent are low ones: some parts go on, and most acknowledgements are of none
       return Buffer.concat([published, packet(0x40, Buffer.from([0, 1 + Math.floor(random.next() * 100)]))]);
     });
@@ -145,6 +182,35 @@ async function spoiltPayloads(): Promise<number> {
   }
   socket.destroy();
   return sent;
+}
+
+/** @returns registrations with an ownership token that counts on this connection; none where it was not answered */
+async function askByClaim(socket: TLSSocket, closed: Promise<void>): Promise<readonly Buffer[]> {
+  let heard = '';
+  const look = (data: Buffer) => {
+    heard += data.toString('latin1');
+  };
+  socket.on('data', look);
+  socket.write(publishPacket('$aws/certificates/create/json', Buffer.alloc(0), 1));
+  await Promise.race([acknowledged(socket, 1), closed]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  socket.off('data', look);
+  const [, token] = /"certificateOwnershipToken":"([\w-]{92})"/.exec(heard) ?? [];
+  if (token === undefined) return [];
+  ownershipTokens++;
+  return corpus.registrations(token);
+}
+
+/** Some templates at a time, without the broker. */
+function spoiltTemplates(): number {
+  const count = 50;
+  for (let each = 0; each < count; each++) {
+    const { accident, isTemplate } = spoiltTemplate(random);
+    if (accident !== undefined) accidents.push(accident);
+    if (isTemplate) templatesTaken++;
+  }
+  templates += count;
+  return count;
 }
 
 /** Resolves with the PUBACK of this message, or after a while, since some messages get none. */
@@ -192,13 +258,19 @@ function heapMb(): number {
 }
 
 let done = 0;
+let [ownershipTokens, templates, templatesTaken] = [0, 0, 0];
 let calmMb = 0;
 let told = 0;
 const healthy = serveHealthy(() => done < cases);
 const lanes = Array.from({ length: 32 }, async () => {
   while (done < cases) {
     // not `done += await`: that reads `done` before the other lanes have added to it
-    const some = random.next() < 0.4 ? await spoiltStream() : await spoiltPayloads();
+    const spoil = random.pick<() => number | Promise<number>>([
+      [40, spoiltStream],
+      [60, spoiltPayloads],
+      [20, spoiltTemplates],
+    ]);
+    const some = await spoil();
     done += some;
     if (calmMb === 0 && done > cases / 4) calmMb = heapMb();
     if (!values.json && done >= told + cases / 10) {
@@ -232,7 +304,26 @@ const figures: Figure[] = [
     goal: 'all',
     holds: asked > 0 && accepted === asked,
   },
-  { name: 'longest of them', value: Math.round(longest), unit: 'ms', goal: 'reported', holds: true },
+  {
+    name: 'connections by a claim certificate that got an ownership token',
+    value: ownershipTokens,
+    goal: '>= 1',
+    holds: ownershipTokens >= 1,
+  },
+  { name: 'registrations that came to the queue', value: registered, goal: '>= 1', holds: registered >= 1 },
+  {
+    name: 'templates, and those of them that have no fault',
+    value: `${templates}, ${templatesTaken}`,
+    goal: 'some of them',
+    holds: templatesTaken > 0 && templatesTaken < templates,
+  },
+  {
+    name: 'longest answer time of the healthy device',
+    value: Math.round(longest),
+    unit: 'ms',
+    goal: 'reported',
+    holds: true,
+  },
   { name: 'connections left open', value: connectionsOpen, unit: '', goal: '0', holds: connectionsOpen === 0 },
   {
     name: 'heap after a quarter of the cases and after all of them, difference',

@@ -9,11 +9,18 @@ const topics = [
   'cvm/ack/FUZZ-1',
   '$share/g/x',
   'a/+/#',
+  '$aws/certificates/create/json',
+  '$aws/certificates/create-from-csr/cbor/accepted',
+  '$aws/provisioning-templates/pump/provision/json',
+  '$aws/provisioning-templates/+/provision/+/#',
   '',
 ];
 
-/** Conversations of MQTT 5 with properties of every kind, most of them where they belong, and many more than once. */
-export function mqtt5Stream(random: Random): Buffer {
+/**
+ * Conversations of MQTT 5 with properties of every kind, most of them where they belong, and many more than once.
+ * @param payloads for what it publishes
+ */
+export function mqtt5Stream(random: Random, payloads: readonly Buffer[] = [Buffer.from('{"token":"x"}')]): Buffer {
   const below = (most: number) => Math.floor(random.next() * most);
   const choose = <T>(from: readonly T[]): T => from[below(from.length)] as T;
   const some = () => Buffer.from(Array.from({ length: below(12) }, () => below(256)));
@@ -40,8 +47,7 @@ export function mqtt5Stream(random: Random): Buffer {
     ...[text(choose(['fuzz', ''])), text('FUZZ-1'), text('correct-horse-battery-staple')].slice(0, choose([1, 3])),
   );
   const packets: readonly (() => Buffer)[] = [
-    () =>
-      packet(choose([0x30, 0x32, 0x34, 0x33]), text(choose(topics)), id(), properties(), Buffer.from('{"token":"x"}')),
+    () => packet(choose([0x30, 0x32, 0x34, 0x33]), text(choose(topics)), id(), properties(), choose(payloads)),
     () => packet(0x82, id(), properties(), text(choose(topics)), bytes(below(64))),
     () => packet(0xa2, id(), properties(), text(choose(topics))),
     () => packet(choose([0x40, 0x50, 0x62, 0x70]), id(), bytes(choose([0, 0x10, 0x80, 0x92, 0xff])), properties()),
