@@ -122,7 +122,11 @@ export const waitingSabotages: readonly {
     sabotage: {
       claims: (whole) => ({
         ...whole,
-        give: async (_id, certificateId, { serial, now }) => ({ id: certificateId, at: now, certificateId, serial }),
+        async give(id, certificateId, { serial, madeAfter }) {
+          const { waiting } = await whole.waiting(id);
+          const found = waiting.find((each) => each.certificateId === certificateId && each.at > madeAfter);
+          return found === undefined ? 'not-waiting' : { ...found, serial };
+        },
       }),
     },
   },
