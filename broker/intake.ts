@@ -8,6 +8,7 @@ import {
   type RequestQueue,
   registrationKeyOf,
   requestKeyOf,
+  wantKeyOf,
 } from '../queue/provisioning-request.ts';
 import type { TokenAttempt, TokenAttemptLimiter, TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
@@ -198,7 +199,8 @@ async function acceptRequest(
     if (csr?.ok === false) return abandon(attempt, csr.problem);
     // from here on it is a request that waits, not a message that is being taken in
     endIntake();
-    return await store(session, { serial, key: request.key, form, token, csr, attempt, maxWaitMs }, intake);
+    const { key, template } = request;
+    return await store(session, { serial, key, template, form, token, csr, attempt, maxWaitMs }, intake);
   } finally {
     endIntake();
   }
@@ -222,9 +224,8 @@ function abandon(attempt: Attempt, reason: Problem): Accepted {
   return refused(reason);
 }
 
-type CheckedRequest = {
+type CheckedRequest = Pick<CertificateRequest, 'key' | 'template'> & {
   readonly serial: string;
-  readonly key: CertificateRequest['key'];
   readonly form: ReplyForm;
   readonly token: PresentedToken;
   readonly csr: Extract<CheckedCsr, { ok: true }> | undefined;
@@ -236,18 +237,22 @@ type CheckedRequest = {
 
 async function store(
   session: Session,
-  { serial, key, form, token, csr, attempt, maxWaitMs, claim }: CheckedRequest,
+  { serial, key, template, form, token, csr, attempt, maxWaitMs, claim }: CheckedRequest,
   { requests, pendingReplies, limits, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
   const { attemptFrom, ...settled } = attempt;
   const csrFields = csr === undefined ? {} : { csrPem: csr.csrPem, keyDigest: csr.keyDigest };
-  const requestKey = requestKeyOf({ serial, tokenHash, key, ...csrFields });
-  if (isFull(session, { pendingReplies, limits }) && !pendingReplies.isRepeated(session, requestKey, form))
+  const byTemplate = template && {
+    template: { ...template, parameters: withoutToken(template.parameters, tokenHash) },
+  };
+  const asked = { serial, tokenHash, key, ...csrFields, ...byTemplate };
+  const [requestKey, wantKey] = [requestKeyOf(asked), wantKeyOf(asked)];
+  if (isFull(session, { pendingReplies, limits }) && !pendingReplies.isRepeated(session, wantKey, form))
     return abandon(attempt, problems.tooManyWaiting);
 
   const [requestId, receivedAt] = [newId(), now()];
-  const pending = { requestId, token, requestKey, form, ...settled };
+  const pending = { requestId, token, requestKey, wantKey, form, ...settled };
   // added before it is stored: the answer may be here before Redis says that it has the request. A repeated request is stored,
   // too: Redis may have lost the first one. If it has not, it keeps that one only
   pendingReplies.addRequest(session, pending);
@@ -255,7 +260,7 @@ async function store(
     const tried = attemptFrom === undefined ? {} : { attemptFrom };
     const expiry = { ...(maxWaitMs === undefined ? {} : { maxWaitMs }), ...(claim === undefined ? {} : { claim }) };
     const from = { replyKey: token.keys.publicKey, receivedAt, remoteAddress: session.remoteAddress, ...tried };
-    const request = { requestId, serial, tokenHash, key, ...csrFields, ...expiry, ...from };
+    const request = { requestId, ...asked, ...expiry, ...from };
     const answeredAs = await within(limits.storeMs, 'storing a request', requests.add(request));
     if (answeredAs === undefined) {
       pendingReplies.removeRequest(session, requestId);
@@ -417,6 +422,7 @@ async function storeRegistration(
     requestId,
     token,
     requestKey,
+    wantKey: requestKey,
     form,
     hasNoPlace: true,
     ...(settle && { settle }),

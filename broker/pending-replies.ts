@@ -168,7 +168,7 @@ export function createPendingReplies(options: {
       holders.add(session, request.token);
       waiting.add(session, request);
     },
-    /** The queue has the request, and will answer it under `requestId`: another one, where an equal request waited already. */
+    /** The queue has the request, and will answer it as it says: as an earlier one, where one that wants the same waited already. */
     requestStored: waiting.unite,
     isRepeated: waiting.isRepeated,
     /** For a health check: that no worker takes the requests that wait, with the cure. */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReplyForm } from '../protocol/dialect.ts';
+import type { AnsweredAs } from '../queue/provisioning-request.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Told } from './line-estimate.ts';
 import type { PresentedToken, Session } from './session.ts';
@@ -9,8 +10,10 @@ export type PendingRequest = {
   /** its answer comes under this id */
   readonly requestId: string;
   readonly token: PresentedToken;
-  /** `requestKeyOf` the request: requests with the same key get the same answer */
+  /** `requestKeyOf` the request that the reply answers: this one, or an earlier one that wants the same */
   readonly requestKey: string;
+  /** `wantKeyOf` the request: requests with the same key get the same answer */
+  readonly wantKey: string;
   /** it stands in no line: it takes nothing from the quotas that devices wait for */
   readonly hasNoPlace?: true;
   /** how the answer is to be written */
@@ -72,11 +75,11 @@ export function createWaitingRequests(now: () => number = () => performance.now(
     },
     remove,
     /**
-     * The queue answers this request under `requestId`, and with it all others of this connection that ask for the same:
+     * The queue answers this request as it says, and with it all others of this connection that want the same:
      * they may have waited under another id, which the queue has forgotten or answered.
      */
-    unite(session: Session, { requestKey }: PendingRequest, requestId: string): void {
-      const same = requestsOf(session).filter((each) => each.requestKey === requestKey && !each.answered);
+    unite(session: Session, { wantKey }: PendingRequest, { requestId, requestKey }: AnsweredAs): void {
+      const same = requestsOf(session).filter((each) => each.wantKey === wantKey && !each.answered);
       const [first] = same;
       if (first === undefined || (same.length === 1 && first.requestId === requestId)) return;
       const asked: AskedOnce[] = [];
@@ -85,7 +88,7 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       const answered = bySession.get(session)?.get(requestId);
       // its answer is about to be written
       if (answered !== undefined) answered.asked.push(...asked);
-      else put(session, { ...first, requestId, asked });
+      else put(session, { ...first, requestId, requestKey, asked });
     },
     /** Its device is not to hear the answer any more, in this form; a request without a form waits no longer. */
     endWait(session: Session, { requestId, asked, settle }: WaitingRequest, form: ReplyForm): void {
@@ -96,8 +99,8 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       void settle?.('unknown');
     },
     /** Whether a request of this connection waits that is the same in every respect. */
-    isRepeated: (session: Session, requestKey: string, form: ReplyForm): boolean =>
-      requestsOf(session).some((each) => each.requestKey === requestKey && has(each.asked, form)),
+    isRepeated: (session: Session, wantKey: string, form: ReplyForm): boolean =>
+      requestsOf(session).some((each) => each.wantKey === wantKey && has(each.asked, form)),
     /** How many answers this connection waits for. */
     countOf: (session: Session): number => requestsOf(session).reduce((sum, { asked }) => sum + asked.length, 0),
     /** Whether this connection waits for an answer that is sealed to this recipient. */

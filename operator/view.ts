@@ -15,6 +15,8 @@ export type DeviceView = {
   /** whose gateways serve it; without it, every gateway does */
   readonly site?: string;
   readonly certificateId?: string;
+  /** the provisioning template by which the device asked for it, over `cvm/request/<serial>` */
+  readonly template?: string;
   /** the certificate that works until a reissued device has its new one */
   readonly previousCertificateId?: string;
   /** certificates that the next attempt or the next sweep deletes */
@@ -69,6 +71,7 @@ export function viewOf(device: Device): DeviceView {
     fault: faultOf(device),
     site: device.site,
     certificateId,
+    template: device.template?.name,
     previousCertificateId,
     pendingDeletion,
     createCallsWithoutAnswer: lost === 0 ? undefined : lost,

@@ -8,6 +8,8 @@ export type Credentials = {
   readonly thingName: string;
   readonly endpoint: string;
   readonly rootCaPem: string;
+  /** where the request named a template: flat, as that has it */
+  readonly deviceConfiguration?: RegisteredThing['deviceConfiguration'];
 };
 
 /** What a device gets that asked to be registered by a template. */

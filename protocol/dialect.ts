@@ -76,9 +76,13 @@ type MessageContent =
   | { readonly kind: 'unreadable'; readonly problem: Problem };
 
 /** A device that has its certificate asks to be registered by a template, which acknowledges the certificate as well. */
-export type RegistrationRequest = {
+export type RegistrationRequest = AskedTemplate & {
   /** as `SessionView` made it */
   readonly ownershipToken: string;
+};
+
+/** A provisioning template by its name, unchecked, and what the device says to it. */
+export type AskedTemplate = {
   readonly templateName: string;
   readonly parameters: Readonly<Record<string, string>>;
 };
@@ -92,6 +96,8 @@ export type CertificateRequest = {
   /** PEM or base64 DER, not yet verified */
   readonly csr?: string | undefined;
   readonly key: KeyKind;
+  /** is carried out before the certificate works */
+  readonly template?: AskedTemplate | undefined;
 };
 
 export type Subscription<Form = ReplyForm> = {

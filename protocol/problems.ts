@@ -54,6 +54,10 @@ export const problems = {
   invalidToken: problem('InvalidToken', 'the token does not fit this serial; check both against the enrolment list'),
   tokenExpired: problem('TokenExpired', 'the token has expired; ask the fleet owner for a new one'),
   blocked: problem('Forbidden', 'this device is blocked; ask the gateway operator to unblock it'),
+  otherTemplate: problem(
+    'InvalidRequest',
+    'this token has vended its certificate with another template, or with none: ask with that one, or without any, or have the device reissued',
+  ),
   alreadyProvisioned: problem(
     'AlreadyProvisioned',
     'this token has vended its certificate and the time to ask again is over; ask the fleet owner to reissue',
@@ -144,7 +148,7 @@ export const problems = {
   tooManyWaiting: problem('Throttled', 'too many requests of this connection wait for their answer', 5),
   otherKeyWaits: problem(
     'Throttled',
-    'a request of this device for another key waits for its answer: wait for that answer before asking for this key',
+    'a request of this device for another key, or with another template, waits for its answer: wait for that answer before asking for this one',
     10,
   ),
   tooManyMessages: problem('Throttled', 'this device asks too fast; wait for an answer before asking again', 10),

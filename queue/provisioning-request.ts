@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { KeyKind } from '../protocol/dialect.ts';
+import type { AskedTemplate, KeyKind } from '../protocol/dialect.ts';
 import type { GatewayIdentity } from '../sealing/gateway.ts';
 
 /**
@@ -18,6 +18,8 @@ export type ProvisioningRequest = {
   readonly key: KeyKind;
   /** hex SHA-256 of the CSR's public key (SPKI) */
   readonly keyDigest?: string;
+  /** is carried out before the certificate works. The registration token is not among the parameters */
+  readonly template?: AskedTemplate;
   /** epoch milliseconds */
   readonly receivedAt: number;
   /** longest wait that the device accepts, in milliseconds (Message Expiry Interval of MQTT 5). Absent: the usual limit holds */
@@ -44,17 +46,48 @@ export function recipientIdOf(serial: string, tokenHash: string): string {
   return createHash('sha256').update(`${serial}\0${tokenHash}`).digest('base64url');
 }
 
-/** Equal for requests of the same serial and token that ask for the same key: the second one waits for the reply to the first. */
+/**
+ * Names what was asked, in the signature of the reply. A CSR counts by its text, as every version has it: workers and brokers of two versions
+ * must come to the same.
+ */
 export function requestKeyOf({
   serial,
   tokenHash,
   csrPem,
   key,
-}: Pick<ProvisioningRequest, 'serial' | 'tokenHash' | 'csrPem' | 'key'>): string {
+  template,
+}: Pick<ProvisioningRequest, 'serial' | 'tokenHash' | 'csrPem' | 'key' | 'template'>): string {
   return createHash('sha256')
-    .update(`${recipientIdOf(serial, tokenHash)}\0${csrPem ?? key}`)
+    .update(`${recipientIdOf(serial, tokenHash)}\0${csrPem ?? key}${textOf(template)}`)
     .digest('base64url');
 }
+
+/**
+ * Equal for requests of the same serial and token that want a certificate for the same public key, by the same template: the second one waits for the reply to the
+ * first, to which it is as good an answer. A CSR that is signed anew has other bytes (ECDSA signatures are random), and the same key.
+ */
+export function wantKeyOf({
+  serial,
+  tokenHash,
+  keyDigest,
+  key,
+  template,
+}: Pick<ProvisioningRequest, 'serial' | 'tokenHash' | 'keyDigest' | 'key' | 'template'>): string {
+  return createHash('sha256')
+    .update(`want\0${recipientIdOf(serial, tokenHash)}\0${keyDigest ?? key}${textOf(template)}`)
+    .digest('base64url');
+}
+
+/** In whichever order the parameters came. Without a template, as before there were any. */
+function textOf(template: AskedTemplate | undefined): string {
+  if (template === undefined) return '';
+  const { templateName, parameters } = template;
+  const sorted = Object.entries(parameters).sort(([one], [other]) => (one < other ? -1 : 1));
+  return `\0${JSON.stringify([templateName, sorted])}`;
+}
+
+/** Under which id and `requestKeyOf` the reply to a request will come: its own, or those of the one that waited already. */
+export type AnsweredAs = { readonly requestId: string; readonly requestKey: string };
 
 /** A device has stored its certificate. With `registration` it wants an answer. */
 export type Acknowledgement = {
@@ -67,12 +100,11 @@ export type Acknowledgement = {
 };
 
 /** A device asks to be registered by a template. The answer is stored under `requestId`, and sealed to `replyKey`. */
-export type AskedRegistration = Pick<ProvisioningRequest, 'requestId' | 'replyKey'> & {
-  readonly templateName: string;
-  readonly parameters: Readonly<Record<string, string>>;
-  /** of the registration token that came with the parameters, where a claim certificate stands for the device */
-  readonly deviceTokenHash?: string;
-};
+export type AskedRegistration = Pick<ProvisioningRequest, 'requestId' | 'replyKey'> &
+  AskedTemplate & {
+    /** of the registration token that came with the parameters, where a claim certificate stands for the device */
+    readonly deviceTokenHash?: string;
+  };
 
 /** In the place of `requestKeyOf`: the answer to a registration answers nothing else. */
 export const registrationKeyOf = (requestId: string): string =>
@@ -88,10 +120,10 @@ export type SignedMessage<Message> = { readonly message: Message; readonly gatew
 export interface RequestQueue {
   /**
    * One device has one place: of a serial and token, one request waits.
-   * @returns the id under which the reply will come: that of an equal request, where one waits already; undefined where one for
-   * another key waits, so that this one was not stored
+   * @returns how the reply will come: as that of an earlier request for the same key (`wantKeyOf`), where one waits already; undefined
+   * where one for another key waits, so that this one was not stored
    */
-  add(request: ProvisioningRequest): Promise<string | undefined>;
+  add(request: ProvisioningRequest): Promise<AnsweredAs | undefined>;
   acknowledge(acknowledgement: Acknowledgement): Promise<void>;
   close(): Promise<void>;
 }

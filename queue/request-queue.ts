@@ -13,11 +13,13 @@ import { createMalformedReport } from './malformed.ts';
 import { foreignJob, OwnJobsWorker, type Stored, untilAnswered } from './own-jobs.ts';
 import {
   type Acknowledgement,
+  type AnsweredAs,
   type ProvisioningRequest,
   type RequestQueue,
   recipientIdOf,
   requestKeyOf,
   type SignedMessage,
+  wantKeyOf,
 } from './provisioning-request.ts';
 import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
@@ -30,10 +32,10 @@ import {
   keyPrefix,
   queueName,
   readRecipientId,
-  readRequestKey,
   readSerial,
   readStoredAcknowledgement,
   readStoredRequest,
+  readWaiting,
   requestJob,
   toStoredAcknowledgement,
   toStoredRequest,
@@ -103,17 +105,19 @@ export function createRequestQueue(
 
   // a device has one job: the queue does not grow while AWS is away, and a device that asks again keeps its place, but does not
   // get another one for each key that it makes. BullMQ forgets the deduplication id as soon as the job is answered.
-  async function add(request: ProvisioningRequest): Promise<string | undefined> {
+  async function add(request: ProvisioningRequest): Promise<AnsweredAs | undefined> {
+    const requestKey = requestKeyOf(request);
     const id = await storedAs(request);
-    if (id === request.requestId) return id;
+    if (id === request.requestId) return { requestId: id, requestKey };
     const [state, earlier] = await Promise.all([queue.getJobState(id), connection.hget(jobKey(id), 'data')]);
     // a Redis that lost a part of its data may know the earlier request, and have it in no list
     if (state === 'unknown' || earlier === null) {
       await forget(id, placeOf(request));
-      return storedAs(request);
+      return { requestId: await storedAs(request), requestKey };
     }
-    const sameKey = readRequestKey(earlier) === requestKeyOf(request);
-    return sameKey ? id : undefined;
+    const waits = readWaiting(earlier);
+    const isSame = waits?.requestKey === requestKey || waits?.wantKey === wantKeyOf(request);
+    return waits !== undefined && isSame ? { requestId: id, requestKey: waits.requestKey } : undefined;
   }
 
   async function acknowledge(acknowledgement: Acknowledgement): Promise<void> {

@@ -11,6 +11,7 @@ import {
   recipientIdOf,
   requestKeyOf,
   type SignedMessage,
+  wantKeyOf,
 } from './provisioning-request.ts';
 import type { BoundReply } from './replies.ts';
 import {
@@ -128,15 +129,19 @@ const signature = z.object({ gatewayKey: shortText, gatewaySigningKey: shortText
 
 /**
  * The data of a request's job, as short as can be: a hundred thousand may wait. The id of the job is the id of the request, which is signed
- * with the rest. A CSR is there as base64 of its DER. The digest of its key is made again from it, and `key` says nothing beside it.
+ * with the rest. A CSR is there as base64 of its DER. The digest of its key is made again from it, and `key` says nothing beside it. With a
+ * template, all that is asked for is in `withTemplate`, as JSON, and nowhere else: a worker of a version that knows no templates cannot read such a
+ * request, and drops it. It would vend a certificate that works without what the template asks for.
  */
-export type StoredRequest = Omit<ProvisioningRequest, 'requestId' | 'csrPem' | 'key' | 'keyDigest'> &
-  ({ readonly csr: string } | Pick<ProvisioningRequest, 'key'>) &
+export type StoredRequest = Omit<ProvisioningRequest, 'requestId' | 'csrPem' | 'key' | 'keyDigest' | 'template'> &
+  (StoredKey | { readonly withTemplate: string }) &
   Signature;
+type StoredKey = { readonly csr: string } | Pick<ProvisioningRequest, 'key'>;
 
 export function toStoredRequest(request: ProvisioningRequest, gateway: OwnGateway): StoredRequest {
-  const { requestId, csrPem, key, keyDigest: _ofCsr, ...rest } = request;
-  const asked = csrPem === undefined ? { key } : { csr: derOf(csrPem).toString('base64') };
+  const { requestId, csrPem, key, keyDigest: _ofCsr, template, ...rest } = request;
+  const storedKey: StoredKey = csrPem === undefined ? { key } : { csr: derOf(csrPem).toString('base64') };
+  const asked = template === undefined ? storedKey : { withTemplate: JSON.stringify({ ...storedKey, ...template }) };
   const { askId, ...stored } = signedBy(gateway, 'request', { askId: requestId, ...asked, ...rest });
   return stored;
 }
@@ -145,13 +150,24 @@ export function toStoredRequest(request: ProvisioningRequest, gateway: OwnGatewa
 export function readStoredRequest(data: unknown, jobId: string): SignedMessage<ProvisioningRequest> | undefined {
   const stored = storedRequest.safeParse(data).data;
   if (stored === undefined) return undefined;
-  const asked = askedKey(stored);
+  const asked = askedOf(stored);
   if (asked === undefined) return undefined;
-  const { askId: requestId = jobId, csr, ...rest } = stored;
+  const { askId: requestId = jobId, csr, withTemplate, ...rest } = stored;
   return {
     message: { requestId, ...rest, ...asked },
     gateway: signerOf({ askId: jobId, ...(data as object) }, 'request'),
   };
+}
+
+/** For which key, and by which template. Undefined where it does not say it. */
+function askedOf(stored: z.infer<typeof storedRequest>) {
+  if (stored.withTemplate === undefined) return askedKey(stored);
+  const inside = parsed(askedWithTemplate, stored.withTemplate);
+  // what an older version would read beside it is not what the device asks for
+  if (inside === undefined || stored.csr !== undefined || stored.key !== undefined) return undefined;
+  const key = askedKey(inside);
+  const { templateName, parameters } = inside;
+  return key && { ...key, template: { templateName, parameters } };
 }
 
 /** 32 bytes in base64url, in the one spelling that they have. */
@@ -160,26 +176,48 @@ const key32 = z.string().regex(/^[\w-]{42}[AEIMQUYcgkosw048]$/);
 const time = z.int().min(0).max(8.64e15);
 const serial = z.string().regex(serialPattern);
 const tokenHash = z.string().min(1).max(128);
-/** @param json the data of a request's job. Undefined where it is none */
-export function readRequestKey(json: string): string | undefined {
+
+/**
+ * What a request asks for that waits. Nothing says that a gateway signed it, so its key is the one in its CSR: the `keyDigest` that 0.1.0 stored
+ * beside a CSR may be that of another one, and no `wantKey` is made of it.
+ * @param json the data of a request's job. Undefined where it is none
+ */
+export function readWaiting(
+  json: string,
+): { readonly requestKey: string; readonly wantKey: string | undefined } | undefined {
   const request = parsed(storedRequest, json);
-  const asked = request && askedKey(request);
-  return asked && requestKeyOf({ ...request, ...asked });
+  if (request === undefined) return undefined;
+  const asked = askedOf(request);
+  if (asked === undefined) return undefined;
+  const message = { ...request, ...asked };
+  return {
+    requestKey: requestKeyOf(message),
+    wantKey: request.csrPem === undefined ? wantKeyOf(message) : undefined,
+  };
 }
 
 // an acknowledgement has no reply key
 const aboutRecipient = z.object({ serial, tokenHash, replyKey: key32 });
+const keyFields = {
+  csr: z.base64().max(8192).exactOptional(),
+  key: z.enum(['rsa', 'ec']).exactOptional(),
+};
+const templateFields = {
+  templateName: shortText,
+  parameters: z.record(z.string(), z.string()),
+};
+const askedWithTemplate = z.object({ ...keyFields, ...templateFields });
 const storedRequest = z.object({
   serial,
   tokenHash,
   replyKey: key32,
-  csr: z.base64().max(8192).exactOptional(),
-  key: z.enum(['rsa', 'ec']).exactOptional(),
+  ...keyFields,
   receivedAt: time,
   maxWaitMs: z.int().min(0).exactOptional(),
   remoteAddress: z.string().max(64).exactOptional(),
   attemptFrom: z.string().max(64).exactOptional(),
   claim: shortText.exactOptional(),
+  withTemplate: z.string().max(32_768).exactOptional(),
   // in requests of 0.1.0, beside `key`
   askId: shortText.exactOptional(),
   csrPem: z.string().max(8192).exactOptional(),
@@ -233,8 +271,7 @@ const storedAcknowledgement = z.object({
 const askedRegistration = z.object({
   requestId: shortText,
   replyKey: key32,
-  templateName: shortText,
-  parameters: z.record(z.string(), z.string()),
+  ...templateFields,
   deviceTokenHash: tokenHash.exactOptional(),
 });
 

@@ -37,6 +37,8 @@ export type RecordedCertificate = {
   readonly keptReply?: string;
   /** of the key in the device's own CSR */
   readonly keyDigest?: string;
+  /** as in the row */
+  readonly template?: Device['template'];
   /** create intents whose outcome is known by this */
   readonly settled?: readonly CreateIntent[];
 };

@@ -60,6 +60,8 @@ export type Device = {
   readonly certificateId?: string;
   /** the reply with this certificate, sealed to the device's token: while it is here, the device gets the same certificate again */
   readonly keptReply?: string;
+  /** the provisioning template by which this certificate was asked for, and the digest of what it said (`worker/template.ts`): the kept reply has its configuration */
+  readonly template?: { readonly name: string; readonly digest: string };
   /** of a device that is being reissued: the certificate that works until the new one goes live */
   readonly previousCertificateId?: string;
   /** hex SHA-256 of the public key, where the device sent a CSR */

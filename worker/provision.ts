@@ -12,6 +12,8 @@ import type { CreateIntent, Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { Sealer } from '../sealing/replies.ts';
+import type { Templates } from '../templates/load.ts';
+import type { Registration } from '../templates/template.ts';
 import { credentialsOf, type Rejected, reject } from './answers.ts';
 import {
   type Attempt,
@@ -24,6 +26,7 @@ import {
 } from './device-key.ts';
 import { claimWithinLimit } from './judged-claim.ts';
 import type { RefusedKeys } from './refused-keys.ts';
+import { carryOut, digestOf, saidOf } from './template.ts';
 
 /** Everything that `provision` acts on, and its settings. */
 export type ProvisionContext = DeviceKeyDeps & {
@@ -45,6 +48,7 @@ export type ProvisionContext = DeviceKeyDeps & {
   /** when the table was last restored from a backup, in epoch milliseconds */
   restoredAt(): Promise<number | undefined>;
   readonly refusedKeys: RefusedKeys;
+  readonly templates: Templates;
   readonly wrongTokens: Pick<WrongTokenLimiter, 'begin'>;
   readonly notices: ProvisionNotices;
 };
@@ -96,13 +100,28 @@ export async function provision(request: ProvisioningRequest, context: Provision
 
 /** Steps 2 to 9 of the attempt that holds the claim. */
 async function vend(attempt: Attempt, context: ProvisionContext): Promise<Provisioned> {
-  const { request, recipientId } = attempt;
+  const { request, device, intents, recipientId } = attempt;
+  const { registry, issuer } = context;
+
+  // before anything is spent: what a template cannot say of this device, it cannot say of any certificate
+  const unfit = templateProblem(request, context);
+  if (unfit !== undefined) {
+    await registry.release(device, intents);
+    return reject(request, unfit, context);
+  }
 
   // 2 issue, 3 seal, 4 record; or carry on with the certificate of an earlier attempt that came that far
   const ready = (await carryOn(attempt, context)) ?? (await issueAndRecord(attempt, context));
   if ('problem' in ready) return reject(request, ready.problem, context);
   if ('overtaken' in ready) return { outcome: 'busy', untilMs: context.now() };
-  const { certificateId, sealed } = ready;
+  const { certificateId, sealed, said } = ready;
+
+  // template: thing and certificate are as it says before the certificate works, and before an earlier one is deleted
+  const failed = said && (await carryOut(said, certificateId, issuer));
+  if (failed !== undefined) {
+    await registry.release(device, intents);
+    return reject(request, failed, context);
+  }
 
   // 5 to 8
   if (!(await goLive(attempt, certificateId, context))) return { outcome: 'busy', untilMs: context.now() };
@@ -173,8 +192,8 @@ async function withdrawOthers(
 /** Why there is no certificate. `overtaken`: this attempt is not the latest any more, and writes nothing more. */
 type Ended = { readonly problem: Problem } | { readonly overtaken: true };
 
-/** A recorded certificate and its sealed reply, which the row keeps. */
-type Ready = { readonly certificateId: string; readonly sealed: string };
+/** A recorded certificate and its sealed reply, which the row keeps; and what the template says, where the request names one. */
+type Ready = { readonly certificateId: string; readonly sealed: string; readonly said: Registration | undefined };
 
 /** Steps 2 to 4. */
 async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Promise<Ready | Ended> {
@@ -196,9 +215,13 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
   if (!('certificate' in created)) return created;
   const { certificate, settled } = created;
   const { certificateId } = certificate;
+  const said = saidFor(request, certificateId, context);
+  if (said !== undefined && 'problem' in said) return giveUp(attempt, created, said.problem, context);
 
   // 3 seal: to the device's token. The worker cannot read it again
-  const credentials = credentialsOf(certificate, { thingName: serial, endpoint, rootCaPem: context.rootCaPem });
+  const connection = { thingName: serial, endpoint, rootCaPem: context.rootCaPem };
+  const configuration = said && { deviceConfiguration: said.deviceConfiguration };
+  const credentials = { ...credentialsOf(certificate, connection), ...configuration };
   const answer = { status: 'accepted', credentials } as const;
   const sealed = context.seal.answer(request.replyKey, recipientId, answer, key.sealedKey);
 
@@ -209,6 +232,7 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
     keptReply: sealed,
     settled,
     ...(request.keyDigest === undefined ? {} : { keyDigest: request.keyDigest }),
+    ...templateOf(request, said),
   };
   const outcome = await leavingCertificate(() => registry.recordCertificate(device, recorded));
   if (outcome === 'key-taken') return refuseKey(attempt, created, context);
@@ -217,7 +241,43 @@ async function issueAndRecord(attempt: Attempt, context: ProvisionContext): Prom
     return { overtaken: true };
   }
   await thing;
-  return { certificateId, sealed };
+  return { certificateId, sealed, said };
+}
+
+/** A certificate has an id by now, and a template may say something else of this one than of any. Undefined: the request names none. */
+function saidFor(
+  { serial, template }: ProvisioningRequest,
+  certificateId: string,
+  { templates }: Pick<ProvisionContext, 'templates'>,
+) {
+  return template && saidOf(serial, { ...template, certificateId }, templates);
+}
+
+/** Why the template that the request names cannot be carried out, as far as that is known without a certificate. */
+function templateProblem(
+  request: ProvisioningRequest,
+  context: Pick<ProvisionContext, 'templates'>,
+): Problem | undefined {
+  const said = saidFor(request, '0'.repeat(64), context);
+  return said !== undefined && 'problem' in said ? said.problem : undefined;
+}
+
+/** What the row keeps of it. */
+const templateOf = ({ template }: ProvisioningRequest, said: Registration | undefined): Pick<Device, 'template'> =>
+  template === undefined || said === undefined
+    ? {}
+    : { template: { name: template.templateName, digest: digestOf(said) } };
+
+/** The template says something of this certificate alone that cannot be. It is deleted: nothing was recorded. */
+async function giveUp(
+  { device, intents }: Attempt,
+  { certificate }: CreatedCertificate,
+  problem: Problem,
+  context: ProvisionContext,
+): Promise<Ended> {
+  await leavingCertificate(() => abandonCertificate(device.serial, certificate.certificateId, context));
+  await context.registry.release(device, intents);
+  return { problem };
 }
 
 /** A repeated request with a key of another device: that key may have become free. */
@@ -310,11 +370,16 @@ async function carryOn({ request, device }: Attempt, context: ProvisionContext):
   const { registry, issuer } = context;
   const { certificateId, keptReply, serial } = device;
   if (certificateId === undefined) return undefined;
-  if (keptReply !== undefined && device.keyDigest === request.keyDigest) {
+  const said = saidFor(request, certificateId, context);
+  const isSame =
+    device.keyDigest === request.keyDigest &&
+    (said === undefined || !('problem' in said)) &&
+    templateOf(request, said).template?.digest === device.template?.digest;
+  if (keptReply !== undefined && isSame) {
     await issuer.ensureThing(serial, device.thingTypeName);
-    return { certificateId, sealed: keptReply };
+    return { certificateId, sealed: keptReply, said };
   }
-  // the device has another key by now, or an earlier version wrote the row, and the private key is lost. It is marked for deletion
+  // the device has another key by now, or names another template, or an earlier version wrote the row, and the private key is lost. It is marked for deletion
   // first: no other attempt must carry on with a certificate that is being deleted
   if (!(await registry.discardCertificate(device, certificateId))) return { overtaken: true };
   await deletePending({ serial, pendingDeletion: [certificateId] }, context);
@@ -366,6 +431,10 @@ async function answerAgain(
   if (request.keyDigest !== device.keyDigest) return reject(request, problems.keyMismatch, context);
 
   if (certificateId === undefined || keptReply === undefined) return reopen(request, device, context);
+  // its template was carried out, and its configuration is in the reply; no other one is
+  const { template } = request;
+  if (template !== undefined && template.templateName !== device.template?.name)
+    return reject(request, problems.otherTemplate, context);
   const recipientId = recipientIdOf(request.serial, request.tokenHash);
   await context.replies.deliver({ requestId: request.requestId, recipientId, sealed: keptReply });
   return { outcome: 'accepted', certificateId, again: true };
@@ -380,6 +449,8 @@ const issuedAtOf = ({ issuedAt, requestedAt }: Device): number => issuedAt ?? re
 async function reopen(request: ProvisioningRequest, device: Device, context: ProvisionContext): Promise<Provisioned> {
   // an old request, out of a Redis that was restored, say, must not cost the device the certificate that it has got since
   if (request.receivedAt <= issuedAtOf(device)) return reject(request, problems.answerLost, context);
+  const unfit = templateProblem(request, context);
+  if (unfit !== undefined) return reject(request, unfit, context);
   const claim: Claim = await context.registry.reopen(device, await claimOf(request, context));
   if (claim.outcome !== 'claimed') return { outcome: 'busy', untilMs: context.now() };
   context.notices.reopened(request, device.certificateId);

@@ -9,6 +9,7 @@ import type { Sealer } from '../sealing/replies.ts';
 import type { Templates } from '../templates/load.ts';
 import type { Registration } from '../templates/template.ts';
 import { type GiveContext, giveCertificate, judgeClaim } from './give-certificate.ts';
+import { carryOut, saidBy, saidOf } from './template.ts';
 
 export type RegisterContext = GiveContext & {
   readonly replies: Pick<ReplyStore, 'deliver'>;
@@ -52,7 +53,7 @@ async function outcomeOf(asked: Asked, context: RegisterContext): Promise<Regist
   const claimed = { ...asked, claim: id };
   const claim = await judgeClaim(claimed, context);
   if ('problem' in claim) return claim;
-  const said = saidBy(asked, context.templates);
+  const said = saidBy({ ...asked, ...asked.registration }, context.templates);
   if ('problem' in said) return said;
   const given = await giveCertificate(claimed, claim, said.thingName, context);
   return 'problem' in given ? given : outcomeOfDevice({ ...asked, ...given }, context);
@@ -65,10 +66,10 @@ async function outcomeOfDevice(asked: Asked, context: RegisterContext): Promise<
   const row = await registry.find(serial);
   const unfit = judgeRow(row, asked, site);
   if (unfit !== undefined) return { problem: unfit };
-  const said = templateFor(asked, context.templates);
+  const said = saidOf(serial, { ...asked, ...asked.registration }, context.templates);
   if ('problem' in said) return said;
   // once: what comes again, from the device or from an old copy of the job, must not undo what was decided since
-  const failed = row?.deliveredAt === undefined ? await configure(said, asked, context) : undefined;
+  const failed = row?.deliveredAt === undefined ? await carryOutHere(said, asked, context) : undefined;
   if (failed !== undefined) return failed;
   // an operator may have decided otherwise meanwhile
   if (!(await registry.acknowledge(serial, tokenHash, certificateId, now(), site)))
@@ -85,32 +86,6 @@ function judgeRow(device: Device | undefined, asked: Asked, site: string | undef
   return holds ? undefined : problems.ownershipTokenUnfit;
 }
 
-/** What the template says of this device. Its thing is the one that the serial names, and no other. */
-function templateFor(asked: Asked, templates: Templates): Registration | Refused {
-  const said = saidBy(asked, templates);
-  return 'problem' in said || said.thingName === asked.serial ? said : { problem: otherThing };
-}
-
-function saidBy({ certificateId, registration }: Asked, templates: Templates): Registration | Refused {
-  const { templateName, parameters } = registration;
-  const template = templates.get(templateName);
-  if (template === undefined) return { problem: noTemplate };
-  const said = template.register(parameters, certificateId);
-  if ('refusal' in said)
-    return { problem: problem('InvalidRequest', `the template ${templateName} cannot be used: ${said.refusal}`) };
-  return said.registration;
-}
-
-const noTemplate = problem(
-  'InvalidRequest',
-  'this gateway has no provisioning template of this name; "cvm templates list" shows its operator those that it has',
-);
-
-const otherThing = problem(
-  'Forbidden',
-  'the thing name that the template makes of these parameters is not the serial that this connection has proved: a device can be registered as itself only',
-);
-
 /** The device has its certificate, so the words of a request for one would mislead. */
 const awsRefuses = problem(
   'UpstreamUnavailable',
@@ -118,22 +93,10 @@ const awsRefuses = problem(
   300,
 );
 
-const otherProperties = problem(
-  'Forbidden',
-  'the thing has other attributes or another type already, and the OverrideSettings of the template say FAIL; ask the gateway operator',
-);
-
-async function configure(
-  { thingName, attributes, thingTypeName, overrides, thingGroupNames, policyNames }: Registration,
-  { certificateId }: Asked,
-  { issuer }: Pick<RegisterContext, 'issuer'>,
-): Promise<Refused | undefined> {
-  const says = { attributes, thingGroupNames, policyNames, ...(thingTypeName === undefined ? {} : { thingTypeName }) };
-  const isEmpty = Object.values(says).every((value) => Object.keys(value).length === 0);
-  if (isEmpty) return undefined;
+async function carryOutHere(said: Registration, { certificateId }: Asked, { issuer }: Pick<RegisterContext, 'issuer'>) {
   try {
-    const done = await issuer.configure({ thingName, certificateId, overrides, ...says });
-    return done ? undefined : { problem: otherProperties };
+    const problem = await carryOut(said, certificateId, issuer);
+    return problem && { problem };
   } catch (error) {
     if (!(error instanceof UpstreamRefused)) throw error;
     return { problem: awsRefuses, cause: error };

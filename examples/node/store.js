@@ -19,7 +19,7 @@ export function openStore(folder) {
     },
 
     /**
-     * The CSR of this device. The gateway knows the same request again after a restart; one that is signed anew has other bytes.
+     * The CSR of this device. It is made once: signing anew changes nothing for the gateway, which goes by the key, and costs a signature.
      * @param make makes it, as PEM, where there is none yet
      */
     async csr(make) {

@@ -17,15 +17,20 @@ export const compactKeys = {
   statusCode: 12,
   errorCode: 13,
   errorMessage: 14,
+  deviceConfiguration: 15,
 } as const;
 
 const statuses = { accepted: 1, pending: 2, rejected: 3 } as const;
 
 type Fields = {
-  readonly [Key in Exclude<keyof typeof compactKeys, 'status'>]?: string | number | Uint8Array;
+  readonly [Key in Exclude<keyof typeof compactKeys, 'status'>]?:
+    | string
+    | number
+    | Uint8Array
+    | Readonly<Record<string, string>>;
 } & { readonly status: keyof typeof statuses };
 
-/** A reply as a CBOR map with numbers as keys, the status as a number, and the certificate's id as its 32 bytes. */
+/** A reply as a CBOR map with numbers as keys, the status as a number, and the certificate's id as its 32 bytes. The device's configuration has the keys that its template gives. */
 export function compactPayload({ status, certificateId, ...fields }: Fields): Buffer {
   const map = new Map<number, unknown>([[compactKeys.status, statuses[status]]]);
   if (certificateId !== undefined) map.set(compactKeys.certificateId, Buffer.from(String(certificateId), 'hex'));

@@ -101,7 +101,8 @@ function fieldsOf(answer: CvmAnswer, form: CvmForm, now: number | undefined) {
 
 function accepted(credentials: Credentials, form: CvmForm) {
   const write = writerOf(form);
-  const { certificateId, certificatePem, privateKeyPem, thingName, endpoint, rootCaPem } = credentials;
+  const { certificateId, certificatePem, privateKeyPem, thingName, endpoint, rootCaPem, deviceConfiguration } =
+    credentials;
   return {
     certificateId,
     certificatePem: write(certificatePem),
@@ -109,6 +110,7 @@ function accepted(credentials: Credentials, form: CvmForm) {
     thingName,
     endpoint,
     ...(form.rootCa ? { rootCa: write(rootCaPem) } : {}),
+    ...(deviceConfiguration === undefined ? {} : { deviceConfiguration }),
   };
 }
 

@@ -3,6 +3,7 @@ import { maxPayloadBytes } from '../dialect.ts';
 import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
 import { largestPacket } from '../packet-size.ts';
 import { type Problem, problem } from '../problems.ts';
+import { parametersShape, tooLongParameters } from '../template-parameters.ts';
 import { malformedToken } from '../token.ts';
 
 /** Smallest `maxPacket`, in bytes. */
@@ -45,6 +46,9 @@ const shape = z.object({
     .optional(),
   /** of a reply that comes in parts: the first one to send */
   part: z.int(notAPart).min(0, notAPart).max(0xffff, notAPart).default(0),
+  /** the name of a provisioning template, and its parameters */
+  template: text('template').min(1, '"template" is empty').max(36, '"template" has at most 36 characters').optional(),
+  parameters: parametersShape,
 });
 
 /** The bytes of a CSR are its DER; firmware that has PEM only may send that as bytes, too. */
@@ -59,11 +63,11 @@ const pemDashes = Buffer.from('-----');
 export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
 
 /** What is left of a request when its content is taken out: all that shapes its reply. */
-export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key' | 'maxPacket'>;
+export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key' | 'maxPacket' | 'template' | 'parameters'>;
 
 /** The form of a reply to a request that gave none, since it could not be read. */
 export function defaultForm(encoding: Encoding): CvmForm {
-  const { token, csr, key, maxPacket, ...form } = shape.parse({});
+  const { token, csr, key, maxPacket, template, parameters, ...form } = shape.parse({});
   return { ...form, encoding };
 }
 
@@ -82,8 +86,11 @@ export function parseRequest(payload: Uint8Array): Parsed {
   const { value } = read;
   const result = shape.safeParse(value);
   const encoding = encodingOf(payload);
-  if (result.success && (result.data.format !== 'compact' || encoding === 'cbor'))
+  if (result.success && (result.data.format !== 'compact' || encoding === 'cbor')) {
+    const tooLong = tooLongParameters(result.data.parameters);
+    if (tooLong !== undefined) return refuse(tooLong, readId(value), readMaxPacket(value));
     return { ok: true, request: { ...result.data, encoding } };
+  }
   const issues = result.success ? [compactIsCbor] : result.error.issues.map((issue) => issue.message);
   const reasons = [...new Set(issues)].join('; ');
   return refuse(problem('InvalidRequest', reasons), readId(value), readMaxPacket(value));

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type CertificateRequest, maxPayloadBytes, type RegistrationRequest } from '../dialect.ts';
 import { type Encoding, encodingOf, readPayload } from '../encoding.ts';
 import { type Problem, problem } from '../problems.ts';
+import { parametersShape, tooLongParameters } from '../template-parameters.ts';
 
 /*
  * The payloads of AWS IoT Fleet Provisioning. Unknown keys are ignored: old clients send `templateName` in the payload as well. Error
@@ -15,17 +16,10 @@ const fromCsr = z.object({
   certificateSigningRequest: text('certificateSigningRequest').min(1, '"certificateSigningRequest" is empty'),
 });
 
-const notTexts = '"parameters" must be an object of texts';
-const parameters = z.record(z.string(), z.string(notTexts), notTexts);
-
-/** A map inside of CBOR; keys that are not text are dropped, as in the payload itself. */
-const objectOf = (value: unknown): unknown =>
-  value instanceof Map ? Object.fromEntries([...value].filter(([key]) => typeof key === 'string')) : (value ?? {});
-
 /** RegisterThing. */
 const registration = z.object({
   certificateOwnershipToken: text('certificateOwnershipToken').default(''),
-  parameters: z.preprocess(objectOf, parameters),
+  parameters: parametersShape,
 });
 
 type Read<T> = T | { readonly problem: Problem };
@@ -53,10 +47,8 @@ export function readRegistration(
   if ('problem' in read) return read;
   const { certificateOwnershipToken: ownershipToken, parameters } = read;
   if (ownershipToken === '') return { problem: noOwnershipToken };
-  // as JSON it is stored, where a control character takes six
-  const { length } = JSON.stringify(parameters);
-  const tooLong = `the parameters have ${length} characters as JSON; at most ${maxPayloadBytes} are taken`;
-  return length > maxPayloadBytes ? { problem: problem('PayloadTooLarge', tooLong) } : { ownershipToken, parameters };
+  const tooLong = tooLongParameters(parameters);
+  return tooLong === undefined ? { ownershipToken, parameters } : { problem: tooLong };
 }
 
 /** In the words of AWS. */

@@ -50,6 +50,11 @@ const ownKey = objectOf<OwnKey>({ csrPem: ['csr', text], keyDigest: ['key', text
   'sealedKey',
 ]);
 
+const template = objectOf<NonNullable<Device['template']>>({ name: ['name', text], digest: ['digest', text] }, [
+  'name',
+  'digest',
+]);
+
 /**
  * The association table: which attribute holds which property of a device that is stored. The first five are those of the reference design.
  * Tables hold rows of earlier versions, so an attribute keeps its name when the code renames the property.
@@ -65,6 +70,7 @@ export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
     { earlierName: 'certId', missing: '', longerSpelling: (id) => `:cert/${id}` },
   ],
   keptReply: ['keptReply', base64url],
+  template: ['template', template],
   enrolledAt: ['enrolledAt', number],
   site: ['site', site, { missing: anySite }],
   changedAt: ['changedAt', number],

@@ -41,9 +41,9 @@ export function createAttempts(store: KeyedRows, makeId: () => string): Attempts
     recordCreateIntent: (ref, intent) =>
       devices.update(ref.serial, { include: noting(intentOf(ref, intent)) }, isCurrent(ref)),
 
-    async recordCertificate(ref, { certificateId, keptReply, keyDigest, settled = [] }) {
+    async recordCertificate(ref, { certificateId, keptReply, keyDigest, template, settled = [] }) {
       const { serial: key } = ref;
-      const update = { set: { certificateId, keptReply, keyDigest }, ...forgetting(settled) };
+      const update = { set: { certificateId, keptReply, keyDigest, template }, ...forgetting(settled) };
       const condition = all(
         isCurrent(ref),
         where.excludes('pendingDeletion', certificateId),
@@ -60,7 +60,7 @@ export function createAttempts(store: KeyedRows, makeId: () => string): Attempts
       devices.update(
         ref.serial,
         {
-          set: { certificateId: undefined, keptReply: undefined, keyDigest: undefined },
+          set: { certificateId: undefined, keptReply: undefined, keyDigest: undefined, template: undefined },
           include: { pendingDeletion: [certificateId] },
         },
         // a repeated call finds it marked already

@@ -56,6 +56,7 @@ const remains: {
   keptReply: undefined,
   previousCertificateId: undefined,
   keyDigest: undefined,
+  template: undefined,
   issuedAt: undefined,
   deliveredAt: undefined,
   tokenExpiresAt: undefined,

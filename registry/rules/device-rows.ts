@@ -43,6 +43,7 @@ export const noCertificate = {
   certificateId: undefined,
   keptReply: undefined,
   keyDigest: undefined,
+  template: undefined,
   ownKey: undefined,
 };
 

@@ -35,7 +35,7 @@ export async function redisKills(
         receivedAt: Date.now(),
       };
       await queue.add(request).then(
-        (requestId = '') => acknowledged.push(requestId),
+        (answeredAs) => acknowledged.push(answeredAs?.requestId ?? ''),
         () => sleep(20),
       );
     }

@@ -193,6 +193,21 @@ export function attemptsContract({ registry, fresh, found, claim, at, registered
       expect(await claim(serial)).toMatchObject({ outcome: 'claimed', device: { attempt: 2, certificateId: 'c' } });
     });
 
+    it('notes the template by which a certificate was asked for, until there is another certificate or none', async () => {
+      const serial = await fresh();
+      await claim(serial);
+      const template = { name: 'pump', digest: 'd1' };
+      const record = (certificateId: string, by: object) =>
+        registry.recordCertificate(at(serial, 1), { certificateId, keptReply, ...by });
+      expect(await record('c', { template })).toBe('recorded');
+      expect(await found(serial)).toMatchObject({ certificateId: 'c', template });
+      expect(await record('d', {})).toBe('recorded');
+      expect(await found(serial)).not.toHaveProperty('template');
+      await record('e', { template });
+      expect(await registry.discardCertificate(at(serial, 1), 'e')).toBe(true);
+      expect(await found(serial)).not.toHaveProperty('template');
+    });
+
     describe('the public key of a CSR', () => {
       const claimed = async () => {
         const serial = await fresh();

@@ -104,6 +104,7 @@ const contextOf = () => ({
   restoredAt: async () => undefined,
   spareKeys: createSpareKeys(),
   refusedKeys: createRefusedKeys(),
+  templates: new Map(),
   wrongTokens: unlimitedWrongTokens,
   notices: { reopened() {}, otherWithdrawn() {} },
   makeKey: async (serial: string) => makeEcKey(serial),

@@ -13,6 +13,7 @@ import type { IPublishPacket } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { derivePsk } from '../../protocol/psk.ts';
+import { csrsOfOneKey } from '../support/csr.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import {
   answersOf,
@@ -335,21 +336,26 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning,
   it('is told 429 as by AWS, keeps its place, and gets its one certificate when it asks again', async () => {
     const { serial, token } = await gateway.enrolOnRoster('comes-back');
     await gateway.worker.close();
-    const { csrPem } = await makeDeviceKey(serial);
-    const asked = { certificateSigningRequest: csrPem };
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const { topic, body } = await device.ask(createFromCsr('json'), asked);
+    // it keeps its key only, and makes its CSR anew each time
+    const [first, ...others] = await csrsOfOneKey(serial, 3);
+    const asked = (csr = '') => ({ certificateSigningRequest: csr });
+    const { topic, body } = await device.ask(createFromCsr('json'), asked(first));
     expect(topic).toBe(`${createFromCsr('json')}/rejected`);
     expect(body).toMatchObject({
       statusCode: 429,
       errorCode: 'Throttled',
       errorMessage: expect.stringMatching(/ask again in \d+ s$/),
     });
+    // it is the same one that waits, not another key
+    expect((await device.ask(createFromCsr('json'), asked(others[0]))).body.errorMessage).toMatch(
+      /number 1 in the line/,
+    );
     workers.push(gateway.startOneWorker());
     await expect.poll(async () => (await gateway.registry.find(serial))?.state, { timeout: 20_000 }).toBe('registered');
     // it was told to ask again, and has unsubscribed
     expect(device.heard).toEqual([]);
-    const again = await device.ask(createFromCsr('json'), asked);
+    const again = await device.ask(createFromCsr('json'), asked(others[1]));
     expect(again.body.certificateId).toBe((await gateway.registry.find(serial))?.certificateId);
     await device.leave();
   });

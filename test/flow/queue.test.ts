@@ -173,10 +173,10 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
       lookAtClock() {},
     });
     const receivedAt = Date.now() - 25 * 3_600_000;
-    const requestId = await requests.add({ ...queuedRequest('old-stranger', hashToken('t')), receivedAt });
+    const answeredAs = await requests.add({ ...queuedRequest('old-stranger', hashToken('t')), receivedAt });
     await expect
       .poll(() => delivered, { timeout: 10_000 })
-      .toMatchObject([{ requestId, onlyGateway: own.identity.id }]);
+      .toMatchObject([{ ...answeredAs, onlyGateway: own.identity.id }]);
     await expect.poll(waiting).toEqual([]);
     await Promise.all([other.close(), requests.close()]);
     worker = gateway.startOneWorker();
@@ -191,12 +191,13 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     ];
     const keys = deriveReplyKeys(serial, token);
     const tokenHash = hashToken(token);
-    const requestId = await requests.add({
+    const answeredAs = await requests.add({
       ...queuedRequest(serial, tokenHash),
       replyKey: keys.publicKey,
       receivedAt: Date.now() - 25 * 3_600_000,
     });
-    if (requestId === undefined) throw new Error('the request was not stored');
+    if (answeredAs === undefined) throw new Error('the request was not stored');
+    const { requestId } = answeredAs;
     await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
     const [reply] = await feed.fetch([requestId]);
     expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({

@@ -44,7 +44,11 @@ describe('the server certificate', () => {
       port: 0,
       listen: '127.0.0.1',
       tls,
-      requests: { add: async ({ requestId }) => requestId, acknowledge: async () => {}, close: async () => {} },
+      requests: {
+        add: async ({ requestId }) => ({ requestId, requestKey: '' }),
+        acknowledge: async () => {},
+        close: async () => {},
+      },
       replies: { listen: async () => {}, fetch: async () => [], close: async () => {} },
       ...unguarded,
       ...noLine,

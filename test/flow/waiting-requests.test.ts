@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { csrsOfOneKey } from '../support/csr.ts';
 import { connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -75,6 +76,26 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     expect(await devices[0]?.next()).toMatchObject({ id: 'first', status: 'accepted' });
     for (const device of devices) await device.client.endAsync(true);
     await redis.quit();
+  });
+
+  it('keeps its place with a CSR that is signed anew for the same key, and each is answered by the one certificate', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('signs-anew');
+    await gateway.worker.close();
+    const csrs = await csrsOfOneKey(serial, 4);
+    expect(new Set(csrs).size).toBe(4);
+    const devices = [await connectDevice(gateway.broker), await connectDevice(await gateway.startOneBroker())];
+    for (const [index, csr] of csrs.entries())
+      await devices[index % 2]?.client.publishAsync(
+        requestTopic(serial),
+        JSON.stringify({ token, csr, id: `${index}`, pending: false }),
+        { qos: 1 },
+      );
+    gateway.startOneWorker();
+    const replies = [];
+    for (const device of [...devices, ...devices]) replies.push(await device.next());
+    expect(replies.map(({ id, status }) => `${id} ${status}`).sort()).toEqual(csrs.map((_, id) => `${id} accepted`));
+    expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
+    for (const device of devices) await device.client.endAsync(true);
   });
 
   it('that asks for the same with one id after the other gets an answer for each', async () => {

@@ -27,6 +27,8 @@ export async function createCorpus() {
     ...[{ token }, { token, key: 'ec', id: 'one', format: 'der' }, { certificateId: '0'.repeat(64) }],
     ...[small, { ...small, format: 'der', part: 3 }, { token, maxPacket: 1024, part: 65_535 }],
     ...[provision, { ...provision, parameters }],
+    { token, template: 'pump', parameters: provision.parameters },
+    { ...small, key: 'ec', template: 'pump', parameters: { SerialNumber: 'FUZZ-1', Place: 'north' } },
   ];
   const requests = [
     { token, csr: csrPem },

@@ -72,8 +72,9 @@ const requests: RequestQueue = {
         ? { status: 'accepted', credentials }
         : { status: 'rejected', problem: problems.invalidToken };
     const sealed = sealer.answer(replyKey, recipientId, answer);
-    setImmediate(() => announce({ requestId, requestKey: requestKeyOf(request), recipientId, sealed }));
-    return requestId;
+    const requestKey = requestKeyOf(request);
+    setImmediate(() => announce({ requestId, requestKey, recipientId, sealed }));
+    return { requestId, requestKey };
   },
   async acknowledge({ serial, tokenHash, registration }) {
     if (registration === undefined) return;

@@ -66,6 +66,14 @@ export const crashTable: readonly CrashRow[] = [
     state: { state: 'provisioning', named: true, intended: false, kept: true, certificates: ['inactive'] },
   },
   {
+    after: 'template',
+    found: 'as after 4, and thing and certificate have what the template says, or a part of it',
+    healedBy: 'the next attempt carries the template out again, which changes nothing that is done',
+    job: { ask: '1', flow: { key: 'rsa', byTemplate: true } },
+    call: 'AttachPolicy',
+    state: { state: 'provisioning', named: true, intended: false, kept: true, certificates: ['inactive'] },
+  },
+  {
     after: '5 attach',
     found: 'as after 4, and the certificate is attached',
     healedBy: 'the next attempt carries on at 5; attaching twice changes nothing',

@@ -16,6 +16,30 @@ export const scenarios: readonly Scenario[] = [
     events: ['given-on' as const],
   })),
   {
+    name: 'two workers work on the same request, which names a template',
+    start: 'enrolled',
+    jobs: [
+      { ask: '1', flow: { ...rsa, byTemplate: true } },
+      { ask: '1', flow: { ...rsa, byTemplate: true } },
+    ],
+    events: ['given-on'],
+  },
+  {
+    name: 'a device names a template in one of two requests, the lease ends at any time',
+    start: 'enrolled',
+    jobs: [
+      { ask: '1', flow: ec },
+      { ask: '2', flow: { ...ec, byTemplate: true } },
+    ],
+    events: ['lease-over'],
+  },
+  {
+    name: 'an operator reissues a device that names a template',
+    start: 'enrolled',
+    jobs: [{ ask: '1', flow: { ...ec, byTemplate: true } }, { operator: 'reissue' }],
+    events: ['lease-over'],
+  },
+  {
     name: 'two requests of one device, the lease ends at any time',
     start: 'enrolled',
     jobs: [
@@ -293,6 +317,11 @@ export const sabotages: readonly { readonly name: string; readonly scenario: Sce
           },
         }),
       },
+    },
+    {
+      name: 'a template is not carried out before its certificate works',
+      scenario: find('two workers work on the same request, which names a template'),
+      sabotage: { issuer: (whole) => ({ ...whole, configure: async () => true }) },
     },
     {
       name: 'withdrawing is not final: the certificate is only deactivated',

@@ -13,12 +13,14 @@ import { textOf } from '../../registry/create-intents.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import type { Sealer } from '../../sealing/replies.ts';
+import { readTemplate } from '../../templates/template.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { createRefusedKeys } from '../../worker/refused-keys.ts';
 import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { sweep } from '../../worker/sweep.ts';
 import type { Finding, SweepOptions } from '../../worker/sweep-findings.ts';
 import { type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
+import { fleetTemplate } from '../support/fleet-device.ts';
 import type { Gate, World } from './explore.ts';
 import { type ModelRows, type Store, stores } from './stores.ts';
 
@@ -35,7 +37,10 @@ const leaseMs = 10_000;
 const graceMs = 900_000;
 export const replayWindowMs = 86_400_000;
 
-export type Flow = { readonly key: 'rsa' | 'ec' } | { readonly csrPem: string };
+export type Flow = ({ readonly key: 'rsa' | 'ec' } | { readonly csrPem: string }) & {
+  /** it names the template, which gives its certificate the policy `pumps` */
+  readonly byTemplate?: true;
+};
 
 /** What a process does, one of these. */
 export type Job =
@@ -185,6 +190,13 @@ const digestOf = (csrPem: string) => `digest of ${csrPem}`;
 const subjectOf = (csrPem: string): Record<string, string> =>
   csrPem.startsWith('own') ? { O: 'cvm-gateway', OU: 't', CN: serial } : { CN: 'device' };
 
+const templates = (() => {
+  const policy = { Type: 'AWS::IoT::Policy', Properties: { PolicyName: 'pumps' } };
+  const read = readTemplate('pump', JSON.stringify(fleetTemplate({}, {}, { policy })));
+  if ('faults' in read) throw new Error(read.faults.join('\n'));
+  return new Map([['pump', read.template]]);
+})();
+
 function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): ProvisionContext {
   let made = 0;
   return {
@@ -199,6 +211,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
     now: () => shared.clock.now,
     spareKeys: createSpareKeys(),
     refusedKeys: createRefusedKeys(),
+    templates,
     wrongTokens: unlimitedWrongTokens,
     async makeKey() {
       const csrPem = `own CSR ${process}${++made}`;
@@ -215,8 +228,13 @@ function askOf(
   token = firstToken,
   asking = serial,
 ): ProvisioningRequest {
-  const own = 'csrPem' in flow ? { key: 'rsa' as const, csrPem: flow.csrPem, keyDigest: digestOf(flow.csrPem) } : flow;
-  return { requestId, serial: asking, tokenHash: hashToken(token), replyKey: '', receivedAt, ...own };
+  const key =
+    'csrPem' in flow
+      ? { key: 'rsa' as const, csrPem: flow.csrPem, keyDigest: digestOf(flow.csrPem) }
+      : { key: flow.key };
+  const template = { templateName: 'pump', parameters: { SerialNumber: asking } };
+  const byTemplate = flow.byTemplate ? { template } : {};
+  return { requestId, serial: asking, tokenHash: hashToken(token), replyKey: '', receivedAt, ...key, ...byTemplate };
 }
 
 async function work(job: Job, process: string, shared: Shared): Promise<unknown> {
@@ -395,6 +413,10 @@ export function openWorld(scenario: Scenario, sabotage: Sabotage = {}, store: St
         const working = [...cloud.certificates].filter(([, { active, policies }]) => active && policies.size > 0);
         if (working.length > 1)
           throw new Error(`${working.map(([id]) => id).join(' and ')} are both active, with a policy`);
+        for (const { certificateId = '', template } of rows.values())
+          if (template !== undefined && cloud.certificates.get(certificateId)?.active)
+            if (!cloud.certificates.get(certificateId)?.policies.has('pumps'))
+              throw new Error(`${certificateId} is active without what its template says`);
         if (shared.strangers.size > 0) throw new Error('a gateway of another site was given the device');
       },
       finish: () => finish(scenario, shared),

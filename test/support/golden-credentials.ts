@@ -27,6 +27,9 @@ export const { serial, token, time, csr } = stored;
 /** Whose key pair it is: of AWS IoT Core, of the gateway, or of the device, which keeps the private key. */
 export type GoldenFlow = 'rsa' | 'ec' | 'csr';
 
+/** What its template says to the device. */
+export const configuration = { url: 'https://north.example' };
+
 export function credentialsOf(flow: GoldenFlow): Credentials {
   const { certificateId, certificatePem, privateKey } = stored[flow === 'rsa' ? 'rsa' : 'ec'];
   const key = flow === 'csr' ? {} : { privateKeyPem: privateKey };

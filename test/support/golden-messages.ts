@@ -15,7 +15,7 @@ import { makeOwnershipToken } from '../../sealing/ownership.ts';
 import { deriveReplyKeys } from '../../sealing/replies.ts';
 import { create, createFromCsr, provision } from './fleet-device.ts';
 import type { GoldenMessage } from './golden.ts';
-import { credentialsOf, csr, type GoldenFlow, serial, time, token } from './golden-credentials.ts';
+import { configuration, credentialsOf, csr, type GoldenFlow, serial, time, token } from './golden-credentials.ts';
 import { goldenSigner, goldenTime } from './time.ts';
 
 /*
@@ -146,6 +146,33 @@ const otherRequests: readonly (readonly [name: string, what: string, fields: Fie
   ['request-part', 'from part 2 on', { ...basic, key: 'ec', maxPacket: 1024, part: 2 }],
 ];
 
+const byTemplate = { template: 'pump', parameters: { SerialNumber: serial, Place: 'north' } };
+const templateForms = {
+  '': { fields: {}, words: '' },
+  '-compact': { fields: { format: 'compact', rootCa: false }, words: ', compact, without the root CA' },
+} as const;
+
+/** A template is named: the reply has its configuration. */
+function cvmTemplate(encoding: Encoding): { asked: GoldenMessage[]; accepted: GoldenMessage[] } {
+  const forms = Object.entries(templateForms).filter(([suffix]) => suffix === '' || encoding === 'cbor');
+  const asked = forms.map(([suffix, { fields, words }]) => {
+    const all = { ...basic, ...flowFields.csr(encoding, suffix !== ''), ...byTemplate, ...fields };
+    return cvmRequest(`request-template${suffix}`, `by a provisioning template${words}`, all, encoding);
+  });
+  const answer: Answer = {
+    status: 'accepted',
+    credentials: { ...credentialsOf('csr'), deviceConfiguration: configuration },
+  };
+  const accepted = forms.flatMap(([suffix], index) =>
+    answered(cvmDialect, asked[index] as GoldenMessage, answer, encoding).map((packet) => ({
+      name: file(`cvm/accepted-template${suffix}`, encoding),
+      what: `accepted, the answer to request-template${suffix}`,
+      ...packet,
+    })),
+  );
+  return { asked, accepted };
+}
+
 /** A reply in parts; test/golden/small-packets has those of the smallest packets. */
 function cvmParts(encoding: Encoding): GoldenMessage[] {
   const [, , [name, what, fields] = ['', '', {}]] = otherRequests;
@@ -246,6 +273,8 @@ export const cvmGroups: readonly GoldenGroup[] = [
     name: 'cvm other requests',
     messages: both((encoding) => otherRequests.map(([name, what, fields]) => cvmRequest(name, what, fields, encoding))),
   },
+  { name: 'cvm request template', messages: both((encoding) => cvmTemplate(encoding).asked) },
+  { name: 'cvm accepted template', messages: both((encoding) => cvmTemplate(encoding).accepted) },
   { name: 'cvm parts', messages: both(cvmParts) },
   { name: 'cvm pending', messages: both((encoding) => cvmAnswers(encoding).pending) },
   { name: 'cvm rejected', messages: both((encoding) => cvmAnswers(encoding).rejected) },
@@ -329,8 +358,6 @@ function fleetAnswers(encoding: Encoding): { accepted: GoldenMessage[]; rejected
     ],
   };
 }
-
-const configuration = { url: 'https://north.example' };
 
 /** AWS IoT Fleet Provisioning; in the order of docs/fleet-provisioning.md. */
 export const fleetGroups: readonly GoldenGroup[] = [

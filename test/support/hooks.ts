@@ -12,7 +12,7 @@ import { createTimeAnswers } from '../../broker/time-answers.ts';
 import { cvm } from '../../protocol/cvm/dialect.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import type { Dialect } from '../../protocol/dialect.ts';
-import type { RequestQueue } from '../../queue/provisioning-request.ts';
+import { type RequestQueue, requestKeyOf } from '../../queue/provisioning-request.ts';
 import type { BoundReply } from '../../queue/replies.ts';
 import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -54,7 +54,7 @@ export function hooksOf({
   void pendingReplies.start();
   const intake: IntakeContext = {
     requests: {
-      add: async ({ requestId }) => requestId,
+      add: async (request) => ({ requestId: request.requestId, requestKey: requestKeyOf(request) }),
       acknowledge: async () => {},
       close: async () => {},
       ...requests,

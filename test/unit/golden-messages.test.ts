@@ -79,6 +79,9 @@ describe('a stored request is read as it was meant', () => {
     expect(request('token-in-connect')).toMatchObject({ kind: 'request', request: { token: undefined, key: 'rsa' } });
     expect(request('no-pending')).toMatchObject({ form: { fields: { pending: false } } });
     expect(request('max-packet')).toMatchObject({ maxPacket: 1024, form: { fields: { part: 0 } } });
+    expect(request('template')).toMatchObject({
+      request: { template: { templateName: 'pump', parameters: { SerialNumber: serial, Place: 'north' } } },
+    });
     expect(request('part')).toMatchObject({ maxPacket: 1024, form: { fields: { part: 2 } } });
     const { certificateId } = credentialsOf('ec');
     expect(read(cvm as Dialect<never>, `cvm/ack.${encoding}`)).toMatchObject({

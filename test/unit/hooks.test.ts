@@ -43,7 +43,10 @@ describe('a hook, whatever fails behind it', () => {
     ['adding the pending request throws', { pendingReplies: { addRequest: throws } }],
     [
       'joining the request to one that waits throws',
-      { requests: { add: async () => 'x' }, pendingReplies: { requestStored: throws } },
+      {
+        requests: { add: async () => ({ requestId: 'x', requestKey: 'x' }) },
+        pendingReplies: { requestStored: throws },
+      },
     ],
   ])('answers a PUBLISH once, with an error, so that there is no PUBACK: %s', async (_what, parts) => {
     const { hooks } = hooksOf(parts);

@@ -77,7 +77,13 @@ async function simulate(options: {
     for (const [index, { arrives }] of devices.entries()) {
       if (Math.floor(arrives) !== second) continue;
       line.push(index);
-      const request = { requestId: String(index), token: tokenOf(`SN-${index}`), requestKey: '', form: index };
+      const request = {
+        requestId: String(index),
+        token: tokenOf(`SN-${index}`),
+        requestKey: '',
+        wantKey: '',
+        form: index,
+      };
       waiting.add(sessions[index] as Session, request);
     }
     const able = answersIn(second);
@@ -219,9 +225,9 @@ describe('the devices of a line are told how long they wait', () => {
       await notices.lookOnce();
       const form = asks[second];
       if (form === undefined) continue;
-      const request = { requestId: `request ${second}`, token: tokenOf('SN'), requestKey: 'key', form };
+      const request = { requestId: `request ${second}`, token: tokenOf('SN'), requestKey: 'key', wantKey: 'key', form };
       waiting.add(session, request);
-      waiting.unite(session, request, 'request 1');
+      waiting.unite(session, request, { requestId: 'request 1', requestKey: 'key' });
     }
     expect(told).toEqual(['first at 2', 'second at 6', 'third at 31']);
   });
@@ -244,7 +250,14 @@ describe('the devices of a line are told how long they wait', () => {
     const session = newSession();
     for (const more of [{}, { hasNoPlace: true as const }]) {
       const requestId = 'hasNoPlace' in more ? 'registration' : 'request';
-      waiting.add(session, { requestId, token: tokenOf('SN'), requestKey: requestId, form: undefined, ...more });
+      waiting.add(session, {
+        requestId,
+        token: tokenOf('SN'),
+        requestKey: requestId,
+        wantKey: requestId,
+        form: undefined,
+        ...more,
+      });
     }
     const shown: string[] = [];
     const notices = createLineNotices({

@@ -65,6 +65,7 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
     requestId: 'request-1',
     token,
     requestKey: 'key-1',
+    wantKey: 'want-1',
     form: cvm.read(requestTopic('SN'), Buffer.from('{"id":"mine"}'), session)?.form,
     settle,
   };
@@ -185,11 +186,25 @@ describe('a request that is sent again before its answer', () => {
     const { pendingReplies, session, heard, announce } = started;
     for (const id of ['mine', 'other']) {
       pendingReplies.addRequest(session, askedAgain(id, started));
-      pendingReplies.requestStored(session, askedAgain(id, started), 'request-1');
+      pendingReplies.requestStored(session, askedAgain(id, started), { requestId: 'request-1', requestKey: 'key-1' });
     }
     expect(pendingReplies.countOf(session)).toBe(2);
     announce();
     await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'other']);
+    expect(pendingReplies.countOf(session)).toBe(0);
+  });
+
+  it('is answered, too, by the reply to the first where its CSR has other bytes, and by no other reply', async () => {
+    const started = await waiting(async () => {});
+    const { pendingReplies, session, heard, announce } = started;
+    const again = { ...askedAgain('signed anew', started), requestKey: 'key-2' };
+    pendingReplies.addRequest(session, again);
+    pendingReplies.requestStored(session, again, { requestId: 'request-1', requestKey: 'key-1' });
+    announce(accepted, 'request-1', 'key-2');
+    await later();
+    expect(heard).toEqual([]);
+    announce();
+    await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'signed anew']);
     expect(pendingReplies.countOf(session)).toBe(0);
   });
 
@@ -198,7 +213,7 @@ describe('a request that is sent again before its answer', () => {
     const { pendingReplies, session, heard, announce } = started;
     const again = askedAgain('other', started);
     pendingReplies.addRequest(session, again);
-    pendingReplies.requestStored(session, again, again.requestId);
+    pendingReplies.requestStored(session, again, again);
     announce();
     await later();
     expect(heard).toEqual([]);
@@ -218,7 +233,7 @@ describe('a request that is sent again before its answer', () => {
     announce();
     const again = askedAgain('other', started);
     pendingReplies.addRequest(session, again);
-    pendingReplies.requestStored(session, again, 'request-1');
+    pendingReplies.requestStored(session, again, { requestId: 'request-1', requestKey: 'key-1' });
     settled();
     await expect.poll(() => heard.map(({ id }) => id)).toEqual(['mine', 'other']);
   });

@@ -11,10 +11,12 @@ import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../../runtime/upstream.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
+import { readTemplate } from '../../templates/template.ts';
 import { type ProvisionContext, provision } from '../../worker/provision.ts';
 import { createRefusedKeys } from '../../worker/refused-keys.ts';
 import { createSpareKeys } from '../../worker/spare-keys.ts';
 import { type Call, type Cloud, createCloudIssuer } from '../fakes/memory-issuer.ts';
+import { fleetTemplate } from '../support/fleet-device.ts';
 
 const [serial, token] = ['SN-1', 'correct-horse-battery-staple'];
 const keys = deriveReplyKeys(serial, token);
@@ -102,6 +104,7 @@ describe('the issuance cycle', () => {
       },
       spareKeys: createSpareKeys(),
       refusedKeys: createRefusedKeys(),
+      templates: new Map(),
       wrongTokens: unlimitedWrongTokens,
       makeKey: async () => {
         const csrPem = `own CSR ${++madeKeys}`;
@@ -711,5 +714,142 @@ describe('the issuance cycle', () => {
       [other, 'pump'],
       { certificateId: 'cert-1', thingName: other, policyName: 'special', thingGroupName: 'plant' },
     ]);
+  });
+
+  describe('by a template', () => {
+    const parameters = { SerialNumber: serial, Place: 'north' };
+    const byTemplate = (changed: Record<string, string> = {}, templateName = 'pump'): ProvisioningRequest => ({
+      ...ask,
+      template: { templateName, parameters: { ...parameters, ...changed } },
+    });
+    const configuration = { url: 'https://north', id: 'cert-1' };
+    const configurationIn = () => {
+      const opened = answer();
+      return opened?.status === 'accepted' ? opened.credentials.deviceConfiguration : opened;
+    };
+    const policiesOf = (id: string) => [...(aws.cloud.certificates.get(id)?.policies ?? [])].sort();
+
+    beforeEach(() => {
+      const body = {
+        ...fleetTemplate({}, {}, { policy: { Type: 'AWS::IoT::Policy', Properties: { PolicyName: 'pumps' } } }),
+        Parameters: { SerialNumber: { Type: 'String' }, Place: { Type: 'String' } },
+        DeviceConfiguration: {
+          url: { 'Fn::Join': ['', ['https://', { Ref: 'Place' }]] },
+          id: { Ref: 'AWS::IoT::Certificate::Id' },
+        },
+      };
+      const read = (name: string) => {
+        const found = readTemplate(name, JSON.stringify(body));
+        if ('faults' in found) throw new Error(found.faults.join());
+        return [name, found.template] as const;
+      };
+      context = { ...context, templates: new Map([read('pump'), read('other')]) };
+    });
+
+    it('carries it out before the certificate works, and answers with its configuration', async () => {
+      expect(await provision(byTemplate(), context)).toMatchObject({ outcome: 'accepted', certificateId: 'cert-1' });
+      expect(aws.journal.filter((line) => /Policy|Activate/.test(line))).toEqual([
+        'AttachPolicy cert-1',
+        'AttachPolicy cert-1',
+        'Activate cert-1',
+      ]);
+      expect(policiesOf('cert-1')).toEqual(['cvm-device', 'pumps']);
+      expect(configurationIn()).toEqual(configuration);
+      expect(rows.get(serial)?.template?.name).toBe('pump');
+    });
+
+    it('gives the same answer again, with a template of this name or without one, and carries nothing out again', async () => {
+      await provision(byTemplate(), context);
+      const calls = aws.journal.length;
+      for (const request of [byTemplate(), byTemplate({ Place: 'south' }), ask]) {
+        mail.delivered.length = 0;
+        expect(await provision({ ...request, requestId: 'again' }, context)).toMatchObject({ again: true });
+        expect(configurationIn()).toEqual(configuration);
+      }
+      expect(aws.journal).toHaveLength(calls);
+    });
+
+    it('is refused where the certificate was vended with another template, or with none', async () => {
+      await provision(byTemplate(), context);
+      const other = await provision({ ...byTemplate({}, 'other'), requestId: 'other' }, context);
+      expect(other).toEqual({ outcome: 'rejected', problem: problems.otherTemplate });
+      const second = 'SN-2';
+      await registry.enrol({ serial: second, tokenHash: ask.tokenHash, enrolledAt: 0 });
+      await provision({ ...ask, serial: second }, context);
+      const late = { ...byTemplate({ SerialNumber: second }), serial: second };
+      expect(await provision(late, context)).toEqual({ outcome: 'rejected', problem: problems.otherTemplate });
+    });
+
+    it.each([
+      ['there is no such template', () => byTemplate({}, 'none'), 'InvalidRequest', /no provisioning template/],
+      [
+        'a parameter is missing',
+        () => ({ ...ask, template: { templateName: 'pump', parameters: { SerialNumber: serial } } }),
+        'InvalidRequest',
+        /Place/,
+      ],
+      ['its thing is another device', () => byTemplate({ SerialNumber: 'SN-2' }), 'Forbidden', /not the serial/],
+      ['its configuration is too long', () => byTemplate({ Place: 'x'.repeat(16_384) }), 'InvalidRequest', /at most/],
+    ] as const)('is refused before anything is spent where %s', async (_why, request, code, message) => {
+      expect(await provision(request(), context)).toMatchObject({
+        outcome: 'rejected',
+        problem: { code, message: expect.stringMatching(message) },
+      });
+      expect(aws.journal).toEqual([]);
+      expect(rows.get(serial)).toMatchObject({ state: 'enrolled' });
+      expect(intents()).toEqual([]);
+      expect(await provision({ ...byTemplate(), requestId: 'mended' }, context)).toMatchObject({ outcome: 'accepted' });
+    });
+
+    it('says nothing of templates to a caller with a wrong token', async () => {
+      const wrong = { ...byTemplate({}, 'none'), tokenHash: hashToken('wrong') };
+      expect(await provision(wrong, context)).toMatchObject({ problem: problems.invalidToken });
+    });
+
+    it('never works without what the template says, whichever call fails, and carries on with its certificate', async () => {
+      for (const lost of ['before', 'after'] as const)
+        for (const call of ['CreateThing', 'AttachPolicy', 'AttachThingPrincipal', 'Activate'] as const) {
+          const device = `${lost}-${call}`;
+          await registry.enrol({ serial: device, tokenHash: ask.tokenHash, enrolledAt: 0 });
+          const request = { ...byTemplate({ SerialNumber: device }), serial: device, requestId: device };
+          if (lost === 'before') aws.fail.set(call, new Error('away'));
+          else aws.lose.add(call);
+          await expect(provision(request, context)).rejects.toThrow();
+          aws.fail.clear();
+          const id = rows.get(device)?.certificateId ?? '';
+          if (aws.live().includes(id)) expect(policiesOf(id)).toEqual(['cvm-device', 'pumps']);
+          expect(await provision(request, context)).toMatchObject({ outcome: 'accepted', certificateId: id });
+          expect(policiesOf(id)).toEqual(['cvm-device', 'pumps']);
+        }
+    });
+
+    it('begins anew where the attempt before had other parameters: its reply has another configuration', async () => {
+      aws.fail.set('Activate', new Error('away'));
+      await expect(provision(byTemplate(), context)).rejects.toThrow('away');
+      aws.fail.clear();
+      const south = byTemplate({ Place: 'south' });
+      expect(await provision(south, context)).toMatchObject({ certificateId: 'cert-2' });
+      expect(configurationIn()).toEqual({ url: 'https://south', id: 'cert-2' });
+      expect([...aws.cloud.certificates.keys()]).toEqual(['cert-2']);
+    });
+
+    it('is refused where the thing has other properties, and its certificate does not work; it may ask again', async () => {
+      const issuer = { ...aws.issuer, configure: async () => false };
+      expect(await provision(byTemplate(), { ...context, issuer })).toMatchObject({ problem: { code: 'Forbidden' } });
+      expect(aws.live()).toEqual([]);
+      expect(await provision({ ...byTemplate(), requestId: 'mended' }, context)).toMatchObject({
+        outcome: 'accepted',
+        certificateId: 'cert-1',
+      });
+    });
+
+    it('keeps the certificate of a reissued device until the template of the next one is carried out', async () => {
+      await provision(ask, context);
+      const row = rows.get(serial) as Device;
+      await registry.reissue(row, { tokenHash: ask.tokenHash });
+      const issuer = { ...aws.issuer, configure: async () => false };
+      await provision({ ...byTemplate(), requestId: 'next' }, { ...context, issuer });
+      expect(aws.live()).toEqual(['cert-1']);
+    });
   });
 });

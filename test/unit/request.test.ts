@@ -5,19 +5,34 @@ import { maxPayloadBytes } from '../../protocol/dialect.ts';
 
 const parse = (text: string) => parseRequest(Buffer.from(text));
 const secret = 'a-token-that-must-not-be-quoted';
+const defaults = { key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, parameters: {} };
 
 describe('a request', () => {
   it('needs a token only, and has defaults for the rest', () => {
     expect(parse(`{"token":"${secret}"}`)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'json' },
+      request: { token: secret, ...defaults, encoding: 'json' },
     });
   });
 
   it('may come without a token, which CONNECT may have carried', () => {
     expect(parse('{}')).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'json' },
+      request: { ...defaults, encoding: 'json' },
+    });
+  });
+
+  it.each([
+    ['JSON', (fields: object) => Buffer.from(JSON.stringify(fields))],
+    ['CBOR', (fields: object) => Buffer.from(encode(fields))],
+  ] as const)('may name a template and its parameters, in %s', (_encoding, write) => {
+    const fields = { token: secret, template: 'pump', parameters: { SerialNumber: 'SN-1', Place: 'north' } };
+    expect(parseRequest(write(fields))).toMatchObject({ ok: true, request: fields });
+    const parameters = { Text: '\u0001'.repeat(1400) };
+    expect(parseRequest(write({ id: '7', template: 'pump', parameters }))).toMatchObject({
+      ok: false,
+      id: '7',
+      problem: { code: 'PayloadTooLarge' },
     });
   });
 
@@ -46,6 +61,10 @@ describe('a request', () => {
     ['a negative part', `{"token":"${secret}","part":-1}`],
     ['a text as rootCa', `{"token":"${secret}","rootCa":"no"}`],
     ['an object as CSR', `{"token":"${secret}","csr":{}}`],
+    ['a template without a name', `{"token":"${secret}","template":""}`],
+    ['a template with a name of 37 characters', `{"token":"${secret}","template":"${'x'.repeat(37)}"}`],
+    ['a number as a parameter', `{"token":"${secret}","template":"t","parameters":{"${secret}":1}}`],
+    ['an array of parameters', `{"token":"${secret}","template":"t","parameters":["${secret}"]}`],
     ['an id of 37 characters', `{"token":"${secret}","id":"${'x'.repeat(37)}"}`],
   ])('is refused when it is %s, without quoting it', (_name, text) => {
     const parsed = parse(text);
@@ -137,6 +156,7 @@ describe('a request in CBOR', () => {
         rootCa: false,
         pending: true,
         part: 0,
+        parameters: {},
         csr: 'MAE=',
         encoding: 'cbor',
       },
@@ -193,7 +213,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(map)).toEqual({
       ok: true,
-      request: { token: secret, key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'cbor' },
+      request: { token: secret, ...defaults, encoding: 'cbor' },
     });
   });
 
@@ -217,7 +237,7 @@ describe('a request in CBOR', () => {
     ]);
     expect(parseRequest(encode(map))).toEqual({
       ok: true,
-      request: { key: 'rsa', format: 'pem', rootCa: true, pending: true, part: 0, encoding: 'cbor' },
+      request: { ...defaults, encoding: 'cbor' },
     });
   });
 

@@ -28,7 +28,7 @@ beforeEach(() => {
   stored = [];
   const add = async (request: ProvisioningRequest) => {
     stored.push(request);
-    return request.requestId;
+    return { requestId: request.requestId, requestKey: requestKeyOf(request) };
   };
   broker = hooksOf({ dialect: joinDialects([cvm, serialless]), requests: { add } });
 });

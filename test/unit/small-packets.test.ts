@@ -69,8 +69,9 @@ describe('a reply in parts', () => {
           const { requestId, serial, tokenHash, replyKey } = request;
           const recipientId = recipientIdOf(serial, tokenHash);
           const sealed = sealer.answer(replyKey, recipientId, answers.get(serial) as Answer);
-          setImmediate(() => broker.announce({ requestId, requestKey: requestKeyOf(request), recipientId, sealed }));
-          return requestId;
+          const requestKey = requestKeyOf(request);
+          setImmediate(() => broker.announce({ requestId, requestKey, recipientId, sealed }));
+          return { requestId, requestKey };
         },
       },
     });

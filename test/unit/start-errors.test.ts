@@ -44,7 +44,7 @@ describe('a part that cannot start names the setting to change', () => {
     const start = async (env: Record<string, string>) => {
       const part = open(env);
       const feed = { listen: async () => {}, fetch: async () => [], close: async () => {} };
-      const requests = { add: async () => '', acknowledge: async () => {}, close: async () => {} };
+      const requests = { add: async () => undefined, acknowledge: async () => {}, close: async () => {} };
       const guards = { roster: noRoster, tokenAttempts: unlimitedTokenAttempts, audit: noAudit, limits: defaultLimits };
       return serveDevices(part, { requests, replies: feed, ...noLine, ...guards }, await loadTls(part));
     };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { requestKeyOf } from '../../queue/provisioning-request.ts';
+import { requestKeyOf, wantKeyOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
 import { ownGateway } from '../../sealing/gateway.ts';
 import { deriveKeyPair } from '../../sealing/hpke.ts';
@@ -58,21 +58,42 @@ describe('the stored form', () => {
   ])('%s is the one that other versions read and write', (_what, message, stored) => {
     expect(JSON.stringify(forms.toStoredRequest(message, gateway))).toBe(stored);
     expect(forms.readStoredRequest(JSON.parse(stored), requestId)).toEqual({ message, gateway: gateway.identity });
-    expect(forms.readRequestKey(stored)).toBe(requestKeyOf(message));
+    expect(forms.readWaiting(stored)).toEqual({ requestKey: requestKeyOf(message), wantKey: wantKeyOf(message) });
     expect(forms.readStoredRequest(JSON.parse(stored), 'another job')?.gateway).toBeUndefined();
+  });
+
+  it('of a request with a template has its key nowhere else: a version that knows no templates reads no request', () => {
+    for (const asked of [requestWithCsr, request]) {
+      const message = { ...asked, template: { templateName: 'pump', parameters: { SerialNumber: 'SN-1', Place: '' } } };
+      const stored = JSON.parse(JSON.stringify(forms.toStoredRequest(message, gateway)));
+      expect(Object.keys(stored)).not.toEqual(expect.arrayContaining(['key']));
+      expect(Object.keys(stored)).not.toEqual(expect.arrayContaining(['csr']));
+      expect(forms.readStoredRequest(stored, requestId)).toEqual({ message, gateway: gateway.identity });
+      const waits = { requestKey: requestKeyOf(message), wantKey: wantKeyOf(message) };
+      expect(forms.readWaiting(JSON.stringify(stored))).toEqual(waits);
+      expect(waits).not.toEqual({ requestKey: requestKeyOf(asked), wantKey: wantKeyOf(asked) });
+      // another key beside it, or a template that is none
+      expect(forms.readStoredRequest({ ...stored, key: 'ec' }, requestId)).toBeUndefined();
+      for (const withTemplate of ['', '{}', '{"key":"ec"}', '{"key":"ec","templateName":"pump","parameters":{"a":1}}'])
+        expect(forms.readStoredRequest({ ...stored, withTemplate }, requestId)).toBeUndefined();
+    }
+    const inOrder = (parameters: Record<string, string>) =>
+      wantKeyOf({ ...request, template: { templateName: 'pump', parameters } });
+    expect(inOrder({ a: '1', b: '2' })).toBe(inOrder({ b: '2', a: '1' }));
   });
 
   it('of a request that version 0.1.0 left in Redis is read as it was meant', () => {
     const message = { ...request, csrPem: '-----BEGIN CERTIFICATE REQUEST-----', keyDigest: 'cd' };
     expect(forms.readStoredRequest(JSON.parse(storedBy010), requestId)).toEqual({ message, gateway: gateway.identity });
-    expect(forms.readRequestKey(storedBy010)).toBe(requestKeyOf(message));
+    // its digest may be of another key than its CSR: nothing has looked at its signature
+    expect(forms.readWaiting(storedBy010)).toEqual({ requestKey: requestKeyOf(message), wantKey: undefined });
   });
 
   it('of a request says for which key it is, by a name or by a CSR', () => {
     for (const asked of [{}, { csr: '' }, { csr: 'no base64' }, { csr: 'AAAA' }, { csr: 'MAMCAQA=' }]) {
       const { key: _key, ...rest } = JSON.parse(storedRequest);
       expect(forms.readStoredRequest({ ...rest, ...asked }, requestId), JSON.stringify(asked)).toBeUndefined();
-      expect(forms.readRequestKey(JSON.stringify({ ...rest, ...asked }))).toBeUndefined();
+      expect(forms.readWaiting(JSON.stringify({ ...rest, ...asked }))).toBeUndefined();
     }
   });
 
