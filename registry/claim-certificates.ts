@@ -69,6 +69,8 @@ export interface ClaimCertificates {
    * refused afterwards as one that is unknown. @returns false where it stays
    */
   remove(id: string, endedAt: number): Promise<boolean>;
+  /** What `intend` would say at present. Writes nothing. */
+  whyNoneMore(id: string, now: number): Promise<ClaimRefusal | undefined>;
   /** Notes that a certificate is about to be created. @returns why not */
   intend(
     id: string,

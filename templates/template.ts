@@ -213,11 +213,24 @@ function readThing(
   const overrides = readThingOverrides(settings, `${path}.OverrideSettings`, fault);
   return (values) => ({
     thingName: thingName.valueFor(values),
-    attributes: attributes(values),
+    attributes: takenByAws(attributes(values)),
     ...(thingTypeName === undefined ? {} : { thingTypeName: thingTypeName.valueFor(values) }),
     thingGroupNames: thingGroups?.valueFor(values) ?? [],
     overrides,
   });
+}
+
+/** @see https://docs.aws.amazon.com/iot/latest/apireference/API_AttributePayload.html */
+const attributePattern = /^[a-zA-Z0-9_.,@/:#=[\]-]{0,800}$/;
+
+/** AWS would refuse the call, each time that the device asks. @throws Unresolved */
+function takenByAws(attributes: Values): Values {
+  for (const [name, value] of Object.entries(attributes))
+    if (!attributePattern.test(value))
+      throw new Unresolved(
+        `the attribute ${name} has a value that AWS does not take: at most 800 of the characters A-Z a-z 0-9 _ . , @ / : # = [ ] -`,
+      );
+  return attributes;
 }
 
 const nothing = {

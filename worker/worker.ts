@@ -243,7 +243,8 @@ async function handle(
   const began = performance.now();
   const isOver = () => waitedMs + performance.now() - began > Math.min(maxAgeMs, request.maxWaitMs ?? maxAgeMs);
   const isOverBefore = isOver();
-  const permit = isOverBefore ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
+  const takesNoTurn = isOverBefore || (await isRefusedInAnyCase(request, context));
+  const permit = takesNoTurn ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
   if (permit === undefined) return 'untouched';
   try {
     const expired = isOverBefore || isOver();
@@ -266,6 +267,19 @@ async function handle(
   } finally {
     await permit.end();
   }
+}
+
+/**
+ * A holder of a claim certificate makes as many requests as it has connections, and what AWS would be asked for is little: those that are
+ * refused take no turn, so that devices do not wait for them. It is judged again where it counts.
+ */
+async function isRefusedInAnyCase(
+  { claim }: ProvisioningRequest,
+  { claims, now }: Pick<WaitingContext, 'claims' | 'now'>,
+): Promise<boolean> {
+  if (claim === undefined) return false;
+  const refusal = await claims.whyNoneMore(claim, now()).catch(() => undefined);
+  return refusal !== undefined;
 }
 
 /** For a request that makes no call of AWS IoT, and so takes no token. */

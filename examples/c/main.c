@@ -156,8 +156,12 @@ static bool connect_to_gateway(bool is_nameless)
   cvm_mqtt_packet_t packet;
   const bool has_password = !device.is_psk && !is_nameless;
   cvm_mqtt_start(&device.input, device.packet_in, sizeof device.packet_in);
-  device.is_connected = is_tls_well("connecting by TLS", tls_open(&device.link, &device.settings));
+  const int failed = tls_open(&device.link, &device.settings);
+  device.is_connected = is_tls_well("connecting by TLS", failed);
   if (!device.is_connected) {
+    if (device.is_psk && (failed == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)) {
+      say("this may be", "the gateway does not know this serial with this token (it knows a new one some seconds after it was enrolled)");
+    }
     return false;
   }
   const size_t length = cvm_mqtt_connect(device.packet_out, sizeof device.packet_out, is_nameless ? "" : device.request.serial,
@@ -431,7 +435,10 @@ int main(int argc, char **argv)
     return 2;
   }
   (void)umask(077);
-  if (!prepare(argc, argv) || ((mkdir(argv[5], 0700) != 0) && (access(argv[5], W_OK) != 0)) || (chdir(argv[5]) != 0)) {
+  if (!prepare(argc, argv)) {
+    return 2;
+  }
+  if (((mkdir(argv[5], 0700) != 0) && (access(argv[5], W_OK) != 0)) || (chdir(argv[5]) != 0)) {
     say("cannot begin", argv[5]);
     return 2;
   }

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectAws } from './aws.js';
@@ -25,6 +26,11 @@ async function main(args) {
   }
   const [gateway, siteCaFile, serial, template, folder, awsEndpoint, awsRootCaFile] = args;
   const token = (await text(process.stdin)).trim();
+  const missing = [siteCaFile, awsRootCaFile].find((file) => !existsSync(file));
+  if (token === '' || missing !== undefined) {
+    say(missing === undefined ? 'there is no token on stdin' : `there is no file ${missing}`);
+    return 2;
+  }
   const store = openStore(folder);
 
   for (let failures = 0; store.device()?.thingName === undefined; ) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import 'reflect-metadata';
 import { createPublicKey, webcrypto } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
@@ -31,6 +32,11 @@ async function main([host, port, siteCa, serial, folder, ...more]) {
     return 2;
   }
   const token = (await text(process.stdin)).trim();
+  const fault = wrongUse({ port: Number(port), siteCa, token });
+  if (fault !== undefined) {
+    say(fault);
+    return 2;
+  }
   const trust = siteCa === 'psk' ? byPreSharedKey(serial, token) : bySiteCa(siteCa);
   const store = openStore(folder);
   const csr = await store.csr((privateKey) => makeCsr(privateKey, serial));
@@ -48,6 +54,13 @@ async function main([host, port, siteCa, serial, folder, ...more]) {
     say(`asking again in ${Math.ceil(seconds)} s`);
     await sleep(seconds * 1000);
   }
+}
+
+/** What asking again does not mend. */
+function wrongUse({ port, siteCa, token }) {
+  if (token === '') return 'there is no token on stdin';
+  if (!(Number.isInteger(port) && port > 0 && port < 65_536)) return 'PORT must be a number from 1 to 65535';
+  return siteCa === 'psk' || existsSync(siteCa) ? undefined : `SITE_CA: there is no file ${siteCa}`;
 }
 
 /** One connection. What is stored already is acknowledged once more: that does no harm, and the last one may have been lost. */

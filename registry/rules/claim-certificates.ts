@@ -27,10 +27,12 @@ const listKey = '#claims';
 const keyOf = (id: string) => `#claim-${id}`;
 const hourMs = 3_600_000;
 
-const sets: readonly WaitingState[] = ['intended', 'waiting', 'given', 'over'];
-
-/** Certificates of one claim certificate that are intended, or wait, at the same time: they are in one row, which DynamoDB bounds. */
-const maxWaiting = 200;
+/**
+ * Certificates of one claim certificate in each state. They are in one row, of which DynamoDB takes 400 KB: were it full, the claim
+ * certificate could not even be revoked. Those of all states together are 800 at most, of 310 bytes, since only intending one adds to them.
+ */
+const maxInState = 200;
+const states: readonly WaitingState[] = ['intended', 'waiting', 'given', 'over'];
 
 /** Attempts at one write, when others change the row meanwhile. */
 const maxTries = 5;
@@ -78,10 +80,14 @@ export function createClaimCertificates(rows: Rows<ClaimRow>): ClaimCertificates
     },
     async remove(id, endedAt) {
       const isOver = any(where.isAtMost('endsAt', endedAt), where.isAtMost('revokedAt', endedAt));
-      if (!(await rows.remove(keyOf(id), all(isOver, ...sets.map((set) => where.isMissing(set)))))) return false;
+      if (!(await rows.remove(keyOf(id), all(isOver, ...states.map((set) => where.isMissing(set)))))) return false;
       // a crash before this leaves an id in the list that no row has, which counts for nothing
       await rows.update(listKey, { exclude: { ids: [id] } });
       return true;
+    },
+    async whyNoneMore(id, now) {
+      const row = await rows.find(keyOf(id));
+      return whyNoneMore(row, claimOf(id, row), now);
     },
     revoke: (id, now) => rows.update(keyOf(id), { setIfMissing: { revokedAt: now } }),
 
@@ -90,11 +96,10 @@ export function createClaimCertificates(rows: Rows<ClaimRow>): ClaimCertificates
       for (let tries = 0; tries < maxTries; tries++) {
         const row = await rows.find(keyOf(id));
         const claim = claimOf(id, row);
-        if (row === undefined || claim === undefined) return 'unknown';
-        const refusal = whyNotUsable(claim, now) ?? whyNotIntended(row, claim, now);
-        if (refusal !== undefined) return refusal;
+        const refusal = whyNoneMore(row, claim, now);
+        if (row === undefined || claim === undefined || refusal !== undefined) return refusal ?? 'unknown';
         const { update, condition } = inItsHour(row, claim, now);
-        const isFree = all(where.hasFewerThan(maxWaiting, 'intended'), where.hasFewerThan(maxWaiting, 'waiting'));
+        const isFree = all(...states.map((state) => where.hasFewerThan(maxInState, state)));
         if (
           await rows.update(
             keyOf(id),
@@ -165,6 +170,16 @@ function waitingOf({ intended = [], waiting = [], given = [], over = [] }: Claim
   return { intended: read(intended), waiting: read(waiting), given: read(given), over: read(over) };
 }
 
+/** @returns why no certificate may be asked for by it */
+function whyNoneMore(
+  row: ClaimRow | undefined,
+  claim: ClaimCertificate | undefined,
+  now: number,
+): ClaimRefusal | undefined {
+  if (row === undefined || claim === undefined) return 'unknown';
+  return whyNotUsable(claim, now) ?? whyNotIntended(row, claim, now);
+}
+
 function whyNotUsable({ revokedAt, endsAt, served, most }: ClaimCertificate, now: number): ClaimRefusal | undefined {
   if (revokedAt !== undefined) return 'revoked';
   if (endsAt <= now) return 'ended';
@@ -180,13 +195,9 @@ function isUsable({ most }: ClaimCertificate, now: number): Condition<ClaimRow> 
   );
 }
 
-function whyNotIntended(
-  { intended = [], waiting = [], ...counted }: ClaimRow,
-  { mostAnHour }: ClaimCertificate,
-  now: number,
-): ClaimRefusal | undefined {
-  if (intended.length >= maxWaiting || waiting.length >= maxWaiting) return 'too-many-wait';
-  return isSameHour(counted, now) && (counted.inHour ?? 0) >= mostAnHour ? 'hour-used-up' : undefined;
+function whyNotIntended(row: ClaimRow, { mostAnHour }: ClaimCertificate, now: number): ClaimRefusal | undefined {
+  if (states.some((state) => (row[state]?.length ?? 0) >= maxInState)) return 'too-many-wait';
+  return isSameHour(row, now) && (row.inHour ?? 0) >= mostAnHour ? 'hour-used-up' : undefined;
 }
 
 /** An hour that lies ahead of this worker's clock counts as this one: a clock that is set back gives no more certificates. */

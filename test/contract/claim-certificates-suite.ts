@@ -139,6 +139,21 @@ export function claimCertificatesContract(
       expect(await claims.give(id, 'certificate-1', to('P-1'))).toBe('not-waiting');
     });
 
+    it('its row is never so long that it cannot be revoked: where many are over and not deleted yet, no more are intended', async () => {
+      await claims.add({ ...settings, most: 1000, mostAnHour: 1000 });
+      for (let number = 0; number < 200; number++) {
+        const certificate = await waits(number);
+        const given = (await claims.give(id, certificate.certificateId, to('P-1'))) as WaitingCertificate;
+        await claims.takeBack(id, given);
+      }
+      expect(await claims.whyNoneMore(id, now)).toBe('too-many-wait');
+      expect(await claims.intend(id, { id: 'a' }, now)).toBe('too-many-wait');
+      const [over] = (await claims.waiting(id)).over;
+      await claims.forget(id, over as WaitingCertificate);
+      expect(await claims.whyNoneMore(id, now)).toBeUndefined();
+      expect(await claims.intend(id, { id: 'a' }, now)).toBeUndefined();
+    });
+
     it('no more certificates than it may have in an hour are intended, also by a clock that is set back', async () => {
       await claims.add({ ...settings, mostAnHour: 3 });
       const asked = await Promise.all([1, 2, 3, 4, 5].map((number) => claims.intend(id, { id: `a${number}` }, now)));

@@ -52,6 +52,14 @@ describe.skipIf(lacks('redis-server') || example === undefined)('examples/node',
     await expectServed(device.serial);
   });
 
+  it('ends with 2, and says why, where asking again mends nothing: no token, no file, no port', async () => {
+    const device = { serial: 'example-wrong-use', token: 'x' };
+    const port = gateway.broker.port;
+    expect(await start({ ...device, token: '' }, 'psk').ended()).toMatchObject({ status: 2 });
+    expect(await start(device, join(folder, 'none.crt')).ended()).toMatchObject({ status: 2 });
+    expect(await start(device, 'psk', port + 65_536).ended()).toMatchObject({ status: 2 });
+  });
+
   it('says what is wrong when its token does not make the key that the gateway has', async () => {
     const device = await gateway.enrolOnRoster('example-no-psk');
     const program = start({ ...device, token: `${device.token}-wrong` }, 'psk');

@@ -261,6 +261,7 @@ void loop()
   }
   if (!mqtt.connected()) {
     if (!mqtt.connect(SERIAL_NUMBER)) {
+      Serial.println("no connection: is the gateway there, and does it know this serial with this token?");
       restUntil = millis() + 5000 + esp_random() % 5000;
       return;
     }
