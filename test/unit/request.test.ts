@@ -31,7 +31,6 @@ describe('a request', () => {
     const parameters = { Text: '\u0001'.repeat(1400) };
     expect(parseRequest(write({ id: '7', template: 'pump', parameters }))).toMatchObject({
       ok: false,
-      id: '7',
       problem: { code: 'PayloadTooLarge' },
     });
   });
