@@ -789,7 +789,12 @@ describe('the issuance cycle', () => {
         /Place/,
       ],
       ['its thing is another device', () => byTemplate({ SerialNumber: 'SN-2' }), 'Forbidden', /not the serial/],
-      ['its configuration is too long', () => byTemplate({ Place: 'x'.repeat(16_384) }), 'InvalidRequest', /at most|more than/],
+      [
+        'its configuration is too long',
+        () => byTemplate({ Place: 'x'.repeat(16_384) }),
+        'InvalidRequest',
+        /at most|more than/,
+      ],
     ] as const)('is refused before anything is spent where %s', async (_why, request, code, message) => {
       expect(await provision(request(), context)).toMatchObject({
         outcome: 'rejected',
