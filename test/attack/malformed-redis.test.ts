@@ -136,8 +136,9 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     'as the key %s of the queue with another type is deleted, and requests are stored and answered',
     async (name) => {
       const key = forms.jobKey(name);
-      await redis.del(key);
-      await (name === 'wait' || name === 'active' ? redis.set(key, 'x') : redis.rpush(key, 'x'));
+      // together: BullMQ may write the key in between
+      const emptied = redis.multi().del(key);
+      await (name === 'wait' || name === 'active' ? emptied.set(key, 'x') : emptied.rpush(key, 'x')).exec();
       const { serial, token } = await gateway.enrol(`queue-key-${name}`);
       await expect
         .poll(() => askOnce(gateway.broker, serial, { token, key: 'ec' }).catch(() => undefined), { timeout: 25_000 })

@@ -61,7 +61,7 @@ describe.skipIf(lacks('redis-server'))('Redis by Sentinel', () => {
       for (let count = 0; going; count++) {
         const each = request(`SN-${device}-${count}`);
         await queue.add(each).then(
-          (id) => stored.push(String(id)),
+          (answeredAs) => stored.push(answeredAs?.requestId ?? 'refused for its key'),
           () => refused++,
         );
         await sleep(10);
