@@ -2,15 +2,11 @@ import type { Case, PlayContext } from '../case.ts';
 import { seconds } from '../habits.ts';
 import type { Observation } from '../observation.ts';
 import { broken, type Finding } from '../rules.ts';
-import type { FromDevice, FromGateway } from '../script.ts';
-import { certificateCase, type Disturbance, failed } from './certificate-case.ts';
+import type { DeviceLink, FromDevice, FromGateway } from '../script.ts';
+import { atFirstOfDevice, atFirstOfGateway, beginsAccepted } from './at-first.ts';
+import { certificateCase, failed } from './certificate-case.ts';
 
 const page = 'docs/protocol.md';
-
-/** What begins an accepted reply: the whole of it, or the first of its parts. */
-export const beginsAccepted = (message: FromGateway): boolean =>
-  message.type === 'reply' &&
-  (message.content.type === 'head' || (message.content.type === 'whole' && message.content.status === 'accepted'));
 
 const again = {
   wants: 'connects again after a pause, and asks with the same token and key',
@@ -18,23 +14,7 @@ const again = {
   reference: `${page}#in-short`,
 };
 
-/** Cuts the connection at the first packet that fits. */
-function cutAt(
-  { observation }: PlayContext,
-  fits: { device?(message: FromDevice): boolean; gateway?(message: FromGateway): boolean },
-): Disturbance {
-  let at: number | undefined;
-  const cut = (link: { cut(): void }) => {
-    at = observation.now;
-    link.cut();
-    return true;
-  };
-  return {
-    happenedAt: () => at,
-    fromDevice: (message, link) => at === undefined && fits.device?.(message) === true && cut(link),
-    fromGateway: (message, link) => at === undefined && fits.gateway?.(message) === true && cut(link),
-  };
-}
+const cut = (link: DeviceLink) => link.cut();
 
 /** How often the connection is cut at CONNECT: the second pause is to be longer than the first. */
 const cutsAtConnect = 2;
@@ -85,21 +65,24 @@ const cutAtRequest = certificateCase({
   name: 'cut-at-request',
   plays: 'cuts the connection at the first request, which the gateway does not get',
   ...again,
-  disturb: (context) => cutAt(context, { device: ({ type }) => type === 'request' }),
+  disturb: (context) => atFirstOfDevice(context, ({ type }) => type === 'request', cut),
 });
+
+const isPuback = (message: FromGateway): message is Extract<FromGateway, { type: 'puback' }> =>
+  message.type === 'puback';
 
 const lostPuback = certificateCase({
   name: 'lost-puback',
   plays: 'takes the first request, and cuts the connection in the place of its PUBACK',
   ...again,
-  disturb: (context) => cutAt(context, { gateway: ({ type }) => type === 'puback' }),
+  disturb: (context) => atFirstOfGateway(context, isPuback, cut),
 });
 
 const cutBeforeReply = certificateCase({
   name: 'cut-before-reply',
   plays: 'cuts the connection after the PUBACK, in the place of the reply',
   ...again,
-  disturb: (context) => cutAt(context, { gateway: beginsAccepted }),
+  disturb: (context) => atFirstOfGateway(context, beginsAccepted, cut),
 });
 
 const cutInReply = certificateCase({
@@ -107,18 +90,7 @@ const cutInReply = certificateCase({
   plays: 'sends half of the reply, and cuts the connection',
   ...again,
   cure: 'use nothing of a packet that has not come whole; connect again, and ask with the same key',
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link, frame) {
-        if (at !== undefined || !beginsAccepted(message)) return false;
-        at = observation.now;
-        link.cutWithin(frame);
-        return true;
-      },
-    };
-  },
+  disturb: (context) => atFirstOfGateway(context, beginsAccepted, (link, _reply, frame) => link.cutWithin(frame)),
 });
 
 /** The first acknowledgement is lost with its connection. */
@@ -131,11 +103,11 @@ const cutAtAck = certificateCase({
   reference: `${page}#acknowledgement`,
   disturb(context) {
     const { observation } = context;
-    const cut = cutAt(context, { device: ({ type }) => type === 'ack' });
-    const since = () => cut.happenedAt?.() ?? Number.POSITIVE_INFINITY;
+    const lost = atFirstOfDevice(context, ({ type }) => type === 'ack', cut);
+    const since = () => lost.happenedAt() ?? Number.POSITIVE_INFINITY;
     const repeated = () => observation.endings.some((at) => at > since() + 1);
     return {
-      ...cut,
+      ...lost,
       done: repeated,
       judge: () =>
         repeated() || observation.acks.length === 0 || observation.acks[0]?.template !== undefined
@@ -145,6 +117,17 @@ const cutAtAck = certificateCase({
   },
 });
 
+const powerCutAt = (context: PlayContext, packet: FromDevice['type']) =>
+  atFirstOfDevice(
+    context,
+    ({ type }) => type === packet,
+    () => {
+      context.powerCut();
+      // as in life: what it has sent is on its way
+      return false;
+    },
+  );
+
 const powerCutAtRequest = certificateCase({
   name: 'power-cut-at-request',
   plays: 'cuts the power of the device (kills its program) when its request is there',
@@ -152,19 +135,7 @@ const powerCutAtRequest = certificateCase({
   cure: 'write the key pair to flash before the first request',
   reference: `${page}#waiting`,
   needsProgram: true,
-  disturb({ observation, powerCut }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromDevice(message) {
-        if (at !== undefined || message.type !== 'request') return false;
-        at = observation.now;
-        powerCut();
-        // as in life: what it has sent is on its way
-        return false;
-      },
-    };
-  },
+  disturb: (context) => powerCutAt(context, 'request'),
 });
 
 const aboutPowerCutAtAck: Omit<Case, 'play'> = {
@@ -181,18 +152,14 @@ const aboutPowerCutAtAck: Omit<Case, 'play'> = {
 
 const powerCutAtAck = certificateCase({
   ...aboutPowerCutAtAck,
-  disturb({ observation, powerCut }) {
-    let at: number | undefined;
-    const askedAgain = () => at !== undefined && observation.after(at).some(({ kind }) => kind === 'request');
+  disturb(context) {
+    const { observation } = context;
+    const cutOff = powerCutAt(context, 'ack');
+    const since = () => cutOff.happenedAt() ?? Number.POSITIVE_INFINITY;
+    const askedAgain = () => observation.after(since()).some(({ kind }) => kind === 'request');
     return {
-      happenedAt: () => at,
-      fromDevice(message) {
-        if (at !== undefined || message.type !== 'ack') return false;
-        at = observation.now;
-        powerCut();
-        return false;
-      },
-      done: () => askedAgain() || observation.endings.some((ending) => at !== undefined && ending > at + 1),
+      ...cutOff,
+      done: () => askedAgain() || observation.endings.some((ending) => ending > since() + 1),
       // its certificate is all that it needs
       isThrough: () => !askedAgain() && observation.all('program-ended').some(({ status }) => status === 0),
       judge: () =>

@@ -1,10 +1,17 @@
 import { type Problem, problem, problems } from '../../protocol/problems.ts';
 import type { Case } from '../case.ts';
 import { seconds } from '../habits.ts';
+import type { DeviceLink, FromDevice } from '../script.ts';
+import { atFirstOfDevice } from './at-first.ts';
 import { certificateCase, failed } from './certificate-case.ts';
-import { hurriedAfter } from './replies.ts';
+import { hurriedAfter } from './pending.ts';
 
 const page = 'docs/protocol.md';
+
+const refuseWith = (reason: Problem) => (link: DeviceLink, message: FromDevice) => {
+  if (message.type === 'request') link.puback(message.messageId);
+  link.answer({ status: 'rejected', problem: reason });
+};
 
 /** After a refusal for good the device is watched for so long, in milliseconds. */
 const watchMs = 6000;
@@ -26,8 +33,7 @@ function refusedForGood(name: string, reason: Problem, cure: string): Case {
     play: ({ observation }) => ({
       fromDevice(message, link) {
         if (message.type !== 'request') return false;
-        link.puback(message.messageId);
-        link.answer({ status: 'rejected', problem: reason });
+        refuseWith(reason)(link, message);
         return true;
       },
       done: () => observation.replies('rejected').length > 0,
@@ -55,29 +61,21 @@ function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeco
     level: 'mandatory',
     plays: `answers ${reason.code} to the first request, with retryAfter ${reason.retryAfterSeconds} (Fleet Provisioning: "ask again in ${reason.retryAfterSeconds} s")`,
     wants: 'asks again after retryAfter, with the same token and key',
-    cure: 'with retryAfter (Fleet Provisioning: the seconds at the end of errorMessage) keep token and key, and ask again after so many seconds, not before',
+    cure: 'keep token and key, wait for the seconds of retryAfter (Fleet Provisioning: those at the end of errorMessage), then ask again',
     reference: `${page}#waiting`,
     lingerMs: 1500,
   } as const;
   return certificateCase({
     ...about,
-    disturb({ observation }) {
-      let at: number | undefined;
-      return {
-        happenedAt: () => at,
-        fromDevice(message, link) {
-          if (at !== undefined || message.type !== 'request') return false;
-          at = observation.now;
-          link.puback(message.messageId);
-          link.answer({ status: 'rejected', problem: reason });
-          return true;
-        },
-        judge: () =>
-          hurriedAfter(observation, at, reason.retryAfterSeconds * 1000, (cause, waitedMs) => {
-            const isAdvice = observation.requests[0]?.dialect === 'fleet-provisioning' && waitedMs >= leastWaitMs;
-            return { ...failed(about, cause), ...(isAdvice ? { level: 'advice' } : {}) };
-          }),
-      };
+    disturb(context) {
+      const first = atFirstOfDevice(context, ({ type }) => type === 'request', refuseWith(reason));
+      const { observation } = context;
+      const judge = () =>
+        hurriedAfter(observation, first.happenedAt(), reason.retryAfterSeconds * 1000, (cause, waitedMs) => {
+          const isAdvice = observation.requests[0]?.dialect === 'fleet-provisioning' && waitedMs >= leastWaitMs;
+          return { ...failed(about, cause), ...(isAdvice ? { level: 'advice' } : {}) };
+        });
+      return { ...first, judge };
     },
   });
 }

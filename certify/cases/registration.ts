@@ -1,6 +1,8 @@
 import { problems } from '../../protocol/problems.ts';
 import type { Case } from '../case.ts';
 import type { Profile } from '../profile.ts';
+import type { FromGateway } from '../script.ts';
+import { atFirstOfGateway, type ReplyMessage } from './at-first.ts';
 import { certificateCase } from './certificate-case.ts';
 
 /* From the certificate to the registered thing, which is a second question in Fleet Provisioning. */
@@ -45,6 +47,9 @@ const cutBeforeProvision = certificateCase({
   },
 });
 
+const isRegistered = (message: FromGateway): message is ReplyMessage =>
+  message.type === 'reply' && 'status' in message.content && message.content.status === 'registered';
+
 const cutBeforeRegistered = certificateCase({
   name: 'cut-before-registered',
   plays: 'takes provision, and cuts the connection in the place of its answer',
@@ -52,19 +57,7 @@ const cutBeforeRegistered = certificateCase({
   cure: 'keep certificate and ownership token: from provision on the registration token is spent, and a device that asks for its certificate again is told AlreadyProvisioned',
   reference: `${page}#an-answer-is-lost`,
   skip,
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link) {
-        if (at !== undefined || message.type !== 'reply' || !('status' in message.content)) return false;
-        if (message.content.status !== 'registered') return false;
-        at = observation.now;
-        link.cut();
-        return true;
-      },
-    };
-  },
+  disturb: (context) => atFirstOfGateway(context, isRegistered, (link) => link.cut()),
 });
 
 const ownershipEnded: Case = certificateCase({

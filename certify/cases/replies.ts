@@ -1,20 +1,13 @@
 import type { Case } from '../case.ts';
-import type { Outgoing } from '../dialects/dialect.ts';
-import { seconds } from '../habits.ts';
-import type { Observation } from '../observation.ts';
-import type { Profile } from '../profile.ts';
 import { withTime, withUnknownFields } from '../replies.ts';
-import { broken, type Finding } from '../rules.ts';
+import { broken } from '../rules.ts';
+import { atFirstOfDevice, atFirstOfGateway, beginsAccepted } from './at-first.ts';
 import { certificateCase, failed } from './certificate-case.ts';
-import { beginsAccepted } from './cuts.ts';
+import { cvmOnly } from './cvm-only.ts';
+import { partCases } from './parts.ts';
+import { pendingCases } from './pending.ts';
 
 const page = 'docs/protocol.md';
-
-/** Why a case does not concern a device that speaks Fleet Provisioning, and another one. */
-const cvmOnly =
-  (why: string, skip: (profile: Profile) => string | undefined = () => undefined) =>
-  (profile: Profile) =>
-    profile.dialect === 'cvm' ? skip(profile) : why;
 
 const noPuback = certificateCase({
   name: 'no-puback',
@@ -22,23 +15,20 @@ const noPuback = certificateCase({
   wants: 'asks again after ten seconds or more, on this connection or another',
   cure: 'without a PUBACK for ten seconds ask again, each time after twice as long: the request was not stored',
   reference: `${page}#waiting`,
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromDevice(message) {
-        if (at !== undefined || message.type !== 'request') return false;
-        at = observation.now;
-        return true;
-      },
-      judge() {
-        const [first, second] = observation.requests;
-        return first === undefined || second === undefined || first.id === second.id
-          ? []
-          : [broken('same-id', 'it asked again with another id')];
-      },
-    };
-  },
+  disturb: (context) => ({
+    // it is lost
+    ...atFirstOfDevice(
+      context,
+      ({ type }) => type === 'request',
+      () => {},
+    ),
+    judge() {
+      const [first, second] = context.observation.requests;
+      return first === undefined || second === undefined || first.id === second.id
+        ? []
+        : [broken('same-id', 'it asked again with another id')];
+    },
+  }),
 });
 
 const replyBeforePuback = certificateCase({
@@ -149,7 +139,7 @@ const unknownFields = certificateCase({
     return {
       happenedAt: () => at,
       fromGateway(message, link) {
-        if (message.type !== 'reply' || !beginsAccepted(message)) return false;
+        if (!beginsAccepted(message)) return false;
         const changed = withUnknownFields(message.payload);
         if (changed === undefined) return false;
         at ??= observation.now;
@@ -176,114 +166,17 @@ const unknownStatus = certificateCase({
   skip: cvmOnly('Fleet Provisioning has no status', ({ inParts }) =>
     inParts ? 'it takes the messages of small packets only' : undefined,
   ),
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link, frame) {
-        if (at !== undefined || message.type !== 'reply' || !beginsAccepted(message)) return false;
-        at = observation.now;
-        link.notice('notice');
-        link.after(1000, () => link.toDevice(frame));
-        return true;
-      },
-      judge() {
-        const gaveUp = observation.all('program-ended').some(({ status }) => status !== 0);
-        return gaveUp ? [failed(aboutUnknownStatus, 'its program gave up at that message')] : [];
-      },
-    };
-  },
+  disturb: (context) => ({
+    ...atFirstOfGateway(context, beginsAccepted, (link, _reply, frame) => {
+      link.notice('notice');
+      link.after(1000, () => link.toDevice(frame));
+    }),
+    judge() {
+      const gaveUp = context.observation.all('program-ended').some(({ status }) => status !== 0);
+      return gaveUp ? [failed(aboutUnknownStatus, 'its program gave up at that message')] : [];
+    },
+  }),
 });
-
-/** What the device is told of its wait, and how long that is. Seconds. */
-const shortWait = { position: 2, etaSeconds: 3, retryAfterSeconds: 5 };
-const longWait = { position: 2, retryAfterSeconds: 4 };
-/** A device may come so much too early, in milliseconds: its clock is not ours. */
-const earlyMs = 400;
-
-const notTold = cvmOnly('Fleet Provisioning has no pending', ({ wantsPending }) =>
-  wantsPending ? undefined : 'it asks with "pending": false',
-);
-
-const aboutPendingFirst = {
-  name: 'pending-first',
-  level: 'mandatory',
-  plays: `says pending at first (${shortWait.etaSeconds} seconds), then sends the reply`,
-  wants: 'waits, or leaves and comes back after retryAfter',
-  cure: 'pending is no answer: keep token and key, and go on waiting',
-  reference: `${page}#waiting`,
-  lingerMs: 1500,
-} as const;
-
-const pendingFirst = certificateCase({
-  ...aboutPendingFirst,
-  skip: notTold,
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link, frame) {
-        if (at !== undefined || !beginsAccepted(message)) return false;
-        at = observation.now;
-        link.answer({ status: 'pending', ...shortWait });
-        link.after(shortWait.etaSeconds * 1000, () => link.toDevice(frame));
-        return true;
-      },
-      judge: () =>
-        hurriedAfter(observation, at, shortWait.etaSeconds * 1000, (cause) => failed(aboutPendingFirst, cause)),
-    };
-  },
-});
-
-/** Where a device stays on its connection although nobody knows how long, the reply comes after so long. Milliseconds. */
-const staysMs = 12_000;
-
-const aboutPendingLong = {
-  name: 'pending-long',
-  level: 'mandatory',
-  plays: `says pending, not how long, and retryAfter ${longWait.retryAfterSeconds}`,
-  wants: 'leaves and comes back after retryAfter, or waits',
-  cure: 'without etaSeconds disconnect, sleep for retryAfter, connect, and ask again with the same token and key',
-  reference: `${page}#waiting`,
-  lingerMs: 1500,
-} as const;
-
-const pendingLong = certificateCase({
-  ...aboutPendingLong,
-  skip: notTold,
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link, frame) {
-        if (at !== undefined || !beginsAccepted(message)) return false;
-        at = observation.now;
-        link.answer({ status: 'pending', ...longWait });
-        link.after(staysMs, () => link.toDevice(frame));
-        return true;
-      },
-      judge: () =>
-        hurriedAfter(observation, at, longWait.retryAfterSeconds * 1000, (cause) => failed(aboutPendingLong, cause)),
-    };
-  },
-});
-
-/** A request that comes sooner than the device was told. Where its program ended, the pause was not the device's. */
-export function hurriedAfter(
-  observation: Observation,
-  toldAt: number | undefined,
-  waitMs: number,
-  failedWith: (cause: string, waitedMs: number) => Finding,
-): Finding[] {
-  if (toldAt === undefined) return [];
-  const next = observation.requests.find(({ at, part }) => part === 0 && at > toldAt + 50);
-  if (next === undefined || next.at - toldAt >= waitMs - earlyMs) return [];
-  if (observation.all('program-ended').some(({ at }) => at >= toldAt && at <= next.at)) return [];
-  const waitedMs = next.at - toldAt;
-  return [
-    failedWith(`it asked again ${seconds(waitedMs)} after that, and was to wait for ${seconds(waitMs)}`, waitedMs),
-  ];
-}
 
 /** 9 September 2001: ten digits, as any time of today. Epoch seconds. */
 const longAgo = 1_000_000_000;
@@ -312,7 +205,7 @@ const timeFarOff = certificateCase({
         return true;
       },
       fromGateway(message, link) {
-        if (message.type !== 'reply' || !beginsAccepted(message)) return false;
+        if (!beginsAccepted(message)) return false;
         const changed = withTime(message.payload, longAgo);
         if (changed === undefined) return false;
         link.pubackToGateway(message.messageId);
@@ -334,98 +227,14 @@ const timeFarOff = certificateCase({
   },
 });
 
-const notInParts = ({ inParts }: { readonly inParts: boolean }) =>
-  inParts ? undefined : 'its reply comes in one packet';
-
-const aboutParts = {
-  wants: 'asks for the part that is missing, and has the whole in the end',
-  cure: 'take only the next part, ask for it by number when another one comes, and compare the SHA-256 of the whole before anything of it is used',
-  reference: `${page}#small-packets`,
-  skip: notInParts,
-};
-
-const partsOutOfOrder = certificateCase({
-  name: 'parts-out-of-order',
-  plays: 'sends the second part before the first',
-  ...aboutParts,
-  disturb({ observation }) {
-    let held: Outgoing | undefined;
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link, frame) {
-        if (message.type !== 'reply' || message.content.type !== 'part' || at !== undefined) return false;
-        if (held === undefined) {
-          held = message;
-          // the next one comes when this one is acknowledged
-          link.pubackToGateway(message.messageId);
-          return true;
-        }
-        at = observation.now;
-        link.toDevice(frame);
-        link.send(held);
-        return true;
-      },
-    };
-  },
-});
-
-const partLost = certificateCase({
-  name: 'part-lost',
-  plays: 'loses the second part',
-  ...aboutParts,
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link) {
-        if (at !== undefined || message.type !== 'reply') return false;
-        const { content } = message;
-        if (content.type !== 'part' || content.number !== 2) return false;
-        at = observation.now;
-        link.pubackToGateway(message.messageId);
-        return true;
-      },
-    };
-  },
-});
-
-const partDamaged = certificateCase({
-  name: 'part-damaged',
-  plays: 'changes a byte of the first part',
-  ...aboutParts,
-  wants: 'finds that the SHA-256 does not fit, and asks for all parts again',
-  disturb({ observation }) {
-    let at: number | undefined;
-    return {
-      happenedAt: () => at,
-      fromGateway(message, link) {
-        if (at !== undefined || message.type !== 'reply') return false;
-        const { content } = message;
-        if (content.type !== 'part' || content.number !== 1) return false;
-        at = observation.now;
-        const damaged = Buffer.from(message.payload);
-        const last = damaged.length - 1;
-        damaged[last] = (damaged[last] ?? 0) ^ 0xff;
-        link.pubackToGateway(message.messageId);
-        link.send({ ...message, payload: damaged });
-        return true;
-      },
-    };
-  },
-});
-
 export const replyCases: readonly Case[] = [
   noPuback,
   replyBeforePuback,
   replyTwice,
   replyLate,
-  pendingFirst,
-  pendingLong,
+  ...pendingCases,
   unknownStatus,
   unknownFields,
   timeFarOff,
-  partsOutOfOrder,
-  partLost,
-  partDamaged,
+  ...partCases,
 ];
