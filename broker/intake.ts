@@ -150,7 +150,7 @@ async function acceptByClaim(
   }
 }
 
-/** A registration token that comes with it is tried as any other: its attempts are few, and it goes no further than its hash. */
+/** A registration token among the parameters is judged as any other, with the same limits on attempts. Only its hash is stored. */
 async function registerByClaim(
   session: Session,
   claim: SessionClaim,

@@ -165,7 +165,7 @@ export class Session implements SessionView {
     return first === undefined || second === undefined ? (first ?? second) : Math.min(first, second);
   }
 
-  /** It subscribes to this filter. @param most filters of a connection @returns false where it has so many others */
+  /** Notes a filter of this connection. @param most that a connection may have @returns false where it has that many already: the filter is refused */
   addFilter(filter: string, most: number): boolean {
     this.#filters ??= new Set();
     if (this.#filters.size >= most && !this.#filters.has(filter)) return false;

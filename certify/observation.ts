@@ -79,7 +79,7 @@ export type Happening =
 export type Seen = Happening & { readonly at: number; readonly connection: number };
 export type SeenOf<Kind extends Happening['kind']> = Extract<Seen, { kind: Kind }>;
 
-/** A device that goes wild must not fill the memory: what comes after so many happenings is not kept. */
+/** Happenings that are kept of one device: one that sends without end must not fill the memory. */
 const mostKept = 5000;
 
 /** What the relay saw of one device in one case. */

@@ -64,7 +64,7 @@ export const rules = {
   },
   'fresh-nonce': {
     level: 'mandatory',
-    cure: 'draw other random bytes for each question for the time: who knows a nonce in advance can hand out an old time',
+    cure: 'draw new random bytes for each question for the time: an attacker who knows a nonce in advance can answer with an old time',
     reference: `${page}#time`,
   },
   'right-ack': {

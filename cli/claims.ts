@@ -82,7 +82,7 @@ async function create(context: ClaimsContext, group: string, options: Options): 
   const endsAt = Math.min(wanted.endsAt, Date.parse(certificate.validTo));
   if (endsAt <= now) throw new UsageError(`${options.certificate} has ended already, on ${certificate.validTo}`);
   const id = createHash('sha256').update(certificate.raw).digest('hex');
-  // before the table knows it: a certificate without its key helps nobody
+  // first the files, then the table: a claim certificate whose key was not written could not be used
   const files = key === undefined ? undefined : writeOne(out, `${group}-${id.slice(0, 8)}`, certificate, key);
   const limits = { templateName, serials, most, mostAnHour, endsAt };
   const deps = { claims: context.table().claims, audit: context.audit(), now: context.now };

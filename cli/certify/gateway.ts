@@ -18,8 +18,8 @@ import { loadTimeKey, pointOf } from '../../site-tls/time-key.ts';
 import { startAll } from '../up.ts';
 
 /**
- * The settings of a gateway that only certifies: in a folder of its own, behind the relay, on ports that nobody else has, without
- * quotas, and never on an AWS account.
+ * The settings of a gateway that only certifies. It has its own folder and free ports, stands behind the relay, keeps to no quotas, and never
+ * uses an AWS account.
  */
 export function certifySettings(settings: Settings): Settings {
   const dataDir = join(settings.dataDir, 'certify');

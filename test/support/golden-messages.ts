@@ -202,7 +202,7 @@ function cvmAnswers(encoding: Encoding): { pending: GoldenMessage[]; rejected: G
   return {
     pending: [
       ...one('pending', 'number 412 in the line', pending),
-      ...one('pending-unknown', 'nobody knows how long, AWS is away, say', unknown),
+      ...one('pending-unknown', 'the wait has no known end: AWS is away, for example', unknown),
     ],
     rejected: [
       ...wrong.flatMap((asked) => refused(unreadable(cvmDialect, asked), asked)),
