@@ -1,12 +1,29 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { readAudit } from '../runtime/audit-read.ts';
 import { verifyAudit } from '../runtime/audit-verify.ts';
 import { counted } from '../runtime/counted.ts';
 import type { Settings } from '../runtime/settings.ts';
+import type { AuditEvents, ProductRecord } from '../telemetry/audit-events.ts';
+import { wholeNumber } from './numbers.ts';
+import { type Colour, coloured, type Terminal } from './table.ts';
 
-export type AuditContext = { settings(): Settings; write(line: string): void };
+export type AuditContext = {
+  settings(): Settings;
+  write(line: string): void;
+  readonly terminal?: Terminal | undefined;
+};
 
 export function auditCommand(context: AuditContext): Command {
   const audit = new Command('audit');
+  audit
+    .command('show')
+    .description('print what happened, the oldest first')
+    .option('--dir <folder>', 'the folder of the trail (default: CVM_AUDIT_DIR)')
+    .option('--serial <serial>', 'only the records of this device')
+    .option('--since <time>', 'only from this time on: 2026-10-01, or 2026-10-01T08:00:00Z', timeOf)
+    .option('--last <n>', 'only the last n of them', wholeNumber)
+    .option('--json', 'one JSON object a line, as it stands in the trail')
+    .action((options: ShowOptions) => show(context, options));
   audit
     .command('verify')
     .description('check that no record was changed, moved, removed or inserted')
@@ -30,6 +47,57 @@ export function auditCommand(context: AuditContext): Command {
       if (faults.length > 0) process.exitCode = 1;
     });
   return audit;
+}
+
+type ShowOptions = { dir?: string; serial?: string; since?: number; last?: number; json?: boolean };
+
+async function show(context: AuditContext, { dir, serial, since, last, json }: ShowOptions): Promise<void> {
+  const folder = dir ?? context.settings().auditDir;
+  const write = (record: ProductRecord) =>
+    context.write(json ? JSON.stringify(record) : lineOf(record, context.terminal?.colours ?? false));
+  const kept: ProductRecord[] = [];
+  let count = 0;
+  for await (const record of readAudit<AuditEvents>(folder, serial === undefined ? {} : { serial })) {
+    if (since !== undefined && Date.parse(record.time) < since) continue;
+    count++;
+    if (last === undefined) write(record);
+    else if (kept.push(record) > last) kept.shift();
+  }
+  kept.forEach(write);
+  if (count === 0) console.error(`cvm: no such record in ${folder}; each machine has the records of its own parts`);
+}
+
+const eventColours: Partial<Record<string, Colour>> = {
+  vended: 'green',
+  refused: 'yellow',
+  blocked: 'red',
+  removed: 'red',
+  'records-lost': 'red',
+};
+
+/** `2026-10-01T08:00:00.000Z  broker    refused  SERIAL  errorCode=InvalidToken …`: the chain of hashes is for `verify`. */
+function lineOf(record: ProductRecord, colours: boolean): string {
+  const {
+    time,
+    part,
+    event,
+    serial = '',
+    writer,
+    hash,
+    after,
+    ...fields
+  } = record as ProductRecord & Record<string, unknown>;
+  const details = Object.entries(fields).map(([name, value]) => `${name}=${textOf(value)}`);
+  const name = event.padEnd(17);
+  return [time, part.padEnd(8), coloured(name, eventColours[event], colours), serial, ...details].join('  ').trimEnd();
+}
+
+const textOf = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value));
+
+function timeOf(text: string): number {
+  const time = Date.parse(text);
+  if (Number.isNaN(time)) throw new InvalidArgumentError('It must be a date or a time, such as 2026-10-01T08:00:00Z.');
+  return time;
 }
 
 function recordHash(text: string): string {

@@ -11,6 +11,7 @@ import type { Audit } from '../telemetry/audit-events.ts';
 import { templateNamePattern } from '../templates/template.ts';
 import { lifetimeMs } from './duration.ts';
 import { wholeNumber } from './numbers.ts';
+import { type Colour, type Column, type Terminal, tableLines } from './table.ts';
 import { UsageError } from './usage-error.ts';
 
 export type ClaimsContext = {
@@ -18,6 +19,7 @@ export type ClaimsContext = {
   table(): { readonly claims: ClaimCertificates };
   audit(): Audit;
   write(line: string): void;
+  readonly terminal?: Terminal | undefined;
   now(): number;
 };
 
@@ -52,8 +54,9 @@ export function claimsCommand(context: ClaimsContext): Command {
     .description('list the claim certificates: what each may be used for, and how many devices it has served')
     .option('--json', 'one JSON object a line')
     .action(async ({ json }: { json?: boolean }) => {
-      for (const claim of await context.table().claims.list())
-        context.write(json ? JSON.stringify(shown(claim, context.now())) : lineOf(claim, context.now()));
+      const [claims, now] = [await context.table().claims.list(), context.now()];
+      if (json) for (const claim of claims) context.write(JSON.stringify(shown(claim, now)));
+      else for (const line of linesOf(claims, now, context.terminal)) context.write(line);
     });
   claims
     .command('revoke')
@@ -147,8 +150,27 @@ const shown = ({ revokedAt, createdAt, endsAt, ...claim }: ClaimCertificate, now
   ...(revokedAt === undefined ? {} : { revokedAt: new Date(revokedAt).toISOString() }),
 });
 
-const lineOf = (claim: ClaimCertificate, now: number): string => {
-  const { id, group, templateName, serials, served, most, endsAt } = claim;
-  const end = new Date(endsAt).toISOString().slice(0, 10);
-  return `${id}  ${group}  ${stateOf(claim, now)}  ${served} of ${most}  template ${templateName}  serials ${serials}  until ${end}`;
-};
+const stateColours: Partial<Record<string, Colour>> = { 'in-force': 'green', revoked: 'red', 'used-up': 'yellow' };
+
+const columns: readonly Column[] = [
+  { title: 'ID', cut: true },
+  { title: 'GROUP' },
+  { title: 'STATE', colour: (state) => stateColours[state] },
+  { title: 'SERVED' },
+  { title: 'TEMPLATE', cut: true },
+  { title: 'SERIALS', cut: true },
+  { title: 'UNTIL' },
+];
+
+function linesOf(claims: readonly ClaimCertificate[], now: number, terminal: Terminal | undefined): string[] {
+  const rows = claims.map((claim) => {
+    const { id, group, templateName, serials, served, most, endsAt } = claim;
+    const end = new Date(endsAt).toISOString().slice(0, 10);
+    return [id, group, stateOf(claim, now), `${served} of ${most}`, templateName, serials, end] as const;
+  });
+  if (terminal !== undefined && rows.length > 0) return tableLines(columns, rows, terminal);
+  return rows.map(
+    ([id, group, state, served, template, serials, end]) =>
+      `${id}  ${group}  ${state}  ${served}  template ${template}  serials ${serials}  until ${end}`,
+  );
+}

@@ -87,4 +87,19 @@ export const commands: readonly CommandEntry[] = [
     description: 'check that a part works: exit status 0, or 1 with the reason',
     load: async () => (await import('./health.ts')).healthCommand({ write: writeLine }),
   },
+  {
+    name: 'completion',
+    description: 'print a script by which bash, zsh or fish completes commands and options',
+    load: async (context) =>
+      (await import('./completion.ts')).completionCommand({ program: () => wholeProgram(context), write: writeLine }),
+  },
 ];
+
+/** All commands, with the code of each. */
+async function wholeProgram(context: () => Promise<CliContext>): Promise<Command> {
+  const { Command } = await import('commander');
+  const program = new Command('cvm').option('--version');
+  for (const { name, load } of commands)
+    program.addCommand(name === 'completion' ? new Command(name) : await load(context));
+  return program;
+}

@@ -11,6 +11,7 @@ import { removeEmpty } from '../runtime/settings.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type CommandLine, createCommandLine } from './command-line.ts';
 import { writeLine } from './output.ts';
+import { type Terminal, terminalOf } from './table.ts';
 
 /**
  * The argument of every command; each command declares the part that it needs. A connection is made when a command that
@@ -26,6 +27,8 @@ export type CliContext = CommandLine & {
   audit(): Audit;
   /** one line of standard output */
   write(line: string): void;
+  /** that standard output is; undefined where it is a file or a pipe */
+  readonly terminal: Terminal | undefined;
   now(): number;
 };
 
@@ -42,6 +45,7 @@ export function openContext(env: NodeJS.ProcessEnv): CliContext {
     issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', atRate(callsPerSecond)),
     audit,
     write: writeLine,
+    terminal: terminalOf(process.stdout),
     now: () => commandLine.awsApp().awsTime.now(),
   };
 }

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addCommand } from './devices/add.ts';
 import { blockCommand, unblockCommand } from './devices/block.ts';
 import type { DevicesContext } from './devices/context.ts';
+import { exportCommand } from './devices/export.ts';
 import { importCommand } from './devices/import.ts';
 import { listCommand } from './devices/list.ts';
 import { moveCommand } from './devices/move.ts';
@@ -13,6 +14,7 @@ import { showCommand } from './devices/show.ts';
 const commands = [
   addCommand,
   importCommand,
+  exportCommand,
   listCommand,
   showCommand,
   reissueCommand,

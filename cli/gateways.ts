@@ -5,6 +5,7 @@ import type { Gateways } from '../registry/gateways.ts';
 import { counted } from '../runtime/counted.ts';
 import { signingKeyFrom } from '../sealing/signing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { type Column, plainRow, type Terminal, tableLines } from './table.ts';
 
 export type GatewaysContext = {
   table(): {
@@ -13,6 +14,7 @@ export type GatewaysContext = {
   };
   audit(): Audit;
   write(line: string): void;
+  readonly terminal?: Terminal | undefined;
 };
 
 const isListedAgain =
@@ -20,8 +22,34 @@ const isListedAgain =
 
 type Options = { json?: boolean };
 
+const columns: readonly Column[] = [
+  { title: 'GATEWAY' },
+  { title: 'STATE', colour: (state) => (state === 'approved' ? 'green' : 'yellow') },
+  { title: 'SEEN' },
+  { title: 'SITE', cut: true },
+];
+
+type Known = {
+  readonly id: string;
+  readonly state: string;
+  readonly seenAt: string;
+  readonly site?: string | undefined;
+};
+
+function linesOf(known: readonly Known[], terminal: Terminal | undefined): string[] {
+  if (terminal !== undefined && known.length > 0)
+    return tableLines(
+      columns,
+      known.map(({ id, state, seenAt, site = '' }) => [id, state, seenAt, site]),
+      terminal,
+    );
+  return known.map(({ id, state, seenAt, site }) =>
+    plainRow([id, state, `seen ${seenAt}`, ...(site === undefined ? [] : [`site ${site}`])], [0, 8]),
+  );
+}
+
 /** Commands about the gateways that the table trusts. They need the table, and no running gateway. */
-export function addGatewayCommands(tls: Command, { table, audit, write }: GatewaysContext): void {
+export function addGatewayCommands(tls: Command, { table, audit, write, terminal }: GatewaysContext): void {
   const unknown = (id: string) =>
     new Error(
       `no gateway ${id} is known; cvm tls gateways lists them. One that is new or was forgotten ${isListedAgain}`,
@@ -34,14 +62,11 @@ export function addGatewayCommands(tls: Command, { table, audit, write }: Gatewa
       const { gateways } = table();
       const seed = await gateways.findSigningSeed();
       const tableKey = seed === undefined ? undefined : signingKeyFrom(Buffer.from(seed, 'hex')).publicKey;
-      for (const { id, state, seenAt, site } of await gateways.known()) {
-        const seen = new Date(seenAt).toISOString();
-        write(
-          json
-            ? JSON.stringify({ id, state, site, seenAt: seen, table: tableKey })
-            : `${id}  ${state.padEnd(8)}  seen ${seen}${site === undefined ? '' : `  site ${site}`}`,
-        );
-      }
+      const known = (await gateways.known()).map((each) => ({ ...each, seenAt: new Date(each.seenAt).toISOString() }));
+      if (json)
+        for (const { id, state, site, seenAt } of known)
+          write(JSON.stringify({ id, state, site, seenAt, table: tableKey }));
+      else for (const line of linesOf(known, terminal)) write(line);
       if (tableKey !== undefined && !json) console.error(`cvm tls show at each gateway must print: table ${tableKey}`);
     });
   tls

@@ -8,9 +8,14 @@ import {
   type TemplateFile,
   templateNameOf,
 } from '../templates/load.ts';
+import { type Column, plainRow, type Terminal, tableLines } from './table.ts';
 import { UsageError } from './usage-error.ts';
 
-export type TemplatesContext = { settings(): Settings; write(line: string): void };
+export type TemplatesContext = {
+  settings(): Settings;
+  write(line: string): void;
+  readonly terminal?: Terminal | undefined;
+};
 
 export function templatesCommand(context: TemplatesContext): Command {
   const templates = new Command('templates');
@@ -40,13 +45,25 @@ export function templatesCommand(context: TemplatesContext): Command {
       const read = readTemplateFolder(folder);
       if (json) context.write(JSON.stringify(read.map(described)));
       else if (read.length === 0) context.write(`no template in ${folder}`);
-      else for (const { file, faults, name } of read.map(described)) context.write(line(name, file, faults.length));
+      else for (const line of linesOf(read, context.terminal)) context.write(line);
     });
   return templates;
 }
 
-const line = (name: string, file: string, faults: number) =>
-  `${name.padEnd(38)}${faults === 0 ? 'ready' : `${counted(faults, 'fault')}: cvm templates check ${file}`}`;
+const columns: readonly Column[] = [
+  { title: 'TEMPLATE' },
+  { title: 'STATE', colour: (state) => (state === 'ready' ? 'green' : 'red') },
+];
+
+function linesOf(read: readonly TemplateFile[], terminal: Terminal | undefined): string[] {
+  const rows = read
+    .map(described)
+    .map(({ name, file, faults }) => [
+      name,
+      faults.length === 0 ? 'ready' : `${counted(faults.length, 'fault')}: cvm templates check ${file}`,
+    ]);
+  return terminal === undefined ? rows.map((row) => plainRow(row, [36])) : tableLines(columns, rows, terminal);
+}
 
 const described = (each: TemplateFile) => ({
   name: templateNameOf(each.file),

@@ -1,6 +1,7 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
 import type { TakeoverDeps } from '../../operator/takeover.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
+import type { Terminal } from '../table.ts';
 
 /** The arguments of the commands about devices. */
 export type DevicesContext = {
@@ -10,4 +11,6 @@ export type DevicesContext = {
   takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): TakeoverDeps & OperatorDeps;
   /** one line of standard output */
   write(line: string): void;
+  /** where standard output is one */
+  readonly terminal?: Terminal | undefined;
 };

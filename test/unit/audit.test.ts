@@ -151,6 +151,39 @@ describe('the audit trail', () => {
     vi.restoreAllMocks();
   });
 
+  describe('cvm audit show', () => {
+    async function show(...argv: string[]): Promise<string[]> {
+      const said: string[] = [];
+      const command = auditCommand({ settings: () => loadSettings({}), write: (line) => said.push(line) });
+      await command.parseAsync(['show', '--dir', folder, ...argv], { from: 'user' });
+      return said;
+    }
+
+    it('prints time, part, event, serial and what else the record says, and no hashes', async () => {
+      const audit = openAudit({ folder, part: 'broker', log, now: march });
+      audit.record('refused', { serial: 'SN-1', errorCode: 'InvalidToken', remoteAddress: '10.0.0.9' });
+      await audit.close();
+      expect(await show()).toEqual([
+        '2026-03-01T00:00:00.000Z  broker    refused            SN-1  errorCode=InvalidToken  remoteAddress=10.0.0.9',
+      ]);
+    });
+
+    it.each([
+      [['--serial', 'SN-3'], ['SN-3']],
+      [
+        ['--last', '2'],
+        ['SN-4', 'SN-5'],
+      ],
+      [['--since', '2026-03-02'], []],
+    ])('%j prints only those', async (options, serials) => {
+      vi.spyOn(console, 'error').mockImplementation(() => {});
+      await write();
+      const said = await show(...options, '--json');
+      expect(said.map((line) => JSON.parse(line).serial)).toEqual(serials);
+      vi.restoreAllMocks();
+    });
+  });
+
   it('is verified without holding a whole file in memory', async () => {
     await write(4);
     appendFileSync(file(), '{');

@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { csvField } from '../../cli/devices/export.ts';
 import { devicesCommand } from '../../cli/devices.ts';
+import type { Terminal } from '../../cli/table.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { createMemoryOperator, type MemoryOperator, noTakeover } from '../support/operator.ts';
@@ -26,11 +28,12 @@ describe('cvm devices', () => {
     process.exitCode = undefined;
   });
 
-  async function devices(argv: string[], deps: Partial<OperatorDeps> = {}): Promise<void> {
+  async function devices(argv: string[], deps: Partial<OperatorDeps> = {}, terminal?: Terminal): Promise<void> {
     const command = devicesCommand({
       takeover: noTakeover,
       operator: () => ({ ...operator.deps, ...deps }),
       write: (line) => lines.push(line),
+      terminal,
     });
     await command.parseAsync(argv, { from: 'user' });
   }
@@ -230,5 +233,71 @@ describe('cvm devices', () => {
       ['A', 'registered', certificateId],
       ['B', 'being-removed'],
     ]);
+  });
+
+  describe('at a terminal', () => {
+    const terminal = { columns: 100, colours: false };
+
+    it('list has a header, is sorted by serial, and ends with the number of devices in each state', async () => {
+      const certificateId = await operator.register('B');
+      await devices(['add', 'C', 'A']);
+      lines = [];
+      await devices(['list'], {}, terminal);
+      expect(lines[0]).toMatch(/^SERIAL {2}STATE +CERTIFICATE$/);
+      expect(lines.slice(1).map((line) => line.split(/ +/))).toEqual([
+        ['A', 'enrolled'],
+        ['B', 'registered', certificateId],
+        ['C', 'enrolled'],
+      ]);
+      expect(complaints.at(-1)).toBe('3 devices: 2 enrolled, 1 registered');
+    });
+
+    it('list --json is the same as for a program', async () => {
+      await operator.register('A');
+      await devices(['list', '--json'], {}, terminal);
+      expect(JSON.parse(lines[0] ?? '')).toMatchObject({ serial: 'A', state: 'registered' });
+      expect(complaints).toEqual([]);
+    });
+  });
+
+  it.each([
+    ['serial', ['A', 'B', 'C']],
+    ['state', ['A', 'C', 'B']],
+  ])('list --sort %s gives a program the rows in this order', async (field, order) => {
+    await operator.register('B');
+    await devices(['add', 'C', 'A']);
+    lines = [];
+    await devices(['list', '--sort', field]);
+    expect(lines.map((line) => line.split(/ +/)[0])).toEqual(order);
+  });
+
+  it('export prints CSV that a spreadsheet opens and cvm devices import reads, without a token', async () => {
+    const certificateId = await operator.register('A');
+    await devices(['add', 'B:1', '--site', 'plant-7', '--json']);
+    const { token } = JSON.parse(lines.at(-1) ?? '{}') as { token: string };
+    lines = [];
+    await devices(['export']);
+    expect(lines[0]).toBe(
+      'serial,site,state,certificate_id,enrolled_at,requested_at,issued_at,delivered_at,token_expires_at,policy,thing_type,thing_group,claim_group',
+    );
+    expect(
+      lines
+        .slice(1)
+        .map((line) => line.split(',').slice(0, 4))
+        .sort(),
+    ).toEqual([
+      ['A', '', 'registered', certificateId],
+      ['B:1', 'plant-7', 'enrolled', ''],
+    ]);
+    expect(lines.join()).not.toContain(token);
+  });
+
+  it.each([
+    ['=1+1', "'=1+1"],
+    ['-7', "'-7"],
+    ['a "quoted", text', '"a ""quoted"", text"'],
+    [undefined, ''],
+  ])('export writes %j so that no spreadsheet computes it: %j', (text, field) => {
+    expect(csvField(text)).toBe(field);
   });
 });
