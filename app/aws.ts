@@ -8,7 +8,7 @@ import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { withTrouble } from '../aws/trouble.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
-import { connectIotClients, openIot } from '../issuer/iot-calls.ts';
+import { connectIotClients, type IotCalls, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
@@ -56,11 +56,14 @@ export const atRate =
     withCallQuota(gate, callsPerSecond);
 
 export function connectIssuer(app: App, role: IamRole, wrap: GateWrapper = asItIs): Issuer {
-  const { log, lifecycle } = app;
+  return createAwsIssuer({ iot: iotFor(app, role, wrap), log: app.log });
+}
+
+/** The calls of AWS IoT Core themselves, for what looks at an account rather than vends. */
+export function iotFor(app: App, role: IamRole, wrap: GateWrapper = asItIs): IotCalls {
   const clients = connectIotClients(clientOptions(app, role));
-  lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
-  const iot = openIot(clients, wrap(gateOf(app, clients.region)));
-  return createAwsIssuer({ iot, log });
+  app.lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
+  return openIot(clients, wrap(gateOf(app, clients.region)));
 }
 
 /** How long a part that starts looks for its AWS account, in milliseconds. */

@@ -35,6 +35,7 @@ import { type App, keepAudit } from './app.ts';
 import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
 import { partOf, shareOf, tokenAttemptShare } from './processes.ts';
 import { requireReplicas, warnOfRedis } from './redis.ts';
+import { announcePart } from './running-part.ts';
 
 /** Requests out, replies in, and the line between. */
 type Queue = Pick<BrokerOptions, 'requests' | 'replies' | 'line' | 'pace'>;
@@ -80,7 +81,8 @@ export async function startBrokerPart(
 }
 
 /** From the start on: a broker waits in its start for as long as Redis is away. */
-export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnector) {
+export function tellHealth(app: App, redis: RedisConnector) {
+  const { settings, log, lifecycle } = app;
   let waiting: string | undefined;
   const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log, settings.redisReplicas)).trouble, () => waiting];
   lifecycle.add(
@@ -89,6 +91,7 @@ export function tellHealth({ settings, log, lifecycle }: App, redis: RedisConnec
       part: partOf(settings.brokerProcess),
       checks,
       site: settings.site,
+      onChecked: announcePart(app, redis, 'broker').heard,
       log,
     }),
   );

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
 import { replicasProblem } from '../queue/replicas.ts';
-import { startEmbeddedRedis } from '../runtime/embedded-redis.ts';
+import { findEmbeddedRedis, startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import type { Log } from '../runtime/log.ts';
 import { hasPassword, type RedisPlace, redisPlace, withRedisPassword } from '../runtime/redis-place.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
@@ -12,6 +12,18 @@ import type { App } from './app.ts';
 export function redisOf(settings: Settings): RedisConnector {
   return redisAt(redisPlaceOf(settings));
 }
+
+/**
+ * For a command: the Redis of the settings, or the one that `cvm up` runs on the same data folder; undefined where there is neither.
+ * @throws SettingsError when its password cannot be read
+ */
+export function redisInUse(settings: Settings): RedisConnector | undefined {
+  if (settings.redisUrl !== undefined) return redisOf(settings);
+  const embedded = findEmbeddedRedis(settings.dataDir);
+  return embedded === undefined ? undefined : { ...redisAt(embedded), whenAway: whenEmbeddedIsAway };
+}
+
+const whenEmbeddedIsAway = 'cvm up started it, and starts it again by itself; see the log where it stays away';
 
 function redisPlaceOf({ redisUrl, redisPasswordFile, redisSentinelPasswordFile }: Settings): RedisPlace {
   if (redisUrl === undefined)
@@ -52,8 +64,11 @@ export async function embedRedis({
 }: App): Promise<{ redis: RedisConnector; folder: string; url: string }> {
   const { dataDir } = settings;
   const server = lifecycle.add(await startEmbeddedRedis({ dataDir, log, onLost: lifecycle.fail }));
-  const whenAway = 'cvm up started it, and starts it again by itself; see the log where it stays away';
-  return { redis: { ...redisAt(server.url), whenAway }, folder: join(dataDir, 'redis'), url: server.url };
+  return {
+    redis: { ...redisAt(server.url), whenAway: whenEmbeddedIsAway },
+    folder: join(dataDir, 'redis'),
+    url: server.url,
+  };
 }
 
 /** Warns, as soon as Redis answers, of every setting of the server that breaks a promise. */

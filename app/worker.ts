@@ -34,6 +34,7 @@ import { type App, keepAudit } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
 import { connectGovernor, openAdmission, taskShare } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
+import { announcePart } from './running-part.ts';
 
 /** How long a worker goes by what it knows of a restored table, in milliseconds. */
 const restoredAtMs = 10_000;
@@ -75,7 +76,7 @@ export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDep
 
 /** A worker has no port to ask: it writes down how it is. */
 function tellHealth(
-  { settings, log, lifecycle, awsTrouble }: App,
+  app: App,
   redis: RedisConnector,
   worker: Pick<RequestWorker, 'alive'>,
   {
@@ -84,6 +85,7 @@ function tellHealth(
     roster,
   }: Pick<WorkerDeps, 'table' | 'audit'> & { readonly roster: { readonly trouble: HealthCheck } },
 ): void {
+  const { settings, log, lifecycle, awsTrouble } = app;
   const watch = lifecycle.add(watchRedis(redis, log));
   const ofRedis = async () =>
     (await watch.trouble()) ?? ((await worker.alive()) ? undefined : 'the connection to Redis is being made again');
@@ -102,9 +104,9 @@ function tellHealth(
     return awsTrouble.text();
   };
   const { healthDir: folder, site } = settings;
-  lifecycle.add(
-    keepHealthFiles({ folder, part: 'worker', checks: [ofRedis, roster.trouble, ofAws, audit.trouble], site, log }),
-  );
+  const checks = [ofRedis, roster.trouble, ofAws, audit.trouble];
+  const { heard: onChecked } = announcePart(app, redis, 'worker');
+  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks, site, onChecked, log }));
 }
 
 export function connectWorker(

@@ -55,6 +55,15 @@ const actions = {
     table: ['CreateTable', 'DescribeTable', 'UpdateTable'],
     index: [],
   },
+  /** `cvm doctor` and `cvm status`, besides those of the gateway or the operator: reads what they would only guess otherwise */
+  doctor: {
+    cert: [],
+    thing: [],
+    any: [],
+    policy: ['GetPolicy'],
+    table: ['DescribeContinuousBackups', 'DescribeTable', 'DescribeTimeToLive'],
+    index: [],
+  },
 } as const;
 
 type Actions = typeof actions;

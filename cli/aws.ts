@@ -37,7 +37,10 @@ export function awsCommand(context: AwsContext): Command {
     .command('policy')
     .description('print the least-privilege IAM policy: what the product calls, and nothing else')
     .addOption(
-      new Option('--for <role...>', 'gateway: the worker; operator: cvm devices and sweep; setup: cvm aws setup')
+      new Option(
+        '--for <role...>',
+        'gateway: the worker; operator: cvm devices and sweep; setup: cvm aws setup; doctor: what cvm doctor and cvm status look at besides',
+      )
         .choices(iamRoles)
         .default(iamRoles, 'all'),
     )

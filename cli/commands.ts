@@ -37,6 +37,12 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./devices.ts')).devicesCommand(await context()),
   },
   {
+    name: 'status',
+    description:
+      'how the gateway is, on one screen: Redis, the line, workers and brokers, AWS, certificates, disk, quotas',
+    load: async (context) => (await import('./status.ts')).statusCommand(await context()),
+  },
+  {
     name: 'sweep',
     description:
       'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { hideNodeWarning } from '../aws/node-warning.ts';
+import { productVersion } from '../runtime/version.ts';
 import { commands } from './commands.ts';
 import type { CliContext } from './context.ts';
 import { main } from './program.ts';
@@ -16,7 +17,7 @@ const program = new Command('cvm')
   .description(
     'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
   )
-  .version(versionOfPackage())
+  .version(productVersion())
   .showHelpAfterError('(cvm --help says more)')
   // not for the help, which needs no settings
   .hook('preAction', addEnvFile);
@@ -37,19 +38,4 @@ async function addEnvFile(): Promise<void> {
   const { readEnvFile } = await import('../runtime/env-file.ts');
   const remark = (text: string) => console.error(`cvm: ${text}`);
   Object.assign(process.env, readEnvFile('.env', process.env, remark));
-}
-
-/**
- * `0.1.0`, and in an image whose build was told the commit `0.1.0 (4851c71…)`. package.json is one folder up from the source,
- * and two from the compiled program; the image has a file `revision` beside it.
- */
-function versionOfPackage(): string {
-  const read = (name: string) => {
-    const files = [`../${name}`, `../../${name}`].map((path) => new URL(path, import.meta.url));
-    const file = files.find((each) => existsSync(each));
-    return file === undefined ? '' : readFileSync(file, 'utf8');
-  };
-  const { version } = JSON.parse(read('package.json') || '{"version":"0"}') as { version: string };
-  const revision = read('revision').trim();
-  return revision === '' ? version : `${version} (${revision})`;
 }

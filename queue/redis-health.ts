@@ -22,18 +22,22 @@ export function watchRedis(connector: RedisConnector, log: Log, replicas?: Repli
   redis.on('ready', () => {
     lastError = undefined;
   });
+  async function trouble(): Promise<RedisTrouble | undefined> {
+    try {
+      await redis.set(absentKey, '', 'XX');
+      const missing = replicas && (await missingReplicas(redis, replicas));
+      return missing === undefined ? undefined : { text: missing, ...halves(missing) };
+    } catch (error) {
+      // the address may lead to another server by now
+      if (isRefusal(error)) redis.disconnect(true);
+      return describe(isRefusal(error) ? error : (lastError ?? error), connector);
+    }
+  }
   return {
     /** Why requests cannot be stored, and the cure; undefined when they can. */
-    async trouble(): Promise<string | undefined> {
-      try {
-        await redis.set(absentKey, '', 'XX');
-        return replicas && (await missingReplicas(redis, replicas));
-      } catch (error) {
-        // the address may lead to another server by now
-        if (isRefusal(error)) redis.disconnect(true);
-        return describe(isRefusal(error) ? error : (lastError ?? error), connector);
-      }
-    },
+    trouble: async (): Promise<string | undefined> => (await trouble())?.text,
+    /** The same, with cause and cure apart. */
+    look: trouble,
     name: 'redis health',
     close: () => disconnectRedis(redis),
   };
@@ -41,11 +45,26 @@ export function watchRedis(connector: RedisConnector, log: Log, replicas?: Repli
 
 const isRefusal = (error: unknown) => error instanceof Error && redisCure(error) !== undefined;
 
-function describe(error: unknown, { where, whenAway = 'start it, or correct REDIS_URL' }: RedisConnector): string {
+/** In one sentence, and in its halves. */
+export type RedisTrouble = { readonly text: string; readonly problem: string; readonly cure: string };
+
+function describe(
+  error: unknown,
+  { where, whenAway = 'start it, or correct REDIS_URL' }: RedisConnector,
+): RedisTrouble {
   const cure = error instanceof Error ? redisCure(error) : undefined;
-  if (cure !== undefined) return `${cure} (${where}: ${errorText(error)})`;
+  if (cure !== undefined) {
+    const said = errorText(error);
+    return { text: `${cure} (${where}: ${said})`, problem: `Redis at ${where} refuses (${said})`, cure };
+  }
   const reason = errorText(error).replace(notConnected, 'there is no connection');
-  return `Redis at ${where} cannot be reached (${reason}): ${whenAway}`;
+  const problem = `Redis at ${where} cannot be reached (${reason})`;
+  return { text: `${problem}: ${whenAway}`, problem, cure: whenAway };
+}
+
+function halves(text: string): Pick<RedisTrouble, 'problem' | 'cure'> {
+  const at = text.indexOf(': ');
+  return at < 0 ? { problem: text, cure: text } : { problem: text.slice(0, at), cure: text.slice(at + 2) };
 }
 
 /** How ioredis says that a command came between two connections. */

@@ -29,7 +29,7 @@ import {
  * name stays when the code renames the thing. A worker drops a request of a newer version that it cannot read: workers are upgraded
  * first. Keys, stored types and mappers are in this file, but for these: roster entries,
  * and announcements are stored as JSON of their types in `roster.ts`; the outcomes of token attempts are in
- * `redis-token-attempts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
+ * `redis-token-attempts.ts`, what processes say of themselves in `redis-running-parts.ts`, and the deduplication id of an acknowledgement in `request-queue.ts`.
  *
  * Redis is not trusted, so a `read…` function checks the form of what it reads, and returns undefined where that is wrong.
  * What decides anything is signed, as it is stored: by the gateway (requests, acknowledgements, its announcement), or with
@@ -70,6 +70,9 @@ export const paceKey = ownKey('pace');
 
 /** hash: operation of AWS IoT Core → its bucket of tokens */
 export const quotaBucketsKey = ownKey('quota');
+
+/** hash: id of a process of this gateway that runs → when it said so last, and what it says of itself */
+export const runningPartsKey = ownKey('parts');
 
 export const lineKeys = {
   /** sorted set: id of a request that waits → its place */

@@ -9,4 +9,6 @@ export interface SweepLease {
    */
   take(holder: string, now: number, leaseMs: number, everyMs?: number): Promise<boolean>;
   release(holder: string): Promise<void>;
+  /** When the last sweep began, in epoch milliseconds; undefined before the first. It may be as it was a moment ago. */
+  last(): Promise<number | undefined>;
 }

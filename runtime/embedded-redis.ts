@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from './errors.ts';
 import { type Lock, LockHeld, takeLock } from './lock.ts';
 import type { Log } from './log.ts';
+import { isAlive, ownMark, type ProcessMark } from './process-mark.ts';
 import { type RedisServer, startRedisServer } from './redis-server.ts';
 
 export type EmbeddedRedis = {
@@ -53,6 +54,24 @@ export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedi
   } catch (error) {
     owner.release();
     throw error;
+  }
+}
+
+/**
+ * Where it is, for commands of the same user on this machine. Only that user can read the note, as is so of the data beside it; the password
+ * in it is of no use once this start has ended.
+ */
+type Note = { readonly url: string; readonly process: ProcessMark };
+
+const noteIn = (folder: string) => join(folder, 'running.json');
+
+/** The URL, with its password, of the Redis that a gateway runs on this data folder now. */
+export function findEmbeddedRedis(dataDir: string): string | undefined {
+  try {
+    const { url, process: mark } = JSON.parse(readFileSync(noteIn(join(dataDir, 'redis')), 'utf8')) as Note;
+    return isAlive(mark) === true ? url : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -105,12 +124,14 @@ async function startSupervised(folder: string, owner: Lock, options: Options): P
     }
     if (!signal.aborted) onLost(lost(lastReason, tries, folder));
   }
+  writeFileSync(noteIn(folder), JSON.stringify({ url: first.url, process: ownMark() } satisfies Note), { mode: 0o600 });
   const supervising = keepRunning();
 
   const end = async (how: 'SIGTERM' | 'SIGKILL') => {
     closing.abort();
     await server?.stop(how);
     await supervising;
+    rmSync(noteIn(folder), { force: true });
     owner.release();
   };
   return {

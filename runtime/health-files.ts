@@ -21,10 +21,12 @@ export function keepHealthFiles(options: {
   checks: readonly HealthCheck[];
   /** the name of the site, for the person who asks */
   site?: string | undefined;
+  /** called with all troubles of each check, also when there is none */
+  onChecked?: (troubles: readonly string[]) => void;
   log: Log;
   times?: Partial<typeof usualTimes>;
 }) {
-  const { folder, part, checks, site, log } = options;
+  const { folder, part, checks, site, onChecked = () => {}, log } = options;
   const { everyMs, firstMs, checkMs } = { ...usualTimes, ...options.times };
   const [alive, trouble] = [join(folder, `${part}.alive`), join(folder, `${part}.trouble`)];
   const outage = createOutageLog(log, {
@@ -61,6 +63,7 @@ export function keepHealthFiles(options: {
     );
     if (closed) return;
     const troubles = found.filter((text) => text !== undefined);
+    onChecked(troubles);
     if (troubles.length === 0) remove(trouble);
     else write(trouble, `${troubles.join('\n')}\n`);
   }

@@ -32,7 +32,7 @@ export type RedisServerOptions = {
 };
 
 /**
- * Starts it on 127.0.0.1. The password goes through standard input, so that it is in no file and in no process list.
+ * Starts it on 127.0.0.1. The password goes through standard input, so that it is in no process list.
  * Whatever ends this process (but SIGKILL) ends the child.
  * @throws with code ENOENT when no redis-server is on PATH; else with the reason that the server gives
  */

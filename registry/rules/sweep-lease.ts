@@ -25,5 +25,8 @@ export function createSweepLease(rows: Rows<Lease>): SweepLease {
     async release(holder) {
       await rows.update(key, { set: { leaseUntil: 0 } }, is({ holder }));
     },
+    async last() {
+      return (await rows.glance(key))?.sweptAt;
+    },
   };
 }

@@ -1,0 +1,72 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, Option } from 'commander';
+import type { App } from '../app/app.ts';
+import { redisInUse } from '../app/redis.ts';
+import { openStatus } from '../app/status.ts';
+import { duration, type Status, type StatusCheck } from '../operator/status.ts';
+import { durationMs } from './duration.ts';
+
+export type StatusContext = { awsApp(): App; write(line: string): void };
+
+type Options = { watch?: number | true; json?: boolean };
+
+/** How often the screen is drawn anew, in milliseconds. */
+const usualWatchMs = 2000;
+
+export function statusCommand({ awsApp, write }: StatusContext): Command {
+  return new Command('status')
+    .addOption(
+      new Option('--watch [interval]', 'draw it again every two seconds, or every 5s, 1m, until interrupted').argParser(
+        durationMs,
+      ),
+    )
+    .option('--json', 'as JSON; with --watch one object a line (docs/status.md has its form)')
+    .addHelpText('after', '\nExit status: 0 all is well, 1 something failed (its cure is said), 2 wrong use.')
+    .action(async ({ watch, json }: Options) => {
+      const app = awsApp();
+      const status = openStatus(app, redisInUse(app.settings));
+      const everyMs = watch === true ? usualWatchMs : watch;
+      for (;;) {
+        const read = await status.read();
+        process.exitCode = read.ok ? 0 : 1;
+        if (json) write(JSON.stringify(read));
+        else write(`${everyMs !== undefined && process.stdout.isTTY ? clearScreen : ''}${screenOf(read).join('\n')}`);
+        if (everyMs === undefined) return;
+        await sleep(everyMs);
+      }
+    });
+}
+
+/** Cursor to the top left, and everything after it gone: without a flicker. ECMA-48, CUP and ED */
+const clearScreen = '\u001b[H\u001b[J';
+
+const marks: Readonly<Record<StatusCheck['state'], string>> = {
+  ok: 'ok     ',
+  warning: 'WARNING',
+  failed: 'FAILED ',
+  unknown: '?      ',
+};
+
+/** One line for each check, with its cure below where there is one, then the processes. */
+function screenOf(status: Status): string[] {
+  const { at, site, version, ok, checks, processes = [], devices } = status;
+  const width = Math.max(...checks.map(({ title }) => title.length));
+  return [
+    `cvm-gateway ${version}${site === undefined ? '' : `, site ${site}`}, ${at}: ${ok ? 'all is well' : 'something failed'}`,
+    '',
+    ...checks.flatMap(({ title, state, says, cure }) => [
+      `${marks[state]}  ${title.padEnd(width)}  ${says}`,
+      ...(cure === undefined || state === 'ok' ? [] : [`${' '.repeat(width + 11)}→ ${cure}`]),
+    ]),
+    ...(devices === undefined ? [] : ['', `devices of this site: ${devices.total}`]),
+    ...(processes.length === 0 ? [] : ['', ...processes.map((each) => processLine(each, Date.parse(at)))]),
+  ];
+}
+
+function processLine(
+  { part, host, pid, version, since, site }: NonNullable<Status['processes']>[number],
+  now: number,
+): string {
+  const place = site === undefined ? '' : `, site ${site}`;
+  return `${part.padEnd(8)}${host}, process ${pid}, version ${version}${place}, up for ${duration((now - Date.parse(since)) / 1000)}`;
+}
