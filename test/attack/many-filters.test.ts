@@ -101,10 +101,12 @@ describe.skipIf(lacks('redis-server'))('a stranger who subscribes as often as it
   it.each(versions)(
     'is cut off with more than 50 filters in one packet, in $name: each costs time',
     async (version) => {
+      const answers = { subscribe: suback, unsubscribe: unsuback } as const;
       for (const send of ['subscribe', 'unsubscribe'] as const) {
         const connection = await connectAs(version);
         void Promise.resolve(connection[send](range(51).map(String), 1)).catch(() => {});
-        await connection.closed;
+        // an answer, too, ends the wait: a broker that judges them all is seen at once, and not by a time limit of the test
+        await Promise.race([connection.closed, connection.next(answers[send]).catch(() => {})]);
         const ends = connection.heard.filter(({ type }) => type !== 2);
         expect(ends.map(({ type, body }) => [type, body[0]])).toEqual(version.level === 4 ? [] : [[14, 0x97]]);
       }
