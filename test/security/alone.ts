@@ -2,6 +2,7 @@ import type { Figure } from '../chaos/figures.ts';
 import type { Random } from '../chaos/random.ts';
 import { type Honest, startAttackedSite } from './attacked-site.ts';
 import { floodNames } from './floods.ts';
+import { watchOthers } from './others.ts';
 import { percentile } from './welch.ts';
 
 /** In milliseconds: for thousands of handshakes. */
@@ -17,8 +18,10 @@ export async function alone(
 ): Promise<Figure[]> {
   const attacked = await startAttackedSite(random, slots);
   try {
+    await attacked.warmUp();
     say(row('attacker', 'p50', 'p99', 'requests', 'failed', 'attempts'));
     const figures: Figure[] = [];
+    const othersOf = await watchOthers(attacked.pids);
     for (const name of floodNames) {
       const calm = await attacked.honest(seconds * 1000);
       say(rowOf('calm', calm, 0));
@@ -30,29 +33,39 @@ export async function alone(
       });
       const during = await attacked.honest(seconds * 1000);
       say(rowOf(name, during, await end()));
-      figures.push(...figuresOf(name, calm, during));
+      figures.push(...figuresOf(name, [{ calm, during }]));
     }
-    return figures;
+    return [...figures, await othersOf()];
   } finally {
     await attacked.close();
   }
 }
 
-/** What an attack must not do to the honest devices. */
-export function figuresOf(name: string, calm: Honest, during: Honest): Figure[] {
-  const [before, after] = [percentile(calm.took, 0.99), percentile(during.took, 0.99)];
+/** The honest devices before an attack, and under it. */
+export type Round = { readonly calm: Honest; readonly during: Honest };
+
+/** What an attack must not do to the honest devices. Of several rounds the median counts: one in which the machine did something else does not. */
+export function figuresOf(name: string, rounds: readonly Round[]): Figure[] {
+  const p99s = rounds.map(({ calm, during }) => [percentile(calm.took, 0.99), percentile(during.took, 0.99)] as const);
+  const median = percentile(
+    p99s.map(([before, after]) => after / before),
+    0.5,
+  );
+  const each = p99s.map(([before, after]) => `${after.toFixed(0)} ms, ${before.toFixed(0)} ms`).join('; ');
+  const sum = (of: (round: Round) => number) => rounds.reduce((total, round) => total + of(round), 0);
+  const failed = sum(({ during }) => during.failed);
   return [
     {
       name: `p99 of the honest devices: ${name}`,
-      value: `${(after / before).toFixed(1)} times that of calm (${after.toFixed(0)} ms, ${before.toFixed(0)} ms; ${during.took.length} requests)`,
+      value: `${median.toFixed(1)} times that of calm (${each}; ${sum(({ during }) => during.took.length)} requests)`,
       goal: 'at most doubled',
-      holds: after <= 2 * before,
+      holds: median <= 2,
     },
     {
       name: `honest requests without an answer: ${name}`,
-      value: String(during.failed),
+      value: String(failed),
       goal: '0',
-      holds: during.failed === 0,
+      holds: failed === 0,
     },
   ];
 }

@@ -13,6 +13,8 @@ const honestDevices = 4;
 /** One device asks no faster than in this time, in milliseconds: at ten messages a second the broker answers `Throttled`. */
 const paceMs = 125;
 
+const warmUpMs = 8000;
+
 /** Milliseconds of each request of the honest devices; a failed one counts until its failure. */
 export type Honest = { readonly took: readonly number[]; readonly failed: number };
 
@@ -42,25 +44,31 @@ async function withDevices(site: Site, random: Random, slots: number) {
   for (const device of devices)
     await until(async () => (await ask(device).catch(() => undefined))?.status === 'accepted', 30_000, 'served once');
 
+  async function honest(forMs: number): Promise<Honest> {
+    const took: number[] = [];
+    let failed = 0;
+    const end = Date.now() + forMs;
+    const served = devices.map(async (device) => {
+      while (Date.now() < end) {
+        const started = performance.now();
+        const reply = await ask(device).catch(() => undefined);
+        if (reply?.status !== 'accepted') failed++;
+        const tookMs = performance.now() - started;
+        took.push(tookMs);
+        await sleep(Math.max(0, paceMs - tookMs));
+      }
+    });
+    await Promise.all(served);
+    return { took, failed };
+  }
+
   return {
     site,
-    async honest(forMs: number): Promise<Honest> {
-      const took: number[] = [];
-      let failed = 0;
-      const end = Date.now() + forMs;
-      const served = devices.map(async (device) => {
-        while (Date.now() < end) {
-          const started = performance.now();
-          const reply = await ask(device).catch(() => undefined);
-          if (reply?.status !== 'accepted') failed++;
-          const tookMs = performance.now() - started;
-          took.push(tookMs);
-          await sleep(Math.max(0, paceMs - tookMs));
-        }
-      });
-      await Promise.all(served);
-      return { took, failed };
-    },
+    /** of all processes but this one */
+    pids: site.parts.map((part) => part.pid()).filter((pid) => pid !== undefined),
+    /** Until V8 has compiled what is usual: the first requests take twice as long, and a p99 of calm would be theirs. */
+    warmUp: () => honest(warmUpMs),
+    honest,
     /** Resolves when all of them have begun. @returns the function that ends them, and says how often they tried */
     async attack({ attackers, floods, readyMs, forMs }: Pick<Mob, 'attackers' | 'floods' | 'readyMs' | 'forMs'>) {
       const workerData: Mob = {
