@@ -61,6 +61,11 @@ export const defaultLimits = {
   handshakeMs: 10_000,
   /** for the turn itself: when a whole site comes at once, the last of 10,000 has its turn after some 15 s of a core */
   turnMs: 60_000,
+  /**
+   * that a client may send before its handshake has ended, where it is asked for a certificate: with the largest ClientHello (2 KB) and RSA
+   * signatures, a claim certificate and those of a few CAs are less than half of it
+   */
+  handshakeBytes: 16 * 1024,
   connectMs: 5000,
   /** a connection whose device reads nothing for so long is cut */
   drainMs: 10_000,

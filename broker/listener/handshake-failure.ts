@@ -1,3 +1,4 @@
+import { handshakeTooLong, tooLong } from './bounded-handshake.ts';
 import type { Handshake, KeyUnused } from './connection.ts';
 import { isHttps } from './http-clients.ts';
 
@@ -34,6 +35,7 @@ const reasons: readonly (readonly [RegExp, string])[] = [
     'it speaks no version of TLS that is on offer here: it needs TLS 1.2 or 1.3',
   ],
   [/_PSK_IDENTITY_NOT_FOUND$/, 'its pre-shared-key identity is no serial'],
+  [new RegExp(`^${handshakeTooLong}$`), tooLong],
   [/^ERR_TLS_HANDSHAKE_TIMEOUT$/, 'it did not finish its handshake in time'],
   [
     /^(ECONNRESET|EPIPE)$/,

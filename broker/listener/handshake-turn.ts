@@ -19,12 +19,14 @@ export function takeTurn(
     limiter,
     slot,
     onBegin,
+    handOver,
     onTooLate,
   }: {
     readonly limiter: HandshakeLimiter;
     readonly slot: Pick<ConnectionSlot, 'address' | 'begun'>;
     /** sees the first bytes, and may destroy the socket. @returns what takes it when it is its turn */
     onBegin(begin: Buffer): Server;
+    handOver(taker: Server, socket: Socket): void;
     /** its turn did not come in time */
     onTooLate(reason: string): void;
   },
@@ -43,7 +45,7 @@ export function takeTurn(
       if (socket.destroyed) return;
       slot.begun();
       setTimeout(() => giveBack(), limits.handshakeTurnMs).unref();
-      taker.emit('connection', socket);
+      handOver(taker, socket);
     });
   };
   onFirstBytes(socket, () => {

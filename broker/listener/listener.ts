@@ -9,6 +9,7 @@ import { codes } from '../mqtt5/reason-codes.ts';
 import type { Roster } from '../roster.ts';
 import { createAddressPaces } from './address-pace.ts';
 import { createAdmission, type FullLimit, groupOf } from './admission.ts';
+import { boundedBelow, handOverBounded } from './bounded-handshake.ts';
 import { contextOptions, type TlsSuites } from './cipher-suites.ts';
 import { claimOf } from './claim.ts';
 import { readClientHello } from './client-hello.ts';
@@ -132,6 +133,9 @@ export function createDeviceListener(options: {
   };
   const takesClaims = options.tls.claimCas !== undefined;
   // a client without a certificate, or with one that is no claim certificate, proves itself in another way
+  const handOver = takesClaims
+    ? (server: Server, socket: Socket) => handOverBounded(server, socket, limits.handshakeBytes)
+    : (server: Server, socket: Socket) => void server.emit('connection', socket);
   const asking = takesClaims ? { requestCert: true, rejectUnauthorized: false } : {};
   const common = { ...certificatesOf(options.tls), ...asking, handshakeTimeout: limits.handshakeMs };
   let tickets = { key: options.tls.key, day: ticketDay(now()) };
@@ -291,6 +295,7 @@ export function createDeviceListener(options: {
         else if (notTls !== undefined) refuse(socket, { remoteAddress, address }, notTls);
         return serverFor(connection, begin);
       },
+      handOver,
       onTooLate(reason) {
         onTurnedAway(connection, reason);
         closeHere(socket);
@@ -341,6 +346,7 @@ export function createDeviceListener(options: {
       return;
     }
     connection.endHandshake();
+    boundedBelow(socket)?.handshakeEnded();
     connection.psk = identify(connection.handshake, socket);
     if (takesClaims && connection.psk === undefined) connection.claim = claimOf(socket);
     if (connection.psk === undefined && !socket.isSessionReused())
@@ -352,7 +358,8 @@ export function createDeviceListener(options: {
   }
 
   function connectionUnder(socket: TLSSocket): Connection | undefined {
-    const ends = endsOf(socket);
+    // over a stream, TLS has no ends of its own
+    const ends = endsOf(boundedBelow(socket)?.socket ?? socket);
     return ends === undefined ? undefined : connections.get(ends);
   }
 
@@ -405,5 +412,5 @@ const isName = (identity: string): boolean => /^[\x20-\x7e]{1,128}$/.test(identi
 
 /** Node has no public way to it. */
 function socketBelow(socket: TLSSocket): Socket | undefined {
-  return (socket as { _parent?: Socket })._parent;
+  return boundedBelow(socket)?.socket ?? (socket as { _parent?: Socket })._parent;
 }

@@ -21,6 +21,7 @@ export async function startTlsListener({
   limits = {},
   now = Date.now,
   beside,
+  claims = false,
 }: {
   suites?: TlsSuites;
   keyType?: ServedKeyTypes;
@@ -28,10 +29,13 @@ export async function startTlsListener({
   now?: () => number;
   /** one more listener of the same gateway */
   beside?: { readonly dataDir: string };
+  /** asks clients for a certificate of its site CA */
+  claims?: boolean;
 } = {}) {
   const dataDir = beside?.dataDir ?? mkdtempSync(join(tmpdir(), 'cvm-tls-listener-'));
   const hostnames = ['gateway.example', '10.1.2.3'];
-  const tls = await loadTlsMaterial({ dataDir, hostnames, machineName: 'box', keyType });
+  const material = await loadTlsMaterial({ dataDir, hostnames, machineName: 'box', keyType });
+  const tls = claims ? { ...material, claimCas: [material.caPem ?? ''] } : material;
   /** the serials of finished handshakes; undefined for one by certificate */
   const accepted: (string | undefined)[] = [];
   const turnedAway: { remoteAddress: string; reason: string }[] = [];
