@@ -12,6 +12,7 @@
 #include "esp_partition.h"
 #include "esp_random.h"
 #include "esp_timer.h"
+#include "esp_tls.h"
 #include "mbedtls/md.h"
 #include "mqtt_client.h"
 
