@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, webcrypto } from 'node:crypto';
 import { newP256Key } from '../runtime/p256.ts';
+import { newRsaKey } from '../runtime/rsa.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -26,8 +27,8 @@ export type SiteCa = { readonly cert: string; readonly key: string };
 /** A name below a domain that never exists (RFC 2606). */
 const otherName = 'other-gateway.invalid';
 
-/** The server certificates that a device must not take, and why. `names`: those of the gateway. */
-export async function wrongCertificates(
+/** The server certificates that a device must not take, and one with an RSA key. `names`: those of the gateway. */
+export async function otherCertificates(
   siteCa: SiteCa,
   names: readonly string[],
   now: number,
@@ -38,6 +39,7 @@ export async function wrongCertificates(
     { from: now - 400 * day, to: now - 35 * day },
   ];
   return {
+    rsa: await signServer(siteCa, names, usual, await newRsaKey()),
     'wrong-ca': await signServer(await otherCa(now), names, usual),
     expired: await signServer(siteCa, names, past),
     'other-name': await signServer(siteCa, [otherName], usual),
@@ -64,8 +66,14 @@ async function otherCa(now: number): Promise<SiteCa> {
   return { key, cert: certificate.toString('pem') };
 }
 
-async function signServer(ca: SiteCa, names: readonly string[], validity: Validity): Promise<ServerCertificate> {
-  const key = (await newP256Key()).privateKeyPem;
+/** @param ownKey PEM; without one, it is on P-256 */
+async function signServer(
+  ca: SiteCa,
+  names: readonly string[],
+  validity: Validity,
+  ownKey?: string,
+): Promise<ServerCertificate> {
+  const key = ownKey ?? (await newP256Key()).privateKeyPem;
   const issuer = new Certificate(ca.cert);
   const certificate = await X509CertificateGenerator.create({
     serialNumber: serialNumber(),

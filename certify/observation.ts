@@ -1,5 +1,5 @@
-/** The certificate that a connection was shown: that of the gateway, or one that a device must not take. */
-export type ShownCertificate = 'right' | 'wrong-ca' | 'expired' | 'other-name';
+/** The certificate that a connection was shown: that of the gateway, one of another kind, or one that a device must not take. */
+export type ShownCertificate = 'right' | 'rsa' | 'wrong-ca' | 'expired' | 'other-name';
 
 /** `cvm`: that of docs/protocol.md */
 export type DialectName = 'cvm' | 'fleet-provisioning';
@@ -52,7 +52,11 @@ export type ReplySeen = {
 /** What happened, in the order in which it happened. */
 export type Happening =
   | { readonly kind: 'opened'; readonly shown: ShownCertificate }
-  | { readonly kind: 'secured'; readonly by: 'certificate' | 'pre-shared key'; readonly tls: string }
+  | {
+      readonly kind: 'secured';
+      readonly by: 'certificate' | 'claim certificate' | 'pre-shared key';
+      readonly tls: string;
+    }
   | { readonly kind: 'tls-failed'; readonly reason: string }
   | { readonly kind: 'connect'; readonly version: number; readonly clientId: string; readonly withToken: boolean }
   /** a token was presented, in CONNECT or in a request */
@@ -183,6 +187,7 @@ export function wordsOf(seen: Seen): string | undefined {
 }
 
 const shownWords: Record<Exclude<ShownCertificate, 'right'>, string> = {
+  rsa: 'a certificate with an RSA key',
   'wrong-ca': 'a certificate of another CA',
   expired: 'an expired certificate',
   'other-name': 'a certificate for another name',

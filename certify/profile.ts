@@ -5,7 +5,7 @@ export type Profile = {
   readonly dialect: DialectName;
   readonly tls: string;
   /** how it proves its token */
-  readonly token: 'CONNECT' | 'the request' | 'pre-shared key' | 'not at all';
+  readonly token: 'CONNECT' | 'the request' | 'pre-shared key' | 'claim certificate' | 'not at all';
   /** 3 (3.1), 4 (3.1.1) or 5 */
   readonly mqtt: number;
   readonly encoding: 'json' | 'cbor';
@@ -31,7 +31,7 @@ export function profileOf(observation: Observation): Profile | undefined {
   return {
     dialect,
     tls: secured.tls,
-    token: secured.by === 'pre-shared key' ? secured.by : (token?.in ?? 'not at all'),
+    token: secured.by === 'certificate' ? (token?.in ?? 'not at all') : secured.by,
     mqtt: observation.all('connect')[0]?.version ?? 4,
     encoding,
     key: key === 'rsa' || key === 'ec' ? key : 'CSR',
@@ -47,6 +47,9 @@ export function profileOf(observation: Observation): Profile | undefined {
 
 const mqttNames: Readonly<Record<number, string>> = { 3: '3.1', 4: '3.1.1', 5: '5' };
 
+const tokenText = (token: Profile['token']): string =>
+  token === 'not at all' ? 'no token' : token === 'claim certificate' ? 'a claim certificate' : `token by ${token}`;
+
 /** One line for a person. */
 export function profileText(profile: Profile): string {
   const { dialect, tls, token, mqtt, encoding, key, maxPacket, inParts, asksTime } = profile;
@@ -55,7 +58,7 @@ export function profileText(profile: Profile): string {
     tls.replace('TLSv', 'TLS '),
     `MQTT ${mqttNames[mqtt] ?? mqtt}`,
     encoding.toUpperCase(),
-    token === 'not at all' ? 'no token' : `token by ${token}`,
+    tokenText(token),
     key === 'CSR' ? 'own key (CSR)' : `key made for it (${key})`,
     ...(maxPacket === undefined ? [] : [`packets of ${maxPacket} bytes at most`]),
     ...(inParts ? ['reply in parts'] : []),

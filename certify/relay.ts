@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { connect, createServer as createSecureServer, type Server, type TLSSocket } from 'node:tls';
 import { contextOptions } from '../broker/listener/cipher-suites.ts';
@@ -17,6 +17,8 @@ export type RelayOptions = {
   readonly gateway: { readonly port: number; readonly ca: string };
   readonly certificates: Record<ShownCertificate, ServerCertificate>;
   readonly device: { readonly serial: string; readonly token: string };
+  /** the claim certificate of the device, PEM: clients are asked for one */
+  readonly claim?: ServerCertificate | undefined;
   readonly script: Script;
   readonly observation: Observation;
 };
@@ -29,10 +31,10 @@ const handshakeMs = 10_000;
  * gateway, unless the script of the case deals with it. The gateway itself knows nothing of cases.
  *
  * A device that proves its token by a pre-shared key does so here; the connection to the gateway goes by certificate, so the relay
- * puts the token into CONNECT.
+ * puts the token into CONNECT. One that shows its claim certificate here is one at the gateway, too, since the relay has its key.
  */
 export async function startRelay(options: RelayOptions) {
-  const { certificates, device, gateway, observation, script } = options;
+  const { certificates, device, gateway, observation, script, claim } = options;
   const sockets = new Set<Socket>();
   const psk = derivePsk(device.serial, device.token);
   const decoy = randomBytes(psk.length);
@@ -48,6 +50,7 @@ export async function startRelay(options: RelayOptions) {
     const server = createSecureServer({
       ...certificates[shown],
       ...contextOptions('modern', withKeys ? 'keys' : 'neither'),
+      ...(claim === undefined ? {} : { requestCert: true, rejectUnauthorized: false, ca: gateway.ca }),
       handshakeTimeout: handshakeMs,
       ...(withKeys
         ? {
@@ -66,6 +69,7 @@ export async function startRelay(options: RelayOptions) {
   }
   const servers = {
     right: secure('right'),
+    rsa: secure('rsa'),
     'wrong-ca': secure('wrong-ca'),
     expired: secure('expired'),
     'other-name': secure('other-name'),
@@ -75,11 +79,14 @@ export async function startRelay(options: RelayOptions) {
     const number = numbers.get(endOf(socket)) ?? connections;
     const tls = socket.getProtocol() ?? 'TLS';
     const byKey = tls === 'TLSv1.3' ? socket.isSessionReused() : /(^|-)PSK-/.test(socket.getCipher().name);
-    observation.note(number, { kind: 'secured', by: byKey ? 'pre-shared key' : 'certificate', tls });
+    const shown = claim !== undefined && isShown(claim, socket) ? claim : undefined;
+    const by = byKey ? 'pre-shared key' : shown === undefined ? 'certificate' : 'claim certificate';
+    observation.note(number, { kind: 'secured', by, tls });
     const upstream = connect({
       host: '127.0.0.1',
       port: gateway.port,
       ca: gateway.ca,
+      ...shown,
       servername: 'localhost',
       minVersion: 'TLSv1.2',
     });
@@ -114,6 +121,10 @@ export async function startRelay(options: RelayOptions) {
     },
   };
 }
+
+/** The handshake has proved that the client has its key. */
+const isShown = ({ cert }: ServerCertificate, socket: TLSSocket): boolean =>
+  socket.getPeerX509Certificate()?.raw.equals(new X509Certificate(cert).raw) ?? false;
 
 /** The alert of the device as RFC 8446 §6.2 names it, or what else ended its handshake. */
 function alertOf({ code = '', message }: NodeJS.ErrnoException): string {

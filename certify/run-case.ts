@@ -19,6 +19,8 @@ export type CertifyGateway = {
   /** a provisioning template that it has */
   readonly template: string;
   readonly certificates: Record<ShownCertificate, ServerCertificate>;
+  /** a claim certificate that stands for every test device, with the files that it is in */
+  readonly claim: ServerCertificate & { readonly certFile: string; readonly keyFile: string };
   /** Enrols the serial with this token, as new: without a certificate, whatever there was before. */
   enrolAnew(serial: string, token: string): Promise<void>;
   /** the public half of the key that signs the time, as hex of its point */
@@ -53,6 +55,8 @@ export type CaseRun = {
   /** address to listen on, and port; 0: any that is free */
   readonly listen: string;
   readonly port: number;
+  /** clients are asked for their claim certificate */
+  readonly withClaim?: boolean;
   /** program of the device; without one, somebody starts the device */
   readonly command?: string | undefined;
   /** environment of that program, beyond what the case says */
@@ -89,7 +93,13 @@ export async function runCase(
     ...{ observation, powerCut: () => program?.powerCut() },
     signTime: (nonce, time) => gateway.signTime(nonce, time),
   });
-  const relay = await startRelay({ ...run, certificates: gateway.certificates, script: play, observation });
+  const relay = await startRelay({
+    ...run,
+    certificates: gateway.certificates,
+    claim: run.withClaim ? gateway.claim : undefined,
+    script: play,
+    observation,
+  });
   try {
     program = startProgram(played, run, relay.port, observation);
     await untilDone(play, run, observation, program);
@@ -127,6 +137,7 @@ function startProgram(played: Case, run: CaseRun, port: number, observation: Obs
       CVM_PSK: psk,
       CVM_TIME_KEY: gateway.timeKey,
       CVM_TEMPLATE: gateway.template,
+      ...(run.withClaim ? { CVM_CLAIM_CERT: gateway.claim.certFile, CVM_CLAIM_KEY: gateway.claim.keyFile } : {}),
       CVM_STATE: folder,
       CVM_CASE: played.name,
     },

@@ -47,6 +47,7 @@ type Options = {
   timeout: number;
   template: string;
   templateFile?: string;
+  claim?: boolean;
   firmware?: string;
   json?: boolean;
   html?: string;
@@ -78,7 +79,7 @@ export function certifyCommand(context: CertifyContext): Command {
     .option('--port <n>', 'port for the device (default: CVM_MQTT_PORT)', portNumber)
     .option(
       '--device-command <command>',
-      'program of the device, run by sh for each case with CVM_HOST, CVM_PORT, CVM_CA, CVM_SERIAL, CVM_TOKEN, CVM_PSK, CVM_TIME_KEY, CVM_TEMPLATE and CVM_STATE in its environment',
+      'program of the device, run by sh for each case with CVM_HOST, CVM_PORT, CVM_CA, CVM_SERIAL, CVM_TOKEN, CVM_PSK, CVM_TIME_KEY, CVM_TEMPLATE and CVM_STATE (with --claim CVM_CLAIM_CERT and CVM_CLAIM_KEY) in its environment',
     )
     .option(
       '--jobs <n>',
@@ -93,6 +94,7 @@ export function certifyCommand(context: CertifyContext): Command {
       'certify',
     )
     .option('--template-file <file>', 'its body (default: the smallest, with the parameter SerialNumber)')
+    .option('--claim', 'the device shows a claim certificate, and no token (Fleet Provisioning only)')
     .option('--timeout <seconds>', 'for each case', wholeNumber, 120)
     .option('--firmware <text>', 'name and version of the firmware, for the page')
     .addOption(new Option('--json', 'print the sheet as JSON'))
@@ -140,13 +142,15 @@ async function run(context: CertifyContext, options: Options, version: string): 
     const host = options.host ?? (command === undefined ? hostname() : 'localhost');
     const place = { host, port: options.port ?? settings.mqttPort, listen: settings.listen };
     warnOfName(host, gateway);
-    if (command === undefined) sayHowTo({ ...place, ...device, gateway, tokenFile: token.file });
+    if (command === undefined)
+      sayHowTo({ ...place, ...device, gateway, tokenFile: token.file, claim: options.claim ?? false });
     const sheet = await certify({
       gateway,
       ...{ device, ...place, command, environment: context.environment },
       cases: chosen,
       folder: join(own.dataDir, 'devices'),
       jobs: options.jobs,
+      withClaim: options.claim ?? false,
       timeoutMs: options.timeout * 1000,
       firstConnectionMs,
       signal: interruption.signal,
@@ -212,9 +216,10 @@ type HowTo = {
   readonly token: string;
   readonly tokenFile: string;
   readonly gateway: CertifyGateway;
+  readonly claim: boolean;
 };
 
-function sayHowTo({ host, port, serial, token, tokenFile, gateway }: HowTo): void {
+function sayHowTo({ host, port, serial, token, tokenFile, gateway, claim }: HowTo): void {
   console.error(`Build the firmware with this, once for all cases:
 
   host      ${host}, port ${port}
@@ -228,10 +233,13 @@ function sayHowTo({ host, port, serial, token, tokenFile, gateway }: HowTo): voi
             (only for a device without a clock, which asks for the time first)
   template  ${gateway.template}
             (only for a device that speaks Fleet Provisioning)
-
+${claim ? claimText(gateway.claim) : ''}
 Before each case, erase the credentials of the device: its certificate and its key.
 `);
 }
+
+const claimText = ({ certFile, keyFile }: CertifyGateway['claim']): string =>
+  `  claim     ${shown(certFile)}, its key in ${shown(keyFile)}\n            (in the place of the token)\n`;
 
 const shown = (path: string): string => {
   const near = relative(process.cwd(), path);

@@ -1,5 +1,6 @@
 import type { Case } from '../case.ts';
 import { certificateCases } from './certificates.ts';
+import { claimCases } from './claims.ts';
 import { cuts } from './cuts.ts';
 import { plain } from './plain.ts';
 import { refusals } from './refusals.ts';
@@ -16,4 +17,5 @@ export const cases: readonly Case[] = [
   ...certificateCases,
   ...timeCases,
   ...refusals,
+  ...claimCases,
 ];

@@ -7,7 +7,7 @@ const page = 'docs/protocol.md';
 /** The first connection (or those that `isShown` says) is shown a certificate that the device must not take; all others the right one. */
 function wrongCertificate(
   about: Pick<Case, 'name' | 'plays' | 'cure' | 'reference' | 'wants'>,
-  shown: Exclude<ShownCertificate, 'right'>,
+  shown: Exclude<ShownCertificate, 'right' | 'rsa'>,
   fault: (observation: Observation) => string | undefined,
   isShown = (_observation: Observation, connection: number): boolean => connection === 1,
 ): Case {
@@ -48,6 +48,24 @@ function isOnlyForTime(observation: Observation, connection: number): boolean {
   return observation.all('opened').every((opened) => opened.connection >= connection || forTime.has(opened.connection));
 }
 
+const rsaServer: Case = certificateCase({
+  name: 'rsa-certificate',
+  level: 'advice',
+  plays: 'shows a certificate with an RSA key (2048 bits), which the site CA has signed, to the first connection',
+  wants: 'takes it: a site may have such a server',
+  cure: 'build the TLS stack with RSA signatures beside ECDSA (ECDHE-RSA suites, rsa_pss_rsae_sha256 in TLS 1.3), or tell the operator that the server of the site must have a P-256 key',
+  reference: `${page}#tls`,
+  skip: ({ token }) => (token === 'pre-shared key' ? 'by a pre-shared key it is shown no certificate' : undefined),
+  disturb: () => ({
+    show: (connection) => (connection === 1 ? 'rsa' : 'right'),
+    judge({ observation }) {
+      const [refused] = observation.all('tls-failed').filter(onFirst);
+      if (refused === undefined) return [];
+      return [failed(rsaServer, `it did not take this certificate (${refused.reason})`)];
+    },
+  }),
+});
+
 const wants = 'ends the handshake, sends nothing, and comes back later';
 
 export const certificateCases: readonly Case[] = [
@@ -86,4 +104,5 @@ export const certificateCases: readonly Case[] = [
     toldSecrets,
     isOnlyForTime,
   ),
+  rsaServer,
 ];

@@ -5,6 +5,7 @@ import { broken, type Finding } from '../rules.ts';
 import type { DeviceLink, FromDevice, FromGateway } from '../script.ts';
 import { atFirstOfDevice, atFirstOfGateway, beginsAccepted } from './at-first.ts';
 import { certificateCase, failed } from './certificate-case.ts';
+import { exceptByClaim } from './claims.ts';
 
 const page = 'docs/protocol.md';
 
@@ -101,6 +102,7 @@ const cutAtAck = certificateCase({
   wants: 'keeps its certificate, connects again, and acknowledges it again (asks again to be registered)',
   cure: 'keep the credentials, whatever becomes of the acknowledgement',
   reference: `${page}#acknowledgement`,
+  skip: exceptByClaim(),
   disturb(context) {
     const { observation } = context;
     const lost = atFirstOfDevice(context, ({ type }) => type === 'ack', cut);
@@ -148,6 +150,7 @@ const aboutPowerCutAtAck: Omit<Case, 'play'> = {
   reference: `${page}#acknowledgement`,
   lingerMs: 3000,
   needsProgram: true,
+  skip: exceptByClaim(),
 };
 
 const powerCutAtAck = certificateCase({

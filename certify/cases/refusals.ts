@@ -17,7 +17,7 @@ const refuseWith = (reason: Problem) => (link: DeviceLink, message: FromDevice) 
 const watchMs = 6000;
 
 /** Refuses every request for good: the device must not ask again by itself. */
-function refusedForGood(name: string, reason: Problem, cure: string): Case {
+export function refusedForGood(name: string, reason: Problem, cure: string, more: Partial<Case> = {}): Case {
   const about = {
     name,
     level: 'mandatory',
@@ -27,6 +27,7 @@ function refusedForGood(name: string, reason: Problem, cure: string): Case {
     reference: `${page}#reply`,
     lingerMs: watchMs,
     endsAtRefusal: true,
+    ...more,
   } as const;
   return {
     ...about,
@@ -55,7 +56,11 @@ function refusedForGood(name: string, reason: Problem, cure: string): Case {
 const leastWaitMs = 1000;
 
 /** Refuses the first request for a time. */
-function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeconds: number }): Case {
+export function refusedForNow(
+  name: string,
+  reason: Problem & { readonly retryAfterSeconds: number },
+  more: Partial<Case> = {},
+): Case {
   const about = {
     name,
     level: 'mandatory',
@@ -64,6 +69,7 @@ function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeco
     cure: 'keep token and key, wait for the seconds of retryAfter (Fleet Provisioning: those at the end of errorMessage), then ask again',
     reference: `${page}#waiting`,
     lingerMs: 1500,
+    ...more,
   } as const;
   return certificateCase({
     ...about,
@@ -80,7 +86,7 @@ function refusedForNow(name: string, reason: Problem & { readonly retryAfterSeco
   });
 }
 
-const askOperator = 'without retryAfter end here, keep the key, and show errorCode and errorMessage to a person';
+export const askOperator = 'without retryAfter end here, keep the key, and show errorCode and errorMessage to a person';
 
 export const refusals: readonly Case[] = [
   refusedForNow('throttled', {

@@ -4,12 +4,15 @@ import type { Profile } from '../profile.ts';
 import type { FromGateway } from '../script.ts';
 import { atFirstOfGateway, type ReplyMessage } from './at-first.ts';
 import { certificateCase } from './certificate-case.ts';
+import { exceptByClaim } from './claims.ts';
 
 /* From the certificate to the registered thing, which is a second question in Fleet Provisioning. */
 
 const page = 'docs/fleet-provisioning.md';
 
-const skip = ({ dialect }: Profile) => (dialect === 'cvm' ? 'it does not speak Fleet Provisioning' : undefined);
+const skip = exceptByClaim(({ dialect }: Profile) =>
+  dialect === 'cvm' ? 'it does not speak Fleet Provisioning' : undefined,
+);
 
 /** A device has so long for its next message, in milliseconds, before its connection is cut. */
 const inBetweenMs = 100;

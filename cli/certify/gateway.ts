@@ -1,18 +1,23 @@
+import { createHash, X509Certificate } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import type { App } from '../../app/app.ts';
 import { keepAudit } from '../../app/app.ts';
+import { connectTable } from '../../app/aws.ts';
 import { connectOperator } from '../../app/operator.ts';
-import { wrongCertificates } from '../../certify/certificates.ts';
+import { otherCertificates, type ServerCertificate, type SiteCa } from '../../certify/certificates.ts';
 import type { CertifyGateway } from '../../certify/run-case.ts';
+import { addClaim } from '../../operator/claims.ts';
 import { remove } from '../../operator/decisions.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { enrol } from '../../operator/enrol.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { signedTimeBytes } from '../../protocol/time.ts';
+import { isThere } from '../../runtime/is-there.ts';
 import type { Settings } from '../../runtime/settings.ts';
+import { signClaim } from '../../site-tls/certificates.ts';
 import { tlsFilesIn } from '../../site-tls/material.ts';
 import { loadTimeKey, pointOf } from '../../site-tls/time-key.ts';
 import { startAll } from '../up.ts';
@@ -39,6 +44,7 @@ export function certifySettings(settings: Settings): Settings {
     redisUrl: undefined,
     redisReplicas: undefined,
     rootCaFile: undefined,
+    claims: { on: true, caFile: undefined },
     site: undefined,
     tls: undefined,
     tlsKeyType: 'ec',
@@ -89,11 +95,12 @@ export async function startCertifyGateway(app: App, template: string): Promise<C
     ca: caPem,
     caFile,
     template,
+    claim: await claimFor(gateway.app, siteCa, template, operator),
     timeKey: pointOf(timeKey.publicKeyPem).toString('hex'),
     signTime: (nonce, seconds) => timeKey.sign(signedTimeBytes(nonce, seconds)),
     certificates: {
       right: { key: tls.key, cert: tls.cert },
-      ...(await wrongCertificates(siteCa, tls.names, Date.now())),
+      ...(await otherCertificates(siteCa, tls.names, Date.now())),
     },
     async enrolAnew(serial, token) {
       await enrolAnew(serial, token, operator);
@@ -101,6 +108,35 @@ export async function startCertifyGateway(app: App, template: string): Promise<C
     },
     certificateOf: async (serial) => (await operator.registry.find(serial))?.certificateId,
   };
+}
+
+/** Of all devices that are tested. */
+const claimGroup = 'certify';
+/** Every case may ask for some, and no number of this claim certificate is to be reached by itself. */
+const [mostOfClaim, claimDays, day] = [1_000_000, 3650, 86_400_000];
+
+/** The same in all runs, so that firmware which has it built in needs no rebuild. */
+async function claimFor(app: App, siteCa: SiteCa, templateName: string, { audit, now }: OperatorDeps) {
+  const { dataDir } = app.settings;
+  const [certFile, keyFile] = [join(dataDir, 'claim.crt'), join(dataDir, 'claim.key')];
+  const endsAt = now() + claimDays * day;
+  if (!isClaimOf(siteCa, certFile, now())) {
+    const made = await signClaim(tlsFilesIn(dataDir), { group: claimGroup, endsAt }, new Date(now()));
+    writeFileSync(keyFile, made.key, { mode: 0o600 });
+    writeFileSync(certFile, made.cert);
+  }
+  const claim: ServerCertificate = { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
+  const id = createHash('sha256').update(new X509Certificate(claim.cert).raw).digest('hex');
+  const limits = { templateName, serials: '*', most: mostOfClaim, mostAnHour: mostOfClaim, endsAt };
+  // one that the table has already, with another template, stays as it is
+  await addClaim({ id, group: claimGroup, ...limits }, { claims: connectTable(app, 'operator').claims, audit, now });
+  return { ...claim, certFile, keyFile };
+}
+
+function isClaimOf({ cert }: SiteCa, file: string, now: number): boolean {
+  if (!isThere(file)) return false;
+  const claim = new X509Certificate(readFileSync(file));
+  return claim.verify(new X509Certificate(cert).publicKey) && Date.parse(claim.validTo) > now + 30 * day;
 }
 
 /** The gateway learns of a new device within some seconds; a real one was enrolled long before it connects. Milliseconds. */
@@ -138,7 +174,7 @@ async function enrolAnew(serial: string, token: string, operator: OperatorDeps):
     const removed = await remove(serial, 'with-thing', operator, { ms: 0, force: true });
     if (removed.outcome !== 'removed') throw new Error(`${serial} was not removed: ${removed.outcome}`);
   }
-  const [device] = (await enrol([{ serial, token }], operator)).outcomes;
+  const [device] = (await enrol([{ serial, token, claimGroup }], operator)).outcomes;
   if (device?.outcome === 'enrolled') return;
   const why = device?.outcome === 'invalid' ? device.reason : device?.outcome;
   throw new Error(`${serial} was not enrolled: ${why}`);

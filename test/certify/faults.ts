@@ -29,4 +29,13 @@ export const fleetFaults = {
   'never-asks-to-be-registered': { rule: 'asks-to-be-registered', shownIn: 'plain' },
 } as const;
 
-export type FleetFault = keyof typeof fleetFaults;
+/** Of the same with DEVICE_CLAIM=1: it shows a claim certificate, and no token. */
+export const claimFaults = {
+  'asks-after-a-refusal': { rule: 'claim-revoked', shownIn: 'claim-revoked' },
+  'ignores-retry-after': { rule: 'claim-limit', shownIn: 'claim-limit' },
+} as const;
+
+/** Of the same: an advice. */
+export const rsaFault = { name: 'takes-ecdsa-only', rule: 'rsa-certificate' } as const;
+
+export type FleetFault = keyof typeof fleetFaults | keyof typeof claimFaults | (typeof rsaFault)['name'];

@@ -5,7 +5,10 @@ import { connect, type MqttClient } from 'mqtt';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import type { FleetFault } from './faults.ts';
 
-/* The program of a device that speaks Fleet Provisioning, in MQTT 3.1.1, with a CSR. It has no fault but those that DEVICE_FAULTS names. */
+/*
+ * The program of a device that speaks Fleet Provisioning, in MQTT 3.1.1, with a CSR. It has no fault but those that DEVICE_FAULTS names. With
+ * DEVICE_CLAIM=1 it shows a claim certificate, and no token.
+ */
 
 const { CVM_SERIAL: serial = '', CVM_TEMPLATE: template, CVM_STATE: folder = '', DEVICE_FAULTS = '' } = process.env;
 const faults = new Set(DEVICE_FAULTS.split(','));
@@ -27,10 +30,17 @@ async function csr(): Promise<string> {
   return csrPem;
 }
 
+function proof() {
+  const { DEVICE_CLAIM, CVM_TOKEN: password = '', CVM_CLAIM_CERT = '', CVM_CLAIM_KEY = '' } = process.env;
+  if (DEVICE_CLAIM !== '1') return { username: serial, password };
+  return { cert: readFileSync(CVM_CLAIM_CERT), key: readFileSync(CVM_CLAIM_KEY) };
+}
+
 function open(): Promise<MqttClient> {
-  const { CVM_HOST: host = '', CVM_PORT: port, CVM_CA: ca = '', CVM_TOKEN: password = '' } = process.env;
+  const { CVM_HOST: host = '', CVM_PORT: port, CVM_CA: ca = '' } = process.env;
   const client = connect({
-    ...{ protocol: 'mqtts', host, port: Number(port), ca: readFileSync(ca), username: serial, password },
+    ...{ protocol: 'mqtts', host, port: Number(port), ca: readFileSync(ca), ...proof() },
+    ...(has('takes-ecdsa-only') ? { ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256', maxVersion: 'TLSv1.2' } : {}),
     reconnectPeriod: 0,
   });
   return new Promise((resolve, reject) => {
@@ -78,7 +88,7 @@ async function attempt(): Promise<number | undefined> {
 
 function refused({ statusCode = 0, errorMessage = '' }: Answer): number {
   const [, seconds] = /ask again in (\d+) s$/.exec(errorMessage) ?? [];
-  if (seconds !== undefined) return Number(seconds);
+  if (seconds !== undefined) return has('ignores-retry-after') ? 0.3 : Number(seconds);
   if (statusCode === 429 || statusCode >= 500 || has('asks-after-a-refusal')) return 2;
   process.exit(1);
 }

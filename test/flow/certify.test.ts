@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cases } from '../../certify/cases/cases.ts';
 import { registrationCases } from '../../certify/cases/registration.ts';
 import { brokenRules, isConformant, type Sheet, sheetText } from '../../certify/sheet.ts';
-import { faults, fleetFaults, timeFaults } from '../certify/faults.ts';
+import { claimFaults, faults, fleetFaults, rsaFault, timeFaults } from '../certify/faults.ts';
 import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { type Certification, startCertification } from '../support/certification.ts';
 import { copyExample } from '../support/example-packages.ts';
@@ -144,6 +144,38 @@ describe.skipIf(lacks('redis-server')).concurrent('cvm certify', { timeout: 170_
     expect(Object.fromEntries(told)).toEqual(
       Object.fromEntries(Object.entries(fleetFaults).map(([fault, { rule }]) => [fault, [rule]])),
     );
+  });
+
+  it('passes a device that shows a claim certificate, and tells it of each fault', async () => {
+    const [refused, same] = [Object.values(claimFaults).map(({ shownIn }) => shownIn), { withClaim: true }];
+    const names = ['plain', 'lost-puback', 'cut-in-reply', 'wrong-ca', 'cut-before-registered', ...refused];
+    const sound = await certification.sheetOf('claim', fleetDevice, {
+      ...{ names, ...same, environment: { DEVICE_CLAIM: '1' } },
+    });
+    const expected = Object.fromEntries(names.map((name) => [name, 'passed']));
+    expect(outcomes(sound), sheetText(sound)).toEqual({ ...expected, 'cut-before-registered': 'skipped' });
+    expect(sound.profile).toMatchObject({ dialect: 'fleet-provisioning', token: 'claim certificate' });
+    const told = await Promise.all(
+      Object.entries(claimFaults).map(async ([fault, { shownIn }]) => {
+        const environment = { DEVICE_CLAIM: '1', DEVICE_FAULTS: fault };
+        const how = { names: ['plain', shownIn], environment, ...same, timeoutMs: 12_000 };
+        return [fault, mandatory(await certification.sheetOf(`claim-${fault}`, fleetDevice, how))] as const;
+      }),
+    );
+    expect(Object.fromEntries(told)).toEqual(
+      Object.fromEntries(Object.entries(claimFaults).map(([fault, { rule }]) => [fault, [rule]])),
+    );
+  });
+
+  it('advises a device that knows no RSA, and has nothing to say to one that does', async () => {
+    const names = ['plain', rsaFault.rule];
+    const sheets = ['', rsaFault.name].map((planted, index) =>
+      certification.sheetOf(`rsa-${index}`, fleetDevice, { names, environment: { DEVICE_FAULTS: planted } }),
+    );
+    const [sound, faulty] = (await Promise.all(sheets)) as [Sheet, Sheet];
+    expect(outcomes(sound), sheetText(sound)).toEqual({ plain: 'passed', [rsaFault.rule]: 'passed' });
+    expect(outcomes(faulty), sheetText(faulty)).toEqual({ plain: 'passed', [rsaFault.rule]: 'advice' });
+    expect(brokenRules(faulty).map(({ rule }) => rule)).toEqual([rsaFault.rule]);
   });
 
   it('tells a device that believes a time with a wrong signature', async () => {

@@ -17,6 +17,8 @@ type How = {
   readonly names: readonly string[] | undefined;
   readonly environment: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
+  /** the device shows a claim certificate */
+  readonly withClaim: boolean;
 };
 
 /** A gateway for certifications, as `cvm certify` starts it. */
@@ -31,7 +33,7 @@ export async function startCertification() {
     sheetOf(
       serial: string,
       command: string,
-      { names, environment = {}, timeoutMs = 100_000 }: Partial<How> = {},
+      { names, environment = {}, timeoutMs = 100_000, withClaim = false }: Partial<How> = {},
     ): Promise<Sheet> {
       const chosen: readonly Case[] = cases.filter(({ name }) => names?.includes(name) ?? true);
       return certify({
@@ -42,7 +44,7 @@ export async function startCertification() {
         cases: chosen,
         folder: join(folder, 'devices', serial),
         jobs: 8,
-        timeoutMs,
+        ...{ timeoutMs, withClaim },
         firstConnectionMs: 10_000,
         signal: new AbortController().signal,
       });
