@@ -2,7 +2,7 @@ import { type Answer, isFinal, type PendingAnswer } from '../protocol/answer.ts'
 import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
 import type { Line } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
-import type { BoundReply, ReplyFeed, SealedReply } from '../queue/replies.ts';
+import type { BoundReply, ReplyFeed, ReplyIds, SealedReply } from '../queue/replies.ts';
 import type { TokenAttemptOutcome } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
 import { openAnswer } from '../sealing/replies.ts';
@@ -64,6 +64,10 @@ export function createPendingReplies(options: {
         !request.answered
       )
         guard(session, () => answer(session, request, reply));
+  }
+
+  function isWanted({ requestId, recipientId }: ReplyIds): boolean {
+    return holders.has(recipientId) || waiting.has(requestId);
   }
 
   /** An answer comes by way of Redis, and may be sealed by anybody: one that cannot be written must not end the broker. */
@@ -159,7 +163,7 @@ export function createPendingReplies(options: {
     async start(): Promise<void> {
       search.start();
       notices.start();
-      await feed.listen(deliver, search.lookForAll);
+      await feed.listen(deliver, search.lookForAll, isWanted);
     },
     /** The connection presented this token: once it subscribed, it gets the certificates that are vended for it. */
     registerToken: holders.add,

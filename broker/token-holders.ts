@@ -21,6 +21,7 @@ export function createTokenHolders(maxTokens: number) {
       const dropped = session.keepToken(token, maxTokens);
       if (dropped !== undefined) remove(session, dropped);
     },
+    has: (recipientId: string): boolean => sessionsOf.has(recipientId),
     of: (recipientId: string): Session[] => [...(sessionsOf.get(recipientId) ?? [])],
     /** The connection is gone. */
     release(session: Session): void {

@@ -109,6 +109,7 @@ export function createWaitingRequests(now: () => number = () => performance.now(
     isWaiting: (session: Session, waiting: WaitingRequest): boolean =>
       bySession.get(session)?.get(waiting.requestId) === waiting,
     /** The connections that wait for the answer to this request. */
+    has: (requestId: string): boolean => byId.has(requestId),
     askersOf: (requestId: string): [Session, WaitingRequest][] => [...(byId.get(requestId) ?? [])],
     /** The ids of the requests that have waited for at least so long. */
     waitingSince(ms: number): string[] {

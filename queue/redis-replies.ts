@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import type { BoundReply, BoundReplyStore, ReplyFeed, TableTrust } from './replies.ts';
+import type { BoundReply, BoundReplyStore, ReplyFeed, ReplyIds, TableTrust } from './replies.ts';
 import { readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
 import { publishTableKey } from './table-key.ts';
 
@@ -62,12 +62,13 @@ export function createReplyFeed(connector: RedisConnector, log: Log, table: Tabl
   const subscriber = connector.connect('wait', log);
   const reader = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
-  async function read(text: string): Promise<BoundReply[]> {
+  async function read(text: string, isWanted: (ids: ReplyIds) => boolean = () => true): Promise<BoundReply[]> {
     const reply = readStoredReply(text);
     if (reply === undefined) {
       reportMalformed('a reply');
       return [];
     }
+    if (!isWanted(reply)) return [];
     const key = table.key() ?? (await table.meet());
     // without a key it stays where it is, and is looked for again
     if (key === undefined) return [];
@@ -78,9 +79,9 @@ export function createReplyFeed(connector: RedisConnector, log: Log, table: Tabl
     return [undefined, gatewayId].includes(reply.onlyGateway) ? [reply] : [];
   }
   return {
-    async listen(listener, onResume) {
+    async listen(listener, onResume, isWanted) {
       subscriber.on('message', (_channel, text) => {
-        read(text)
+        read(text, isWanted)
           .then((replies) => replies.forEach(listener))
           .catch((err: unknown) => log.warn({ err }, 'a reply could not be passed on; it is looked for again'));
       });
@@ -91,7 +92,7 @@ export function createReplyFeed(connector: RedisConnector, log: Log, table: Tabl
     async fetch(requestIds) {
       if (requestIds.length === 0) return [];
       const texts = await reader.mget(requestIds.map(replyKey));
-      return (await Promise.all(texts.filter((text) => text !== null).map(read))).flat();
+      return (await Promise.all(texts.filter((text) => text !== null).map((text) => read(text)))).flat();
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(reader)]);

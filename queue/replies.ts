@@ -42,9 +42,18 @@ export type TableTrust = {
  * The broker's side: the replies that workers signed for the table that this gateway trusts, and not for another gateway only; others are left out. A broker that was not connected has missed announcements (Redis pub/sub keeps none), but no replies:
  * those are stored, so it fetches the ones that its connections wait for.
  */
+export type ReplyIds = Pick<BoundReply, 'requestId' | 'recipientId'>;
+
 export interface ReplyFeed {
-  /** Calls `listener` for every announced reply, and `onResume` when announcements may have been missed. */
-  listen(listener: (reply: BoundReply) => void, onResume: () => void): Promise<void>;
+  /**
+   * Calls `listener` for every announced reply that is wanted, and `onResume` when announcements may have been missed. Every broker hears
+   * of all replies of the gateway, and the check of a signature is what costs: `isWanted` is asked before it, about ids that nothing has vouched for yet.
+   */
+  listen(
+    listener: (reply: BoundReply) => void,
+    onResume: () => void,
+    isWanted: (ids: ReplyIds) => boolean,
+  ): Promise<void>;
   /** The replies to those of these requests that have one. */
   fetch(requestIds: readonly string[]): Promise<BoundReply[]>;
   close(): Promise<void>;

@@ -30,10 +30,14 @@ await serveDevices(
     },
     replies: {
       ...replies,
-      listen: (listener, onResume) =>
-        replies.listen((reply) => {
-          cross(serials.get(reply.recipientId), 'hear', () => listener(reply)).catch(() => {});
-        }, onResume),
+      listen: (listener, onResume, isWanted) =>
+        replies.listen(
+          (reply) => {
+            cross(serials.get(reply.recipientId), 'hear', () => listener(reply)).catch(() => {});
+          },
+          onResume,
+          isWanted,
+        ),
     },
   },
   await loadTls(app),

@@ -208,6 +208,36 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     await Promise.all([requests.close(), feed.close()]);
   });
 
+  it('passes a broker the replies that it wants, and checks no signature of the others, which are for the devices of other brokers', async () => {
+    const untrusted = trustOf(await gateway.tableKey());
+    let checks = 0;
+    const feed = createReplyFeed(
+      redisAt(gateway.redis.url),
+      createLog('silent'),
+      {
+        ...untrusted,
+        key() {
+          checks++;
+          return untrusted.key();
+        },
+      },
+      'any',
+    );
+    const [heard, asked]: [string[], string[]] = [[], []];
+    const [mine, other] = [await gateway.enrol('wanted-mine'), await gateway.enrol('wanted-other')];
+    const recipientId = recipientIdOf(mine.serial, hashToken(mine.token));
+    await feed.listen(
+      (reply) => heard.push(reply.recipientId),
+      () => {},
+      (ids) => asked.push(ids.recipientId) > 0 && ids.recipientId === recipientId,
+    );
+    for (const { serial, token } of [mine, other]) await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    await expect.poll(() => asked.length).toBeGreaterThanOrEqual(2);
+    await expect.poll(() => heard).toEqual([recipientId]);
+    expect(checks).toBe(1);
+    await feed.close();
+  });
+
   it('stores a reply and announces it in one step: a worker that dies leaves none that is stored and was not announced', async () => {
     const monitor = await redis.monitor();
     const seen: { readonly command: string; readonly from: string }[] = [];
