@@ -7,8 +7,10 @@ import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
+import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import { createMonitoring, type Monitoring } from './monitoring.ts';
 
 /** What every part of one process is built with. The lifecycle closes what was started, last first. */
 export type App = {
@@ -18,14 +20,19 @@ export type App = {
   readonly metrics: Metrics;
   /** reads what was reported to `metrics` */
   readonly metricsRegistry: MetricsRegistry;
+  /** what the parts say to those who watch */
+  readonly monitoring: Monitoring;
+  /** absent where traces are off */
+  readonly tracing?: Tracing | undefined;
   readonly clockSteps: ClockSteps;
   readonly awsTime: AwsTime;
   readonly awsConnections: AwsConnections;
   readonly awsTrouble: AwsTrouble;
 };
 
-export function createApp(settings: Settings, log: Log): App {
-  const lifecycle = createLifecycle(log);
+/** @param reopenLog what SIGHUP does; without it, SIGHUP ends a service */
+export function createApp(settings: Settings, log: Log, reopenLog?: () => void): App {
+  const lifecycle = createLifecycle(log, undefined, reopenLog);
   const clockSteps = lifecycle.add(createClockSteps({ log }));
   const sayClosed = (connections: number) =>
     log.warn(
@@ -37,7 +44,9 @@ export function createApp(settings: Settings, log: Log): App {
     awsConnections: createAwsConnections({ proxy: settings.proxy, onSilent: sayClosed }),
     awsTrouble: createAwsTrouble(),
   };
-  return { settings, log, lifecycle, ...createMetrics(), clockSteps, ...aws };
+  const { metrics, metricsRegistry } = createMetrics();
+  const monitoring = createMonitoring(metrics, metricsRegistry, log);
+  return { settings, log, lifecycle, metrics, metricsRegistry, monitoring, clockSteps, ...aws };
 }
 
 /** The audit trail of a service, which does not start without one. @param part names the writer in each record */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { findAccess, unreadableProfileFiles } from '../aws/access.ts';
 import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
+import { withCallSpans } from '../aws/call-spans.ts';
 import { type AwsClientOptions, connectDynamoDb, createAwsConnections } from '../aws/client.ts';
 import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
@@ -44,9 +45,14 @@ function clientOptions({ settings, awsTime, awsConnections }: App, role: IamRole
 }
 
 /** @param other a table that is not that of the devices */
-function gateOf({ settings, metrics, awsTrouble }: App, region: () => Promise<string>, other?: string): AwsGate {
+function gateOf(
+  { settings, metrics, tracing, awsTrouble }: App,
+  region: () => Promise<string>,
+  other?: string,
+): AwsGate {
   const named = other === undefined ? { table: settings.table } : { table: other, tableOption: '--from-table' };
-  return withTrouble(withCallMetrics(createAwsGate({ ...named, region }), metrics), awsTrouble);
+  const gate = withCallMetrics(createAwsGate({ ...named, region }), metrics);
+  return withTrouble(withCallSpans(gate, tracing), awsTrouble);
 }
 
 /** For a task that leaves the rest of the account's quotas to others. @param callsPerSecond of each operation */

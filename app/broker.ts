@@ -20,7 +20,7 @@ import { createRequestQueue } from '../queue/request-queue.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
 import type { TokenAttemptLimits } from '../queue/token-attempts.ts';
 import { watchEventLoop } from '../runtime/event-loop.ts';
-import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
+import { keepHealthFiles, type NamedCheck } from '../runtime/health-files.ts';
 import { fitHeapGrowth } from '../runtime/heap-growth.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
@@ -82,10 +82,13 @@ export async function startBrokerPart(
 
 /** From the start on: a broker waits in its start for as long as Redis is away. */
 export function tellHealth(app: App, redis: RedisConnector) {
-  const { settings, log, lifecycle } = app;
+  const { settings, log, lifecycle, monitoring } = app;
   let waiting: string | undefined;
-  const checks: HealthCheck[] = [lifecycle.add(watchRedis(redis, log, settings.redisReplicas)).trouble, () => waiting];
-  lifecycle.add(
+  const checks: NamedCheck[] = [
+    { name: 'redis', look: lifecycle.add(watchRedis(redis, log, settings.redisReplicas)).trouble },
+    { name: 'start', look: () => waiting },
+  ];
+  const health = lifecycle.add(
     keepHealthFiles({
       folder: settings.healthDir,
       part: partOf(settings.brokerProcess),
@@ -95,13 +98,19 @@ export function tellHealth(app: App, redis: RedisConnector) {
       log,
     }),
   );
+  monitoring.addHealth(health.report);
   return {
     /** What the start waits for; undefined when it goes on. */
     waits: (reason: string | undefined) => {
       waiting = reason;
     },
     watch: ({ turnedAway, trouble }: Broker, audit: Audit, table: Pick<Identity['table'], 'trouble'>) =>
-      void checks.push(watchSlots({ turnedAway, log }), trouble, audit.trouble, table.trouble),
+      void checks.push(
+        { name: 'slots', look: watchSlots({ turnedAway, log }) },
+        { name: 'workers', look: trouble },
+        { name: 'audit', look: audit.trouble },
+        { name: 'table', look: table.trouble },
+      ),
   };
 }
 
@@ -123,11 +132,11 @@ export async function loadIdentity({ settings, log, lifecycle }: App, redis: Red
 }
 
 export function connectQueue(
-  { settings, log, lifecycle, clockSteps }: App,
+  { settings, log, lifecycle, clockSteps, tracing }: App,
   redis: RedisConnector,
   { gateway, table }: Identity,
 ): Queue {
-  const requests = createRequestQueue(redis, log, gateway, settings.redisReplicas);
+  const requests = createRequestQueue(redis, log, gateway, settings.redisReplicas, tracing);
   clockSteps.follow(requests.clockSet);
   lifecycle.add({ name: 'request queue', close: () => requests.close() });
   const replies = createReplyFeed(redis, log, table, gateway.identity.id);
@@ -170,19 +179,20 @@ function limitsOf({ brokerProcess, ...settings }: Settings): Limits {
 
 /** Opens the port for devices, and keeps the server certificate from running out. */
 export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMaterial): Promise<BrokerPart> {
-  const { settings, log, lifecycle, metrics } = app;
+  const { settings, log, lifecycle, metrics, tracing } = app;
   const { mqttPort: port, listen, proxyFrom, site, tlsSuites: suites } = settings;
   let served = tls;
   const { sign } = await loadTimeKey(settings.dataDir);
   const time = { sign, whyDoubted: (now: number) => whyClockDoubted(served, now) };
   const withClaims = (material: TlsMaterial) => withClaimCas(material, settings);
   const mqtt = { port, listen, proxyFrom, tls: withClaims(tls), suites, time, dialects: [cvm, fleetProvisioning] };
-  const starting = startBroker({ ...mqtt, log, metrics, ...deps }).catch((error: NodeJS.ErrnoException) => {
+  const starting = startBroker({ ...mqtt, log, metrics, tracing, ...deps }).catch((error: NodeJS.ErrnoException) => {
     // bind: of node:cluster, whose first process opens the port
     if (!['listen', 'bind', 'getaddrinfo'].includes(error.syscall ?? '')) throw error;
     throw new SettingsError([`CVM_LISTEN, CVM_MQTT_PORT: cannot listen on ${listen}, port ${port} (${error.code})`]);
   });
   const broker = lifecycle.add(await starting);
+  metrics.certificateEnd.readFrom(() => certificateEnds(served));
   metrics.eventLoopDelay.readFrom(lifecycle.add(watchEventLoop({ log })).p99Seconds);
   const use = (material: TlsMaterial) => {
     served = material;
@@ -193,6 +203,18 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
   const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
   log.info({ site, port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');
   return { broker, tls };
+}
+
+/** Of the chain that ends first, where two are served. */
+function certificateEnds(material: TlsMaterial) {
+  const chains = chainsOf(material);
+  const first = (ends: readonly (Date | undefined)[]) =>
+    Math.min(...ends.flatMap((end) => (end === undefined ? [] : [end.getTime()])));
+  const ends = [
+    [{ certificate: 'server' }, first(chains.map(({ notAfter }) => notAfter)) / 1000],
+    [{ certificate: 'ca' }, first(chains.map(({ caNotAfter }) => caNotAfter)) / 1000],
+  ] as const;
+  return ends.filter(([, end]) => Number.isFinite(end));
 }
 
 /** Where claim certificates are taken: with the CAs that sign them. @throws SettingsError */

@@ -4,7 +4,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultTokenAttemptLimits } from '../queue/token-attempts.ts';
+import { within } from '../runtime/deadline.ts';
 import { keepHealthFiles } from '../runtime/health-files.ts';
+import type { MetricsSnapshot } from '../runtime/metrics.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
@@ -22,10 +24,15 @@ const usualTimes = {
   lateMs: 12_000,
   silentMs: 30_000,
   closeMs: 7500,
+  answerMs: 3000,
 };
 
 /** What the first process says to the others, and they to it. */
-const [beat, close] = ['cvm: alive', 'cvm: close'];
+const [beat, close, reopenLog] = ['cvm: alive', 'cvm: close', 'cvm: reopen log'];
+/** The first process asks for metrics under a number, and gets them with it. */
+type MetricsQuestion = { readonly metricsQuestion: number };
+type MetricsAnswer = { readonly metricsAnswer: number; readonly metrics: MetricsSnapshot };
+let questions = 0;
 
 /**
  * Starts brokers as processes of their own (node:cluster). This process accepts connections and gives them to the brokers in turn, so
@@ -34,7 +41,7 @@ const [beat, close] = ['cvm: alive', 'cvm: close'];
  * @returns when all of them listen
  */
 export async function startBrokerProcesses(
-  { settings, log, lifecycle }: App,
+  { settings, log, lifecycle, monitoring }: App,
   { program, count, env = {}, times: given = {} }: ProcessesOptions,
 ): Promise<{ readonly port: number }> {
   const times = { ...usualTimes, ...given };
@@ -68,6 +75,9 @@ export async function startBrokerProcesses(
     }
   }
 
+  lifecycle.onHangUp(() => {
+    for (const child of running.values()) if (child.isConnected()) child.send(reopenLog);
+  });
   lifecycle.add({
     name: 'broker processes',
     async close() {
@@ -80,7 +90,7 @@ export async function startBrokerProcesses(
       await ends;
     },
   });
-  const checks = Array.from({ length: count }, (_, index) => () => {
+  const looks = Array.from({ length: count }, (_, index) => () => {
     const file = join(settings.healthDir, `${partOf({ number: index + 1, of: count })}.trouble`);
     if (!closing && !running.has(index + 1))
       return `broker process ${index + 1} does not run, and is being started: see its lines in the log, "process":${index + 1}`;
@@ -88,7 +98,13 @@ export async function startBrokerProcesses(
     if (!closing && silentFor > times.lateMs) return frozen(index + 1, silentFor, times.silentMs);
     return existsSync(file) ? readFileSync(file, 'utf8').trim() || undefined : undefined;
   });
-  lifecycle.add(keepHealthFiles({ folder: settings.healthDir, part: 'broker', checks, log }));
+  const checks = looks.map((look, index) => ({ name: `process-${index + 1}`, look }));
+  const { healthDir: folder, site } = settings;
+  monitoring.addHealth(lifecycle.add(keepHealthFiles({ folder, part: 'broker', checks, site, log })).report);
+  monitoring.addProcesses(async () => {
+    const asked = await Promise.allSettled([...running.values()].map((child) => metricsOf(child, times.answerMs)));
+    return asked.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  });
 
   // the first one alone: it makes the keys of a new gateway, and says what is wrong with the settings once
   const one = start(1);
@@ -108,6 +124,25 @@ export type ProcessesOptions = {
   readonly env?: Readonly<Record<string, string>>;
   readonly times?: Partial<typeof usualTimes>;
 };
+
+/** @throws when it does not answer in time, or ends */
+async function metricsOf(child: Worker, ms: number): Promise<MetricsSnapshot> {
+  const metricsQuestion = ++questions;
+  let onMessage: (message: Partial<MetricsAnswer>) => void = () => {};
+  const answered = new Promise<MetricsSnapshot>((resolve) => {
+    onMessage = ({ metricsAnswer, metrics }) => {
+      if (metricsAnswer === metricsQuestion && metrics !== undefined) resolve(metrics);
+    };
+    child.on('message', onMessage);
+  });
+  try {
+    if (!child.isConnected()) throw new Error('it has ended');
+    child.send({ metricsQuestion } satisfies MetricsQuestion);
+    return await within(ms, 'metrics of a broker process', answered);
+  } finally {
+    child.off('message', onMessage);
+  }
+}
 
 async function listening(child: Worker, number: number): Promise<number> {
   const ended = endOf(child).then((reason) => {
@@ -172,12 +207,21 @@ export const tokenAttemptShare = (process: ProcessNumber) => ({
   perSecond: shareOf(defaultTokenAttemptLimits.perSecond, process),
 });
 
+const isQuestion = (message: unknown): message is MetricsQuestion =>
+  typeof message === 'object' && message !== null && 'metricsQuestion' in message;
+
 /** Lets the first process know that this one runs, and end it. Without the first one, node:cluster ends it. */
-export function followFirstProcess({ lifecycle }: App, { beatMs } = usualTimes): void {
+export function followFirstProcess({ lifecycle, monitoring, log }: App, { beatMs } = usualTimes): void {
   const timer = setInterval(() => process.send?.(beat), beatMs);
   timer.unref();
-  process.on('message', (message) => {
+  process.on('message', (message: unknown) => {
     if (message === close) lifecycle.stop();
+    else if (message === reopenLog) lifecycle.hangUp();
+    else if (isQuestion(message))
+      monitoring
+        .snapshot()
+        .then((metrics) => process.send?.({ metricsAnswer: message.metricsQuestion, metrics } satisfies MetricsAnswer))
+        .catch((err: unknown) => log.debug({ err }, 'metrics could not be told'));
   });
   // it must not keep a process up that has closed all else
   process.channel?.unref();

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Governor } from '../aws/governor.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
+import { createQueueCounts } from '../queue/queue-counts.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
@@ -85,7 +86,7 @@ function tellHealth(
     roster,
   }: Pick<WorkerDeps, 'table' | 'audit'> & { readonly roster: { readonly trouble: HealthCheck } },
 ): void {
-  const { settings, log, lifecycle, awsTrouble } = app;
+  const { settings, log, lifecycle, awsTrouble, monitoring } = app;
   const watch = lifecycle.add(watchRedis(redis, log));
   const ofRedis = async () =>
     (await watch.trouble()) ?? ((await worker.alive()) ? undefined : 'the connection to Redis is being made again');
@@ -104,9 +105,16 @@ function tellHealth(
     return awsTrouble.text();
   };
   const { healthDir: folder, site } = settings;
-  const checks = [ofRedis, roster.trouble, ofAws, audit.trouble];
   const { heard: onChecked } = announcePart(app, redis, 'worker');
-  lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks, site, onChecked, log }));
+  const checks = [
+    { name: 'redis', look: ofRedis },
+    { name: 'table', look: roster.trouble },
+    { name: 'aws', look: ofAws },
+    { name: 'audit', look: audit.trouble },
+  ];
+  const health = lifecycle.add(keepHealthFiles({ folder, part: 'worker', checks, site, onChecked, log }));
+  monitoring.addHealth(health.report);
+  monitoring.addText(lifecycle.add(createQueueCounts(redis, log)).text);
 }
 
 export function connectWorker(
@@ -143,7 +151,7 @@ export function startProvisioning(
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
-  const { settings, log, lifecycle, metrics, awsTime, clockSteps } = app;
+  const { settings, log, lifecycle, metrics, tracing, awsTime, clockSteps } = app;
   const { policyName, replayWindowMs, site, workerConcurrency: concurrency } = settings;
   const ownerTag = ownerTagOf(settings.table);
   const context: WorkerContext = {
@@ -178,7 +186,7 @@ export function startProvisioning(
     await learning;
   };
   const worker = startWorker({
-    ...{ redis, concurrency, context, gateways, log, audit, metrics, learnTime, table: settings.table },
+    ...{ redis, concurrency, context, gateways, log, audit, metrics, tracing, learnTime, table: settings.table },
     lookAtClock: clockSteps.look,
     admission: openAdmission(app, redis, governor),
     ...backoff,
@@ -207,7 +215,7 @@ export function startSweeping(
   app: App,
   { table, audit, governor }: Pick<WorkerDeps, 'table' | 'audit' | 'governor'>,
 ): void {
-  const { settings, log, lifecycle, awsTime } = app;
+  const { settings, log, lifecycle, awsTime, metrics } = app;
   const { intervalMs, graceMs } = settings.sweep;
   const issuer = connectIssuer(app, 'gateway', (gate) => governor.forTask(gate, taskShare));
   const setUp = {
@@ -231,7 +239,10 @@ export function startSweeping(
       now: awsTime.now,
       async once(report, stopped) {
         await table.changes.advance();
-        return sweep({ ...setUp, dryRun: false, report, stopped });
+        const swept = await sweep({ ...setUp, dryRun: false, report, stopped });
+        const endedAt = Date.now() / 1000;
+        metrics.sweepEnd.readFrom(() => endedAt);
+        return swept;
       },
     }),
   );

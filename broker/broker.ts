@@ -6,6 +6,7 @@ import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
@@ -43,6 +44,8 @@ export type BrokerOptions = {
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly audit: Audit;
   readonly metrics: Metrics;
+  /** absent where traces are off */
+  readonly tracing?: Tracing | undefined;
   readonly log: Log;
   readonly now?: () => number;
   readonly newId?: () => string;
@@ -69,7 +72,7 @@ const reviewMs = 60_000;
 /** Starts the MQTT broker that devices talk to. @throws when the port cannot be taken */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
-  const { now = Date.now, newId = randomUUID } = options;
+  const { now = Date.now, newId = randomUUID, tracing } = options;
   const dialect = withReplyTo(joinDialects(options.dialects) as Dialect);
   const refusals = createRefusals({ audit, log });
   const pendingReplies = createPendingReplies({
@@ -111,6 +114,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     times: createTimeAnswers(options.time, { ...limits, log }),
     refusals,
     metrics,
+    tracing,
     log,
   });
   const listener = createDeviceListener({

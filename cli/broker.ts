@@ -1,7 +1,9 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { startBrokerPart } from '../app/broker.ts';
+import { serveMonitoring } from '../app/monitoring-port.ts';
 import { asProcess, followFirstProcess, type ProcessNumber, startBrokerProcesses } from '../app/processes.ts';
 import { redisOf } from '../app/redis.ts';
+import { withTracing } from '../app/tracing.ts';
 import type { CommandLine } from './command-line.ts';
 import { processCount } from './numbers.ts';
 
@@ -16,7 +18,8 @@ export function brokerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
       return serve(async (app) => {
         // before anything is started: a REDIS_URL that is missing is said once
         const redis = redisOf(app.settings);
-        if (processes === 1) await startBrokerPart(app, redis);
+        await serveMonitoring(app, app.settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
+        if (processes === 1) await startBrokerPart(await withTracing(app, 'cvm-broker'), redis);
         else await startBrokerProcesses(app, { program: cvmProgram(), count: processes });
       });
     });
@@ -34,7 +37,7 @@ export const processesOption = () =>
 const serveAs = (number: ProcessNumber, serve: CommandLine['serve']) =>
   serve(
     async (first) => {
-      const app = asProcess(first, number);
+      const app = await withTracing(asProcess(first, number), 'cvm-broker');
       followFirstProcess(app);
       await startBrokerPart(app, redisOf(app.settings));
     },

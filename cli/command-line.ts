@@ -1,7 +1,8 @@
 import { type App, createApp } from '../app/app.ts';
 import { namedAws, refuseMixedAws } from '../app/which-aws.ts';
-import { createLog } from '../runtime/log.ts';
+import { createLog, standardErrorLog } from '../runtime/log.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
+import { openServiceLog } from './service-log.ts';
 import { chooseAws } from './stand-in.ts';
 
 /** What commands get from the program: settings, parsed from the environment that `cvm.ts` passes in, and what they open is closed. */
@@ -28,7 +29,7 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
   const app = (): App => {
     if (shared === undefined) {
       const quiet = quietSettings();
-      shared = createApp(quiet, createLog(quiet.logLevel));
+      shared = createApp(quiet, createLog(quiet.logLevel, standardErrorLog(quiet.logFormat, env.NO_COLOR)));
     }
     return shared;
   };
@@ -37,7 +38,8 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
     settings,
     async serve(start, about = {}) {
       const serviceSettings = settings();
-      const service = createApp(serviceSettings, createLog(serviceSettings.logLevel).child(about));
+      const { log, reopen } = openServiceLog(serviceSettings, env.NO_COLOR);
+      const service = createApp(serviceSettings, log.child(about), reopen);
       const signal = service.lifecycle.untilEnd();
       try {
         const early = await service.lifecycle.started(start(service), signal);

@@ -4,9 +4,11 @@ import { Command } from 'commander';
 import { type App, createApp } from '../app/app.ts';
 import { requireAws, setUpAws } from '../app/aws.ts';
 import { loadTls, startBrokerPart } from '../app/broker.ts';
+import { serveMonitoring } from '../app/monitoring-port.ts';
 import { wordByTable } from '../app/new-gateway.ts';
 import { startBrokerProcesses } from '../app/processes.ts';
 import { embedRedis, redisOf } from '../app/redis.ts';
+import { withTracing } from '../app/tracing.ts';
 import { namedAws } from '../app/which-aws.ts';
 import { startWorkerPart } from '../app/worker.ts';
 import type { RedisConnector } from '../queue/redis.ts';
@@ -19,6 +21,7 @@ import { runAwsLocal } from './aws-local.ts';
 import { cvmProgram, processesOption } from './broker.ts';
 import type { CommandLine } from './command-line.ts';
 import { type Demo, runDemo } from './demo.ts';
+import { openServiceLog, type ServiceLog } from './service-log.ts';
 import { type LocalAws, onLocalAws } from './stand-in.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -31,22 +34,23 @@ export function upCommand(commandLine: CommandLine): Command {
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
     .addOption(processesOption().conflicts('demo'))
     .option('--once', 'with --demo: end after the demonstration instead of staying up')
-    .action((options: Options) => up(commandLine.settings(), options));
+    .action((options: Options) => up(commandLine.settings(), options, commandLine.environment.NO_COLOR));
 }
 
-async function up(settings: Settings, options: Options): Promise<void> {
+async function up(settings: Settings, options: Options, noColor?: string): Promise<void> {
   requireRedisServer(settings);
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
-  const log = options.demo
-    ? createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log')))
-    : createLog(settings.logLevel);
-  const app = createApp(settings, log);
+  const { log, reopen }: ServiceLog = options.demo
+    ? { log: createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log'))) }
+    : openServiceLog(settings, noColor);
+  const app = createApp(settings, log, reopen);
   const signal = app.lifecycle.untilEnd();
   const say: Say = options.demo ? (line) => console.log(line) : () => {};
   try {
     const start = async () => {
-      const demo = await startAll(app, options, say);
+      await serveMonitoring(app, settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
+      const demo = await startAll(await withTracing(app, 'cvm-gateway'), options, say);
       if (options.demo) await runDemo(demo, options.once ?? false);
     };
     const early = await app.lifecycle.started(start(), signal);

@@ -1,5 +1,7 @@
 import { Command } from 'commander';
+import { serveMonitoring } from '../app/monitoring-port.ts';
 import { redisOf } from '../app/redis.ts';
+import { withTracing } from '../app/tracing.ts';
 import { startWorkerPart } from '../app/worker.ts';
 import type { CommandLine } from './command-line.ts';
 import { findAws } from './stand-in.ts';
@@ -8,8 +10,9 @@ export function workerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
   return new Command('worker').action(() =>
     serve(async (app) => {
       const redis = redisOf(app.settings);
+      await serveMonitoring(app, app.settings.monitoring.worker, 'CVM_WORKER_METRICS_PORT');
       const found = await findAws(app, (remark) => app.log.warn(remark));
-      startWorkerPart(found.app, redis);
+      startWorkerPart(await withTracing(found.app, 'cvm-worker'), redis);
     }),
   );
 }

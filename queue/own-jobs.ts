@@ -1,4 +1,5 @@
 import { type Job, type JobJson, type JobsOptions, Worker } from 'bullmq';
+import { traceOf } from '../runtime/tracing.ts';
 import type { StoredAcknowledgement, StoredRequest } from './stored-forms.ts';
 import { acknowledgementJob, requestJob } from './stored-forms.ts';
 
@@ -17,12 +18,17 @@ export const untilAnswered: JobsOptions = {
 
 export type Stored = StoredRequest | StoredAcknowledgement;
 
-/** Of a job it takes from Redis what is ours to read, and no orders: neither how often it is tried nor how soon, and no other id. */
+/**
+ * Of a job it takes from Redis what is ours to read, and no orders: neither how often it is tried nor how soon, and no other id. Which trace it belongs to
+ * counts only where this worker makes spans.
+ */
 export class OwnJobsWorker extends Worker<Stored> {
   protected override createJob(json: JobJson, jobId: string): Job<Stored> {
     const { name, data, timestamp, delay, priority, processedOn, attemptsMade, deduplicationId } = json;
     const taken = { data, timestamp, delay, priority, processedOn, deduplicationId };
-    const own = { name: ownName(name), opts: untilAnswered, attemptsMade: Math.max(0, attemptsMade || 0) };
+    const trace = this.opts.telemetry === undefined ? undefined : traceOf(json.opts?.telemetry?.metadata);
+    const opts = trace === undefined ? untilAnswered : { ...untilAnswered, telemetry: { metadata: trace } };
+    const own = { name: ownName(name), opts, attemptsMade: Math.max(0, attemptsMade || 0) };
     return super.createJob({ ...taken, ...own, id: jobId } as JobJson, jobId);
   }
 }

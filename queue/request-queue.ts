@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import { createFloodLimit } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Tracing } from '../runtime/tracing.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import type { OwnGateway } from '../sealing/gateway.ts';
 import { createBrokenJobDropper } from './broken-jobs.ts';
@@ -69,6 +70,7 @@ export function createRequestQueue(
   log: Log,
   gateway: OwnGateway,
   replicas?: ReplicasToHave,
+  tracing?: Pick<Tracing, 'queue'>,
 ): RequestQueue & FollowsClock {
   const connection = connector.connect('answer-now', log);
   const queue = new Queue<Stored>(queueName, {
@@ -78,6 +80,7 @@ export function createRequestQueue(
     skipVersionCheck: true,
     // no part reads them
     streams: { events: { maxLen: 100 } },
+    ...(tracing === undefined ? {} : { telemetry: tracing.queue }),
   });
   queue.on('error', (err) => log.debug({ err }, 'queue'));
   const replicated = createReplicatedWrites(connection, replicas);
@@ -181,6 +184,8 @@ export function startRequestWorker(options: {
   onLine?: (state: LineState) => void;
   /** longest wait between two attempts at one request, in milliseconds */
   maxBackoffMs?: number;
+  /** absent where traces are off */
+  tracing?: Pick<Tracing, 'queue'> | undefined;
 }): RequestWorker {
   const { redis, concurrency, log, handle, acknowledge, random = Math.random } = options;
   const { maxBackoffMs = longestBackoffMs, lookAtClock = () => {}, onLine: onState = () => {} } = options;
@@ -197,6 +202,7 @@ export function startRequestWorker(options: {
     // the worker waits for the end of a pause by its clock, which may be set back meanwhile
     maximumRateLimitDelay: maxPauseMs,
     runRetryDelay: 1000,
+    ...(options.tracing === undefined ? {} : { telemetry: options.tracing.queue }),
     // BullMQ looks at the pause that `rateLimit` makes only where a limit is set: this one is never reached
     limiter: { max: 1_000_000, duration: 1000 },
     // no skipVersionCheck: BullMQ would take the server for Redis 5, which waits in whole seconds, and a request that is
@@ -225,7 +231,7 @@ export function startRequestWorker(options: {
     // the worker has said it with its cure, once for all jobs that it concerns
     if (err instanceof UpstreamRefused) return;
     if (!failures.fits('', 'failed')) return;
-    const about = { job: job?.name, serial: readSerial(job?.data), jobId: job?.id?.slice(0, 64) };
+    const about = { job: job?.name, serial: readSerial(job?.data), requestId: job?.id?.slice(0, 64) };
     log.warn({ ...about, err }, 'a job failed; trying again');
   });
 

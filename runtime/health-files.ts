@@ -11,6 +11,16 @@ const usualTimes = { everyMs: 5000, firstMs: 500, checkMs: 8000 };
 /** @returns a trouble that a part has now, with its cure; undefined for none */
 export type HealthCheck = () => string | undefined | Promise<string | undefined>;
 
+/** A check with its name, which metrics and /readyz show. */
+export type NamedCheck = { readonly name: string; readonly look: HealthCheck };
+
+/** What the checks of a part found last. `checks` is empty before the first look. */
+export type HealthReport = {
+  readonly part: string;
+  readonly site: string | undefined;
+  readonly checks: readonly { readonly name: string; readonly trouble: string | undefined }[];
+};
+
 /**
  * Says by two files how a part of the gateway is, for `cvm health`. `<part>.alive` is written every five seconds: by its age one
  * sees that the process was frozen, is blocked, or has ended. `<part>.trouble` is there while the part cannot do its work, and says why.
@@ -18,7 +28,7 @@ export type HealthCheck = () => string | undefined | Promise<string | undefined>
 export function keepHealthFiles(options: {
   folder: string;
   part: string;
-  checks: readonly HealthCheck[];
+  checks: readonly NamedCheck[];
   /** the name of the site, for the person who asks */
   site?: string | undefined;
   /** called with all troubles of each check, also when there is none */
@@ -34,6 +44,7 @@ export function keepHealthFiles(options: {
     back: `${alive} can be written again`,
   });
   let [checking, closed] = [false, false];
+  let report: HealthReport = { part, site, checks: [] };
 
   // where the files cannot be written, the age of the first says so: a full disk must not end the part
   const write = (file: string, text: string) => {
@@ -57,12 +68,16 @@ export function keepHealthFiles(options: {
 
   async function check(): Promise<void> {
     const found = await Promise.all(
-      checks.map((each) =>
-        within(checkMs, 'a health check', Promise.resolve().then(each)).catch((error: Error) => error.message),
-      ),
+      checks.map(async ({ name, look }) => ({
+        name,
+        trouble: await within(checkMs, 'a health check', Promise.resolve().then(look)).catch(
+          (error: Error) => error.message,
+        ),
+      })),
     );
     if (closed) return;
-    const troubles = found.filter((text) => text !== undefined);
+    report = { part, site, checks: found };
+    const troubles = found.flatMap(({ trouble: text }) => (text === undefined ? [] : [text]));
     onChecked(troubles);
     if (troubles.length === 0) remove(trouble);
     else write(trouble, `${troubles.join('\n')}\n`);
@@ -84,6 +99,8 @@ export function keepHealthFiles(options: {
   for (const each of [first, timer]) each.unref();
   return {
     name: `health of the ${part}`,
+    /** of the last look, five seconds ago at most */
+    report: () => report,
     async close() {
       closed = true;
       clearTimeout(first);

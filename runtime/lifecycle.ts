@@ -15,8 +15,18 @@ const usualTimes = { graceMs: 8000, leastMs: 250 };
  * Keeps the parts that were started and closes them in reverse order, since a later part depends on earlier ones. Closing
  * twice is closing once. A part that fails to close, or waits for a service that does not answer, does not keep the others open.
  */
-export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
+export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes, reopenLog?: () => void) {
+  const hangUps: (() => void)[] = reopenLog === undefined ? [] : [reopenLog];
   const parts: Part[] = [];
+  /** A log that cannot be opened anew goes on where it is. */
+  const hangUp = () => {
+    for (const each of hangUps)
+      try {
+        each();
+      } catch (err) {
+        log.error({ err }, 'the log could not be opened anew; it goes on in the file as it was');
+      }
+  };
   const failed = createFailure();
   const stopped = new AbortController();
   let closing: Promise<void> | undefined;
@@ -63,12 +73,21 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
     stop(): void {
       stopped.abort();
     },
+    /** Does what SIGHUP asks for where the log is a file: it is opened anew. */
+    hangUp,
+    /** For what else must be told of it: other processes that write to the same file. */
+    onHangUp(told: () => void): void {
+      hangUps.push(told);
+    },
     /**
-     * Resolves at SIGINT, SIGTERM or SIGHUP (the terminal was closed); a second signal ends the process at once.
+     * Resolves at SIGINT, SIGTERM or SIGHUP (the terminal was closed); a second signal ends the process at once. Where the log is a file, SIGHUP ends
+     * nothing: it is how logrotate says that the file was moved away.
      * @throws the error of a part that failed
      */
     untilEnd(): Promise<NodeJS.Signals> {
       const signal = new Promise<NodeJS.Signals>((resolve) => {
+        const signals = reopenLog === undefined ? endSignals : endSignals.filter((name) => name !== 'SIGHUP');
+        if (reopenLog !== undefined) process.on('SIGHUP', hangUp);
         for (const name of signals) process.on(name, first);
         stopped.signal.addEventListener('abort', () => resolve('SIGTERM'));
         function first(name: NodeJS.Signals): void {
@@ -85,7 +104,7 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes) {
   };
 }
 
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const endSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** A promise that can only reject. It may reject before any code awaits it. */
 function createFailure() {

@@ -1,4 +1,4 @@
-import { openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import type { DestinationStream } from 'pino';
 
 /** How often a pipe that is full is tried again, and how long for. Milliseconds. */
@@ -8,18 +8,19 @@ const [pauseMs, patienceMs] = [5, 1000];
  * Writes each line before it returns. A line that cannot be written (the disk is full, the reader has gone or reads nothing) is dropped:
  * the log must not end or stop the gateway. The number of lines that were lost is written as soon as one can be written again.
  */
-export function logTo(descriptor: number, now: () => number = Date.now): DestinationStream {
+export function logTo(descriptor: number | (() => number), now: () => number = Date.now): DestinationStream {
+  const current = typeof descriptor === 'number' ? () => descriptor : descriptor;
   let lost = 0;
   return {
     write(line) {
       try {
         if (lost > 0)
           writeAll(
-            descriptor,
-            `${JSON.stringify({ level: 40, time: now(), lost, msg: 'lines of the log were lost' })}\n`,
+            current(),
+            `${JSON.stringify({ level: 40, time: new Date(now()).toISOString(), lost, msg: 'lines of the log were lost' })}\n`,
           );
         lost = 0;
-        writeAll(descriptor, line);
+        writeAll(current(), line);
       } catch {
         lost++;
       }
@@ -27,9 +28,22 @@ export function logTo(descriptor: number, now: () => number = Date.now): Destina
   };
 }
 
-/** Appends to a file that only its owner may read. */
-export function logToFile(file: string): DestinationStream {
-  return logTo(openSync(file, 'a', 0o600));
+/** A log that is a file. `reopen` makes it go on in the file that has its name now: logrotate renames the one before. */
+export type LogFile = DestinationStream & {
+  /** @throws when it cannot be opened; the log goes on as it was */ reopen(): void;
+};
+
+/** Appends to a file that only its owner may read. @throws when it cannot be opened */
+export function logToFile(file: string): LogFile {
+  let descriptor = openSync(file, 'a', 0o600);
+  return {
+    ...logTo(() => descriptor),
+    reopen() {
+      const opened = openSync(file, 'a', 0o600);
+      closeSync(descriptor);
+      descriptor = opened;
+    },
+  };
 }
 
 function writeAll(descriptor: number, text: string): void {

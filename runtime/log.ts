@@ -1,6 +1,8 @@
-import { type DestinationStream, type Logger, pino } from 'pino';
+import { isatty } from 'node:tty';
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
 import { describeError } from './errors.ts';
 import { logTo } from './log-destination.ts';
+import { prettyLog } from './log-pretty.ts';
 
 export type Log = Logger;
 
@@ -10,6 +12,20 @@ const standardError = 2;
  * ids and never payloads. */
 const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'PrivateKey', 'keyPair', 'payload', 'secret'];
 
+/** How lines look. `undefined`: pretty at a terminal, JSON elsewhere. */
+export type LogFormat = 'pretty' | 'json' | undefined;
+
+/**
+ * Lines in this format on standard error.
+ * @param noColor the variable of https://no-color.org: no colours where it has a value
+ */
+export function standardErrorLog(format: LogFormat, noColor?: string): DestinationStream {
+  const isTerminal = isatty(standardError);
+  const isPretty = format === 'pretty' || (format === undefined && isTerminal);
+  const destination = logTo(standardError);
+  return isPretty ? prettyLog(destination, { colours: isTerminal && !noColor }) : destination;
+}
+
 /**
  * A structured logger. Lines are JSON on standard error unless another destination is given, so that standard output
  * stays free for what a command prints.
@@ -17,7 +33,13 @@ const secrets = ['token', 'password', 'psk', 'privateKey', 'private_key', 'Priva
 export function createLog(level: string, destination: DestinationStream = logTo(standardError)): Log {
   const paths = secrets.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
   return pino(
-    { level, redact: { paths, censor: '[redacted]' }, base: null, serializers: { err: loggedError } },
+    {
+      level,
+      redact: { paths, censor: '[redacted]' },
+      base: null,
+      serializers: { err: loggedError },
+      timestamp: stdTimeFunctions.isoTime,
+    },
     destination,
   );
 }

@@ -1,4 +1,12 @@
-import { Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  type MetricObject,
+  Counter as PromCounter,
+  Gauge as PromGauge,
+  Histogram as PromHistogram,
+  Registry,
+} from 'prom-client';
 
 /**
  * The values that each label of a metric can take: unions of words, never `string`. So a label cannot hold a serial or
@@ -34,19 +42,55 @@ export function counter<L extends Bounded<L> & Labels = NoLabels>(
   };
 }
 
-/** A reading that goes up and down. */
-export function gauge(name: string, help: string): Definition<Reading> {
+/** How the readings of several processes become one. */
+type Merge = 'sum' | 'max' | 'min' | 'first';
+
+/**
+ * A reading that goes up and down. Where no part gives it a source, it has no value: a worker must not say that no connection is open.
+ * @param merge how the values of several broker processes become one
+ */
+export function gauge(name: string, help: string, merge: Merge = 'sum'): Definition<Reading> {
   return (registry) => {
     const source = createSource();
     new PromGauge({
       name,
       help,
       registers: [registry],
+      aggregator: merge,
       collect() {
-        this.set(source.read());
+        const value = source.read();
+        if (value === undefined) this.remove();
+        else this.set(value);
       },
     });
     return source;
+  };
+}
+
+/** Several numbers that a part keeps anyway, told apart by their labels. */
+export type Readings<L> = { readFrom(read: () => Iterable<readonly [labels: L, value: number]>): void };
+
+/** Readings by label. The labels are the caller's to bound: one time series each. */
+export function gauges<L extends Labels>(
+  name: string,
+  help: string,
+  labels: LabelNames<L>,
+  merge: Merge = 'sum',
+): Definition<Readings<L>> {
+  return (registry) => {
+    const sources: (() => Iterable<readonly [L, number]>)[] = [];
+    new PromGauge<string>({
+      name,
+      help,
+      labelNames: Object.keys(labels),
+      registers: [registry],
+      aggregator: merge,
+      collect() {
+        this.reset();
+        for (const read of sources) for (const [values, value] of read()) this.set(values, value);
+      },
+    });
+    return { readFrom: (read) => void sources.push(read) };
   };
 }
 
@@ -59,8 +103,10 @@ export function total(name: string, help: string): Definition<Reading> {
       help,
       registers: [registry],
       collect() {
+        const value = source.read();
+        if (value === undefined) return void this.remove();
         this.reset();
-        this.inc(source.read());
+        this.inc(value);
       },
     });
     return source;
@@ -68,7 +114,7 @@ export function total(name: string, help: string): Definition<Reading> {
 }
 
 function createSource() {
-  let read = () => 0;
+  let read: () => number | undefined = () => undefined;
   return {
     read: () => read(),
     readFrom(source: () => number): void {
@@ -106,3 +152,29 @@ export function registerMetrics<D extends Definitions>(definitions: D) {
   const made = Object.entries(definitions).map(([name, define]) => [name, define(metricsRegistry)]);
   return { metrics: Object.fromEntries(made) as MetricsOf<D>, metricsRegistry };
 }
+
+/** What one process has to say, as it goes to another one. */
+export type MetricsSnapshot = readonly MetricObject[];
+
+/**
+ * What Node.js tells of its process: CPU, memory, open files, garbage collection. Measuring begins with this call. The sampling of the event
+ * loop is left out: it would wake an idle process a hundred times a second, and `cvm_broker_event_loop_delay_seconds` says the same.
+ */
+export function addProcessMetrics(registry: MetricsRegistry): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 3_600_000 });
+  for (const part of ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99'])
+    registry.removeSingleMetric(`nodejs_eventloop_lag_${part}_seconds`);
+}
+
+/** The metrics of one process, to be merged with those of others. */
+export async function snapshotOf(registry: MetricsRegistry): Promise<MetricsSnapshot> {
+  return (await registry.getMetricsAsJSON()) as MetricObject[];
+}
+
+/** One text of the metrics of several processes: counters and histograms are added up, gauges as each of them says. */
+export async function mergedText(snapshots: readonly MetricsSnapshot[]): Promise<string> {
+  return AggregatorRegistry.aggregate(snapshots as unknown as MetricObject[]).metrics();
+}
+
+/** The type of the text, for HTTP. */
+export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE;

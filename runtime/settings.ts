@@ -48,6 +48,14 @@ const whole = (min: number, max: number) =>
   });
 
 const port = whole(0, 65_535);
+/** `off`: nothing listens. */
+const portOrOff = z.string().transform((text, context): number | 'off' => {
+  if (text.trim() === 'off') return 'off';
+  const number = /^\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+  if (number <= 65_535) return number;
+  context.addIssue({ code: 'custom', message: `"${text}" is neither a port, 0 to 65535, nor "off"` });
+  return z.NEVER;
+});
 const flag = z.enum(['0', '1'], 'must be 1 or 0').transform((text) => text === '1');
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== ''));
 const hostNames = list.superRefine((names, context) => {
@@ -100,14 +108,18 @@ const schema = z.object({
   CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
   CVM_AWS_LOCAL_QUOTAS: quotas.default('default'),
+  CVM_BROKER_METRICS_PORT: portOrOff.optional(),
   CVM_CLAIMS: flag.default(false),
   CVM_CLAIMS_CA: z.string().optional(),
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HEALTH_DIR: z.string().optional(),
   CVM_HOSTNAMES: hostNames.default([]),
   CVM_LISTEN: z.string().default('0.0.0.0'),
+  CVM_LOG_FILE: z.string().optional(),
   CVM_MAX_CONNECTIONS: whole(1, 1_000_000).default(10_000),
   CVM_MAX_CONNECTIONS_PER_ADDRESS: whole(1, 1_000_000).default(2000),
+  CVM_METRICS_LISTEN: z.string().default('127.0.0.1'),
+  CVM_METRICS_TOKEN_FILE: z.string().optional(),
   CVM_MQTT_PORT: port.default(8883),
   CVM_NEW_SITE: flag.default(false),
   CVM_POLICY_NAME: policyName.default('cvm-device'),
@@ -130,9 +142,12 @@ const schema = z.object({
   CVM_TLS_KEY: z.string().optional(),
   CVM_TLS_KEY_TYPE: z.enum(['ec', 'rsa', 'both'], 'must be "ec", "rsa" or "both"').default('ec'),
   CVM_TLS_SUITES: z.enum(['modern', 'old'], 'must be "modern" or "old"').default('modern'),
+  CVM_TRACES: flag.default(false),
   CVM_WORKER_CONCURRENCY: whole(1, 256).default(64),
+  CVM_WORKER_METRICS_PORT: portOrOff.optional(),
   HTTPS_PROXY: z.string().optional(),
   HTTP_PROXY: z.string().optional(),
+  LOG_FORMAT: z.enum(['pretty', 'json'], 'must be "pretty" or "json"').optional(),
   LOG_LEVEL: z
     .enum(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
@@ -193,6 +208,18 @@ export type AwsEnvironment = {
   readonly dynamoDbEndpoint?: string | undefined;
 };
 
+/** Where a part serves its metrics and its health. `isDefault`: nobody has named this port. */
+export type MonitoringPort = { readonly port: number | 'off'; readonly isDefault: boolean };
+
+export type MonitoringSettings = {
+  readonly listen: string;
+  /** also of `cvm up`, which serves all of its parts there */
+  readonly broker: MonitoringPort;
+  readonly worker: MonitoringPort;
+  /** absolute path of a file with the bearer token; undefined: none is needed */
+  readonly tokenFile: string | undefined;
+};
+
 export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
@@ -217,7 +244,12 @@ export type Settings = {
   machineName: string;
   /** address to listen on */
   listen: string;
+  /** absolute path; undefined: standard error */
+  logFile: string | undefined;
+  /** undefined: pretty at a terminal, JSON elsewhere */
+  logFormat: 'pretty' | 'json' | undefined;
   logLevel: string;
+  monitoring: MonitoringSettings;
   mqttPort: number;
   /** this gateway may start although it is new, and the table knows others */
   newSite: boolean;
@@ -248,6 +280,8 @@ export type Settings = {
   tlsKeyType: 'ec' | 'rsa' | 'both';
   /** `old`: CBC suites as well, for firmware that has nothing better */
   tlsSuites: 'modern' | 'old';
+  /** whether spans are made and sent; where to, the standard OTEL_ variables say */
+  traces: boolean;
   /** PATH: the folders of programs */
   searchPath: string;
   /** of devices at the broker, in total and of one address */
@@ -266,7 +300,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
   const problems = parsed.success
     ? []
     : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  problems.push(...unknownNames(present), ...halfPairs(present));
+  problems.push(...unknownNames(present), ...halfPairs(present), ...openMetrics(present));
   if (!parsed.success || problems.length > 0) throw new SettingsError(problems.sort());
   const s = parsed.data;
   return {
@@ -290,7 +324,15 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     brokerProcess: { number: 1, of: 1 },
     machineName: hostname(),
     listen: s.CVM_LISTEN,
+    logFile: s.CVM_LOG_FILE === undefined ? undefined : resolve(s.CVM_LOG_FILE),
+    logFormat: s.LOG_FORMAT,
     logLevel: s.LOG_LEVEL,
+    monitoring: {
+      listen: s.CVM_METRICS_LISTEN,
+      broker: { port: s.CVM_BROKER_METRICS_PORT ?? 9464, isDefault: s.CVM_BROKER_METRICS_PORT === undefined },
+      worker: { port: s.CVM_WORKER_METRICS_PORT ?? 9465, isDefault: s.CVM_WORKER_METRICS_PORT === undefined },
+      tokenFile: s.CVM_METRICS_TOKEN_FILE === undefined ? undefined : resolve(s.CVM_METRICS_TOKEN_FILE),
+    },
     mqttPort: s.CVM_MQTT_PORT,
     newSite: s.CVM_NEW_SITE,
     policyName: s.CVM_POLICY_NAME,
@@ -315,6 +357,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
         : undefined,
     tlsKeyType: s.CVM_TLS_KEY_TYPE,
     tlsSuites: s.CVM_TLS_SUITES,
+    traces: s.CVM_TRACES && present.OTEL_SDK_DISABLED?.trim().toLowerCase() !== 'true',
     searchPath: env.PATH ?? '',
     maxConnections: s.CVM_MAX_CONNECTIONS,
     maxConnectionsPerAddress: s.CVM_MAX_CONNECTIONS_PER_ADDRESS,
@@ -368,6 +411,22 @@ export function unknownSetting(name: string): string {
   const meant = nearest === undefined ? '' : `did you mean ${nearest}? Otherwise `;
   return `${name}: there is no such setting; ${meant}correct or unset it (.env.example has all names)`;
 }
+
+/** Metrics and health tell how a site works: other machines need a token to read them. */
+function openMetrics(present: Record<string, string | undefined>): string[] {
+  const { CVM_METRICS_LISTEN: listen, CVM_METRICS_TOKEN_FILE: token } = present;
+  if (listen === undefined || token !== undefined || isThisMachineAlone(listen)) return [];
+  const ports = [present.CVM_BROKER_METRICS_PORT, present.CVM_WORKER_METRICS_PORT];
+  if (ports.every((port) => port?.trim() === 'off')) return [];
+  return [
+    `CVM_METRICS_TOKEN_FILE: is needed where CVM_METRICS_LISTEN is ${listen.trim()}, which other machines reach: name a file with a token of 16 characters or more, or listen on 127.0.0.1`,
+  ];
+}
+
+const isThisMachineAlone = (address: string): boolean =>
+  address.trim() === 'localhost' ||
+  address.trim() === '::1' ||
+  (isIP(address.trim()) === 4 && /^127\./.test(address.trim()));
 
 /** The AWS SDK would take half a pair of credentials for none, and use the next source that has some. */
 const pairs = [

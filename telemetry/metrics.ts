@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../protocol/problems.ts';
-import { counter, gauge, histogram, type MetricsOf, registerMetrics, total } from '../runtime/metrics.ts';
+import { counter, gauge, gauges, histogram, type MetricsOf, registerMetrics, total } from '../runtime/metrics.ts';
 
 /** `unreadable`: its topic is right, and its payload is not. `time`: a question for the time, which is answered and not stored. */
 type DeviceMessage = { kind: 'request' | 'acknowledgement' | 'registration' | 'unreadable' | 'time' };
@@ -26,6 +26,19 @@ type AwsCall = {
  * To add one: a line here, and the call of `inc`, `observe` or `readFrom` in the part that knows.
  */
 const definitions = {
+  buildInfo: gauges<Record<'version' | 'revision' | 'node_version', string>>(
+    'cvm_build_info',
+    'Always 1. Its labels say which version runs.',
+    { version: true, revision: true, node_version: true },
+    'first',
+  ),
+  healthCheckOk: gauges<Record<'part' | 'check', string>>(
+    'cvm_health_check_ok',
+    'Each check of /readyz: 1 when it is well, 0 when it names a trouble.',
+    { part: true, check: true },
+    'min',
+  ),
+
   connections: total('cvm_broker_connections_total', 'TCP connections that got a slot.'),
   connectionsOpen: gauge('cvm_broker_connections_open', 'TCP connections that are open.'),
   connectionsRefused: total('cvm_broker_connections_refused_total', 'TCP connections that got no slot.'),
@@ -42,6 +55,13 @@ const definitions = {
   eventLoopDelay: gauge(
     'cvm_broker_event_loop_delay_seconds',
     'How late the event loop of this process came to its work, 99th percentile of the last ten seconds.',
+    'max',
+  ),
+  certificateEnd: gauges<{ certificate: 'server' | 'ca' }>(
+    'cvm_broker_certificate_expiry_timestamp_seconds',
+    'When a certificate of the site ends: the server certificate, and the site CA that devices trust.',
+    { certificate: true },
+    'min',
   ),
 
   messagesReceived: counter<DeviceMessage>(
@@ -71,7 +91,12 @@ const definitions = {
   ),
 
   lineLength: gauge('cvm_worker_line_length', 'Requests in the line that have waited for a second or so.'),
-  lineOldestSeconds: gauge('cvm_worker_line_oldest_seconds', 'How long the first of the line has waited.'),
+  lineOldestSeconds: gauge('cvm_worker_line_oldest_seconds', 'How long the first of the line has waited.', 'max'),
+  sweepEnd: gauge(
+    'cvm_worker_sweep_end_timestamp_seconds',
+    'When this worker ended a sweep last; absent where it has ended none. Workers take turns.',
+    'max',
+  ),
   requests: counter<{ outcome: RequestOutcome }>(
     'cvm_worker_requests_total',
     'Requests that a worker took from the queue. busy, throttled and failed: it will try again.',

@@ -13,6 +13,7 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { type BoundReplyStore, boundTo } from '../queue/replies.ts';
 import { type Outcome, type RequestWorker, startRequestWorker } from '../queue/request-queue.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Tracing } from '../runtime/tracing.ts';
 import { UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
 import type { GatewayIdentity } from '../sealing/gateway.ts';
 import { UnusableKey } from '../sealing/hpke.ts';
@@ -80,6 +81,8 @@ export function startWorker(options: {
   /** notices a step of the clock at once, and then calls `clockSet` of this worker */
   readonly lookAtClock: () => void;
   readonly maxBackoffMs?: number;
+  /** absent where traces are off */
+  readonly tracing?: Tracing | undefined;
 }): RequestWorker {
   const { audit, metrics, learnTime, context: parts, gateways, table, admission, ...queue } = options;
   const { log } = queue;

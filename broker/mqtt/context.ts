@@ -1,6 +1,7 @@
 import type { Client } from 'aedes';
 import type { Dialect } from '../../protocol/dialect.ts';
 import type { Log } from '../../runtime/log.ts';
+import type { Tracing } from '../../runtime/tracing.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { IntakeContext } from '../intake.ts';
 import { knownConnectionOf } from '../listener/connection.ts';
@@ -17,6 +18,8 @@ export type HookOptions = {
   readonly times: TimeAnswers;
   readonly refusals: Refusals;
   readonly metrics: Metrics;
+  /** absent where traces are off */
+  readonly tracing?: Tracing | undefined;
   readonly log: Log;
 };
 

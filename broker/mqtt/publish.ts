@@ -3,7 +3,8 @@ import type { Message } from '../../protocol/dialect.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
 import { type Problem, problem, problems } from '../../protocol/problems.ts';
 import { nonceOfTime, timeReplyTopic, timeTopics } from '../../protocol/time.ts';
-import { acceptMessage, type IncomingMessage } from '../intake.ts';
+import type { Tracing } from '../../runtime/tracing.ts';
+import { type Accepted, acceptMessage, type IncomingMessage, type IntakeContext } from '../intake.ts';
 import { type Connection, connectionOf, knownConnectionOf } from '../listener/connection.ts';
 import type { Published } from '../mqtt5/mqtt5.ts';
 import { closingError, codes, reasonCodeOf } from '../mqtt5/reason-codes.ts';
@@ -176,14 +177,41 @@ const flushed = (client: Client | null) =>
   new Promise<void>((resolve) => (client === null ? resolve() : void client.conn.end(() => resolve())));
 
 async function takeIn(session: Session, message: IncomingMessage, context: HookContext): Promise<Reply | undefined> {
-  const { metrics, intake } = context;
+  const { metrics, intake, tracing } = context;
   const { kind } = message;
   metrics.messagesReceived.inc({ kind });
   session.published(message);
-  const accepted = await acceptMessage(session, message, intake);
+  const accepted = await (tracing === undefined
+    ? acceptMessage(session, message, intake)
+    : tracedIntake(session, message, intake, tracing));
   if (accepted.outcome === 'refused') return rejection(session, message, accepted.problem, context);
   metrics.messagesStored.inc({ kind });
   return undefined;
+}
+
+/** The first span of a trace: from a device's message to its PUBACK. */
+function tracedIntake(
+  session: Session,
+  message: IncomingMessage,
+  intake: IntakeContext,
+  tracing: Tracing,
+): Promise<Accepted> {
+  const attributes = {
+    'messaging.system': 'mqtt',
+    'messaging.operation.type': 'receive',
+    'client.address': session.address,
+  };
+  return tracing.span(
+    `mqtt receive ${message.kind}`,
+    'packet',
+    attributes,
+    () => acceptMessage(session, message, intake),
+    (accepted) => ({
+      'cvm.outcome': accepted.outcome,
+      ...(session.serial === undefined ? {} : { 'cvm.serial': session.serial }),
+      ...(accepted.outcome === 'refused' ? { 'cvm.error_code': accepted.problem.code } : {}),
+    }),
+  );
 }
 
 function rejection(

@@ -23,7 +23,9 @@ export const isolated = (dataDir: string): Record<string, string> => ({
   AWS_EC2_METADATA_DISABLED: 'true',
   CVM_DATA_DIR: dataDir,
   CVM_LISTEN: '127.0.0.1',
+  CVM_BROKER_METRICS_PORT: 'off',
   CVM_MQTT_PORT: '0',
+  CVM_WORKER_METRICS_PORT: 'off',
   CVM_AWS_LOCAL_HTTP_PORT: '0',
   CVM_AWS_LOCAL_MQTT_PORT: '0',
 });

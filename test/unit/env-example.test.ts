@@ -16,7 +16,7 @@ describe('.env.example', () => {
 
   it('has nothing that is not a setting', () => {
     const known = [...settingNames, ...composeNames];
-    const unknown = namesIn(example).filter((name) => !known.includes(name) && !/^(AWS|COMPOSE|NODE)_/.test(name));
+    const unknown = namesIn(example).filter((name) => !known.includes(name) && !/^(AWS|COMPOSE|NODE|OTEL)_/.test(name));
     expect(unknown).toEqual([]);
   });
 

@@ -22,7 +22,12 @@ describe('the health files of a part', () => {
   });
   const open = (...checks: HealthCheck[]) => {
     const log = createLog('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
-    health = keepHealthFiles({ folder, part: 'worker', checks, log });
+    health = keepHealthFiles({
+      folder,
+      part: 'worker',
+      checks: checks.map((look, at) => ({ name: `check ${at}`, look })),
+      log,
+    });
   };
 
   it('show by the age of one that the part runs, and are removed at its end', async () => {
@@ -55,6 +60,15 @@ describe('the health files of a part', () => {
     troubles = ['Redis is full', 'AWS is away'];
     await vi.advanceTimersByTimeAsync(5000);
     expect(readFileSync(trouble(), 'utf8')).toBe('Redis is full\nAWS is away\n');
+    expect(health.report()).toEqual({
+      part: 'worker',
+      site: undefined,
+      checks: [
+        { name: 'check 0', trouble: 'Redis is full' },
+        { name: 'check 1', trouble: 'AWS is away' },
+        { name: 'check 2', trouble: undefined },
+      ],
+    });
     [troubles, hangs] = [[undefined], true];
     await vi.advanceTimersByTimeAsync(15_000);
     expect(readFileSync(trouble(), 'utf8')).toContain('a health check: no outcome');

@@ -30,10 +30,15 @@ describe('docker-compose.yml', () => {
     const fixed = [
       'COMPOSE_PROFILES',
       'CVM_AUDIT_DIR',
+      'CVM_BROKER_METRICS_PORT',
       'CVM_DATA_DIR',
       'CVM_HEALTH_DIR',
       'CVM_LISTEN',
+      'CVM_LOG_FILE',
+      'CVM_METRICS_LISTEN',
+      'CVM_METRICS_TOKEN_FILE',
       'CVM_TEMPLATES_DIR',
+      'CVM_WORKER_METRICS_PORT',
     ];
     const names = [...example.matchAll(/^#?([A-Z_]+)=/gm)].map(([, name = '']) => name);
     const passed = used.map(({ name }) => name);

@@ -9,7 +9,7 @@ describe('the metrics of the product', () => {
     const all = createMetrics().metricsRegistry.getMetricsAsArray();
     expect(all.length).toBeGreaterThan(10);
     for (const { name, help, type } of all) {
-      expect(name).toMatch(/^cvm_(broker|worker|aws)_[a-z_]+$/);
+      expect(name).toMatch(/^cvm_(broker|worker|aws|build|health)_[a-z_]+$/);
       expect(help).toMatch(/^[A-Z].*\.$/);
       // https://prometheus.io/docs/practices/naming/
       expect(name.endsWith('_total')).toBe(String(type) === 'counter');
@@ -21,7 +21,20 @@ describe('the metrics of the product', () => {
     const labels = createMetrics()
       .metricsRegistry.getMetricsAsArray()
       .flatMap((metric) => (metric as { labelNames?: string[] }).labelNames ?? []);
-    expect([...new Set(labels)].sort()).toEqual(['error_code', 'kind', 'operation', 'outcome', 'status', 'waiter']);
+    expect([...new Set(labels)].sort()).toEqual([
+      'certificate',
+      'check',
+      'error_code',
+      'kind',
+      'node_version',
+      'operation',
+      'outcome',
+      'part',
+      'revision',
+      'status',
+      'version',
+      'waiter',
+    ]);
   });
 
   it('count by label, and read what a part keeps anyway', async () => {

@@ -26,6 +26,36 @@ describe('settings', () => {
     });
   });
 
+  it('let other machines read metrics and health with a token only', () => {
+    const open = { CVM_METRICS_LISTEN: '0.0.0.0' };
+    expect(problemsOf(open)).toEqual([expect.stringMatching(/^CVM_METRICS_TOKEN_FILE: is needed where .* 0\.0\.0\.0/)]);
+    expect(problemsOf({ ...open, CVM_METRICS_TOKEN_FILE: 'token' })).toEqual([]);
+    expect(problemsOf({ ...open, CVM_BROKER_METRICS_PORT: 'off', CVM_WORKER_METRICS_PORT: 'off' })).toEqual([]);
+    for (const address of ['127.0.0.1', '127.8.8.8', '::1', 'localhost'])
+      expect(problemsOf({ CVM_METRICS_LISTEN: address })).toEqual([]);
+    for (const address of ['127.evil.example', '::', '10.0.0.1', 'gateway'])
+      expect(problemsOf({ CVM_METRICS_LISTEN: address })).toHaveLength(1);
+  });
+
+  it('have ports of metrics that are numbers or off, and know which were named', () => {
+    expect(loadSettings({}).monitoring).toMatchObject({
+      listen: '127.0.0.1',
+      broker: { port: 9464, isDefault: true },
+      worker: { port: 9465, isDefault: true },
+    });
+    expect(loadSettings({ CVM_WORKER_METRICS_PORT: 'off' }).monitoring.worker).toEqual({
+      port: 'off',
+      isDefault: false,
+    });
+    expect(problemsOf({ CVM_BROKER_METRICS_PORT: '70000' })).toHaveLength(1);
+  });
+
+  it('have no traces where the standard variable switches OpenTelemetry off', () => {
+    expect(loadSettings({}).traces).toBe(false);
+    expect(loadSettings({ CVM_TRACES: '1' }).traces).toBe(true);
+    expect(loadSettings({ CVM_TRACES: '1', OTEL_SDK_DISABLED: 'true' }).traces).toBe(false);
+  });
+
   it('report all problems at once, each with its name', () => {
     const problems = problemsOf({
       CVM_MQTT_PORT: '70000',

@@ -1,0 +1,146 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { askOnce } from '../support/device.ts';
+import { lacks } from '../support/lacks.ts';
+import { isolated, processesIn, type Run, runCvm } from '../support/program.ts';
+
+const long = { timeout: 45_000 };
+const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+
+describe.skipIf(lacks('redis-server'))('a gateway that is watched', () => {
+  let dataDir: string;
+  const runs: Run[] = [];
+  beforeEach(() => {
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-watched-'));
+  });
+  afterEach(async () => {
+    for (const pid of processesIn(join(dataDir, 'redis'))) process.kill(pid, 'SIGCONT');
+    for (const { child, ended } of runs.splice(0)) {
+      child.kill('SIGTERM');
+      await ended;
+    }
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+  const start = (argv: readonly string[], env: Record<string, string> = {}) => {
+    const run = runCvm(argv, { ...isolated(dataDir), ...env });
+    runs.push(run);
+    return run;
+  };
+  type Line = { msg?: string; port?: number };
+  const linesIn = (text: string): Line[] =>
+    text
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line));
+  const portIn = (run: Run, message: string) => linesIn(run.text()).find(({ msg }) => msg === message)?.port ?? 0;
+  async function get(run: Run, path: string) {
+    const response = await fetch(`http://127.0.0.1:${portIn(run, 'metrics and health are served')}${path}`);
+    return { status: response.status, text: await response.text() };
+  }
+  async function provision(run: Run, listening: string, serial: string): Promise<void> {
+    const broker = { port: portIn(run, listening), caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8') };
+    const added = await promisify(execFile)(process.execPath, [cvm, 'devices', 'add', serial], {
+      env: isolated(dataDir),
+    });
+    const token = /[\w-]{20,}/.exec(added.stdout.replace(/.*token\W*/is, ''))?.[0] ?? '';
+    expect(await askOnce(broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
+  }
+
+  it('tells in one place what all of its processes did, and whether they can go on; with cause and cure when not', async () => {
+    const run = start(['up', '--local-aws', '--processes', '2'], { CVM_BROKER_METRICS_PORT: '0' });
+    await run.says(/all broker processes are listening/);
+    const broker = {
+      port: portIn(run, 'all broker processes are listening'),
+      caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8'),
+    };
+    for (let device = 0; device < 4; device++)
+      expect(await askOnce(broker, `stranger-${device}`, {})).toMatchObject({ status: 'rejected' });
+    await provision(run, 'all broker processes are listening', 'SN-1');
+
+    const { status, text } = await get(run, '/metrics');
+    expect(status).toBe(200);
+    for (const line of [
+      // four of strangers, two for each process, and one of the device
+      /^cvm_broker_messages_received_total\{kind="request"\} 5$/m,
+      /^cvm_broker_messages_refused_total\{kind="request",error_code="InvalidToken"\} 4$/m,
+      /^cvm_worker_requests_total\{outcome="vended"\} 1$/m,
+      /^cvm_aws_call_seconds_count\{operation="iot:UpdateCertificate",outcome="done"\} 1$/m,
+      /^cvm_broker_certificate_expiry_timestamp_seconds\{certificate="ca"\} \d+/m,
+      /^bullmq_job_count\{queue="asks", state="waiting"\} 0$/m,
+      /^cvm_build_info\{version="/m,
+      /^process_resident_memory_bytes \d+$/m,
+    ])
+      expect(text).toMatch(line);
+    expect(text).not.toContain('SN-1');
+    // no name twice, as the format asks
+    const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+    expect(types.length).toBe(new Set(types).size);
+
+    expect((await get(run, '/healthz')).status).toBe(200);
+    await expect.poll(async () => (await get(run, '/readyz')).status, long).toBe(200);
+    for (const pid of processesIn(join(dataDir, 'redis'))) process.kill(pid, 'SIGSTOP');
+    await expect.poll(async () => (await get(run, '/readyz')).status, long).toBe(503);
+    const { troubles } = JSON.parse((await get(run, '/readyz')).text);
+    expect(troubles).toContainEqual(
+      expect.objectContaining({ cause: expect.stringContaining('Redis'), cure: expect.stringMatching(/\w+/) }),
+    );
+  });
+
+  it('does not start where a port that was named is taken, and starts where a token is missing only on this machine', async () => {
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const { port } = other.address() as { port: number };
+    const taken = start(['broker'], { CVM_BROKER_METRICS_PORT: `${port}`, REDIS_URL: 'redis://127.0.0.1:1' });
+    expect(await taken.ended).toMatchObject({ status: 2 });
+    expect(taken.text()).toMatch(
+      /CVM_METRICS_LISTEN, CVM_BROKER_METRICS_PORT: cannot listen on 127\.0\.0\.1, port \d+ \(EADDRINUSE\)/,
+    );
+    other.close();
+    const open = start(['broker'], {
+      CVM_METRICS_LISTEN: '0.0.0.0',
+      CVM_BROKER_METRICS_PORT: '0',
+      REDIS_URL: 'redis://127.0.0.1:1',
+    });
+    expect(await open.ended).toMatchObject({ status: 2 });
+    expect(open.text()).toMatch(/CVM_METRICS_TOKEN_FILE: is needed where CVM_METRICS_LISTEN is 0\.0\.0\.0/);
+    const file = join(dataDir, 'token');
+    writeFileSync(file, 'short\n');
+    const short = start(['broker'], {
+      CVM_METRICS_TOKEN_FILE: file,
+      CVM_BROKER_METRICS_PORT: '0',
+      REDIS_URL: 'redis://127.0.0.1:1',
+    });
+    expect(await short.ended).toMatchObject({ status: 2 });
+    expect(short.text()).toMatch(/CVM_METRICS_TOKEN_FILE: .* must hold one token of 16 characters or more/);
+  });
+
+  it('writes its log to a file, all processes to one, and opens it anew at SIGHUP, which ends none of them', async () => {
+    const [file, before] = [join(dataDir, 'gateway.log'), join(dataDir, 'gateway.log.1')];
+    const run = start(['up', '--local-aws', '--processes', '2'], { CVM_LOG_FILE: file });
+    const said = (name: string, message: string) =>
+      linesIn(readFileSync(name, 'utf8')).filter(({ msg }) => msg === message);
+    await expect.poll(() => said(file, 'all broker processes are listening').length, long).toBe(1);
+    renameSync(file, before);
+    run.child.kill('SIGHUP');
+    // the first process, and the two that it tells
+    await expect.poll(() => said(file, 'the log was opened anew').length, long).toBe(3);
+    const length = readFileSync(before).length;
+    run.child.kill('SIGTERM');
+    expect(await run.ended).toMatchObject({ status: 0 });
+    expect(said(file, 'closing')).toHaveLength(3);
+    expect(readFileSync(before).length).toBe(length);
+    expect(run.text()).toBe('');
+  });
+
+  it('has lines for people where LOG_FORMAT asks for them', async () => {
+    const run = start(['up', '--local-aws'], { LOG_FORMAT: 'pretty' });
+    await run.says(/^\d{4}-\d\d-\d\dT[\d:.]+Z INFO {2}broker is listening port=\d+/m);
+    expect(run.text()).not.toMatch(/^\{/m);
+    expect(run.text()).not.toContain('\u001b');
+  });
+});
