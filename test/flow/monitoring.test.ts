@@ -12,7 +12,7 @@ import { isolated, processesIn, type Run, runCvm } from '../support/program.ts';
 const long = { timeout: 45_000 };
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
-describe.skipIf(lacks('redis-server'))('a gateway that is watched', () => {
+describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 120_000 }, () => {
   let dataDir: string;
   const runs: Run[] = [];
   beforeEach(() => {

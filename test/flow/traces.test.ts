@@ -61,7 +61,7 @@ async function startCollector() {
   };
 }
 
-describe.skipIf(lacks('redis-server'))('traces', () => {
+describe.skipIf(lacks('redis-server'))('traces', { timeout: 120_000 }, () => {
   let dataDir: string;
   let collector: Awaited<ReturnType<typeof startCollector>>;
   const runs: Run[] = [];
@@ -129,19 +129,17 @@ describe.skipIf(lacks('redis-server'))('traces', () => {
     expect(packet?.parentSpanId ?? '').toBe('');
     const calls = inTrace.filter(({ name }) => name.startsWith('aws '));
     for (const call of calls)
-      expect(way(call)).toEqual([call.name, 'process asks', 'add asks', 'mqtt receive request']);
-    expect(new Set(calls.map(({ name }) => name))).toEqual(
-      new Set(
-        [
-          'dynamodb:GetItem',
-          'dynamodb:UpdateItem',
-          'iot:AttachPolicy',
-          'iot:AttachThingPrincipal',
-          'iot:CreateCertificateFromCsr',
-          'iot:CreateThing',
-          'iot:UpdateCertificate',
-        ].map((operation) => `aws ${operation}`),
-      ),
+      expect(way(call)).toEqual([call.name, 'process asks', 'add asks.ask', 'mqtt receive request']);
+    // others may be among them, which a worker makes once: the endpoint, the time of AWS
+    const vending = [
+      'CreateThing',
+      'CreateCertificateFromCsr',
+      'AttachPolicy',
+      'AttachThingPrincipal',
+      'UpdateCertificate',
+    ];
+    expect(calls.map(({ name }) => name)).toEqual(
+      expect.arrayContaining([...vending.map((operation) => `aws iot:${operation}`), 'aws dynamodb:UpdateItem']),
     );
     const attributes = Object.fromEntries(packet?.attributes.map(({ key, value }) => [key, value.stringValue]) ?? []);
     expect(attributes).toMatchObject({ 'cvm.serial': 'SN-1', 'cvm.outcome': 'stored' });
