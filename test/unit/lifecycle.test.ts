@@ -60,4 +60,23 @@ describe('the lifecycle of a process', () => {
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(signal);
     }
   });
+
+  it('opens the log anew at SIGHUP where it is a file, goes on where that fails, and ends at SIGTERM', async () => {
+    const lines: string[] = [];
+    const opened: string[] = [];
+    const reopen = () => {
+      opened.push('log');
+      if (opened.length > 2) throw new Error('no such folder');
+    };
+    const log = createLog('info', { write: (line) => void lines.push(line) });
+    const lifecycle = createLifecycle(log, undefined, reopen);
+    lifecycle.onHangUp(() => opened.push('another process'));
+    const end = lifecycle.untilEnd();
+    for (let times = 0; times < 2; times++) process.emit('SIGHUP', 'SIGHUP');
+    expect(opened).toEqual(['log', 'another process', 'log', 'another process']);
+    expect(lines.join()).toContain('the log could not be opened anew; it goes on in the file as it was');
+    process.emit('SIGTERM', 'SIGTERM');
+    expect(await end).toBe('SIGTERM');
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(signal);
+  });
 });
