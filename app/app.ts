@@ -1,4 +1,5 @@
 import { type AwsConnections, createAwsConnections } from '../aws/client.ts';
+import { createRoleAliasCredentials, type TemporaryCredentials } from '../aws/role-alias.ts';
 import { type AwsTime, createAwsTime } from '../aws/time.ts';
 import { type AwsTrouble, createAwsTrouble } from '../aws/trouble.ts';
 import { openAudit, prepareAudit } from '../runtime/audit.ts';
@@ -6,7 +7,7 @@ import { type ClockSteps, createClockSteps } from '../runtime/clock-steps.ts';
 import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
-import { type Settings, SettingsError } from '../runtime/settings.ts';
+import { namesCredentials, type Settings, SettingsError } from '../runtime/settings.ts';
 import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
@@ -28,6 +29,8 @@ export type App = {
   readonly awsTime: AwsTime;
   readonly awsConnections: AwsConnections;
   readonly awsTrouble: AwsTrouble;
+  /** by the role alias of the gateway; undefined: the SDK's own chain finds credentials */
+  readonly awsCredentials: (() => Promise<TemporaryCredentials>) | undefined;
 };
 
 /** @param reopenLog what SIGHUP does; without it, SIGHUP ends a service */
@@ -43,10 +46,20 @@ export function createApp(settings: Settings, log: Log, reopenLog?: () => void):
     awsTime: createAwsTime({ log }),
     awsConnections: createAwsConnections({ proxy: settings.proxy, onSilent: sayClosed }),
     awsTrouble: createAwsTrouble(),
+    awsCredentials: roleAliasCredentials(settings, log),
   };
   const { metrics, metricsRegistry } = createMetrics();
   const monitoring = createMonitoring(metrics, metricsRegistry, log);
   return { settings, log, lifecycle, metrics, metricsRegistry, monitoring, clockSteps, ...aws };
+}
+
+/** A person who names other credentials for one command means those: the role of a gateway may not enrol devices, say. */
+function roleAliasCredentials(settings: Settings, log: Log): App['awsCredentials'] {
+  const { roleAlias, gatewayCertificate, rootCaFile, proxy, awsEnvironment } = settings;
+  if (roleAlias === undefined || namesCredentials(awsEnvironment)) return undefined;
+  const onLate = (err: unknown, until: Date) =>
+    log.warn({ err, until }, 'the AWS credentials cannot be renewed; those that are held last until then');
+  return createRoleAliasCredentials({ ...roleAlias, ...gatewayCertificate, rootCaFile }, { proxy, onLate });
 }
 
 /** The audit trail of a service, which does not start without one. @param part names the writer in each record */

@@ -4,20 +4,20 @@ import { findAccess, unreadableProfileFiles } from '../aws/access.ts';
 import { withCallMetrics } from '../aws/call-metrics.ts';
 import { withCallQuota } from '../aws/call-quota.ts';
 import { withCallSpans } from '../aws/call-spans.ts';
-import { type AwsClientOptions, connectDynamoDb, createAwsConnections } from '../aws/client.ts';
+import { type AwsClientOptions, connectDynamoDb } from '../aws/client.ts';
 import { type AwsGate, createAwsGate } from '../aws/gate.ts';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { withTrouble } from '../aws/trouble.ts';
 import { createAwsIssuer } from '../issuer/aws-iot.ts';
+import { createAwsConnectivity } from '../issuer/aws-iot-connectivity.ts';
+import type { Connectivity } from '../issuer/connectivity.ts';
 import { connectIotClients, type IotCalls, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
-import { ensurePolicy } from '../issuer/setup.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
-import { ensureTable, type TableSetup, type TableSetupOptions } from '../registry/dynamodb/setup.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
-import { type AwsInUse, absentProfile, awsInUse, cluesOf, mixedAws } from './which-aws.ts';
+import { type AwsInUse, absentProfile, awsInUse, cluesOf, mixedAws, twoCredentials } from './which-aws.ts';
 
 /** How a task passes the gate: slowly, say. */
 type GateWrapper = (gate: AwsGate) => AwsGate;
@@ -40,8 +40,8 @@ function openTable(app: App, role: IamRole, wrap: GateWrapper, other?: string): 
   return openDynamoTable(client, other ?? app.settings.table, wrap(gate));
 }
 
-function clientOptions({ settings, awsTime, awsConnections }: App, role: IamRole): AwsClientOptions {
-  return { ...settings.aws, role, onDate: awsTime.hear, connections: awsConnections };
+function clientOptions({ settings, awsTime, awsConnections, awsCredentials }: App, role: IamRole): AwsClientOptions {
+  return { credentials: awsCredentials, ...settings.aws, role, onDate: awsTime.hear, connections: awsConnections };
 }
 
 /** @param other a table that is not that of the devices */
@@ -72,6 +72,17 @@ export function iotFor(app: App, role: IamRole, wrap: GateWrapper = asItIs): Iot
   return openIot(clients, wrap(gateOf(app, clients.region)));
 }
 
+/** Whether devices connected. It is asked past `awsTrouble`: where AWS refuses this, the gateway does all else that it should. */
+export function connectConnectivity(app: App, wrap: GateWrapper): Connectivity {
+  const clients = connectIotClients(clientOptions(app, 'gateway'));
+  app.lifecycle.add({ name: 'aws-iot connectivity', close: async () => clients.close() });
+  const gate = createAwsGate({ table: app.settings.table, region: clients.region });
+  return createAwsConnectivity(openIot(clients, wrap(withCallMetrics(gate, app.metrics))));
+}
+
+/** Who asks: a service, or a person who sets up the account. A gateway's own role may not, so its role alias is none for a set-up. */
+type Asking = { readonly forSetup?: boolean };
+
 /** How long a part that starts looks for its AWS account, in milliseconds. */
 const lookMs = 5000;
 
@@ -81,10 +92,14 @@ const lookMs = 5000;
  * @throws SettingsError when there is no region, or there are no credentials, or settings of an account and of a stand-in are
  * mixed: with all of it at once
  */
-export async function requireAws({ settings, log, awsConnections: connections }: App): Promise<AwsInUse> {
+export async function requireAws(
+  { settings, log, awsConnections: connections, awsCredentials }: App,
+  { forSetup = false }: Asking = {},
+): Promise<AwsInUse> {
   const named = settings.awsVariables.length > 0;
+  const credentials = forSetup ? undefined : awsCredentials;
   const { region, account, accessKeyId, missing, away, ...found } = await findAccess(
-    { ...settings.aws, connections },
+    { credentials, ...settings.aws, connections },
     { waitMs: lookMs, named },
   );
   const clues = cluesOf(settings);
@@ -92,6 +107,7 @@ export async function requireAws({ settings, log, awsConnections: connections }:
   const unreadable = missing.length === 0 ? [] : unreadableProfileFiles(join(homedir(), '.aws'));
   const problems = [
     ...absentProfile(settings),
+    ...(forSetup ? [] : twoCredentials(settings)),
     ...missing,
     ...unreadable,
     ...mixedAws({ ...clues, endpoints, accessKeyId: accessKeyId ?? clues.accessKeyId }),
@@ -113,25 +129,5 @@ export async function findRegion({ aws }: Settings): Promise<string | undefined>
     return undefined;
   } finally {
     client.destroy();
-  }
-}
-
-export type AwsSetup = TableSetup & { readonly policy: 'created' | 'exists' };
-
-/** Table and policy exist afterwards. @returns for each, whether it was made now */
-export async function setUpAws(settings: Settings, tableOptions: TableSetupOptions = {}): Promise<AwsSetup> {
-  const connections = createAwsConnections({ proxy: settings.proxy });
-  const options = { ...settings.aws, role: 'setup', connections } as const;
-  const [dynamo, iot] = [connectDynamoDb(options), connectIotClients(options)];
-  const gate = createAwsGate({ table: settings.table, region: iot.region });
-  try {
-    const [table, policy] = await Promise.all([
-      ensureTable(openDynamoTable(dynamo, settings.table, gate), tableOptions),
-      ensurePolicy(openIot(iot, gate), settings.policyName),
-    ]);
-    return { ...table, policy };
-  } finally {
-    dynamo.destroy();
-    iot.close();
   }
 }

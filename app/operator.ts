@@ -14,8 +14,9 @@ export function connectOperator(app: App, audit: Audit): OperatorDeps {
 }
 
 export function operatorOf(app: App, audit: Audit, table: AssociationTable, issuer: Issuer): OperatorDeps {
-  const { registry, gateways, changes } = table;
+  const { registry, gateways, changes, silent } = table;
   return {
+    silent,
     registry,
     table: app.settings.table,
     issuer,

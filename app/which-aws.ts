@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type AwsEndpoints, isAwsEndpoint } from '../aws/endpoints.ts';
 import { isAmazonRoot } from '../issuer/root-ca.ts';
-import { type Settings, SettingsError } from '../runtime/settings.ts';
+import { namesCredentials, type Settings, SettingsError } from '../runtime/settings.ts';
 
 /** What tells an AWS account from a stand-in, as far as it is known. An endpoint that is absent is AWS's own. */
 export type AwsClues = {
@@ -79,6 +79,16 @@ function profilesIn(file: string): string[] | undefined {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT' ? [] : undefined;
   }
+}
+
+/** A service gets its credentials from one source. A command goes by what its user names for it. */
+export function twoCredentials({
+  roleAlias,
+  awsEnvironment,
+}: Pick<Settings, 'roleAlias' | 'awsEnvironment'>): string[] {
+  if (roleAlias === undefined || !namesCredentials(awsEnvironment)) return [];
+  const other = awsEnvironment.profile === undefined ? 'AWS_ACCESS_KEY_ID' : 'AWS_PROFILE';
+  return [`CVM_ROLE_ALIAS, ${other}: both name credentials, perhaps of two accounts: unset one of the two`];
 }
 
 /** @throws SettingsError with all of `mixedAws` and `absentProfile` at once */

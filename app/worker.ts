@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Governor } from '../aws/governor.ts';
+import type { Connectivity } from '../issuer/connectivity.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
 import { createQueueCounts } from '../queue/queue-counts.ts';
@@ -21,6 +22,7 @@ import { SettingsError } from '../runtime/settings.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { faultsOf, readTemplateFolder, type TemplateFile, type Templates, templatesOf } from '../templates/load.ts';
+import { type ArrivalDeps, createArrivalReview, type FollowTimes, startArrivalFollower } from '../worker/came-alive.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
@@ -32,7 +34,8 @@ import { startSweeper } from '../worker/sweeper.ts';
 import { createTableKey } from '../worker/table-key.ts';
 import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
-import { connectIssuer, connectTable } from './aws.ts';
+import { connectConnectivity, connectIssuer, connectTable } from './aws.ts';
+import { keepIdentity } from './gateway-identity.ts';
 import { connectGovernor, openAdmission, taskShare } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
 import { announcePart } from './running-part.ts';
@@ -56,6 +59,8 @@ export type WorkerDeps = {
   readonly seen: SeenCertificates;
   readonly wrongTokens: WrongTokenLimiter;
   readonly audit: Audit;
+  /** whether devices connect to AWS IoT Core */
+  readonly connectivity: Connectivity;
 };
 
 /**
@@ -66,10 +71,11 @@ export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDep
   const { settings, log } = app;
   warnOfRedis(redis, log);
   const deps = connectWorker(app, redis);
-  const worker = startProvisioning(app, redis, deps);
+  const worker = startProvisioning(app, redis, { ...deps, audit: followArrivals(app, deps) });
   startSweeping(app, deps);
   const roster = startRosterKeeping(app, redis, deps);
   tellHealth(app, redis, worker, { ...deps, roster });
+  keepIdentity(app);
   const { table, site, workerConcurrency: concurrency } = settings;
   log.info({ concurrency, table, site }, 'worker is waiting for requests');
   return deps;
@@ -140,14 +146,15 @@ export function connectWorker(
   });
   const governor = connectGovernor(app, redis);
   const issuer = connectIssuer(app, 'gateway', governor.forDevices);
-  return { table, gateways, governor, issuer, replies, seen, wrongTokens, audit };
+  const connectivity = connectConnectivity(app, (gate) => governor.forTask(gate, taskShare));
+  return { connectivity, table, gateways, governor, issuer, replies, seen, wrongTokens, audit };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   app: App,
   redis: RedisConnector,
-  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit }: WorkerDeps,
+  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit }: Omit<WorkerDeps, 'connectivity'>,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
@@ -213,7 +220,7 @@ export function loadTemplates({ settings: { templatesDir }, log }: App): Templat
 /** Compares the table with AWS IoT Core from time to time, one worker at a time. */
 export function startSweeping(
   app: App,
-  { table, audit, governor }: Pick<WorkerDeps, 'table' | 'audit' | 'governor'>,
+  { table, audit, governor, connectivity }: Pick<WorkerDeps, 'table' | 'audit' | 'governor' | 'connectivity'>,
 ): void {
   const { settings, log, lifecycle, awsTime, metrics } = app;
   const { intervalMs, graceMs } = settings.sweep;
@@ -239,15 +246,58 @@ export function startSweeping(
       now: awsTime.now,
       async once(report, stopped) {
         await table.changes.advance();
-        const swept = await sweep({ ...setUp, dryRun: false, report, stopped });
+        const review = createArrivalReview(arrivalDeps(app, { table, audit, connectivity }));
+        const swept = await sweep({ ...setUp, dryRun: false, report, stopped, look: review.look });
         const endedAt = Date.now() / 1000;
         metrics.sweepEnd.readFrom(() => endedAt);
+        if (swept.complete) await table.silent.write(await review.finish(stopped));
         return swept;
       },
     }),
   );
   // closed first: a sweep that ends waits for no more tokens
   lifecycle.add({ name: 'quota governor', close: async () => governor.close() });
+}
+
+type Followed = Pick<WorkerDeps, 'table' | 'audit' | 'connectivity'>;
+
+const arrivalDeps = (
+  { log, metrics, awsTime }: App,
+  { table: { registry }, audit, connectivity }: Followed,
+): ArrivalDeps => ({
+  registry,
+  connectivity,
+  audit,
+  log,
+  metrics,
+  now: awsTime.now,
+});
+
+/** How often a worker reads how many devices are silent, for its metric. Milliseconds. */
+const silentMs = 300_000;
+
+/** Follows the devices that this worker vends for to their first connection. @returns the audit trail that tells it of them */
+export function followArrivals(app: App, deps: Followed, times: FollowTimes = {}): Audit {
+  const { lifecycle, metrics, log } = app;
+  const follower = lifecycle.add(startArrivalFollower(arrivalDeps(app, deps), times));
+  let silent = 0;
+  metrics.devicesSilent.readFrom(() => silent);
+  const read = async () => {
+    silent = (await deps.table.silent.read())?.count ?? 0;
+  };
+  const timer = setInterval(
+    () => void read().catch((err: unknown) => log.debug({ err }, 'the number of silent devices cannot be read')),
+    silentMs,
+  );
+  lifecycle.add({ name: 'silent devices', close: async () => clearInterval(timer) });
+  const { audit } = deps;
+  return {
+    ...audit,
+    record(...[event, fields]) {
+      audit.record(event, fields as never);
+      if (event === 'vended') follower.follow((fields as { serial: string }).serial);
+    },
+  };
 }
 
 /** Keeps the site's roster in line with the table, one worker at a time. */

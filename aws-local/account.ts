@@ -50,17 +50,24 @@ export type Input = {
     | 'policyName'
     | 'policyVersionId'
     | 'principal'
+    | 'roleAlias'
+    | 'roleArn'
     | 'target'
     | 'templateBody'
     | 'thingGroupName'
     | 'thingName']: string;
 } & {
   readonly attributePayload?: { readonly attributes?: Readonly<Record<string, string>>; readonly merge?: boolean };
+  readonly credentialDurationSeconds?: number;
   readonly expectedVersion?: number;
   readonly maxResults?: number;
   readonly pageSize?: number;
   readonly parameters?: Readonly<Record<string, string>>;
   readonly thingGroupProperties?: object;
+  readonly thingIndexingConfiguration?: {
+    readonly thingIndexingMode?: string;
+    readonly thingConnectivityIndexingMode?: string;
+  };
   readonly thingPrincipalType?: string;
   readonly thingTypeProperties?: object;
 };

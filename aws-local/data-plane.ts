@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import { type Account, arnOf } from './account.ts';
+import { createCredentialsProvider } from './credentials-provider.ts';
 import type { Logger } from './logger.ts';
 import { filterPackets } from './mqtt-filter.ts';
 import { policyDocuments } from './policies.ts';
@@ -11,6 +12,12 @@ import { thingOfConnection } from './principals.ts';
 
 /** What a client's certificate and its CONNECT packet say. */
 type Identity = Pick<Connection, 'clientId' | 'connectAttributes'> & { readonly certificateId: string };
+
+/** Of HTTP's "GET". MQTT begins with CONNECT, 0x10. */
+const firstOfGet = 0x47;
+
+/** After so long without a first byte, a connection is closed. Milliseconds. */
+const silentMs = 30_000;
 
 /**
  * AWS IoT's MQTT data plane: mutual TLS with a server name, and only a registered, ACTIVE certificate whose policies allow it
@@ -91,9 +98,26 @@ export async function startDataPlane(options: {
       return allowed ? packet : (null as unknown as AedesPublishPacket);
     },
   });
+  const note = ({ id: thingName }: Client, connected: boolean) =>
+    account.store.put('connectivity', thingName, { thingName, connected, timestamp: Date.now() });
+  broker.on('clientReady', (client) => note(client, true));
+  broker.on('clientDisconnect', (client) => note(client, false));
   broker.on('clientError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));
   broker.on('connectionError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));
   await broker.listen();
+
+  const credentials = createCredentialsProvider(account, (socket) => sockets.get(socket) ?? '', log);
+
+  function serveMqtt(socket: TLSSocket, certificateId: string): void {
+    if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
+      log.info({ certificateId }, 'data plane: certificate is not registered and active');
+      socket.destroy();
+      return;
+    }
+    filterPackets(broker.handle(socket), (reason) =>
+      log.info({ certificateId, reason }, 'data plane: connection closed at a packet that AWS does not take'),
+    );
+  }
 
   const server = createServer(
     { ...tls, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' },
@@ -108,16 +132,20 @@ export async function startDataPlane(options: {
         socket.destroy();
         return;
       }
-      if (account.store.get('certificate', certificateId)?.status !== 'ACTIVE') {
-        log.info({ certificateId }, 'data plane: certificate is not registered and active');
-        socket.destroy();
-        return;
-      }
       sockets.set(socket, certificateId);
-      socket.once('close', () => sockets.delete(socket));
-      filterPackets(broker.handle(socket), (reason) =>
-        log.info({ certificateId, reason }, 'data plane: connection closed at a packet that AWS does not take'),
-      );
+      const silent = setTimeout(() => socket.destroy(), silentMs);
+      socket.once('close', () => {
+        clearTimeout(silent);
+        sockets.delete(socket);
+      });
+      socket.once('data', (first: Buffer) => {
+        clearTimeout(silent);
+        socket.pause();
+        socket.unshift(first);
+        if (first[0] === firstOfGet) credentials.emit('connection', socket);
+        else serveMqtt(socket, certificateId);
+        process.nextTick(() => socket.resume());
+      });
     },
   );
   server.on('tlsClientError', (_err, socket) => socket.destroy());
@@ -131,6 +159,7 @@ export async function startDataPlane(options: {
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
+    /** Every connection has ended, and is noted as ended, afterwards. */
     async close(): Promise<void> {
       const closed = new Promise((resolve) => server.close(resolve));
       await new Promise<void>((resolve) => broker.close(resolve));

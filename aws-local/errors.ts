@@ -3,6 +3,7 @@ const statuses = {
   CertificateStateException: 406,
   ConflictingResourceUpdateException: 409,
   DeleteConflictException: 409,
+  IndexNotReadyException: 400,
   InternalFailureException: 500,
   InvalidRequestException: 400,
   LimitExceededException: 410,

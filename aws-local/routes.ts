@@ -1,9 +1,11 @@
 import type { Operation } from './account.ts';
 import * as certificates from './certificates.ts';
 import { refuse } from './errors.ts';
+import * as indexing from './fleet-indexing.ts';
 import * as policies from './policies.ts';
 import * as principals from './principals.ts';
 import { RegisterThing } from './register-thing.ts';
+import * as aliases from './role-aliases.ts';
 import * as groups from './thing-groups.ts';
 import * as things from './things.ts';
 
@@ -21,6 +23,7 @@ const table: readonly (readonly [string, string, string, Operation, ...required:
   ['GET', '/certificates/{certificateId}', 'DescribeCertificate', certificates.DescribeCertificate],
   ['PUT', '/certificates/{certificateId}', 'UpdateCertificate', certificates.UpdateCertificate, 'newStatus'],
   ['DELETE', '/certificates/{certificateId}', 'DeleteCertificate', certificates.DeleteCertificate],
+  ['POST', '/indexing/config', 'UpdateIndexingConfiguration', indexing.UpdateIndexingConfiguration],
   ['GET', '/endpoint', 'DescribeEndpoint', certificates.DescribeEndpoint],
   ['GET', '/policies', 'ListPolicies', policies.ListPolicies],
   ['POST', '/policies/{policyName}', 'CreatePolicy', policies.CreatePolicy, 'policyDocument'],
@@ -40,6 +43,9 @@ const table: readonly (readonly [string, string, string, Operation, ...required:
   ['POST', '/target-policies/{policyName}', 'DetachPolicy', policies.DetachPolicy, 'target'],
   ['POST', '/attached-policies/{target}', 'ListAttachedPolicies', policies.ListAttachedPolicies],
   ['POST', '/policy-targets/{policyName}', 'ListTargetsForPolicy', policies.ListTargetsForPolicy],
+  ['POST', '/role-aliases/{roleAlias}', 'CreateRoleAlias', aliases.CreateRoleAlias, 'roleArn'],
+  ['GET', '/role-aliases/{roleAlias}', 'DescribeRoleAlias', aliases.DescribeRoleAlias],
+  ['DELETE', '/role-aliases/{roleAlias}', 'DeleteRoleAlias', aliases.DeleteRoleAlias],
   ['POST', '/things', 'RegisterThing', RegisterThing, 'templateBody'],
   ['GET', '/things', 'ListThings', things.ListThings],
   ['POST', '/things/{thingName}', 'CreateThing', things.CreateThing],
@@ -48,6 +54,7 @@ const table: readonly (readonly [string, string, string, Operation, ...required:
   ['DELETE', '/things/{thingName}', 'DeleteThing', things.DeleteThing],
   ['PUT', '/things/{thingName}/principals', 'AttachThingPrincipal', principals.AttachThingPrincipal, 'principal'],
   ['DELETE', '/things/{thingName}/principals', 'DetachThingPrincipal', principals.DetachThingPrincipal, 'principal'],
+  ['POST', '/things/{thingName}/connectivity-data', 'GetThingConnectivityData', indexing.GetThingConnectivityData],
   ['GET', '/things/{thingName}/principals', 'ListThingPrincipals', principals.ListThingPrincipals],
   ['GET', '/things/{thingName}/principals-v2', 'ListThingPrincipalsV2', principals.ListThingPrincipalsV2],
   ['GET', '/principals/things', 'ListPrincipalThings', principals.ListPrincipalThings, 'principal'],

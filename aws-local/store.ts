@@ -43,6 +43,15 @@ export type Named = {
 };
 export type GroupMember = { thingGroupName: string; thingName: string };
 
+/** `createdAt`: epoch seconds. */
+export type RoleAlias = { roleAlias: string; roleArn: string; credentialDurationSeconds: number; createdAt: number };
+
+/** Of the client whose id is the thing's name. `timestamp`: of the connect or the disconnect, epoch milliseconds. */
+export type Connectivity = { thingName: string; connected: boolean; timestamp: number };
+
+/** Of fleet indexing; one row, with the key 'things'. */
+export type Indexing = { thingIndexingMode: string; thingConnectivityIndexingMode: string };
+
 type Kinds = {
   thing: Thing;
   certificate: Certificate;
@@ -52,6 +61,9 @@ type Kinds = {
   thingType: Named;
   thingGroup: Named;
   groupMember: GroupMember;
+  roleAlias: RoleAlias;
+  connectivity: Connectivity;
+  indexing: Indexing;
 };
 
 type Line = { kind: keyof Kinds; key: string; value?: unknown };

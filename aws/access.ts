@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AwsClientOptions, connectDynamoDb, connectIot } from './client.ts';
 import { type AwsEndpoints, endpointsOf } from './endpoints.ts';
-import { isWithoutCredentials, noCredentialsCure, noRegionCure } from './errors.ts';
+import { areCredentialsAway, isWithoutCredentials, missingCredentials, noRegionCure } from './errors.ts';
 
 /** The region, the credentials and the endpoints that this process would call AWS with. */
 export type AwsAccess = {
@@ -45,11 +45,11 @@ export async function findAccess(
       return { region: found, endpoints, accessKeyId, account, missing };
     }
     const reason: unknown = credentials.reason;
-    const none = reason instanceof Late ? !named : isWithoutCredentials(reason);
+    const none = reason instanceof Late ? !named : isWithoutCredentials(reason) && !areCredentialsAway(reason);
     if (!none) return { region: found, missing, away: reason };
     return {
       region: found,
-      missing: [...missing, `there are no AWS credentials (${(reason as Error).message}): ${noCredentialsCure}`],
+      missing: [...missing, missingCredentials(reason, (reason as Error).message)],
     };
   } finally {
     iot.destroy();

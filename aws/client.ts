@@ -17,7 +17,8 @@ export type AwsClientOptions = {
   readonly onDate?: ((date: string | undefined) => void) | undefined;
   /** shared with other clients: when a call of one gets no answer in time, the idle connections of all are closed */
   readonly connections?: AwsConnections | undefined;
-} & Pick<IoTClientConfig, 'region' | 'endpoint' | 'credentials'>;
+  readonly credentials?: IoTClientConfig['credentials'] | undefined;
+} & Pick<IoTClientConfig, 'region' | 'endpoint'>;
 
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {

@@ -2,6 +2,7 @@ import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runt
 import { ForeignAnswer } from './foreign-answer.ts';
 import { type AwsOperation, permissionFor, siteIndexName } from './iam-policy.ts';
 import { ProxyError } from './proxy.ts';
+import { RoleAliasError } from './role-alias.ts';
 
 /** Where the calls go. Without a region no call can be made. */
 export type AwsPlace = {
@@ -31,7 +32,10 @@ export function upstreamError(operation: AwsOperation, error: unknown, place: Aw
   if (error instanceof ForeignAnswer) return error.didNothing ? ofForeign(operation, error) : error;
   const code = String((error as NodeJS.ErrnoException).code);
   if (unreachableCodes.has(code)) return new UpstreamUnreachable(operation, error, unresolvedCure(code, place));
-  const cure = cureOf(operation, error.name, code, place);
+  const cure =
+    place.region !== undefined && isWithoutCredentials(error)
+      ? missingCredentials(error)
+      : cureOf(operation, error.name, code, place);
   return cure === undefined ? ofWhom(operation, error) : new UpstreamRefused(operation, error, cure);
 }
 
@@ -94,7 +98,7 @@ function cureOf(operation: AwsOperation, name: string, code: string, place: AwsP
 export const noRegionCure =
   'no AWS region is set: set AWS_REGION (AWS_DEFAULT_REGION is not read), or give the AWS profile a region. To try the gateway without AWS: cvm up --local-aws, or in compose COMPOSE_PROFILES=local-aws. In compose, commands about the table run in the container of the worker';
 
-export const noCredentialsCure =
+const noCredentialsCure =
   'name a profile (AWS_PROFILE), log in with SSO ("aws sso login"), run where an instance role or a container role gives them (in a container on EC2, the instance must allow two hops to its metadata service), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Why a profile gives none, such as one with a credential_process, "aws sts get-caller-identity" says. To try the gateway without AWS: cvm up --local-aws, or in compose COMPOSE_PROFILES=local-aws. In compose, commands about the table run in the container of the worker';
 
 /** Names of the SDK's errors that say that no source gives credentials, or that those of a source have ended. */
@@ -103,7 +107,14 @@ const withoutCredentials: readonly string[] = ['CredentialsProviderError', 'Toke
 export const isWithoutCredentials = (error: unknown): boolean =>
   error instanceof Error && withoutCredentials.includes(error.name);
 
-export const missingCredentials = `there are no AWS credentials: ${noCredentialsCure}`;
+/** A source that a person configured, and that may give credentials in a moment. */
+export const areCredentialsAway = (error: unknown): boolean => error instanceof RoleAliasError && !error.lasts;
+
+/** That there are no credentials, and the cure; a role alias knows more of it than the chain. @param said the text of the error */
+export function missingCredentials(error: unknown, said?: string): string {
+  const cure = error instanceof RoleAliasError ? error.cure : noCredentialsCure;
+  return `there are no AWS credentials${said === undefined ? '' : ` (${said})`}: ${cure}`;
+}
 
 function curesBy(...entries: readonly (readonly [names: string, cure: Cure])[]): Cures {
   return new Map(entries.flatMap(([names, cure]) => names.split(' ').map((name): [string, Cure] => [name, cure])));
@@ -145,7 +156,6 @@ const commonCures = curesBy(
     (operation) =>
       `the endpoint does not know ${operation}: correct AWS_ENDPOINT_URL_IOT, AWS_ENDPOINT_URL_DYNAMODB or AWS_REGION`,
   ],
-  [withoutCredentials.join(' '), () => missingCredentials],
   [
     'LimitExceededException ServiceQuotaExceededException',
     () => 'a limit of the AWS account is reached: remove resources that are not needed, or ask AWS to raise it',

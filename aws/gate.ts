@@ -1,5 +1,11 @@
 import { UpstreamUnreachable } from '../runtime/upstream.ts';
-import { type AwsPlace, isWithoutCredentials, missingCredentials, upstreamError } from './errors.ts';
+import {
+  type AwsPlace,
+  areCredentialsAway,
+  isWithoutCredentials,
+  missingCredentials,
+  upstreamError,
+} from './errors.ts';
 import type { AwsOperation } from './iam-policy.ts';
 
 /**
@@ -47,8 +53,10 @@ export function createAwsGate({
         const place: AwsPlace = { table, tableOption, region: await region().catch(() => undefined) };
         withoutSince = isWithoutCredentials(error) ? (withoutSince ?? elapsed()) : undefined;
         // the service that gives them to a machine or a container may be busy for a moment
-        if (withoutSince !== undefined && elapsed() - withoutSince < patienceMs && place.region !== undefined)
-          throw new UpstreamUnreachable(operation, error as Error, missingCredentials);
+        const mayPass =
+          areCredentialsAway(error) || (withoutSince !== undefined && elapsed() - withoutSince < patienceMs);
+        if (withoutSince !== undefined && mayPass && place.region !== undefined)
+          throw new UpstreamUnreachable(operation, error as Error, missingCredentials(error));
         throw upstreamError(operation, error, place);
       }
     },

@@ -19,6 +19,8 @@ const actions = {
       'CreateThing',
       'DeleteThing',
       'DescribeThing',
+      // whether a device came alive: without it, only that is not known
+      'GetThingConnectivityData',
       'ListThingPrincipals',
       'UpdateThing',
     ],
@@ -34,6 +36,7 @@ const actions = {
       'ListPrincipalThings',
     ],
     policy: [],
+    roleAlias: [],
     table: ['DeleteItem', 'GetItem', 'Scan', 'UpdateItem'],
     index: ['Query'],
   },
@@ -43,6 +46,7 @@ const actions = {
     thing: ['DeleteThing', 'ListThingPrincipals'],
     any: ['DetachThingPrincipal', 'ListAttachedPolicies', 'ListCertificates', 'ListPrincipalThings'],
     policy: [],
+    roleAlias: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
     index: ['Query'],
   },
@@ -52,6 +56,7 @@ const actions = {
     thing: [],
     any: [],
     policy: ['CreatePolicy', 'GetPolicy'],
+    roleAlias: [],
     table: ['CreateTable', 'DescribeTable', 'UpdateTable'],
     index: [],
   },
@@ -62,9 +67,30 @@ const actions = {
     any: [],
     policy: ['GetPolicy'],
     table: ['DescribeContinuousBackups', 'DescribeTable', 'DescribeTimeToLive'],
+    roleAlias: [],
+    index: [],
+  },
+  /** `cvm aws setup --gateway`: what a gateway is in AWS IoT, so that it needs no AWS keys */
+  identity: {
+    cert: ['AttachPolicy', 'DeleteCertificate', 'DescribeCertificate', 'DetachPolicy', 'UpdateCertificate'],
+    thing: ['CreateThing'],
+    any: [
+      'AttachThingPrincipal',
+      'CreateCertificateFromCsr',
+      'DescribeEndpoint',
+      'DetachThingPrincipal',
+      'ListAttachedPolicies',
+      'ListPrincipalThings',
+    ],
+    policy: ['CreatePolicy', 'GetPolicy'],
+    roleAlias: ['CreateRoleAlias', 'DescribeRoleAlias'],
+    table: [],
     index: [],
   },
 } as const;
+
+/** The IoT policy of gateways that use a role alias is named after it. */
+export const gatewayPolicyName = (roleAlias: string): string => `${roleAlias}-gateway`;
 
 type Actions = typeof actions;
 export type IamRole = keyof Actions;
@@ -74,7 +100,7 @@ type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Action
 
 /** One operation of one AWS API, as IAM names it: `iot:CreateThing`, `dynamodb:UpdateItem`. */
 export type AwsOperation =
-  | `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy'>}`
+  | `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy' | 'roleAlias'>}`
   | `dynamodb:${ActionOf<'table' | 'index'>}`
   | 'dynamodb:TransactWriteItems';
 
@@ -97,9 +123,11 @@ export function iamPolicy(
     readonly table: string;
     readonly policyName: string;
     readonly sourceTable?: string | undefined;
+    /** the role that a new role alias stands for: whoever makes the alias must be allowed to pass it on */
+    readonly gatewayRole?: string | undefined;
   },
 ): { Version: string; Statement: Statement[] } {
-  const { partition, region, account, table, policyName, sourceTable } = scope;
+  const { partition, region, account, table, policyName, sourceTable, gatewayRole } = scope;
   const dynamoTable = (name: string) => `arn:${partition}:dynamodb:${region}:${account}:table/${name}`;
   const iot = (resource: string) => `arn:${partition}:iot:${region}:${account}:${resource}`;
   const of = (kind: keyof (typeof actions)['gateway']) =>
@@ -118,7 +146,14 @@ export function iamPolicy(
         // adding a thing to a group needs both
         ...(things.includes('AddThingToThingGroup') ? [iot('thinggroup/*')] : []),
       ]),
-      ...statement('Policy', 'iot', of('policy'), [iot(`policy/${policyName}`)]),
+      ...statement('Policy', 'iot', of('policy'), [
+        ...(roles.includes('setup') || roles.includes('doctor') ? [iot(`policy/${policyName}`)] : []),
+        ...(roles.includes('identity') ? [iot(`policy/${gatewayPolicyName('*')}`)] : []),
+      ]),
+      ...statement('RoleAlias', 'iot', of('roleAlias'), [iot('rolealias/*')]),
+      ...(gatewayRole === undefined || !roles.includes('identity')
+        ? []
+        : statement('PassRole', 'iam', ['PassRole'], [gatewayRole])),
       ...statement('WithoutResource', 'iot', of('any'), ['*']),
       ...statement('Table', 'dynamodb', of('table'), [dynamoTable(table)]),
       // AWS's reference wants the table named beside the index

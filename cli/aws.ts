@@ -1,17 +1,25 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { findRegion, setUpAws } from '../app/aws.ts';
+import { findRegion } from '../app/aws.ts';
+import { type GatewayWish, planAws, type SetupStep, setUpAws, setUpGateway } from '../app/aws-setup.ts';
+import { cloudFormationTemplate } from '../app/cloudformation.ts';
+import { usualThingName } from '../app/gateway-identity.ts';
 import { sentenceOf } from '../app/which-aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf, siteIndexName } from '../aws/iam-policy.ts';
 import type { Restoration } from '../registry/restoration.ts';
+import type { Settings } from '../runtime/settings.ts';
 import type { CliContext } from './context.ts';
 import { startProgress } from './progress.ts';
 import { findAws } from './stand-in.ts';
+import { UsageError } from './usage-error.ts';
 
 export type AwsContext = Pick<CliContext, 'settings' | 'app' | 'write' | 'now'> & {
   table(): { readonly restoration: Pick<Restoration, 'note'> };
 };
 
-type PolicyOptions = { for: IamRole[]; account: string; region?: string; fromTable?: string };
+type PolicyOptions = { for: IamRole[]; account: string; region?: string; fromTable?: string; passRole?: string };
+
+const roleArn = /^arn:[\w-]+:iam::\d{12}:role\/[\w+=,.@/-]+$/;
+const roleArnRule = 'A role is named like arn:aws:iam::123456789012:role/cvm-worker.';
 
 export function awsCommand(context: AwsContext): Command {
   const aws = new Command('aws');
@@ -22,6 +30,22 @@ export function awsCommand(context: AwsContext): Command {
       '--yes',
       'also add the index by site to a table that is there without it; without --yes, say what that costs',
     )
+    .option(
+      '--plan',
+      'say what it would do, and do nothing: exit status 0 where nothing is to be done, 3 where something is',
+    )
+    .addOption(
+      new Option(
+        '--gateway [thing]',
+        'also give this gateway a certificate of its own, by which it gets AWS credentials without keys (CVM_ROLE_ALIAS); the name of its thing (default: cvm-gateway- and the site or the machine)',
+      ),
+    )
+    .option(
+      '--role <arn>',
+      'with --gateway: the IAM role that the role alias stands for, where there is no such alias yet',
+      shaped(roleArn, roleArnRule),
+    )
+    .option('--rotate', 'with --gateway: make another certificate in place of the one that it has')
     .option('--json', 'print the outcome as JSON')
     .action((options: SetupOptions) => setUp(context, options));
   aws
@@ -34,12 +58,16 @@ export function awsCommand(context: AwsContext): Command {
       context.write(`${context.settings().table}: restored`);
     });
   aws
+    .command('template')
+    .description('print all of it as a CloudFormation template: table, policies, roles, role alias and alarms')
+    .action(() => context.write(JSON.stringify(cloudFormationTemplate(), null, 2)));
+  aws
     .command('policy')
     .description('print the least-privilege IAM policy: what the product calls, and nothing else')
     .addOption(
       new Option(
         '--for <role...>',
-        'gateway: the worker; operator: cvm devices and sweep; setup: cvm aws setup; doctor: what cvm doctor and cvm status look at besides',
+        'gateway: the worker; operator: cvm devices and sweep; setup: cvm aws setup; identity: cvm aws setup --gateway; doctor: what cvm doctor and cvm status look at besides',
       )
         .choices(iamRoles)
         .default(iamRoles, 'all'),
@@ -51,6 +79,11 @@ export function awsCommand(context: AwsContext): Command {
       shaped(/^[a-z]{2,}(-[a-z]+)+-\d+$/, 'An AWS region is spelled like eu-west-1.'),
     )
     .option(
+      '--pass-role <arn>',
+      'the identity makes a role alias for this role: allow to pass it on',
+      shaped(roleArn, roleArnRule),
+    )
+    .option(
       '--from-table <name>',
       'the operator takes over this table: allow to read it',
       shaped(/^[\w.-]{3,255}$/, 'A DynamoDB table has 3 to 255 of the characters A-Z a-z 0-9 _ . - in its name.'),
@@ -59,12 +92,33 @@ export function awsCommand(context: AwsContext): Command {
   return aws;
 }
 
-type SetupOptions = { yes?: boolean; json?: boolean };
+type SetupOptions = {
+  yes?: boolean;
+  json?: boolean;
+  plan?: boolean;
+  gateway?: string | true;
+  role?: string;
+  rotate?: boolean;
+};
 
-async function setUp({ app: open, write }: AwsContext, { yes = false, json }: SetupOptions): Promise<void> {
+/** Neither 1, which is a failure, nor 2, which is a mistake: a script can tell that there is something to do. */
+const somethingToDo = 3;
+
+async function setUp(context: AwsContext, options: SetupOptions): Promise<void> {
+  const { app: open, write } = context;
+  const { yes = false, json, plan = false } = options;
   const say = (remark: string) => console.error(`cvm: ${remark}`);
-  const { app, used } = await findAws(open(), say);
+  const { app, used, local } = await findAws(open(), say, { forSetup: true });
   say(sentenceOf(used));
+  const gateway = gatewayWish(app.settings, options, local?.mqttPort);
+  const steps = await planAws(app.settings, { addIndex: yes, gateway });
+  if (plan) {
+    if (json) write(JSON.stringify(steps));
+    else for (const step of steps) write(textOf(step));
+    if (steps.some(({ will }) => will !== undefined)) process.exitCode = somethingToDo;
+    return;
+  }
+  for (const step of steps) say(textOf(step));
   const { table, policyName, site } = app.settings;
   let progress: ReturnType<typeof startProgress> | undefined;
   // the first look comes at once: a new table has its index already
@@ -73,17 +127,43 @@ async function setUp({ app: open, write }: AwsContext, { yes = false, json }: Se
       progress ??= startProgress(() => `AWS is building the index ${siteIndexName}; the table works meanwhile`);
   };
   const made = await setUpAws(app.settings, { addIndex: yes, onWait }).finally(() => progress?.end());
+  const identity = gateway === undefined ? undefined : await setUpGateway(app.settings, gateway, app.log);
   const outcome = {
     [`table ${table}`]: made.table,
     [`index ${siteIndexName}`]: made.index,
     [`IoT policy ${policyName}`]: made.policy,
+    ...(gateway === undefined ? {} : { [`certificate of the thing ${gateway.thingName}`]: identity }),
   };
   if (json) write(JSON.stringify(outcome));
   else for (const [name, what] of Object.entries(outcome)) write(`${name}: ${what}`);
+  if (gateway !== undefined && app.settings.roleAlias === undefined)
+    say(
+      `set CVM_ROLE_ALIAS=${gateway.roleAlias} for this gateway, and unset the AWS keys or the profile that it has now`,
+    );
   if (made.index !== 'missing') return;
   say(withoutIndex(made.rows));
   // without sites, the table is complete
   if (site !== undefined) process.exitCode = 1;
+}
+
+const textOf = ({ what, now, will }: SetupStep): string => `${what}: ${now}${will === undefined ? '' : `; ${will}`}`;
+
+/** As the role alias is named where no setting names it, here and in the template of deploy/aws/. */
+const usualRoleAlias = 'cvm-gateway';
+
+function gatewayWish(
+  settings: Settings,
+  { gateway, role, rotate }: SetupOptions,
+  port: number | undefined,
+): GatewayWish | undefined {
+  if (gateway === undefined) {
+    if (role !== undefined || rotate) throw new UsageError('--role and --rotate are for --gateway: add it');
+    return undefined;
+  }
+  const thingName = gateway === true ? usualThingName(settings) : gateway;
+  if (!/^[\w:-]{1,128}$/.test(thingName))
+    throw new UsageError('--gateway: the name of a thing has letters, digits and :_- only, at most 128');
+  return { thingName, roleAlias: settings.roleAlias?.name ?? usualRoleAlias, roleArn: role, rotate, port };
 }
 
 const withoutIndex = (rows: number): string =>
@@ -112,6 +192,7 @@ async function printPolicy({ settings, write }: AwsContext, options: PolicyOptio
     table,
     policyName,
     sourceTable: options.fromTable,
+    gatewayRole: options.passRole,
   };
   write(JSON.stringify(iamPolicy(options.for, scope), null, 2));
 }

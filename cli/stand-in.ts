@@ -74,9 +74,13 @@ export function chooseAws(settings: Settings): { settings: Settings; local?: Loc
  * The same app with the AWS that its calls go to, and which that is.
  * @throws SettingsError when that is an account, and cannot be used
  */
-export async function findAws(app: App, say: (remark: string) => void): Promise<{ app: App; used: AwsInUse }> {
+export async function findAws(
+  app: App,
+  say: (remark: string) => void,
+  options: Parameters<typeof requireAws>[1] = {},
+): Promise<{ app: App; used: AwsInUse; local?: LocalAws | undefined }> {
   const { settings, local, remark } = chooseAws(app.settings);
   if (remark !== undefined) say(remark);
-  const used = local === undefined ? await requireAws(app) : namedAws(settings);
-  return { app: { ...app, settings }, used };
+  const used = local === undefined ? await requireAws(app, options) : namedAws(settings);
+  return { app: { ...app, settings }, used, local };
 }

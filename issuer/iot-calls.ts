@@ -9,18 +9,21 @@ import {
   CreateKeysAndCertificateCommand,
   CreatePolicyCommand,
   type CreatePolicyCommandInput,
+  CreateRoleAliasCommand,
   CreateThingCommand,
   type CreateThingCommandInput,
   DeleteCertificateCommand,
   DeleteThingCommand,
   DescribeCertificateCommand,
   DescribeEndpointCommand,
+  DescribeRoleAliasCommand,
   DescribeThingCommand,
   DetachPolicyCommand,
   type DetachPolicyCommandInput,
   DetachThingPrincipalCommand,
   type DetachThingPrincipalCommandInput,
   GetPolicyCommand,
+  GetThingConnectivityDataCommand,
   type IoTClient,
   ListAttachedPoliciesCommand,
   type ListAttachedPoliciesCommandInput,
@@ -108,6 +111,9 @@ export function openIot({ client, creator, region }: IotClients, gate: AwsGate) 
     listThingPrincipals: (input: ListThingPrincipalsCommandInput) =>
       gate.call('iot:ListThingPrincipals', () => client.send(new ListThingPrincipalsCommand(input))),
 
+    getThingConnectivityData: (thingName: string) =>
+      gate.call('iot:GetThingConnectivityData', () => client.send(new GetThingConnectivityDataCommand({ thingName }))),
+
     getPolicy: (policyName: string) =>
       gate.call('iot:GetPolicy', () => client.send(new GetPolicyCommand({ policyName }))),
     createPolicy: (input: CreatePolicyCommandInput) =>
@@ -119,9 +125,12 @@ export function openIot({ client, creator, region }: IotClients, gate: AwsGate) 
     listAttachedPolicies: (input: ListAttachedPoliciesCommandInput) =>
       gate.call('iot:ListAttachedPolicies', () => client.send(new ListAttachedPoliciesCommand(input))),
 
-    describeEndpoint: () =>
-      gate.call('iot:DescribeEndpoint', () =>
-        client.send(new DescribeEndpointCommand({ endpointType: 'iot:Data-ATS' })),
-      ),
+    describeRoleAlias: (roleAlias: string) =>
+      gate.call('iot:DescribeRoleAlias', () => client.send(new DescribeRoleAliasCommand({ roleAlias }))),
+    createRoleAlias: (roleAlias: string, roleArn: string) =>
+      gate.call('iot:CreateRoleAlias', () => client.send(new CreateRoleAliasCommand({ roleAlias, roleArn }))),
+
+    describeEndpoint: (endpointType: 'iot:Data-ATS' | 'iot:CredentialProvider' = 'iot:Data-ATS') =>
+      gate.call('iot:DescribeEndpoint', () => client.send(new DescribeEndpointCommand({ endpointType }))),
   };
 }

@@ -34,12 +34,16 @@ export function devicePolicy(partition = 'aws'): string {
   });
 }
 
+/** Whether there is a policy of this name. */
+export const findPolicy = async (iot: Pick<IotCalls, 'getPolicy'>, policyName: string): Promise<boolean> =>
+  (await iot.getPolicy(policyName).catch(ignoreNotFound)) !== undefined;
+
 /** The policy exists afterwards. One that exists already is left as it is, since an operator may have changed it. */
 export async function ensurePolicy(
   iot: Pick<IotCalls, 'region' | 'getPolicy' | 'createPolicy'>,
   policyName: string,
 ): Promise<'created' | 'exists'> {
-  if ((await iot.getPolicy(policyName).catch(ignoreNotFound)) !== undefined) return 'exists';
+  if (await findPolicy(iot, policyName)) return 'exists';
   const policyDocument = devicePolicy(partitionOf(await iot.region()));
   // another set-up that runs at the same time may make it first
   const made = await iot.createPolicy({ policyName, policyDocument }).catch(ignore('ResourceAlreadyExistsException'));

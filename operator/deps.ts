@@ -3,6 +3,7 @@ import type { Decisions } from '../registry/decisions.ts';
 import type { Deletions } from '../registry/deletions.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { KnownGateway } from '../registry/gateways.ts';
+import type { SilentDevices } from '../registry/silent-devices.ts';
 import type { Takeover } from '../registry/takeover.ts';
 import type { GatewayKey } from '../sealing/device-keys.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
@@ -20,6 +21,8 @@ export type OperatorDeps = {
   gateways(): Promise<readonly SealedTo[]>;
   /** those that the table trusts, also when they were not seen for so long that nothing is sealed to them */
   approvedGateways(): Promise<readonly Pick<KnownGateway, 'id' | 'seenAt' | 'site'>[]>;
+  /** what the latest sweep found of devices that never connected */
+  readonly silent: Pick<SilentDevices, 'read'>;
   /** tells the gateways of this site at once which of its devices changed; without it they notice within the hour */
   announce(serials: readonly string[], site?: string): Promise<void>;
   readonly audit: Audit;

@@ -1,4 +1,5 @@
 import { applyStateOf } from '../registry/apply-state.ts';
+import { lifeOf } from '../registry/arrivals.ts';
 import { createIntentsOf } from '../registry/create-intents.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
@@ -26,6 +27,11 @@ export type DeviceView = {
   readonly requestedAt?: string;
   readonly issuedAt?: string;
   readonly deliveredAt?: string;
+  /** when it was first found to have connected to AWS IoT Core with this certificate, by AWS's clock */
+  readonly seenAt?: string;
+  /** since when it holds a certificate with which it has never connected, as AWS said when it was asked last (`lookedAt`) */
+  readonly silentSince?: string;
+  readonly lookedAt?: string;
   readonly tokenExpiresAt?: string;
   readonly policyName?: string;
   readonly thingTypeName?: string;
@@ -64,6 +70,7 @@ export async function showDevice(serial: string, { registry }: ReadDeps): Promis
 export function viewOf(device: Device): DeviceView {
   const { serial, state, certificateId, previousCertificateId, pendingDeletion, removal } = device;
   const lost = createIntentsOf(device).length;
+  const life = lifeOf(device);
   const view = {
     serial,
     state: removal === undefined ? state : 'being-removed',
@@ -79,6 +86,9 @@ export function viewOf(device: Device): DeviceView {
     requestedAt: isoTime(device.requestedAt),
     issuedAt: isoTime(device.issuedAt),
     deliveredAt: isoTime(device.deliveredAt),
+    seenAt: life === 'seen' ? isoTime(device.seenAt) : undefined,
+    silentSince: life === 'silent' ? isoTime(device.issuedAt) : undefined,
+    lookedAt: life === 'seen' || life === 'silent' ? isoTime(device.lookedAt) : undefined,
     tokenExpiresAt: isoTime(device.tokenExpiresAt),
     policyName: device.policyName,
     thingTypeName: device.thingTypeName,
@@ -89,6 +99,9 @@ export function viewOf(device: Device): DeviceView {
   };
   return Object.fromEntries(Object.entries(view).filter(([, value]) => value !== undefined)) as DeviceView;
 }
+
+/** A time as every list shows it. */
+export const timeText = (ms: number): string => isoTime(ms) ?? String(ms);
 
 /** 0 stands for a time that has not come yet. A number that is no time is shown as it is: one row must not end a list. */
 function isoTime(ms: number | undefined): string | undefined {

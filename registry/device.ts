@@ -90,10 +90,16 @@ export type Device = {
   readonly deleted?: readonly string[];
   /** the thing may have certificates that this row does not name: the next attempt looks for them */
   readonly mayHaveOthers?: boolean;
+  /** when it was first seen to have connected to the issuer with this certificate; counts only while it is not before `issuedAt` */
+  readonly seenAt?: number;
+  /** when the issuer was last asked whether it connected */
+  readonly lookedAt?: number;
   /** an operator removes this device: first its certificates, then (unless it is kept) its thing, then this row */
   readonly removal?: Removal;
   /** the device is removed, and only the sweep still sees this row: a worker that was frozen meanwhile may make its thing again */
   readonly removedAt?: number;
+  /** epoch seconds: from then on DynamoDB may delete what is left of a removed device, where no sweep did */
+  readonly forgetAt?: number;
 };
 
 /** The part of a row that belongs to a token and is replaced with it. */

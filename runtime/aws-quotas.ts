@@ -20,6 +20,8 @@ export const defaultAwsQuotas: AwsQuotas = {
   DeleteThing: 100,
   DescribeCertificate: 10,
   DescribeThing: 350,
+  // not published where we looked: as low as its neighbours, since nothing waits for it
+  GetThingConnectivityData: 10,
   DetachPolicy: 15,
   DetachThingPrincipal: 100,
   ListAttachedPolicies: 15,

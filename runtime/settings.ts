@@ -132,6 +132,19 @@ const schema = z.object({
   CVM_REDIS_REPLICAS_WAIT: duration('10ms', '4s').default(units.s),
   CVM_REDIS_SENTINEL_PASSWORD_FILE: z.string().optional(),
   CVM_REPLAY_WINDOW: duration('1ms', '365d').default(units.d),
+  CVM_ROLE_ALIAS: z
+    .string()
+    .regex(/^[\w=,@-]{1,128}$/, 'may hold letters, digits and =,@-_ (AWS IoT role alias, at most 128)')
+    .optional(),
+  CVM_ROLE_ALIAS_CERT: z.string().optional(),
+  CVM_ROLE_ALIAS_ENDPOINT: z
+    .string()
+    .regex(
+      /^[a-z0-9][a-z0-9.-]*(:\d{1,5})?$/i,
+      'must be a host name such as c1a2b3.credentials.iot.eu-west-1.amazonaws.com, without https://',
+    )
+    .optional(),
+  CVM_ROLE_ALIAS_KEY: z.string().optional(),
   CVM_ROOT_CA: z.string().optional(),
   CVM_SITE: z.string().regex(siteNamePattern, siteNameRule).optional(),
   CVM_SWEEP_GRACE: duration('1m', '365d').default(15 * units.m),
@@ -167,6 +180,7 @@ export const composeNames: readonly string[] = [
   'CVM_CA_FOLDER',
   'CVM_IMAGE',
   'CVM_REVISION',
+  'CVM_ROLE_ALIAS_FOLDER',
   'CVM_TEMPLATES_FOLDER',
   'CVM_TLS_FOLDER',
 ];
@@ -182,7 +196,10 @@ export type AwsAccess = {
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 };
 
-/** The variables that name an AWS account or its address. The SDK reads them by itself, but for AWS_DEFAULT_REGION, which is the AWS CLI's. */
+/**
+ * The variables that name an AWS account or its address. The SDK reads those that begin with AWS_ by itself, but for AWS_DEFAULT_REGION,
+ * which is the AWS CLI's.
+ */
 const awsVariables = [
   'AWS_REGION',
   'AWS_DEFAULT_REGION',
@@ -196,6 +213,7 @@ const awsVariables = [
   'AWS_ENDPOINT_URL',
   'AWS_ENDPOINT_URL_IOT',
   'AWS_ENDPOINT_URL_DYNAMODB',
+  'CVM_ROLE_ALIAS',
 ];
 
 /** What the environment says of an AWS account, or of a stand-in in its place. The SDK reads the same variables by itself. */
@@ -219,6 +237,10 @@ export type MonitoringSettings = {
   /** absolute path of a file with the bearer token; undefined: none is needed */
   readonly tokenFile: string | undefined;
 };
+
+/** Whether the environment says by itself where credentials come from. */
+export const namesCredentials = ({ accessKeyId, profile }: AwsEnvironment): boolean =>
+  accessKeyId !== undefined || profile !== undefined;
 
 export type Settings = {
   /** absolute path of the audit trail */
@@ -265,6 +287,10 @@ export type Settings = {
   redisSentinelPasswordFile: string | undefined;
   /** milliseconds */
   replayWindowMs: number;
+  /** the files of the gateway's own certificate of AWS IoT: absolute paths. They need not be there */
+  gatewayCertificate: { certFile: string; keyFile: string };
+  /** credentials come by this role alias of AWS IoT, instead of the SDK's own chain; `endpoint`: of the credentials provider, where it is set */
+  roleAlias: { name: string; endpoint: string | undefined } | undefined;
   /** a PEM file that replaces Amazon Root CA 1 in replies */
   rootCaFile: string | undefined;
   /** the name of the site that this gateway serves */
@@ -346,6 +372,12 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     redisSentinelPasswordFile:
       s.CVM_REDIS_SENTINEL_PASSWORD_FILE === undefined ? undefined : resolve(s.CVM_REDIS_SENTINEL_PASSWORD_FILE),
     replayWindowMs: s.CVM_REPLAY_WINDOW,
+    gatewayCertificate: {
+      certFile: resolve(s.CVM_ROLE_ALIAS_CERT ?? join(s.CVM_DATA_DIR, 'aws-gateway', 'gateway.crt')),
+      keyFile: resolve(s.CVM_ROLE_ALIAS_KEY ?? join(s.CVM_DATA_DIR, 'aws-gateway', 'gateway.key')),
+    },
+    roleAlias:
+      s.CVM_ROLE_ALIAS === undefined ? undefined : { name: s.CVM_ROLE_ALIAS, endpoint: s.CVM_ROLE_ALIAS_ENDPOINT },
     rootCaFile: s.CVM_ROOT_CA === undefined ? undefined : resolve(s.CVM_ROOT_CA),
     site: s.CVM_SITE,
     sweep: { intervalMs: s.CVM_SWEEP_INTERVAL, graceMs: s.CVM_SWEEP_GRACE },
@@ -431,6 +463,7 @@ const isThisMachineAlone = (address: string): boolean =>
 /** The AWS SDK would take half a pair of credentials for none, and use the next source that has some. */
 const pairs = [
   ['CVM_TLS_CERT', 'CVM_TLS_KEY'],
+  ['CVM_ROLE_ALIAS_CERT', 'CVM_ROLE_ALIAS_KEY'],
   ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
 ] as const;
 

@@ -49,6 +49,8 @@ export type AuditEvents = {
   'other-withdrawn': Vended;
   /** the device has acknowledged that it stored the certificate */
   delivered: Device & { readonly certificateId: string };
+  /** the device connected to AWS IoT Core for the first time with the certificate; as AWS told it some time later */
+  'came-alive': Device & { readonly certificateId: string };
   refused: RefusedAtOnce | RefusedByWorker;
   /** refusals, and repeated answers, beyond those that are recorded one by one */
   'refused-flood': { readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>; readonly ofLastSeconds: number };

@@ -122,6 +122,14 @@ const definitions = {
     [0.05, 0.25, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200],
     { waiter: true },
   ),
+  devicesCameAlive: counter(
+    'cvm_worker_devices_came_alive_total',
+    'Devices that were found to have connected to AWS IoT Core with the certificate that they were given.',
+  ),
+  devicesSilent: gauge(
+    'cvm_worker_devices_silent',
+    'Devices of the table that have a certificate and have never connected to AWS IoT Core with it, as the last sweep found; the same number in every worker.',
+  ),
   devicesPerSecond: gauge(
     'cvm_worker_devices_per_second',
     'Devices that this gateway lets through to AWS in a second, at present; 0 where nothing limits it.',

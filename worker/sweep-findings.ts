@@ -1,7 +1,7 @@
 import type { Issuer } from '../issuer/issuer.ts';
 import type { ClaimCertificates } from '../registry/claim-certificates.ts';
 import type { Deletions } from '../registry/deletions.ts';
-import type { CreateIntent } from '../registry/device.ts';
+import type { CreateIntent, Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import type { Reconciliation } from '../registry/reconciliation.ts';
 import type { SiteIndex } from '../registry/site-index.ts';
@@ -26,6 +26,8 @@ export type SweepOptions = {
   readonly replayWindowMs: number;
   /** ACTIVE certificates that are no business of ours; without it, each sweep looks at all of them */
   readonly foreign?: ForeignCertificates;
+  /** is shown each device */
+  look?(device: Device): void;
   readonly dryRun: boolean;
   now(): number;
   /** called for each finding, after its action has succeeded */

@@ -87,6 +87,7 @@ async function readTable(run: SweepRun) {
       continue;
     }
     devices++;
+    run.look?.(device);
     if (hasIndex && isUnindexed(device)) unindexed.push({ serial: device.serial, site: device.site });
     if (isReplyOverdue(device, run)) overdue.push(device);
     const { serial, certificateId, previousCertificateId, pendingDeletion = [] } = device;

@@ -5,6 +5,7 @@ import { counted } from '../../runtime/counted.ts';
 import { siteName } from '../site-name.ts';
 import { type Colour, type Column, plainRow, tableLines } from '../table.ts';
 import type { DevicesContext } from './context.ts';
+import { listSilent } from './silent.ts';
 
 const states: readonly DeviceView['state'][] = [
   'enrolled',
@@ -25,7 +26,7 @@ const orders = {
 } as const;
 type Order = keyof typeof orders;
 
-type Options = { state?: DeviceView['state']; site?: string; sort?: Order; json?: boolean };
+type Options = { state?: DeviceView['state']; site?: string; sort?: Order; silent?: boolean; json?: boolean };
 
 export function listCommand(context: DevicesContext): Command {
   return new Command('list')
@@ -38,8 +39,14 @@ export function listCommand(context: DevicesContext): Command {
         'enrolled and requested: the latest first (default: serial at a terminal; elsewhere as they come, so that a list of any length takes no memory)',
       ).choices(Object.keys(orders)),
     )
+    .addOption(
+      new Option(
+        '--silent',
+        'only devices that have a certificate and never connected to AWS IoT Core with it, those that are silent for longest first',
+      ).conflicts(['state', 'sort']),
+    )
     .option('--json', 'one JSON object a line')
-    .action((options: Options) => list(context, options));
+    .action((options: Options) => (options.silent ? listSilent(context, options) : list(context, options)));
 }
 
 type Listed = { readonly device: DeviceView; readonly key: string };

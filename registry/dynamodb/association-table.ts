@@ -13,7 +13,9 @@ import { type ClaimRow, createClaimCertificates } from '../rules/claim-certifica
 import { createGateways, type GatewayEntry, type GatewayRow } from '../rules/gateways.ts';
 import { createRegistry } from '../rules/registry.ts';
 import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
+import { createSilentDevices, type SilentRow } from '../rules/silent-devices.ts';
 import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
+import type { SilentDevices } from '../silent-devices.ts';
 import type { SiteIndex } from '../site-index.ts';
 import type { SweepLease } from '../sweep-lease.ts';
 import { type Attributes, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
@@ -29,6 +31,7 @@ export type AssociationTable = {
   readonly gateways: Gateways;
   readonly changes: Changes;
   readonly restoration: Restoration;
+  readonly silent: SilentDevices;
   readonly sites: SiteIndex;
   readonly claims: ClaimCertificates;
 };
@@ -65,6 +68,15 @@ export function createAssociationTable(
     gateways,
     claims: createClaimCertificates(claimRowsIn(table)),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
+    silent: createSilentDevices(
+      otherRows<SilentRow>(table, {
+        at: ['silentAt', number],
+        count: ['silentCount', number],
+        unasked: ['silentUnasked', number],
+        reason: ['silentReason', text],
+        oldest: ['silentOldest', text],
+      }),
+    ),
     changes: createChanges(
       otherRows<Announcement>(table, { number: ['announced', number], serials: ['serials', texts] }),
     ),

@@ -13,7 +13,7 @@ import {
   text,
   texts,
 } from './attributes.ts';
-import type { Item } from './table.ts';
+import { expiryAttribute, type Item } from './table.ts';
 
 const state: Codec<DeviceState> = {
   write(value) {
@@ -94,8 +94,11 @@ export const deviceAttributes: Attributes<Omit<Device, 'tokenForm'>> = {
   pendingDeletion: ['condemned', texts],
   deleted: ['deleted', texts],
   mayHaveOthers: ['mayHaveOthers', flag],
+  seenAt: ['seenAt', number],
+  lookedAt: ['lookedAt', number],
   removal: ['removal', removal],
   removedAt: ['removedAt', number],
+  forgetAt: [expiryAttribute, number],
 };
 
 /** A row that another tool wrote has the five fields only, or fewer. */

@@ -40,6 +40,16 @@ export async function ensureTable(
   return { table: outcome, index: await untilBuilt(table, 'created', onWait), rows };
 }
 
+/** Looks, and changes nothing. @throws as `ensureTable` does for a table that cannot be ours */
+export async function findTable(table: Pick<DynamoTable, 'describe'>): Promise<TableDescription | undefined> {
+  const found = await table.describe();
+  if (found === undefined) return undefined;
+  requireAssociationTable(found);
+  const index = found.indexes.find(({ name }) => name === siteIndex.name);
+  if (index !== undefined) requireSiteIndex(index);
+  return found;
+}
+
 async function untilActive(table: DynamoTable): Promise<TableDescription> {
   for (let waitedMs = 0; ; waitedMs += pauseMs) {
     const found = await table.describe();

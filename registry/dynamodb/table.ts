@@ -27,6 +27,12 @@ export type Item = Record<string, AttributeValue>;
 /** The partition key of the association table. */
 export const keyAttribute = 'productId';
 
+/**
+ * DynamoDB's time to live, where the table has it on: epoch seconds after which a row may go. Only what is left of removed devices has it,
+ * for tables that no sweep visits any more.
+ */
+export const expiryAttribute = 'forgetAt';
+
 export type TableDescription = {
   readonly name: string;
   /** @see https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html */
@@ -185,6 +191,8 @@ export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: stri
         KeySchema: [{ AttributeName: keyAttribute, KeyType: 'HASH' }],
         AttributeDefinitions: attributesOf(index),
         GlobalSecondaryIndexes: [createdIndex(index)],
+        // its rows are all that ties devices to their certificates
+        DeletionProtectionEnabled: true,
       });
       try {
         await gate.call('dynamodb:CreateTable', () => client.send(command));

@@ -5,6 +5,9 @@ import { hasNoIntents } from './create-intents.ts';
 import { type DeviceRows, isAsRead, unlessRemoved, where } from './device-rows.ts';
 import { confirmed } from './lost-answer.ts';
 
+/** Far longer than a sweep may be away: a worker that was frozen may make the thing again. Milliseconds. */
+const forgottenMs = 365 * 86_400_000;
+
 export function createDeletions(devices: DeviceRows): Deletions {
   return {
     async markForDeletion(serial, certificateId) {
@@ -31,7 +34,12 @@ export function createDeletions(devices: DeviceRows): Deletions {
       const mayGo = all(isAsRead(device), where.isMissing('pendingDeletion'), hasNoIntents);
       if (device.removal !== 'with-thing') return devices.remove(serial, mayGo);
       return confirmed(
-        () => devices.update(serial, { set: { ...remains, removedAt: now } }, mayGo),
+        () =>
+          devices.update(
+            serial,
+            { set: { ...remains, removedAt: now, forgetAt: Math.ceil((now + forgottenMs) / 1000) } },
+            mayGo,
+          ),
         async () => (await devices.find(serial))?.removedAt === now,
       );
     },
@@ -40,9 +48,9 @@ export function createDeletions(devices: DeviceRows): Deletions {
 
 /** What stays of a removed device whose thing is to be gone, besides its site. For other tools it is the row of a blocked device. */
 const remains: {
-  readonly [P in keyof Required<Omit<Device, 'serial' | 'attempt' | 'removedAt' | 'tokenForm' | 'site' | 'changedAt'>>]:
-    | Device[P]
-    | undefined;
+  readonly [P in keyof Required<
+    Omit<Device, 'serial' | 'attempt' | 'removedAt' | 'forgetAt' | 'tokenForm' | 'site' | 'changedAt'>
+  >]: Device[P] | undefined;
 } = {
   tokenHash: 'removed',
   state: 'blocked',
@@ -71,4 +79,6 @@ const remains: {
   pendingDeletion: undefined,
   deleted: undefined,
   mayHaveOthers: undefined,
+  seenAt: undefined,
+  lookedAt: undefined,
 };

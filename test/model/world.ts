@@ -273,6 +273,7 @@ function operatorOf({ registry, issuer }: Ports, clock: Shared['clock']): Operat
     gateways: async () => [],
     approvedGateways: async () => [],
     announce: async () => {},
+    silent: { read: async () => undefined },
     audit: noAudit,
     now: () => clock.now,
     makeToken: () => secondToken,

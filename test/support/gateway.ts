@@ -5,7 +5,8 @@ import { Writable } from 'node:stream';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { createApp, keepAudit } from '../../app/app.ts';
-import { connectIssuer, connectTable, setUpAws } from '../../app/aws.ts';
+import { connectIssuer, connectTable } from '../../app/aws.ts';
+import { setUpAws } from '../../app/aws-setup.ts';
 import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices, tellHealth } from '../../app/broker.ts';
 import { connectOperator } from '../../app/operator.ts';
 import { connectTakeover } from '../../app/takeover.ts';
@@ -154,6 +155,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     dataDir,
     audit,
     auditDir: settings.auditDir,
+    settings,
     redis: server,
     aws,
     /** with `proxies` */

@@ -27,6 +27,7 @@ export function createMemoryOperator(over: Partial<OperatorDeps> = {}) {
     issuer,
     gateways: async () => [],
     approvedGateways: async () => [],
+    silent: { read: async () => undefined },
     announce: async (serials) => void announced.push([...serials]),
     audit: {
       record: (event, fields) => void events.push([event, ...Object.values(fields)].join(' ')),

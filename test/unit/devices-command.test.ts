@@ -7,6 +7,7 @@ import { devicesCommand } from '../../cli/devices.ts';
 import type { Terminal } from '../../cli/table.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
 import { hashToken } from '../../protocol/token.ts';
+import type { SilentReport } from '../../registry/silent-devices.ts';
 import { createMemoryOperator, type MemoryOperator, noTakeover } from '../support/operator.ts';
 
 const away = async () => {
@@ -45,6 +46,37 @@ describe('cvm devices', () => {
     await operator.register('A');
     await expect(devices(['move', 'A', ...argv])).rejects.toThrow('give --site NAME or --no-site, not both');
     expect(operator.row('A')?.site).toBeUndefined();
+  });
+
+  describe('list --silent', () => {
+    const at = Date.parse('2026-11-28T12:00:00Z');
+    const oldest = [
+      { serial: 'A', issuedAt: at - 2000, site: 'plant-7' },
+      { serial: 'B', issuedAt: at - 1000 },
+    ];
+    const reading = (report: SilentReport | undefined) => ({ silent: { read: async () => report } });
+
+    it('prints those that are silent for longest first, of one site where it is named, without reading the table', async () => {
+      const registry = { ...operator.deps.registry, list: away as never };
+      const deps = { ...reading({ at, count: 2, unasked: 0, oldest }), registry };
+      await devices(['list', '--silent'], deps);
+      expect(lines.map((line) => line.split(/ +/))).toEqual([
+        ['A', '2026-11-28T11:59:58.000Z', 'plant-7'],
+        ['B', '2026-11-28T11:59:59.000Z'],
+      ]);
+      lines.length = 0;
+      await devices(['list', '--silent', '--site', 'plant-7', '--json'], deps);
+      expect(lines).toEqual(['{"serial":"A","site":"plant-7","silentSince":"2026-11-28T11:59:58.000Z"}']);
+    });
+
+    it('says what it does not know, and why', async () => {
+      await devices(['list', '--silent'], reading({ at, count: 1500, unasked: 3, reason: 'off: turn it on', oldest }));
+      expect(complaints.join('\n')).toMatch(
+        /the 2 that are silent for longest, of 1500\n.*3 devices more.*\n.*cannot be asked: off: turn it on/,
+      );
+      await devices(['list', '--silent'], reading(undefined));
+      expect(complaints.at(-1)).toMatch(/no sweep has looked/);
+    });
   });
 
   describe('reissue', () => {

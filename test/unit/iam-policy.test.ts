@@ -73,7 +73,9 @@ describe('the printed IAM policy', () => {
       'arn:aws:dynamodb:eu-west-1:123456789012:table/devices',
       'arn:aws:dynamodb:eu-west-1:123456789012:table/devices/index/cvm-site',
       'arn:aws:iot:eu-west-1:123456789012:cert/*',
+      'arn:aws:iot:eu-west-1:123456789012:policy/*-gateway',
       'arn:aws:iot:eu-west-1:123456789012:policy/device',
+      'arn:aws:iot:eu-west-1:123456789012:rolealias/*',
       'arn:aws:iot:eu-west-1:123456789012:thing/*',
       'arn:aws:iot:eu-west-1:123456789012:thinggroup/*',
     ]);
@@ -96,9 +98,18 @@ describe('the printed IAM policy', () => {
       iamRoles.filter((role) => resourcesOf([role]).some(([each]) => each === action));
     expect(rolesWith('dynamodb:PutItem')).toEqual(['operator']);
     expect(rolesWith('iot:CreateKeysAndCertificate')).toEqual(['gateway']);
-    expect(rolesWith('iot:CreateCertificateFromCsr')).toEqual(['gateway']);
-    expect(rolesWith('iot:AttachPolicy')).toEqual(['gateway']);
-    expect(rolesWith('iot:CreatePolicy')).toEqual(['setup']);
+    // besides, the one who gives a gateway its own certificate
+    expect(rolesWith('iot:CreateCertificateFromCsr')).toEqual(['gateway', 'identity']);
+    expect(rolesWith('iot:AttachPolicy')).toEqual(['gateway', 'identity']);
+    expect(rolesWith('iot:CreatePolicy')).toEqual(['setup', 'identity']);
+  });
+
+  it('lets nobody pass on a role but the one who makes a role alias, and that role only', () => {
+    const gatewayRole = 'arn:aws:iam::123456789012:role/cvm-worker';
+    const about = (role: IamRole) =>
+      iamPolicy([role], { ...scope, gatewayRole }).Statement.filter(({ Sid }) => Sid === 'PassRole');
+    expect(about('identity')).toMatchObject([{ Action: ['iam:PassRole'], Resource: [gatewayRole] }]);
+    for (const role of ['gateway', 'operator', 'setup'] as const) expect(about(role)).toEqual([]);
   });
 });
 

@@ -44,7 +44,10 @@ describe('what an operator sees of a device', () => {
       claimId: 'claim',
       keptReply: secret,
       mayHaveOthers: true,
+      seenAt: 8,
+      lookedAt: 11,
       removedAt: 9,
+      forgetAt: 12,
     };
     expect(JSON.stringify(viewOf(device))).not.toContain(secret);
     expect(viewOf(device)).toEqual({
@@ -61,6 +64,8 @@ describe('what an operator sees of a device', () => {
       requestedAt: '1970-01-01T00:00:00.001Z',
       issuedAt: '1970-01-01T00:00:00.005Z',
       deliveredAt: '1970-01-01T00:00:00.006Z',
+      seenAt: '1970-01-01T00:00:00.008Z',
+      lookedAt: '1970-01-01T00:00:00.011Z',
       tokenExpiresAt: '1970-01-01T00:00:00.007Z',
       policyName: 'p',
       thingTypeName: 't',

@@ -1,0 +1,15 @@
+import type { Arrivals } from '../arrivals.ts';
+import { all } from '../rows.ts';
+import { type DeviceRows, where } from './device-rows.ts';
+
+export function createArrivals(devices: DeviceRows): Arrivals {
+  return {
+    noteLook: async ({ serial, certificateId }, { lookedAt, seenAt }) =>
+      certificateId !== undefined &&
+      devices.update(
+        serial,
+        { set: { lookedAt, ...(seenAt === undefined ? {} : { seenAt }) } },
+        all(where.is({ certificateId, state: 'registered' }), where.isMissing('removedAt')),
+      ),
+  };
+}

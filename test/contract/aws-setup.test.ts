@@ -1,0 +1,126 @@
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DescribeCertificateCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApp } from '../../app/app.ts';
+import { connectTable, requireAws } from '../../app/aws.ts';
+import { planAws, setUpAws, setUpGateway } from '../../app/aws-setup.ts';
+import { endsSoon, usualThingName } from '../../app/gateway-identity.ts';
+import { readGatewayIdentity } from '../../aws/gateway-identity.ts';
+import { fetchCredentials } from '../../aws/role-alias.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadSettings, type Settings } from '../../runtime/settings.ts';
+import { openStandIn, type StandIn } from './aws-local-fixture.ts';
+
+const roleArn = 'arn:aws:iam::000000000000:role/cvm-worker';
+
+describe('setting up an AWS account', () => {
+  let standIn: StandIn;
+  let dataDir: string;
+  let settings: Settings;
+  const log = createLog('silent');
+  beforeAll(async () => {
+    standIn = await openStandIn();
+    dataDir = mkdtempSync(join(tmpdir(), 'cvm-setup-'));
+    settings = {
+      ...loadSettings({ CVM_DATA_DIR: dataDir, LOG_LEVEL: 'silent' }),
+      aws: {
+        region: 'us-east-1',
+        endpoint: standIn.aws().httpUrl,
+        credentials: { accessKeyId: 'admin', secretAccessKey: 's' },
+      },
+      rootCaFile: standIn.aws().rootCaFile,
+    };
+  });
+  afterAll(async () => {
+    await standIn.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+  const plan = async (more: Partial<Parameters<typeof planAws>[1]> = {}) =>
+    (await planAws(settings, { addIndex: false, ...more })).map(({ what, will }) => [what, will !== undefined]);
+  const wish = () => ({
+    thingName: 'cvm-gateway-plant-7',
+    roleAlias: 'workers',
+    roleArn,
+    port: standIn.aws().mqttPort,
+  });
+
+  it('plans what is missing and changes nothing; after the set-up there is nothing left to do', async () => {
+    const all = ['table cvm-devices', 'index cvm-site', 'IoT policy cvm-device'];
+    for (const _twice of [1, 2]) expect(await plan()).toEqual(all.map((what) => [what, true]));
+    expect(await setUpAws(settings)).toMatchObject({ table: 'created', policy: 'created' });
+    expect(await plan()).toEqual(all.map((what) => [what, false]));
+    expect(await setUpAws(settings)).toMatchObject({ table: 'exists', policy: 'exists' });
+  });
+
+  it('makes no gateway without a role for its alias, and says which option names one', async () => {
+    const without = { ...wish(), roleArn: undefined };
+    await expect(plan({ gateway: without })).rejects.toMatchObject({
+      cure: expect.stringMatching(/--role arn:aws:iam/),
+    });
+    await expect(setUpGateway(settings, without, log)).rejects.toThrow(/no role alias "workers"/);
+    expect((await standIn.iot().send(new ListCertificatesCommand({}))).certificates).toEqual([]);
+  });
+
+  it('gives a gateway a certificate whose key stays here, once, and with it credentials without AWS keys', async () => {
+    expect(await plan({ gateway: wish() })).toContainEqual(['certificate of the thing cvm-gateway-plant-7', true]);
+    expect(await setUpGateway(settings, wish(), log)).toBe('created');
+    expect((await plan({ gateway: wish() })).some(([, will]) => will)).toBe(false);
+    expect(await setUpGateway(settings, wish(), log)).toBe('exists');
+    const { certFile, keyFile } = settings.gatewayCertificate;
+    expect(statSync(keyFile).mode & 0o777).toBe(0o600);
+    expect(readFileSync(certFile, 'utf8')).toMatch(/^-----BEGIN CERTIFICATE-----/);
+    const { credentials: _admin, ...place } = settings.aws;
+    const app = createApp({ ...settings, aws: place, roleAlias: { name: 'workers', endpoint: undefined } }, log);
+    expect(await requireAws(app)).toMatchObject({ region: 'us-east-1' });
+    await expect(connectTable(app, 'gateway').registry.find('nobody')).resolves.toBeUndefined();
+    expect((await app.awsCredentials?.())?.accessKeyId).toMatch(/^ASIA/);
+    await app.lifecycle.close();
+  });
+
+  it('rotates the certificate: the new one gives credentials before the old one is deleted', async () => {
+    const { certFile, keyFile } = settings.gatewayCertificate;
+    const before = readGatewayIdentity(certFile)?.certificateId ?? '';
+    expect(await setUpGateway(settings, { ...wish(), rotate: true }, log)).toBe('created');
+    const after = readGatewayIdentity(certFile)?.certificateId;
+    expect(after).not.toBe(before);
+    await expect(standIn.iot().send(new DescribeCertificateCommand({ certificateId: before }))).rejects.toMatchObject({
+      name: 'ResourceNotFoundException',
+    });
+    const source = { name: 'workers', certFile, keyFile, rootCaFile: settings.rootCaFile };
+    await expect(fetchCredentials(source)).resolves.toHaveProperty('accessKeyId');
+  });
+
+  it('leaves the gateway the certificate that works where another cannot be made, and leaves no half of another behind', async () => {
+    const { certFile } = settings.gatewayCertificate;
+    const before = readGatewayIdentity(certFile);
+    standIn.aws().faults.set([
+      {
+        operation: 'AttachPolicy',
+        kind: 'fail-before',
+        errorName: 'InternalFailureException',
+        status: 500,
+        times: 3,
+      },
+    ]);
+    await expect(setUpGateway(settings, { ...wish(), rotate: true }, log)).rejects.toThrow();
+    standIn.aws().faults.set([]);
+    expect(readGatewayIdentity(certFile)).toEqual(before);
+    expect((await standIn.iot().send(new ListCertificatesCommand({}))).certificates).toMatchObject([
+      { certificateId: before?.certificateId, status: 'ACTIVE' },
+    ]);
+  });
+
+  it("knows when a certificate ends soon: AWS's end with 2049, those of another CA before", () => {
+    const { certFile } = settings.gatewayCertificate;
+    expect(endsSoon(certFile, Date.now())).toBe(false);
+    expect(endsSoon(certFile, Date.parse('2049-12-10'))).toBe(true);
+    expect(endsSoon(join(dataDir, 'none.crt'), Date.now())).toBe(false);
+  });
+
+  it('names the thing of a gateway by its site or its machine, in the alphabet of AWS', () => {
+    expect(usualThingName({ site: 'plant-7', machineName: 'm' })).toBe('cvm-gateway-plant-7');
+    expect(usualThingName({ site: undefined, machineName: 'gw.plant.example' })).toBe('cvm-gateway-gw-plant-example');
+  });
+});
