@@ -2,13 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DescribeCertificateCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../../app/app.ts';
 import { connectTable, requireAws } from '../../app/aws.ts';
 import { planAws, setUpAws, setUpGateway } from '../../app/aws-setup.ts';
 import { endsSoon, usualThingName } from '../../app/gateway-identity.ts';
 import { readGatewayIdentity } from '../../aws/gateway-identity.ts';
 import { fetchCredentials } from '../../aws/role-alias.ts';
+import { awsCommand } from '../../cli/aws.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings, type Settings } from '../../runtime/settings.ts';
 import { openStandIn, type StandIn } from './aws-local-fixture.ts';
@@ -52,6 +53,40 @@ describe('setting up an AWS account', () => {
     expect(await setUpAws(settings)).toMatchObject({ table: 'created', policy: 'created' });
     expect(await plan()).toEqual(all.map((what) => [what, false]));
     expect(await setUpAws(settings)).toMatchObject({ table: 'exists', policy: 'exists' });
+  });
+
+  it('says by its exit status whether there is something to do, and with --plan does nothing', async () => {
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    const other = { ...settings, table: 'planned', policyName: 'planned' };
+    const run = async (...argv: string[]) => {
+      const lines: string[] = [];
+      process.exitCode = undefined;
+      const app = createApp(other, log);
+      const unused = () => Promise.reject(new Error('this command needs no more'));
+      const context = {
+        settings: () => other,
+        app: () => app,
+        write: (line: string) => void lines.push(line),
+        now: () => 0,
+      };
+      await awsCommand({ ...context, table: unused as never }).parseAsync(['setup', ...argv], { from: 'user' });
+      await app.lifecycle.close();
+      const { exitCode } = process;
+      process.exitCode = undefined;
+      return { exitCode, text: lines.join('\n') };
+    };
+    for (const _twice of [1, 2])
+      expect(await run('--plan')).toMatchObject({
+        exitCode: 3,
+        text: expect.stringMatching(/table planned: missing; is made/),
+      });
+    expect(await run()).toMatchObject({ exitCode: undefined, text: expect.stringMatching(/table planned: created/) });
+    expect(await run('--plan')).toMatchObject({
+      exitCode: undefined,
+      text: expect.stringMatching(/table planned: is there/),
+    });
+    await expect(run('--role', roleArn)).rejects.toThrow(/--gateway/);
+    vi.restoreAllMocks();
   });
 
   it('makes no gateway without a role for its alias, and says which option names one', async () => {
