@@ -37,6 +37,8 @@ describe('docker-compose.yml', () => {
       'CVM_LOG_FILE',
       'CVM_METRICS_LISTEN',
       'CVM_METRICS_TOKEN_FILE',
+      'CVM_ROLE_ALIAS_CERT',
+      'CVM_ROLE_ALIAS_KEY',
       'CVM_TEMPLATES_DIR',
       'CVM_WORKER_METRICS_PORT',
     ];
