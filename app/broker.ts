@@ -36,13 +36,14 @@ import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
 import { partOf, shareOf, tokenAttemptShare } from './processes.ts';
 import { requireReplicas, warnOfRedis } from './redis.ts';
 import { announcePart } from './running-part.ts';
+import { keepSightings } from './sightings.ts';
 
 /** Requests out, replies in, and the line between. */
 type Queue = Pick<BrokerOptions, 'requests' | 'replies' | 'line' | 'pace'>;
 
 /** What decides about a connection, bounds it, and records it. A test that wants none of a guard passes `noRoster`,
- * `unlimitedTokenAttempts` or `noAudit`; limits always apply. */
-export type Guards = Pick<BrokerOptions, 'roster' | 'tokenAttempts' | 'audit' | 'limits'>;
+ * `unlimitedTokenAttempts`, `noSightings` or `noAudit`; limits always apply. */
+export type Guards = Pick<BrokerOptions, 'roster' | 'tokenAttempts' | 'audit' | 'sightings' | 'limits'>;
 
 /** What this gateway signs with, and whose signature it trusts. */
 export type Identity = {
@@ -166,7 +167,8 @@ export async function openGuards(
     ...tokenAttemptLimits,
   });
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });
-  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), limits: limitsOf(settings) };
+  const sightings = keepSightings(app, redis);
+  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), sightings, limits: limitsOf(settings) };
 }
 
 /** What is counted for an address at each process is shared out; what is counted for a connection or a device is not. */

@@ -21,6 +21,7 @@ import { remembered } from '../runtime/remembered.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import type { Sightings } from '../telemetry/sightings.ts';
 import { faultsOf, readTemplateFolder, type TemplateFile, type Templates, templatesOf } from '../templates/load.ts';
 import { type ArrivalDeps, createArrivalReview, type FollowTimes, startArrivalFollower } from '../worker/came-alive.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
@@ -39,6 +40,7 @@ import { keepIdentity } from './gateway-identity.ts';
 import { connectGovernor, openAdmission, taskShare } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
 import { announcePart } from './running-part.ts';
+import { keepSightings } from './sightings.ts';
 
 /** How long a worker goes by what it knows of a restored table, in milliseconds. */
 const restoredAtMs = 10_000;
@@ -61,6 +63,7 @@ export type WorkerDeps = {
   readonly audit: Audit;
   /** whether devices connect to AWS IoT Core */
   readonly connectivity: Connectivity;
+  readonly sightings: Sightings;
 };
 
 /**
@@ -147,14 +150,15 @@ export function connectWorker(
   const governor = connectGovernor(app, redis);
   const issuer = connectIssuer(app, 'gateway', governor.forDevices);
   const connectivity = connectConnectivity(app, (gate) => governor.forTask(gate, taskShare));
-  return { connectivity, table, gateways, governor, issuer, replies, seen, wrongTokens, audit };
+  const sightings = keepSightings(app, redis);
+  return { connectivity, table, gateways, governor, issuer, replies, seen, wrongTokens, audit, sightings };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   app: App,
   redis: RedisConnector,
-  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit }: Omit<WorkerDeps, 'connectivity'>,
+  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit, sightings }: Omit<WorkerDeps, 'connectivity'>,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
@@ -193,7 +197,19 @@ export function startProvisioning(
     await learning;
   };
   const worker = startWorker({
-    ...{ redis, concurrency, context, gateways, log, audit, metrics, tracing, learnTime, table: settings.table },
+    ...{
+      redis,
+      concurrency,
+      context,
+      gateways,
+      log,
+      audit,
+      sightings,
+      metrics,
+      tracing,
+      learnTime,
+      table: settings.table,
+    },
     lookAtClock: clockSteps.look,
     admission: openAdmission(app, redis, governor),
     ...backoff,

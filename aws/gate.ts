@@ -1,4 +1,4 @@
-import { UpstreamUnreachable } from '../runtime/upstream.ts';
+import { ofOperation, UpstreamUnreachable } from '../runtime/upstream.ts';
 import {
   type AwsPlace,
   areCredentialsAway,
@@ -56,8 +56,8 @@ export function createAwsGate({
         const mayPass =
           areCredentialsAway(error) || (withoutSince !== undefined && elapsed() - withoutSince < patienceMs);
         if (withoutSince !== undefined && mayPass && place.region !== undefined)
-          throw new UpstreamUnreachable(operation, error as Error, missingCredentials(error));
-        throw upstreamError(operation, error, place);
+          throw ofOperation(operation, new UpstreamUnreachable(operation, error as Error, missingCredentials(error)));
+        throw ofOperation(operation, upstreamError(operation, error, place));
       }
     },
   };

@@ -9,6 +9,7 @@ import type { Log } from '../runtime/log.ts';
 import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Sightings } from '../telemetry/sightings.ts';
 import { createDeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
@@ -19,6 +20,7 @@ import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
 import { withReplyTo } from './reply-to.ts';
 import type { Roster } from './roster.ts';
+import { createSeen } from './seen.ts';
 import { createTimeAnswers, type TimeSigner } from './time-answers.ts';
 
 export type BrokerOptions = {
@@ -43,6 +45,8 @@ export type BrokerOptions = {
   /** bounds what is tried at tokens that the roster does not know */
   readonly tokenAttempts: TokenAttemptLimiter;
   readonly audit: Audit;
+  /** what is seen of devices, for `cvm explain` */
+  readonly sightings: Sightings;
   readonly metrics: Metrics;
   /** absent where traces are off */
   readonly tracing?: Tracing | undefined;
@@ -74,7 +78,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
   const { now = Date.now, newId = randomUUID, tracing } = options;
   const dialect = withReplyTo(joinDialects(options.dialects) as Dialect);
-  const refusals = createRefusals({ audit, log });
+  const seen = createSeen(options.sightings, roster);
+  const refusals = createRefusals({ audit, seen, log });
   const pendingReplies = createPendingReplies({
     feed: replies,
     line,
@@ -82,6 +87,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     dialect,
     metrics,
     refusals,
+    seen,
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
@@ -106,6 +112,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
         seconds: limits.acknowledgementsPerDeviceSeconds,
       }),
       limits,
+      seen,
       log,
       now,
       newId,

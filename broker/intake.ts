@@ -20,6 +20,7 @@ import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
+import type { Seen } from './seen.ts';
 import type { NamedBy, PresentedToken, Session, SessionClaim } from './session.ts';
 import type { PendingRequest } from './waiting-requests.ts';
 
@@ -33,6 +34,7 @@ export type IntakeContext = {
   readonly claimRate: DeviceRateLimit;
   readonly acknowledgementRate: DeviceRateLimit;
   readonly limits: Limits;
+  readonly seen: Seen;
   readonly log: Log;
   now(): number;
   newId(): string;
@@ -47,16 +49,11 @@ export type IncomingMessage = Message & { readonly retain: boolean; readonly max
 const stored: Accepted = { outcome: 'stored' };
 const refused = (reason: Problem): Accepted => ({ outcome: 'refused', problem: reason });
 
-const noToken = problem(
-  'InvalidToken',
-  'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
-);
-
 /** A password that no device can have as its token is refused as such, and is no attempt at one. */
 function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
   if (malformedPassword !== undefined)
     return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
-  if (keyUnused === undefined) return noToken;
+  if (keyUnused === undefined) return problems.noToken;
   // a device behind the same address as one without a key may have one
   const retryAfter = keyUnused.connectAgain ? 1 : undefined;
   return problem('InvalidToken', `the request has no token, and ${keyUnused.reason}`, retryAfter);
@@ -75,18 +72,9 @@ const noSerial = problem(
 
 /** By what named the serial that the connection speaks for: an engineer must learn which part of the firmware to look at. */
 const otherDevice: Readonly<Record<NamedBy, Problem>> = {
-  'user name': problem(
-    'Forbidden',
-    'this connection speaks for another serial, that of its CONNECT user name: connect with the serial of this device as user name, or without a password',
-  ),
-  'pre-shared key': problem(
-    'Forbidden',
-    'this connection speaks for another serial, the identity of its TLS pre-shared key; use one connection per device',
-  ),
-  message: problem(
-    'Forbidden',
-    'this connection speaks for another serial, which it subscribed for or published for before; use one connection per device',
-  ),
+  'user name': problems.otherSerialOfUserName,
+  'pre-shared key': problems.otherSerialOfKey,
+  message: problems.otherSerialOfMessage,
 };
 
 /** The longest wait that a connection with unverified tokens is told: until then the roster may know its token. */
@@ -238,7 +226,7 @@ type CheckedRequest = Pick<CertificateRequest, 'key' | 'template'> & {
 async function store(
   session: Session,
   { serial, key, template, form, token, csr, attempt, maxWaitMs, claim }: CheckedRequest,
-  { requests, pendingReplies, limits, newId, now }: IntakeContext,
+  { requests, pendingReplies, limits, seen, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
   const { attemptFrom, ...settled } = attempt;
@@ -267,6 +255,8 @@ async function store(
       return abandon(attempt, problems.otherKeyWaits);
     }
     pendingReplies.requestStored(session, pending, answeredAs);
+    // the name in the place of a serial stands for no device
+    if (claim === undefined) seen.note(session, 'stored', { requestId: answeredAs.requestId });
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);
     throw error;

@@ -1,5 +1,6 @@
 import { type Answer, isFinal, type PendingAnswer } from '../protocol/answer.ts';
 import type { Dialect, ReplyForm } from '../protocol/dialect.ts';
+import { refusalOf } from '../protocol/problems.ts';
 import type { Line } from '../queue/line.ts';
 import type { Pace } from '../queue/pace.ts';
 import type { BoundReply, ReplyFeed, ReplyIds, SealedReply } from '../queue/replies.ts';
@@ -12,6 +13,7 @@ import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Refusals } from './refusals.ts';
 import { noRoom } from './reply-to.ts';
+import type { Seen } from './seen.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
 import { createTransfers } from './transfers.ts';
@@ -28,6 +30,7 @@ export function createPendingReplies(options: {
   dialect: Dialect;
   metrics: Pick<Metrics, 'replies' | 'estimateError'>;
   refusals: Pick<Refusals, 'message' | 'unsent'>;
+  seen: Seen;
   log: Log;
   /** epoch milliseconds */
   now(): number;
@@ -37,7 +40,20 @@ export function createPendingReplies(options: {
   /** for a device to acknowledge a part of a reply, in milliseconds */
   partMs: number;
 }) {
-  const { feed, line, pace, dialect, metrics, refusals, log, now, maxTokens, partMs, random = Math.random } = options;
+  const {
+    feed,
+    line,
+    pace,
+    dialect,
+    metrics,
+    refusals,
+    seen,
+    log,
+    now,
+    maxTokens,
+    partMs,
+    random = Math.random,
+  } = options;
   const monotonic = () => performance.now();
   const waiting = createWaitingRequests(monotonic);
   const holders = createTokenHolders(maxTokens);
@@ -115,9 +131,20 @@ export function createPendingReplies(options: {
 
   /** Only the connection that asked hears it, whether its token is known to be right or not: so it tells nothing about the token. */
   function notify(session: Session, request: WaitingRequest, form: ReplyForm, notice: PendingAnswer): void {
+    noteWait(session, request, notice);
     const next = dialect.whenPending(form, notice);
     if (next !== 'say-nothing') send(session, notice, form);
     if (next === 'end') waiting.endWait(session, request, form);
+  }
+
+  function noteWait(session: Session, { requestId }: WaitingRequest, { position, etaSeconds }: PendingAnswer): void {
+    seen.note(session, 'waiting', { requestId }, [position, etaSeconds].filter((each) => each !== undefined).join(' '));
+  }
+
+  /** A name in the place of a serial, which stands for a claim certificate, is none of a device. */
+  function noteAnswer(session: Session, { requestId }: WaitingRequest, final: Answer): void {
+    const refusal = final.status === 'rejected' ? refusalOf(final.problem) : {};
+    if (final.status !== 'pending') seen.note(session, 'answered', { requestId, outcome: final.status, ...refusal });
   }
 
   /** By what it was told at first: one request counts once, with however many ids it was sent. */
@@ -138,6 +165,7 @@ export function createPendingReplies(options: {
     if (!waiting.isWaiting(session, request)) return;
     waiting.remove(session, request.requestId);
     lastAnswered.set(session, request.requestId);
+    noteAnswer(session, request, final);
     for (const { form } of request.asked) send(session, final, form);
   }
 
@@ -183,7 +211,7 @@ export function createPendingReplies(options: {
     countOf: (session: Session): number => waiting.countOf(session) + transfers.countOf(session),
     /** No answer is owed to this connection any more. A device that connects and asks again gets its answer then. */
     connectionClosed(session: Session): void {
-      waiting.release(session);
+      for (const requestId of waiting.release(session)) seen.note(session, 'left', { requestId });
       holders.release(session);
       transfers.release(session);
     },

@@ -1,8 +1,11 @@
-import type { ErrorCode, Problem } from '../protocol/problems.ts';
+import { type ErrorCode, type Problem, refusalOf } from '../protocol/problems.ts';
 import { isSerial } from '../protocol/serial.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { closeFaultOf } from './closing-reasons.ts';
+import type { HandshakeFailure } from './listener/handshake-failure.ts';
+import type { Seen } from './seen.ts';
 
 /** Half of a day's lines at most are about one address, so others are seen beside a flood. All records of a day take less than 3 MB. */
 const limits: FloodLimits = { perSecond: 10, perDay: 2500, perDayOfAll: 5000 };
@@ -12,6 +15,8 @@ export type TurnedAway = {
   readonly serial?: string | undefined;
   readonly remoteAddress: string;
   readonly address: string;
+  /** whether the connection has proved the token of its serial */
+  readonly proven?: boolean;
 };
 
 export type Refusals = ReturnType<typeof createRefusals>;
@@ -20,7 +25,7 @@ export type Refusals = ReturnType<typeof createRefusals>;
  * Writes down whom the broker turns away by itself, without a worker: refused messages in the audit trail and the log, closed
  * connections, failed handshakes and subscriptions in the log. Anybody on the site network can cause these lines, so their number is bounded.
  */
-export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
+export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen; log: Log }) {
   const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
     audit.record('refused-flood', { byCode, ofLastSeconds }),
   );
@@ -46,7 +51,17 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
 
   return {
     /** The message is answered with `problem`. */
-    message({ serial, remoteAddress, address }: TurnedAway, { code: errorCode, message: reason }: Problem): void {
+    message(
+      connection: TurnedAway & {
+        /** why its pre-shared key was not used, where it seems to have one */ readonly keyUnused?: object | undefined;
+      },
+      problem: Problem,
+    ): void {
+      const { serial, remoteAddress, address, keyUnused } = connection;
+      const { code: errorCode, message: reason } = problem;
+      const refusal = refusalOf(problem);
+      const isOfKey = keyUnused !== undefined && errorCode === 'InvalidToken' && refusal.problem === undefined;
+      seen.note(connection, 'refused', isOfKey ? { ...refusal, keyUnused: true } : refusal);
       const about = { ...named(serial), remoteAddress, errorCode };
       const fits = refused.fits(address, errorCode);
       if (fits) audit.record('refused', about);
@@ -59,12 +74,15 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
     connection(connection: TurnedAway, reason: string, loud: 'info' | 'warn' = 'info'): void {
       if (told.has(connection)) return;
       told.add(connection);
+      const fault = closeFaultOf(reason);
+      if (fault !== undefined) seen.note(connection, 'closed', { why: fault });
       const { serial, remoteAddress, address } = connection;
       const level = closed.fits(address, 'connections') ? loud : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
     },
     /** TLS failed before any MQTT. `serial`: one that the handshake named and has not proved to be. */
-    handshake({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+    handshake({ serial, remoteAddress, address }: TurnedAway, { fault, reason }: HandshakeFailure): void {
+      seen.note({ serial, remoteAddress }, 'handshake-failed', { why: fault });
       const level = handshakes.fits(address, 'handshakes') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a TLS handshake failed');
     },
@@ -79,7 +97,9 @@ export function createRefusals({ audit, log }: { audit: Audit; log: Log }) {
       log[level]({ ...named(serial), remoteAddress, reason }, 'refused a publication');
     },
     /** The device hears nothing: it has said that it takes no packet of this size. */
-    unsent({ serial, remoteAddress, address }: TurnedAway, reason: string): void {
+    unsent(connection: TurnedAway & { readonly maxPacket: number | undefined }, reason: string): void {
+      const { serial, remoteAddress, address, maxPacket } = connection;
+      if (maxPacket !== undefined) seen.note(connection, 'too-large', { maxPacket });
       const level = replies.fits(address, 'replies') ? 'warn' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a reply was not sent');
     },

@@ -86,6 +86,7 @@ export function createRosterEntries(
       const entry = entries.get(serial);
       return entry !== undefined && tokenHashOf(entry) === tokenHash && find(serial) !== undefined;
     },
+    has: (serial: string): boolean => entries.has(serial),
     /**
      * Whether this is the serial's token, and can still get the device its certificate. It does not check the signature, since a
      * broker asks this of thousands of tokens, and of such that were found right. @param now epoch milliseconds

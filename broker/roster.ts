@@ -10,6 +10,8 @@ import { createRosterEntries } from './roster-entries.ts';
 export type Roster = {
   /** Whether this is the serial's token. Also false for a device that was enrolled a moment ago. */
   matchesToken(serial: string, tokenHash: string): boolean;
+  /** Whether there is an entry of this serial; for a device that was enrolled a moment ago, not yet. Its signature is not checked. */
+  knows(serial: string): boolean;
   /**
    * Whether a token that was found right can still get the device its certificate. It cannot any more once the device is blocked or
    * removed, the token has expired, was acknowledged or replaced, or the replay window is over. Some of that is known here within the hour.
@@ -34,6 +36,7 @@ export type Roster = {
 /** A roster without devices. */
 export const noRoster: Roster = {
   matchesToken: () => false,
+  knows: () => false,
   isCurrent: () => false,
   onChange() {},
   keysOf: () => undefined,
@@ -116,6 +119,7 @@ export async function openRoster(
 
   return {
     matchesToken: entries.matchesToken,
+    knows: entries.has,
     isCurrent: (serial, tokenHash) => entries.isCurrent(serial, tokenHash, now()),
     onChange: (listener) => void listeners.push(listener),
     keysOf: entries.keysOf,

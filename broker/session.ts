@@ -65,6 +65,7 @@ export class Session implements SessionView {
   /** undefined for one that never subscribed: most do not */
   #filters: Set<string> | undefined;
   #messagesUnderWay = 0;
+  #proven = false;
   #closed = false;
   /** oldest first: a handful (`maxTokensPerConnection`), for which a map would be larger than they are */
   #presented: readonly PresentedToken[] = none;
@@ -224,8 +225,14 @@ export class Session implements SessionView {
 
   /** This token is known to be right: by the TLS handshake, the roster, or an answer. */
   markVerified(token: PresentedToken): void {
+    this.#proven = true;
     if (!this.isVerified(token)) this.#verified = [...this.#verified, token.recipientId];
     if (this.#serial !== undefined) this.#onVerified(this.#serial, token);
+  }
+
+  /** Whether a token of it was found right, also after it has closed. */
+  get proven(): boolean {
+    return this.#proven;
   }
 
   isVerified({ recipientId }: PresentedToken): boolean {

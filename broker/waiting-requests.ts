@@ -125,12 +125,14 @@ export function createWaitingRequests(now: () => number = () => performance.now(
       }
       return due;
     },
-    /** The connection is gone. */
-    release(session: Session): void {
-      for (const { requestId, answered, settle } of requestsOf(session)) {
+    /** The connection is gone. @returns the requests that it has got no answer to */
+    release(session: Session): string[] {
+      const requests = requestsOf(session);
+      for (const { requestId, answered, settle } of requests) {
         if (!answered) void settle?.('unknown');
         remove(session, requestId);
       }
+      return requests.filter(({ answered }) => !answered).map(({ requestId }) => requestId);
     },
   };
 }

@@ -1,9 +1,12 @@
 import { keepOperatorAudit } from '../app/app.ts';
 import { atRate, connectIssuer, connectTable } from '../app/aws.ts';
+import { openExplainer } from '../app/explain.ts';
 import { connectOperator } from '../app/operator.ts';
+import { redisInUse } from '../app/redis.ts';
 import { connectTakeover } from '../app/takeover.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
+import type { Explanation } from '../operator/explanation.ts';
 import type { TakeoverDeps } from '../operator/takeover.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { SourceForm } from '../registry/source-table.ts';
@@ -29,6 +32,8 @@ export type CliContext = CommandLine & {
   write(line: string): void;
   /** that standard output is; undefined where it is a file or a pipe */
   readonly terminal: Terminal | undefined;
+  /** as `cvm explain` says it */
+  explain(serial: string): Promise<Explanation>;
   now(): number;
 };
 
@@ -46,6 +51,10 @@ export function openContext(env: NodeJS.ProcessEnv): CliContext {
     audit,
     write: writeLine,
     terminal: terminalOf(process.stdout),
+    explain: (serial) => {
+      const app = commandLine.awsApp();
+      return openExplainer(app, redisInUse(app.settings), connectTable(app, 'operator')).explain(serial);
+    },
     now: () => commandLine.awsApp().awsTime.now(),
   };
 }

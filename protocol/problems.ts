@@ -52,6 +52,22 @@ export function cutText(text: string, length: number): string {
 export const problems = {
   /** The same words for an unknown serial and for a wrong token: a refusal must not tell which serials exist. */
   invalidToken: problem('InvalidToken', 'the token does not fit this serial; check both against the enrolment list'),
+  noToken: problem(
+    'InvalidToken',
+    'the request has no token: put it into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
+  ),
+  otherSerialOfUserName: problem(
+    'Forbidden',
+    'this connection speaks for another serial, that of its CONNECT user name: connect with the serial of this device as user name, or without a password',
+  ),
+  otherSerialOfKey: problem(
+    'Forbidden',
+    'this connection speaks for another serial, the identity of its TLS pre-shared key; use one connection per device',
+  ),
+  otherSerialOfMessage: problem(
+    'Forbidden',
+    'this connection speaks for another serial, which it subscribed for or published for before; use one connection per device',
+  ),
   tokenExpired: problem('TokenExpired', 'the token has expired; ask the fleet owner for a new one'),
   blocked: problem('Forbidden', 'this device is blocked; ask the gateway operator to unblock it'),
   otherTemplate: problem(
@@ -158,3 +174,24 @@ export const problems = {
     5,
   ),
 } as const;
+
+/** `packetTooSmall`: its text has a number, which differs by serial. */
+export type ProblemName = keyof typeof problems | 'packetTooSmall';
+
+export const problemNames = [...Object.keys(problems), 'packetTooSmall'] as readonly ProblemName[];
+
+const nameByMessage = new Map(Object.entries(problems).map(([name, { message }]) => [message, name as ProblemName]));
+
+/** Replies cannot come in packets of the size that the device takes. @param least the smallest that would do, in bytes; the number comes first: beside a long topic there is room for little more */
+export const packetTooSmall = (least: number): Problem =>
+  problem('InvalidRequest', `${least} bytes are needed in a packet for this serial`);
+
+/** Which of them it is, whatever time to wait it was given; undefined for one that was written for its case. */
+export const problemName = ({ message }: Problem): ProblemName | undefined =>
+  nameByMessage.get(message) ?? (/^\d+ bytes are needed in a packet\b/.test(message) ? 'packetTooSmall' : undefined);
+
+/** What is kept of a refusal: no text, since a text may quote what the device sent. */
+export function refusalOf(reason: Problem): { readonly errorCode: ErrorCode; readonly problem?: ProblemName } {
+  const name = problemName(reason);
+  return { errorCode: reason.code, ...(name === undefined ? {} : { problem: name }) };
+}

@@ -100,6 +100,17 @@ export const rosterKeys = {
   requestedLookups: ownKey('roster:inquiries'),
 };
 
+/** What was seen of devices, for people: `sightings.ts`. */
+export const sightingKeys = {
+  /** sorted sets: serial → when it was seen last. With `:` and a serial: hash of what was seen of it; with `:` alone, of failed handshakes without a serial */
+  own: ownKey('seen:own'),
+  unproven: ownKey('seen:unproven'),
+  unknown: ownKey('seen:unknown'),
+  /** hash: id of a request → serial; and list of these ids, the oldest first */
+  requests: ownKey('seen:requests'),
+  requestOrder: ownKey('seen:requests:order'),
+};
+
 /** Counters of token attempts: `serial`, `pause`, `judging`, `wrong`, `strikes`. Version 0.1.0 had `address` as well. */
 export const tokenAttemptsKey = (counter: string) => ownKey(`guess:${counter}`);
 /** What is known of a token that was attempted. */

@@ -39,3 +39,23 @@ export function cureOf(error: unknown): string | undefined {
   const { cure } = error instanceof Error ? (error as Error & { cure?: unknown }) : { cure: undefined };
   return typeof cure === 'string' ? cure : undefined;
 }
+
+const operations = new WeakMap<Error, string>();
+
+/** Notes which call an error is of, whatever kind of error it is. @returns the same error */
+export function ofOperation(operation: string, error: unknown): unknown {
+  if (error instanceof Error) operations.set(error, operation);
+  return error;
+}
+
+/** The call that failed, and the name that the service gives its error, where they are known. Names only: a text may tell more than it should. */
+export function failedCall(error: unknown): { readonly operation?: string; readonly error?: string } {
+  if (!(error instanceof Error)) return {};
+  const operation = operations.get(error);
+  const origin = error instanceof UpstreamRefused || error instanceof UpstreamUnreachable ? error.cause : error;
+  const name = origin instanceof Error && !(error instanceof UpstreamThrottled) ? origin.name : undefined;
+  return {
+    ...(operation === undefined ? {} : { operation }),
+    ...(name === undefined || name === 'Error' ? {} : { error: name }),
+  };
+}

@@ -1,10 +1,11 @@
-import { type ErrorCode, problems } from '../protocol/problems.ts';
+import { type ErrorCode, problems, refusalOf } from '../protocol/problems.ts';
 import type { Acknowledgement, AskedRegistration, ProvisioningRequest } from '../queue/provisioning-request.ts';
 import { cureOf } from '../registry/row-faults.ts';
 import { createFloodLimit, type FloodLimits } from '../runtime/flood-limit.ts';
 import type { Log } from '../runtime/log.ts';
-import type { UpstreamRefused } from '../runtime/upstream.ts';
+import { failedCall, UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import type { CallFault, Sightings } from '../telemetry/sightings.ts';
 import type { AboutRequest, Provisioned } from './provision.ts';
 import { createRefusedCalls } from './refused-calls.ts';
 import type { Registered } from './register.ts';
@@ -26,11 +27,13 @@ export type DecisionRecords = ReturnType<typeof createDecisionRecords>;
  */
 export function createDecisionRecords({
   audit,
+  sightings,
   log,
   now,
   table,
 }: {
   readonly audit: Audit;
+  readonly sightings: Sightings;
   readonly log: Log;
   now(): number;
   /** the name of the table */
@@ -83,14 +86,38 @@ export function createDecisionRecords({
   }
 
   function acknowledged({ serial, certificateId }: Acknowledgement, spent: boolean): void {
+    sightings.note('own', serial, 'acknowledged', { certificateId, spent });
     const fits = repeated.fits(serial, 'acknowledgements');
     if (spent && fits) audit.record('delivered', { serial, certificateId });
     if (spent) log[fits ? 'info' : 'debug']({ serial, certificateId }, 'delivered');
     else log[fits ? 'warn' : 'debug']({ serial, certificateId }, acknowledgementIgnored);
   }
 
+  /** Where the token is wrong, or was not looked at, nothing shows that it was the device: the broker that answers notes it. */
+  function noteDecided(request: ProvisioningRequest, decision: Decided, calls: string): void {
+    const { serial, requestId, claim } = request;
+    if (claim !== undefined) return;
+    if (decision.outcome === 'accepted') {
+      sightings.note('own', serial, 'decided', { requestId, outcome: decision.again ? 'repeated' : 'vended' }, calls);
+      return;
+    }
+    const { problem, cause } = decision;
+    if (problem.code === 'InvalidToken' || problem.code === 'Throttled') return;
+    const refused = { requestId, outcome: 'refused', ...refusalOf(problem), ...failedCall(cause) } as const;
+    // a call to the table that AWS refuses comes before the token is judged
+    const isJudged = refused.operation === undefined || !refused.operation.startsWith('dynamodb:');
+    sightings.note(isJudged ? 'own' : 'unproven', serial, 'decided', refused, calls);
+  }
+
   return {
-    decided(request: ProvisioningRequest, decision: Decided): void {
+    /** The request goes back into the line. Whether its token is right may not be known yet. */
+    postponed({ serial, requestId, claim }: ProvisioningRequest, error: unknown): void {
+      if (claim === undefined)
+        sightings.note('unproven', serial, 'postponed', { requestId, ...failedCall(error), outcome: faultOf(error) });
+    },
+    /** @param calls what was called for it, as `followIssuer` says it */
+    decided(request: ProvisioningRequest, decision: Decided, calls = ''): void {
+      noteDecided(request, decision, calls);
       if (decision.outcome === 'rejected') rejected(request, decision);
       else accepted(request, decision.certificateId, decision.again);
     },
@@ -145,6 +172,12 @@ export function createDecisionRecords({
       unapproved.close();
     },
   };
+}
+
+function faultOf(error: unknown): CallFault {
+  if (error instanceof UpstreamThrottled) return 'throttled';
+  if (error instanceof UpstreamUnreachable) return 'unreachable';
+  return error instanceof UpstreamRefused ? 'refused' : 'failed';
 }
 
 const acknowledgementIgnored =

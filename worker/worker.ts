@@ -19,8 +19,10 @@ import type { GatewayIdentity } from '../sealing/gateway.ts';
 import { UnusableKey } from '../sealing/hpke.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Sightings } from '../telemetry/sightings.ts';
 import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
+import { followIssuer } from './followed-issuer.ts';
 import type { GatewayRegister } from './gateway-register.ts';
 import { createLineLog } from './line-log.ts';
 import { type ProvisionContext, type Provisioned, provision } from './provision.ts';
@@ -68,6 +70,7 @@ type Trust = {
 export function startWorker(options: {
   readonly log: Log;
   readonly audit: Audit;
+  readonly sightings: Sightings;
   readonly metrics: WorkerMetrics;
   readonly redis: RedisConnector;
   readonly concurrency: number;
@@ -84,9 +87,9 @@ export function startWorker(options: {
   /** absent where traces are off */
   readonly tracing?: Tracing | undefined;
 }): RequestWorker {
-  const { audit, metrics, learnTime, context: parts, gateways, table, admission, ...queue } = options;
+  const { audit, sightings, metrics, learnTime, context: parts, gateways, table, admission, ...queue } = options;
   const { log } = queue;
-  const decisions = createDecisionRecords({ audit, log, now: parts.now, table });
+  const decisions = createDecisionRecords({ audit, sightings, log, now: parts.now, table });
   const context: SharedContext = { ...parts, notices: decisions };
   const records = { log, decisions, metrics };
   const trust = { gateways, learnTime, reportForged: createMalformedReport(log) };
@@ -249,9 +252,12 @@ async function handle(
   const takesNoTurn = isOverBefore || (await isRefusedInAnyCase(request, context));
   const permit = takesNoTurn ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
   if (permit === undefined) return 'untouched';
+  const { issuer, text } = followIssuer(context.issuer);
   try {
     const expired = isOverBefore || isOver();
-    const result = expired ? await reject(request, whyExpired(request), context) : await vend(request, context);
+    const result = expired
+      ? await reject(request, whyExpired(request), context)
+      : await vend(request, { ...context, issuer });
     if (result.outcome === 'busy') {
       metrics.requests.inc({ outcome: 'busy' });
       return { again: Math.min(maxBusyMs, Math.max(minBusyMs, result.untilMs - context.now())) };
@@ -259,11 +265,12 @@ async function handle(
     metrics.requests.inc({ outcome: expired ? 'expired' : outcomeOf(result) });
     const tookMs = waitedMs + performance.now() - began;
     if (!expired) metrics.requestSeconds.observe(tookMs / 1000, { outcome: outcomeOf(result) });
-    records.decisions.decided(request, result);
+    records.decisions.decided(request, result, text());
     return 'answered';
   } catch (error) {
     const throttled = error instanceof UpstreamThrottled;
     metrics.requests.inc({ outcome: throttled ? 'throttled' : 'failed' });
+    records.decisions.postponed(request, error);
     if (!throttled) throw error;
     log.debug({ ...aboutOf(request), err: error }, 'AWS throttles; all requests wait');
     return { slowDown: slowDownMs };

@@ -23,7 +23,7 @@ export class Connection {
   /** why a handshake went by certificate although the device may have a key; for the device and the log */
   keyUnused: KeyUnused | undefined;
   /** from its CONNECT on */
-  session: { readonly serial: string | undefined } | undefined;
+  session: { readonly serial: string | undefined; readonly proven: boolean } | undefined;
   /** its packets, from the end of its TLS handshake on */
   packets: Pick<FrameGuard, 'connected' | 'farewell' | 'mqtt5'> | undefined;
 
@@ -48,6 +48,16 @@ export class Connection {
   /** that it speaks for, as far as it has named one */
   get serial(): string | undefined {
     return (this.session ?? this.psk)?.serial;
+  }
+
+  /** whether it has proved the token of its serial */
+  get proven(): boolean {
+    return this.session?.proven ?? this.psk !== undefined;
+  }
+
+  /** largest packet that its client takes, in bytes, where it speaks MQTT 5 and says so */
+  get maxPacket(): number | undefined {
+    return this.mqtt5?.maxPacketBytes;
   }
 
   /** CONNECT is answered: lets through what the device sent after it */

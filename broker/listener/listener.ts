@@ -16,7 +16,13 @@ import { readClientHello } from './client-hello.ts';
 import { attachConnection, Connection } from './connection.ts';
 import { onFirstBytes, whyNotTls } from './first-bytes.ts';
 import { FrameGuard } from './frame-guard.ts';
-import { isEndedByClient, noKeyForSuite, whyHandshakeFailed, whyKeyUnused } from './handshake-failure.ts';
+import {
+  type HandshakeFailure,
+  isEndedByClient,
+  noKeyForSuite,
+  whyHandshakeFailed,
+  whyKeyUnused,
+} from './handshake-failure.ts';
 import { createHandshakeLimiter } from './handshake-limiter.ts';
 import { takeTurn } from './handshake-turn.ts';
 import { offersHttp } from './http-clients.ts';
@@ -95,7 +101,7 @@ export function createDeviceListener(options: {
     loud?: 'warn',
   ): void;
   /** a connection that is closed because its TLS handshake failed, or it began with something else */
-  onHandshakeFailed(connection: FailedConnection, reason: string): void;
+  onHandshakeFailed(connection: FailedConnection, failure: HandshakeFailure): void;
   /** epoch milliseconds: session tickets are good for one day of UTC */
   now?: () => number;
 }) {
@@ -160,10 +166,10 @@ export function createDeviceListener(options: {
     log.debug({ remoteAddress: connection?.remoteAddress, err }, 'TLS handshake failed');
     if (below !== undefined && connection !== undefined && !closedHere.has(below)) {
       const { remoteAddress, address, handshake } = connection;
-      const reason = lacksKey(connection, err.code ?? '')
+      const failure = lacksKey(connection, err.code ?? '')
         ? noKeyForSuite
         : whyHandshakeFailed(err.code ?? '', handshake);
-      onHandshakeFailed({ remoteAddress, address, serial: handshake.serial }, reason);
+      onHandshakeFailed({ remoteAddress, address, serial: handshake.serial }, failure);
     }
     socket.destroy();
   }
@@ -235,7 +241,7 @@ export function createDeviceListener(options: {
 
   function refuse(socket: Socket, connection: FailedConnection, reason: string): void {
     metrics.handshakesFailed.inc();
-    onHandshakeFailed(connection, reason);
+    onHandshakeFailed(connection, { fault: 'not-tls', reason });
     socket.destroy();
   }
 

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { Aedes, type Client } from 'aedes';
+import { closingReasons } from '../closing-reasons.ts';
 import type { Limits } from '../limits.ts';
 import { type Connection, connectionOf } from '../listener/connection.ts';
 import { codes } from '../mqtt5/reason-codes.ts';
@@ -24,13 +25,11 @@ export const aedesLimits = ({ connectMs, drainMs }: Limits) => ({
   maxTopicLevels: 8,
 });
 
-const silent = 'nothing came from it for one and a half times its keep-alive [MQTT-3.1.2-24]';
-
 /** Why aedes closes a connection, by its own text. */
 const inWords: Readonly<Record<string, string>> = {
-  'keep alive timeout': silent,
-  'connect did not arrive in time': 'no CONNECT came in time [MQTT-3.1.4]',
-  'drain timeout': 'it did not read what it was sent',
+  'keep alive timeout': closingReasons.silent,
+  'connect did not arrive in time': closingReasons.noConnect,
+  'drain timeout': closingReasons.readsNothing,
 };
 
 /** Starts aedes with our hooks. */
@@ -50,7 +49,9 @@ export async function startMqttBroker(options: HookOptions): Promise<MqttBroker>
   aedes.on('connectionError', ended);
   (aedes as EventEmitter).on('error', (err) => log.error({ err }, 'the MQTT broker reports a defect'));
   aedes.on('unsubscribe', unsubscribed);
-  aedes.on('keepaliveTimeout', ({ conn }) => connectionOf(conn).farewell(codes.keepAliveTimeout, silent));
+  aedes.on('keepaliveTimeout', ({ conn }) =>
+    connectionOf(conn).farewell(codes.keepAliveTimeout, closingReasons.silent),
+  );
   aedes.on('client', (client) => {
     const connection = connectionOf(client.conn);
     connection.slot.connected();

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { AedesOptions, Client, ConnectPacket } from 'aedes';
+import { closingReasons } from '../closing-reasons.ts';
 import { keepaliveFor } from '../limits.ts';
 import { connectionOf } from '../listener/connection.ts';
 import { claimOfHandshake, Session, tokenOfHandshake } from '../session.ts';
@@ -29,10 +30,7 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
   return (client, packet, done) => {
     const work = () => {
       if (packet.will) {
-        context.refusedConnects.set(
-          client,
-          refusedConnect(notAuthorized, 'it has a will: nothing is published for it'),
-        );
+        context.refusedConnects.set(client, refusedConnect(notAuthorized, closingReasons.will));
         delete packet.will;
       }
       for (const change of changes) change(packet, intake.limits);
@@ -48,7 +46,15 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
 function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
   const connection = connectionOf(client.conn);
   const { remoteAddress, address, slot, psk, claim, keyUnused } = connection;
-  const session = new Session({
+  let noted = false;
+  // at once where its token is known to be right, and otherwise when it is known that it will not be
+  const noteConnected = () => {
+    const by = session.namedBy;
+    if (noted || by === undefined) return;
+    noted = true;
+    intake.seen.note(session, 'connected', { by });
+  };
+  const session: Session = new Session({
     remoteAddress,
     address,
     keyUnused,
@@ -57,6 +63,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     send: (topic, payload, properties) => forwarding.send(client, topic, payload, properties),
     deliver: (topic, payload, properties) => forwarding.deliver(client, topic, payload, properties),
     onVerified(serial, { tokenHash }) {
+      noteConnected();
       // a token that is right and can get no certificate any more has its answers, and no better right to a slot
       const isCurrent = () => intake.roster.isCurrent(serial, tokenHash);
       if (!isCurrent()) return;
@@ -68,7 +75,12 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
   if (maxPacket !== undefined) session.connectedTaking(maxPacket);
   sessions.add(client, session);
   connection.session = session;
-  client.conn.on('close', () => answerOnce.guard(null, 'close', () => intake.pendingReplies.connectionClosed(session)));
+  client.conn.on('close', () =>
+    answerOnce.guard(null, 'close', () => {
+      noteConnected();
+      intake.pendingReplies.connectionClosed(session);
+    }),
+  );
   if (psk === undefined) {
     if (claim !== undefined && 'id' in claim) session.connectedByClaim(claimOfHandshake(claim.id));
     return;

@@ -4,6 +4,7 @@ import { encodingOf } from '../../protocol/encoding.ts';
 import { type Problem, problem, problems } from '../../protocol/problems.ts';
 import { nonceOfTime, timeReplyTopic, timeTopics } from '../../protocol/time.ts';
 import type { Tracing } from '../../runtime/tracing.ts';
+import { closingReasons } from '../closing-reasons.ts';
 import { type Accepted, acceptMessage, type IncomingMessage, type IntakeContext } from '../intake.ts';
 import { type Connection, connectionOf, knownConnectionOf } from '../listener/connection.ts';
 import type { Published } from '../mqtt5/mqtt5.ts';
@@ -39,7 +40,7 @@ export function createAuthorizePublish(context: HookContext): NonNullable<AedesO
     void answerOnce.later(client, 'authorizePublish', work, (error, reply) => {
       if (error !== undefined && client !== null) sayOutage(client, error);
       done(error ?? null);
-      if (error !== undefined && client !== null) refusals.connection(connectionOf(client.conn), error.message);
+      if (error !== undefined && client !== null) refusals.connection(connectionOf(client.conn), reasonOf(error));
       reply?.().catch((err: unknown) => log.debug({ err }, 'a reply could not be written; the device asks again'));
     });
   };
@@ -56,6 +57,10 @@ function refuse(connection: Connection, { messageId }: Published, error: Error, 
   refusals.publication(connection, error.message);
   return undefined;
 }
+
+/** What is no reason of MQTT is an outage, or a defect. */
+const reasonOf = (error: Error): string =>
+  reasonCodeOf(error) === undefined ? `${closingReasons.notStored}: ${error.message}` : error.message;
 
 /** An outage, or a defect: in words of ours, since those of the error may name what is behind the gateway. */
 function sayOutage({ conn }: Client, error: Error): void {
@@ -82,7 +87,7 @@ async function publish(
     if (!isQos2) return reply;
     await reply?.();
     await flushed(client);
-    throw new Error('QoS 2 is not offered');
+    throw closingError(codes.implementationSpecificError, 'QoS 2 is not offered');
   } finally {
     payload.fill(0);
   }
@@ -221,8 +226,10 @@ function rejection(
   { metrics, dialect, intake, refusals }: HookContext,
 ): Reply {
   metrics.messagesRefused.inc({ kind, error_code: reason.code });
-  const { remoteAddress, address } = session;
-  refusals.message({ serial: serial ?? session.serial, remoteAddress, address }, reason);
+  const { remoteAddress, address, keyUnused } = session;
+  // a topic may name another serial than the connection has proved
+  const proven = session.proven && (serial === undefined || serial === session.serial);
+  refusals.message({ serial: serial ?? session.serial, remoteAddress, address, proven, keyUnused }, reason);
   // to the reply topic of the serial that the message named, even a foreign one; it is sent to this connection only
   const written = dialect.write({ status: 'rejected', problem: reason }, form, session, intake.now());
   // in MQTT 3.1.1 without a PUBACK and with a reason in the log: there is no other way to tell

@@ -1,4 +1,5 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
+import type { Explanation } from '../../operator/explanation.ts';
 import type { TakeoverDeps } from '../../operator/takeover.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
 import type { Terminal } from '../table.ts';
@@ -11,6 +12,8 @@ export type DevicesContext = {
   takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): TakeoverDeps & OperatorDeps;
   /** one line of standard output */
   write(line: string): void;
+  /** why a device has no certificate, and what to do, as `cvm explain` says it */
+  explain?(serial: string): Promise<Explanation>;
   /** where standard output is one */
   readonly terminal?: Terminal | undefined;
 };

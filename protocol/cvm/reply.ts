@@ -2,7 +2,7 @@ import type { Answer, Credentials } from '../answer.ts';
 import type { OutgoingMessage } from '../dialect.ts';
 import { writePayload } from '../encoding.ts';
 import { packetFor, payloadRoom } from '../packet-size.ts';
-import { type Problem, problem, rejectionFields, shortRejection, statusCodes } from '../problems.ts';
+import { type Problem, packetTooSmall, problem, rejectionFields, shortRejection, statusCodes } from '../problems.ts';
 import { compactPayload } from './compact.ts';
 import type { CvmForm } from './request.ts';
 import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from './small-packets.ts';
@@ -34,7 +34,7 @@ export function writeReply(
   if (payload.length <= room) return { topic, payload };
   const unfit = (reason: Problem) =>
     inOnePacket(topic, shortReply({ status: 'rejected', problem: reason }, form, { room, maxPacket, now }));
-  if (room < headBytes) return unfit(packetTooSmall(topic, extraBytes));
+  if (room < headBytes) return unfit(tooSmallFor(topic, extraBytes));
   const parts = cutIntoParts(encodeReply(answer, form), room, form.part, now);
   return form.part > parts.last ? unfit(noSuchPart(parts.last)) : { topic, parts };
 }
@@ -44,12 +44,11 @@ const inOnePacket = (topic: string, payload: Buffer | undefined): OutgoingMessag
 
 /** Why replies on this topic cannot come in packets of this size; undefined where they can. */
 export const unfitPacketSize = (topic: string, maxPacket: number, extraBytes = 0): Problem | undefined =>
-  payloadRoom(topic, maxPacket, extraBytes) < headBytes ? packetTooSmall(topic, extraBytes) : undefined;
+  payloadRoom(topic, maxPacket, extraBytes) < headBytes ? tooSmallFor(topic, extraBytes) : undefined;
 
-/** The number first: beside a long topic there is room for little more. */
-function packetTooSmall(topic: string, extraBytes: number): Problem {
+function tooSmallFor(topic: string, extraBytes: number): Problem {
   const least = packetFor(topic, headBytes, extraBytes);
-  return problem('InvalidRequest', `${least} bytes are needed in a packet for this serial`);
+  return packetTooSmall(least);
 }
 
 const noSuchPart = (last: number): Problem => problem('InvalidRequest', `the reply has parts 0 to ${last}`);

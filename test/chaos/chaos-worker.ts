@@ -37,6 +37,7 @@ startProvisioning(
   redis,
   {
     audit: noAudit,
+    sightings: deps.sightings,
     seen,
     wrongTokens,
     gateways: deps.gateways,

@@ -12,6 +12,7 @@ import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
+import { noSightings } from '../../telemetry/sightings.ts';
 import { startWorker } from '../../worker/worker.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -161,7 +162,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const delivered: BoundReply[] = [];
     const other = startWorker({
       ...{ log, redis: redisAt(gateway.redis.url), concurrency: 1, maxBackoffMs: 10, table: 'devices' },
-      ...{ audit: createRecorder().audit, metrics: createMetrics().metrics },
+      ...{ audit: createRecorder().audit, sightings: noSightings, metrics: createMetrics().metrics },
       context: {
         replies: { deliver: async (reply: BoundReply) => void delivered.push(reply) },
         seal: sealer,

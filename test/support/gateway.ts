@@ -8,7 +8,9 @@ import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable } from '../../app/aws.ts';
 import { setUpAws } from '../../app/aws-setup.ts';
 import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices, tellHealth } from '../../app/broker.ts';
+import { openExplainer } from '../../app/explain.ts';
 import { connectOperator } from '../../app/operator.ts';
+import { announcePart } from '../../app/running-part.ts';
 import { connectTakeover } from '../../app/takeover.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
@@ -125,6 +127,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
   };
   const startOneWorker = () => {
     const part = partOf('worker');
+    announcePart(part, redis, 'worker');
     startProvisioning(part, redis, { ...connectWorker(part, redis, options.tokenAttempts), audit }, { leaseMs: 3000 });
     return { close: () => part.lifecycle.close(), metricsText: () => part.metricsRegistry.metrics() };
   };
@@ -176,6 +179,8 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     worker,
     startOneBroker,
     startOneWorker,
+    /** What `cvm explain` asks. @param now epoch milliseconds */
+    explainerAt: (now: () => number) => openExplainer(app, redis, asOperator, now),
     logText,
     /** Signs for the table, as its workers do. */
     tableKey: createTableKey(gateways),

@@ -39,7 +39,7 @@ export async function startTlsListener({
   /** the serials of finished handshakes; undefined for one by certificate */
   const accepted: (string | undefined)[] = [];
   const turnedAway: { remoteAddress: string; reason: string }[] = [];
-  const failed: { serial?: string | undefined; remoteAddress: string; reason: string }[] = [];
+  const failed: { serial?: string | undefined; remoteAddress: string; fault: string; reason: string }[] = [];
   const listener = createDeviceListener({
     tls,
     suites,
@@ -59,7 +59,8 @@ export async function startTlsListener({
       stream.on('error', () => {}).resume();
     },
     onTurnedAway: ({ remoteAddress }, reason) => void turnedAway.push({ remoteAddress, reason }),
-    onHandshakeFailed: ({ serial, remoteAddress }, reason) => void failed.push({ serial, remoteAddress, reason }),
+    onHandshakeFailed: ({ serial, remoteAddress }, { fault, reason }) =>
+      void failed.push({ serial, remoteAddress, fault, reason }),
   });
   return {
     dataDir,

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { problems } from '../../protocol/problems.ts';
 import type { ProvisioningRequest } from '../../queue/provisioning-request.ts';
+import { noSightings } from '../../telemetry/sightings.ts';
 import { createDecisionRecords } from '../../worker/decision-records.ts';
 import { createRecorder } from '../support/records.ts';
 
@@ -23,7 +24,11 @@ describe('what the worker writes down of its decisions', () => {
   const refusal = { outcome: 'rejected', problem: problems.alreadyProvisioned } as const;
   function start() {
     const { audit, log, records, lines } = createRecorder();
-    return { records, lines, decisions: createDecisionRecords({ audit, log, now: Date.now, table: 'devices' }) };
+    return {
+      records,
+      lines,
+      decisions: createDecisionRecords({ audit, sightings: noSightings, log, now: Date.now, table: 'devices' }),
+    };
   }
 
   it('says where a request came from, in the audit trail and in the log', () => {

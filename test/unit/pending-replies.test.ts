@@ -11,6 +11,7 @@ import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from '../support/no-line.ts';
+import { noSeen } from '../support/unguarded.ts';
 
 const log = createLog('silent');
 const accepted: Answer = {
@@ -52,7 +53,7 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
   };
   const { metrics } = createMetrics();
   const pendingReplies = createPendingReplies({
-    ...{ feed, ...noLine, dialect: cvm, metrics, log, refusals: { message() {}, unsent() {} } },
+    ...{ feed, ...noLine, dialect: cvm, metrics, log, refusals: { message() {}, unsent() {} }, seen: noSeen },
     now: Date.now,
     maxTokens: 4,
     partMs: 1000,

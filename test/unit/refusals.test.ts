@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createRefusals } from '../../broker/refusals.ts';
 import { problem } from '../../protocol/problems.ts';
 import { createRecorder, type Recorded } from '../support/records.ts';
+import { noSeen } from '../support/unguarded.ts';
 
 type Counted = { readonly byCode?: Readonly<Record<string, number>> };
 
@@ -13,7 +14,7 @@ describe('what the broker writes down of those that it turns away', () => {
   const of = (serial: string | undefined, address = '192.0.2.1') => ({ serial, remoteAddress: address, address });
   function start() {
     const { audit, log, records, lines } = createRecorder();
-    return { records, lines, refusals: createRefusals({ audit, log }) };
+    return { records, lines, refusals: createRefusals({ audit, seen: noSeen, log }) };
   }
   const singly = (records: readonly Recorded[]) => records.filter(({ event }) => event === 'refused').length;
   const byNumber = (records: readonly Recorded[]) =>
@@ -59,8 +60,9 @@ describe('what the broker writes down of those that it turns away', () => {
 
   it('has few lines of an address whose TLS handshakes fail, at info, and their number', () => {
     const { refusals, lines } = start();
-    for (let index = 0; index < 10_000; index++) refusals.handshake(of(undefined), 'no shared cipher');
-    refusals.handshake(of('SN-2', '192.0.2.2'), 'a wrong key');
+    for (let index = 0; index < 10_000; index++)
+      refusals.handshake(of(undefined), { fault: 'no-shared-cipher', reason: 'no shared cipher' });
+    refusals.handshake(of('SN-2', '192.0.2.2'), { fault: 'psk-wrong', reason: 'a wrong key' });
     refusals.close();
     expect(lines()).toHaveLength(12);
     expect(lines().at(-2)).toMatchObject({

@@ -6,14 +6,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type App, createApp, keepAudit } from '../../app/app.ts';
 import { loadTls, serveDevices } from '../../app/broker.ts';
 import { loadTemplates } from '../../app/worker.ts';
-import { defaultLimits } from '../../broker/limits.ts';
-import { noRoster } from '../../broker/roster.ts';
 import { redisCure } from '../../queue/redis.ts';
-import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
-import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { noLine } from '../support/no-line.ts';
+import { unguarded } from '../support/unguarded.ts';
 
 describe('a part that cannot start names the setting to change', () => {
   let folder: string;
@@ -45,8 +42,7 @@ describe('a part that cannot start names the setting to change', () => {
       const part = open(env);
       const feed = { listen: async () => {}, fetch: async () => [], close: async () => {} };
       const requests = { add: async () => undefined, acknowledge: async () => {}, close: async () => {} };
-      const guards = { roster: noRoster, tokenAttempts: unlimitedTokenAttempts, audit: noAudit, limits: defaultLimits };
-      return serveDevices(part, { requests, replies: feed, ...noLine, ...guards }, await loadTls(part));
+      return serveDevices(part, { requests, replies: feed, ...noLine, ...unguarded }, await loadTls(part));
     };
     const here = { CVM_LISTEN: '127.0.0.1', CVM_MQTT_PORT: String(port) };
     await expect(start(here)).rejects.toThrow(new RegExp(`CVM_MQTT_PORT: .*127.0.0.1, port ${port} .EADDRINUSE`));

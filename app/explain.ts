@@ -1,0 +1,154 @@
+import type { ExplainFacts, Explanation, GatewayHealth } from '../operator/explanation.ts';
+import { findNearSerials } from '../operator/near-serials.ts';
+import { explain } from '../operator/timeline.ts';
+import { isSerial } from '../protocol/serial.ts';
+import type { RedisConnector } from '../queue/redis.ts';
+import { watchRedis } from '../queue/redis-health.ts';
+import { createRunningParts } from '../queue/redis-running-parts.ts';
+import { createSerialSearch } from '../queue/redis-serials.ts';
+import { createSightingReader } from '../queue/redis-sightings.ts';
+import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
+import { readAudit } from '../runtime/audit-read.ts';
+import { within } from '../runtime/deadline.ts';
+import { errorText } from '../runtime/errors.ts';
+import { cureOf, failedCall } from '../runtime/upstream.ts';
+import type { AuditEvents, ProductRecord } from '../telemetry/audit-events.ts';
+import type { App } from './app.ts';
+
+/** How long each source may take, in milliseconds. */
+const [redisMs, tableMs, searchMs] = [3000, 8000, 5000];
+
+/** Records of one device that are read at most; the latest stay. */
+const maxRecords = 500;
+
+export type Explainer = {
+  /**
+   * Explains a device. It never throws because a source is away: the explanation says what could not be looked at.
+   * @param named a serial, or the id of a request: of logs, of the audit trail, of a timeline
+   */
+  explain(named: string): Promise<Explanation>;
+  close(): Promise<void>;
+};
+
+/** Reads what is known of a device, again and again. What it opens is closed with the app. @param redis undefined where there is none to ask */
+export function openExplainer(
+  app: App,
+  redis: RedisConnector | undefined,
+  table: Pick<AssociationTable, 'registry'>,
+  now: () => number = app.awsTime.now,
+): Explainer {
+  const { settings } = app;
+  const { registry } = table;
+  const ofRedis = redis && openRedisReader(app, redis);
+  const close = async () => {
+    await ofRedis?.close();
+  };
+  app.lifecycle.add({ name: 'explain', close });
+
+  async function readDevice(serial: string): Promise<ExplainFacts['device']> {
+    if (!isSerial(serial)) return undefined;
+    try {
+      return await within(tableMs, 'reading the table', registry.find(serial));
+    } catch (error) {
+      const cure = cureOf(error);
+      return { unread: { problem: errorText(error), ...(cure === undefined ? {} : { cure }), ...failedCall(error) } };
+    }
+  }
+
+  /** The serial of a request, as Redis or the audit trail of this machine knows it. */
+  async function serialOfRequest(requestId: string): Promise<string | undefined> {
+    const noted = await ofRedis?.serialOf(requestId).catch(() => undefined);
+    if (noted !== undefined) return noted;
+    for await (const record of readAudit<AuditEvents>(settings.auditDir))
+      if ('requestId' in record && record.requestId === requestId && 'serial' in record) return record.serial;
+    return undefined;
+  }
+
+  async function explainSerial(serial: string, device: ExplainFacts['device']): Promise<Explanation> {
+    const [records, seen] = await Promise.all([
+      recordsOf(settings.auditDir, serial),
+      ofRedis?.read(serial) ?? withoutRedis(settings.dataDir),
+    ]);
+    const isEnrolled = async (other: string) => (await registry.find(other)) !== undefined;
+    const matching = async (pattern: string) => (await ofRedis?.matching(pattern)) ?? [];
+    const near =
+      device === undefined
+        ? await within(
+            searchMs,
+            'looking for similar serials',
+            findNearSerials(serial, { isEnrolled, matching }),
+          ).catch(() => [])
+        : [];
+    return explain({
+      ...{ serial, device, records, near, ...seen, now: now() },
+      ...{ site: settings.site, table: settings.table, replayWindowMs: settings.replayWindowMs },
+    });
+  }
+
+  return {
+    async explain(named) {
+      const device = await readDevice(named);
+      const serial = device === undefined ? ((await serialOfRequest(named)) ?? named) : named;
+      return explainSerial(serial, serial === named ? device : await readDevice(serial));
+    },
+    close,
+  };
+}
+
+async function recordsOf(folder: string, serial: string): Promise<ProductRecord[]> {
+  const records: ProductRecord[] = [];
+  for await (const record of readAudit<AuditEvents>(folder, { serial }))
+    if (records.push(record) > maxRecords) records.shift();
+  return records;
+}
+
+type OfRedis = Pick<ExplainFacts, 'sightings' | 'nameless' | 'health' | 'missing'>;
+
+const nothingSeen = { sightings: [], nameless: [] };
+
+function withoutRedis(dataDir: string): OfRedis {
+  const missing = `what brokers and workers saw: REDIS_URL is not set, and no "cvm up" runs on the data folder ${dataDir}`;
+  return { ...nothingSeen, health: {}, missing: [missing] };
+}
+
+function openRedisReader({ log, settings }: App, connector: RedisConnector) {
+  const silent = log.child({}, { level: 'silent' });
+  const watch = watchRedis(connector, silent, settings.redisReplicas);
+  const reader = createSightingReader(connector, silent);
+  const search = createSerialSearch(connector, silent);
+  const parts = createRunningParts(connector, silent);
+
+  async function health(): Promise<GatewayHealth> {
+    const trouble = await within(redisMs, 'writing to Redis', watch.look());
+    if (trouble !== undefined) {
+      const { problem, cure } = trouble;
+      return { redis: { id: /\b(OOM|MISCONF)\b/.test(problem) ? 'redis-full' : 'redis-away', problem, cure } };
+    }
+    const running = await within(redisMs, 'asking which workers run', parts.list());
+    return { workers: running.some(({ part }) => part === 'worker') ? 'there' : 'none' };
+  }
+
+  return {
+    async read(serial: string): Promise<OfRedis> {
+      const [seen, state] = await Promise.allSettled([
+        within(redisMs, 'reading what was seen', Promise.all([reader.read(serial), reader.readNameless()])),
+        health(),
+      ]);
+      const away = (error: unknown) => ({
+        redis: {
+          id: 'redis-away' as const,
+          problem: `Redis at ${connector.where} does not answer (${errorText(error)})`,
+          cure: 'see its log, and the network between; restart it where it stays so',
+        },
+      });
+      const known = state.status === 'fulfilled' ? state.value : away(state.reason);
+      if (seen.status === 'fulfilled') return { sightings: seen.value[0], nameless: seen.value[1], health: known };
+      return { ...nothingSeen, health: known, missing: ['what brokers and workers saw: Redis is away'] };
+    },
+    serialOf: (requestId: string) => within(redisMs, 'looking for a request', reader.serialOf(requestId)),
+    matching: search.matching,
+    async close() {
+      await Promise.all([watch.close(), reader.close(), search.close(), parts.close()]);
+    },
+  };
+}

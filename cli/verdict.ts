@@ -1,0 +1,23 @@
+import type { Verdict } from '../operator/explanation.ts';
+
+/** Cause and cure, as `devices show` has them, too. */
+export function verdictLines({ cause, cure }: Verdict, columns: number): string[] {
+  return [
+    ...wrap(`why   ${cause}`, columns, '      '),
+    ...(cure === '' ? [] : wrap(`do    ${cure}`, columns, '      ')),
+  ];
+}
+
+/** Lines of at most so many characters, broken at spaces; what has none is left whole. */
+export function wrap(text: string, columns: number, indent: string): string[] {
+  const lines: string[] = [];
+  let rest = text;
+  while (rest.length > columns && columns > indent.length + 20) {
+    const at = rest.lastIndexOf(' ', columns);
+    const end = at > indent.length + 10 ? at : rest.indexOf(' ', columns);
+    if (end < 0) break;
+    lines.push(rest.slice(0, end));
+    rest = `${indent}${rest.slice(end + 1)}`;
+  }
+  return [...lines, rest];
+}

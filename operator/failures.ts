@@ -1,0 +1,299 @@
+import { type ErrorCode, statusCodes } from '../protocol/problems.ts';
+
+/** A usual failure, for an electrician: what it is, why, and what to do. `SERIAL` stands for the device's serial. */
+export type Failure = { readonly title: string; readonly cause: string; readonly cure: string };
+
+/**
+ * The usual failures of a device, in the order of its way: network and TLS, MQTT, token, row, gateway, AWS, delivery. `cvm explain`, the console's help and
+ * docs/explain.md have them from here. An id stays: people write scripts with it.
+ */
+export const failures = {
+  'never-seen': {
+    title: 'never seen',
+    cause: 'the device is enrolled, and no connection has named its serial in the last days',
+    cure: "check power and network of the device, that it connects to this gateway's address at port 8883, and that its serial is spelled as here; a firewall between must let the port through",
+  },
+  'not-tls': {
+    title: 'no TLS',
+    cause: 'the device begins with something else than TLS: plain MQTT, or HTTP',
+    cure: 'switch TLS on in the firmware, and use MQTT over TLS at port 8883 (no WebSocket)',
+  },
+  'tls-version': {
+    title: 'TLS too old',
+    cause: 'the device speaks no version of TLS that the gateway takes: TLS 1.2 or 1.3',
+    cure: 'update the TLS library of the firmware, or switch TLS 1.2 on in it',
+  },
+  'no-shared-cipher': {
+    title: 'no shared cipher',
+    cause: 'the device offers no cipher suite, curve or signature that the gateway has',
+    cure: 'docs/protocol.md lists what is on offer; firmware with CBC suites only needs CVM_TLS_SUITES=old, firmware that has RSA only needs CVM_TLS_KEY_TYPE=both',
+  },
+  'untrusted-ca': {
+    title: "the site's CA is not trusted",
+    cause: 'the device does not trust the certificate of the gateway',
+    cure: 'put the site CA into the firmware ("cvm tls ca" prints it; firmware that offers RSA only needs "cvm tls ca --rsa"), and let the device connect by a name that "cvm tls show" lists',
+  },
+  'clock-1970': {
+    title: 'wrong clock',
+    cause:
+      'the device takes the certificate of the gateway for not valid: its clock is wrong (without a battery it shows 1970), or it connects by a name that is not in the certificate',
+    cure: 'connect by a name that "cvm tls show" lists, and set the clock of the device, let the firmware ask the gateway for the time (docs/clocks.md), or use a TLS pre-shared key, which needs no clock',
+  },
+  'handshake-ended': {
+    title: 'TLS handshake ended',
+    cause: 'the device ended the TLS handshake, or did not finish it in time',
+    cure: 'check that it has the site CA, connects by a name in the certificate ("cvm tls show"), and has the right time; with mbedTLS, max_fragment_length must be 1024 or more',
+  },
+  'psk-unknown': {
+    title: 'pre-shared key not known here',
+    cause:
+      'the device uses its token as TLS pre-shared key, and this gateway has no key of this serial: the device was enrolled before the gateway was approved, or for another one',
+    cure: 'wait ten seconds where it was enrolled a moment ago; otherwise make a new token, whose key is sealed to the gateways of now: cvm devices reissue SERIAL',
+  },
+  'psk-wrong': {
+    title: 'wrong pre-shared key',
+    cause: "the TLS pre-shared key of the device was not made of this serial's token",
+    cure: 'check that the device has the latest token, and derives the key as docs/protocol.md says (it has a test vector); for a new token: cvm devices reissue SERIAL',
+  },
+  'psk-unused': {
+    title: 'pre-shared key not used',
+    cause: 'the device has a TLS pre-shared key, but TLS went by certificate, so the key proved nothing',
+    cure: 'offer TLS_AES_128_GCM_SHA256 (the key goes with SHA-256) and use the serial as identity of the key',
+  },
+  'mqtt-refused': {
+    title: 'MQTT not acceptable',
+    cause:
+      'the gateway closed the connection: what the device sent is no MQTT that the gateway takes, such as a will, or no CONNECT came in time',
+    cure: 'look for the serial in the log of the broker, which has the exact reason; docs/protocol.md says what the gateway takes',
+  },
+  'keep-alive': {
+    title: 'silent for too long',
+    cause: 'nothing came from the device for one and a half times its keep-alive, so the connection was closed',
+    cure: 'let the firmware send PINGREQ in time, also while it waits for its certificate or writes to flash, or ask for a longer keep-alive in CONNECT',
+  },
+  'unreadable-request': {
+    title: 'request not readable',
+    cause: 'the payload or the topic of the request is not as the gateway expects it',
+    cure: 'send one JSON object or CBOR map to cvm/request/SERIAL as docs/protocol.md shows; the reply to the device, and the log of the broker, say what is wrong',
+  },
+  'no-token': {
+    title: 'no token',
+    cause: 'the device asks without its token',
+    cure: 'put the token into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
+  },
+  'wrong-token': {
+    title: 'wrong token',
+    cause:
+      'the token of the device does not belong to this serial: it is mistyped, that of another device, or an older one',
+    cure: 'compare it with the enrolment list (length, O and 0, l and 1, a space at the end); where it is lost, make a new one and put that into the device: cvm devices reissue SERIAL',
+  },
+  'unknown-serial': {
+    title: 'serial not enrolled',
+    cause: 'there is no device of this serial in the table',
+    cure: 'compare it with the label of the device and the enrolment list; where it is right: cvm devices add SERIAL',
+  },
+  'other-serial': {
+    title: 'two serials on one connection',
+    cause: 'a connection that speaks for one serial names another',
+    cure: 'use one connection for each device, and the same serial in topic, user name and key identity',
+  },
+  'too-many-attempts': {
+    title: 'too many wrong tokens',
+    cause:
+      'too many tokens that do not fit were tried for this serial or from its address, so the gateway makes it wait',
+    cure: 'find the device that tries (its address is in the timeline) and correct its token; the right device is let through within a minute',
+  },
+  'asks-too-fast': {
+    title: 'asks too fast',
+    cause: 'the device sends more requests than it may, or does not wait for the answer to the one before',
+    cure: 'let the firmware wait for the answer, and at least for the seconds of "retryAfter", before it asks again',
+  },
+  'token-expired': {
+    title: 'token expired',
+    cause: 'the token of the device was good until a date that has passed',
+    cure: 'make a new token and put it into the device: cvm devices reissue SERIAL',
+  },
+  blocked: {
+    title: 'blocked',
+    cause: 'an operator has blocked the device',
+    cure: 'find out why (cvm explain shows when); to let it work again: cvm devices unblock SERIAL',
+  },
+  'already-provisioned': {
+    title: 'token spent',
+    cause:
+      'the token has vended its certificate, and the time in which the device may ask again is over: the device has lost its certificate, or never stored it',
+    cure: 'if the device lost it, make a new token and put that into the device: cvm devices reissue SERIAL. If another device has used the token, block this one first: cvm devices block SERIAL',
+  },
+  'key-mismatch': {
+    title: 'other key than before',
+    cause:
+      'the token has vended a certificate for one key, and the device asks with another, or once with a CSR and once without',
+    cure: 'let the firmware keep its key pair until it has its certificate, and ask with the same one; or start anew: cvm devices reissue SERIAL',
+  },
+  'bad-csr': {
+    title: 'CSR refused',
+    cause:
+      'the certificate signing request of the device cannot be used: it cannot be read, its signature is wrong, its key is too weak, or another device has the same key',
+    cure: 'let the device make a P-256 or RSA-2048 key pair of its own, and sign the CSR with it; the reply to the device says what is wrong',
+  },
+  'other-site': {
+    title: 'enrolled for another site',
+    cause: 'the row of the device names another site than that of this gateway',
+    cure: 'if the device belongs here: cvm devices move SERIAL --site NAME',
+  },
+  'row-broken': {
+    title: 'row must be mended',
+    cause: 'another tool wrote something into the row of the device that means nothing to the gateway',
+    cure: 'cvm devices show SERIAL says what to correct',
+  },
+  'being-removed': {
+    title: 'being removed',
+    cause: 'an operator is removing the device, and that did not come to its end',
+    cure: 'finish it: cvm devices remove SERIAL',
+  },
+  'redis-away': {
+    title: 'Redis away',
+    cause: 'the gateway cannot reach Redis, so it can store no request',
+    cure: 'start Redis, or correct REDIS_URL; devices ask again by themselves',
+  },
+  'redis-full': {
+    title: 'Redis full',
+    cause: 'Redis takes no writes: its memory or its disk is full, so the gateway can store no request',
+    cure: 'raise maxmemory of Redis, free space on its disk, or remove what others keep in it; devices ask again by themselves',
+  },
+  'worker-away': {
+    title: 'no worker',
+    cause: 'the request is stored, and no worker takes it',
+    cure: 'start a worker (cvm worker) with the same REDIS_URL; where one runs, see its log',
+  },
+  'gateway-not-approved': {
+    title: 'gateway not approved',
+    cause: 'the gateway where the device asks is not approved in the table',
+    cure: 'look at the gateways and approve it: cvm tls gateways, cvm tls approve ID',
+  },
+  'aws-away': {
+    title: 'AWS does not answer',
+    cause: 'the gateway cannot reach AWS, or AWS fails',
+    cure: 'check the internet connection, DNS and proxy of the gateway; the request waits, and is answered when AWS is back',
+  },
+  'aws-throttled': {
+    title: 'AWS throttles',
+    cause: 'AWS refuses calls since too many come at once; the request waits and is tried again',
+    cure: 'wait; where it lasts, something else in the account uses up the quota, or CVM_QUOTAS is above that of the account: docs/quotas.md',
+  },
+  'aws-denied': {
+    title: 'AWS permission missing',
+    cause: 'the IAM identity of the gateway may not make a call that it needs',
+    cure: 'allow it; "cvm aws policy" prints the IAM policy with all that the gateway needs',
+  },
+  'aws-credentials': {
+    title: 'AWS credentials',
+    cause: 'the AWS credentials of the gateway are missing, wrong or expired',
+    cure: 'renew them (with SSO: "aws sso login"), and restart the worker where they are in its environment',
+  },
+  'gateway-clock': {
+    title: 'clock of the gateway',
+    cause: 'AWS refuses the calls of the gateway since the clock of its machine is wrong',
+    cure: 'set the clock of the gateway, best by NTP',
+  },
+  'policy-missing': {
+    title: 'IoT policy missing',
+    cause:
+      'AWS IoT Core does not have the policy, thing type or thing group that the row of the device, or CVM_POLICY_NAME, names',
+    cure: 'create it ("cvm aws setup" makes the policy), or correct the name; the device asks again by itself',
+  },
+  'table-missing': {
+    title: 'table missing',
+    cause: 'there is no association table of this name in this region',
+    cure: 'create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION',
+  },
+  'aws-refused': {
+    title: 'AWS refuses',
+    cause: 'AWS refuses a call for this device until a person changes something',
+    cure: 'the log of the worker has the message of AWS, with the cure',
+  },
+  'packet-too-large': {
+    title: 'reply too large for the device',
+    cause: 'the reply has no room in the largest MQTT packet that the device says it takes, not even in parts',
+    cure: 'name a larger "maxPacket" in the request (128 bytes or more), or in MQTT 5 a larger Maximum Packet Size in CONNECT',
+  },
+  'left-before-answer': {
+    title: 'left before the answer',
+    cause: 'the device closed its connection before its answer was there',
+    cure: 'let the firmware stay connected until the answer comes, or for the seconds that it is told ("pending"); it may ask again with the same token and gets the same certificate',
+  },
+  'not-acknowledged': {
+    title: 'not acknowledged',
+    cause:
+      'the certificate was sent, and the device has not said that it has stored it: it may have lost it, or its firmware sends no acknowledgement',
+    cure: 'see whether it connects to AWS IoT Core; the firmware should publish {"certificateId": "…"} to cvm/ack/SERIAL. Until the replay window ends it may ask again with the same token',
+  },
+} as const satisfies Readonly<Record<string, Failure>>;
+
+export type FailureId = keyof typeof failures;
+
+/** What is no failure: all is well, or nothing is to be done but wait. */
+export const goodStates = {
+  fine: {
+    title: 'all is well',
+    cause: 'the device has its certificate, and has said that it has stored it',
+    cure: '',
+  },
+  'in-line': {
+    title: 'waits in the line',
+    cause:
+      'the request waits for its turn: AWS allows so many certificates a second, and they are given in the order in which devices asked',
+    cure: 'wait; "cvm status" shows how fast the line moves',
+  },
+  'being-provisioned': {
+    title: 'being provisioned',
+    cause: 'a worker is at this request now',
+    cure: 'wait some seconds',
+  },
+  answered: {
+    title: 'just got its certificate',
+    cause: 'the certificate was sent a moment ago; the device has not acknowledged it yet',
+    cure: 'wait a minute',
+  },
+} as const satisfies Readonly<Record<string, Failure>>;
+
+export type GoodStateId = keyof typeof goodStates;
+
+/** The failure that stands behind an error code, where the code alone tells it. */
+export const failureOfCode: Readonly<Record<ErrorCode, FailureId>> = {
+  InvalidRequest: 'unreadable-request',
+  InvalidCertificateOwnershipToken: 'unreadable-request',
+  InvalidToken: 'wrong-token',
+  TokenExpired: 'token-expired',
+  Forbidden: 'blocked',
+  AlreadyProvisioned: 'already-provisioned',
+  KeyMismatch: 'key-mismatch',
+  PayloadTooLarge: 'unreadable-request',
+  InvalidCsr: 'bad-csr',
+  Throttled: 'asks-too-fast',
+  InternalFailure: 'aws-away',
+  UpstreamUnavailable: 'aws-refused',
+};
+
+export type HelpEntry = Failure & { readonly id: string };
+
+const serialPlace = /SERIAL/g;
+
+/** @param serial in the place of SERIAL */
+export function failureText(id: FailureId | GoodStateId, serial: string): Failure {
+  const { title, cause, cure } = { ...failures, ...goodStates }[id];
+  const fill = (text: string) => text.replace(serialPlace, () => serial);
+  return { title, cause: fill(cause), cure: fill(cure) };
+}
+
+/** For help: all failures, and then each error code with the failure that it usually stands for. */
+export function helpEntries(): HelpEntry[] {
+  const ofFailures = Object.entries(failures).map(([id, failure]) => ({ id, ...failure }));
+  const codes = Object.entries(statusCodes) as [ErrorCode, number][];
+  const ofCodes = codes.map(([code, status]) => ({
+    ...failures[failureOfCode[code]],
+    id: code,
+    title: `${code} (${status})`,
+  }));
+  return [...ofFailures, ...ofCodes];
+}

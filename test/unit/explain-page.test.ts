@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { failures, goodStates } from '../../operator/failures.ts';
+import { usualSightingLimits } from '../../queue/sightings.ts';
+
+const file = new URL('../../docs/explain.md', import.meta.url).pathname;
+
+it('docs/explain.md has every failure, as the catalogue has it, and the bounds of what is kept', async () => {
+  const rows = Object.entries({ ...failures, ...goodStates }).map(
+    ([id, { title, cause, cure }]) => `| \`${id}\` | ${title} | ${cause} | ${cure} |`,
+  );
+  const table = ['| id | title | cause | cure |', '| --- | --- | --- | --- |', ...rows].join('\n');
+  const page = readFileSync(file, 'utf8');
+  const written = page.replace(
+    /(<!-- from operator\/failures\.ts: .* -->\n)[\s\S]*(<!-- end -->)/,
+    (_all, begin: string, end: string) => `${begin}\n${table}\n\n${end}`,
+  );
+  await expect(written).toMatchFileSnapshot(file);
+  const { perSerial, serials } = usualSightingLimits;
+  for (const kind of ['own', 'unproven', 'unknown'] as const)
+    expect(page).toMatch(
+      new RegExp(`\\| ${kind} \\|.*\\| ${perSerial[kind]} \\| ${serials[kind].toLocaleString('en')} \\|`),
+    );
+});

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import type { ExplainFacts } from '../../operator/explanation.ts';
+import { failures, failureText, helpEntries } from '../../operator/failures.ts';
+import { explain } from '../../operator/timeline.ts';
+import { statusCodes } from '../../protocol/problems.ts';
+import type { Device } from '../../registry/device.ts';
+import type { Sighting, SightingFields, SightingKind, SightingName } from '../../telemetry/sightings.ts';
+
+const now = Date.UTC(2026, 9, 1, 12);
+const from = '10.0.0.7';
+
+const device = (over: Partial<Device> = {}): Device => ({
+  ...{ serial: 'SN-1', tokenHash: 'sha256:secret', state: 'enrolled', requestedAt: 0, enrolledAt: now - 3_600_000 },
+  attempt: 0,
+  ...over,
+});
+const registered = (over: Partial<Device> = {}) =>
+  device({ state: 'registered', certificateId: 'c'.repeat(64), issuedAt: now - 600_000, ...over });
+
+function seen<Name extends SightingName>(
+  name: Name,
+  fields: SightingFields[Name],
+  { agoMs = 1000, kind = 'own', latest }: { agoMs?: number; kind?: SightingKind; latest?: string } = {},
+): Sighting {
+  const at = now - agoMs;
+  return { name, kind, firstAt: at, at, count: 1, ...(latest === undefined ? {} : { latest }), ...fields } as Sighting;
+}
+
+const facts = (over: Partial<ExplainFacts> = {}): ExplainFacts => ({
+  ...{ serial: 'SN-1', now, device: device(), records: [], sightings: [], nameless: [], near: [], health: {} },
+  ...{ table: 'cvm-devices', replayWindowMs: 86_400_000 },
+  ...over,
+});
+const verdictOf = (over: Partial<ExplainFacts>) => explain(facts(over)).verdict;
+
+const wrongToken = (agoMs: number, kind: SightingKind = 'unproven') =>
+  seen(
+    'answered',
+    { from, requestId: 'r0', outcome: 'rejected', errorCode: 'InvalidToken', problem: 'invalidToken' },
+    { agoMs, kind },
+  );
+
+describe('the verdict on a device', () => {
+  it('a decision of an operator comes before all that was seen', () => {
+    expect(verdictOf({ device: device({ state: 'blocked' }), sightings: [wrongToken(1000)] }).id).toBe('blocked');
+    expect(verdictOf({ device: device({ removal: 'with-thing' }) }).id).toBe('being-removed');
+    expect(verdictOf({ device: device({ state: 'unknown' }) }).id).toBe('row-broken');
+    expect(verdictOf({ device: device({ site: 'south' }), site: 'north' }).id).toBe('other-site');
+  });
+
+  it('others cannot make a device that has its certificate look broken by naming its serial', () => {
+    const delivered = registered({ deliveredAt: now - 500_000 });
+    const noise = [
+      wrongToken(1000),
+      seen('handshake-failed', { from, why: 'psk-wrong' }, { kind: 'unproven' }),
+      seen('refused', { from, errorCode: 'Throttled', problem: 'tooManyAttempts' }, { kind: 'unproven' }),
+    ];
+    expect(verdictOf({ device: delivered, sightings: noise }).id).toBe('fine');
+    expect(verdictOf({ device: registered(), sightings: noise }).id).toBe('not-acknowledged');
+  });
+
+  it('the latest tells, unless a success came after it', () => {
+    const stored = seen('stored', { from, requestId: 'r1' }, { agoMs: 3000 });
+    expect(verdictOf({ sightings: [wrongToken(5000), seen('refused', { from, errorCode: 'InvalidCsr' })] }).id).toBe(
+      'bad-csr',
+    );
+    const accepted = seen('answered', { from, requestId: 'r1', outcome: 'accepted' }, { agoMs: 2000 });
+    expect(
+      verdictOf({ device: registered({ issuedAt: now - 2000 }), sightings: [wrongToken(5000), stored, accepted] }).id,
+    ).toBe('answered');
+  });
+
+  it('what was seen before a new token was made says nothing about it', () => {
+    const reissued = {
+      time: new Date(now - 3000).toISOString(),
+      part: 'cvm',
+      event: 'reissued',
+      serial: 'SN-1',
+    } as const;
+    expect(verdictOf({ sightings: [wrongToken(5000)], records: [reissued] }).id).toBe('never-seen');
+    expect(verdictOf({ sightings: [wrongToken(1000)], records: [reissued] }).id).toBe('wrong-token');
+  });
+
+  it('a request that waits: place and time, no worker, AWS', () => {
+    const stored = seen('stored', { from, requestId: 'r1' }, { agoMs: 20_000 });
+    const waiting = seen('waiting', { from, requestId: 'r1' }, { latest: '7 120' });
+    const throttled = seen(
+      'postponed',
+      { requestId: 'r1', outcome: 'throttled', operation: 'iot:CreateThing' },
+      { kind: 'unproven' },
+    );
+    const inLine = verdictOf({ sightings: [stored, waiting], health: { workers: 'there' } });
+    expect(inLine).toMatchObject({
+      id: 'in-line',
+      state: 'waiting',
+      cause: expect.stringContaining('place is 7, and its turn comes in about 120 s'),
+    });
+    expect(verdictOf({ sightings: [stored, waiting], health: { workers: 'none' } }).id).toBe('worker-away');
+    expect(verdictOf({ sightings: [stored, waiting, throttled], health: { workers: 'there' } }).id).toBe(
+      'aws-throttled',
+    );
+  });
+
+  it('a Redis that takes nothing is why, whatever was seen before', () => {
+    const redis = { id: 'redis-full', problem: 'Redis refuses (OOM)' } as const;
+    expect(verdictOf({ sightings: [wrongToken(1000)], health: { redis } })).toMatchObject({
+      id: 'redis-full',
+      cause: expect.stringContaining('OOM'),
+    });
+    expect(verdictOf({ device: registered({ deliveredAt: 1 }), health: { redis } }).id).toBe('fine');
+  });
+
+  it('shows no hash of a token and no kept reply', () => {
+    const text = JSON.stringify(explain(facts({ device: registered({ keptReply: 'sealed-reply' }) })));
+    expect(text).not.toMatch(/sha256:secret|sealed-reply/);
+  });
+});
+
+describe('the catalogue of failures', () => {
+  it('has thirty and more, each with a title, a cause and a cure, in plain words without a full stop', () => {
+    expect(Object.keys(failures).length).toBeGreaterThanOrEqual(30);
+    for (const { title, cause, cure } of Object.values(failures)) {
+      expect(title.length).toBeLessThan(40);
+      for (const text of [title, cause, cure]) expect(text).toMatch(/[^.\s]$/);
+    }
+  });
+
+  it('puts the serial where a command needs it', () => {
+    expect(failureText('blocked', 'A$&B').cure).toContain('cvm devices unblock A$&B');
+  });
+
+  it('has every error code in its help', () => {
+    const ids = helpEntries().map(({ id }) => id);
+    expect(ids).toEqual(expect.arrayContaining([...Object.keys(failures), ...Object.keys(statusCodes)]));
+  });
+});
