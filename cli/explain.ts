@@ -72,7 +72,11 @@ function entryLines(entry: TimelineEntry, columns: number, colours: boolean): st
   ].filter((each) => each !== undefined);
   const head = `${timeText(at)}  ${part.padEnd(8)}  `;
   const name = step.padEnd(12);
-  const [first = '', ...rest] = wrap(`${head}${name}  ${details.join(', ')}`, columns, ' '.repeat(columns < 80 ? 4 : head.length + 14));
+  const [first = '', ...rest] = wrap(
+    `${head}${name}  ${details.join(', ')}`,
+    columns,
+    ' '.repeat(columns < 80 ? 4 : head.length + 14),
+  );
   return [first.replace(name, () => coloured(name, outcomeColours[outcome], colours)), ...rest].map((line) =>
     line.trimEnd(),
   );
