@@ -24,18 +24,43 @@ type GateWrapper = (gate: AwsGate) => AwsGate;
 const asItIs: GateWrapper = (gate) => gate;
 
 /** @param role whose IAM permissions the calls need */
-export function connectTable(app: App, role: IamRole, wrap: GateWrapper = asItIs): AssociationTable {
-  return createAssociationTable(openTable(app, role, wrap), undefined, app.awsTime.now);
+export function connectTable(
+  app: App,
+  role: IamRole,
+  wrap: GateWrapper = asItIs,
+  patience: Patience = {},
+): AssociationTable {
+  return createAssociationTable(openTable(app, role, wrap, { patience }), undefined, app.awsTime.now);
+}
+
+/** For what looks at a table rather than at its rows. @param client one of the caller's, which it closes */
+export function openTableFor(app: App, role: IamRole, client?: DynamoDBClient, patience: Patience = {}) {
+  const used = client ?? closedWithApp(app, connectDynamoDb({ ...clientOptions(app, role), ...patience }));
+  const gate = gateOf(app, () => used.config.region());
+  return { table: openDynamoTable(used, app.settings.table, gate), gate };
+}
+
+/** How long a caller waits for AWS; the client's own patience where it does not say. */
+type Patience = Pick<AwsClientOptions, 'answerMs' | 'maxAttempts'>;
+type DynamoDBClient = ReturnType<typeof connectDynamoDb>;
+
+function closedWithApp(app: App, client: DynamoDBClient): DynamoDBClient {
+  app.lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
+  return client;
 }
 
 /** A table that another tool filled. */
 export function openTableToRead(app: App, name: string, wrap: GateWrapper): Pick<DynamoTable, 'scan'> {
-  return openTable(app, 'operator', wrap, name);
+  return openTable(app, 'operator', wrap, { other: name });
 }
 
-function openTable(app: App, role: IamRole, wrap: GateWrapper, other?: string): DynamoTable {
-  const client = connectDynamoDb(clientOptions(app, role));
-  app.lifecycle.add({ name: 'dynamodb', close: async () => client.destroy() });
+function openTable(
+  app: App,
+  role: IamRole,
+  wrap: GateWrapper,
+  { other, patience = {} }: { readonly other?: string; readonly patience?: Patience } = {},
+): DynamoTable {
+  const client = closedWithApp(app, connectDynamoDb({ ...clientOptions(app, role), ...patience }));
   const gate = gateOf(app, () => client.config.region(), other);
   return openDynamoTable(client, other ?? app.settings.table, wrap(gate));
 }
@@ -66,8 +91,8 @@ export function connectIssuer(app: App, role: IamRole, wrap: GateWrapper = asItI
 }
 
 /** The calls of AWS IoT Core themselves, for what looks at an account rather than vends. */
-export function iotFor(app: App, role: IamRole, wrap: GateWrapper = asItIs): IotCalls {
-  const clients = connectIotClients(clientOptions(app, role));
+export function iotFor(app: App, role: IamRole, wrap: GateWrapper = asItIs, patience: Patience = {}): IotCalls {
+  const clients = connectIotClients({ ...clientOptions(app, role), ...patience });
   app.lifecycle.add({ name: 'aws-iot', close: async () => clients.close() });
   return openIot(clients, wrap(gateOf(app, clients.region)));
 }

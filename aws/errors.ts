@@ -127,9 +127,14 @@ const permission: Cure = (operation) =>
       : ''
   }`;
 
+/** Names of AWS's errors for a permission that is missing. */
+const denials = 'AccessDenied AccessDeniedException UnauthorizedException NotAuthorized ForbiddenException';
+
+export const isDenied = (error: unknown): boolean => denials.split(' ').includes(awsErrorName(error));
+
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html */
 const commonCures = curesBy(
-  ['AccessDenied AccessDeniedException UnauthorizedException NotAuthorized ForbiddenException', permission],
+  [denials, permission],
   [
     'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationToken MissingAuthenticationTokenException',
     (_operation, { region }) => `the AWS credentials are not valid in ${region}: correct or renew them`,

@@ -96,6 +96,14 @@ type Actions = typeof actions;
 export type IamRole = keyof Actions;
 export const iamRoles = Object.keys(actions) as IamRole[];
 
+/** The actions of a role, as IAM spells them, in the order of the alphabet. */
+export function actionsOf(role: IamRole): readonly string[] {
+  const { table, index, ...iot } = actions[role] as Readonly<Record<string, readonly string[]>>;
+  const named = (service: string, names: readonly string[] = []) => names.map((name) => `${service}:${name}`);
+  const ofIot = named('iot', Object.values(iot).flat());
+  return [...new Set([...ofIot, ...named('dynamodb', table), ...named('dynamodb', index)])].sort();
+}
+
 type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Actions[Role][Kind][number] }[IamRole];
 
 /** One operation of one AWS API, as IAM names it: `iot:CreateThing`, `dynamodb:UpdateItem`. */

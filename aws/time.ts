@@ -26,6 +26,9 @@ export function createAwsTime(options: { log: Log; wall?: () => number; monotoni
     },
     /** Whether an answer of AWS was seen: before that, the clock of this machine is all there is. */
     isKnown: (): boolean => heard !== undefined,
+    /** How far the clock of this machine is ahead of AWS's, in milliseconds, which AWS tells in whole seconds; undefined before an answer. */
+    offMs: (): number | undefined =>
+      heard === undefined ? undefined : Math.round(wall() - (heard.time + monotonic() - heard.at)),
     /** @param date the `Date` header of an answer that came just now */
     hear(date: string | undefined): void {
       const time = Date.parse(date ?? '');

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { startBrokerPart } from '../app/broker.ts';
+import { examineAtStart } from '../app/examine-at-start.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { asProcess, followFirstProcess, type ProcessNumber, startBrokerProcesses } from '../app/processes.ts';
 import { redisOf } from '../app/redis.ts';
@@ -19,6 +20,7 @@ export function brokerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
         // before anything is started: a REDIS_URL that is missing is said once
         const redis = redisOf(app.settings);
         await serveMonitoring(app, app.settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
+        examineAtStart(app, redis, ['broker']);
         if (processes === 1) await startBrokerPart(await withTracing(app, 'cvm-broker'), redis);
         else await startBrokerProcesses(app, { program: cvmProgram(), count: processes });
       });

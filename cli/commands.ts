@@ -43,6 +43,12 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./status.ts')).statusCommand(await context()),
   },
   {
+    name: 'doctor',
+    description:
+      'look at everything that the gateway needs, and say what is wrong and what to do: settings, certificate, Redis, AWS, permissions',
+    load: async (context) => (await import('./doctor.ts')).doctorCommand(await context()),
+  },
+  {
     name: 'sweep',
     description:
       'compare the table with AWS IoT Core, and repair the traces of crashes and lost answers. The worker does this by itself every CVM_SWEEP_INTERVAL',

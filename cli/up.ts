@@ -5,6 +5,7 @@ import { type App, createApp } from '../app/app.ts';
 import { requireAws } from '../app/aws.ts';
 import { setUpAws } from '../app/aws-setup.ts';
 import { loadTls, startBrokerPart } from '../app/broker.ts';
+import { examineAtStart } from '../app/examine-at-start.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { wordByTable } from '../app/new-gateway.ts';
 import { startBrokerProcesses } from '../app/processes.ts';
@@ -77,6 +78,7 @@ export async function startAll(first: App, options: Pick<Options, 'localAws' | '
     await setUpAws(app.settings, { addIndex: true });
   }
   const { table, gateways } = startWorkerPart(app, redis);
+  examineAtStart(app, redis, ['broker', 'worker']);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);
   const part = { app, say, ...(local === undefined ? {} : { local }) };
   if (options.processes > 1) {

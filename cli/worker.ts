@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { examineAtStart } from '../app/examine-at-start.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { redisOf } from '../app/redis.ts';
 import { withTracing } from '../app/tracing.ts';
@@ -13,6 +14,7 @@ export function workerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
       await serveMonitoring(app, app.settings.monitoring.worker, 'CVM_WORKER_METRICS_PORT');
       const found = await findAws(app, (remark) => app.log.warn(remark));
       startWorkerPart(await withTracing(found.app, 'cvm-worker'), redis);
+      examineAtStart(found.app, redis, ['worker']);
     }),
   );
 }

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
-import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import { announcementLifetimeMs } from './roster.ts';
 import { readTableKey, tableKeyKey } from './stored-forms.ts';
 import { withoutWrongType } from './wrong-type.ts';
@@ -51,13 +51,19 @@ const oneTable =
 export function createTableKeyReader(connector: RedisConnector, log: Log) {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
+  async function read(): Promise<string | undefined> {
+    const text = await withoutWrongType(redis, [tableKeyKey], reportMalformed, () => redis.get(tableKeyKey));
+    if (text === null) return undefined;
+    const key = readTableKey(text);
+    if (key === undefined) reportMalformed("the table's key");
+    return key;
+  }
   return {
-    async read(): Promise<string | undefined> {
-      const text = await withoutWrongType(redis, [tableKeyKey], reportMalformed, () => redis.get(tableKeyKey));
-      if (text === null) return undefined;
-      const key = readTableKey(text);
-      if (key === undefined) reportMalformed("the table's key");
-      return key;
+    read,
+    /** For one that reads once: the connection is made first. */
+    async readWhenTried(): Promise<string | undefined> {
+      await untilFirstTried(redis);
+      return read();
     },
     close: () => disconnectRedis(redis),
   };

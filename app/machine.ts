@@ -1,0 +1,174 @@
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { freemem, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import type { DiskFacts, FolderFacts, PortFacts } from '../operator/doctor/sources.ts';
+import { errorText } from '../runtime/errors.ts';
+import type { ProxySettings, Settings } from '../runtime/settings.ts';
+import { tlsFolderIn, tlsOptions } from '../site-tls/material.ts';
+import { readTlsMaterial } from '../site-tls/site-ca.ts';
+
+/** How long a connection may take, in milliseconds. */
+const connectMs = 2500;
+
+/** @returns why no TCP connection can be made; undefined when one can */
+export function reaches(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: connectMs });
+    const end = (problem: string | undefined) => {
+      socket.destroy();
+      resolve(problem);
+    };
+    socket.once('connect', () => end(undefined));
+    socket.once('timeout', () => end(`no connection to port ${port} within ${connectMs / 1000} s`));
+    socket.once('error', (error) => end(errorText(error)));
+  });
+}
+
+/** Whether the port for devices is free, or held by a broker with our certificate. */
+export async function portFacts(settings: Settings): Promise<PortFacts> {
+  const { mqttPort: port, listen } = settings;
+  const at = { port, listen };
+  if (port === 0) return { ...at, state: 'any' };
+  const code = await codeOfListening(port, listen);
+  if (code === undefined) return { ...at, state: 'free' };
+  if (code === 'EACCES') return { ...at, state: 'not-allowed' };
+  if (code === 'EADDRINUSE') return { ...at, state: (await isOurs(settings)) ? 'ours' : 'taken' };
+  return { ...at, state: 'no-address' };
+}
+
+function codeOfListening(port: number, host: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code ?? 'unknown'));
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+async function isOurs(settings: Settings): Promise<boolean> {
+  const { mqttPort: port, listen } = settings;
+  const host = listen === '0.0.0.0' ? '127.0.0.1' : listen === '::' ? '::1' : listen;
+  const served = await fingerprintAt(host, port);
+  try {
+    const { fingerprint, beside } = readTlsMaterial(tlsOptions(settings));
+    return served !== undefined && [fingerprint, beside?.fingerprint].includes(served);
+  } catch {
+    return false;
+  }
+}
+
+/** Of the certificate that is served there; nothing is sent beyond the handshake, and nothing trusted. */
+function fingerprintAt(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connectTls({ host, port, rejectUnauthorized: false, timeout: connectMs });
+    const end = (fingerprint?: string) => {
+      socket.destroy();
+      resolve(fingerprint);
+    };
+    socket.once('secureConnect', () => end(socket.getPeerCertificate().fingerprint256));
+    socket.once('timeout', () => end());
+    socket.once('error', () => end());
+  });
+}
+
+/** The proxies that the settings name. No text has an address of them, which may hold a password. */
+export async function proxyFacts({ https, http }: ProxySettings) {
+  const named = [
+    ['HTTPS_PROXY', https],
+    ['HTTP_PROXY', http],
+  ] as const;
+  return Promise.all(named.flatMap(([setting, text]) => (text === undefined ? [] : [proxyFact(setting, text)])));
+}
+
+async function proxyFact(setting: string, text: string): Promise<{ setting: string; problem?: string; cure?: string }> {
+  const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  if (!URL.canParse(whole))
+    return { setting, problem: 'it is no address of a proxy', cure: `write http://host:3128 into ${setting}` };
+  const { hostname, port, protocol } = new URL(whole);
+  const problem = await reaches(hostname.replace(/^\[|\]$/g, ''), Number(port) || (protocol === 'https:' ? 443 : 80));
+  return problem === undefined ? { setting } : { setting, problem: `it cannot be reached (${problem})` };
+}
+
+export function diskFacts({ dataDir, auditDir }: Settings): DiskFacts[] {
+  const found = new Map<string, DiskFacts>();
+  for (const path of [dataDir, auditDir]) {
+    if (!existsSync(path)) continue;
+    const { bavail, blocks, bsize } = statfsSync(path);
+    const device = String(statSync(path).dev);
+    if (!found.has(device)) found.set(device, { path, freeBytes: bavail * bsize, totalBytes: blocks * bsize });
+  }
+  return [...found.values()];
+}
+
+/** Of the container where it has a limit, else of the machine. cgroups(7), version 2 */
+export function memoryFacts(): { totalBytes: number; freeBytes: number } {
+  const inCgroup = (name: string) => numberIn(join('/sys/fs/cgroup', name));
+  const [limit, used] = [inCgroup('memory.max'), inCgroup('memory.current')];
+  if (limit !== undefined && used !== undefined && limit < totalmem()) {
+    // file pages are given back when others need them
+    const cached = Number(/^inactive_file (\d+)$/m.exec(textOf('/sys/fs/cgroup/memory.stat'))?.[1] ?? 0);
+    return { totalBytes: limit, freeBytes: Math.max(0, limit - used + cached) };
+  }
+  const available = Number(/^MemAvailable: +(\d+) kB$/m.exec(textOf('/proc/meminfo'))?.[1] ?? 0) * 1024;
+  return { totalBytes: totalmem(), freeBytes: available || freemem() };
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function numberIn(file: string): number | undefined {
+  const text = textOf(file).trim();
+  return /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+/** As Docker and Podman mark it. */
+export const inContainer = (): boolean => ['/.dockerenv', '/run/.containerenv'].some((file) => existsSync(file));
+
+/** As systemd-timesyncd says it, where that keeps the clock. systemd-timesyncd.service(8) */
+export function timeIsSynchronized(folder = '/run/systemd/timesync'): boolean | undefined {
+  return existsSync(folder) ? existsSync(join(folder, 'synchronized')) : undefined;
+}
+
+/** The folders that the parts write, and the keys in them. One that is not there yet is made by a start. */
+export function folderFacts({ dataDir, auditDir, tls }: Settings): FolderFacts[] {
+  const folder = tlsFolderIn(dataDir);
+  const keys = existsSync(folder)
+    ? readdirSync(folder).filter((name) => name.endsWith('.key') || name.endsWith('.pem'))
+    : [];
+  return [
+    folderFact(dataDir, 'the data folder', 0o700),
+    ...(auditDir.startsWith(`${dataDir}/`) && !existsSync(auditDir)
+      ? []
+      : [folderFact(auditDir, 'the audit trail', 0o700)]),
+    ...(existsSync(folder) ? [folderFact(folder, 'the folder of certificates and keys', 0o700)] : []),
+    ...keys.map((name) => folderFact(join(folder, name), 'a key', 0o600)),
+    // its group may read a key that the operator gives
+    ...(tls === undefined ? [] : [folderFact(tls.keyFile, 'a key', 0o640, false)]),
+  ];
+}
+
+function folderFact(path: string, what: string, wanted: number, written = true): FolderFacts {
+  const of = { path, what, wanted };
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return { ...of, state: 'missing', mode: 0 };
+  const mode = found.mode & 0o777;
+  const own = process.getuid?.();
+  if (written && own !== undefined && own !== 0 && found.uid !== own) return { ...of, state: 'of-another-user', mode };
+  if (written && !mayWrite(path)) return { ...of, state: 'not-writable', mode };
+  return { ...of, state: (mode & 0o777 & ~wanted) === 0 ? 'good' : 'open-to-others', mode };
+}
+
+function mayWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,97 @@
+import { bytes } from '../status.ts';
+import { type Check, fail, ok, parts, skipped, type Verdict, warn } from './check.ts';
+import type { DiskFacts, DoctorSources, FolderFacts } from './sources.ts';
+
+/** Free space below which writes soon fail, and below which a person should look. Bytes, and the part of the whole. */
+const [least, little] = [
+  { bytes: 100e6, part: 0.01 },
+  { bytes: 1e9, part: 0.05 },
+];
+
+/** A broker and a worker with a Redis need about so much beside the system, in bytes. */
+const leastMemory = 400e6;
+
+export const machineChecks: readonly Check[] = [
+  {
+    id: 'data-folder',
+    title: 'folders',
+    finds: 'the data folder, the audit trail or a key cannot be written, belongs to another user, or is open to others',
+    parts,
+    quick: true,
+    atStart: true,
+    fixes: true,
+    async look(sources) {
+      const bad = (await sources.folders()).filter(({ state }) => state !== 'good' && state !== 'missing');
+      return bad.length === 0 ? [ok('this user alone has them')] : bad.map((folder) => judgeFolder(folder, sources));
+    },
+  },
+  {
+    id: 'disk',
+    title: 'disk',
+    finds: 'less than 1 GB or 5 % free at the data folder or the audit trail; a failure below 100 MB or 1 %',
+    parts,
+    quick: true,
+    atStart: true,
+    async look({ disks }) {
+      const found = await disks();
+      return found.length === 0 ? [skipped('the folders are not there yet')] : found.map(judgeDisk);
+    },
+  },
+  {
+    id: 'memory',
+    title: 'memory',
+    finds: 'less than 400 MB of memory for this machine or container',
+    parts,
+    quick: true,
+    atStart: true,
+    async look({ memory }) {
+      const { totalBytes, freeBytes } = await memory();
+      const seen = `${bytes(freeBytes)} free of ${bytes(totalBytes)}`;
+      return [
+        freeBytes < leastMemory / 4 || totalBytes < leastMemory
+          ? warn({
+              seen,
+              cause: 'the system may end a process of the gateway for lack of memory',
+              cure: 'give the machine or the container more memory, or stop what else needs it',
+            })
+          : ok(seen),
+      ];
+    },
+  },
+];
+
+function judgeFolder({ path, what, state, mode, wanted }: FolderFacts, { mend }: DoctorSources): Verdict {
+  const shown = mode.toString(8);
+  if (state === 'open-to-others') {
+    const open = {
+      seen: `${path} (${what}) is open to others: mode ${shown}`,
+      cause: 'other users of this machine can read it',
+      cure: `run: chmod ${wanted.toString(8)} ${path}`,
+      mend: () => mend.permissionsOf(path, wanted),
+    };
+    // a key that others can read is refused at the start
+    return what === 'a key' ? fail(open) : warn(open);
+  }
+  return fail(
+    state === 'of-another-user'
+      ? {
+          seen: `${path} (${what}) belongs to another user`,
+          cause: 'it was made by a run as another user, root say',
+          cure: `give it to the user that runs the gateway: chown -R USER ${path}`,
+        }
+      : {
+          seen: `${path} (${what}) cannot be written by this user (mode ${shown})`,
+          cause: 'certificates, requests or records cannot be kept',
+          cure: `give the user that runs the gateway the right to write there, or name another folder (CVM_DATA_DIR, CVM_AUDIT_DIR)`,
+        },
+  );
+}
+
+function judgeDisk({ path, freeBytes, totalBytes }: DiskFacts): Verdict {
+  const below = (limit: typeof least) => freeBytes < limit.bytes || freeBytes < totalBytes * limit.part;
+  const seen = `${bytes(freeBytes)} free of ${bytes(totalBytes)} at ${path}`;
+  const cause = 'a full disk stops Redis, the audit trail and the renewal of certificates';
+  const cure = 'free space there, or name a folder on a larger disk in CVM_DATA_DIR or CVM_AUDIT_DIR';
+  if (below(least)) return fail({ seen, cause, cure });
+  return below(little) ? warn({ seen, cause, cure }) : ok(seen);
+}

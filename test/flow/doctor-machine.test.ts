@@ -1,0 +1,173 @@
+import { KeyObject, webcrypto } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Finding } from '../../operator/doctor/check.ts';
+import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '../../runtime/x509.ts';
+import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { about, examine } from '../support/doctor.ts';
+import { freePort } from '../support/network.ts';
+import { isolated, runCvm } from '../support/program.ts';
+
+const day = 86_400_000;
+
+/** An operator's own certificate, which ends after so many days. */
+async function ownCertificate(root: string, name: string, days: number) {
+  const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    name: `CN=${name}`,
+    notBefore: new Date(Date.now() - 400 * day),
+    notAfter: new Date(Date.now() + days * day),
+    keys,
+    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+    extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: name }])],
+  });
+  const key = KeyObject.from(keys.privateKey).export({ format: 'pem', type: 'pkcs8' });
+  const [certFile, keyFile] = [join(root, `${name}.crt`), join(root, `${name}.key`)];
+  writeFileSync(certFile, certificate.toString('pem'));
+  writeFileSync(keyFile, key, { mode: 0o600 });
+  return { certFile, keyFile };
+}
+
+describe('cvm doctor, of a machine', () => {
+  let root: string;
+  let dataDir: string;
+  beforeAll(async () => {
+    root = mkdtempSync(join(tmpdir(), 'cvm-doctor-'));
+    dataDir = join(root, 'data');
+    mkdirSync(dataDir, { mode: 0o700 });
+    await loadTlsMaterial({ dataDir, hostnames: ['gw.plant'], machineName: 'gw' });
+  });
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  const quick = (env: Record<string, string>, more: Partial<Parameters<typeof examine>[0]> = {}) =>
+    examine({ dataDir, env, quick: true, ...more });
+
+  it('finds nothing that fails where nothing is wrong, but that there is no Redis', async () => {
+    const found = await quick({ CVM_HOSTNAMES: 'gw.plant' });
+    expect(found.filter(({ outcome }) => outcome === 'fail').map(({ id }) => id)).toEqual(['redis']);
+    expect(about(found, 'redis')).toMatch(/no "cvm up" runs on the data folder .*start the gateway/);
+  });
+
+  it.each<[string, Record<string, string>, string, RegExp]>([
+    [
+      'half of AWS is a stand-in',
+      { AWS_ENDPOINT_URL_IOT: 'http://127.0.0.1:4566' },
+      'settings',
+      /fail: .*only one of them is AWS/,
+    ],
+    ['a profile is in no file', { AWS_PROFILE: 'plnat' }, 'settings', /fail: .*there is no profile "plnat"/],
+    [
+      'two sources of credentials are named',
+      { AWS_PROFILE: 'a', AWS_ACCESS_KEY_ID: 'AKIAIOSFODNN7EXAMPLE', AWS_SECRET_ACCESS_KEY: 'x' },
+      'settings',
+      /fail: .*both name credentials/,
+    ],
+    ['CVM_NEW_SITE is left set', { CVM_NEW_SITE: '1' }, 'new-site', /warn: it is set .*unset CVM_NEW_SITE/],
+    ['quotas are off with an account', { CVM_QUOTAS: 'off' }, 'quotas', /warn: CVM_QUOTAS is off/],
+    [
+      'CVM_LISTEN is no address of this machine',
+      { CVM_LISTEN: '192.0.2.77', CVM_MQTT_PORT: '28883' },
+      'mqtt-port',
+      /fail: this machine has no address 192\.0\.2\.77/,
+    ],
+    [
+      'the proxy is away',
+      { HTTPS_PROXY: 'http://127.0.0.1:1' },
+      'proxy',
+      /fail: HTTPS_PROXY: it cannot be reached .*NO_PROXY/,
+    ],
+    ['the proxy is no address', { HTTPS_PROXY: 'http://' }, 'proxy', /fail: HTTPS_PROXY: it is no address of a proxy/],
+    [
+      'a name is not in the certificate',
+      { CVM_HOSTNAMES: 'gw.plant,other.plant' },
+      'server-names',
+      /fail: other\.plant of CVM_HOSTNAMES is not in it .*cvm tls renew/,
+    ],
+  ])('names it where %s', async (_what, env, id, text) => {
+    expect(about(await quick(env), id)).toMatch(text);
+  });
+
+  it('tells another program on the port from the broker of this gateway', async () => {
+    const port = await freePort();
+    const env = { CVM_MQTT_PORT: String(port) };
+    const other = createServer((socket) => socket.on('error', () => {}).destroy()).listen(port, '127.0.0.1');
+    await new Promise((resolve) => other.once('listening', resolve));
+    expect(about(await quick(env), 'mqtt-port')).toMatch(/fail: another program has 127\.0\.0\.1, port \d+ .*ss -ltnp/);
+    await new Promise((resolve) => other.close(resolve));
+    const { cert, key } = await loadTlsMaterial({ dataDir, hostnames: ['gw.plant'], machineName: 'gw' });
+    const ours = createTlsServer({ cert, key })
+      .on('tlsClientError', () => {})
+      .listen(port, '127.0.0.1');
+    await new Promise((resolve) => ours.once('listening', resolve));
+    expect(about(await quick(env), 'mqtt-port')).toMatch(/^ok: .* is held by the broker of this gateway/);
+    await new Promise((resolve) => ours.close(resolve));
+    expect(about(await quick(env), 'mqtt-port')).toMatch(/^ok: .* is free/);
+  });
+
+  it("names what is wrong with an operator's own certificate: ended, ends soon, another key, another name, not there", async () => {
+    const good = await ownCertificate(root, 'own.plant', 400);
+    const old = await ownCertificate(root, 'old.plant', -10);
+    const ending = await ownCertificate(root, 'ending.plant', 12);
+    const found = async (certFile: string, keyFile: string, hostnames = 'own.plant') => {
+      const env = { CVM_TLS_CERT: certFile, CVM_TLS_KEY: keyFile, CVM_HOSTNAMES: hostnames };
+      const findings = await quick(env);
+      return `${about(findings, 'server-certificate')}\n${about(findings, 'server-names')}`;
+    };
+    expect(await found(good.certFile, good.keyFile)).toMatch(/^ok: valid from .*\nok: /);
+    expect(await found(old.certFile, old.keyFile)).toMatch(/fail: .*expired on/);
+    expect(await found(ending.certFile, ending.keyFile)).toMatch(/warn: .*\d+ days.*CVM_TLS_CERT/);
+    expect(await found(good.certFile, old.keyFile)).toMatch(/fail: .*does not belong to CVM_TLS_CERT/);
+    expect(await found(good.certFile, good.keyFile, 'new.plant')).toMatch(/fail: new\.plant .*get a certificate/);
+    expect(await found(join(root, 'absent.crt'), good.keyFile)).toMatch(/fail: .*absent\.crt/);
+  });
+
+  it('names folders and keys that are open to others, and closes them with --fix', async () => {
+    const key = join(dataDir, 'tls', 'server.key');
+    chmodSync(dataDir, 0o755);
+    chmodSync(key, 0o644);
+    const before = about(await quick({}), 'data-folder');
+    expect(before).toMatch(/warn: .*\(the data folder\) is open to others: mode 755 .*chmod 700/);
+    expect(before).toMatch(/fail: .*server\.key \(a key\) is open to others: mode 644 .*chmod 600/);
+    const fixed = await quick({}, { fix: true });
+    expect(fixed.filter(({ id }) => id === 'data-folder').map(({ fix }) => fix)).toEqual([
+      expect.stringMatching(/^mended: /),
+      expect.stringMatching(/^mended: /),
+    ]);
+    expect([statSync(dataDir).mode & 0o777, statSync(key).mode & 0o777]).toEqual([0o700, 0o600]);
+    expect(about(await quick({}), 'data-folder')).toMatch(/^ok/);
+  });
+
+  it('puts a missing name into the certificate of the site CA with --fix', async () => {
+    const env = { CVM_HOSTNAMES: 'gw.plant,late.plant' };
+    await quick(env, { fix: true, only: ['server-names'] });
+    expect(about(await quick(env), 'server-names')).toMatch(/^ok: .*late\.plant/);
+  });
+
+  it('says all that is wrong with the settings, with status 1, and looks at nothing else', async () => {
+    const run = runCvm(['doctor', '--json'], {
+      ...isolated(dataDir),
+      CVM_HOSTNAME: 'gw',
+      CVM_TLS_CERT: '/x',
+      CVM_MQTT_PORT: 'mqtt',
+    });
+    expect((await run.ended).status).toBe(1);
+    const found = JSON.parse(run.text()) as Finding[];
+    expect(found.map(({ seen }) => seen)).toEqual([
+      expect.stringMatching(/^CVM_HOSTNAME: there is no such setting; did you mean CVM_HOSTNAMES/),
+      expect.stringMatching(/^CVM_MQTT_PORT: /),
+      expect.stringMatching(/^CVM_TLS_CERT, CVM_TLS_KEY: give both or neither/),
+    ]);
+    for (const finding of found)
+      expect(finding).toMatchObject({ id: 'settings', outcome: 'fail', cure: expect.stringMatching(/\w/) });
+  });
+
+  it('changes nothing without --fix, and makes no folder of a gateway that has never run', async () => {
+    const never = join(root, 'never');
+    const found = await examine({ dataDir: never, quick: true });
+    expect(about(found, 'server-certificate')).toMatch(/^skipped: there is none yet/);
+    expect(existsSync(never)).toBe(false);
+  });
+});
