@@ -9,6 +9,7 @@ import type { Part } from '../operator/doctor/sources.ts';
 import { counted } from '../runtime/counted.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { chooseAws } from './stand-in.ts';
+import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 
 export type DoctorContext = { app(): App; write(line: string): void };
 
@@ -57,21 +58,22 @@ async function find(
   }
 }
 
-const marks: Readonly<Record<Finding['outcome'], string>> = {
-  ok: 'ok   ',
-  warn: 'WARN ',
-  fail: 'FAIL ',
-  skipped: '-    ',
+const marks: Readonly<Record<Finding['outcome'], readonly [text: string, colour: Colour | undefined]>> = {
+  ok: ['ok   ', 'green'],
+  warn: ['WARN ', 'yellow'],
+  fail: ['FAIL ', 'red'],
+  skipped: ['-    ', undefined],
 };
 
 function linesOf(findings: readonly Finding[]): string[] {
+  const { colours = false } = terminalOf(process.stdout) ?? {};
   const count = (outcome: Finding['outcome']) => findings.filter((each) => each.outcome === outcome).length;
   const fixable = findings.filter(({ fixable, fix }) => fixable && fix === undefined).length;
   return [
     ...findings.flatMap(({ outcome, title, seen, cause, cure, fix }) => [
-      `${marks[outcome]} ${title}: ${seen}`,
-      ...(outcome === 'ok' || outcome === 'skipped' || cause === undefined ? [] : [`      why: ${cause}`]),
-      ...(outcome === 'ok' || outcome === 'skipped' || cure === undefined ? [] : [`      →    ${cure}`]),
+      `${coloured(...marks[outcome], colours)} ${title}: ${oneLine(seen)}`,
+      ...(outcome === 'ok' || outcome === 'skipped' || cause === undefined ? [] : [`      why: ${oneLine(cause)}`]),
+      ...(outcome === 'ok' || outcome === 'skipped' || cure === undefined ? [] : [`      →    ${oneLine(cure)}`]),
       ...(fix === undefined ? [] : [`      ${fix}`]),
     ]),
     '',

@@ -5,6 +5,7 @@ import { redisInUse } from '../app/redis.ts';
 import { openStatus } from '../app/status.ts';
 import { duration, type Status, type StatusCheck } from '../operator/status.ts';
 import { durationMs } from './duration.ts';
+import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 
 export type StatusContext = { awsApp(): App; write(line: string): void };
 
@@ -40,26 +41,27 @@ export function statusCommand({ awsApp, write }: StatusContext): Command {
 /** Cursor to the top left, and everything after it gone: without a flicker. ECMA-48, CUP and ED */
 const clearScreen = '\u001b[H\u001b[J';
 
-const marks: Readonly<Record<StatusCheck['state'], string>> = {
-  ok: 'ok     ',
-  warning: 'WARNING',
-  failed: 'FAILED ',
-  unknown: '?      ',
+const marks: Readonly<Record<StatusCheck['state'], readonly [text: string, colour: Colour | undefined]>> = {
+  ok: ['ok     ', 'green'],
+  warning: ['WARNING', 'yellow'],
+  failed: ['FAILED ', 'red'],
+  unknown: ['?      ', undefined],
 };
 
 /** One line for each check, with its cure below where there is one, then the processes. */
 function screenOf(status: Status): string[] {
+  const { colours = false } = terminalOf(process.stdout) ?? {};
   const { at, site, version, ok, checks, processes = [], devices } = status;
   const width = Math.max(...checks.map(({ title }) => title.length));
   return [
     `cvm-gateway ${version}${site === undefined ? '' : `, site ${site}`}, ${at}: ${ok ? 'all is well' : 'something failed'}`,
     '',
     ...checks.flatMap(({ title, state, says, cure }) => [
-      `${marks[state]}  ${title.padEnd(width)}  ${says}`,
-      ...(cure === undefined || state === 'ok' ? [] : [`${' '.repeat(width + 11)}→ ${cure}`]),
+      `${coloured(...marks[state], colours)}  ${title.padEnd(width)}  ${oneLine(says)}`,
+      ...(cure === undefined || state === 'ok' ? [] : [`${' '.repeat(width + 11)}→ ${oneLine(cure)}`]),
     ]),
     ...(devices === undefined ? [] : ['', `devices of this site: ${devices.total}`]),
-    ...(processes.length === 0 ? [] : ['', ...processes.map((each) => processLine(each, Date.parse(at)))]),
+    ...(processes.length === 0 ? [] : ['', ...processes.map((each) => oneLine(processLine(each, Date.parse(at))))]),
   ];
 }
 

@@ -77,7 +77,7 @@ const longest = (title: string, rows: readonly (readonly string[])[], index: num
 
 /** A line break, or another control character, in a cell would break the table, or the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-const oneLine = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+export const oneLine = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
 
 function fit(columns: readonly Column[], wanted: readonly number[], most: number): number[] {
   const widths = [...wanted];

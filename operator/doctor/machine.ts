@@ -8,8 +8,8 @@ const [least, little] = [
   { bytes: 1e9, part: 0.05 },
 ];
 
-/** A broker and a worker with a Redis need about so much beside the system, in bytes. */
-const leastMemory = 400e6;
+/** A broker or a worker in a container of its own needs about so much, in bytes. */
+const leastMemory = 200e6;
 
 export const machineChecks: readonly Check[] = [
   {
@@ -40,7 +40,7 @@ export const machineChecks: readonly Check[] = [
   {
     id: 'memory',
     title: 'memory',
-    finds: 'less than 400 MB of memory for this machine or container',
+    finds: 'less than 200 MB of memory for this machine or container, or less than 50 MB of it free',
     parts,
     quick: true,
     atStart: true,

@@ -113,7 +113,7 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     const used = Number(/used_memory:(\d+)/.exec(await server.redis.info('memory'))?.[1]);
     await server.redis.config('SET', 'maxmemory', String(Math.round(used * 1.15)));
     await server.redis.config('SET', 'appendonly', 'no');
-    const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: url(), CVM_NEW_SITE: '1' });
+    const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: url(), CVM_NEW_SITE: '1', CVM_HOSTNAMES: 'gw' });
     await run.says(/"check":"redis-memory"/);
     run.child.kill('SIGTERM');
     await run.ended;

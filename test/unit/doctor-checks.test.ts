@@ -139,8 +139,8 @@ const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp
   [
     'memory',
     'there is little',
-    { memory: async () => ({ totalBytes: 256e6, freeBytes: 200e6 }) },
-    /warn 200 MB free of 256 MB/,
+    { memory: async () => ({ totalBytes: 128e6, freeBytes: 100e6 }) },
+    /warn 100 MB free of 128 MB/,
   ],
   [
     'mqtt-port',
