@@ -13,7 +13,7 @@ import { arnPrefixOf, iotPermissionTries } from '../issuer/permission-tries.ts';
 import { forEachBounded } from '../operator/bounded.ts';
 import type { CertificateFacts, DoctorSources, Part, SettingsFacts, TableFacts } from '../operator/doctor/sources.ts';
 import type { Read } from '../operator/status.ts';
-import { disconnectRedis, type RedisConnector, untilFirstTried } from '../queue/redis.ts';
+import { disconnectRedis, type RedisConnector, triedConnector, untilFirstTried } from '../queue/redis.ts';
 import { readRedisFacts, switchOnAppendOnly } from '../queue/redis-facts.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
@@ -112,7 +112,8 @@ function certificateFacts(settings: Settings): Read<CertificateFacts | undefined
   try {
     const { cert, names, notBefore, notAfter, caNotAfter } = readTlsMaterial(options);
     const certificate = new X509Certificate(cert);
-    const verifies = (name: string) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined;
+    const verifies = (name: string) =>
+      (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined;
     return {
       value: {
         own,
@@ -148,12 +149,11 @@ function redisSources({ settings, log, lifecycle }: App, connector: RedisConnect
   }
   const silent = log.child({}, { level: 'silent' });
   const redis = once(async (): ReturnType<OfRedis['redis']> => {
-    const [connection, health] = [
-      connector.connect('probe', silent),
-      watchRedis(connector, silent, settings.redisReplicas),
-    ];
+    const { connector: made, tried } = triedConnector(connector);
+    const connection = made.connect('probe', silent);
+    const health = watchRedis(made, silent, settings.redisReplicas);
     try {
-      await untilFirstTried(connection);
+      await tried();
       const facts = await within(redisMs, 'reading Redis', readRedisFacts(connection));
       const trouble = await within(redisMs, 'writing to Redis', health.look());
       const isOnThisMachine = /^(localhost|127\.|\[::1\])/.test(connector.where);
@@ -183,7 +183,10 @@ function redisSources({ settings, log, lifecycle }: App, connector: RedisConnect
     throttled: once(() =>
       ifThere(async () => {
         const limits = settings.awsQuotas;
-        const rates = await opened('quota buckets', createQuotaBuckets(connector, silent, limits, quotaRule)).rates();
+        const { connector: made, tried } = triedConnector(connector);
+        const buckets = opened('quota buckets', createQuotaBuckets(made, silent, limits, quotaRule));
+        await tried();
+        const rates = await buckets.rates();
         return Object.entries(limits)
           .map(([name, limitPerSecond]) => ({ name, limitPerSecond, allowedPerSecond: rates[name] ?? limitPerSecond }))
           .filter(({ limitPerSecond, allowedPerSecond }) => allowedPerSecond < limitPerSecond * 0.9);

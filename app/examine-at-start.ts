@@ -19,7 +19,7 @@ export function examineAtStart(app: App, redis: RedisConnector, parts: readonly 
     const findings = await runChecks(some, openDoctor(app, redis, parts), { fix: false, ms: allMs });
     for (const { id: check, title, outcome, seen, cause, cure } of findings)
       if (outcome === 'fail' || outcome === 'warn')
-        log[outcome === 'fail' ? 'error' : 'warn']({ check, seen, cause, cure }, `${title}: ${seen}`);
+        log[outcome === 'fail' ? 'error' : 'warn']({ check, cause, cure }, `${title}: ${seen}`);
     log.debug({ checks: some.length }, 'looked at this machine; "cvm doctor" looks at more');
   };
   const timer = setTimeout(() => {

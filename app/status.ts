@@ -14,7 +14,7 @@ import {
   type Status,
   type StatusFacts,
 } from '../operator/status.ts';
-import { disconnectRedis, type RedisConnector, untilFirstTried } from '../queue/redis.ts';
+import { disconnectRedis, type RedisConnector, triedConnector } from '../queue/redis.ts';
 import { readRedisFacts } from '../queue/redis-facts.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createLine } from '../queue/redis-line.ts';
@@ -100,7 +100,8 @@ function awayFrom(settings: Settings, redisWhere: string, problem: string, cure?
   };
 }
 
-function openRedisReader({ settings, log }: App, connector: RedisConnector) {
+function openRedisReader({ settings, log }: App, given: RedisConnector) {
+  const { connector, tried } = triedConnector(given);
   const silent = log.child({}, { level: 'silent' });
   const redis = connector.connect('probe', silent);
   const health = watchRedis(connector, silent, settings.redisReplicas);
@@ -109,7 +110,7 @@ function openRedisReader({ settings, log }: App, connector: RedisConnector) {
   const buckets = createQuotaBuckets(connector, silent, settings.awsQuotas, quotaRule);
 
   async function readAll(): Promise<OfRedis> {
-    await untilFirstTried(redis);
+    await tried();
     const facts = await readRedisFacts(redis);
     const [seen, lineState, rates] = await Promise.all([parts.list(), readLine(), buckets.rates()]);
     const processes = { value: seen.map(processOf) };

@@ -82,6 +82,7 @@ export function createRunningParts(connector: RedisConnector, log: Log): Running
 
   return {
     async say(part) {
+      await untilFirstTried(redis);
       await owning(() =>
         scripts.sayRunning(runningPartsKey, part.id, JSON.stringify(shortened(part)), lifetimeMs, mostParts),
       );

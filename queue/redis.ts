@@ -287,6 +287,27 @@ export function untilFirstTried(redis: Redis): Promise<void> {
   });
 }
 
+/**
+ * The same connector for a caller that reads once, or seldom, by several parts of this folder, each of which makes a connection of its own.
+ * @returns also what waits until all of them are there, or could not be made
+ */
+export function triedConnector(connector: RedisConnector): { connector: RedisConnector; tried(): Promise<void> } {
+  const made: Redis[] = [];
+  return {
+    connector: {
+      ...connector,
+      connect(use, log) {
+        const redis = connector.connect(use, log);
+        made.push(redis);
+        return redis;
+      },
+    },
+    async tried() {
+      await Promise.all(made.map(untilFirstTried));
+    },
+  };
+}
+
 /** How long QUIT may take, in milliseconds. */
 const quitMs = 2000;
 

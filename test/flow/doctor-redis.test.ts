@@ -3,7 +3,12 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { quotaRule } from '../../aws/quota-buckets.ts';
+import { redisAt } from '../../queue/redis.ts';
+import { createQuotaBuckets } from '../../queue/redis-quota-buckets.ts';
 import { tableKeyKey } from '../../queue/stored-forms.ts';
+import { defaultAwsQuotas } from '../../runtime/aws-quotas.ts';
+import { createLog } from '../../runtime/log.ts';
 import { signingKeyFrom } from '../../sealing/signing.ts';
 import { pinTableKey } from '../../site-tls/table-key.ts';
 import { about, examine } from '../support/doctor.ts';
@@ -102,6 +107,21 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     expect(about(await found(), 'one-table')).toMatch(/^ok/);
   });
 
+  it('names a quota that AWS has throttled', async () => {
+    const buckets = createQuotaBuckets(redisAt(url()), createLog('silent'), defaultAwsQuotas, quotaRule);
+    await expect
+      .poll(() =>
+        buckets.throttled('CreateThing', 0).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    await buckets.close();
+    const found = await examine({ dataDir, env: { REDIS_URL: url() }, quick: true, only: ['quotas'] });
+    expect(about(found, 'quotas')).toMatch(/warn: AWS throttled CreateThing: .* of 100 .*Service Quotas/);
+  });
+
   it('names the part that does not run', async () => {
     const found = await examine({ dataDir, env: { REDIS_URL: url() }, only: ['processes'] });
     expect(about(found, 'processes')).toMatch(/warn: no broker runs .*\nwarn: no worker runs/);
@@ -110,14 +130,16 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
   it('is said by a broker at its start, each fault with its cure, and not what the start says already', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'cvm-doctor-start-'));
     chmodSync(folder, 0o755);
-    const used = Number(/used_memory:(\d+)/.exec(await server.redis.info('memory'))?.[1]);
-    await server.redis.config('SET', 'maxmemory', String(Math.round(used * 1.15)));
+    // of others: what is left is enough for a start
+    await server.redis.set('filler', 'x'.repeat(30_000_000));
+    await server.redis.config('SET', 'maxmemory', '37000000');
     await server.redis.config('SET', 'appendonly', 'no');
     const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: url(), CVM_NEW_SITE: '1', CVM_HOSTNAMES: 'gw' });
     await run.says(/"check":"redis-memory"/);
     run.child.kill('SIGTERM');
     await run.ended;
     await server.redis.config('SET', 'maxmemory', '0');
+    await server.redis.del('filler');
     rmSync(folder, { recursive: true });
     const lines = run
       .text()
