@@ -7,7 +7,12 @@ import { devicePolicy } from '../../issuer/setup.ts';
 import type { Check } from '../../operator/doctor/check.ts';
 import { checks } from '../../operator/doctor/checks.ts';
 import { isWell, runChecks, selected } from '../../operator/doctor/run.ts';
-import type { DoctorSources, RedisFactsForChecks, SettingsFacts } from '../../operator/doctor/sources.ts';
+import type {
+  CertificateFacts,
+  DoctorSources,
+  RedisFactsForChecks,
+  SettingsFacts,
+} from '../../operator/doctor/sources.ts';
 import { dynamoPermissionTries } from '../../registry/dynamodb/looks.ts';
 
 const now = Date.parse('2026-11-28T12:00:00Z');
@@ -23,7 +28,7 @@ const redis: RedisFactsForChecks = {
   ...{ maxmemoryPolicy: 'noeviction', appendOnly: true, appendFsync: 'always', diskProblem: undefined },
   ...{ hasPassword: true, isOnThisMachine: false, time: now, trouble: undefined },
 };
-const certificate = {
+const certificate: CertificateFacts = {
   ...{ own: false, names: ['gw.plant'], missing: [], notBefore: now - day, notAfter: now + 800 * day },
   caNotAfter: now + 7000 * day,
 };
@@ -82,7 +87,7 @@ const well: DoctorSources = {
 const inRedis = (over: Partial<RedisFactsForChecks>): Partial<DoctorSources> => ({
   redis: read({ ...redis, ...over }),
 });
-const inCertificate = (over: Partial<typeof certificate>): Partial<DoctorSources> => ({
+const inCertificate = (over: Partial<CertificateFacts>): Partial<DoctorSources> => ({
   certificate: read({ ...certificate, ...over }),
 });
 const withSettings = (over: Partial<SettingsFacts>): Partial<DoctorSources> => ({ settings: { ...settings, ...over } });
