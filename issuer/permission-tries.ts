@@ -36,6 +36,7 @@ export function iotPermissionTries(iot: IotCalls, arnPrefix: string | undefined)
     // it names a type that does not exist, so no thing is made
     'iot:CreateThing': () => iot.createThing({ thingName, thingTypeName: 'cvm-doctor-no-such-type' }),
     'iot:DescribeThing': () => iot.describeThing(thingName),
+    'iot:GetThingConnectivityData': () => iot.getThingConnectivityData(thingName),
     'iot:UpdateThing': () => iot.updateThing({ thingName }),
     // one that does not exist is no error
     'iot:DeleteThing': () => iot.deleteThing(thingName),

@@ -37,9 +37,14 @@ function judgeTry({ action, outcome, why = '', of }: PermissionTry): Verdict[] {
   if (outcome !== 'denied') return [skipped(`${action} could not be tried: ${why}`)];
   const bad = {
     seen: `${action} is denied: ${why}`,
-    cause:
-      of === 'gateway' ? 'a worker needs it to vend, or to repair' : 'commands that enrol or change devices need it',
+    cause: needs[of],
     cure: `allow ${action} to the identity that AWS names; "cvm aws policy" prints the whole policy`,
   };
   return [of === 'gateway' ? fail(bad) : warn(bad)];
 }
+
+const needs: Readonly<Record<PermissionTry['of'], string>> = {
+  gateway: 'a worker needs it to vend, or to repair',
+  operator: 'commands that enrol or change devices need it',
+  'came-alive': 'without it, nobody is told of devices that never connected to AWS',
+};

@@ -160,6 +160,6 @@ export type PermissionTry = {
   readonly outcome: 'allowed' | 'denied' | 'untried' | 'unclear';
   /** AWS's text, or why it was not tried */
   readonly why?: string;
-  /** who needs it: without it, `cvm devices` fails, or the worker */
-  readonly of: 'gateway' | 'operator';
+  /** what fails without it: the worker, `cvm devices`, or nothing but the news whether devices came alive */
+  readonly of: 'gateway' | 'operator' | 'came-alive';
 };
