@@ -21,7 +21,7 @@ import { createRunningParts } from '../queue/redis-running-parts.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
 import { dynamoPermissionTries, openTableLooks } from '../registry/dynamodb/looks.ts';
 import { siteIndex } from '../registry/dynamodb/site-index.ts';
-import { keyAttribute } from '../registry/dynamodb/table.ts';
+import { expiryAttribute, keyAttribute } from '../registry/dynamodb/table.ts';
 import { within } from '../runtime/deadline.ts';
 import { errorText, systemCure } from '../runtime/errors.ts';
 import { isThere } from '../runtime/is-there.ts';
@@ -51,9 +51,6 @@ const [redisMs, awsMs, callMs] = [3000, 5000, 5000];
 
 /** One try of a call, so that the answer is there in time. */
 const impatient = { answerMs: callMs, maxAttempts: 1 };
-
-/** By which the template of deploy/aws lets DynamoDB delete rows. */
-const timeToLiveAttribute = 'forgetAt';
 
 /** The one action that a gateway can do without. */
 const cameAlive = 'iot:GetThingConnectivityData';
@@ -105,7 +102,7 @@ function settingsFacts(settings: Settings): SettingsFacts {
     replicas: redisReplicas?.count ?? 0,
     isStandIn: iot !== undefined && !isAwsEndpoint(iot),
     inContainer: inContainer(),
-    timeToLiveAttribute,
+    timeToLiveAttribute: expiryAttribute,
   };
 }
 
@@ -218,11 +215,15 @@ type OfAws = Omit<
 >;
 
 function awsSources(app: App, connector: RedisConnector | undefined): OfAws {
-  const { settings, awsTime, awsConnections: connections } = app;
+  const { settings, awsTime, awsConnections: connections, awsCredentials } = app;
   const open = once(async () => connectAws(app));
   const credentials = once(async () => {
-    const named = settings.awsVariables.length > 0 || settings.aws.credentials !== undefined;
-    const found = await findAccess({ ...settings.aws, connections }, { waitMs: 3000, named });
+    const named =
+      settings.awsVariables.length > 0 || settings.aws.credentials !== undefined || awsCredentials !== undefined;
+    const found = await findAccess(
+      { credentials: awsCredentials, ...settings.aws, connections },
+      { waitMs: 3000, named },
+    );
     const away = found.away === undefined ? undefined : errorText(found.away);
     return { region: found.region, account: found.account, missing: found.missing, away, named };
   });
@@ -286,8 +287,15 @@ type Aws = ReturnType<typeof connectAws>;
 
 /** With the rights of each role, as AWS's records of calls show them. */
 function connectAws(app: App) {
-  const { settings, awsTime, awsConnections: connections } = app;
-  const client = connectDynamoDb({ ...settings.aws, role: 'doctor', onDate: awsTime.hear, connections, ...impatient });
+  const { settings, awsTime, awsConnections: connections, awsCredentials: credentials } = app;
+  const client = connectDynamoDb({
+    credentials,
+    ...settings.aws,
+    role: 'doctor',
+    onDate: awsTime.hear,
+    connections,
+    ...impatient,
+  });
   app.lifecycle.add({ name: 'dynamodb of the doctor', close: async () => client.destroy() });
   const { table, gate } = openTableFor(app, 'doctor', client);
   return {
