@@ -11,8 +11,9 @@ import type { AssociationTable } from '../registry/dynamodb/association-table.ts
 import { readAudit } from '../runtime/audit-read.ts';
 import { within } from '../runtime/deadline.ts';
 import { errorText } from '../runtime/errors.ts';
-import { cureOf, failedCall } from '../runtime/upstream.ts';
+import { cureOf, failedCall, UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
 import type { AuditEvents, ProductRecord } from '../telemetry/audit-events.ts';
+import type { CallFault } from '../telemetry/sightings.ts';
 import type { App } from './app.ts';
 
 /** How long each source may take, in milliseconds. */
@@ -51,7 +52,14 @@ export function openExplainer(
       return await within(tableMs, 'reading the table', registry.find(serial));
     } catch (error) {
       const cure = cureOf(error);
-      return { unread: { problem: errorText(error), ...(cure === undefined ? {} : { cure }), ...failedCall(error) } };
+      return {
+        unread: {
+          problem: errorText(error),
+          ...(cure === undefined ? {} : { cure }),
+          outcome: outcomeOf(error),
+          ...failedCall(error),
+        },
+      };
     }
   }
 
@@ -93,6 +101,11 @@ export function openExplainer(
     },
     close,
   };
+}
+
+function outcomeOf(error: unknown): CallFault {
+  if (error instanceof UpstreamRefused) return 'refused';
+  return error instanceof UpstreamThrottled ? 'throttled' : 'unreachable';
 }
 
 async function recordsOf(folder: string, serial: string): Promise<ProductRecord[]> {

@@ -32,6 +32,11 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./worker.ts')).workerCommand(await context()),
   },
   {
+    name: 'explain',
+    description: 'say why a device has no certificate, and what to do about it: every step that was seen of it',
+    load: async (context) => (await import('./explain.ts')).explainCommand(await context()),
+  },
+  {
     name: 'devices',
     description: 'enrol devices, list them, reissue, block and remove them',
     load: async (context) => (await import('./devices.ts')).devicesCommand(await context()),

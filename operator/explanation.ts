@@ -50,7 +50,11 @@ export type GatewayHealth = {
 };
 
 /** A call of AWS that did not succeed. */
-export type FailedCall = { readonly operation?: string; readonly error?: string };
+export type FailedCall = {
+  readonly operation?: string;
+  readonly error?: string;
+  readonly outcome?: string;
+};
 
 export type ExplainFacts = {
   readonly serial: string;

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { commands } from '../../cli/commands.ts';
 import { explainCommand, explanationLines } from '../../cli/explain.ts';
 import type { Explanation } from '../../operator/explanation.ts';
 
@@ -39,6 +40,10 @@ describe('cvm explain', () => {
     const escapes = '\u001b[';
     expect(explanationLines(explanation, { columns: 80, colours: true }).join('')).toContain(escapes);
     expect(explanationLines(explanation, undefined).join('')).not.toContain(escapes);
+  });
+
+  it('is a command of cvm', () => {
+    expect(commands.map(({ name }) => name)).toContain('explain');
   });
 
   it('takes nothing that is neither a serial nor the id of a request, before it calls anything', async () => {
