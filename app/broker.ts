@@ -32,6 +32,7 @@ import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key
 import { loadTimeKey, whyClockDoubted } from '../site-tls/time-key.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
+import { withWatchers } from './live.ts';
 import { admitNewGateway, type TableWord, wordByRedis } from './new-gateway.ts';
 import { partOf, shareOf, tokenAttemptShare } from './processes.ts';
 import { requireReplicas, warnOfRedis } from './redis.ts';
@@ -168,7 +169,8 @@ export async function openGuards(
   });
   lifecycle.add({ name: 'token attempt limiter', close: () => tokenAttempts.close() });
   const sightings = keepSightings(app, redis);
-  return { roster, tokenAttempts, audit: keepAudit(app, 'broker'), sightings, limits: limitsOf(settings) };
+  const audit = withWatchers(app, redis, keepAudit(app, 'broker'));
+  return { roster, tokenAttempts, audit, sightings, limits: limitsOf(settings) };
 }
 
 /** What is counted for an address at each process is shared out; what is counted for a connection or a device is not. */

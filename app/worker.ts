@@ -5,6 +5,7 @@ import type { Issuer } from '../issuer/issuer.ts';
 import { amazonRootCa } from '../issuer/root-ca.ts';
 import { createQueueCounts } from '../queue/queue-counts.ts';
 import type { RedisConnector } from '../queue/redis.ts';
+import { createDirectoryKeeper } from '../queue/redis-directory.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
@@ -37,6 +38,7 @@ import { startWorker, type WorkerContext } from '../worker/worker.ts';
 import { type App, keepAudit } from './app.ts';
 import { connectConnectivity, connectIssuer, connectTable } from './aws.ts';
 import { keepIdentity } from './gateway-identity.ts';
+import { withWatchers } from './live.ts';
 import { connectGovernor, openAdmission, taskShare } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
 import { announcePart } from './running-part.ts';
@@ -139,7 +141,7 @@ export function connectWorker(
   app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const wrongTokens = createWrongTokenLimiter(redis, app.log, tokenAttemptLimits);
   app.lifecycle.add({ name: 'wrong token limiter', close: () => wrongTokens.close() });
-  const audit = keepAudit(app, 'worker');
+  const audit = withWatchers(app, redis, keepAudit(app, 'worker'));
   const gateways = createGatewayRegister({
     gateways: table.gateways,
     audit,
@@ -327,7 +329,9 @@ export function startRosterKeeping(
   const { replayWindowMs, site } = settings;
   const roster = createRosterStore(redis, log, createTableKey(table.gateways));
   lifecycle.add({ name: 'roster store', close: () => roster.close() });
-  const deps = { registry, changes, gateways, restoration, roster, sites, site, replayWindowMs };
+  const directory = createDirectoryKeeper(redis, log);
+  lifecycle.add({ name: 'directory keeper', close: () => directory.close() });
+  const deps = { registry, changes, gateways, restoration, roster, directory, sites, site, replayWindowMs };
   lifecycle.add(startRosterSync({ ...deps, log, now: awsTime.now, times }));
   return roster;
 }

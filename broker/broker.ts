@@ -5,6 +5,7 @@ import type { Pace } from '../queue/pace.ts';
 import type { RequestQueue } from '../queue/provisioning-request.ts';
 import type { ReplyFeed } from '../queue/replies.ts';
 import type { TokenAttemptLimiter } from '../queue/token-attempts.ts';
+import { addressList } from '../runtime/addresses.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
@@ -14,7 +15,6 @@ import { createDeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { TlsSuites } from './listener/cipher-suites.ts';
 import { createDeviceListener, type ServerTls, type TurnedAwayCounts } from './listener/listener.ts';
-import { proxyPeers } from './listener/proxy-header.ts';
 import { startMqttBroker } from './mqtt/aedes-broker.ts';
 import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
@@ -128,7 +128,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     tls: options.tls,
     suites: options.suites,
     limits,
-    balancers: proxyPeers(options.proxyFrom),
+    balancers: addressList(options.proxyFrom),
     roster,
     metrics,
     log,

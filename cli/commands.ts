@@ -37,6 +37,11 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./explain.ts')).explainCommand(await context()),
   },
   {
+    name: 'console',
+    description: "run the operator's web console and its API (needs REDIS_URL); its password and API tokens",
+    load: async (context) => (await import('./console.ts')).consoleCommand(await context()),
+  },
+  {
     name: 'devices',
     description: 'enrol devices, list them, reissue, block and remove them',
     load: async (context) => (await import('./devices.ts')).devicesCommand(await context()),

@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { keepOperatorAudit } from '../app/app.ts';
 import { atRate, connectIssuer, connectTable } from '../app/aws.ts';
 import { openExplainer } from '../app/explain.ts';
@@ -11,7 +12,7 @@ import type { TakeoverDeps } from '../operator/takeover.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { SourceForm } from '../registry/source-table.ts';
 import { removeEmpty } from '../runtime/settings.ts';
-import type { Audit } from '../telemetry/audit-events.ts';
+import { type Audit, auditOf } from '../telemetry/audit-events.ts';
 import { type CommandLine, createCommandLine } from './command-line.ts';
 import { writeLine } from './output.ts';
 import { type Terminal, terminalOf } from './table.ts';
@@ -40,7 +41,7 @@ export type CliContext = CommandLine & {
 export function openContext(env: NodeJS.ProcessEnv): CliContext {
   removeEmpty(env);
   const commandLine = createCommandLine(env);
-  const audit = once(() => keepOperatorAudit(commandLine.app(), failUnrecorded));
+  const audit = once(() => auditOf(keepOperatorAudit(commandLine.app(), failUnrecorded), personAtCommandLine()));
   return {
     ...commandLine,
     operator: () => connectOperator(commandLine.awsApp(), audit()),
@@ -76,4 +77,13 @@ function failUnrecorded(event: string, fields: object, { message }: Error): void
     `cvm: the audit trail has no record of this (${`${event} ${serial}`.trim()}): ${message}. Mend CVM_AUDIT_DIR`,
   );
   process.exitCode = 1;
+}
+
+/** As it stands in the audit trail. In a container without a list of users, there is a number only. */
+function personAtCommandLine(): string {
+  try {
+    return `cli:${userInfo().username}`;
+  } catch {
+    return `cli:${process.getuid?.() ?? ''}`;
+  }
 }

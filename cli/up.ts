@@ -5,6 +5,7 @@ import { type App, createApp } from '../app/app.ts';
 import { requireAws } from '../app/aws.ts';
 import { setUpAws } from '../app/aws-setup.ts';
 import { loadTls, startBrokerPart } from '../app/broker.ts';
+import { startConsolePart } from '../app/console.ts';
 import { examineAtStart } from '../app/examine-at-start.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { wordByTable } from '../app/new-gateway.ts';
@@ -22,7 +23,9 @@ import type { TlsMaterial } from '../site-tls/material.ts';
 import { runAwsLocal } from './aws-local.ts';
 import { cvmProgram, processesOption } from './broker.ts';
 import type { CommandLine } from './command-line.ts';
+import { firstPassword } from './console.ts';
 import { type Demo, runDemo } from './demo.ts';
+import { writeLine } from './output.ts';
 import { openServiceLog, type ServiceLog } from './service-log.ts';
 import { type LocalAws, onLocalAws } from './stand-in.ts';
 import { UsageError } from './usage-error.ts';
@@ -36,10 +39,12 @@ export function upCommand(commandLine: CommandLine): Command {
     .option('--demo', 'enrol a device and show how it gets its certificate, step by step')
     .addOption(processesOption().conflicts('demo'))
     .option('--once', 'with --demo: end after the demonstration instead of staying up')
-    .action((options: Options) => up(commandLine.settings(), options, commandLine.environment.NO_COLOR));
+    .action((options: Options) => up(commandLine, options));
 }
 
-async function up(settings: Settings, options: Options, noColor?: string): Promise<void> {
+async function up(commandLine: Pick<CommandLine, 'settings' | 'environment'>, options: Options): Promise<void> {
+  const settings = commandLine.settings();
+  const noColor = commandLine.environment.NO_COLOR;
   requireRedisServer(settings);
   mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
@@ -52,7 +57,7 @@ async function up(settings: Settings, options: Options, noColor?: string): Promi
   try {
     const start = async () => {
       await serveMonitoring(app, settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
-      const demo = await startAll(await withTracing(app, 'cvm-gateway'), options, say);
+      const demo = await startAll(await withTracing(app, 'cvm-gateway'), options, say, commandLine.environment);
       if (options.demo) await runDemo(demo, options.once ?? false);
     };
     const early = await app.lifecycle.started(start(), signal);
@@ -64,8 +69,16 @@ async function up(settings: Settings, options: Options, noColor?: string): Promi
   }
 }
 
-/** Starts the whole gateway: Redis, the stand-in where it is asked for, worker and broker. */
-export async function startAll(first: App, options: Pick<Options, 'localAws' | 'processes'>, say: Say): Promise<Demo> {
+/**
+ * Starts the whole gateway: Redis, the stand-in where it is asked for, worker and broker.
+ * @param environment of the process, which the console shows the settings of; absent: there is no console
+ */
+export async function startAll(
+  first: App,
+  options: Pick<Options, 'localAws' | 'processes'>,
+  say: Say,
+  environment?: NodeJS.ProcessEnv,
+): Promise<Demo> {
   say('Starting the gateway.\n');
   // checked first, so that a start that cannot succeed changes nothing: the account, and whether another gateway holds this
   // data folder
@@ -89,13 +102,21 @@ export async function startAll(first: App, options: Pick<Options, 'localAws' | '
       env: embeddedAt === undefined ? {} : { REDIS_URL: embeddedAt },
     };
     const { port } = await startBrokerProcesses(app, start);
+    if (environment !== undefined) await startConsole(app, redis, environment, say);
     return { ...part, port, tls: await loadTls(app) };
   }
   const { broker, tls } = await startBrokerPart(app, redis, (gateway) =>
     wordByTable(gateway, { gateways, registry: table.registry, now: app.awsTime.now }),
   );
   sayBroker(app.settings.machineName, broker.port, tls, say);
+  if (environment !== undefined) await startConsole(app, redis, environment, say);
   return { ...part, port: broker.port, tls };
+}
+
+async function startConsole(app: App, redis: RedisConnector, environment: NodeJS.ProcessEnv, say: Say): Promise<void> {
+  const { port, password } = await startConsolePart(app, redis, environment);
+  say(`  console   https://${app.settings.machineName}:${port}`);
+  if (password !== undefined) writeLine(`            ${firstPassword(password)}`);
 }
 
 /** A service does not run a package manager by itself: it names the command. */

@@ -65,7 +65,7 @@ export async function importDevices(
     }
   };
   try {
-    for await (const { line, site, outcome } of mapBounded(checked(rows), concurrency, importOne)) {
+    for await (const { line, site, outcome } of mapBounded(checkedRows(rows), concurrency, importOne)) {
       options.onRow(line, outcome);
       if (outcome.outcome !== 'enrolled') continue;
       if (!hasGateway(gateways, site)) without.add(site);
@@ -78,7 +78,7 @@ export async function importDevices(
 }
 
 /** The same rows, with the faults that a row has by itself and beside the rows before it. */
-async function* checked(rows: AsyncIterable<DeviceRow>): AsyncGenerator<DeviceRow> {
+export async function* checkedRows(rows: AsyncIterable<DeviceRow>): AsyncGenerator<DeviceRow> {
   const [serials, tokens] = [createTextIndex(), createTextIndex()];
   let before: string | undefined;
   for await (const row of rows) {

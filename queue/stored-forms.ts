@@ -111,6 +111,23 @@ export const sightingKeys = {
   requestOrder: ownKey('seen:requests:order'),
 };
 
+/** The console's list of devices: a sorted set for each state, and for each with the site; all scores are 0, so members are in the order of their serials. */
+export const directoryKeys = {
+  of: (state: string, withSite: boolean) => ownKey(`directory:${state}${withSite ? ':site' : ''}`),
+  /** is there when every device of the roster has been entered */
+  complete: ownKey('directory:complete'),
+};
+
+/** Those who watch hear on it what happens. */
+export const liveChannel = ownKey('live');
+/** hash: what was decided in one minute of the time since 1970, and how often */
+export const liveMinuteKey = (minute: number) => ownKey(`live:minute:${minute}`);
+
+/** A session of the console: its id is known to the browser only, and the key has the hash of it. */
+export const consoleSessionKey = (hashedId: string) => ownKey(`console:session:${hashedId}`);
+/** Counts attempts to sign in to the console. */
+export const consoleAttemptsKey = ownKey('console:attempts');
+
 /** Counters of token attempts: `serial`, `pause`, `judging`, `wrong`, `strikes`. Version 0.1.0 had `address` as well. */
 export const tokenAttemptsKey = (counter: string) => ownKey(`guess:${counter}`);
 /** What is known of a token that was attempted. */

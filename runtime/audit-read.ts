@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditEventMap, AuditRecord } from './audit.ts';
 import { filesIn, linesOf } from './audit-format.ts';
@@ -33,5 +34,88 @@ function parseRecord<Events extends AuditEventMap>(
     return typeof record?.time === 'string' && typeof record.event === 'string' ? record : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** Bytes that are read at a time, from the end on. */
+const chunkBytes = 262_144;
+
+/** A page of records, the latest first. `next`: where the next page begins; absent at the end. */
+export type AuditPage<Events extends AuditEventMap> = {
+  readonly records: readonly AuditRecord<Events>[];
+  readonly next?: string;
+};
+
+/**
+ * Reads a trail from its end, page by page. A page has `limit` records, or fewer where `mostBytes` were read before so many were found: then
+ * `next` goes on from there.
+ * @param after `next` of the page before @throws RangeError for one that is none
+ */
+export async function readAuditBackwards<Events extends AuditEventMap>(
+  folder: string,
+  {
+    serial,
+    after,
+    limit,
+    mostBytes = 64 * 1024 * 1024,
+  }: {
+    readonly serial?: string | undefined;
+    readonly after?: string | undefined;
+    readonly limit: number;
+    readonly mostBytes?: number;
+  },
+): Promise<AuditPage<Events>> {
+  const from = after === undefined ? undefined : parsePlace(after);
+  const mark = serial === undefined ? '' : `"serial":${JSON.stringify(serial)}`;
+  const records: AuditRecord<Events>[] = [];
+  let read = 0;
+  for (const name of filesIn(folder).reverse()) {
+    if (from !== undefined && name > from.name) continue;
+    const end = from?.name === name ? from.at : undefined;
+    for await (const { line, begin, bytes } of linesBackwards(join(folder, name), end)) {
+      read += bytes;
+      const record = line.includes(mark) ? parseRecord<Events>(line) : undefined;
+      if (record !== undefined && (serial === undefined || record.serial === serial)) records.push(record);
+      if (records.length >= limit || read >= mostBytes) return { records, next: `${name}:${begin}` };
+    }
+  }
+  return { records };
+}
+
+function parsePlace(text: string): { readonly name: string; readonly at: number } {
+  const [, name, at] = /^(\d{4}-\d{2}\.jsonl):(\d{1,15})$/.exec(text) ?? [];
+  if (name === undefined) throw new RangeError('this is no place in the audit trail');
+  return { name, at: Number(at) };
+}
+
+/** The lines of a file, the last one first. `begin`: its offset; `bytes`: how many were read for it. */
+async function* linesBackwards(path: string, end?: number) {
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    let at = Math.min(size, end ?? size);
+    let rest = Buffer.alloc(0);
+    while (at > 0) {
+      const start = Math.max(0, at - chunkBytes);
+      const chunk = Buffer.alloc(at - start);
+      await file.read(chunk, 0, chunk.length, start);
+      const text = Buffer.concat([chunk, rest]);
+      let [lineEnd, bytes] = [text.length, chunk.length];
+      for (
+        let newline = text.lastIndexOf(10, lineEnd - 1);
+        newline !== -1;
+        newline = newline === 0 ? -1 : text.lastIndexOf(10, newline - 1)
+      ) {
+        if (lineEnd > newline + 1)
+          yield { line: text.toString('utf8', newline + 1, lineEnd), begin: start + newline + 1, bytes };
+        [lineEnd, bytes] = [newline, 0];
+      }
+      // no record is as long as a chunk
+      rest = lineEnd > chunkBytes ? Buffer.alloc(0) : text.subarray(0, lineEnd);
+      at = start;
+      if (at === 0 && rest.length > 0) yield { line: rest.toString(), begin: 0, bytes };
+    }
+  } finally {
+    await file.close();
   }
 }

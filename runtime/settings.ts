@@ -91,6 +91,11 @@ const tableName = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{3,255}$/, 'may hold letters, digits and _.- (DynamoDB table name, 3 to 255)');
 
+const headerName = z
+  .string()
+  .regex(/^[A-Za-z0-9-]{1,64}$/, 'is no name of an HTTP header; write one such as X-Forwarded-User')
+  .transform((name) => name.toLowerCase());
+
 const quotas = z.string().transform((text, context): 'default' | 'off' | AwsQuotas => {
   const word = text.trim();
   if (word === 'default' || word === 'off') return word;
@@ -111,6 +116,10 @@ const schema = z.object({
   CVM_BROKER_METRICS_PORT: portOrOff.optional(),
   CVM_CLAIMS: flag.default(false),
   CVM_CLAIMS_CA: z.string().optional(),
+  CVM_CONSOLE_OPERATORS: list.default([]),
+  CVM_CONSOLE_PORT: port.default(8443),
+  CVM_CONSOLE_TRUSTED_FROM: networks.default([]),
+  CVM_CONSOLE_TRUSTED_HEADER: headerName.optional(),
   CVM_DATA_DIR: z.string().default('data'),
   CVM_HEALTH_DIR: z.string().optional(),
   CVM_HOSTNAMES: hostNames.default([]),
@@ -172,6 +181,19 @@ const schema = z.object({
 });
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
+
+/** The value of each setting that has a default, as a text for people: durations in seconds, lists and flags as in the environment. */
+export const defaultSettings: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.entries(schema.parse({})).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, defaultText(name, value)]],
+  ),
+);
+
+function defaultText(name: string, value: unknown): string {
+  if (typeof value === 'boolean') return value ? '1' : '0';
+  if (/_(WINDOW|INTERVAL|GRACE|WAIT)$/.test(name)) return `${Number(value) / units.s}s`;
+  return Array.isArray(value) ? value.join(' ') : String(value);
+}
 
 /** What only docker-compose.yml reads. It stands in the same .env. */
 export const composeNames: readonly string[] = [
@@ -242,6 +264,17 @@ export type MonitoringSettings = {
 export const namesCredentials = ({ accessKeyId, profile }: AwsEnvironment): boolean =>
   accessKeyId !== undefined || profile !== undefined;
 
+export type ConsoleSettings = {
+  readonly port: number;
+  /** a reverse proxy that has signed the person in names it in this header, in lower case; absent: there is none */
+  readonly trusted?: {
+    readonly header: string /** addresses, and networks in CIDR notation */;
+    readonly from: readonly string[];
+  };
+  /** the persons of that header that may decide; all others only look */
+  readonly operators: readonly string[];
+};
+
 export type Settings = {
   /** absolute path of the audit trail */
   auditDir: string;
@@ -255,6 +288,7 @@ export type Settings = {
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off' | AwsQuotas; keyPool: number };
   /** whether a client certificate may stand for a group of devices; `caFile`: PEM, absolute path, in the place of the site CA */
   claims: { on: boolean; caFile: string | undefined };
+  console: ConsoleSettings;
   /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
   /** absolute path of the files that `cvm health` reads */
@@ -343,6 +377,13 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       keyPool: s.CVM_AWS_LOCAL_KEY_POOL,
     },
     claims: { on: s.CVM_CLAIMS, caFile: s.CVM_CLAIMS_CA === undefined ? undefined : resolve(s.CVM_CLAIMS_CA) },
+    console: {
+      port: s.CVM_CONSOLE_PORT,
+      operators: s.CVM_CONSOLE_OPERATORS,
+      ...(s.CVM_CONSOLE_TRUSTED_HEADER === undefined
+        ? {}
+        : { trusted: { header: s.CVM_CONSOLE_TRUSTED_HEADER, from: s.CVM_CONSOLE_TRUSTED_FROM } }),
+    },
     dataDir: resolve(s.CVM_DATA_DIR),
     healthDir: resolve(s.CVM_HEALTH_DIR ?? s.CVM_DATA_DIR),
     hostnames: s.CVM_HOSTNAMES,
@@ -465,6 +506,7 @@ const pairs = [
   ['CVM_TLS_CERT', 'CVM_TLS_KEY'],
   ['CVM_ROLE_ALIAS_CERT', 'CVM_ROLE_ALIAS_KEY'],
   ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
+  ['CVM_CONSOLE_TRUSTED_HEADER', 'CVM_CONSOLE_TRUSTED_FROM'],
 ] as const;
 
 function halfPairs(present: Record<string, string | undefined>): string[] {

@@ -20,6 +20,7 @@ const debian = {
   mosquitto: 'mosquitto',
   mosquitto_rr: 'mosquitto-clients',
   haproxy: 'haproxy',
+  chromium: 'chromium',
   // gcc alone comes without the headers of libc
   gcc: 'build-essential',
   'g++': 'build-essential',
@@ -27,7 +28,13 @@ const debian = {
   'arm-none-eabi-gcc': 'gcc-arm-none-eabi',
   'mbedtls/ssl.h': 'libmbedtls-dev',
 };
-const others = { 'redis-server': 'redis', mosquitto: 'mosquitto', mosquitto_rr: 'mosquitto', haproxy: 'haproxy' };
+const others = {
+  'redis-server': 'redis',
+  mosquitto: 'mosquitto',
+  mosquitto_rr: 'mosquitto',
+  haproxy: 'haproxy',
+  chromium: 'chromium',
+};
 
 const managers: readonly Manager[] = [
   {

@@ -2,6 +2,11 @@ import type { ErrorCode } from '../protocol/problems.ts';
 import type { AuditRecord, AuditTrail } from '../runtime/audit.ts';
 
 type Device = { readonly serial: string };
+/**
+ * Who decided it: `cli:<user of the machine>`, `console:<person>`, `token:<name of an API token>`; absent in the records of older
+ * versions.
+ */
+type ByPerson = { readonly by?: string };
 /** `remoteAddress`: where the request came from; absent in the records of older versions. */
 type AboutRequest = Device & { readonly requestId: string; readonly remoteAddress?: string };
 type Vended = AboutRequest & {
@@ -22,22 +27,32 @@ type RefusedByWorker = AboutRequest & { readonly errorCode: ErrorCode };
  * them, and rename none. Ids only: no token, no key, no payload.
  */
 export type AuditEvents = {
-  /** a person decided it, with `cvm devices` or `cvm tls` */
-  enrolled: Device;
+  /** a person decided it, with `cvm devices`, `cvm tls` or the console */
+  enrolled: Device & ByPerson;
   /** from another table, or hashed in place; `from`: the table */
-  'taken-over': Device & { readonly from: string; readonly certificateId?: string };
-  reissued: Device;
+  'taken-over': Device & ByPerson & { readonly from: string; readonly certificateId?: string };
+  reissued: Device & ByPerson;
   /** to another site; absent for none */
-  moved: Device & { readonly from?: string; readonly to?: string };
-  blocked: Device;
-  unblocked: Device;
-  removed: Device;
-  'gateway-forgotten': { readonly gateway: string };
-  /** `itself`: no person decided it; it was the first gateway of the table */
-  'gateway-approved': { readonly gateway: string; readonly by: 'operator' | 'itself' };
+  moved: Device & ByPerson & { readonly from?: string; readonly to?: string };
+  blocked: Device & ByPerson;
+  unblocked: Device & ByPerson;
+  removed: Device & ByPerson;
+  'gateway-forgotten': ByPerson & { readonly gateway: string };
+  /** `by` is `itself` where no person decided it (it was the first gateway of the table), and `operator` in the records of older versions */
+  'gateway-approved': ByPerson & { readonly gateway: string };
   /** `claim`: the id of a claim certificate */
-  'claim-added': { readonly claim: string; readonly group: string };
-  'claim-revoked': { readonly claim: string };
+  'claim-added': ByPerson & { readonly claim: string; readonly group: string };
+  'claim-revoked': ByPerson & { readonly claim: string };
+  /** a request that waits went to the front of the line */
+  'moved-to-front': Device & ByPerson & { readonly requestId: string };
+  /** at the console */
+  'signed-in': Required<ByPerson> & { readonly remoteAddress: string };
+  'signed-out': Required<ByPerson>;
+  'sign-in-refused': { readonly remoteAddress: string };
+  /** of the console; `role`: whose password it is, or what the token may do */
+  'password-made': ByPerson & { readonly role: string };
+  'api-token-made': ByPerson & { readonly token: string; readonly role: string };
+  'api-token-revoked': ByPerson & { readonly token: string };
   /** a certificate was made for a claim certificate, and waits for its device */
   waiting: { readonly claim: string; readonly requestId: string; readonly certificateId: string };
   /** the device got its certificate; `repeated`: it asked again and got the same one */
@@ -80,3 +95,18 @@ export type Audit = AuditTrail<AuditEvents>;
 
 /** A record as `readAudit` gives it back. */
 export type ProductRecord = AuditRecord<AuditEvents>;
+
+/** The same trail, in which what is decided is recorded as decided by this person. */
+export const auditOf = (audit: Audit, by: string): Audit => ({
+  ...audit,
+  record: (event, fields) => audit.record(event, { ...fields, by }),
+});
+
+/** The same trail; `tell` gets every event, too, for those who watch. */
+export const watchedAudit = (audit: Audit, tell: (event: string, fields: object) => void): Audit => ({
+  ...audit,
+  record(event, fields) {
+    audit.record(event, fields);
+    tell(event, fields);
+  },
+});

@@ -1,13 +1,17 @@
+import type { DirectoryEntry, DirectoryKeeper } from '../queue/directory.ts';
 import type { RosterEntry, RosterStore } from '../queue/roster.ts';
 import type { Devices } from '../registry/devices.ts';
 import { serves } from '../registry/site.ts';
 import type { IndexedDevice, SiteIndex } from '../registry/site-index.ts';
+import { directoryEntryOf } from './directory-entry.ts';
 import { fingerprint, rosterEntryOf } from './roster-entry.ts';
 
 export type RosterCopyDeps = {
   readonly registry: Pick<Devices, 'find' | 'list'>;
   readonly sites: Pick<SiteIndex, 'list'>;
   readonly roster: Pick<RosterStore, 'pages' | 'read' | 'write'>;
+  /** has the same devices, from the same reading */
+  readonly directory: Pick<DirectoryKeeper, 'put' | 'remove'>;
   readonly replayWindowMs: number;
   /** that this gateway serves */
   readonly site?: string | undefined;
@@ -27,20 +31,24 @@ export async function copyRows(serials: readonly string[], deps: RosterCopyDeps)
     async (serial) => [serial, await deps.registry.find(serial)] as const,
   );
   const entries: RosterEntry[] = [];
+  const listed: DirectoryEntry[] = [];
   const gone: string[] = [];
   for (const [serial, device] of rows) {
-    if (device !== undefined && serves(deps.site, device.site))
+    if (device !== undefined && serves(deps.site, device.site)) {
       entries.push(rosterEntryOf(device, deps.replayWindowMs));
-    else gone.push(serial);
+      listed.push(directoryEntryOf(device));
+    } else gone.push(serial);
   }
   await deps.roster.write(entries, gone);
+  await deps.directory.put(listed);
+  await deps.directory.remove(gone);
 }
 
 type Differences = { readonly size: number; readonly changed: number; readonly gone: number };
 
 /** Compares every device of this gateway with the roster, and writes the differences. */
 export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Promise<unknown>): Promise<Differences> {
-  const { registry, sites, site, roster, replayWindowMs } = deps;
+  const { registry, sites, site, roster, directory, replayWindowMs } = deps;
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
   const doubtful: string[] = [];
@@ -51,10 +59,16 @@ export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Prom
     batch = [];
     await extendLease();
   };
+  let listed: DirectoryEntry[] = [];
+  const list = async () => {
+    await directory.put(listed);
+    listed = [];
+  };
   for await (const device of site === undefined ? registry.list() : sites.list(site)) {
     if (device.removedAt !== undefined || !serves(site, device.site)) continue;
     const entry = rosterEntryOf(device, replayWindowMs);
     size++;
+    if (listed.push(directoryEntryOf(device)) >= entriesAtATime) await list();
     const known = old.get(entry.serial);
     old.delete(entry.serial);
     if (known === fingerprint(entry)) continue;
@@ -64,9 +78,12 @@ export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Prom
     else if (batch.push(entry) >= entriesAtATime) await flush();
   }
   await flush();
+  await list();
   // the index has no row that another tool wrote a while ago; the table has it
-  if (site === undefined) await roster.write([], [...old.keys()]);
-  else await copyRows([...doubtful, ...old.keys()], deps);
+  if (site === undefined) {
+    await roster.write([], [...old.keys()]);
+    await directory.remove([...old.keys()]);
+  } else await copyRows([...doubtful, ...old.keys()], deps);
   return { size, changed, gone: old.size };
 }
 
@@ -85,6 +102,9 @@ export async function compareChanges(site: string, since: number, deps: RosterCo
       return known.get(device.serial) !== wanted;
     });
     differing += other.length;
+    await deps.directory.put(
+      devices.filter(({ removedAt }) => removedAt === undefined).map((device) => directoryEntryOf(device)),
+    );
     await copyRows(
       other.map(({ serial }) => serial),
       deps,

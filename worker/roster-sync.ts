@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { DirectoryKeeper } from '../queue/directory.ts';
 import type { RosterPosition, RosterStore } from '../queue/roster.ts';
 import type { Changes } from '../registry/changes.ts';
 import type { Restoration } from '../registry/restoration.ts';
@@ -33,6 +34,7 @@ type RosterSyncDeps = RosterCopyDeps & {
   readonly gateways: Pick<GatewayRegister, 'note'>;
   readonly restoration: Pick<Restoration, 'note'>;
   readonly roster: RosterStore;
+  readonly directory: DirectoryKeeper;
 };
 
 /** The announcements that are followed, by the number in the position that says how far. */
@@ -53,7 +55,7 @@ export function startRosterSync(
     readonly holder?: string;
   },
 ) {
-  const { changes, gateways, restoration, roster, site, log, now } = options;
+  const { changes, gateways, restoration, roster, directory, site, log, now } = options;
   const { elapsed = () => performance.now(), holder = randomUUID() } = options;
   const times = { ...usualTimes, ...options.times };
   let recorded: ReadonlyMap<string, number> = new Map();
@@ -61,6 +63,8 @@ export function startRosterSync(
   let polls = 0;
   /** by the clock of the process; the first time, another worker may have died in the middle of a comparison */
   let compareAgainAt = Number.NEGATIVE_INFINITY;
+  /** whether the directory has all devices, as far as this worker knows: an earlier version filled none */
+  let directoryComplete = false;
   let closed = false;
   let leads = false;
   let timer: NodeJS.Timeout | undefined;
@@ -82,7 +86,8 @@ export function startRosterSync(
     await copyRows(await roster.takeRequestedLookups(), options);
     const position = await roster.position();
     const wholeMs = site === undefined ? times.wholeMs : times.siteWholeMs;
-    if (position === undefined || position.site !== site || !isRecent(position.wholeAt, wholeMs))
+    directoryComplete ||= await directory.isComplete();
+    if (!directoryComplete || position === undefined || position.site !== site || !isRecent(position.wholeAt, wholeMs))
       return compareAll(position);
     const reached = await followAll(position);
     if (reached === 'gap') return compareAll(position);
@@ -135,9 +140,12 @@ export function startRosterSync(
       site === undefined ? undefined : changes.latest(site),
     ]);
     if (before !== undefined && change < before.change) await noteRestored(before.change, change);
+    // without a position, devices may have gone that the roster does not name any more
+    if (before === undefined || !directoryComplete) await directory.clear();
     const { size, changed, gone } = await compareWhole(options, () => roster.lead(holder, times.leaseMs));
     const ofSite = site === undefined || siteChange === undefined ? {} : { site, siteChange, comparedAt: started };
     await roster.setPosition({ change, wholeAt: started, ...ofSite });
+    await directory.setComplete();
     compareAgainAt = elapsed() + againMs;
     log.info({ site, devices: size, changed, gone, ms: now() - started }, 'the roster was compared with the table');
   }

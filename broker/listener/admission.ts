@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net';
+import { groupOf } from '../../runtime/addresses.ts';
 
 /** What admission needs of a connection: something to destroy. */
 export type Admitted = { destroy(reason: string): unknown };
@@ -214,16 +214,4 @@ export function createAdmission(limits: AdmissionLimits) {
       ...counts,
     }),
   };
-}
-
-/** What limits count an address under: an IPv4 address, or the /64 that an IPv6 subscriber has to itself (RFC 6177). */
-export function groupOf(address = ''): string {
-  if (!isIPv6(address)) return address;
-  if (address.startsWith('::ffff:')) return address.slice('::ffff:'.length);
-  const [head = '', tail] = address.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = tail === undefined ? 0 : 8 - left.length - right.length;
-  const groups = [...left, ...Array.from({ length: zeros }, () => '0'), ...right];
-  return groups.slice(0, 4).join(':');
 }

@@ -1,4 +1,4 @@
-import { BlockList, isIPv6, type Socket, SocketAddress } from 'node:net';
+import { type Socket, SocketAddress } from 'node:net';
 import { otherThanTls } from './first-bytes.ts';
 
 /*
@@ -28,23 +28,6 @@ const unexpectedCure =
   'if that is your balancer, name this address, or its network, in CVM_PROXY_FROM, and let it send version 2 (HAProxy: send-proxy-v2); or let it send no header';
 const problemOf = (what: string) => ({ reason: `the PROXY protocol header of a balancer ${what}; ${cure}` });
 const endedEarly = problemOf('ended in its middle');
-
-export type ProxyPeers = { has(address: string): boolean };
-
-/** @param peers IPv4 and IPv6 addresses, and networks in CIDR notation */
-export function proxyPeers(peers: readonly string[]): ProxyPeers {
-  const list = new BlockList();
-  for (const peer of peers) {
-    const [address = '', prefix] = peer.split('/');
-    const family = familyOf(address);
-    if (prefix === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(prefix), family);
-  }
-  // a question to the list costs more than all that the slot of a connection does
-  return { has: (address) => peers.length > 0 && list.check(address, familyOf(address)) };
-}
-
-const familyOf = (address: string) => (isIPv6(address) ? 'ipv6' : 'ipv4');
 
 /** `address` undefined: that of the peer counts, since the balancer connects for itself, or does not say for whom. */
 export type ProxyHeader = { readonly address: string | undefined } | { readonly reason: string };

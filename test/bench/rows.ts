@@ -2,6 +2,7 @@ import type { Row } from './row.ts';
 import { calls } from './rows/calls.ts';
 import { connections } from './rows/connections.ts';
 import { cpu } from './rows/cpu.ts';
+import { directory } from './rows/directory.ts';
 import { fiveGateways } from './rows/gateways.ts';
 import { latency } from './rows/latency.ts';
 import { processes } from './rows/processes.ts';
@@ -24,6 +25,7 @@ export const rows: readonly Row[] = [
   storm,
   nat,
   waiting,
+  directory,
   tables,
   wire,
   simulator,

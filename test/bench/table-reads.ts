@@ -9,7 +9,7 @@ import { createLog } from '../../runtime/log.ts';
 import { createGatewayRegister } from '../../worker/gateway-register.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
 import { createMemoryDynamo } from '../fakes/memory-dynamodb.ts';
-import { createMemoryRoster } from '../fakes/memory-roster.ts';
+import { createMemoryRoster, noDirectory } from '../fakes/memory-roster.ts';
 import { newGateway } from '../support/trust.ts';
 import { createReadMeter, sizeOf } from './read-units.ts';
 
@@ -176,7 +176,16 @@ function follow(table: Table, name: string, clock: { now: number }, gateway = ne
     gateways: async () => [{ gateway, at: Math.floor(clock.now / hour) * hour }],
   };
   const register = createGatewayRegister({ gateways: table.gateways, audit: noAudit, log, site: name, now });
-  const deps = { ...table, gateways: register, roster: store, replayWindowMs: 24 * hour, site: name, log, now };
+  const deps = {
+    ...table,
+    gateways: register,
+    roster: store,
+    directory: noDirectory,
+    replayWindowMs: 24 * hour,
+    site: name,
+    log,
+    now,
+  };
   const sync = startRosterSync({ ...deps, elapsed: now, times: { pollMs: 0 } });
   return {
     async polls(count: number): Promise<void> {

@@ -1,3 +1,4 @@
+import type { DirectoryKeeper } from '../../queue/directory.ts';
 import type { RosterPosition, RosterStore, SignedRosterEntry } from '../../queue/roster.ts';
 
 /** The worker's side of a roster, in memory. Signatures are not what is tested with it. */
@@ -28,3 +29,14 @@ export function createMemoryRoster() {
   };
   return { store, entries, lookups, position: () => position };
 }
+
+/** For a test of the roster alone. */
+export const noDirectory: DirectoryKeeper = {
+  async put() {},
+  async remove() {},
+  async noteRegistered() {},
+  isComplete: async () => true,
+  async clear() {},
+  async setComplete() {},
+  async close() {},
+};

@@ -42,6 +42,7 @@ describe.skipIf(lacks('redis-server'))('a gateway that has no key in its data fo
     CVM_HOSTNAMES: 'localhost',
     CVM_LISTEN: '127.0.0.1',
     CVM_MQTT_PORT: '0',
+    CVM_CONSOLE_PORT: '0',
     ...change,
   });
   const withRedis = () => ({ REDIS_URL: first.redis.url });

@@ -24,6 +24,7 @@ async function freshEnvironment(dataDir: string) {
     ...inherited,
     CVM_DATA_DIR: dataDir,
     CVM_MQTT_PORT: String(mqtt),
+    CVM_CONSOLE_PORT: '0',
     CVM_AWS_LOCAL_HTTP_PORT: String(http),
     CVM_AWS_LOCAL_MQTT_PORT: String(data),
     CVM_LISTEN: '127.0.0.1',

@@ -63,6 +63,7 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
       REDIS_URL: url,
       CVM_DATA_DIR: join(folder, name),
       CVM_MQTT_PORT: '0',
+      CVM_CONSOLE_PORT: '0',
       CVM_LISTEN: '127.0.0.1',
       // there is no worker that could ask the table about a new gateway
       CVM_NEW_SITE: '1',

@@ -16,6 +16,7 @@ import { createLog } from '../../runtime/log.ts';
 import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import type { GatewayIdentity } from '../../sealing/gateway.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
+import { noDirectory } from '../fakes/memory-roster.ts';
 import { lacks } from '../support/lacks.ts';
 import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 
@@ -84,7 +85,8 @@ describe.skipIf(lacks('redis-server'))('the roster of a site', () => {
     };
     const restoration = { note: async (at: number) => void restored.push(at) };
     const sites = { list: async function* () {} };
-    const parts = { registry, sites, changes, gateways, restoration, roster: store, replayWindowMs, log, now };
+    const deps = { registry, sites, changes, gateways, restoration, roster: store, directory: noDirectory };
+    const parts = { ...deps, replayWindowMs, log, now };
     const rosterSync = startRosterSync({ ...parts, times: { pollMs: 20, ...times } });
     closing.push(() => rosterSync.close());
     return rosterSync;

@@ -26,6 +26,7 @@ export const isolated = (dataDir: string): Record<string, string> => ({
   CVM_BROKER_METRICS_PORT: 'off',
   CVM_MQTT_PORT: '0',
   CVM_WORKER_METRICS_PORT: 'off',
+  CVM_CONSOLE_PORT: '0',
   CVM_AWS_LOCAL_HTTP_PORT: '0',
   CVM_AWS_LOCAL_MQTT_PORT: '0',
 });

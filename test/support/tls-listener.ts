@@ -5,7 +5,7 @@ import { defaultLimits, type Limits } from '../../broker/limits.ts';
 import type { TlsSuites } from '../../broker/listener/cipher-suites.ts';
 import { connectionOf } from '../../broker/listener/connection.ts';
 import { createDeviceListener } from '../../broker/listener/listener.ts';
-import { proxyPeers } from '../../broker/listener/proxy-header.ts';
+import { addressList } from '../../runtime/addresses.ts';
 import { createLog } from '../../runtime/log.ts';
 import type { ServedKeyTypes } from '../../site-tls/key-type.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
@@ -44,7 +44,7 @@ export async function startTlsListener({
     tls,
     suites,
     limits: { ...defaultLimits, ...limits },
-    balancers: proxyPeers(['127.0.9.9']),
+    balancers: addressList(['127.0.9.9']),
     roster: {
       keysOf: (serial) =>
         serial === keyed.serial

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limitsFor } from '../../broker/limits.ts';
-import { createAdmission, groupOf } from '../../broker/listener/admission.ts';
+import { createAdmission } from '../../broker/listener/admission.ts';
+import { groupOf } from '../../runtime/addresses.ts';
 
 const limits = {
   maxConnections: 10,

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defaultLimits } from '../../broker/limits.ts';
 import { type Connection, connectionOf } from '../../broker/listener/connection.ts';
 import { createDeviceListener } from '../../broker/listener/listener.ts';
-import { proxyPeers } from '../../broker/listener/proxy-header.ts';
+import { addressList } from '../../runtime/addresses.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
@@ -43,7 +43,7 @@ describe('the device listener', () => {
         tls,
         suites: 'modern',
         limits: given,
-        balancers: proxyPeers(['127.0.9.9']),
+        balancers: addressList(['127.0.9.9']),
         roster: { keysOf },
         metrics: made.metrics,
         log: createLog('silent'),

@@ -7,7 +7,7 @@ import { createLog } from '../../runtime/log.ts';
 import { UpstreamRefused } from '../../runtime/upstream.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
 import { createMemoryDynamo } from '../fakes/memory-dynamodb.ts';
-import { createMemoryRoster } from '../fakes/memory-roster.ts';
+import { createMemoryRoster, noDirectory } from '../fakes/memory-roster.ts';
 
 const hour = 3_600_000;
 const log = createLog('silent');
@@ -67,7 +67,16 @@ describe('the roster sync of a gateway with a site', () => {
       ...replaced,
     };
     const gateways = { note: async () => [] };
-    const deps = { registry, changes, restoration, sites, gateways, roster: store, replayWindowMs: hour };
+    const deps = {
+      registry,
+      changes,
+      restoration,
+      sites,
+      gateways,
+      roster: store,
+      directory: noDirectory,
+      replayWindowMs: hour,
+    };
     const sync = startRosterSync({
       ...deps,
       site,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createLog } from '../../runtime/log.ts';
 import { startRosterSync } from '../../worker/roster-sync.ts';
+import { noDirectory } from '../fakes/memory-roster.ts';
 
 describe('the roster sync', () => {
   it('says once that the table is away, and once that it is back', async () => {
@@ -40,6 +41,7 @@ describe('the roster sync', () => {
     const deps = {
       registry: { list: async function* () {} },
       changes: { latest: async () => 5 },
+      directory: noDirectory,
       roster: {
         publishTableKey: async () => {},
         gateways: async () => [],

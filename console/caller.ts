@@ -1,0 +1,148 @@
+import type { FastifyRequest } from 'fastify';
+import type { AddressList } from '../runtime/addresses.ts';
+import type { ApiToken } from './api-tokens.ts';
+import { isEqual } from './equal.ts';
+import { notSignedIn, Problem } from './problem.ts';
+import { mayDecide, type Role } from './roles.ts';
+import type { OpenSession, Sessions } from './sessions.ts';
+
+/** Who makes a call. */
+export type Caller = {
+  /** as it stands in the audit trail */
+  readonly person: string;
+  readonly role: Role;
+  /** of a browser; absent for an API token */
+  readonly session?: OpenSession;
+};
+
+/** What a route asks of its caller. `open`: nothing. */
+export type Access = 'open' | Role;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** undefined only where the route is open */
+    caller: Caller | undefined;
+  }
+  interface FastifyContextConfig {
+    access?: Access;
+  }
+}
+
+/** `__Host-`: of this host alone, for all of its paths, by TLS only (RFC 6265bis, 4.1.3.2). */
+export const sessionCookie = '__Host-cvm-console';
+export const csrfHeader = 'x-csrf-token';
+
+export type CallerDeps = {
+  readonly sessions: { find(id: string): ReturnType<Sessions['find']> };
+  readonly tokens: { find(text: string, now: number): ApiToken | undefined };
+  /** names the password of a role */
+  passwordMark(role: Role): string;
+  /** a reverse proxy that has signed the person in, and in which header it names it */
+  readonly trusted?: { readonly header: string; readonly from: AddressList } | undefined;
+  /** the persons of that header that may decide */
+  readonly operators: readonly string[];
+  now(): number;
+};
+
+/** Finds out who makes this call. Undefined: nobody. @throws Problem for an API token that is none, and when sessions cannot be read */
+export async function callerOf(request: FastifyRequest, deps: CallerDeps): Promise<Caller | undefined> {
+  const { authorization } = request.headers;
+  if (authorization !== undefined) return callerOfToken(authorization, deps);
+  const person = trustedPerson(request, deps);
+  const id = sessionIdOf(request);
+  const session = id === undefined ? undefined : await findSession(id, deps);
+  if (session !== undefined && (session.via === 'header' ? person === session.person : isCurrent(session, deps)))
+    return { person: `console:${session.person}`, role: roleOf(session, deps), session };
+  return person === undefined ? undefined : { person: `console:${person}`, role: roleOfPerson(person, deps) };
+}
+
+function callerOfToken(authorization: string, { tokens, now }: CallerDeps): Caller {
+  const [, text] = /^Bearer +(\S+)$/i.exec(authorization) ?? [];
+  const token = text === undefined ? undefined : tokens.find(text, now());
+  if (token !== undefined) return { person: `token:${token.name}`, role: token.role };
+  throw new Problem(
+    401,
+    'InvalidApiToken',
+    'the API token is not valid: it was revoked, or it has ended',
+    'make another with cvm console token create',
+  );
+}
+
+/** The person that a reverse proxy names; undefined for a call from any other address. */
+export function trustedPerson(
+  { headers, socket }: FastifyRequest,
+  { trusted }: Pick<CallerDeps, 'trusted'>,
+): string | undefined {
+  if (trusted === undefined || !trusted.from.has(plainAddress(socket.remoteAddress))) return undefined;
+  const named = headers[trusted.header];
+  // two of them: one is of the proxy, and one of somebody else
+  return typeof named === 'string' && personPattern.test(named) ? named : undefined;
+}
+
+/** As identity providers have names and mail addresses. */
+const personPattern = /^[\p{L}\p{N}._@+ -]{1,200}$/u;
+
+export const plainAddress = (address = ''): string => address.replace(/^::ffff:/, '');
+
+export const roleOfPerson = (person: string, { operators }: Pick<CallerDeps, 'operators'>): Role =>
+  operators.includes(person) ? 'operator' : 'viewer';
+
+/** A person that was taken off the list of operators looks from then on. */
+const roleOf = (session: OpenSession, deps: CallerDeps): Role =>
+  session.via === 'header' ? roleOfPerson(session.person, deps) : session.role;
+
+const isCurrent = ({ role, mark }: OpenSession, { passwordMark }: CallerDeps) => isEqual(mark, passwordMark(role));
+
+export function sessionIdOf({ headers }: FastifyRequest): string | undefined {
+  for (const pair of (headers.cookie ?? '').split(';')) {
+    const [name, value] = pair.trim().split('=', 2);
+    if (name === sessionCookie) return value;
+  }
+  return undefined;
+}
+
+async function findSession(id: string, { sessions }: CallerDeps): Promise<OpenSession | undefined> {
+  return sessions.find(id).catch((cause: unknown) => {
+    throw redisAway(cause);
+  });
+}
+
+export const redisAway = (cause: unknown): Problem =>
+  Object.assign(
+    new Problem(
+      503,
+      'Unavailable',
+      'Redis is away, and the console cannot go on without it',
+      'see cvm status: start Redis, or correct REDIS_URL',
+    ),
+    { cause },
+  );
+
+/** @throws Problem where the caller may not do this */
+export function requireAccess(access: Access, caller: Caller | undefined, request: FastifyRequest): void {
+  if (access === 'open') return;
+  if (caller === undefined) throw notSignedIn();
+  if (isChange(request)) requireOwnPage(caller, request);
+  if (access === 'operator' && !mayDecide(caller.role))
+    throw new Problem(
+      403,
+      'Forbidden',
+      'a viewer only looks',
+      'sign in as an operator, or use an API token of the role operator',
+    );
+}
+
+const isChange = ({ method }: FastifyRequest) => method !== 'GET' && method !== 'HEAD';
+
+/** A browser adds the cookie to what a stranger's page sends as well; what only our page knows is in the header. */
+function requireOwnPage({ session, person }: Caller, { headers }: FastifyRequest): void {
+  if (person.startsWith('token:')) return;
+  const sent = headers[csrfHeader];
+  if (session !== undefined && typeof sent === 'string' && isEqual(sent, session.csrf)) return;
+  throw new Problem(
+    403,
+    'CsrfTokenMissing',
+    `the header ${csrfHeader} is missing, or not that of this session`,
+    'load the page again; a program uses an API token instead',
+  );
+}

@@ -1,0 +1,30 @@
+/** Why a call of the API is not done: what it was, and what to do about it. It is the answer, so nothing secret may be in it. */
+export class Problem extends Error {
+  readonly status: number;
+  /** a word that programs go by */
+  readonly code: string;
+  readonly cure: string;
+  /** seconds */
+  readonly retryAfter: number | undefined;
+  constructor(status: number, code: string, message: string, cure: string, retryAfter?: number) {
+    super(message);
+    this.name = 'Problem';
+    this.status = status;
+    this.code = code;
+    this.cure = cure;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export const notSignedIn = () =>
+  new Problem(401, 'NotSignedIn', 'nobody is signed in, or the session has ended', 'sign in');
+
+export const noSuchThing = (what: string) =>
+  new Problem(404, 'NotFound', `there is no ${what}`, 'GET /api/v1/openapi.json lists what there is');
+
+/** The form of every answer that is no success. */
+export type ProblemBody = {
+  readonly error: { readonly code: string; readonly message: string; readonly cure: string };
+};
+
+export const bodyOf = ({ code, message, cure }: Problem): ProblemBody => ({ error: { code, message, cure } });

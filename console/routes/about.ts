@@ -1,0 +1,71 @@
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import type { ConsoleDeps } from '../deps.ts';
+import { problemOf } from '../outcomes.ts';
+import { serialParams } from './devices.ts';
+
+/** One device, the settings, and the help: what other parts know, as it is. */
+export function aboutRoutes(
+  app: FastifyInstance,
+  { explain, settingsShown, help }: Pick<ConsoleDeps, 'explain' | 'settingsShown' | 'help'>,
+): void {
+  const config = { access: 'viewer' } as const;
+
+  app.get<{ Params: { serial: string } }>(
+    '/devices/:serial',
+    {
+      config,
+      schema: {
+        summary: 'One device: what happened to it, and what to do; as cvm explain --json',
+        params: serialParams,
+        response: {
+          200: z.looseObject({
+            device: z.looseObject({ serial: z.string(), state: z.string() }),
+            verdict: z.looseObject({ id: z.string(), cause: z.string(), cure: z.string().optional() }).optional(),
+            timeline: z.array(z.looseObject({ at: z.union([z.string(), z.number()]), step: z.string() })),
+          }),
+        },
+      },
+    },
+    async ({ params: { serial } }) => {
+      const explained = await explain(serial);
+      if (explained === undefined) throw problemOf({ outcome: 'not-enrolled' });
+      return explained;
+    },
+  );
+
+  app.get(
+    '/settings',
+    {
+      config,
+      schema: {
+        summary: 'The settings of the console as they are; a secret is masked',
+        response: {
+          200: z.array(
+            z.object({
+              name: z.string(),
+              value: z.string().optional(),
+              from: z.string(),
+              meaning: z.string().optional(),
+            }),
+          ),
+        },
+      },
+    },
+    async () => settingsShown,
+  );
+
+  app.get(
+    '/help',
+    {
+      config,
+      schema: {
+        summary: 'Failures and error codes, each with its cause and its cure',
+        response: {
+          200: z.array(z.object({ id: z.string(), title: z.string(), cause: z.string(), cure: z.string() })),
+        },
+      },
+    },
+    async () => help,
+  );
+}

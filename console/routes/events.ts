@@ -1,0 +1,48 @@
+import type { FastifyInstance } from 'fastify';
+import { type CallerDeps, callerOf } from '../caller.ts';
+import { Problem } from '../problem.ts';
+import type { Watchers } from '../watchers.ts';
+
+/** Server-sent events. @param peeking finds the caller without making the session last longer: a page that is left open is no use of it */
+export function eventRoutes(app: FastifyInstance, watchers: Watchers, peeking: CallerDeps): void {
+  app.get(
+    '/events',
+    {
+      config: { access: 'viewer' },
+      schema: {
+        summary:
+          'Server-sent events: now (as GET /now), line (as GET /line), device (a list of what happened to devices)',
+        produces: ['text/event-stream'],
+      } as object,
+    },
+    async (request, reply) => {
+      const { caller } = request;
+      const headers = reply.getHeaders();
+      const isWelcome = async () => (await callerOf(request, peeking).catch(() => undefined)) !== undefined;
+      const added = watchers.add({
+        response: reply.raw,
+        caller: caller?.session?.hashedId ?? caller?.person ?? '',
+        isWelcome,
+      });
+      if (!added)
+        throw new Problem(
+          429,
+          'TooManyWatchers',
+          'too many pages of the console are open',
+          'close some of them, and wait a moment',
+          10,
+        );
+      reply.hijack();
+      // no time limit: it is written to every few seconds, and one that takes nothing is ended
+      request.raw.socket.setTimeout(0);
+      reply.raw.writeHead(200, {
+        ...(headers as Record<string, string>),
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-store',
+        'x-accel-buffering': 'no',
+      });
+      reply.raw.write('retry: 3000\n\n');
+      return reply;
+    },
+  );
+}

@@ -1,0 +1,224 @@
+import type { SecureVersion } from 'node:tls';
+import helmet from '@fastify/helmet';
+import swagger from '@fastify/swagger';
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
+import { z } from 'zod';
+import { addressList } from '../runtime/addresses.ts';
+import type { Log } from '../runtime/log.ts';
+import { cureOf } from '../runtime/upstream.ts';
+import { type CallerDeps, callerOf, plainAddress, requireAccess } from './caller.ts';
+import type { ConsoleDeps, ServerTls } from './deps.ts';
+import { isOwnHost } from './host-names.ts';
+import { openApi, withoutZod } from './openapi.ts';
+import { servePages } from './pages.ts';
+import { bodyOf, noSuchThing, Problem } from './problem.ts';
+
+/**
+ * Bounds. Milliseconds: a client that sends its headers or its body more slowly, or that does nothing between two calls, is disconnected
+ * (RFC 9110 has 408 for it). Bytes: of a body; `routes` allow more where a file is sent.
+ */
+export const limits = {
+  handshakeMs: 10_000,
+  headersMs: 10_000,
+  requestMs: 30_000,
+  keepAliveMs: 65_000,
+  idleMs: 120_000,
+  connections: 256,
+  headerBytes: 16 * 1024,
+  bodyBytes: 256 * 1024,
+};
+
+/** @see https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Content-Security-Policy */
+const contentSecurityPolicy = {
+  useDefaults: false,
+  directives: {
+    defaultSrc: ["'none'"],
+    scriptSrc: ["'self'"],
+    styleSrc: ["'self'"],
+    imgSrc: ["'self'"],
+    connectSrc: ["'self'"],
+    fontSrc: ["'self'"],
+    manifestSrc: ["'self'"],
+    baseUri: ["'none'"],
+    formAction: ["'none'"],
+    frameAncestors: ["'none'"],
+    requireTrustedTypesFor: ["'script'"],
+    trustedTypes: ["'none'"],
+  },
+};
+
+export type ConsoleServer = {
+  readonly app: FastifyInstance;
+  /** From the next connection on. */
+  useTls(tls: ServerTls): void;
+};
+
+/** The HTTP server with all that guards it; the routes are added to it. The order of the hooks is the order of the checks. */
+export async function createServer(
+  { settings, tls, pages, log, version }: Pick<ConsoleDeps, 'settings' | 'tls' | 'pages' | 'log' | 'version'>,
+  { callers, names }: { readonly callers: CallerDeps; names(): readonly string[] },
+  addRoutes: (app: FastifyInstance) => void,
+): Promise<ConsoleServer> {
+  const server = Fastify({
+    https: {
+      ...secureContext(tls),
+      handshakeTimeout: limits.handshakeMs,
+      headersTimeout: limits.headersMs,
+      maxHeaderSize: limits.headerBytes,
+    },
+    bodyLimit: limits.bodyBytes,
+    connectionTimeout: limits.idleMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    requestTimeout: limits.requestMs,
+    forceCloseConnections: true,
+    // the address of a person behind the proxy, for the trail; of all others, that of the connection
+    trustProxy: settings.console.trusted === undefined ? false : isProxy(settings.console.trusted.from),
+    exposeHeadRoutes: true,
+    routerOptions: { maxParamLength: 256 },
+    logController: new LogController({ disableRequestLogging: true }),
+    loggerInstance: log.child({ part: 'console' }) as never,
+    genReqId: () => '',
+  });
+  const app = server as unknown as FastifyInstance;
+  server.server.maxConnections = limits.connections;
+  // RFC 9112, 6.1: one connection per person is enough, and nothing is sent on one that failed
+  server.server.maxRequestsPerSocket = 10_000;
+
+  app.decorateRequest('caller', undefined);
+  app.setValidatorCompiler(({ schema }) => validatorOf(schema as z.ZodType));
+  app.setSerializerCompiler(({ schema }) => serializerOf(schema));
+  app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(error, request, reply, log));
+  app.setNotFoundHandler((_request, reply) => sendBody(reply, noSuchThing('such page or call')));
+
+  app.addHook('onRoute', ({ url, config }) => {
+    // never open by omission
+    if (config?.access === undefined) throw new Error(`${url} does not say who may call it`);
+  });
+  app.addHook('onRequest', async (request) => {
+    if (!isOwnHost(request.headers.host, names())) throw unknownHost(request.headers.host);
+    if (isOfForeignPage(request)) throw foreignPage();
+  });
+  await app.register(helmet, {
+    global: true,
+    contentSecurityPolicy,
+    crossOriginEmbedderPolicy: true,
+    // subdomains are none of our business, and other ports of this host may serve HTTP: helmet's default would include them
+    strictTransportSecurity: { maxAge: 31_536_000, includeSubDomains: false },
+    referrerPolicy: { policy: 'no-referrer' },
+    xFrameOptions: { action: 'deny' },
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    void reply.header('permissions-policy', 'camera=(), geolocation=(), microphone=(), payment=(), usb=()');
+    if (request.url.startsWith('/api/')) void reply.header('cache-control', 'no-store');
+    const access = request.routeOptions.config.access ?? 'operator';
+    if (request.is404) return;
+    if (access !== 'open') request.caller = await callerOf(request, callers);
+    requireAccess(access, request.caller, request);
+  });
+  await app.register(swagger, { openapi: openApi(version), transform: withoutZod as never });
+  app.removeContentTypeParser('text/plain');
+  servePages(app, pages);
+  addRoutes(app);
+  await app.ready();
+  return { app, useTls: (next) => server.server.setSecureContext(secureContext(next)) };
+}
+
+const secureContext = ({ cert, key }: ServerTls) => ({ cert, key, minVersion: 'TLSv1.2' as SecureVersion });
+
+function isProxy(from: readonly string[]) {
+  const list = addressList(from);
+  return (address: string) => list.has(plainAddress(address));
+}
+
+function validatorOf(schema: z.ZodType) {
+  return (data: unknown) => {
+    const read = schema.safeParse(data ?? {});
+    return read.success ? { value: read.data } : { error: new Error(z.prettifyError(read.error)) };
+  };
+}
+
+/** Fields that the schema does not name are left out: what a call answers is what its page in the API says, and no more. */
+function serializerOf(schema: unknown) {
+  return schema instanceof z.ZodType
+    ? (data: unknown) => JSON.stringify(schema.parse(data))
+    : (data: unknown) => JSON.stringify(data);
+}
+
+const unknownHost = (host = '') =>
+  new Problem(
+    421,
+    'UnknownHost',
+    `the console does not go by the name ${JSON.stringify(host.slice(0, 100))}`,
+    'use a name of the server certificate, or add this one to CVM_HOSTNAMES and restart the console',
+  );
+
+/** Browsers say so themselves: https://www.w3.org/TR/fetch-metadata/. A link from elsewhere may open the page, and nothing more. */
+function isOfForeignPage({ method, headers }: FastifyRequest): boolean {
+  const site = headers['sec-fetch-site'];
+  if (site === undefined || site === 'same-origin' || site === 'none') return false;
+  return !(method === 'GET' && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document');
+}
+
+const foreignPage = () =>
+  new Problem(403, 'ForeignPage', 'this call comes from a page of another site', 'open the console by its own address');
+
+function sendProblem(error: FastifyError, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
+  if (error instanceof Problem) {
+    if (error.retryAfter !== undefined) void reply.header('retry-after', error.retryAfter);
+    if (error.status >= 500)
+      log.warn({ err: error.cause ?? error, url: pathOf(request) }, 'a call of the console failed');
+    return sendBody(reply, error);
+  }
+  return sendBody(reply, problemOf(error, request, log));
+}
+
+const pathOf = ({ routeOptions }: FastifyRequest) => routeOptions.url;
+
+function problemOf(error: FastifyError, request: FastifyRequest, log: Log): Problem {
+  const { statusCode = 500, message } = error;
+  if (error.validation !== undefined || (statusCode === 400 && error.code !== undefined))
+    return new Problem(
+      400,
+      'InvalidRequest',
+      message.slice(0, 1000),
+      'correct the call: /api/v1/openapi.json has its form',
+    );
+  if (statusCode === 413) return new Problem(413, 'PayloadTooLarge', 'the body is too large', 'send less at a time');
+  if (statusCode === 415)
+    return new Problem(
+      415,
+      'UnsupportedMediaType',
+      'the body has another media type than this call takes',
+      'send application/json, or text/csv for a file',
+    );
+  if (statusCode < 500) return new Problem(statusCode, 'InvalidRequest', message.slice(0, 1000), 'correct the call');
+  const cure = cureOf(error);
+  log.warn({ err: error, url: pathOf(request) }, 'a call of the console failed');
+  if (cure !== undefined) return new Problem(503, 'UpstreamUnavailable', message.slice(0, 1000), cure);
+  if (isOfRedis(error))
+    return new Problem(
+      503,
+      'Unavailable',
+      'Redis does not answer',
+      'see cvm status: start Redis, or correct REDIS_URL',
+    );
+  return new Problem(500, 'InternalFailure', 'the call failed', 'the log of the console says why');
+}
+
+const isOfRedis = ({ name, message }: Error) =>
+  ['ReplyError', 'MaxRetriesPerRequestError'].includes(name) ||
+  /Connection is closed|Stream isn't writeable|Command timed out/.test(message);
+
+function sendBody(reply: FastifyReply, problem: Problem): FastifyReply {
+  return reply
+    .code(problem.status)
+    .type('application/json; charset=utf-8')
+    .serializer(JSON.stringify)
+    .send(bodyOf(problem));
+}

@@ -1,0 +1,55 @@
+import { get } from '../api.js';
+import { fullTime, number } from '../format.js';
+import { html, useState } from '../lib.js';
+import { useLive } from '../live.js';
+import { useLoad } from '../load.js';
+import { linkTo } from '../router.js';
+import { t } from '../texts.js';
+import { Box, Button, download, Empty, ErrorBox, Loading, PageHead, Time, toCsv } from '../ui/parts.js';
+import { Pager } from './devices.js';
+
+/** Devices that got a certificate and never connected with it: each is a visit to the site. */
+export function SilentPage() {
+  const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
+  const after = cursors.at(-1);
+  const { data, error, loading, reload } = useLoad(
+    (signal) => get('/devices', { silent: 'true', after, limit: 100 }, signal),
+    [after],
+  );
+  useLive('resync', reload);
+  const shown = /** @type {import('../types.d.ts').DevicePage | undefined} */ (data);
+  const save = () =>
+    download(
+      'never-seen.csv',
+      toCsv(
+        ['serial', 'site', 'registeredAt'],
+        (shown?.devices ?? []).map((device) => [device.serial, device.site, device.registeredAt]),
+      ),
+    );
+  return html`
+    <${PageHead} title=${t.silent.title} lead=${shown?.total === undefined ? t.silent.lead : t.silent.count(number(shown.total), shown.total)}>
+      ${shown === undefined || shown.devices.length === 0 ? null : html`<${Button} icon="download" onClick=${save}>${t.silent.save}<//>`}
+    <//>
+    <${ErrorBox} error=${error} retry=${reload} />
+    ${
+      shown === undefined
+        ? error === undefined
+          ? html`<${Loading} />`
+          : null
+        : shown.devices.length === 0
+          ? html`<${Empty} title=${t.silent.none}><p>${t.silent.noneSays}</p><//>`
+          : html`<${Box}><p class="strong">${t.silent.check}</p><ol>${t.silent.checks.map((line) => html`<li key=${line}>${line}</li>`)}</ol><//>
+            <table class=${`cards ${loading ? 'busy' : ''}`}>
+              <caption class="hidden">${t.silent.title}</caption>
+              <thead><tr><th scope="col">${t.devices.serial}</th><th scope="col">${t.devices.site}</th><th scope="col">${t.silent.silentSince}</th></tr></thead>
+              <tbody>${shown.devices.map(
+                (device) => html`<tr key=${device.serial}>
+                  <th scope="row"><a class="mono" href=${linkTo('device', device.serial)}>${device.serial}</a></th>
+                  <td data-label=${t.devices.site}>${device.site ?? '–'}</td>
+                  <td data-label=${t.silent.silentSince} title=${fullTime(device.registeredAt)}><${Time} at=${device.registeredAt} /></td>
+                </tr>`,
+              )}</tbody>
+            </table>`
+    }
+    <${Pager} place=${cursors.length + 1} back=${cursors.length === 0 ? undefined : () => setCursors(cursors.slice(0, -1))} next=${shown?.next === undefined ? undefined : () => setCursors([...cursors, /** @type {string} */ (shown.next)])} />`;
+}

@@ -1,0 +1,21 @@
+/** Sessions of the console, by their hashed ids. The text of a session is the console's business: it signs it. */
+export interface SessionStore {
+  /** Resolves when it can be used, or when Redis does not answer for the moment. */
+  ready(): Promise<void>;
+  /** Undefined when there is none, or when it has ended. */
+  read(hashedId: string): Promise<string | undefined>;
+  /** @param idleMs milliseconds until it ends when nobody uses it */
+  write(hashedId: string, text: string, idleMs: number): Promise<void>;
+  /** Lets it last for so long from now on. */
+  touch(hashedId: string, idleMs: number): Promise<void>;
+  end(hashedId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Counts attempts to sign in, for all consoles of a gateway together. */
+export interface SignInLimiter {
+  /** Counts an attempt before the password is looked at. @returns seconds to wait where there were too many; undefined: it may go on */
+  attempt(address: string): Promise<number | undefined>;
+  /** The attempt succeeded: those of this address before it count no more. */
+  succeeded(address: string): Promise<void>;
+}

@@ -1,0 +1,36 @@
+/**
+ * What happens at this gateway, for people who watch: counted by the minute, and device by device. It decides nothing; the audit trail is
+ * what counts.
+ */
+
+/** `event`: the name of an audit event, or `changed` for a row that was changed elsewhere. `at`: epoch milliseconds */
+export type LiveEvent = {
+  readonly serial: string;
+  readonly event: string;
+  readonly at: number;
+  readonly errorCode?: string;
+};
+
+/** What was decided in one minute. `at`: its begin, epoch milliseconds. `refusals`: how many of each error code */
+export type LiveMinute = {
+  readonly at: number;
+  readonly vended: number;
+  readonly refused: number;
+  readonly repeated: number;
+  readonly refusals: Readonly<Record<string, number>>;
+};
+
+/** The side of broker and worker: told of every audit event. Never throws, and never waits: once a second it says all at once. */
+export interface LivePublisher {
+  tell(event: string, fields: object): void;
+  close(): Promise<void>;
+}
+
+/** The side of those who watch. */
+export interface LiveFeed {
+  /** @param onEvents what happened in a second, some hundreds at most; `more`: how many beside them */
+  listen(onEvents: (events: readonly LiveEvent[], more: number) => void): Promise<void>;
+  /** The last minutes, the oldest first; the last one has not ended. */
+  minutes(count: number, now: number): Promise<readonly LiveMinute[]>;
+  close(): Promise<void>;
+}

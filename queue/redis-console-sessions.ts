@@ -1,0 +1,73 @@
+import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
+import type { Log } from '../runtime/log.ts';
+import type { SessionStore, SignInLimiter } from './console-sessions.ts';
+import { createMalformedReport } from './malformed.ts';
+import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
+import { consoleAttemptsKey, consoleSessionKey } from './stored-forms.ts';
+import { withoutWrongType } from './wrong-type.ts';
+
+export type SignInLimits = {
+  /** attempts of one address, in `seconds` */
+  readonly ofAddress: number;
+  /** attempts of all addresses together */
+  readonly ofAll: number;
+  readonly seconds: number;
+};
+
+/** A password has 80 random bits, so these are for the CPU that its hash costs, and for the trail; a lock-out would be a gift. */
+export const usualSignInLimits: SignInLimits = { ofAddress: 10, ofAll: 60, seconds: 60 };
+
+/** Sessions of the console, and attempts to open one, in Redis. */
+export function createSessionStore(
+  connector: RedisConnector,
+  log: Log,
+  { ofAddress, ofAll, seconds }: SignInLimits = usualSignInLimits,
+): SessionStore & SignInLimiter {
+  const redis = connector.connect('answer-now', log);
+  const reportMalformed = createMalformedReport(log);
+  const limiter = (name: string, points: number) =>
+    new RateLimiterRedis({
+      storeClient: redis,
+      keyPrefix: `${consoleAttemptsKey}:${name}`,
+      points,
+      duration: seconds,
+      rejectIfRedisNotReady: true,
+    });
+  const [address, all] = [limiter('address', ofAddress), limiter('all', ofAll)];
+  return {
+    ready: () => untilFirstTried(redis),
+    async read(hashedId) {
+      const key = consoleSessionKey(hashedId);
+      return (await withoutWrongType(redis, [key], reportMalformed, () => redis.get(key))) ?? undefined;
+    },
+    async write(hashedId, text, idleMs) {
+      await redis.set(consoleSessionKey(hashedId), text, 'PX', idleMs);
+    },
+    async touch(hashedId, idleMs) {
+      await redis.pexpire(consoleSessionKey(hashedId), idleMs);
+    },
+    async end(hashedId) {
+      await redis.del(consoleSessionKey(hashedId));
+    },
+    async attempt(from) {
+      for (const [limit, key] of [
+        [address, from],
+        [all, 'all'],
+      ] as const) {
+        const wait = await limit.consume(key).then(
+          () => undefined,
+          (refused: unknown) => {
+            if (refused instanceof RateLimiterRes) return Math.max(1, Math.ceil(refused.msBeforeNext / 1000));
+            throw refused;
+          },
+        );
+        if (wait !== undefined) return wait;
+      }
+      return undefined;
+    },
+    async succeeded(from) {
+      await address.delete(from);
+    },
+    close: () => disconnectRedis(redis),
+  };
+}

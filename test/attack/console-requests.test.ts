@@ -1,0 +1,187 @@
+import { connect } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApiToken } from '../../console/api-tokens.ts';
+import { resetPassword } from '../../console/password.ts';
+import { limits } from '../../console/server.ts';
+import { startTestConsole, type TestConsole } from '../support/console.ts';
+
+const changes: readonly [method: string, path: string, body?: unknown][] = [
+  ['POST', '/devices', { serial: 'SN-X' }],
+  ['POST', '/devices/SN-1/reissue', {}],
+  ['POST', '/devices/SN-1/block', {}],
+  ['POST', '/devices/SN-1/unblock', {}],
+  ['DELETE', '/devices/SN-1'],
+  ['POST', '/devices/bulk', { action: 'block', serials: ['SN-1'] }],
+  ['POST', '/devices/import', 'serial\nSN-Y\n'],
+  ['POST', '/devices/import/preview', 'serial\nSN-Y\n'],
+  ['POST', '/line/some-request/front', {}],
+];
+const pages = [
+  '/now',
+  '/devices',
+  '/devices/SN-1',
+  '/line',
+  '/audit',
+  '/audit/verify',
+  '/settings',
+  '/help',
+  '/events',
+  '/openapi.json',
+];
+const typeOf = (body: unknown) => (typeof body === 'string' ? { 'content-type': 'text/csv' } : {});
+
+describe('a request to the console', () => {
+  let console: TestConsole;
+  beforeAll(async () => {
+    const page = {
+      body: Buffer.from('<!doctype html>'),
+      contentType: 'text/html; charset=utf-8',
+      etag: '"1"',
+      cacheControl: 'no-cache',
+    };
+    console = await startTestConsole({ deps: { pages: new Map([['/', page]]) } });
+    await console.operator.register('SN-1');
+  });
+  afterAll(() => console.close());
+
+  it('is answered to nobody without a session or an API token, whatever it asks for', async () => {
+    for (const path of pages) expect([path, (await console.api(path)).status]).toEqual([path, 401]);
+    for (const [method, path, body] of changes)
+      expect([path, (await console.api(path, { method, body, headers: typeOf(body) })).status]).toEqual([path, 401]);
+  });
+
+  it('changes nothing with the cookie alone, as the page of a stranger would send it', async () => {
+    const { cookie } = await console.browser();
+    for (const [method, path, body] of changes) {
+      const headers = { cookie, ...typeOf(body) };
+      expect((await console.api(path, { method, body, headers })).body.error.code, path).toBe('CsrfTokenMissing');
+      const wrong = await console.api(path, { method, body, headers: { ...headers, 'x-csrf-token': 'a'.repeat(43) } });
+      expect(wrong.status, path).toBe(403);
+    }
+    expect((await console.api('/session', { method: 'DELETE', headers: { cookie } })).status).toBe(403);
+  });
+
+  it('of another site is refused, also one to sign in', async () => {
+    const { api } = await console.browser();
+    const foreign = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'cors' };
+    expect((await api('/devices', { headers: foreign })).status).toBe(403);
+    const body = { password: console.password };
+    expect((await console.api('/session', { method: 'POST', body, headers: foreign })).status).toBe(403);
+    // a form can send no JSON
+    const form = { 'content-type': 'application/x-www-form-urlencoded' };
+    expect(
+      (await console.api('/session', { method: 'POST', body: `password=${console.password}`, headers: form })).status,
+    ).toBe(415);
+    const text = { 'content-type': 'text/plain' };
+    expect((await console.api('/session', { method: 'POST', body: JSON.stringify(body), headers: text })).status).toBe(
+      415,
+    );
+  });
+
+  it('of a viewer changes nothing, by browser or by API token', async () => {
+    const viewer = await console.browser(await resetPassword(console.dataDir, 'viewer'));
+    const made = await createApiToken(console.dataDir, { name: 'reader', role: 'viewer' }, Date.now());
+    if (made.outcome !== 'created') throw new Error('no token was made');
+    const authorization = `Bearer ${made.token}`;
+    for (const [method, path, body] of changes) {
+      expect((await viewer.api(path, { method, body, headers: typeOf(body) })).body.error.code, path).toBe('Forbidden');
+      const byToken = await console.api(path, { method, body, headers: { ...typeOf(body), authorization } });
+      expect(byToken.body.error.code, path).toBe('Forbidden');
+    }
+    expect(console.operator.row('SN-1')?.state).toBe('registered');
+  });
+
+  it('to a name that is not of the gateway is refused (DNS rebinding); its own names and addresses are taken', async () => {
+    const statusOf = async (host: string) => (await console.call('/', { headers: { host } })).status;
+    for (const host of ['evil.example', 'evil.example:8443', 'localhost.evil.example', 'a b', '127.0.0.1.evil.example'])
+      expect([host, await statusOf(host)]).toEqual([host, 421]);
+    for (const host of ['localhost', '127.0.0.1:8443', '[::1]:8443', `${console.settings.machineName}:8443`])
+      expect([host, await statusOf(host)]).toEqual([host, 200]);
+  });
+
+  it('reaches no file but the pages', async () => {
+    for (const path of [
+      '/../package.json',
+      '/%2e%2e/package.json',
+      '/..%2fpackage.json',
+      '/....//package.json',
+      '/web-files.ts',
+      '/api/v1/../../package.json',
+      '/%00',
+      '/console/passwords.json',
+    ]) {
+      const { status, text } = await console.call(path);
+      expect([400, 404], path).toContain(status);
+      expect(text).not.toContain('cvm-gateway');
+    }
+  });
+
+  it('gets security headers with every answer, and a text of a device is never of a type that a browser runs', async () => {
+    const { api } = await console.browser();
+    const serial = '<img src=x onerror=alert(1)>';
+    const answers = [
+      await console.call('/'),
+      await console.call('/nothing'),
+      await api(`/devices/${encodeURIComponent(serial)}`),
+      await api(`/devices?prefix=${encodeURIComponent(serial)}`),
+      await api('/devices', { method: 'POST', body: { serial } }),
+      await api('/devices/import/preview', {
+        method: 'POST',
+        body: `serial\n${serial}\n`,
+        headers: { 'content-type': 'text/csv' },
+      }),
+    ];
+    for (const { headers } of answers) {
+      expect(headers['content-security-policy']).toMatch(/^default-src 'none';script-src 'self';/);
+      expect(headers['content-security-policy']).not.toMatch(/unsafe|https?:|\*/);
+      expect(headers['x-content-type-options']).toBe('nosniff');
+      expect(headers['strict-transport-security']).toBe('max-age=31536000');
+      expect(headers['x-frame-options']).toBe('DENY');
+      expect(headers['referrer-policy']).toBe('no-referrer');
+      expect(headers['cross-origin-opener-policy']).toBe('same-origin');
+    }
+    for (const { headers } of answers.slice(1)) expect(headers['content-type']).toBe('application/json; charset=utf-8');
+    for (const { headers } of answers.slice(2)) expect(headers['cache-control']).toBe('no-store');
+  });
+
+  it('has a bounded size, and one that is deeply nested or poisons a prototype is refused', async () => {
+    const { api } = await console.browser();
+    const body = { action: 'block', serials: ['x'.repeat(limits.bodyBytes)] };
+    expect((await api('/devices/bulk', { method: 'POST', body })).status).toBe(413);
+    const tooMany = { action: 'block', serials: Array.from({ length: 1001 }, (_, index) => `S${index}`) };
+    expect((await api('/devices/bulk', { method: 'POST', body: tooMany })).status).toBe(400);
+    for (const text of ['{"__proto__":{"role":"operator"}}', '{"constructor":{"prototype":{}}}', '{', '[]', '"'])
+      expect(
+        (await api('/devices', { method: 'POST', body: text, headers: { 'content-type': 'application/json' } })).status,
+      ).toBe(400);
+  });
+
+  it('that comes too slowly is ended, and holds up nobody', async () => {
+    const before = limits.headersMs;
+    expect(before).toBeLessThanOrEqual(10_000);
+    const slow = connect({ host: '127.0.0.1', port: console.port, ca: console.ca, servername: 'localhost' });
+    const ended = new Promise<void>((resolve) => slow.on('close', () => resolve()).on('error', () => {}));
+    slow.write('GET / HTTP/1.1\r\nhost: localhost\r\n');
+    const drip = setInterval(() => slow.write('x-drip: 1\r\n'), 500);
+    try {
+      expect((await console.call('/')).status).toBe(200);
+      await ended;
+    } finally {
+      clearInterval(drip);
+    }
+  }, 60_000);
+
+  it('shows no secret: no hash of a token, no sealed key, no kept reply, and a token only in the answer that makes it', async () => {
+    const { api } = await console.browser();
+    const made = await api('/devices', { method: 'POST', body: { serial: 'SN-SECRET' } });
+    expect(made.status).toBe(201);
+    const { token } = made.body as { token: string };
+    const row = console.operator.row('SN-SECRET');
+    const secrets = [token, row?.tokenHash ?? '?', console.password, 'sealed'];
+    for (const path of [...pages.filter((page) => page !== '/events'), '/devices/SN-SECRET', '/session']) {
+      const { text } = await api(path);
+      for (const secret of secrets) expect(text, path).not.toContain(secret);
+    }
+    expect(console.logText()).not.toContain(token);
+  });
+});

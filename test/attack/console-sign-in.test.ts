@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApiToken, revokeApiToken } from '../../console/api-tokens.ts';
+import { resetPassword } from '../../console/password.ts';
+import { startTestConsole, type TestConsole } from '../support/console.ts';
+
+describe('who signs in to the console', () => {
+  let console: TestConsole;
+  beforeAll(async () => {
+    console = await startTestConsole({ signIn: { ofAddress: 5, ofAll: 1000, seconds: 60 } });
+  });
+  afterAll(() => console.close());
+
+  it('gets a session of another id than one that was planted in the browser before', async () => {
+    const planted = 'p'.repeat(43);
+    const headers = { cookie: `__Host-cvm-console=${planted}` };
+    const answer = await console.api('/session', { method: 'POST', body: { password: console.password }, headers });
+    expect(String(answer.headers['set-cookie'])).not.toContain(planted);
+    expect((await console.api('/session', { headers })).status).toBe(401);
+  });
+
+  it('ends the session that the browser had: two sign-ins make one session', async () => {
+    const first = await console.browser();
+    await first.api('/session', { method: 'POST', body: { password: console.password } });
+    expect((await first.api('/session')).status).toBe(401);
+  });
+
+  it('has no session after signing out, though the cookie is sent again', async () => {
+    const { api } = await console.browser();
+    await api('/session', { method: 'DELETE' });
+    expect((await api('/devices')).status).toBe(401);
+  });
+
+  it('loses every session when the password is made anew', async () => {
+    const viewer = await resetPassword(console.dataDir, 'viewer');
+    const { api } = await console.browser(viewer);
+    expect((await api('/devices')).status).toBe(200);
+    await resetPassword(console.dataDir, 'viewer');
+    expect((await api('/devices')).status).toBe(401);
+  });
+
+  it('cannot make a session by writing to Redis', async () => {
+    const { redis } = console.server;
+    const { cookie, api } = await console.browser();
+    const [key = ''] = (await redis.keys('*console:session:*')).filter((name) => !name.includes('attempts'));
+    const keys = await redis.keys('*console:session:*');
+    // what Redis has does not tell the id, and a text that was changed is no session
+    for (const name of keys) expect(name + (await redis.get(name))).not.toContain(cookie.split('=')[1]);
+    expect(key).not.toBe('');
+    for (const name of keys)
+      await redis.set(name, ((await redis.get(name)) ?? '').replaceAll('"operator"', '"viewer"'));
+    expect((await api('/session')).status).toBe(401);
+  });
+
+  it('is told to wait after some wrong passwords, from that address only, also with the right one', async () => {
+    const wrong = (from: string) =>
+      console.api('/session', { method: 'POST', body: { password: 'wrong' }, headers: { 'x-forwarded-for': from } });
+    const statuses: number[] = [];
+    for (let count = 0; count < 7; count++) statuses.push((await wrong(`192.0.2.${count}`)).status);
+    // the header of a stranger is not believed: all of these came from one address
+    expect(statuses).toContain(429);
+    const right = await console.api('/session', { method: 'POST', body: { password: console.password } });
+    expect(right.status).toBe(429);
+    expect(Number(right.headers['retry-after'])).toBeGreaterThan(0);
+    expect(right.text).not.toContain(console.password);
+    await console.server.redis.flushall();
+  });
+
+  it('cannot use an API token that was revoked, that has ended, or whose secret is another', async () => {
+    const made = await createApiToken(console.dataDir, { name: 'exporter', role: 'viewer' }, Date.now());
+    const ended = await createApiToken(console.dataDir, { name: 'short', role: 'viewer', lifetimeMs: 1 }, 0);
+    if (made.outcome !== 'created' || ended.outcome !== 'created') throw new Error('no token was made');
+    const statusOf = async (token: string) =>
+      (await console.api('/devices', { headers: { authorization: `Bearer ${token}` } })).status;
+    expect(await statusOf(made.token)).toBe(200);
+    expect(await statusOf(ended.token)).toBe(401);
+    expect(await statusOf(`${made.token.slice(0, -4)}AAAA`)).toBe(401);
+    await revokeApiToken(console.dataDir, 'exporter');
+    expect(await statusOf(made.token)).toBe(401);
+  });
+
+  it('leaves neither password nor token nor session in the log or the audit trail', async () => {
+    const { cookie, csrf } = await console.browser();
+    const text = `${console.logText()} ${console.operator.events.join(' ')}`;
+    for (const secret of [console.password, cookie.split('=')[1] ?? '?', csrf]) expect(text).not.toContain(secret);
+  });
+});
+
+describe('a reverse proxy that names the person', () => {
+  it('is believed from its address only, and a person that is no operator only looks', async () => {
+    const trusted = { CVM_CONSOLE_TRUSTED_HEADER: 'X-Forwarded-User', CVM_CONSOLE_OPERATORS: 'ada@example.com' };
+    const proxied = await startTestConsole({ env: { ...trusted, CVM_CONSOLE_TRUSTED_FROM: '127.0.0.1' } });
+    const foreign = await startTestConsole({ env: { ...trusted, CVM_CONSOLE_TRUSTED_FROM: '192.0.2.1' } });
+    try {
+      const as = (person: string) => ({ headers: { 'x-forwarded-user': person } });
+      expect((await foreign.api('/session', as('ada@example.com'))).status).toBe(401);
+      const session = await proxied.api('/session', as('ada@example.com'));
+      expect(session.body).toMatchObject({ person: 'ada@example.com', role: 'operator' });
+      expect((await proxied.api('/session', as('eve@example.com'))).body).toMatchObject({ role: 'viewer' });
+      // without the token of a page of ours, the header alone changes nothing
+      const body = { serial: 'SN-1' };
+      expect((await proxied.api('/devices', { ...as('ada@example.com'), method: 'POST', body })).status).toBe(403);
+      const [cookie = ''] = String(session.headers['set-cookie']).split(';');
+      const own = { cookie, 'x-csrf-token': (session.body as { csrf: string }).csrf };
+      const enrolled = await proxied.api('/devices', {
+        method: 'POST',
+        body,
+        headers: { ...own, 'x-forwarded-user': 'ada@example.com' },
+      });
+      expect(enrolled.status).toBe(201);
+      expect(proxied.operator.events).toContain('enrolled SN-1 console:ada@example.com');
+      // the session of one person is of no use to another, nor without the proxy
+      expect(
+        (
+          await proxied.api('/devices', {
+            method: 'POST',
+            body,
+            headers: { ...own, 'x-forwarded-user': 'eve@example.com' },
+          })
+        ).status,
+      ).toBe(403);
+      expect((await proxied.api('/session', { headers: { cookie } })).status).toBe(401);
+    } finally {
+      await Promise.all([proxied.close(), foreign.close()]);
+    }
+  });
+});

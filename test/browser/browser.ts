@@ -1,0 +1,79 @@
+import axe from 'axe-core';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { find } from '../support/lacks.ts';
+import { today } from './fake-fleet.ts';
+import { type FakeGateway, password } from './fake-gateway.ts';
+
+export const desktop = { width: 1366, height: 860 };
+export const phone = { width: 390, height: 844 };
+
+/** Debian's chromium, without a window. One process serves all tests of a file, each with a context of its own. */
+export function launchBrowser(): Promise<Browser> {
+  const executablePath = find('chromium');
+  if (executablePath === undefined) throw new Error('chromium is missing');
+  // the sandbox needs user namespaces, which containers often lack; the pages are our own
+  return chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--lang=en'],
+  });
+}
+
+export type Opened = { readonly page: Page; readonly context: BrowserContext; readonly faults: string[] };
+
+/** A fresh browser at the console; `faults` gathers what the page logs as an error, breaches of the content security policy included. */
+export async function openConsole(
+  browser: Browser,
+  gateway: FakeGateway,
+  { viewport = desktop, dark = false, signedIn = true, hash = '', url = gateway.url } = {},
+): Promise<Opened> {
+  const context = await browser.newContext({
+    viewport,
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: 'reduce',
+    locale: 'en-GB',
+    timezoneId: 'UTC',
+    acceptDownloads: true,
+    hasTouch: viewport === phone,
+    // the certificate of a gateway is by the CA of its site
+    ignoreHTTPSErrors: true,
+  });
+  if (signedIn) await context.addCookies([{ name: 'session', value: 's1', url: gateway.url }]);
+  const page = await context.newPage();
+  page.setDefaultTimeout(8000);
+  await page.clock.setFixedTime(today);
+  const faults: string[] = [];
+  page.on('pageerror', (error) => faults.push(error.message));
+  page.on('console', (message) => {
+    // the browser logs refused requests and broken streams by itself
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+      faults.push(message.text());
+  });
+  await page.goto(`${url}${hash}`);
+  return { page, context, faults };
+}
+
+export async function signIn(page: Page): Promise<void> {
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+}
+
+/** What axe-core finds of the serious kind, one line each: rule, and the first places. */
+export async function seriousFindings(page: Page): Promise<string[]> {
+  if (!(await page.evaluate<boolean>("'axe' in globalThis"))) await page.evaluate(axe.source);
+  return await page.evaluate(async () => {
+    const found = await (globalThis as unknown as { axe: typeof axe }).axe.run({
+      resultTypes: ['violations'],
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    });
+    return found.violations
+      .filter((violation) => violation.impact === 'serious' || violation.impact === 'critical')
+      .map(
+        (violation) =>
+          `${violation.id}: ${violation.nodes
+            .slice(0, 3)
+            .map((node) => `${node.html} ${node.any[0]?.message ?? ''}`)
+            .join(' | ')}`,
+      );
+  });
+}

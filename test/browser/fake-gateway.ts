@@ -1,0 +1,131 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { contentSecurityPolicy, readWebFiles } from '../../console/web-files.ts';
+import { createFakeFleet, type FakeFleet } from './fake-fleet.ts';
+
+export const password = 'plum-otter-lamp-quay';
+
+/** The console's API as the pages know it, over devices in memory. */
+export type FakeGateway = {
+  readonly url: string;
+  readonly fleet: FakeFleet;
+  /** sends an event to every page that is open */
+  emit(type: 'now' | 'device' | 'line', data: unknown): void;
+  /** ends every event stream, as a gateway does that starts anew */
+  breakStreams(): void;
+  /** the bodies of POST and DELETE, with the path */
+  readonly calls: readonly { readonly path: string; readonly body: string; readonly csrf?: string | undefined }[];
+  close(): Promise<void>;
+};
+
+type Answer = { readonly status?: number; readonly body?: unknown; readonly cookie?: string };
+type Asked = {
+  readonly method: string;
+  readonly parts: readonly string[];
+  readonly query: URLSearchParams;
+  readonly body: string;
+};
+
+export async function startFakeGateway(): Promise<FakeGateway> {
+  const files = readWebFiles();
+  const fleet = createFakeFleet();
+  const streams = new Set<ServerResponse>();
+  const calls: { path: string; body: string; csrf?: string | undefined }[] = [];
+  const server = createServer(async (request, response) => {
+    const url = new URL(request.url ?? '/', 'http://gateway');
+    response.setHeader('content-security-policy', contentSecurityPolicy);
+    response.setHeader('x-content-type-options', 'nosniff');
+    if (!url.pathname.startsWith('/api/v1/')) return sendFile(files.get(url.pathname), request, response);
+    const signedIn = request.headers.cookie?.includes('session=') === true;
+    if (url.pathname === '/api/v1/events')
+      return signedIn ? openStream(response, streams, fleet) : response.writeHead(401).end();
+    const body = await readBody(request);
+    const csrf = request.headers['x-csrf-token']?.toString();
+    const method = request.method ?? 'GET';
+    if (method !== 'GET') calls.push({ path: url.pathname, body, csrf });
+    const parts = url.pathname.slice('/api/v1/'.length).split('/').map(decodeURIComponent);
+    const answer = await answerTo({ method, parts, query: url.searchParams, body }, fleet, signedIn, csrf);
+    const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' };
+    response.writeHead(answer.status ?? 200, {
+      ...headers,
+      ...(answer.cookie === undefined ? {} : { 'set-cookie': answer.cookie }),
+    });
+    response.end(answer.body === undefined ? '' : JSON.stringify(answer.body));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const emit = (type: string, data: unknown) => {
+    for (const stream of streams) stream.write(`event: ${type}\ndata: ${JSON.stringify(data)}\n\n`);
+  };
+  fleet.onEvent = (event) => emit('device', event);
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    fleet,
+    emit,
+    calls,
+    breakStreams() {
+      for (const stream of streams) stream.destroy();
+    },
+    async close() {
+      for (const stream of streams) stream.destroy();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function sendFile(
+  file: ReturnType<ReturnType<typeof readWebFiles>['get']>,
+  request: IncomingMessage,
+  response: ServerResponse,
+) {
+  if (file === undefined) return response.writeHead(404).end();
+  const { body, gzip, contentType, etag, cacheControl } = file;
+  const wantsGzip = gzip !== undefined && /\bgzip\b/.test(`${request.headers['accept-encoding'] ?? ''}`);
+  response.writeHead(200, {
+    'content-type': contentType,
+    etag,
+    'cache-control': cacheControl,
+    ...(wantsGzip ? { 'content-encoding': 'gzip' } : {}),
+  });
+  return response.end(wantsGzip ? gzip : body);
+}
+
+function openStream(response: ServerResponse, streams: Set<ServerResponse>, fleet: FakeFleet) {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  response.write(`event: now\ndata: ${JSON.stringify(fleet.now())}\n\n`);
+  streams.add(response);
+  response.on('close', () => streams.delete(response));
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+const refuse = (status: number, code: string, message: string, cure: string): Answer => ({
+  status,
+  body: { error: { code, message, cure } },
+});
+
+async function answerTo(asked: Asked, fleet: FakeFleet, signedIn: boolean, csrf: string | undefined): Promise<Answer> {
+  const { method, parts, body } = asked;
+  const me = { person: 'operator', role: 'operator', csrf: 'csrf-1', site: 'north plant', version: '0.2.0' };
+  if (parts[0] === 'session') {
+    if (method === 'DELETE') return { cookie: 'session=; Max-Age=0; Path=/' };
+    if (method === 'GET')
+      return signedIn ? { body: me } : refuse(401, 'NotSignedIn', 'Nobody is signed in.', 'Sign in.');
+    if ((JSON.parse(body) as { password: string }).password === password)
+      return { body: me, cookie: 'session=s1; HttpOnly; SameSite=Strict; Path=/' };
+    return refuse(
+      401,
+      'WrongPassword',
+      'The password is wrong.',
+      'Type it as the gateway showed it, or run cvm console password --reset on the gateway for another.',
+    );
+  }
+  if (!signedIn) return refuse(401, 'NotSignedIn', 'Nobody is signed in.', 'Sign in.');
+  if (method !== 'GET' && csrf !== me.csrf)
+    return refuse(403, 'CsrfTokenMissing', 'The CSRF token is missing.', 'Load the page again.');
+  return fleet.answer(asked) ?? refuse(404, 'NotFound', 'There is no such page.', 'Look at /api/v1/openapi.json.');
+}
