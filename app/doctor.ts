@@ -95,7 +95,8 @@ function settingsFacts(settings: Settings): SettingsFacts {
   const { endpoint } = settings.aws;
   const iot = endpoint ?? settings.awsEnvironment.iotEndpoint;
   return {
-    problems: [...absentProfile(settings), ...mixedAws(cluesOf(settings))],
+    // with the stand-in of `cvm up --local-aws` all of it belongs together
+    problems: [...absentProfile(settings), ...(endpoint === undefined ? mixedAws(cluesOf(settings)) : [])],
     ...{ hostnames, site, table, policyName, newSite },
     quotasOff: Object.keys(awsQuotas).length === 0,
     sweepEveryMs: sweep.intervalMs,

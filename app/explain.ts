@@ -2,7 +2,7 @@ import type { ExplainFacts, Explanation, GatewayHealth } from '../operator/expla
 import { findNearSerials } from '../operator/near-serials.ts';
 import { explain } from '../operator/timeline.ts';
 import { isSerial } from '../protocol/serial.ts';
-import type { RedisConnector } from '../queue/redis.ts';
+import { type RedisConnector, triedConnector } from '../queue/redis.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createRunningParts } from '../queue/redis-running-parts.ts';
 import { createSerialSearch } from '../queue/redis-serials.ts';
@@ -35,11 +35,10 @@ export type Explainer = {
 export function openExplainer(
   app: App,
   redis: RedisConnector | undefined,
-  table: Pick<AssociationTable, 'registry'>,
+  { registry }: { readonly registry: Pick<AssociationTable['registry'], 'find'> },
   now: () => number = app.awsTime.now,
 ): Explainer {
   const { settings } = app;
-  const { registry } = table;
   const ofRedis = redis && openRedisReader(app, redis);
   const close = async () => {
     await ofRedis?.close();
@@ -124,7 +123,8 @@ function withoutRedis(dataDir: string): OfRedis {
   return { ...nothingSeen, health: {}, missing: [missing] };
 }
 
-function openRedisReader({ log, settings }: App, connector: RedisConnector) {
+function openRedisReader({ log, settings }: App, given: RedisConnector) {
+  const { connector, tried } = triedConnector(given);
   const silent = log.child({}, { level: 'silent' });
   const watch = watchRedis(connector, silent, settings.redisReplicas);
   const reader = createSightingReader(connector, silent);
@@ -132,6 +132,8 @@ function openRedisReader({ log, settings }: App, connector: RedisConnector) {
   const parts = createRunningParts(connector, silent);
 
   async function health(): Promise<GatewayHealth> {
+    // a command asks at once: a connection that is being made is no Redis that is away
+    await tried();
     const trouble = await within(redisMs, 'writing to Redis', watch.look());
     if (trouble !== undefined) {
       const { problem, cure } = trouble;

@@ -94,7 +94,7 @@ const quoted = (text: string) => JSON.stringify(text);
 
 /** A first line that is no serial, most likely: words for columns, and no digit. */
 const looksLikeHeader =
-  /^\D*(?:serial|device|product|token|(?<![a-z])(?:number|no|nr|id|name|thing|mac|asset)s?(?![a-z])|[a-z] )\D*$/i;
+  /^\D*(?:serial|serien|s[eé]rie|numm?er|n[uú]mero|num[eé]ro|ger[aä]t|appareil|matricola|matr[ií]cula|device|product|token|(?<![a-z])(?:number|no|nr|id|name|thing|mac|asset)s?(?![a-z])|[a-z] )\D*$/i;
 
 /** '' for a column that has no name, undefined for a name that is not known. */
 function columnOf(name: string): Column | '' | undefined {

@@ -99,6 +99,38 @@ function twice(lines: ReturnType<typeof createTextIndex>, text: string | undefin
   return `the ${what} stands at line ${line} already${what === 'token' ? '; each device needs a token of its own' : ''}`;
 }
 
+/** A device that an import would enrol. */
+export type WouldBeEnrolled = { readonly outcome: 'enrolled'; readonly serial: string };
+
+type LookOptions = Pick<ImportOptions, 'onWait' | 'wait'> & {
+  readonly tokens: Pick<KeptTokens, 'find'>;
+  /** Called for each row, in the order of the rows. */
+  onRow(line: number, outcome: ImportOutcome | WouldBeEnrolled): void;
+};
+
+/**
+ * Says what an import of these rows would do. It only reads.
+ * @throws when the table is away, with the line at which the look stopped
+ */
+export async function lookAtDevices(
+  rows: AsyncIterable<DeviceRow>,
+  { registry }: { readonly registry: Pick<Devices, 'find'> },
+  { tokens, onRow, onWait, wait = sleep }: LookOptions,
+): Promise<void> {
+  const lookAtOne = async ({ line, request, fault }: DeviceRow) => {
+    const { serial } = request;
+    if (fault !== undefined) return { line, outcome: { outcome: 'invalid' as const, serial, reason: fault } };
+    try {
+      const there = await untilTaken(() => registry.find(serial), wait, onWait);
+      if (there === undefined) return { line, outcome: { outcome: 'enrolled' as const, serial } };
+      return { line, outcome: besides(serial, request.token ?? (await tokens.find(serial)), there.tokenHash) };
+    } catch (error) {
+      throw stoppedAt(line, error);
+    }
+  };
+  for await (const { line, outcome } of mapBounded(checkedRows(rows), concurrency, lookAtOne)) onRow(line, outcome);
+}
+
 async function importRow(
   { request, fault }: DeviceRow,
   deps: ImportDeps,

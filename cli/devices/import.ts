@@ -8,6 +8,8 @@ import {
   type ImportResult,
   importDevices,
   type KeptTokens,
+  lookAtDevices,
+  type WouldBeEnrolled,
 } from '../../operator/import.ts';
 import { sourceForms } from '../../registry/source-table.ts';
 import { counted } from '../../runtime/counted.ts';
@@ -18,11 +20,12 @@ import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { type ImportTableContext, type ImportTableOptions, importTable } from './import-table.ts';
 import { alreadyEnrolled, warnUnannounced, warnWithout } from './print.ts';
-import { openTokenFile, toStandardOutput } from './token-file.ts';
+import { openTokenFile, readTokenFile, toStandardOutput } from './token-file.ts';
 
-export type ImportOptions = EnrolOptions & { out?: string; json?: boolean };
+export type ImportOptions = EnrolOptions & { out?: string; dryRun?: boolean; json?: boolean };
 export type ImportSummary = {
   rows: number;
+  /** with `--dry-run`: would be */
   enrolled: number;
   /** by an earlier run of the same import, with the same token */
   enrolledBefore: number;
@@ -43,7 +46,7 @@ export function importCommand(context: ImportContext & ImportTableContext): Comm
     new Command('import')
       .argument('[file.csv]', '"-" for standard input')
       .description(
-        'enrol the devices of a file (columns serial[,token][,site][,policy][,thing_type][,thing_group][,claim_group], with a header line), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
+        'enrol the devices of a file (columns serial[,token][,site][,policy][,thing_type][,thing_group][,claim_group], with a header line; without one it is a list of serials), or take over those of a DynamoDB table that another tool filled. Stopped, it goes on when it is run again',
       ),
   )
     .option(
@@ -60,7 +63,7 @@ export function importCommand(context: ImportContext & ImportTableContext): Comm
         'of the table: the five fields (cvm), or serialNumber, deviceToken, certinfo (awslabs). Default: by the key of each row',
       ).choices(sourceForms),
     )
-    .option('--dry-run', 'say what would be taken over of a table, and write nothing')
+    .option('--dry-run', 'say what would be done, and which rows are bad; write nothing')
     .option('--weak-tokens', 'take over tokens of a table that can be guessed, too')
     .option(
       '--rate <n>',
@@ -71,7 +74,8 @@ export function importCommand(context: ImportContext & ImportTableContext): Comm
     .option('--json', 'print the summary as JSON')
     .action(async (file: string | undefined, options: ImportOptions & ImportTableOptions) => {
       if (options.fromTable !== undefined) return importTable(context, onlyTable(file, options));
-      await importFile(context, onlyFile(file, options), options);
+      const path = onlyFile(file, options);
+      await (options.dryRun ? lookAtFile : importFile)(context, path, options);
     });
 }
 
@@ -85,10 +89,9 @@ function onlyTable(file: string | undefined, options: ImportOptions & ImportTabl
 
 /** @throws UsageError when there is no file, and for what a file does not go with */
 function onlyFile(file: string | undefined, options: Partial<ImportTableOptions>): string {
-  const { dryRun, format, weakTokens } = options;
+  const { format, weakTokens } = options;
   if (file === undefined) throw new UsageError('name a file, or a table with --from-table');
-  if (dryRun || format !== undefined || weakTokens)
-    throw new UsageError('--dry-run, --format and --weak-tokens go with --from-table');
+  if (format !== undefined || weakTokens) throw new UsageError('--format and --weak-tokens go with --from-table');
   return file;
 }
 
@@ -111,15 +114,15 @@ export async function importFile(
   options: ImportOptions,
 ): Promise<ImportSummary> {
   const deps = operator();
-  const summary: ImportSummary = { rows: 0, enrolled: 0, enrolledBefore: 0, bad: 0, tokensMade: 0 };
+  const summary = emptySummary();
   // standard output has the tokens, and nothing else
   const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
   const tokens = await openTokenFile(options.out ?? tokenFileOf(file), write);
   const waiting = once(() => console.error('cvm: DynamoDB throttles the writes of this import; it waits, and goes on'));
-  const progress = startProgress((perSecond) => `${linesOf(summary)[0]}, ${perSecond(summary.rows).toFixed(0)} rows/s`);
+  const progress = progressOf(summary, 'enrolled');
   let result: ImportResult;
   try {
-    const rows = readDeviceRows(file === standardInput ? process.stdin : createReadStream(file), sayForm);
+    const rows = readDeviceRows(streamOf(file), sayForm);
     result = await importDevices(rows, deps, {
       defaults: enrolSettings(options),
       tokens: counting(tokens, summary),
@@ -136,6 +139,44 @@ export async function importFile(
   await warnWithout(result.without, deps);
   return summary;
 }
+
+/** Says what an import of the file would do. It reads the table, one row a device, and writes nothing. */
+export async function lookAtFile(
+  { operator, write }: ImportContext,
+  file: string,
+  options: ImportOptions,
+): Promise<ImportSummary> {
+  const { registry } = operator();
+  const summary = emptySummary();
+  const tokens = await readTokenFile(options.out ?? (file === standardInput ? toStandardOutput : tokenFileOf(file)));
+  const progress = progressOf(summary, wouldBe);
+  try {
+    await lookAtDevices(
+      readDeviceRows(streamOf(file), sayForm),
+      { registry },
+      {
+        tokens,
+        onRow: (line, outcome) => count(summary, line, outcome),
+        onWait: once(() => console.error('cvm: DynamoDB throttles the reads of this look; it waits, and goes on')),
+      },
+    );
+  } finally {
+    progress.end();
+    await tokens.close();
+  }
+  const said = `${linesOf(summary, wouldBe)[0]}. Nothing was written: leave out --dry-run to enrol them`;
+  write(options.json ? JSON.stringify({ ...summary, dryRun: true }) : said);
+  return summary;
+}
+
+const wouldBe = 'would be enrolled';
+
+const emptySummary = (): ImportSummary => ({ rows: 0, enrolled: 0, enrolledBefore: 0, bad: 0, tokensMade: 0 });
+
+const streamOf = (file: string) => (file === standardInput ? process.stdin : createReadStream(file));
+
+const progressOf = (summary: ImportSummary, done: string) =>
+  startProgress((perSecond) => `${linesOf(summary, done)[0]}, ${perSecond(summary.rows).toFixed(0)} rows/s`);
 
 function once(act: () => void): () => void {
   let done = false;
@@ -164,7 +205,7 @@ function counting(tokens: KeptTokens, summary: ImportSummary): KeptTokens {
   };
 }
 
-function count(summary: ImportSummary, line: number, outcome: ImportOutcome): void {
+function count(summary: ImportSummary, line: number, outcome: ImportOutcome | WouldBeEnrolled): void {
   summary.rows++;
   if (outcome.outcome === 'enrolled') summary.enrolled++;
   else if (outcome.outcome === 'enrolled-before') summary.enrolledBefore++;
@@ -176,9 +217,12 @@ function count(summary: ImportSummary, line: number, outcome: ImportOutcome): vo
   }
 }
 
-function linesOf({ rows, enrolled, enrolledBefore, bad, tokensMade, tokenFile }: ImportSummary): string[] {
+function linesOf(
+  { rows, enrolled, enrolledBefore, bad, tokensMade, tokenFile }: ImportSummary,
+  done = 'enrolled',
+): string[] {
   const before = enrolledBefore === 0 ? '' : `, ${enrolledBefore} enrolled before`;
-  const lines = [`${counted(rows, 'row')}: ${enrolled} enrolled${before}, ${bad} bad`];
+  const lines = [`${counted(rows, 'row')}: ${enrolled} ${done}${before}, ${bad} bad`];
   if (tokenFile !== undefined) lines.push(`tokens made now: ${tokensMade}; all are in ${tokenFile} and nowhere else`);
   return lines;
 }

@@ -41,6 +41,34 @@ export async function openTokenFile(path: string, write: (line: string) => void)
   };
 }
 
+/** Reads the tokens of an earlier import, and changes nothing; a path where no file is has none. */
+export async function readTokenFile(path: string): Promise<Pick<KeptTokens, 'find'> & { close(): Promise<void> }> {
+  const file =
+    path === toStandardOutput
+      ? undefined
+      : await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+          if (error.code === 'ENOENT') return undefined;
+          throw error;
+        });
+  if (file === undefined || !(await file.stat()).isFile()) {
+    await file?.close();
+    return { find: async () => undefined, close: async () => {} };
+  }
+  try {
+    const { lines } = await indexLines(path, file);
+    return {
+      async find(serial) {
+        const at = lines.get(serial);
+        return at === undefined ? undefined : tokenAt(file, at, serial);
+      },
+      close: () => file.close(),
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
 function toOutput(write: (line: string) => void): TokenFile {
   let hasHeader = false;
   return {
@@ -118,6 +146,14 @@ async function continued(path: string): Promise<Continued | undefined> {
 }
 
 async function readLines(path: string, file: FileHandle): Promise<Continued> {
+  const { lines, end } = await indexLines(path, file);
+  await file.truncate(end);
+  if (end === 0) await file.appendFile(header);
+  return { file, lines };
+}
+
+/** `end`: after the last line that is whole. */
+async function indexLines(path: string, file: FileHandle) {
   const lines = createTextIndex();
   let [begin, rest] = [0, Buffer.alloc(0)];
   for await (const chunk of file.createReadStream({ start: 0, autoClose: false })) {
@@ -132,9 +168,7 @@ async function readLines(path: string, file: FileHandle): Promise<Continued> {
     rest = rest.subarray(at);
   }
   if (begin === 0) requireHeader(path, `${rest.toString('utf8')}${header.slice(rest.length).trimEnd()}`);
-  await file.truncate(begin);
-  if (begin === 0) await file.appendFile(header);
-  return { file, lines };
+  return { lines, end: begin };
 }
 
 /** @throws when the file is something else, which must not be changed */

@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { onLocalAws } from '../../cli/stand-in.ts';
 import type { Finding } from '../../operator/doctor/check.ts';
+import { loadSettings } from '../../runtime/settings.ts';
 import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '../../runtime/x509.ts';
+import { tlsFilesIn } from '../../site-tls/material.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { about, examine } from '../support/doctor.ts';
 import { freePort } from '../support/network.ts';
@@ -88,6 +91,16 @@ describe('cvm doctor, of a machine', () => {
     ],
   ])('names it where %s', async (_what, env, id, text) => {
     expect(about(await quick(env), id)).toMatch(text);
+  });
+
+  it('finds nothing wrong with the settings where the stand-in of this data folder is AWS: its root CA is none of Amazon', async () => {
+    const rootCaFile = tlsFilesIn(dataDir, 'ec').cert;
+    const settings = loadSettings(isolated(dataDir));
+    expect(about(await quick({ CVM_ROOT_CA: rootCaFile }), 'settings')).toMatch(
+      /fail: CVM_ROOT_CA: .*no root CA of Amazon/,
+    );
+    const local = { region: 'us-east-1', httpUrl: 'http://127.0.0.1:4566', mqttPort: 8884, rootCaFile };
+    expect(about(await quick({}, { over: onLocalAws(settings, local) }), 'settings')).toMatch(/^ok/);
   });
 
   it('tells another program on the port from the broker of this gateway', async () => {

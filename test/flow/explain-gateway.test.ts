@@ -81,6 +81,16 @@ describe.skipIf(lacks('redis-server'))(
       await verdict('NO-WORKER', 'left-before-answer');
     });
 
+    it('and does not take a connection that it is making for a Redis that is away', async () => {
+      // a new explainer, as each command has it, and a table that answers before Redis can
+      const { serial } = await gateway.enrolOnRoster('AT-ONCE');
+      const row = await gateway.registry.find(serial);
+      const { verdict: judged } = await gateway
+        .explainerAt(Date.now, { registry: { find: async () => row } })
+        .explain(serial);
+      expect(judged.id).toBe('never-seen');
+    });
+
     it('a Redis that is full, and one that is away', async () => {
       const { serial } = await gateway.enrolOnRoster('REDIS');
       const redis = new Redis(gateway.redis.url);

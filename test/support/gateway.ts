@@ -180,7 +180,8 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     startOneBroker,
     startOneWorker,
     /** What `cvm explain` asks. @param now epoch milliseconds */
-    explainerAt: (now: () => number) => openExplainer(app, redis, asOperator, now),
+    explainerAt: (now: () => number, table: Parameters<typeof openExplainer>[2] = asOperator) =>
+      openExplainer(app, redis, table, now),
     logText,
     /** Signs for the table, as its workers do. */
     tableKey: createTableKey(gateways),

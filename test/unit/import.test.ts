@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type ImportOptions, importFile } from '../../cli/devices/import.ts';
+import { type ImportOptions, importFile, lookAtFile } from '../../cli/devices/import.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import type { Enrolment } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
@@ -42,7 +42,7 @@ describe('devices import', () => {
   const run = (content: string, over: Partial<Registry> = {}, gateways = [gateway], options: ImportOptions = {}) =>
     runAt(file(content), over, gateways, options);
   const runAt = (path: string, over: Partial<Registry>, gateways: (typeof gateway)[], options: ImportOptions) =>
-    importFile(
+    (options.dryRun ? lookAtFile : importFile)(
       {
         operator: () => ({
           registry: { ...registry, ...over },
@@ -114,6 +114,34 @@ describe('devices import', () => {
     expect(complaints).toHaveLength(4);
     expect(complaints.join()).not.toContain('short,');
     expect(process.exitCode).toBe(1);
+  });
+
+  it('--dry-run says of each row what the import would, and writes neither to the table nor a file', async () => {
+    const content = 'serial,token\nA,\nb b,\nthere,\nA,\nB,\n';
+    await registry.enrol({ serial: 'there', tokenHash: 'x', enrolledAt: 0 });
+    const enrol = vi.fn(registry.enrol);
+    expect(await run(content, { enrol }, undefined, { dryRun: true })).toMatchObject({ rows: 5, enrolled: 2, bad: 3 });
+    expect(lines).toEqual([
+      '5 rows: 2 would be enrolled, 3 bad. Nothing was written: leave out --dry-run to enrol them',
+    ]);
+    expect(enrol).not.toHaveBeenCalled();
+    expect(readdirSync(folder)).toEqual(['devices.csv']);
+    const told = complaints.splice(0);
+    expect(await run(content)).toMatchObject({ rows: 5, enrolled: 2, bad: 3 });
+    expect(complaints).toEqual(told);
+  });
+
+  it('--dry-run tells of an import that was stopped what is enrolled already, from its file of tokens, which it leaves as it is', async () => {
+    await run('A\n');
+    const path = join(folder, 'devices.csv.tokens.csv');
+    writeFileSync(path, `${readFileSync(path, 'utf8')}half a li`);
+    const before = readFileSync(path, 'utf8');
+    expect(await run('A\nB\n', {}, undefined, { dryRun: true })).toMatchObject({
+      enrolled: 1,
+      enrolledBefore: 1,
+      bad: 0,
+    });
+    expect(readFileSync(path, 'utf8')).toBe(before);
   });
 
   it('gives no serial two tokens', async () => {

@@ -85,6 +85,10 @@ describe('a CSV file of devices', () => {
   it.each([
     ['Serien-Nr. der Anlage\nA\n', 'this looks like a header'],
     ['serial_numbers\nA\n', 'this looks like a header'],
+    ['Seriennummer\nA\n', 'this looks like a header'],
+    ['Numéro de série\nA\n', 'this looks like a header'],
+    ['Número\nA\n', 'this looks like a header'],
+    ['Matricola\nA\n', 'this looks like a header'],
     ['Geräte-ID\nA\n', 'this looks like a header'],
     ['Mac,Secret\nA,x\n', 'a file with several columns begins with a header'],
     ['A,x\nB,y\n', 'a file with several columns begins with a header'],
