@@ -1,7 +1,35 @@
+import type { AuditEvents } from '../telemetry/audit-events.ts';
+
 /**
  * What happens at this gateway, for people who watch: counted by the minute, and device by device. It decides nothing; the audit trail is
  * what counts.
  */
+
+/** Those of the audit trail that are about one device. */
+type DeviceEvent = {
+  [Name in keyof AuditEvents]: 'serial' extends keyof AuditEvents[Name] ? Name : never;
+}[keyof AuditEvents];
+const deviceEvents: Readonly<Record<DeviceEvent, true>> = {
+  enrolled: true,
+  'taken-over': true,
+  reissued: true,
+  moved: true,
+  blocked: true,
+  unblocked: true,
+  removed: true,
+  'moved-to-front': true,
+  vended: true,
+  repeated: true,
+  reopened: true,
+  'other-withdrawn': true,
+  delivered: true,
+  'came-alive': true,
+  refused: true,
+  'swept-up': true,
+};
+
+/** Whether a part of ours says this of a device: another word, of a writer of Redis, is not put before an operator. */
+export const isLiveEvent = (event: string): boolean => Object.hasOwn(deviceEvents, event);
 
 /** `event`: the name of an audit event, or `changed` for a row that was changed elsewhere. `at`: epoch milliseconds */
 export type LiveEvent = {

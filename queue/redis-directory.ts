@@ -9,7 +9,7 @@ import {
   directoryStates,
 } from './directory.ts';
 import { createMalformedReport } from './malformed.ts';
-import { disconnectRedis, type RedisConnector } from './redis.ts';
+import { answersOf, disconnectRedis, type RedisConnector } from './redis.ts';
 import { directoryKeys, rosterKeys } from './stored-forms.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
@@ -28,6 +28,12 @@ const keys = parts.map(({ key }) => key);
 
 /** Entries in one script. A new one takes some 0.09 ms, and nothing else is answered meanwhile. */
 const batch = 100;
+
+/** A member as it is written: the times are seconds, before the year 5138. */
+const memberForm = /^[A-Za-z0-9:_-]{1,128}\0[0-9a-z]{0,7}\0[0-9a-z]{0,7}$/;
+
+/** How often a page is read anew without what does not belong there, and how much is read of each set for it. */
+const [mostReadings, mostRemoved] = [10, 2000];
 
 /** Comes after all that a serial, or a member, has. */
 const behind = '\x7f';
@@ -110,24 +116,38 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
 export function createDirectory(connector: RedisConnector, log: Log): Directory {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
+
+  /** @param count of each set, at most @returns them in the order of their serials */
+  async function readMembers({ after, ...query }: Parameters<Directory['page']>[0], count: number) {
+    const chosen = parts.filter(
+      ({ state, ofSite }) => (query.state ?? state) === state && (query.ofSite ?? ofSite) === ofSite,
+    );
+    const { first, last } = rangeOf(query);
+    const from = after === undefined || after < (query.prefix ?? '') ? first : `(${after}\x01`;
+    const pipeline = redis.pipeline();
+    for (const { key } of chosen) pipeline.zlexcount(key, first, last);
+    for (const { key } of chosen) pipeline.zrangebylex(key, from, last, 'LIMIT', 0, count);
+    const found = await withoutWrongType(redis, keys, reportMalformed, () => answersOf(pipeline.exec()));
+    const total = found.slice(0, chosen.length).reduce((sum: number, number) => sum + Number(number), 0);
+    const members = chosen.flatMap((part, index) =>
+      (found[chosen.length + index] as string[]).map((member): Member => ({ member, part })),
+    );
+    members.sort((one, other) => (one.member < other.member ? -1 : 1));
+    return { members, total };
+  }
+
   return {
-    async page({ limit, after, ...query }) {
-      const chosen = parts.filter(
-        ({ state, ofSite }) => (query.state ?? state) === state && (query.ofSite ?? ofSite) === ofSite,
-      );
-      const { first, last } = rangeOf(query);
-      const from = after === undefined || after < (query.prefix ?? '') ? first : `(${after}\x01`;
-      const pipeline = redis.pipeline();
-      for (const { key } of chosen) pipeline.zlexcount(key, first, last);
-      for (const { key } of chosen) pipeline.zrangebylex(key, from, last, 'LIMIT', 0, limit + 1);
-      const found = await withoutWrongType(redis, keys, reportMalformed, () => answersOf(pipeline.exec()));
-      const total = found.slice(0, chosen.length).reduce((sum: number, count) => sum + Number(count), 0);
-      const members = chosen.flatMap((part, index) =>
-        (found[chosen.length + index] as string[]).map((member) => ({ member, part })),
-      );
-      members.sort((one, other) => (one.member < other.member ? -1 : 1));
-      const entries = members.slice(0, limit).map(({ member, part }) => entryOf(member, part));
-      return { entries, more: members.length > limit, total };
+    async page(query) {
+      for (let reading = 1; ; reading++) {
+        const { members, total } = await readMembers(query, reading === 1 ? query.limit + 1 : mostRemoved);
+        const malformed = members.filter(({ member }) => !memberForm.test(member));
+        if (malformed.length === 0 || reading === mostReadings)
+          return pageOf(members, malformed.length, { total, limit: query.limit });
+        reportMalformed('an entry of the directory of devices; it is deleted');
+        const removing = redis.pipeline();
+        for (const { member, part } of malformed) removing.zrem(part.key, member);
+        await answersOf(removing.exec());
+      }
     },
     async counts() {
       const pipeline = redis.pipeline();
@@ -148,16 +168,21 @@ export function createDirectory(connector: RedisConnector, log: Log): Directory 
   };
 }
 
-function rangeOf({ prefix = '' }: Pick<DirectoryQuery, 'prefix'>): { readonly first: string; readonly last: string } {
-  return { first: prefix === '' ? '-' : `[${prefix}`, last: `(${prefix}${behind}` };
+type Member = { readonly member: string; readonly part: Part };
+
+/** What is no entry is left out. */
+function pageOf(
+  members: readonly Member[],
+  malformed: number,
+  { total, limit }: { readonly total: number; readonly limit: number },
+) {
+  const good = malformed === 0 ? members : members.filter(({ member }) => memberForm.test(member));
+  const entries = good.slice(0, limit).map(({ member, part }) => entryOf(member, part));
+  return { entries, more: good.length > limit, total };
 }
 
-/** @throws the error of the first command that failed */
-async function answersOf(executed: Promise<[Error | null, unknown][] | null>): Promise<unknown[]> {
-  return ((await executed) ?? []).map(([error, answer]) => {
-    if (error) throw error;
-    return answer;
-  });
+function rangeOf({ prefix = '' }: Pick<DirectoryQuery, 'prefix'>): { readonly first: string; readonly last: string } {
+  return { first: prefix === '' ? '-' : `[${prefix}`, last: `(${prefix}${behind}` };
 }
 
 const numberOf = ({ state, ofSite }: DirectoryEntry): number =>

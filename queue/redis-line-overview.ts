@@ -22,6 +22,9 @@ end
 return { 'moved', data }
 `;
 
+/** As a broker writes them: a writer of Redis may have put in anything. */
+const [idForm, timeForm] = [/^[A-Za-z0-9_-]{1,64}$/, /^\d{1,14}$/];
+
 type Scripts = { takeRequestToFront(...args: string[]): Promise<[outcome: string, data: string]> };
 
 export function createLineOverview(connector: RedisConnector, log: Log): LineOverview {
@@ -41,7 +44,8 @@ export function createLineOverview(connector: RedisConnector, log: Log): LineOve
         // answered since, or a key of another type: it is no request that waits
         const [data, timestamp] = (found[index]?.[1] ?? []) as (string | null)[];
         const serial = serialOf(data);
-        return serial === undefined ? [] : [{ requestId, serial, position: index + 1, since: Number(timestamp) || 0 }];
+        if (serial === undefined || !idForm.test(requestId) || !timeForm.test(timestamp ?? '')) return [];
+        return [{ requestId, serial, position: index + 1, since: Number(timestamp) }];
       });
     },
     async toFront(requestId) {

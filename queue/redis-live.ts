@@ -1,10 +1,13 @@
+import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { statusCodes } from '../protocol/problems.ts';
 import { isSerial } from '../protocol/serial.ts';
 import type { Log } from '../runtime/log.ts';
-import type { LiveEvent, LiveFeed, LiveMinute, LivePublisher } from './live.ts';
-import { createMalformedReport } from './malformed.ts';
-import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
+import { isLiveEvent, type LiveEvent, type LiveFeed, type LiveMinute, type LivePublisher } from './live.ts';
+import { createMalformedReport, type ReportMalformed } from './malformed.ts';
+import { answersOf, disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import { liveChannel, liveMinuteKey, readChangedSerials, rosterKeys } from './stored-forms.ts';
+import { isWrongType } from './wrong-type.ts';
 
 /** Events in one message; the rest is a number. */
 const mostEvents = 200;
@@ -15,8 +18,13 @@ const mostVended = 10_000;
 /** How often a process says what happened in it, and how long a minute is kept. */
 const [everyMs, keptSeconds, minuteMs] = [1000, 2 * 3600, 60_000];
 
-/** Error codes are few; a flood of made-up ones, from a writer of Redis, is not shown. */
-const mostFields = 64;
+/** A minute of more fields, or with a larger number, was written by no part of ours. */
+const [mostFields, mostInMinute] = [100, 1e9];
+
+/** The last instant that JavaScript has, epoch milliseconds (ECMA-262, 21.4.1.1). */
+const lastInstant = 8.64e15;
+
+const isErrorCode = (code: string) => Object.hasOwn(statusCodes, code);
 
 type Counts = Map<string, number>;
 
@@ -95,12 +103,9 @@ type Fields = {
 
 const storedEvent = z.object({
   serial: z.string().refine(isSerial),
-  event: z.string().regex(/^[a-z-]{1,40}$/),
-  at: z.number(),
-  errorCode: z
-    .string()
-    .regex(/^[A-Za-z]{1,40}$/)
-    .optional(),
+  event: z.string().refine(isLiveEvent),
+  at: z.number().min(0).max(lastInstant),
+  errorCode: z.string().refine(isErrorCode).optional(),
 });
 const storedEvents = z.object({ events: z.array(storedEvent).max(mostEvents), more: z.int().min(0) });
 
@@ -127,14 +132,9 @@ export function createLiveFeed(connector: RedisConnector, log: Log, now: () => n
     async minutes(count, time) {
       const last = Math.floor(time / minuteMs);
       const numbers = Array.from({ length: count }, (_, index) => last - count + 1 + index);
-      const pipeline = redis.pipeline();
-      for (const number of numbers) pipeline.hgetall(liveMinuteKey(number));
-      const found = (await pipeline.exec()) ?? [];
-      return numbers.map((number, index) => {
-        const [error, fields] = found[index] ?? [null, {}];
-        if (error) throw error;
-        return minuteOf(number * minuteMs, fields as Record<string, string>);
-      });
+      const keys = numbers.map(liveMinuteKey);
+      const found = await readMinutes(redis, keys, reportMalformed);
+      return numbers.map((number, index) => minuteOf(number * minuteMs, found[index] ?? {}));
     },
     async close() {
       await Promise.all([disconnectRedis(subscriber), disconnectRedis(redis)]);
@@ -150,11 +150,28 @@ function readEvents(text: string): { readonly events: readonly LiveEvent[]; read
   }
 }
 
+/** One that is too large to be ours, or of another type, is not read, and ends by itself as a minute that nobody asks for. */
+async function readMinutes(
+  redis: Redis,
+  keys: readonly string[],
+  reportMalformed: ReportMalformed,
+): Promise<Record<string, string>[]> {
+  const lengths = redis.pipeline();
+  for (const key of keys) lengths.hlen(key);
+  const isOurs = ((await lengths.exec()) ?? []).map(([error, length]) => {
+    if (error && !isWrongType(error)) throw error;
+    return !error && Number(length) <= mostFields;
+  });
+  if (isOurs.includes(false)) reportMalformed('what happened in a minute');
+  const reading = redis.pipeline();
+  for (const [index, key] of keys.entries()) if (isOurs[index]) reading.hgetall(key);
+  const read = (await answersOf(reading.exec())) as Record<string, string>[];
+  return keys.map((_key, index) => (isOurs[index] ? (read.shift() ?? {}) : {}));
+}
+
 function minuteOf(at: number, fields: Readonly<Record<string, string>>): LiveMinute {
-  const number = (name: string) => Math.max(0, Math.floor(Number(fields[name])) || 0);
-  const codes = Object.keys(fields).filter((name) => /^code:[A-Za-z]{1,40}$/.test(name));
-  const refusals = Object.fromEntries(
-    codes.slice(0, mostFields).map((name) => [name.slice('code:'.length), number(name)]),
-  );
+  const number = (name: string) => Math.min(mostInMinute, Math.max(0, Math.floor(Number(fields[name])) || 0));
+  const codes = Object.keys(fields).filter((name) => name.startsWith('code:') && isErrorCode(name.slice(5)));
+  const refusals = Object.fromEntries(codes.map((name) => [name.slice('code:'.length), number(name)]));
   return { at, vended: number('vended'), refused: number('refused'), repeated: number('repeated'), refusals };
 }

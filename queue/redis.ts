@@ -349,3 +349,11 @@ export async function redisWarnings(redis: Redis, now: () => number = () => Date
     );
   return warnings;
 }
+
+/** The answers of a pipeline. @throws the error of its first command that failed */
+export async function answersOf(executed: Promise<[Error | null, unknown][] | null>): Promise<unknown[]> {
+  return ((await executed) ?? []).map(([error, answer]) => {
+    if (error) throw error;
+    return answer;
+  });
+}
