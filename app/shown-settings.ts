@@ -2,22 +2,25 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { ShownSetting } from '../console/deps.ts';
 import { parseEnvFile } from '../runtime/env-file.ts';
 import { defaultSettings, settingNames } from '../runtime/settings.ts';
+import { settingMeaning } from '../runtime/settings-reference.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The variables of AWS's SDK that decide which account is used; their values are no secret. */
 const ofAws = ['AWS_PROFILE', 'AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_IOT', 'AWS_ENDPOINT_URL_DYNAMODB'];
 
-/** Each setting, its value, and where it comes from. Nothing secret: a URL is shown without its user and password. */
+/** Each setting, what it means, its value, and where it comes from. Nothing secret: a URL is shown without its user and password. */
 export function showSettings(environment: Environment, envFile = '.env'): ShownSetting[] {
   const inFile = fileVariables(envFile, environment);
   return [...settingNames, ...ofAws].map((name) => {
+    const said = settingMeaning(name);
+    const meaning = said === undefined ? {} : { meaning: said };
     const value = environment[name];
     if (value === undefined || value.trim() === '') {
       const usual = defaultSettings[name];
-      return { name, ...(usual === undefined ? {} : { value: usual }), from: 'default' };
+      return { name, ...meaning, ...(usual === undefined ? {} : { value: usual }), from: 'default' };
     }
-    return { name, value: masked(value), from: inFile[name] === value ? '.env' : 'environment' };
+    return { name, ...meaning, value: masked(value), from: inFile[name] === value ? '.env' : 'environment' };
   });
 }
 

@@ -8,6 +8,7 @@ import { isWell, runChecks, selected } from '../operator/doctor/run.ts';
 import type { Part } from '../operator/doctor/sources.ts';
 import { counted } from '../runtime/counted.ts';
 import { SettingsError } from '../runtime/settings.ts';
+import { settingMeaning } from '../runtime/settings-reference.ts';
 import { chooseAws } from './stand-in.ts';
 import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 
@@ -52,10 +53,17 @@ async function find(
     if (!(error instanceof SettingsError)) throw error;
     return error.problems.map((seen) => ({
       ...{ id: 'settings', title: 'settings', outcome: 'fail' as const, seen, fixable: false },
-      cause: 'no part starts with it, and nothing else could be looked at',
+      cause: `no part starts with it, and nothing else could be looked at.${meantBy(seen)}`,
       cure: 'correct it in the environment or in .env, and run this again',
     }));
   }
+}
+
+/** What the setting is for, by the name that a problem of the settings begins with. */
+function meantBy(problem: string): string {
+  const name = /^[A-Z][A-Z0-9_]+/.exec(problem)?.[0] ?? '';
+  const meaning = settingMeaning(name);
+  return meaning === undefined ? '' : ` ${name}: ${meaning}`;
 }
 
 const marks: Readonly<Record<Finding['outcome'], readonly [text: string, colour: Colour | undefined]>> = {

@@ -105,7 +105,7 @@ const quotas = z.string().transform((text, context): 'default' | 'off' | AwsQuot
   return read.quotas;
 });
 
-/** Every setting: its environment variable, form and default. `.env.example` says what each means, and is tested against this. */
+/** Every setting: its environment variable, form and default. What each means stands in settings-reference.ts, which is tested against this. */
 const schema = z.object({
   AWS_REGION: z.string().optional(),
   CVM_AUDIT_DIR: z.string().optional(),
@@ -182,7 +182,7 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
-/** The value of each setting that has a default, as a text for people: durations in seconds, lists and flags as in the environment. */
+/** The value of each setting that has a default, as it would be written in the environment. */
 export const defaultSettings: Readonly<Record<string, string>> = Object.fromEntries(
   Object.entries(schema.parse({})).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, defaultText(name, value)]],
@@ -191,8 +191,13 @@ export const defaultSettings: Readonly<Record<string, string>> = Object.fromEntr
 
 function defaultText(name: string, value: unknown): string {
   if (typeof value === 'boolean') return value ? '1' : '0';
-  if (/_(WINDOW|INTERVAL|GRACE|WAIT)$/.test(name)) return `${Number(value) / units.s}s`;
+  if (/_(WINDOW|INTERVAL|GRACE|WAIT)$/.test(name)) return durationText(Number(value));
   return Array.isArray(value) ? value.join(' ') : String(value);
+}
+
+function durationText(ms: number): string {
+  const unit = (['h', 'm', 's'] as const).find((each) => ms % units[each] === 0) ?? 'ms';
+  return `${ms / units[unit]}${unit}`;
 }
 
 /** What only docker-compose.yml reads. It stands in the same .env. */
