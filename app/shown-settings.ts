@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { ShownSetting } from '../console/deps.ts';
 import { parseEnvFile } from '../runtime/env-file.ts';
-import { defaultSettings, settingNames } from '../runtime/settings.ts';
+import { defaultSettings, secretSettings, settingNames } from '../runtime/settings.ts';
 import { settingMeaning } from '../runtime/settings-reference.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,7 +20,12 @@ export function showSettings(environment: Environment, envFile = '.env'): ShownS
       const usual = defaultSettings[name];
       return { name, ...meaning, ...(usual === undefined ? {} : { value: usual }), from: 'default' };
     }
-    return { name, ...meaning, value: masked(value), from: inFile[name] === value ? '.env' : 'environment' };
+    return {
+      name,
+      ...meaning,
+      value: secretSettings.includes(name) ? '***' : masked(value),
+      from: inFile[name] === value ? '.env' : 'environment',
+    };
   });
 }
 

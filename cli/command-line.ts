@@ -2,6 +2,7 @@ import { type App, createApp } from '../app/app.ts';
 import { namedAws, refuseMixedAws } from '../app/which-aws.ts';
 import { createLog, standardErrorLog } from '../runtime/log.ts';
 import { loadSettings, type Settings } from '../runtime/settings.ts';
+import { claimDataFolder } from '../site-tls/data-format.ts';
 import { openServiceLog } from './service-log.ts';
 import { chooseAws } from './stand-in.ts';
 
@@ -38,6 +39,7 @@ export function createCommandLine(env: NodeJS.ProcessEnv): CommandLine {
     settings,
     async serve(start, about = {}) {
       const serviceSettings = settings();
+      claimDataFolder(serviceSettings.dataDir);
       const { log, reopen } = openServiceLog(serviceSettings, env.NO_COLOR);
       const service = createApp(serviceSettings, log.child(about), reopen);
       const signal = service.lifecycle.untilEnd();

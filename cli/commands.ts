@@ -85,6 +85,16 @@ export const commands: readonly CommandEntry[] = [
     load: async (context) => (await import('./audit.ts')).auditCommand(await context()),
   },
   {
+    name: 'backup',
+    description: 'seal what makes this gateway this gateway into one file: CA, keys, passwords, templates, settings',
+    load: async (context) => (await import('./backup.ts')).backupCommand(await context()),
+  },
+  {
+    name: 'restore',
+    description: 'put the files of a backup into an empty data folder: all of them, or none',
+    load: async (context) => (await import('./restore.ts')).restoreCommand(await context()),
+  },
+  {
     name: 'templates',
     description: 'the provisioning templates of AWS IoT Fleet Provisioning that this gateway carries out',
     load: async (context) => (await import('./templates.ts')).templatesCommand(await context()),

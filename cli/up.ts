@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { type App, createApp } from '../app/app.ts';
@@ -19,6 +18,7 @@ import { createLog } from '../runtime/log.ts';
 import { logToFile } from '../runtime/log-destination.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
+import { claimDataFolder } from '../site-tls/data-format.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import { runAwsLocal } from './aws-local.ts';
 import { cvmProgram, processesOption } from './broker.ts';
@@ -46,7 +46,7 @@ async function up(commandLine: Pick<CommandLine, 'settings' | 'environment'>, op
   const settings = commandLine.settings();
   const noColor = commandLine.environment.NO_COLOR;
   requireRedisServer(settings);
-  mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
+  claimDataFolder(settings.dataDir);
   // the demonstration is to be read: the log goes to a file meanwhile
   const { log, reopen }: ServiceLog = options.demo
     ? { log: createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log'))) }

@@ -470,6 +470,14 @@ export const settingGroups: readonly SettingGroup[] = [
         unset: 'audit in the data folder',
       },
       {
+        name: 'CVM_BACKUP_PASSPHRASE',
+        meaning:
+          'The passphrase that seals a backup, for cvm backup and cvm restore without a terminal; 12 characters or more.',
+        more: 'Set it for that command alone: what is set in .env is on this machine, and no backup should be opened by what lies beside it.',
+        readBy: ['commands'],
+        unset: 'it is asked for, or --passphrase-file names a file',
+      },
+      {
         name: 'CVM_HEALTH_DIR',
         meaning:
           'The folder of the files by which broker and worker say every five seconds how they are, for `cvm health`.',

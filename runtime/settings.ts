@@ -113,6 +113,7 @@ const schema = z.object({
   CVM_AWS_LOCAL_KEY_POOL: whole(0, 10_000).default(0),
   CVM_AWS_LOCAL_MQTT_PORT: port.default(8884),
   CVM_AWS_LOCAL_QUOTAS: quotas.default('default'),
+  CVM_BACKUP_PASSPHRASE: z.string().optional(),
   CVM_BROKER_METRICS_PORT: portOrOff.optional(),
   CVM_CLAIMS: flag.default(false),
   CVM_CLAIMS_CA: z.string().optional(),
@@ -181,6 +182,9 @@ const schema = z.object({
 });
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
+
+/** Their values are shown to nobody. */
+export const secretSettings: readonly string[] = ['CVM_BACKUP_PASSPHRASE'];
 
 /** The value of each setting that has a default, as it would be written in the environment. */
 export const defaultSettings: Readonly<Record<string, string>> = Object.fromEntries(
@@ -293,6 +297,8 @@ export type Settings = {
   awsLocal: { httpPort: number; mqttPort: number; quotas: 'default' | 'off' | AwsQuotas; keyPool: number };
   /** whether a client certificate may stand for a group of devices; `caFile`: PEM, absolute path, in the place of the site CA */
   claims: { on: boolean; caFile: string | undefined };
+  /** seals a backup; of no use to a part */
+  backupPassphrase: string | undefined;
   console: ConsoleSettings;
   /** absolute path; everything that must survive a restart is in it */
   dataDir: string;
@@ -382,6 +388,7 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
       keyPool: s.CVM_AWS_LOCAL_KEY_POOL,
     },
     claims: { on: s.CVM_CLAIMS, caFile: s.CVM_CLAIMS_CA === undefined ? undefined : resolve(s.CVM_CLAIMS_CA) },
+    backupPassphrase: s.CVM_BACKUP_PASSPHRASE,
     console: {
       port: s.CVM_CONSOLE_PORT,
       operators: s.CVM_CONSOLE_OPERATORS,

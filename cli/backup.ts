@@ -1,0 +1,46 @@
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { backUp } from '../backup/backup.ts';
+import { standardStream } from '../backup/sealed-file.ts';
+import { placesOf } from '../backup/site-files.ts';
+import { counted } from '../runtime/counted.ts';
+import type { CliContext } from './context.ts';
+import { passphraseOf } from './passphrase.ts';
+
+export type BackupContext = Pick<CliContext, 'settings' | 'write'>;
+
+type Options = { audit?: boolean; passphraseFile?: string; json?: boolean };
+
+export const passphraseFileOption = ['--passphrase-file <file>', 'its first line is the passphrase'] as const;
+
+/** Settings of the folder in which the command runs. */
+export const envFileHere = (): string => resolve('.env');
+
+export function backupCommand(context: BackupContext): Command {
+  return new Command('backup')
+    .argument('<file>', 'a file that is not there yet, "-" for standard output')
+    .description(
+      'seal what makes this gateway this gateway into one file: site CA, keys, passwords and API tokens of the console, templates, settings',
+    )
+    .option('--audit', 'the audit trail as well')
+    .option(...passphraseFileOption)
+    .option('--json', 'print what was done as JSON')
+    .addHelpText(
+      'after',
+      '\nThe passphrase: of --passphrase-file, of the environment variable CVM_BACKUP_PASSPHRASE, or asked for. Without it nobody opens the file, you neither.\nThe gateway may run meanwhile. Redis and the table are not in it: docs/restoring.md.',
+    )
+    .action((file: string, options: Options) => run(context, file, options));
+}
+
+async function run({ settings, write }: BackupContext, file: string, options: Options): Promise<void> {
+  const own = settings();
+  const passphrase = await passphraseOf(own, options.passphraseFile, { twice: true });
+  const { audit = false } = options;
+  const places = placesOf(own, envFileHere());
+  const { files, manifest } = await backUp(file, passphrase, places, { audit, site: own.site, now: new Date() });
+  const say = file === standardStream ? (line: string) => console.error(line) : write;
+  if (options.json) return say(JSON.stringify({ file, files: files.map(({ path }) => path), ...manifest }));
+  say(`${file}: ${counted(files.length, 'file')} of the gateway ${manifest.gateway}, sealed`);
+  if (!manifest.withSettings) say('without settings: there is no .env in this folder. Keep them in another way');
+  say('Keep it away from this machine, and the passphrase away from it.');
+}

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { type BackupInside, checkBackup, readBackup, restore } from '../backup/restore.ts';
+import { openSealedFile } from '../backup/sealed-file.ts';
+import { placesOf, type SitePlaces } from '../backup/site-files.ts';
+import { counted } from '../runtime/counted.ts';
+import { parseEnvFile } from '../runtime/env-file.ts';
+import { isThere } from '../runtime/is-there.ts';
+import { loadSettings } from '../runtime/settings.ts';
+import { envFileHere, passphraseFileOption } from './backup.ts';
+import type { CliContext } from './context.ts';
+import { passphraseOf } from './passphrase.ts';
+
+export type RestoreContext = Pick<CliContext, 'settings' | 'environment' | 'write'>;
+
+type Options = { check?: boolean; keepSettings?: boolean; passphraseFile?: string };
+
+export function restoreCommand(context: RestoreContext): Command {
+  return new Command('restore')
+    .argument('<file>', 'that cvm backup wrote, "-" for standard input')
+    .description('put the files of a backup into an empty data folder: all of them, or none; nothing is overwritten')
+    .option('--check', 'only say what is in it, and whether it is whole')
+    .option('--keep-settings', 'go by the settings that are here, and leave those of the backup out')
+    .option(...passphraseFileOption)
+    .addHelpText('after', '\nThe passphrase: as for cvm backup. What to do afterwards: docs/restoring.md.')
+    .action((file: string, options: Options) => run(context, file, options));
+}
+
+async function run(context: RestoreContext, file: string, options: Options): Promise<void> {
+  const { settings, write } = context;
+  const reader = await openSealedFile(file, await passphraseOf(settings(), options.passphraseFile, { twice: false }));
+  try {
+    const inside = readBackup(reader);
+    const { gateway } = inside.manifest;
+    const about = `${inside.head.createdAt}, by cvm ${inside.head.cvm}, of the gateway ${gateway}`;
+    if (options.check) {
+      const names = checkBackup(inside);
+      for (const name of names) write(name);
+      return console.error(`whole: ${counted(names.length, 'file')}, ${about}`);
+    }
+    const files = restore(inside, placesFor(context, inside, options.keepSettings ?? false));
+    for (const each of files) write(each);
+    console.error(`restored: ${counted(files.length, 'file')}, ${about}. Start the gateway; its devices know it`);
+  } finally {
+    reader.close();
+  }
+}
+
+/** By the settings of the backup where this folder has none, since they say where the files belong. The environment comes first. */
+function placesFor({ settings, environment }: RestoreContext, inside: BackupInside, keep: boolean): SitePlaces {
+  const envFile = envFileHere();
+  const isSame = isThere(envFile) && readFileSync(envFile, 'utf8') === inside.settings;
+  if (keep || isSame || inside.settings === undefined) return placesOf(settings(), undefined);
+  const { variables } = parseEnvFile(inside.settings, environment);
+  return placesOf(loadSettings({ ...variables, ...environment }), envFile);
+}

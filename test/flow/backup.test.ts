@@ -1,0 +1,152 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { setUpAws } from '../../app/aws-setup.ts';
+import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { derivePsk } from '../../protocol/psk.ts';
+import { createLog } from '../../runtime/log.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { askOnce, connectDevice } from '../support/device.ts';
+import { lacks } from '../support/lacks.ts';
+import { isolated } from '../support/program.ts';
+
+const run = promisify(execFile);
+const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+
+/** A gateway as an operator runs it: in a folder with its `.env`, of which a backup is made. */
+describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => {
+  let folder: string;
+  let aws: AwsLocal;
+  let child: ChildProcess | undefined;
+  const dataDir = () => join(folder, 'site', 'data');
+  const site = () => join(folder, 'site');
+  const { CVM_DATA_DIR: _ofEnvFile, ...base } = isolated('/nowhere');
+  const env = () => ({
+    ...base,
+    HOME: folder,
+    AWS_REGION: 'us-east-1',
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+    AWS_ENDPOINT_URL_IOT: aws.httpUrl,
+    AWS_ENDPOINT_URL_DYNAMODB: aws.httpUrl,
+    CVM_ROOT_CA: aws.rootCaFile,
+    CVM_HOSTNAMES: 'localhost',
+    LOG_FORMAT: 'json',
+  });
+
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'cvm-lost-'));
+    mkdirSync(site());
+    writeFileSync(join(folder, 'passphrase'), 'five words at random here\n');
+    writeFileSync(join(site(), '.env'), `CVM_DATA_DIR=${dataDir()}\n`, { mode: 0o600 });
+    const cloud = join(folder, 'cloud');
+    aws = await startAwsLocal({ dataDir: cloud, httpPort: 0, mqttPort: 0, quotas: 'off', log: createLog('silent') });
+    const access = {
+      region: 'us-east-1',
+      endpoint: aws.httpUrl,
+      credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+    };
+    await setUpAws({ ...loadSettings({ CVM_DATA_DIR: dataDir() }), aws: access });
+  });
+  afterEach(async () => {
+    await stop();
+    await aws?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** @returns the port for devices */
+  async function start(): Promise<number> {
+    const started = spawn(process.execPath, [cvm, 'up'], {
+      cwd: site(),
+      env: env(),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    child = started;
+    let said = '';
+    return new Promise((resolve, reject) => {
+      started.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        const port = /"port":(\d+).*broker is listening/.exec(said)?.[1];
+        if (port !== undefined) resolve(Number(port));
+      });
+      started.once('close', (code) => reject(new Error(`cvm up ended with ${code}:\n${said}`)));
+    });
+  }
+  async function stop(): Promise<void> {
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child?.once('close', resolve));
+    child.kill('SIGTERM');
+    await ended;
+  }
+  const command = (...argv: string[]) => run(process.execPath, [cvm, ...argv], { cwd: site(), env: env() });
+  const withPassphrase = ['--passphrase-file', '../passphrase'];
+
+  it('is the same one after a restore of its backup: devices with its CA, and with a pre-shared key, connect again', async () => {
+    await start();
+    const caPem = readFileSync(join(dataDir(), 'tls', 'site-ca.crt'), 'utf8');
+    // the gateway is known to its table from the start on, and gets the keys of both
+    const { stdout } = await command('devices', 'add', 'by-ca', 'by-key', '--json');
+    const tokens = new Map(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => {
+          const { serial, token } = JSON.parse(line) as { serial: string; token: string };
+          return [serial, token];
+        }),
+    );
+    const tokenOf = (serial: string) => tokens.get(serial) ?? '';
+    const apiToken = (await command('console', 'token', 'create', 'monitor')).stdout;
+    await command('backup', '../site.cvm', ...withPassphrase);
+    await stop();
+    rmSync(site(), { recursive: true });
+    mkdirSync(site());
+
+    await command('restore', '../site.cvm', ...withPassphrase);
+    expect(readFileSync(join(site(), '.env'), 'utf8')).toBe(`CVM_DATA_DIR=${dataDir()}\n`);
+    expect(apiToken).toContain('cvm_');
+    expect((await command('console', 'token', 'list')).stdout).toContain('monitor');
+    const port = await start();
+    expect(await askOnce({ port, caPem }, 'by-ca', { token: tokenOf('by-ca'), key: 'ec' })).toMatchObject({
+      status: 'accepted',
+    });
+    // no CA, no name: the key authenticates both
+    const byKey = {
+      pskCallback: () => ({ psk: derivePsk('by-key', tokenOf('by-key')), identity: 'by-key' }),
+      checkServerIdentity: () => undefined,
+    };
+    const device = await connectDevice({ port, caPem: '' }, byKey);
+    await device.client.publishAsync(requestTopic('by-key'), '{"key":"ec"}', { qos: 1 });
+    expect(await device.next()).toMatchObject({ status: 'accepted', thingName: 'by-key' });
+    await device.client.endAsync(true);
+  });
+
+  it('is another one without a backup: it does not start where its table knows the lost one, and says what to do', async () => {
+    await start();
+    await stop();
+    renameSync(dataDir(), join(folder, 'lost'));
+    await expect(start()).rejects.toThrow(/restore it from its backup/);
+  });
+
+  it('is not restored with a wrong passphrase, nor over what is there; the exit status says so', async () => {
+    await start();
+    await command('backup', '../site.cvm', ...withPassphrase);
+    await expect(command('restore', '../site.cvm', ...withPassphrase)).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/is not empty.*\n.*stop the gateway/),
+    });
+    writeFileSync(join(folder, 'passphrase'), 'other words at random here\n');
+    await expect(command('restore', '../site.cvm', ...withPassphrase)).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('not the passphrase of this backup'),
+    });
+    await expect(command('backup', '../other.cvm')).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--passphrase-file'),
+    });
+  });
+});
