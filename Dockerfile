@@ -25,12 +25,15 @@ COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /app/package.json /app/revision ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-# the folders of volumes belong to the user that runs: a new volume takes over the owner
+COPY deploy/container/cvm-health /usr/local/bin/cvm-health
+# the folders of volumes belong to the user that runs, redis-data to that of Valkey and Redis: a new volume takes over the owner
 RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
- && cd / && mkdir data audit aws-local redis-password templates tls ca home/node/.aws \
- && chown node:node data audit aws-local redis-password templates tls ca home/node/.aws
+ && cd / && mkdir data audit aws-local redis-password metrics-token grafana-password redis-data templates tls ca home/node/.aws \
+ && chown node:node data audit aws-local redis-password metrics-token grafana-password templates tls ca home/node/.aws \
+ && chown 999:999 redis-data
 USER node
-EXPOSE 8883
+# devices, the console, metrics of broker and worker
+EXPOSE 8883 8443 9464 9465
 ENTRYPOINT ["cvm"]
 CMD ["--help"]
 # a test compares the version with package.json

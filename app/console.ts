@@ -6,10 +6,12 @@ import { readWebFiles } from '../console/web-files.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createSessionStore } from '../queue/redis-console-sessions.ts';
 import { createDirectory } from '../queue/redis-directory.ts';
+import { watchRedis } from '../queue/redis-health.ts';
 import { createLine } from '../queue/redis-line.ts';
 import { createLineOverview } from '../queue/redis-line-overview.ts';
 import { createLiveFeed } from '../queue/redis-live.ts';
 import { createPace } from '../queue/redis-pace.ts';
+import { keepHealthFiles } from '../runtime/health-files.ts';
 import { SettingsError } from '../runtime/settings.ts';
 import { productVersion } from '../runtime/version.ts';
 import { chainsOf, type TlsMaterial } from '../site-tls/material.ts';
@@ -49,7 +51,7 @@ export async function startConsolePart(
   const audit = withWatchers(app, redis, keepAudit(app, 'console'));
   const operator = connectOperator(app, audit);
   const status = openStatus(app, redis);
-  announcePart(app, redis, 'console');
+  tellHealth(app, redis);
   const deps: ConsoleDeps = {
     settings,
     tls: forConsole(tls),
@@ -80,6 +82,16 @@ export async function startConsolePart(
   );
   log.info({ port: console.port, names: tls.names }, 'console is listening');
   return { port: console.port, ...(password === undefined ? {} : { password }) };
+}
+
+/** Says how the console is: in Redis for `cvm status`, and by files for `cvm health`. */
+function tellHealth(app: App, redis: RedisConnector): void {
+  const { settings, log, lifecycle } = app;
+  const { healthDir: folder, site } = settings;
+  const watch = lifecycle.add(watchRedis(redis, log));
+  const { heard: onChecked } = announcePart(app, redis, 'console');
+  const checks = [{ name: 'redis', look: watch.trouble }];
+  lifecycle.add(keepHealthFiles({ folder, part: 'console', checks, site, onChecked, log }));
 }
 
 function connectLine({ log, lifecycle }: App, redis: RedisConnector): ConsoleDeps['line'] {

@@ -45,13 +45,17 @@ function serve({ serve, write, environment }: ConsoleContext): Promise<void> {
     const redis = redisOf(app.settings);
     const found = await findAws(app, (remark) => app.log.warn(remark));
     const { password } = await startConsolePart(found.app, redis, environment);
-    if (password !== undefined) write(firstPassword(password));
+    if (password !== undefined) write(process.stdout.isTTY ? firstPassword(password) : unseenPassword);
   });
 }
 
 /** Not through the log, which is kept and sent elsewhere. */
 export const firstPassword = (password: string): string =>
   `The password of the console, shown this once: ${password}  (for another: cvm console password --reset)`;
+
+/** What is no terminal is kept, as the log of a container is. */
+const unseenPassword =
+  'The console has no password that anybody has seen: cvm console password --reset makes one and shows it';
 
 function tokenCommand({ settings, audit, write }: ConsoleContext): Command {
   const token = new Command('token').description('API tokens, by which programs use what the console does');

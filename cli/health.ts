@@ -19,7 +19,7 @@ export function healthCommand({ write }: { write(line: string): void }): Command
     .addOption(new Option('--url <url>', 'this address answers with status 200'))
     .option(
       '--file <path>',
-      'this file was written to in the last --max-age seconds: the part runs. It writes broker.alive or worker.alive in CVM_HEALTH_DIR',
+      'this file was written to in the last --max-age seconds: the part runs. It writes broker.alive, worker.alive or console.alive in CVM_HEALTH_DIR',
       path,
     )
     .option(

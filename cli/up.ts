@@ -16,6 +16,7 @@ import { startWorkerPart } from '../app/worker.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createLog } from '../runtime/log.ts';
 import { logToFile } from '../runtime/log-destination.ts';
+import { findRedisServer } from '../runtime/redis-server.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
 import { claimDataFolder } from '../site-tls/data-format.ts';
@@ -121,10 +122,10 @@ async function startConsole(app: App, redis: RedisConnector, environment: NodeJS
 
 /** A service does not run a package manager by itself: it names the command. */
 export function requireRedisServer({ redisUrl, searchPath }: Settings): void {
+  if (redisUrl !== undefined || findRedisServer(searchPath) !== undefined) return;
   const find = (name: string) => findCommand(name, searchPath);
-  if (redisUrl !== undefined || find('redis-server') !== undefined) return;
   throw new UsageError(
-    `redis-server is not on this machine. Run this, then start again, or name a Redis in REDIS_URL:\n\n  ${installCommand('redis-server', find)}\n`,
+    `neither redis-server nor valkey-server is on this machine. Run this, then start again, or name a Redis in REDIS_URL:\n\n  ${installCommand('redis-server', find)}\n`,
   );
 }
 

@@ -41,9 +41,9 @@ type Options = {
 };
 
 /**
- * Starts `redis-server` as a child on a free port of 127.0.0.1, with its data in `<dataDir>/redis`, and keeps it running: when
+ * Starts `redis-server`, or `valkey-server`, as a child on a free port of 127.0.0.1, with its data in `<dataDir>/redis`, and keeps it running: when
  * it was killed, froze, or ended since the disk is full, it is started again on the same port. Each start of the gateway makes a new password.
- * @throws with code ENOENT when no redis-server is on PATH; also when another gateway runs on this data folder
+ * @throws with code ENOENT when neither is on PATH; also when another gateway runs on this data folder
  */
 export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedis> {
   const folder = join(options.dataDir, 'redis');
@@ -194,6 +194,8 @@ function cureOf(reason: string, folder: string): string | undefined {
     return `The list of its append-only files is damaged: restore ${folder} from a backup, or move it away to begin with an empty queue (devices ask again)`;
   if (/Bad file format|redis-check-aof/.test(reason))
     return `Its append-only file is damaged: make a copy of ${folder}, then run redis-check-aof --fix on the last .incr.aof file in ${join(folder, 'appendonlydir')}, which drops what follows the damage`;
+  if (/Can't handle RDB format version/.test(reason))
+    return `The data in ${folder} are of another Redis or Valkey: put the one that wrote them back on PATH, or move the folder away to begin with an empty queue (devices ask again)`;
   if (/Permission denied|Read-only file system/i.test(reason))
     return `Make ${folder} writable for the user of this process`;
   return undefined;

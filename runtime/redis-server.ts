@@ -5,8 +5,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { within } from './deadline.ts';
 import type { Log } from './log.ts';
+import { findCommand } from './system-packages.ts';
 
-/** One `redis-server` as a child of this process. */
+/**
+ * The programs that will do. Redis comes first: Valkey does not read the files of Redis 7.4 and later, so a machine that has both goes on with
+ * the one that wrote them.
+ */
+const programs = ['redis-server', 'valkey-server'] as const;
+
+/** The name of the first that is in one of these folders (as in PATH); undefined when none is. */
+export function findRedisServer(searchPath: string): (typeof programs)[number] | undefined {
+  return programs.find((program) => findCommand(program, searchPath) !== undefined);
+}
+
+/** One `redis-server` or `valkey-server` as a child of this process. */
 export type RedisServer = {
   readonly pid: number;
   readonly url: string;
@@ -34,23 +46,14 @@ export type RedisServerOptions = {
 /**
  * Starts it on 127.0.0.1. The password goes through standard input, so that it is in no process list.
  * Whatever ends this process (but SIGKILL) ends the child.
- * @throws with code ENOENT when no redis-server is on PATH; else with the reason that the server gives
+ * @throws with code ENOENT when neither is on PATH; else with the reason that the server gives
  */
 export async function startRedisServer(options: RedisServerOptions): Promise<RedisServer> {
   const { folder, port, password, signal } = options;
   const pidFile = join(folder, 'redis.pid');
   await endOrphan(pidFile, folder, options.log);
   closeToOthers(folder);
-  // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
-  const child = withPrivateFiles(() =>
-    spawn('redis-server', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
-  );
-  // every acknowledged write is on disk by then: nothing is lost
-  const killAtExit = () => child.kill('SIGKILL');
-  process.once('exit', killAtExit);
-  const ended = reasonOfEnd(child);
-  void ended.then(() => process.off('exit', killAtExit));
-  await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+  const { program, child, ended } = await spawnServer(folder);
   // it may have ended before it read them
   child.stdin.on('error', () => {});
   child.stdin.end(configuration(folder, port, password));
@@ -69,7 +72,7 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
   const failure = await untilReady(client, ended, signal);
   if (failure !== undefined) {
     await stop('SIGKILL');
-    throw new Error(`redis-server did not start: ${failure}`);
+    throw new Error(`${program} did not start: ${failure}`);
   }
   return {
     pid: child.pid ?? 0,
@@ -83,6 +86,26 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
       ),
     stop,
   };
+}
+
+/** The first program that there is, in a folder. @throws with code ENOENT when there is none */
+async function spawnServer(folder: string, [program, ...others]: readonly string[] = programs) {
+  // in a process group of its own: Ctrl-C in the terminal must not end it before the gateway has closed
+  const child = withPrivateFiles(() =>
+    spawn(program ?? '', ['-'], { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
+  );
+  // every acknowledged write is on disk by then: nothing is lost
+  const killAtExit = () => child.kill('SIGKILL');
+  process.once('exit', killAtExit);
+  const ended = reasonOfEnd(child);
+  void ended.then(() => process.off('exit', killAtExit));
+  try {
+    await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || others.length === 0) throw error;
+    return spawnServer(folder, others);
+  }
+  return { program, child, ended };
 }
 
 /** Files of an earlier version were open to all users of the machine: they have requests, and sealed answers. */
@@ -142,7 +165,7 @@ function reasonOfEnd(child: ChildProcess): Promise<string> {
 
 /** What Redis says at each start, at the level of a warning. */
 const usual =
-  /^(WARNING|Warning: no config|\*\*\*|Reading config from stdin|oO0|Redis version=|Configuration loaded|Server initialized|User requested)/;
+  /^(WARNING|Warning: no config|\*\*\*|Reading config from stdin|oO0|(Redis|Valkey) version=|Configuration loaded|Server initialized|User requested)/;
 
 /** Lines of Redis' log: process, role, time, level (# is a warning), text. Errors of the configuration have no such form. */
 function warningsIn(output: string): string {
@@ -191,7 +214,8 @@ async function endOrphan(pidFile: string, folder: string, log: Log): Promise<voi
 function orphanIn(pidFile: string, folder: string): number | undefined {
   try {
     const pid = Number(readFileSync(pidFile, 'utf8'));
-    const isRedis = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('redis-server');
+    const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    const isRedis = programs.some((program) => line.includes(program));
     return isRedis && readlinkSync(`/proc/${pid}/cwd`) === realpathSync(folder) ? pid : undefined;
   } catch {
     return undefined;

@@ -39,7 +39,7 @@ export const settingGroups: readonly SettingGroup[] = [
       {
         name: 'COMPOSE_PROFILES',
         meaning: 'Which AWS compose works on: aws for your account, local-aws for the stand-in in a container.',
-        more: 'In compose it alone decides. One of the two, not both.',
+        more: 'In compose it alone decides. One of the two, not both. With Prometheus and Grafana: aws,monitoring.',
         readBy: ['compose'],
         example: 'aws',
         isSet: true,
@@ -337,10 +337,112 @@ export const settingGroups: readonly SettingGroup[] = [
         unset: 'cvm-broker, cvm-worker; of cvm up: cvm-gateway',
       },
       {
+        name: 'CVM_CONSOLE_PORT',
+        meaning: "The port of the operator's console (docs/console.md).",
+        readBy: ['console'],
+      },
+      {
+        name: 'CVM_CONSOLE_TRUSTED_HEADER',
+        meaning: 'The header in which a reverse proxy, which signs the persons in (OIDC, say), names the person.',
+        more: 'With CVM_CONSOLE_TRUSTED_FROM: the header counts from there only.',
+        readBy: ['console'],
+        unset: 'none; persons sign in with the password of the console',
+      },
+      {
+        name: 'CVM_CONSOLE_TRUSTED_FROM',
+        meaning: 'The addresses or networks of that reverse proxy.',
+        readBy: ['console'],
+      },
+      {
+        name: 'CVM_CONSOLE_OPERATORS',
+        meaning:
+          'The persons of CVM_CONSOLE_TRUSTED_HEADER that may decide, separated by spaces or commas; all others only look.',
+        readBy: ['console'],
+      },
+      {
+        name: 'CVM_METRICS_LISTEN',
+        meaning: 'The address of metrics (/metrics) and health (/healthz, /readyz).',
+        more: 'Only this machine reaches it, unless it is another one; then CVM_METRICS_TOKEN_FILE is needed. docs/monitoring.md says more.',
+        readBy: gateway,
+        unset: '127.0.0.1; in compose 0.0.0.0, which is the network of its containers',
+      },
+      {
+        name: 'CVM_BROKER_METRICS_PORT',
+        meaning:
+          'The port of metrics and health at the broker, and at "cvm up", which serves all of its parts there. "off": none.',
+        readBy: ['broker'],
+        unset: '9464',
+        example: '9464',
+      },
+      {
+        name: 'CVM_WORKER_METRICS_PORT',
+        meaning: 'The port of metrics and health at a worker. "off": none.',
+        readBy: ['worker'],
+        unset: '9465',
+        example: '9465',
+      },
+      {
+        name: 'CVM_METRICS_TOKEN_FILE',
+        meaning: 'A file with the token that Prometheus sends ("authorization: Bearer TOKEN"), 16 characters or more.',
+        readBy: gateway,
+        unset: 'none',
+      },
+      {
         name: 'CVM_IMAGE',
         meaning: 'The name of the image that compose builds and runs.',
         readBy: ['compose'],
         example: 'cvm-gateway',
+      },
+      {
+        name: 'CVM_CPUS',
+        meaning: 'The cores that each container may take.',
+        readBy: ['compose'],
+        example: '1',
+      },
+      {
+        name: 'CVM_MEMORY',
+        meaning: 'The memory that each container may take: 256m is the least.',
+        more: 'Valkey or Redis takes half of its memory for data (docs/operations.md).',
+        readBy: ['compose'],
+        example: '512m',
+      },
+      {
+        name: 'CVM_BROKER_CPUS',
+        meaning: 'The cores that the broker may take.',
+        readBy: ['compose'],
+        example: '1',
+      },
+      {
+        name: 'CVM_BROKER_MEMORY',
+        meaning:
+          'The memory that the broker may take: 100 MB for each of CVM_BROKER_PROCESSES, and 36 KB for each of CVM_MAX_CONNECTIONS.',
+        readBy: ['compose'],
+        example: '768m',
+      },
+      {
+        name: 'CVM_REDIS_IMAGE',
+        meaning: 'The image of Valkey, or of Redis: redis:7-bookworm (docs/operations.md).',
+        readBy: ['compose'],
+        example: 'valkey/valkey:8-bookworm',
+      },
+      {
+        name: 'CVM_PROMETHEUS_IMAGE',
+        meaning: 'The image of Prometheus, with the profile monitoring.',
+        readBy: ['compose'],
+        example: 'prom/prometheus:v3.5.0',
+      },
+      {
+        name: 'CVM_GRAFANA_IMAGE',
+        meaning: 'The image of Grafana, with the profile monitoring.',
+        readBy: ['compose'],
+        example: 'grafana/grafana:12.1.1',
+      },
+      {
+        name: 'CVM_GRAFANA_PORT',
+        meaning:
+          'The port of Grafana, with the profile monitoring; only this machine reaches it, unless another address is named.',
+        readBy: ['compose'],
+        example: '127.0.0.1:3000',
       },
       {
         name: 'CVM_REVISION',
@@ -439,29 +541,6 @@ export const settingGroups: readonly SettingGroup[] = [
       'Compose passes none of these on: its containers listen on all of their addresses, and have volumes for these folders.',
     settings: [
       { name: 'CVM_LISTEN', meaning: 'The address that broker and console listen on.', readBy: ['broker', 'console'] },
-      {
-        name: 'CVM_CONSOLE_PORT',
-        meaning: "The port of the operator's console (docs/console.md).",
-        readBy: ['console'],
-      },
-      {
-        name: 'CVM_CONSOLE_TRUSTED_HEADER',
-        meaning: 'The header in which a reverse proxy, which signs the persons in (OIDC, say), names the person.',
-        more: 'With CVM_CONSOLE_TRUSTED_FROM: the header counts from there only.',
-        readBy: ['console'],
-        unset: 'none; persons sign in with the password of the console',
-      },
-      {
-        name: 'CVM_CONSOLE_TRUSTED_FROM',
-        meaning: 'The addresses or networks of that reverse proxy.',
-        readBy: ['console'],
-      },
-      {
-        name: 'CVM_CONSOLE_OPERATORS',
-        meaning:
-          'The persons of CVM_CONSOLE_TRUSTED_HEADER that may decide, separated by spaces or commas; all others only look.',
-        readBy: ['console'],
-      },
       { name: 'CVM_DATA_DIR', meaning: 'The folder of everything that must survive a restart.', readBy: all },
       {
         name: 'CVM_AUDIT_DIR',
@@ -495,33 +574,6 @@ export const settingGroups: readonly SettingGroup[] = [
         name: 'CVM_LOG_FILE',
         meaning: 'The file that a service (broker, worker, console, up) writes its log to, instead of standard error.',
         more: 'SIGHUP opens it anew, so that logrotate can take it away; without a file, SIGHUP ends the service.',
-        readBy: gateway,
-        unset: 'none',
-      },
-      {
-        name: 'CVM_METRICS_LISTEN',
-        meaning: 'The address of metrics (/metrics) and health (/healthz, /readyz).',
-        more: 'Only this machine reaches it, unless it is another one; then CVM_METRICS_TOKEN_FILE is needed. docs/monitoring.md says more.',
-        readBy: gateway,
-      },
-      {
-        name: 'CVM_BROKER_METRICS_PORT',
-        meaning:
-          'The port of metrics and health at the broker, and at "cvm up", which serves all of its parts there. "off": none.',
-        readBy: ['broker'],
-        unset: '9464',
-        example: '9464',
-      },
-      {
-        name: 'CVM_WORKER_METRICS_PORT',
-        meaning: 'The port of metrics and health at a worker. "off": none.',
-        readBy: ['worker'],
-        unset: '9465',
-        example: '9465',
-      },
-      {
-        name: 'CVM_METRICS_TOKEN_FILE',
-        meaning: 'A file with the token that Prometheus sends ("authorization: Bearer TOKEN"), 16 characters or more.',
         readBy: gateway,
         unset: 'none',
       },

@@ -207,9 +207,17 @@ function durationText(ms: number): string {
 /** What only docker-compose.yml reads. It stands in the same .env. */
 export const composeNames: readonly string[] = [
   'CVM_AWS_FOLDER',
+  'CVM_BROKER_CPUS',
+  'CVM_BROKER_MEMORY',
   'CVM_BROKER_PROCESSES',
   'CVM_CA_FOLDER',
+  'CVM_CPUS',
+  'CVM_GRAFANA_IMAGE',
+  'CVM_GRAFANA_PORT',
   'CVM_IMAGE',
+  'CVM_MEMORY',
+  'CVM_PROMETHEUS_IMAGE',
+  'CVM_REDIS_IMAGE',
   'CVM_REVISION',
   'CVM_ROLE_ALIAS_FOLDER',
   'CVM_TEMPLATES_FOLDER',

@@ -4,6 +4,8 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 
 export const image = 'cvm-gateway-test';
+/** Valkey as docker-compose.yml names it, or, where the engine cannot get that one, what TEST_REDIS_IMAGE names. */
+const redisImage = process.env.TEST_REDIS_IMAGE ?? '';
 /** What the image is built with. */
 export const revision = '0123456789abcdef0123456789abcdef01234567';
 
@@ -34,7 +36,14 @@ export function composeStack(
     Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG|COMPOSE)_/.test(name)),
   );
   const options = {
-    env: { ...inherited, COMPOSE_PROJECT_NAME: project, COMPOSE_PROFILES: profile, CVM_IMAGE: image, ...env },
+    env: {
+      ...inherited,
+      COMPOSE_PROJECT_NAME: project,
+      COMPOSE_PROFILES: profile,
+      CVM_IMAGE: image,
+      CVM_REDIS_IMAGE: redisImage,
+      ...env,
+    },
     maxBuffer: 64 * 1024 * 1024,
   };
   const worker = profile === 'aws' ? 'worker' : 'worker-local';

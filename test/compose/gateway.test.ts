@@ -1,3 +1,4 @@
+import { request } from 'node:https';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askOnce, type Reply } from '../support/device.ts';
 import { composeStack, eventually, findCompose, image, type Stack } from './compose.ts';
@@ -5,7 +6,12 @@ import { composeStack, eventually, findCompose, image, type Stack } from './comp
 const compose = findCompose();
 if (compose === undefined) console.warn('SKIPPED: the compose stack; no container engine answers here');
 
-const ports = { CVM_MQTT_PORT: '28883', CVM_AWS_LOCAL_HTTP_PORT: '24566', CVM_AWS_LOCAL_MQTT_PORT: '28884' };
+const ports = {
+  CVM_MQTT_PORT: '29883',
+  CVM_CONSOLE_PORT: '29443',
+  CVM_AWS_LOCAL_HTTP_PORT: '25566',
+  CVM_AWS_LOCAL_MQTT_PORT: '29884',
+};
 
 const project = `cvmtest${process.pid}`;
 
@@ -37,6 +43,14 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     const [device] = await enrol(serial);
     expect(await provision(device ?? { serial, token: '' })).toMatchObject({ status: 'accepted', thingName: serial });
   }
+
+  const inspect = async (service: string) => {
+    const [id = ''] = await stack.containers(service);
+    const [about] = JSON.parse(await stack.docker('inspect', id)) as {
+      NetworkSettings: { Networks: Record<string, { IPAddress: string }>; Ports: Record<string, unknown> };
+    }[];
+    return about?.NetworkSettings ?? { Networks: {}, Ports: {} };
+  };
 
   it('provisions a device through the published port', () => provisionFresh('compose-1'));
 
@@ -76,14 +90,6 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
       const argv = ['run', '--rm', '--network', network, '--entrypoint', 'node', image, '-e', ask];
       return stack.docker(...argv).then((answer) => answer.trim());
     };
-    const inspect = async (service: string) => {
-      const [id = ''] = await stack.containers(service);
-      const [about] = JSON.parse(await stack.docker('inspect', id)) as {
-        NetworkSettings: { Networks: Record<string, { IPAddress: string }>; Ports: Record<string, unknown> };
-      }[];
-      return about?.NetworkSettings ?? { Networks: {}, Ports: {} };
-    };
-
     it('answers nothing without the password, also to a container of its own network', async () => {
       expect(await pingFrom(`${project}_redis`, 'redis')).toMatch(/^-NOAUTH/);
     });
@@ -109,7 +115,7 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
       expect(password).toMatch(/^[0-9a-f]{64}$/);
       const [id = ''] = await stack.containers('redis');
       expect(await stack.docker('top', id)).not.toContain(password);
-      for (const service of ['redis', 'broker', stack.worker])
+      for (const service of ['redis', 'broker', stack.worker, 'console-local'])
         for (const each of await stack.containers(service))
           expect(await stack.docker('inspect', each)).not.toContain(password);
       expect(await stack.call('logs', '--no-color')).not.toContain(password);
@@ -121,16 +127,60 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     });
   });
 
+  it('shows the console through its port to those who have its password, which is in no log', async () => {
+    const argv = ['console', 'password', '--reset'];
+    const said = await stack.call('exec', '-T', 'console-local', 'cvm', ...argv);
+    const password = said.trim().split(/\s+/).at(-1) ?? '';
+    const origin = `https://localhost:${ports.CVM_CONSOLE_PORT}`;
+    const ask = (path: string, options: { method?: string; body?: string } = {}) =>
+      new Promise<{ status: number | undefined; text: string }>((resolve, reject) => {
+        const headers = { 'content-type': 'application/json', origin };
+        const sent = request(`${origin}${path}`, { ca: broker.caPem, headers, method: options.method ?? 'GET' });
+        sent.on('error', reject).on('response', (response) => {
+          let text = '';
+          response.on('data', (chunk) => {
+            text += chunk;
+          });
+          response.on('end', () => resolve({ status: response.statusCode, text }));
+        });
+        sent.end(options.body);
+      });
+    expect((await ask('/')).text).toMatch(/^<!doctype html>/i);
+    const signIn = (word: string) =>
+      ask('/api/v1/session', { method: 'POST', body: JSON.stringify({ password: word }) });
+    expect((await signIn('not-the-pass-word')).status).toBe(401);
+    expect((await signIn(password)).status).toBe(200);
+    const logged = await stack.call('logs', '--no-color', 'console-local');
+    expect(logged).toContain('cvm console password --reset makes one');
+    expect(logged).not.toContain(password);
+  });
+
+  it('serves metrics inside the stack to those who have the token, and at no port of the host', async () => {
+    const read = (service: string, url: string, file: string) => {
+      const token = file === '' ? '' : `require('fs').readFileSync('${file}','utf8')`;
+      const script = `fetch('${url}',{headers:{authorization:'Bearer '+${token || "''"}}}).then(async(r)=>console.log(r.status,await r.text()))`;
+      return stack.call('exec', '-T', service, 'node', '-e', script);
+    };
+    const token = '/metrics-token/cvm-metrics-token';
+    expect(await read(stack.worker, 'http://broker:9464/metrics', token)).toContain('cvm_broker_connections_total');
+    expect(await read('broker', 'http://worker:9465/metrics', token)).toContain('cvm_worker_requests_total');
+    expect(await read(stack.worker, 'http://broker:9464/metrics', '')).toMatch(/^401/);
+    for (const service of ['broker', stack.worker]) {
+      const { Ports } = await inspect(service);
+      for (const port of ['9464/tcp', '9465/tcp']) expect(Ports[port] ?? null).toBeNull();
+    }
+  });
+
   it('takes over the data of a stack whose Redis had no password', async () => {
     const [device = { serial: '', token: '' }] = await enrol('compose-upgrade');
     const first = await provision(device);
     await stack.call('stop', 'redis', 'broker', stack.worker);
-    await stack.call('rm', '-f', '-v', 'redis', 'broker', stack.worker, 'redis-password');
+    await stack.call('rm', '-f', '-v', 'redis', 'broker', stack.worker, 'secrets');
     // as it ran before there was a password
     const command = ['redis-server', '--protected-mode', 'no', '--appendonly', 'yes', '--dir', '/data'];
     const old = `${project}-old-redis`;
     const volume = `${project}_redis:/data`;
-    await stack.docker('run', '-d', '--name', old, '--user', 'redis', '-v', volume, 'redis:7-bookworm', ...command);
+    await stack.docker('run', '-d', '--name', old, '--user', '999:999', '-v', volume, 'redis:7-bookworm', ...command);
     await eventually('the old Redis', async () =>
       expect(await stack.docker('exec', old, 'redis-cli', 'dbsize')).not.toMatch(/^0/),
     );
@@ -143,8 +193,9 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   it.each([
     ['broker', 'node'],
     ['worker-local', 'node'],
+    ['console-local', 'node'],
     ['aws-local', 'node'],
-    ['redis', 'redis'],
+    ['redis', '999:999'],
   ])('runs %s as the ordinary user %s on a read-only root', async (service, user) => {
     const [id = ''] = await stack.containers(service);
     const [about] = JSON.parse(await stack.docker('inspect', id)) as {
@@ -155,10 +206,13 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     expect(about?.HostConfig).toMatchObject({ ReadonlyRootfs: true, CapDrop: ['ALL'] });
   });
 
-  it.each(['broker', 'worker-local', 'aws-local', 'redis'])('says that %s is healthy', async (service) => {
-    const [id = ''] = await stack.containers(service);
-    await eventually('health', async () => expect(await stack.healthOf(id)).toBe('healthy'));
-  });
+  it.each(['broker', 'worker-local', 'console-local', 'aws-local', 'redis'])(
+    'says that %s is healthy',
+    async (service) => {
+      const [id = ''] = await stack.containers(service);
+      await eventually('health', async () => expect(await stack.healthOf(id)).toBe('healthy'));
+    },
+  );
 
   it('stops gracefully: broker and worker end with status 0', async () => {
     const ids = [...(await stack.containers('broker')), ...(await stack.containers(stack.worker))];

@@ -12,7 +12,12 @@ const project = `cvmoperate${process.pid}`;
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
 
 describe.skipIf(compose === undefined)('an operator of the compose stack', () => {
-  const env = { CVM_MQTT_PORT: '28901-28902', CVM_AWS_LOCAL_HTTP_PORT: '24586', CVM_AWS_LOCAL_MQTT_PORT: '28903' };
+  const env = {
+    CVM_MQTT_PORT: '28901-28902',
+    CVM_CONSOLE_PORT: '28444',
+    CVM_AWS_LOCAL_HTTP_PORT: '24586',
+    CVM_AWS_LOCAL_MQTT_PORT: '28903',
+  };
   const stackWith = (more: NodeJS.ProcessEnv = {}): Stack =>
     composeStack(compose ?? [], { project, profile: 'local-aws', env: { ...env, ...more } });
   const stack = stackWith();
@@ -94,6 +99,7 @@ describe.skipIf(compose === undefined)('an operator of the compose stack', () =>
       env: {
         ...env,
         CVM_MQTT_PORT: '28905',
+        CVM_CONSOLE_PORT: '28445',
         CVM_AWS_LOCAL_HTTP_PORT: '24587',
         CVM_AWS_LOCAL_MQTT_PORT: '28906',
         COMPOSE_FILE: `docker-compose.yml:${full}`,

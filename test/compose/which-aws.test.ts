@@ -6,7 +6,12 @@ import { composeStack, eventually, findCompose, type Stack } from './compose.ts'
 
 const compose = findCompose();
 const project = `cvmwhich${process.pid}`;
-const ports = { CVM_MQTT_PORT: '28893', CVM_AWS_LOCAL_HTTP_PORT: '24576', CVM_AWS_LOCAL_MQTT_PORT: '28894' };
+const ports = {
+  CVM_MQTT_PORT: '28893',
+  CVM_CONSOLE_PORT: '28446',
+  CVM_AWS_LOCAL_HTTP_PORT: '24576',
+  CVM_AWS_LOCAL_MQTT_PORT: '28894',
+};
 
 type Inspected = { Config: { Env: string[] }; Mounts: { Destination: string }[] };
 
@@ -45,7 +50,7 @@ describe.skipIf(compose === undefined)('the profile of the compose stack', () =>
   it('aws runs a worker that has nothing of the stand-in, and every source of credentials', async () => {
     const env = { AWS_PROFILE: 'site', CVM_AWS_FOLDER: home };
     const parts = await made(stackWith('aws', env));
-    expect([...parts.keys()].sort()).toEqual(['broker', 'redis', 'redis-password', 'worker']);
+    expect([...parts.keys()].sort()).toEqual(['broker', 'console', 'redis', 'secrets', 'worker']);
     const all = JSON.stringify([...parts.values()].map(({ Config, Mounts }) => [Config.Env, Mounts]));
     expect(all).not.toMatch(/aws-local|4566|=local"/);
     const { Config, Mounts } = parts.get('worker') as Inspected;
@@ -65,8 +70,9 @@ describe.skipIf(compose === undefined)('the profile of the compose stack', () =>
       'aws-local',
       'aws-setup',
       'broker',
+      'console-local',
       'redis',
-      'redis-password',
+      'secrets',
       'worker-local',
     ]);
     const { Config } = parts.get('worker-local') as Inspected;

@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -15,11 +16,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { findCommand } from '../../runtime/system-packages.ts';
-import { lacks } from '../support/lacks.ts';
+import { find, lacks } from '../support/lacks.ts';
 
 const log = createLog('silent');
 const built = join(import.meta.dirname, '../../dist');
@@ -108,6 +109,26 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway', () => {
     // set now, so that a failure above still ends the process
     await kill();
     process.kill(pid, 'SIGKILL');
+  });
+
+  it('may be a valkey-server, where the machine has no redis-server, and one that a killed gateway left behind is ended', async () => {
+    const folder = join(dataDir, 'programs');
+    mkdirSync(folder);
+    symlinkSync(find('valkey-server') ?? find('redis-server') ?? '', join(folder, 'valkey-server'));
+    vi.stubEnv('PATH', folder);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const { url, pid } = await startOther();
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toMatch(/^valkey-server/);
+    const client = new Redis(url);
+    await client.set('promised', 'yes');
+    client.disconnect();
+    await kill();
+    const again = await startEmbeddedRedis({ dataDir, log });
+    onTestFinished(() => again.close());
+    await expect(ping(url)).rejects.toThrow();
+    const reader = new Redis(again.url);
+    expect(await reader.get('promised')).toBe('yes');
+    reader.disconnect();
   });
 
   it('is of no use to other users of the machine: nothing is answered without a password that they cannot find', async () => {
