@@ -3,6 +3,7 @@ import { startConsole } from '../console/console.ts';
 import type { ConsoleDeps, ServerTls } from '../console/deps.ts';
 import { ensurePassword } from '../console/password.ts';
 import { readWebFiles } from '../console/web-files.ts';
+import { helpEntries } from '../operator/failures.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createSessionStore } from '../queue/redis-console-sessions.ts';
 import { createDirectory } from '../queue/redis-directory.ts';
@@ -19,7 +20,7 @@ import { keepTlsFresh } from '../site-tls/renewal.ts';
 import { auditOf } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
 import { loadTls } from './broker.ts';
-import { explainFromRow, helpOfErrorCodes } from './console-sources.ts';
+import { openExplainer } from './explain.ts';
 import { withWatchers } from './live.ts';
 import { connectOperator } from './operator.ts';
 import { announcePart } from './running-part.ts';
@@ -31,6 +32,9 @@ export type ConsolePart = {
   /** of operators, where this start has made it: it is shown once */
   readonly password?: string;
 };
+
+/** How much of the audit trail one look at a device may cost. */
+const auditBytes = 64 * 1024 * 1024;
 
 /** `cvm console`, and the console of `cvm up`. @throws SettingsError when the port is taken */
 export async function startConsolePart(
@@ -50,6 +54,7 @@ export async function startConsolePart(
   lifecycle.add({ name: 'live feed', close: () => live.close() });
   const audit = withWatchers(app, redis, keepAudit(app, 'console'));
   const operator = connectOperator(app, audit);
+  const explainer = openExplainer(app, redis, operator, { auditBytes });
   const status = openStatus(app, redis);
   tellHealth(app, redis);
   const deps: ConsoleDeps = {
@@ -61,9 +66,9 @@ export async function startConsolePart(
     live,
     line: connectLine(app, redis),
     status: status.read,
-    explain: async (serial) => explainFromRow(serial, operator),
+    explain: explainer.explain,
     settingsShown,
-    help: helpOfErrorCodes,
+    help: helpEntries(),
     operator: (by) => ({ ...operator, audit: auditOf(audit, by) }),
     audit,
     version: productVersion(),

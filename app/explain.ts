@@ -7,8 +7,8 @@ import { watchRedis } from '../queue/redis-health.ts';
 import { createRunningParts } from '../queue/redis-running-parts.ts';
 import { createSerialSearch } from '../queue/redis-serials.ts';
 import { createSightingReader } from '../queue/redis-sightings.ts';
-import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
-import { readAudit } from '../runtime/audit-read.ts';
+import type { Devices } from '../registry/devices.ts';
+import { readAuditBackwards } from '../runtime/audit-read.ts';
 import { within } from '../runtime/deadline.ts';
 import { errorText } from '../runtime/errors.ts';
 import { cureOf, failedCall, UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
@@ -31,12 +31,16 @@ export type Explainer = {
   close(): Promise<void>;
 };
 
-/** Reads what is known of a device, again and again. What it opens is closed with the app. @param redis undefined where there is none to ask */
+/**
+ * Reads what is known of a device, again and again. What it opens is closed with the app.
+ * @param redis undefined where there is none to ask
+ * @param auditBytes how much of the audit trail is read at most for one answer, from its end on
+ */
 export function openExplainer(
   app: App,
   redis: RedisConnector | undefined,
-  { registry }: { readonly registry: Pick<AssociationTable['registry'], 'find'> },
-  now: () => number = app.awsTime.now,
+  { registry }: { readonly registry: Pick<Devices, 'find'> },
+  { now = app.awsTime.now, auditBytes = Number.POSITIVE_INFINITY }: { now?: () => number; auditBytes?: number } = {},
 ): Explainer {
   const { settings } = app;
   const ofRedis = redis && openRedisReader(app, redis);
@@ -66,14 +70,18 @@ export function openExplainer(
   async function serialOfRequest(requestId: string): Promise<string | undefined> {
     const noted = await ofRedis?.serialOf(requestId).catch(() => undefined);
     if (noted !== undefined) return noted;
-    for await (const record of readAudit<AuditEvents>(settings.auditDir))
-      if ('requestId' in record && record.requestId === requestId && 'serial' in record) return record.serial;
-    return undefined;
+    const page = await readAuditBackwards<AuditEvents>(settings.auditDir, {
+      requestId,
+      limit: 1,
+      mostBytes: auditBytes,
+    });
+    const [record] = page.records;
+    return record !== undefined && 'serial' in record ? record.serial : undefined;
   }
 
   async function explainSerial(serial: string, device: ExplainFacts['device']): Promise<Explanation> {
-    const [records, seen] = await Promise.all([
-      recordsOf(settings.auditDir, serial),
+    const [{ records, unread }, seen] = await Promise.all([
+      recordsOf(settings.auditDir, serial, auditBytes),
       ofRedis?.read(serial) ?? withoutRedis(settings.dataDir),
     ]);
     const isEnrolled = async (other: string) => (await registry.find(other)) !== undefined;
@@ -88,6 +96,7 @@ export function openExplainer(
         : [];
     return explain({
       ...{ serial, device, records, near, ...seen, now: now() },
+      missing: [...(seen.missing ?? []), ...unread],
       ...{ site: settings.site, table: settings.table, replayWindowMs: settings.replayWindowMs },
     });
   }
@@ -107,11 +116,21 @@ function outcomeOf(error: unknown): CallFault {
   return error instanceof UpstreamThrottled ? 'throttled' : 'unreachable';
 }
 
-async function recordsOf(folder: string, serial: string): Promise<ProductRecord[]> {
-  const records: ProductRecord[] = [];
-  for await (const record of readAudit<AuditEvents>(folder, { serial }))
-    if (records.push(record) > maxRecords) records.shift();
-  return records;
+/** The latest records of a device, oldest first. `unread`: what was too far back in the trail. */
+async function recordsOf(
+  folder: string,
+  serial: string,
+  mostBytes: number,
+): Promise<{ readonly records: readonly ProductRecord[]; readonly unread: readonly string[] }> {
+  const page = await readAuditBackwards<AuditEvents>(folder, { serial, limit: maxRecords, mostBytes });
+  const stopped = page.next !== undefined && page.records.length < maxRecords;
+  const megabytes = Math.round(mostBytes / 1024 / 1024);
+  return {
+    records: [...page.records].reverse(),
+    unread: stopped
+      ? [`the audit trail before its latest ${megabytes} MB: "cvm explain ${serial}" on the gateway reads all of it`]
+      : [],
+  };
 }
 
 type OfRedis = Pick<ExplainFacts, 'sightings' | 'nameless' | 'health' | 'missing'>;

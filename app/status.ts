@@ -14,7 +14,9 @@ import {
   type Status,
   type StatusFacts,
 } from '../operator/status.ts';
+import type { DirectoryCounts } from '../queue/directory.ts';
 import { disconnectRedis, type RedisConnector, triedConnector } from '../queue/redis.ts';
+import { createDirectory } from '../queue/redis-directory.ts';
 import { readRedisFacts } from '../queue/redis-facts.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createLine } from '../queue/redis-line.ts';
@@ -34,7 +36,7 @@ import { certificatesOf, diskAt } from './running-part.ts';
 import { namedAws } from './which-aws.ts';
 
 /** How long Redis and AWS may take, and how long an answer of AWS is good for. Milliseconds. */
-const usualTimes = { redisMs: 3000, awsMs: 6000, awsEveryMs: 10_000 };
+const usualTimes = { redisMs: 3000, awsMs: 6000, awsEveryMs: 10_000, silentEveryMs: 60_000 };
 
 export type StatusReader = {
   /** Never throws: what cannot be read is a check that says why. It takes 6 s at most. */
@@ -62,12 +64,21 @@ export function openStatus(
   app.lifecycle.add({ name: 'status', close });
   return {
     async read() {
-      const [seen, aws] = await Promise.all([ofRedis?.read(all.redisMs) ?? withoutRedis(settings), ofAws()]);
-      return judgeStatus({ ...seen, ...aws, ...ofSettings(settings) }, { ...head, at: awsTime.now() });
+      const [seen, { silent, ...aws }] = await Promise.all([
+        ofRedis?.read(all.redisMs) ?? withoutRedis(settings),
+        ofAws(),
+      ]);
+      const devices = withSilent(seen.devices, silent);
+      return judgeStatus({ ...seen, ...aws, devices, ...ofSettings(settings) }, { ...head, at: awsTime.now() });
     },
     close,
   };
 }
+
+const withSilent = (devices: OfRedis['devices'], silent: number | undefined): OfRedis['devices'] =>
+  silent !== undefined && 'value' in devices && devices.value !== undefined
+    ? { value: { ...devices.value, silent } }
+    : devices;
 
 const ofSettings = ({ sweep, tls }: Settings) => ({
   sweepEveryMs: sweep.intervalMs,
@@ -106,13 +117,19 @@ function openRedisReader({ settings, log }: App, given: RedisConnector) {
   const redis = connector.connect('probe', silent);
   const health = watchRedis(connector, silent, settings.redisReplicas);
   const [line, pace] = [createLine(connector, silent), createPace(connector, silent)];
+  const directory = createDirectory(connector, silent);
   const parts = createRunningParts(connector, silent);
   const buckets = createQuotaBuckets(connector, silent, settings.awsQuotas, quotaRule);
 
   async function readAll(): Promise<OfRedis> {
     await tried();
     const facts = await readRedisFacts(redis);
-    const [seen, lineState, rates] = await Promise.all([parts.list(), readLine(), buckets.rates()]);
+    const [seen, lineState, rates, counts] = await Promise.all([
+      parts.list(),
+      readLine(),
+      buckets.rates(),
+      directory.counts(),
+    ]);
     const processes = { value: seen.map(processOf) };
     const { server, usedBytes, maxBytes, devices } = facts;
     const quotas = { value: quotasOf(settings, rates, seen) };
@@ -123,7 +140,7 @@ function openRedisReader({ settings, log }: App, given: RedisConnector) {
         line: { value: lineState },
         processes,
         quotas,
-        devices: { value: { total: devices } satisfies DeviceCounts },
+        devices: { value: countsOf(devices, counts) },
       },
       ...ofProcesses(seen, settings),
     };
@@ -154,10 +171,16 @@ function openRedisReader({ settings, log }: App, given: RedisConnector) {
       }
     },
     async close() {
-      const open = [health, line, pace, parts, buckets];
+      const open = [health, line, pace, parts, buckets, directory];
       await Promise.all([disconnectRedis(redis), ...open.map((each) => each.close())]);
     },
   };
+}
+
+/** @param onRoster how many the roster has, where the list of devices is not there yet */
+function countsOf(onRoster: number, counts: DirectoryCounts | undefined): DeviceCounts {
+  if (counts === undefined) return { total: onRoster };
+  return { total: Object.values(counts).reduce((sum, number) => sum + number, 0), ...counts };
 }
 
 const iso = (ms: number) => new Date(ms).toISOString();
@@ -196,20 +219,23 @@ function quotasOf(
   }));
 }
 
-type OfAws = Pick<StatusFacts, 'awsPlace' | 'aws' | 'table' | 'policy' | 'sweptAt'>;
+type OfAws = Pick<StatusFacts, 'awsPlace' | 'aws' | 'table' | 'policy' | 'sweptAt'> & { readonly silent?: number };
 
-/** Two calls, whose answers are remembered for a while: a page that is open must not use up the account's quotas. */
-function openAwsReader(app: App, { awsMs, awsEveryMs }: typeof usualTimes): () => Promise<OfAws> {
+/** Two calls, and a third now and then, whose answers are remembered for a while: a page that is open must not use up the account's quotas. */
+function openAwsReader(app: App, { awsMs, awsEveryMs, silentEveryMs }: typeof usualTimes): () => Promise<OfAws> {
   const { settings } = app;
   const { account, region } = namedAws(settings);
   const awsPlace: AwsPlace = { account, region, table: settings.table, policy: settings.policyName };
-  const { lease } = connectTable(app, 'operator');
+  const { lease, silent } = connectTable(app, 'operator');
   const iot = iotFor(app, 'doctor');
   const inTime = <T>(name: string, work: Promise<T>) => within(awsMs, name, work);
+  // a report may have a hundred kilobytes, and changes with each sweep
+  const readSilent = remembered(() => inTime('dynamodb:GetItem', silent.read()), silentEveryMs);
   return remembered(async () => {
-    const [swept, policy] = await Promise.allSettled([
+    const [swept, policy, report] = await Promise.allSettled([
       inTime('dynamodb:GetItem', lease.last()),
       inTime('iot:GetPolicy', iot.getPolicy(settings.policyName)),
+      readSilent(),
     ]);
     const answers = [swept, policy].some((each) => each.status === 'fulfilled' || isAnswer(each.reason));
     const { reason } = [swept, policy].find((each) => each.status === 'rejected') ?? { reason: undefined };
@@ -223,6 +249,7 @@ function openAwsReader(app: App, { awsMs, awsEveryMs }: typeof usualTimes): () =
         swept.status === 'fulfilled'
           ? { value: swept.value === undefined ? undefined : iso(swept.value) }
           : { problem: 'not known while the table cannot be read' },
+      ...(report.status === 'fulfilled' && report.value !== undefined ? { silent: report.value.count } : {}),
     };
   }, awsEveryMs);
 }

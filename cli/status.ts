@@ -60,9 +60,24 @@ function screenOf(status: Status): string[] {
       `${coloured(...marks[state], colours)}  ${title.padEnd(width)}  ${oneLine(says)}`,
       ...(cure === undefined || state === 'ok' ? [] : [`${' '.repeat(width + 11)}→ ${oneLine(cure)}`]),
     ]),
-    ...(devices === undefined ? [] : ['', `devices of this site: ${devices.total}`]),
+    ...(devices === undefined ? [] : ['', devicesLine(devices)]),
     ...(processes.length === 0 ? [] : ['', ...processes.map((each) => oneLine(processLine(each, Date.parse(at))))]),
   ];
+}
+
+/** States that no device is in are left out. */
+function devicesLine({ total, silent = 0, ...states }: NonNullable<Status['devices']>): string {
+  const { enrolled, provisioning, registered, blocked, unknown } = states;
+  const named = {
+    'waiting to be vended': enrolled,
+    'being provisioned': provisioning,
+    registered,
+    blocked,
+    'of an unknown state': unknown,
+  };
+  const parts = Object.entries(named).flatMap(([name, count = 0]) => (count === 0 ? [] : [`${count} ${name}`]));
+  const never = silent === 0 ? '' : `; ${silent} never connected to AWS ("cvm devices list --silent")`;
+  return `devices of this site: ${total}${parts.length === 0 ? '' : ` (${parts.join(', ')})`}${never}`;
 }
 
 function processLine(

@@ -56,7 +56,7 @@ export async function startConsole(deps: ConsoleDeps & { readonly watcherTimes?:
           aboutRoutes(api, deps);
           lineRoutes(api, deps);
           auditRoutes(api, deps);
-          eventRoutes(api, watchers, peeking);
+          eventRoutes(api, watchers, peeking, sessions.keep);
           api.get(
             '/openapi.json',
             { config: { access: 'viewer' }, schema: { summary: 'This description' } },

@@ -1,4 +1,6 @@
 import type { OperatorDeps } from '../operator/deps.ts';
+import type { Explanation } from '../operator/explanation.ts';
+import type { HelpEntry } from '../operator/failures.ts';
 import type { SessionStore, SignInLimiter } from '../queue/console-sessions.ts';
 import type { Directory } from '../queue/directory.ts';
 import type { LineOverview } from '../queue/line-overview.ts';
@@ -17,24 +19,12 @@ export type StatusPage = {
   readonly devices?: object;
 };
 
-export type Explained = {
-  readonly device: { readonly serial: string; readonly state: string; readonly [field: string]: unknown };
-  readonly verdict?: { readonly id: string; readonly cause: string; readonly cure?: string };
-  readonly timeline: readonly {
-    readonly at: string | number;
-    readonly step: string;
-    readonly [field: string]: unknown;
-  }[];
-};
-
 export type ShownSetting = {
   readonly name: string;
   readonly value?: string;
   readonly from: string;
   readonly meaning?: string;
 };
-
-export type HelpEntry = { readonly id: string; readonly title: string; readonly cause: string; readonly cure: string };
 
 /** What the console is built with. */
 export type ConsoleDeps = {
@@ -54,8 +44,8 @@ export type ConsoleDeps = {
   };
   /** how the gateway is, as `cvm status --json` says it */
   status(): Promise<StatusPage>;
-  /** what `cvm explain --json` says of a device; undefined for one that is not there */
-  explain(serial: string): Promise<Explained | undefined>;
+  /** what `cvm explain --json` says of a serial, enrolled or not */
+  explain(serial: string): Promise<Explanation>;
   /** the settings of this process, secrets masked */
   readonly settingsShown: readonly ShownSetting[];
   readonly help: readonly HelpEntry[];

@@ -82,6 +82,8 @@ export function createSessions({
       if (use) await touch(hashedId, session.openedAt);
       return { ...session, hashedId, csrf: csrfOf(id) };
     },
+    /** Lets it last longer, though its person does nothing. Not beyond its end in any case. */
+    keep: ({ hashedId, openedAt }: OpenSession) => touch(hashedId, openedAt),
     async end(id: string): Promise<void> {
       if (idPattern.test(id)) await store.end(hashOf(id));
     },

@@ -64,9 +64,11 @@ const vendored: readonly Vendored[] = [
     // its module build is three times as long; this one declares `uPlot` and exports nothing
     adapt: (text) => `${text}\nexport default uPlot;\n`,
   },
-  { name: 'uplot.css', packageName: 'uplot', file: 'dist/uPlot.min.css' },
   { name: 'uqr.js', packageName: 'uqr', file: 'dist/index.mjs' },
 ];
+
+/** The plot's own style stands in front of ours: nothing is drawn before every style is there, and one answer is there before two. */
+const plotStyle = { packageName: 'uplot', file: 'dist/uPlot.min.css' };
 
 const require = createRequire(import.meta.url);
 
@@ -82,9 +84,9 @@ const require = createRequire(import.meta.url);
 export function readWebFiles(folder: string = join(import.meta.dirname, 'web')): ReadonlyMap<string, WebFile> {
   const texts = new Map<string, Buffer>();
   for (const name of filesBelow(folder)) texts.set(name, readFileSync(join(folder, name)));
-  for (const { name, packageName, file, adapt = (text: string) => text } of vendored) {
-    texts.set(`vendor/${name}`, Buffer.from(adapt(readFileSync(join(packageFolder(packageName), file), 'utf8'))));
-  }
+  for (const { name, adapt = (text: string) => text, ...of } of vendored)
+    texts.set(`vendor/${name}`, Buffer.from(adapt(readVendored(of))));
+  texts.set('app.css', Buffer.from(`${readVendored(plotStyle)}\n${texts.get('app.css') ?? ''}`));
   const page = texts.get('index.html');
   if (page === undefined) throw new Error(`there is no index.html in ${folder}: run npm run build`);
   const version = digest([...texts.entries()].flatMap(([name, body]) => [Buffer.from(name), body])).slice(0, 12);
@@ -100,7 +102,9 @@ export function readWebFiles(folder: string = join(import.meta.dirname, 'web')):
 
 /** @param base the folder of the assets, relative to the page: a proxy may serve the console below a path of its own */
 function writePage(page: string, base: string, texts: ReadonlyMap<string, Buffer>): string {
-  const links = staticImports('main.js', texts).map((name) => `<link rel="modulepreload" href="./${name}">`);
+  const links = staticImports('main.js', texts).map(
+    (name) => `<link rel="modulepreload" fetchpriority="low" href="./${name}">`,
+  );
   return replaceOnce(page, '<!-- modulepreload -->', links.join('\n    ')).replaceAll('="./', `="${base}`);
 }
 
@@ -134,6 +138,9 @@ function filesBelow(folder: string): string[] {
     .filter((name) => !name.endsWith('.d.ts') && contentTypes[extname(name)] !== undefined)
     .sort();
 }
+
+const readVendored = ({ packageName, file }: Pick<Vendored, 'packageName' | 'file'>): string =>
+  readFileSync(join(packageFolder(packageName), file), 'utf8');
 
 function packageFolder(name: string): string {
   // not every package exports its package.json, and none exports the files above: the folder is found by the search path of the module system

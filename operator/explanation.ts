@@ -11,6 +11,8 @@ export type Explanation = {
   readonly verdict: Verdict;
   /** oldest first */
   readonly timeline: readonly TimelineEntry[];
+  /** where this serial is not enrolled: enrolled serials that look like it, the most alike first */
+  readonly near?: readonly string[];
   /** what could not be looked at, with the reason: the verdict is made of the rest */
   readonly missing?: readonly string[];
 };

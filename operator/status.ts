@@ -114,10 +114,16 @@ export type DiskState = {
   readonly totalBytes: number;
 };
 
+/** Of the devices that this gateway serves. By state: absent while the list of devices is filled for the first time. */
 export type DeviceCounts = {
   readonly total: number;
+  readonly enrolled?: number;
+  readonly provisioning?: number;
   readonly registered?: number;
-  /** vended, and never seen at AWS IoT Core */
+  readonly blocked?: number;
+  /** another tool wrote a state that means nothing */
+  readonly unknown?: number;
+  /** of the whole table: hold a certificate, and never connected to AWS IoT Core with it, as the latest sweep found */
   readonly silent?: number;
 };
 
@@ -231,8 +237,10 @@ const judges: Readonly<Record<StatusCheckId, (facts: StatusFacts, now: number) =
   'site-ca': (facts, now) => judgeCertificate(facts, 'site CA', now),
   disk: ({ disks }) => ('value' in disks ? judgeDisks(disks.value) : unknown(disks.problem, disks.cure)),
   quotas: ({ quotas }) => ('value' in quotas ? judgeQuotas(quotas.value) : unknown(quotas.problem, quotas.cure)),
-  sweep: ({ sweptAt, sweepEveryMs }, now) =>
-    'value' in sweptAt ? judgeSweep(sweptAt.value, sweepEveryMs, now) : unknown(sweptAt.problem, sweptAt.cure),
+  sweep: ({ sweptAt, sweepEveryMs, processes }, now) =>
+    'value' in sweptAt
+      ? judgeSweep(sweptAt.value, sweepEveryMs, now, known(processes))
+      : unknown(sweptAt.problem, sweptAt.cure),
 };
 
 const ofMost = ({ maxBytes }: RedisState) => (maxBytes === undefined ? '' : ` of ${bytes(maxBytes)}`);
@@ -370,10 +378,18 @@ function judgeQuotas(quotas: readonly QuotaState[]): Judgement {
 /** A worker that was busy or away for one turn is no trouble. */
 const sweepTurns = 3;
 
-function judgeSweep(sweptAt: string | undefined, everyMs: number, now: number): Judgement {
+function judgeSweep(
+  sweptAt: string | undefined,
+  everyMs: number,
+  now: number,
+  processes: readonly ProcessState[] = [],
+): Judgement {
   const cure = 'a worker sweeps by itself: see its log, and run "cvm sweep"';
-  if (sweptAt === undefined)
-    return warning('there was none yet', `${cure}. On a new table the first one comes within the hour`);
+  if (sweptAt === undefined) {
+    const workers = processes.filter(({ part }) => part === 'worker');
+    const isNew = workers.length > 0 && workers.every(({ since }) => now - Date.parse(since) < everyMs * 2);
+    return isNew ? ok('none yet: the first one comes by itself') : warning('there was none yet', cure);
+  }
   const ageMs = now - Date.parse(sweptAt);
   const says = `${duration(ageMs / 1000)} ago`;
   return ageMs > everyMs * sweepTurns ? warning(says, cure) : ok(says);

@@ -9,7 +9,7 @@ import { viewOf } from './view.ts';
 
 /** Puts together what is known of one device. It reads nothing itself. */
 export function explain(facts: ExplainFacts): Explanation {
-  const { device, serial, missing = [] } = facts;
+  const { device, serial, near, missing = [] } = facts;
   const shown =
     device === undefined
       ? ({ serial, state: 'not-enrolled' } as const)
@@ -20,6 +20,7 @@ export function explain(facts: ExplainFacts): Explanation {
     device: shown,
     verdict: judge(facts),
     timeline: entriesOf(facts),
+    ...(near.length === 0 ? {} : { near }),
     ...(missing.length === 0 ? {} : { missing }),
   };
 }

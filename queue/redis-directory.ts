@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import {
@@ -28,6 +29,9 @@ const keys = parts.map(({ key }) => key);
 
 /** Entries in one script. A new one takes some 0.09 ms, and nothing else is answered meanwhile. */
 const batch = 100;
+
+/** New entries in one script, where no older ones are looked for: each takes some 0.002 ms, and each script one write to disk. */
+const fillBatch = 500;
 
 /** A member as it is written: the times are seconds, before the year 5138. */
 const memberForm = /^[A-Za-z0-9:_-]{1,128}\0[0-9a-z]{0,7}\0[0-9a-z]{0,7}$/;
@@ -73,7 +77,15 @@ end
 return 0
 `;
 
+/** KEYS: the sets, and the mark of who fills them. ARGV: the mark as it must be, then number of the set and member of each device. */
+const fillScript = `
+if redis.call('GET', KEYS[#KEYS]) ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do redis.call('ZADD', KEYS[tonumber(ARGV[i])], 0, ARGV[i + 1]) end
+return 1
+`;
+
 type Scripts = {
+  fillDirectory(...args: (string | number)[]): Promise<number>;
   putIntoDirectory(...args: (string | number)[]): Promise<number>;
   noteRegisteredInDirectory(...args: (string | number)[]): Promise<number>;
 };
@@ -82,11 +94,13 @@ type Scripts = {
 export function createDirectoryKeeper(connector: RedisConnector, log: Log): DirectoryKeeper {
   const connected = connector.connect('answer-now', log);
   connected.defineCommand('putIntoDirectory', { numberOfKeys: keys.length, lua: putScript });
+  connected.defineCommand('fillDirectory', { numberOfKeys: keys.length + 1, lua: fillScript });
   connected.defineCommand('noteRegisteredInDirectory', { numberOfKeys: keys.length, lua: noteRegisteredScript });
   const redis = connected as Redis & Scripts;
   const reportMalformed = createMalformedReport(log);
   const owning = <T>(work: () => Promise<T>) =>
-    withoutWrongType(redis, [...keys, directoryKeys.complete], reportMalformed, work);
+    withoutWrongType(redis, [...keys, directoryKeys.complete, directoryKeys.filling], reportMalformed, work);
+  let filling = '';
 
   async function write<T>(items: readonly T[], argumentsOf: (item: T) => readonly (string | number)[]): Promise<void> {
     for (let start = 0; start < items.length; start += batch) {
@@ -106,8 +120,26 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
       }
     },
     isComplete: async () => (await redis.exists(directoryKeys.complete)) === 1,
-    clear: async () => void (await redis.unlink(...keys, directoryKeys.complete)),
-    setComplete: async () => void (await redis.set(directoryKeys.complete, '1')),
+    async clear() {
+      filling = randomUUID();
+      await redis
+        .multi()
+        .unlink(...keys, directoryKeys.complete)
+        .set(directoryKeys.filling, filling)
+        .exec();
+    },
+    async fill(entries) {
+      for (let start = 0; start < entries.length; start += fillBatch) {
+        const some = entries
+          .slice(start, start + fillBatch)
+          .flatMap((entry) => [numberOf(entry), `${entry.serial}\0${restOf(entry)}`]);
+        const filled = await owning(() => redis.fillDirectory(...keys, directoryKeys.filling, filling, ...some));
+        if (filled !== 1) throw new Error('another worker fills the list of devices');
+      }
+    },
+    async setComplete() {
+      await redis.multi().set(directoryKeys.complete, '1').unlink(directoryKeys.filling).exec();
+    },
     close: () => disconnectRedis(redis),
   };
 }
@@ -152,7 +184,9 @@ export function createDirectory(connector: RedisConnector, log: Log): Directory 
     async counts() {
       const pipeline = redis.pipeline();
       for (const key of keys) pipeline.zcard(key);
+      pipeline.exists(directoryKeys.complete);
       const found = await withoutWrongType(redis, keys, reportMalformed, () => answersOf(pipeline.exec()));
+      if (found[keys.length] !== 1) return undefined;
       const counts = Object.fromEntries(directoryStates.map((state) => [state, 0])) as Record<DirectoryState, number>;
       for (const [index, { state }] of parts.entries()) counts[state] += Number(found[index]);
       return counts;

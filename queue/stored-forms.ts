@@ -116,6 +116,8 @@ export const directoryKeys = {
   of: (state: string, withSite: boolean) => ownKey(`directory:${state}${withSite ? ':site' : ''}`),
   /** is there when every device of the roster has been entered */
   complete: ownKey('directory:complete'),
+  /** which worker fills it, while one does */
+  filling: ownKey('directory:filling'),
 };
 
 /** Those who watch hear on it what happens. */

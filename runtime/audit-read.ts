@@ -49,24 +49,28 @@ export type AuditPage<Events extends AuditEventMap> = {
 /**
  * Reads a trail from its end, page by page. A page has `limit` records, or fewer where `mostBytes` were read before so many were found: then
  * `next` goes on from there.
+ * @param serial only the records of this device @param requestId only those of this request
  * @param after `next` of the page before @throws RangeError for one that is none
  */
 export async function readAuditBackwards<Events extends AuditEventMap>(
   folder: string,
   {
     serial,
+    requestId,
     after,
     limit,
     mostBytes = 64 * 1024 * 1024,
   }: {
     readonly serial?: string | undefined;
+    readonly requestId?: string | undefined;
     readonly after?: string | undefined;
     readonly limit: number;
     readonly mostBytes?: number;
   },
 ): Promise<AuditPage<Events>> {
   const from = after === undefined ? undefined : parsePlace(after);
-  const mark = serial === undefined ? '' : `"serial":${JSON.stringify(serial)}`;
+  const wanted = Object.entries({ serial, requestId }).filter(([, value]) => value !== undefined);
+  const marks = wanted.map(([name, value]) => `"${name}":${JSON.stringify(value)}`);
   const records: AuditRecord<Events>[] = [];
   let read = 0;
   for (const name of filesIn(folder).reverse()) {
@@ -74,8 +78,9 @@ export async function readAuditBackwards<Events extends AuditEventMap>(
     const end = from?.name === name ? from.at : undefined;
     for await (const { line, begin, bytes } of linesBackwards(join(folder, name), end)) {
       read += bytes;
-      const record = line.includes(mark) ? parseRecord<Events>(line) : undefined;
-      if (record !== undefined && (serial === undefined || record.serial === serial)) records.push(record);
+      const record = marks.every((mark) => line.includes(mark)) ? parseRecord<Events>(line) : undefined;
+      if (record !== undefined && wanted.every(([name, value]) => record[name as keyof typeof record] === value))
+        records.push(record);
       if (records.length >= limit || read >= mostBytes) return { records, next: `${name}:${begin}` };
     }
   }

@@ -11,7 +11,7 @@ export type RosterCopyDeps = {
   readonly sites: Pick<SiteIndex, 'list'>;
   readonly roster: Pick<RosterStore, 'pages' | 'read' | 'write'>;
   /** has the same devices, from the same reading */
-  readonly directory: Pick<DirectoryKeeper, 'put' | 'remove'>;
+  readonly directory: Pick<DirectoryKeeper, 'put' | 'fill' | 'remove'>;
   readonly replayWindowMs: number;
   /** that this gateway serves */
   readonly site?: string | undefined;
@@ -46,8 +46,12 @@ export async function copyRows(serials: readonly string[], deps: RosterCopyDeps)
 
 type Differences = { readonly size: number; readonly changed: number; readonly gone: number };
 
-/** Compares every device of this gateway with the roster, and writes the differences. */
-export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Promise<unknown>): Promise<Differences> {
+/** Compares every device of this gateway with the roster, and writes the differences. @param isEmpty the directory, which it then fills */
+export async function compareWhole(
+  deps: RosterCopyDeps,
+  extendLease: () => Promise<unknown>,
+  isEmpty = false,
+): Promise<Differences> {
   const { registry, sites, site, roster, directory, replayWindowMs } = deps;
   const old = new Map<string, string>();
   for await (const page of roster.pages()) for (const entry of page) old.set(entry.serial, fingerprint(entry));
@@ -60,15 +64,21 @@ export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Prom
     await extendLease();
   };
   let listed: DirectoryEntry[] = [];
+  // a query of the index gives a device twice that changes meanwhile
+  const again: DirectoryEntry[] = [];
+  const entered = new Set<string>();
   const list = async () => {
-    await directory.put(listed);
+    if (isEmpty) await directory.fill(listed);
+    else await directory.put(listed);
     listed = [];
   };
   for await (const device of site === undefined ? registry.list() : sites.list(site)) {
     if (device.removedAt !== undefined || !serves(site, device.site)) continue;
     const entry = rosterEntryOf(device, replayWindowMs);
     size++;
-    if (listed.push(directoryEntryOf(device)) >= entriesAtATime) await list();
+    if (entered.has(entry.serial)) again.push(directoryEntryOf(device));
+    else if (listed.push(directoryEntryOf(device)) >= entriesAtATime) await list();
+    if (isEmpty && site !== undefined) entered.add(entry.serial);
     const known = old.get(entry.serial);
     old.delete(entry.serial);
     if (known === fingerprint(entry)) continue;
@@ -79,6 +89,7 @@ export async function compareWhole(deps: RosterCopyDeps, extendLease: () => Prom
   }
   await flush();
   await list();
+  await directory.put(again);
   // the index has no row that another tool wrote a while ago; the table has it
   if (site === undefined) {
     await roster.write([], [...old.keys()]);

@@ -141,8 +141,9 @@ export function startRosterSync(
     ]);
     if (before !== undefined && change < before.change) await noteRestored(before.change, change);
     // without a position, devices may have gone that the roster does not name any more
-    if (before === undefined || !directoryComplete) await directory.clear();
-    const { size, changed, gone } = await compareWhole(options, () => roster.lead(holder, times.leaseMs));
+    const isEmpty = before === undefined || !directoryComplete;
+    if (isEmpty) await directory.clear();
+    const { size, changed, gone } = await compareWhole(options, () => roster.lead(holder, times.leaseMs), isEmpty);
     const ofSite = site === undefined || siteChange === undefined ? {} : { site, siteChange, comparedAt: started };
     await roster.setPosition({ change, wholeAt: started, ...ofSite });
     await directory.setComplete();

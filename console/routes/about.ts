@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ConsoleDeps } from '../deps.ts';
-import { problemOf } from '../outcomes.ts';
 import { serialParams } from './devices.ts';
 
 /** One device, the settings, and the help: what other parts know, as it is. */
@@ -21,17 +20,23 @@ export function aboutRoutes(
         response: {
           200: z.looseObject({
             device: z.looseObject({ serial: z.string(), state: z.string() }),
-            verdict: z.looseObject({ id: z.string(), cause: z.string(), cure: z.string().optional() }).optional(),
-            timeline: z.array(z.looseObject({ at: z.union([z.string(), z.number()]), step: z.string() })),
+            verdict: z.looseObject({
+              id: z.string(),
+              title: z.string(),
+              cause: z.string(),
+              cure: z.string(),
+              state: z.enum(['ok', 'waiting', 'problem']),
+            }),
+            timeline: z.array(
+              z.looseObject({ at: z.string(), part: z.string(), step: z.string(), outcome: z.string() }),
+            ),
+            near: z.array(z.string()).optional().describe('enrolled serials that look like one that is not enrolled'),
+            missing: z.array(z.string()).optional().describe('what could not be looked at'),
           }),
         },
       },
     },
-    async ({ params: { serial } }) => {
-      const explained = await explain(serial);
-      if (explained === undefined) throw problemOf({ outcome: 'not-enrolled' });
-      return explained;
-    },
+    async ({ params: { serial } }) => explain(serial),
   );
 
   app.get(

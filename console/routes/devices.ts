@@ -39,7 +39,17 @@ export function deviceListRoutes(
         summary: 'The devices that this gateway serves, in the order of their serials',
         querystring: query,
         response: {
-          200: z.object({ devices: z.array(deviceInList), next: z.string().optional(), total: z.int() }),
+          200: z.object({
+            devices: z.array(deviceInList),
+            next: z.string().optional(),
+            total: z.int(),
+            asked: z
+              .object({ at: time, unasked: z.int(), reason: z.string().optional() })
+              .optional()
+              .describe(
+                'with silent=true: when AWS was asked last which devices connected, and why it cannot be; absent: never',
+              ),
+          }),
         },
       },
     },
@@ -101,5 +111,14 @@ function silentPage(
     })),
     ...(rest.length > shown.length && last !== undefined ? { next: last } : {}),
     total: fitting.length,
+    ...(report === undefined
+      ? {}
+      : {
+          asked: {
+            at: new Date(report.at).toISOString(),
+            unasked: report.unasked,
+            ...(report.reason === undefined ? {} : { reason: report.reason }),
+          },
+        }),
   };
 }

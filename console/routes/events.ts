@@ -1,10 +1,20 @@
 import type { FastifyInstance } from 'fastify';
 import { type CallerDeps, callerOf } from '../caller.ts';
 import { Problem } from '../problem.ts';
+import type { Sessions } from '../sessions.ts';
 import type { Watchers } from '../watchers.ts';
 
-/** Server-sent events. @param peeking finds the caller without making the session last longer: a page that is left open is no use of it */
-export function eventRoutes(app: FastifyInstance, watchers: Watchers, peeking: CallerDeps): void {
+/**
+ * Server-sent events. A page that is left open is no use of an operator's session: who comes by could decide with it. A viewer's session
+ * lasts as long as its page is watched, up to its end in any case: that is a display on the wall.
+ * @param peeking finds the caller without making the session last longer
+ */
+export function eventRoutes(
+  app: FastifyInstance,
+  watchers: Watchers,
+  peeking: CallerDeps,
+  keep: Sessions['keep'],
+): void {
   app.get(
     '/events',
     {
@@ -18,7 +28,11 @@ export function eventRoutes(app: FastifyInstance, watchers: Watchers, peeking: C
     async (request, reply) => {
       const { caller } = request;
       const headers = reply.getHeaders();
-      const isWelcome = async () => (await callerOf(request, peeking).catch(() => undefined)) !== undefined;
+      const isWelcome = async () => {
+        const found = await callerOf(request, peeking).catch(() => undefined);
+        if (found?.role === 'viewer' && found.session !== undefined) await keep(found.session);
+        return found !== undefined;
+      };
       const added = watchers.add({
         response: reply.raw,
         caller: caller?.session?.hashedId ?? caller?.person ?? '',

@@ -15,21 +15,10 @@ const now = z.looseObject({
 export type NowPage = z.infer<typeof now>;
 
 /** How the gateway is: read once for all who look. */
-export function createNow({
-  status,
-  live,
-  directory,
-  now: time,
-}: Pick<ConsoleDeps, 'status' | 'live' | 'directory' | 'now'>) {
+export function createNow({ status, live, now: time }: Pick<ConsoleDeps, 'status' | 'live' | 'now'>) {
   return remembered(async (): Promise<NowPage> => {
-    const [state, minutes, counts] = await Promise.all([
-      status(),
-      live.minutes(minutesShown, time()),
-      directory.counts(),
-    ]);
-    const total = Object.values(counts).reduce((sum, number) => sum + number, 0);
-    const devices = { ...state.devices, total, registered: counts.registered };
-    return { ...state, devices, ...summaryOf(minutes) };
+    const [state, minutes] = await Promise.all([status(), live.minutes(minutesShown, time())]);
+    return { ...state, ...summaryOf(minutes) };
   }, rememberedMs);
 }
 

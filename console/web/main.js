@@ -61,14 +61,20 @@ function Page({ person }) {
   const [failure, setFailure] = useState(/** @type {any} */ (undefined));
   const Found = loaded.get(name);
   useEffect(() => {
+    setFailure(undefined);
     if (loaded.has(name)) return;
-    pages[name]?.().then(
-      (Component) => {
-        loaded.set(name, Component);
-        setTurn((turn) => turn + 1);
-      },
-      () => setFailure({ message: t.errors.unreachable, cure: t.errors.newVersionCure }),
-    );
+    const load = pages[name] ?? (() => Promise.reject());
+    // a connection that breaks for a moment, as in a phone's Wi-Fi, is no new version
+    const again = () => new Promise((resolve) => setTimeout(resolve, 1000)).then(load);
+    load()
+      .catch(again)
+      .then(
+        (Component) => {
+          loaded.set(name, Component);
+          setTurn((turn) => turn + 1);
+        },
+        () => setFailure({ message: t.errors.unreachable, cure: t.errors.newVersionCure }),
+      );
   }, [name]);
   if (failure !== undefined) return html`<${ErrorBox} error=${failure} retry=${() => location.reload()} />`;
   if (Found === undefined) return html`<${Loading} />`;

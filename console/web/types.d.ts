@@ -48,7 +48,13 @@ export type Device = {
   silentSince?: Time;
 };
 
-export type DevicePage = { devices: Device[]; next?: string; total?: number };
+export type DevicePage = {
+  devices: Device[];
+  next?: string;
+  total?: number;
+  /** of the silent ones: when AWS was asked; absent where it never was */
+  asked?: { at: Time; unasked: number; reason?: string };
+};
 
 export type Outcome = 'ok' | 'waiting' | 'refused' | 'failed';
 
@@ -65,6 +71,7 @@ export type Explanation = {
   device?: Device;
   verdict?: { id: string; title?: string; cause?: string; cure?: string; state?: 'ok' | 'waiting' | 'problem' };
   timeline?: Step[];
+  near?: string[];
   missing?: string[];
 };
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { resetPassword } from '../../console/password.ts';
 import { watcherLimits } from '../../console/watchers.ts';
 import { createLivePublisher } from '../../queue/redis-live.ts';
 import { createLog } from '../../runtime/log.ts';
@@ -42,6 +43,33 @@ describe('the live events of the console', () => {
     await expect.poll(() => stream.events.length).toBeGreaterThan(0);
     await api('/session', { method: 'DELETE' });
     await expect.poll(() => stream.ended()).toBe(true);
+  });
+
+  it('let the session of a viewer last while they are watched, up to its end, and not that of an operator', async () => {
+    const clock = { ahead: 0 };
+    const walled = await startTestConsole({ deps: { watcherTimes: quick, now: () => Date.now() + clock.ahead } });
+    try {
+      const { redis } = walled.server;
+      const open = async (password?: string) => {
+        const before = await redis.keys('*console:session:*');
+        const { cookie } = await walled.browser(password);
+        const [key = ''] = (await redis.keys('*console:session:*')).filter((name) => !before.includes(name));
+        const stream = openEvents(walled, { cookie });
+        expect(await stream.opened).toBe(200);
+        return { key, stream };
+      };
+      const viewer = await open(await resetPassword(walled.dataDir, 'viewer'));
+      const operator = await open();
+      for (const { key } of [viewer, operator]) await redis.pexpire(key, 600_000);
+      clock.ahead = 120_000;
+      await expect.poll(() => redis.pttl(viewer.key)).toBeGreaterThan(600_000);
+      expect(await redis.pttl(operator.key)).toBeLessThanOrEqual(600_000);
+      clock.ahead = 12.1 * 3_600_000;
+      await expect.poll(() => viewer.stream.ended()).toBe(true);
+      operator.stream.close();
+    } finally {
+      await walled.close();
+    }
   });
 
   it('tell what happens to 500 devices in a second in few messages, and the number of the others', async () => {

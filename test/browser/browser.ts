@@ -18,29 +18,50 @@ export function launchBrowser(): Promise<Browser> {
   });
 }
 
+export type OpenOptions = {
+  viewport?: typeof desktop;
+  dark?: boolean;
+  signedIn?: boolean;
+  hash?: string;
+  url?: string;
+  ownTime?: boolean;
+  /** a browser that has been there before, of the same width and colours, instead of a fresh one */
+  known?: BrowserContext | undefined;
+};
+
 export type Opened = { readonly page: Page; readonly context: BrowserContext; readonly faults: string[] };
 
-/** A fresh browser at the console; `faults` gathers what the page logs as an error, breaches of the content security policy included. */
+/** A fresh browser at the console, at the time of the made-up devices or (`ownTime`) of this machine; `faults` gathers what the page logs as an error, breaches of the content security policy included. */
 export async function openConsole(
   browser: Browser,
-  gateway: FakeGateway,
-  { viewport = desktop, dark = false, signedIn = true, hash = '', url = gateway.url } = {},
+  gateway: Pick<FakeGateway, 'url'>,
+  {
+    viewport = desktop,
+    dark = false,
+    signedIn = true,
+    hash = '',
+    url = gateway.url,
+    ownTime = false,
+    known,
+  }: OpenOptions = {},
 ): Promise<Opened> {
-  const context = await browser.newContext({
-    viewport,
-    colorScheme: dark ? 'dark' : 'light',
-    reducedMotion: 'reduce',
-    locale: 'en-GB',
-    timezoneId: 'UTC',
-    acceptDownloads: true,
-    hasTouch: viewport === phone,
-    // the certificate of a gateway is by the CA of its site
-    ignoreHTTPSErrors: true,
-  });
+  const context =
+    known ??
+    (await browser.newContext({
+      viewport,
+      colorScheme: dark ? 'dark' : 'light',
+      reducedMotion: 'reduce',
+      locale: 'en-GB',
+      timezoneId: 'UTC',
+      acceptDownloads: true,
+      hasTouch: viewport === phone,
+      // the certificate of a gateway is by the CA of its site
+      ignoreHTTPSErrors: true,
+    }));
   if (signedIn) await context.addCookies([{ name: 'session', value: 's1', url: gateway.url }]);
   const page = await context.newPage();
   page.setDefaultTimeout(8000);
-  await page.clock.setFixedTime(today);
+  if (!ownTime) await page.clock.setFixedTime(today);
   const faults: string[] = [];
   page.on('pageerror', (error) => faults.push(error.message));
   page.on('console', (message) => {
@@ -48,12 +69,19 @@ export async function openConsole(
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
       faults.push(message.text());
   });
-  await page.goto(`${url}${hash}`);
+  await openPage(page, `${url}${hash}`);
   return { page, context, faults };
 }
 
-export async function signIn(page: Page): Promise<void> {
-  await page.getByLabel('Password').fill(password);
+/** A network interface that comes or goes on this machine ends every request of the browser. */
+const openPage = (page: Page, url: string): Promise<unknown> =>
+  page.goto(url).catch((error: Error) => {
+    if (error.message.includes('ERR_NETWORK_CHANGED')) return page.goto(url);
+    throw error;
+  });
+
+export async function signIn(page: Page, typed = password): Promise<void> {
+  await page.getByLabel('Password').fill(typed);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('navigation', { name: 'Pages' }).waitFor();
 }

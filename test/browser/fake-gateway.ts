@@ -9,6 +9,8 @@ export const password = 'plum-otter-lamp-quay';
 export type FakeGateway = {
   readonly url: string;
   readonly fleet: FakeFleet;
+  /** other devices, as at the start; ends what is open */
+  renew(): void;
   /** sends an event to every page that is open */
   emit(type: 'now' | 'device' | 'line', data: unknown): void;
   /** ends every event stream, as a gateway does that starts anew */
@@ -26,9 +28,10 @@ type Asked = {
   readonly body: string;
 };
 
+const files = readWebFiles();
+
 export async function startFakeGateway(): Promise<FakeGateway> {
-  const files = readWebFiles();
-  const fleet = createFakeFleet();
+  let fleet = createFakeFleet();
   const streams = new Set<ServerResponse>();
   const calls: { path: string; body: string; csrf?: string | undefined }[] = [];
   const server = createServer(async (request, response) => {
@@ -56,10 +59,19 @@ export async function startFakeGateway(): Promise<FakeGateway> {
   const emit = (type: string, data: unknown) => {
     for (const stream of streams) stream.write(`event: ${type}\ndata: ${JSON.stringify(data)}\n\n`);
   };
-  fleet.onEvent = (event) => emit('device', event);
+  const renew = () => {
+    for (const stream of streams) stream.destroy();
+    calls.length = 0;
+    fleet = createFakeFleet();
+    fleet.onEvent = (event) => emit('device', event);
+  };
+  renew();
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-    fleet,
+    get fleet() {
+      return fleet;
+    },
+    renew,
     emit,
     calls,
     breakStreams() {

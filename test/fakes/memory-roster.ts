@@ -37,6 +37,7 @@ export const noDirectory: DirectoryKeeper = {
   async noteRegistered() {},
   isComplete: async () => true,
   async clear() {},
+  async fill() {},
   async setComplete() {},
   async close() {},
 };

@@ -44,7 +44,8 @@ describe.skipIf(lacks('redis-server'))('cvm status', () => {
     await expect.poll(async () => (await statusJson()).status.workers, { timeout: 20_000 }).toBe(1);
     const { code, status: found } = await statusJson();
     expect(found.checks.filter(({ state }) => state === 'failed' || state === 'unknown')).toEqual([]);
-    expect(found).toMatchObject({ ok: true, brokers: 1, workers: 1, line: { length: 0 }, devices: { total: 0 } });
+    expect(found).toMatchObject({ ok: true, brokers: 1, workers: 1, line: { length: 0 } });
+    expect(found.devices).toMatchObject({ total: 0, enrolled: 0, registered: 0, blocked: 0 });
     expect(found.certificates.map(({ name }) => name).sort()).toEqual(['server', 'site CA']);
     expect(code).toBe(0);
   });

@@ -3,9 +3,9 @@ import { type Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { explainFromRow } from '../../app/console-sources.ts';
 import { startConsole } from '../../console/console.ts';
 import { ensurePassword } from '../../console/password.ts';
+import { explain } from '../../operator/timeline.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createSessionStore, type SignInLimits } from '../../queue/redis-console-sessions.ts';
 import { createDirectory, createDirectoryKeeper } from '../../queue/redis-directory.ts';
@@ -78,7 +78,12 @@ export async function startTestConsole({
     live,
     line,
     status: async () => ({ at: new Date().toISOString(), ok: true, checks: [] }),
-    explain: async (serial) => explainFromRow(serial, operator.deps),
+    explain: async (serial) =>
+      explain({
+        ...{ serial, device: await operator.registry.find(serial), now: operator.deps.now() },
+        ...{ records: [], sightings: [], nameless: [], near: [], health: {} },
+        ...{ table: operator.deps.table, replayWindowMs: settings.replayWindowMs },
+      }),
     settingsShown: [],
     help: [],
     operator: (by) => ({ ...operator.deps, audit: auditOf(operator.deps.audit, by) }),

@@ -181,7 +181,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     startOneWorker,
     /** What `cvm explain` asks. @param now epoch milliseconds */
     explainerAt: (now: () => number, table: Parameters<typeof openExplainer>[2] = asOperator) =>
-      openExplainer(app, redis, table, now),
+      openExplainer(app, redis, table, { now }),
     logText,
     /** Signs for the table, as its workers do. */
     tableKey: createTableKey(gateways),

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AuditPage, readAuditBackwards } from '../../runtime/audit-read.ts';
 
-type Events = { readonly happened: { readonly serial: string; readonly number: number } };
+type Events = { readonly happened: { readonly serial: string; readonly requestId: string; readonly number: number } };
 
 describe('a trail that is read from its end', () => {
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'cvm-audit-'));
     const line = (number: number, month: string) =>
-      `${JSON.stringify({ time: `${month}-01T00:00:00.000Z`, part: 'test', event: 'happened', serial: `S${number % 10}`, number, filler: 'ü'.repeat(400) })}\n`;
+      `${JSON.stringify({ time: `${month}-01T00:00:00.000Z`, part: 'test', event: 'happened', serial: `S${number % 10}`, requestId: `q-${number}`, number, filler: 'ü'.repeat(400) })}\n`;
     const numbers = Array.from({ length: 2000 }, (_, index) => index);
     writeFileSync(
       join(folder, '2026-01.jsonl'),
@@ -57,6 +57,11 @@ describe('a trail that is read from its end', () => {
     const short = await all('S3', 300_000);
     expect(short.found).toEqual(found);
     expect(short.pages).toBeGreaterThan(2);
+  });
+
+  it('finds the records of one request', async () => {
+    const { records } = await readAuditBackwards<Events>(folder, { requestId: 'q-77', limit: 10 });
+    expect(records.map(({ number }) => number)).toEqual([77]);
   });
 
   it('takes no place that is none of its own', async () => {

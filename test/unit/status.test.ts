@@ -96,6 +96,11 @@ describe('the status of a gateway', () => {
     expect(check.cure).toMatch(/\w/);
   });
 
+  it('takes a gateway that has just been started for well, though no sweep was made yet', () => {
+    const processes = { value: [running('broker'), running('worker', { since: inDays(-0.01) })] };
+    expect(checkOf('sweep', { sweptAt: { value: undefined }, processes })).toMatchObject({ state: 'ok' });
+  });
+
   it.each<[StatusCheckId, string, Partial<StatusFacts>, RegExp]>([
     [
       'line',
@@ -111,6 +116,7 @@ describe('the status of a gateway', () => {
       { quotas: { value: [{ name: 'CreateThing', usedPerSecond: 3, limitPerSecond: 100, allowedPerSecond: 40 }] } },
       /AWS throttled CreateThing: 40 calls a second are made at most, of 100/,
     ],
+    ['sweep', 'there was none, and a worker runs for a day', { sweptAt: { value: undefined } }, /none yet/],
     ['sweep', 'it was long ago', { sweptAt: { value: inDays(-3) } }, /3 days ago/],
     [
       'brokers',

@@ -7,7 +7,7 @@ import { goTo, linkTo } from '../router.js';
 import { t } from '../texts.js';
 import { Confirm } from '../ui/bulk.js';
 import { Journey } from '../ui/journey.js';
-import { Box, Button, Empty, ErrorBox, Loading, PageHead, StateBadge, Time } from '../ui/parts.js';
+import { Box, Button, Empty, ErrorBox, LinkButton, Loading, PageHead, StateBadge, Time } from '../ui/parts.js';
 import { Timeline } from '../ui/timeline.js';
 import { CameAlive } from './devices.js';
 
@@ -20,18 +20,23 @@ export function DevicePage({ rest, canAct }) {
   );
   const [asked, setAsked] = useState(/** @type {import('../types.d.ts').BulkAction | undefined} */ (undefined));
   const calmly = useCalm(reload, 300);
+  // brokers and workers write down what they saw a moment after it happened
+  const oncemore = useCalm(reload, 3000);
   useDeviceEvents((events) => {
-    if (events.some((event) => event.serial === serial)) calmly();
+    if (!events.some((event) => event.serial === serial)) return;
+    calmly();
+    oncemore();
   });
   useLive('resync', reload);
   const found = /** @type {import('../types.d.ts').Explanation | undefined} */ (data);
   const device = found?.device;
+  const isUnknown = /** @type {string | undefined} */ (device?.state) === 'not-enrolled';
   const steps = found?.timeline ?? [];
   return html`
     <p class="crumbs"><a href=${linkTo('devices')}>${t.nav.devices}</a></p>
     <${PageHead} title=${serial}>
       ${
-        canAct && device !== undefined && /** @type {string} */ (device.state) !== 'not-enrolled'
+        canAct && device !== undefined && !isUnknown
           ? html`
             <${Button} onClick=${() => setAsked('reissue')}>${t.acts.reissue.button}<//>
             ${
@@ -44,8 +49,8 @@ export function DevicePage({ rest, canAct }) {
       }
     <//>
     <${ErrorBox} error=${error} retry=${reload} />
-    ${found === undefined ? (error === undefined ? html`<${Loading} />` : null) : html`<${Verdict} found=${found} />`}
-    ${device === undefined ? null : html`<${Facts} device=${device} />`}
+    ${found === undefined ? (error === undefined ? html`<${Loading} />` : null) : html`<${Verdict} found=${found} act=${canAct ? setAsked : undefined} />`}
+    ${device === undefined || isUnknown ? null : html`<${Facts} device=${device} />`}
     ${
       found === undefined
         ? null
@@ -74,8 +79,11 @@ export function DevicePage({ rest, canAct }) {
     }`;
 }
 
-/** @param {{ found: import('../types.d.ts').Explanation }} props */
-function Verdict({ found }) {
+/**
+ * @param {{ found: import('../types.d.ts').Explanation, act?: (action: import('../types.d.ts').BulkAction) => void }} props
+ * `act`: absent for a person that only looks
+ */
+function Verdict({ found, act }) {
   const verdict = found.verdict;
   if (verdict === undefined) return null;
   const kind = verdict.state === 'ok' ? 'ok' : verdict.state === 'waiting' ? 'info' : 'warning';
@@ -83,9 +91,25 @@ function Verdict({ found }) {
     <p class="strong">${sentence(verdict.title ?? verdict.cause ?? verdict.id)}</p>
     ${verdict.title === undefined || !verdict.cause ? null : html`<p>${sentence(verdict.cause)}</p>`}
     ${verdict.cure ? html`<p><span class="strong">${t.cure}</span> ${sentence(verdict.cure)}</p>` : null}
+    ${act === undefined ? null : html`<${Here} cure=${verdict.cure ?? ''} act=${act} />`}
+    ${
+      found.near === undefined
+        ? null
+        : html`<p><span class="strong">${t.device.near}</span> ${found.near.map((serial, place) => html`${place === 0 ? '' : ', '}<a key=${serial} class="mono" href=${linkTo('device', serial)}>${serial}</a>`)}?</p>`
+    }
     ${verdict.state === 'problem' ? html`<p class="small"><a href=${linkTo('help', verdict.id)}>${t.errors.about(verdict.id)}</a></p>` : null}
   <//></section>
   ${(found.missing ?? []).length === 0 ? null : html`<${Box} kind="warning"><p>${t.device.missing}</p><ul>${found.missing?.map((line) => html`<li key=${line}>${line}</li>`)}</ul><//>`}`;
+}
+
+/** What the cure names as a command, this page can do. @param {{ cure: string, act: (action: import('../types.d.ts').BulkAction) => void }} props */
+function Here({ cure, act }) {
+  const [, command] = /\bcvm devices (reissue|unblock|add)\b/.exec(cure) ?? [];
+  if (command === undefined) return null;
+  if (command === 'add')
+    return html`<p><${LinkButton} icon="add" href=${linkTo('enrol')}>${t.devices.enrolOne}<//></p>`;
+  const action = command === 'reissue' ? 'reissue' : 'unblock';
+  return html`<p><${Button} onClick=${() => act(action)}>${t.device.here(t.acts[action].button)}<//></p>`;
 }
 
 /** @param {{ device: import('../types.d.ts').Device }} props */

@@ -59,7 +59,7 @@ export function DevicesPage({ query, canAct }) {
           ? html`<${Loading} />`
           : null
         : shown.devices.length === 0
-          ? html`<${Nothing} isFiltered=${isFiltered} canAct=${canAct} clear=${() => change({ prefix: '', state: '', site: '', silent: '' })} />`
+          ? html`<${Nothing} isFiltered=${isFiltered} serial=${asked.prefix} canAct=${canAct} clear=${() => change({ prefix: '', state: '', site: '', silent: '' })} />`
           : html`
             <${BulkBar} selected=${selected} clear=${() => setSelected(new Set())} done=${reload} />
             <div class=${loading ? 'busy' : ''}><${DeviceTable} devices=${shown.devices} selected=${canAct ? selected : undefined} select=${setSelected} /></div>`
@@ -102,10 +102,10 @@ const FilterBar = ({
   <label class="check"><input type="checkbox" checked=${filters.silent === 'true'} onChange=${(/** @type {any} */ event) => change({ silent: event.currentTarget.checked ? 'true' : '' })} />${t.devices.silentOnly}</label>
 </form>`;
 
-/** @param {{ isFiltered: boolean, canAct: boolean, clear: () => void }} props */
-const Nothing = ({ isFiltered, canAct, clear }) =>
+/** @param {{ isFiltered: boolean, serial: string, canAct: boolean, clear: () => void }} props */
+const Nothing = ({ isFiltered, serial, canAct, clear }) =>
   isFiltered
-    ? html`<${Empty} title=${t.devices.noneMatch}><p>${t.devices.noneMatchCure}</p><${Button} onClick=${clear}>${t.devices.clear}<//><//>`
+    ? html`<${Empty} title=${t.devices.noneMatch}><p>${t.devices.noneMatchCure}</p>${serial === '' ? null : html`<${LinkButton} kind="primary" href=${linkTo('device', serial)}>${t.devices.similar(serial)}<//> `}<${Button} onClick=${clear}>${t.devices.clear}<//><//>`
     : html`<${Empty} title=${t.devices.none}><p>${t.devices.noneCure}</p>${canAct ? html`<${LinkButton} kind="primary" icon="add" href=${linkTo('enrol')}>${t.devices.enrolOne}<//>` : null}<//>`;
 
 /**

@@ -137,7 +137,7 @@ function BadRows({ bad }) {
       .slice(0, shownBadRows)
       .map(
         (row) =>
-          html`<tr key=${row.line}><td data-label=${t.import.line}>${number(row.line)}</td><td data-label=${t.devices.serial} class="mono">${row.serial ?? '–'}</td><td data-label=${t.import.reason}>${sentence(row.reason)}</td><td data-label=${t.import.cure}>${sentence(row.cure)}</td></tr>`,
+          html`<tr key=${row.line}><td data-label=${t.import.line}>${number(row.line)}</td><td data-label=${t.devices.serial} class="mono">${row.serial ?? '–'}</td><td data-label=${t.import.reason}>${sentence(row.reason)}</td><td data-label=${t.import.cure}>${sentence(row.cure ?? t.import.usualCure)}</td></tr>`,
       )}</tbody>
   </table>
   <div class="actions">${bad.length > shownBadRows ? html`<span class="muted">${t.import.moreBad(number(bad.length - shownBadRows))}</span>` : null}<${Button} icon="download" onClick=${save}>${t.import.saveBad}<//></div>`;

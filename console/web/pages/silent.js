@@ -1,5 +1,5 @@
 import { get } from '../api.js';
-import { fullTime, number } from '../format.js';
+import { fullTime, number, sentence } from '../format.js';
 import { html, useState } from '../lib.js';
 import { useLive } from '../live.js';
 import { useLoad } from '../load.js';
@@ -27,17 +27,18 @@ export function SilentPage() {
       ),
     );
   return html`
-    <${PageHead} title=${t.silent.title} lead=${shown?.total === undefined ? t.silent.lead : t.silent.count(number(shown.total), shown.total)}>
+    <${PageHead} title=${t.silent.title} lead=${!shown?.total ? t.silent.lead : t.silent.count(number(shown.total), shown.total)}>
       ${shown === undefined || shown.devices.length === 0 ? null : html`<${Button} icon="download" onClick=${save}>${t.silent.save}<//>`}
     <//>
     <${ErrorBox} error=${error} retry=${reload} />
+    <${Asked} asked=${shown?.asked} />
     ${
       shown === undefined
         ? error === undefined
           ? html`<${Loading} />`
           : null
         : shown.devices.length === 0
-          ? html`<${Empty} title=${t.silent.none}><p>${t.silent.noneSays}</p><//>`
+          ? html`<${None} asked=${shown.asked} />`
           : html`<${Box}><p class="strong">${t.silent.check}</p><ol>${t.silent.checks.map((line) => html`<li key=${line}>${line}</li>`)}</ol><//>
             <table class=${`cards ${loading ? 'busy' : ''}`}>
               <caption class="hidden">${t.silent.title}</caption>
@@ -53,3 +54,21 @@ export function SilentPage() {
     }
     <${Pager} place=${cursors.length + 1} back=${cursors.length === 0 ? undefined : () => setCursors(cursors.slice(0, -1))} next=${shown?.next === undefined ? undefined : () => setCursors([...cursors, /** @type {string} */ (shown.next)])} />`;
 }
+
+/** @typedef {import('../types.d.ts').DevicePage['asked']} AskedAt */
+
+/** What stands against the list: what is not known is no good news. @param {{ asked: AskedAt }} props */
+function Asked({ asked }) {
+  if (asked === undefined) return null;
+  if (asked.reason !== undefined)
+    return html`<${Box} kind="warning"><p class="strong">${t.silent.cannotAsk}</p><p>${sentence(asked.reason)}</p><//>`;
+  return asked.unasked === 0 ? null : html`<p>${t.silent.unasked(number(asked.unasked), asked.unasked)}</p>`;
+}
+
+/** @param {{ asked: AskedAt }} props */
+const None = ({ asked }) => {
+  if (asked === undefined) return html`<${Empty} title=${t.silent.notAsked}><p>${t.silent.notAskedSays}</p><//>`;
+  return asked.reason !== undefined || asked.unasked > 0
+    ? null
+    : html`<${Empty} title=${t.silent.none}><p>${t.silent.noneSays}</p><//>`;
+};

@@ -18,7 +18,11 @@ export function Journey({ steps, device }) {
   const last = /** @type {Map<Stage, string>} */ (new Map());
   for (const step of steps.slice(start + 1)) {
     const stage = stageOf(step);
-    if (stage !== undefined) last.set(stage, step.outcome ?? 'ok');
+    if (stage === undefined) continue;
+    // a request is stored before its token is looked at: with a refusal, it came no further than that
+    if (stage === 'proved') for (const later of stages.slice(stages.indexOf('proved') + 1)) last.delete(later);
+    else if (stages.indexOf(stage) > stages.indexOf('line')) last.set('proved', 'ok');
+    last.set(stage, step.outcome ?? 'ok');
   }
   if (device?.cameAlive?.at !== undefined || device?.cameAlive?.connected) last.set('alive', 'ok');
   const furthest = Math.max(-1, ...stages.map((stage, place) => (last.has(stage) ? place : -1)));
@@ -56,4 +60,5 @@ const stagesOf = {
 };
 
 /** A refusal is the token's, wherever it was decided: the broker reads it, and the worker compares it with the row. @param {Step} step @returns {Stage | undefined} */
-const stageOf = (step) => (step.step === 'refused' ? 'proved' : stagesOf[step.step]);
+const stageOf = (step) =>
+  step.step === 'refused' || (step.step === 'answered' && step.outcome === 'refused') ? 'proved' : stagesOf[step.step];
