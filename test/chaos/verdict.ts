@@ -127,11 +127,11 @@ async function allThings({ iot }: Site): Promise<number> {
   return count;
 }
 
-/** Everything of ours that is neither the queue's own bookkeeping, nor one line a device (roster, activated certificates), nor going to expire. */
+/** Everything of ours that is neither the queue's own bookkeeping, nor bounded or one line a device (roster, directory, sightings, activated certificates), nor going to expire. */
 async function stuckInRedis(site: Site, notes: string[]): Promise<number> {
   const redis = new Redis(site.redisUrl);
   const bookkeeping =
-    /:asks:(meta|events|id|stalled-check|marker|metrics.*|pc)$|:roster(:brokers|:position:2)?$|:activated$/;
+    /:asks:(meta|events|id|stalled-check|marker|metrics.*|pc)$|:roster(:brokers|:position:2)?$|:activated$|:directory:|:seen:(own|unproven|unknown|requests|requests:order)$/;
   let stuck = 0;
   for (const key of await redis.keys('*')) {
     if (bookkeeping.test(key) || (await redis.pttl(key)) > 0) continue;

@@ -35,7 +35,7 @@ export async function connectFleetDevice(
   const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options }, version);
   const heard: Heard[] = [];
   client.on('message', (topic, payload) => {
-    const body = topic.includes('/cbor/') ? decode(payload) : JSON.parse(payload.toString());
+    const body = payload[0] === 0x7b ? JSON.parse(payload.toString()) : decode(payload);
     heard.push({ topic, payload, body: body as FleetReply });
   });
   const next = async (withinMs = 20_000): Promise<Heard> => {
