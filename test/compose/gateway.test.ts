@@ -174,8 +174,9 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
   it('takes over the data of a stack whose Redis had no password', async () => {
     const [device = { serial: '', token: '' }] = await enrol('compose-upgrade');
     const first = await provision(device);
-    await stack.call('stop', 'redis', 'broker', stack.worker);
-    await stack.call('rm', '-f', '-v', 'redis', 'broker', stack.worker, 'secrets');
+    const parts = ['redis', 'broker', stack.worker, 'console-local'];
+    await stack.call('stop', ...parts);
+    await stack.call('rm', '-f', '-v', ...parts, 'secrets');
     // as it ran before there was a password
     const command = ['redis-server', '--protected-mode', 'no', '--appendonly', 'yes', '--dir', '/data'];
     const old = `${project}-old-redis`;
