@@ -27,36 +27,48 @@ type RefusedByWorker = AboutRequest & { readonly errorCode: ErrorCode };
  * them, and rename none. Ids only: no token, no key, no payload.
  */
 export type AuditEvents = {
-  /** a person decided it, with `cvm devices`, `cvm tls` or the console */
+  // a person decided it, with `cvm devices`, `cvm tls` or the console
+  /** a device was enrolled: its token was made or taken in */
   enrolled: Device & ByPerson;
-  /** from another table, or hashed in place; `from`: the table */
+  /** a device was taken over from another table, or its token hashed in place; `from`: the table */
   'taken-over': Device & ByPerson & { readonly from: string; readonly certificateId?: string };
+  /** a device got a new token; the one before counts no more */
   reissued: Device & ByPerson;
-  /** to another site; absent for none */
+  /** a device was given to another site; `from`, `to`: absent for none */
   moved: Device & ByPerson & { readonly from?: string; readonly to?: string };
+  /** a device was blocked: its certificate is INACTIVE, and it gets no other */
   blocked: Device & ByPerson;
+  /** a block was undone */
   unblocked: Device & ByPerson;
+  /** a device was removed, with its certificate */
   removed: Device & ByPerson;
+  /** the keys of a gateway count no more */
   'gateway-forgotten': ByPerson & { readonly gateway: string };
-  /** `by` is `itself` where no person decided it (it was the first gateway of the table), and `operator` in the records of older versions */
+  /** a gateway was approved in the table. `by` is `itself` where no person decided it (it was the first gateway of the table), and `operator` in the records of older versions */
   'gateway-approved': ByPerson & { readonly gateway: string };
-  /** `claim`: the id of a claim certificate */
+  /** a claim certificate was made; `claim`: its id */
   'claim-added': ByPerson & { readonly claim: string; readonly group: string };
+  /** a claim certificate counts no more */
   'claim-revoked': ByPerson & { readonly claim: string };
   /** a request that waits went to the front of the line */
   'moved-to-front': Device & ByPerson & { readonly requestId: string };
-  /** at the console */
+  /** a person signed in at the console */
   'signed-in': Required<ByPerson> & { readonly remoteAddress: string };
+  /** a person signed out of the console */
   'signed-out': Required<ByPerson>;
+  /** a wrong password at the console */
   'sign-in-refused': { readonly remoteAddress: string };
-  /** of the console; `role`: whose password it is, or what the token may do */
+  /** the console has a new password; `role`: whose password it is, or what the token may do */
   'password-made': ByPerson & { readonly role: string };
+  /** an API token of the console was made; `token`: its name */
   'api-token-made': ByPerson & { readonly token: string; readonly role: string };
+  /** an API token counts no more */
   'api-token-revoked': ByPerson & { readonly token: string };
   /** a certificate was made for a claim certificate, and waits for its device */
   waiting: { readonly claim: string; readonly requestId: string; readonly certificateId: string };
-  /** the device got its certificate; `repeated`: it asked again and got the same one */
+  /** the device got its certificate */
   vended: Vended;
+  /** the device asked again and got the same certificate */
   repeated: Vended;
   /** the table had no reply for a device that asked again: it gets another certificate in place of this one */
   reopened: AboutRequest & { readonly certificateId?: string };
@@ -66,9 +78,11 @@ export type AuditEvents = {
   delivered: Device & { readonly certificateId: string };
   /** the device connected to AWS IoT Core for the first time with the certificate; as AWS told it some time later */
   'came-alive': Device & { readonly certificateId: string };
+  /** a request was refused, by the broker at once or by a worker */
   refused: RefusedAtOnce | RefusedByWorker;
-  /** refusals, and repeated answers, beyond those that are recorded one by one */
+  /** refusals beyond those that are recorded one by one */
   'refused-flood': { readonly byCode: Readonly<Partial<Record<ErrorCode, number>>>; readonly ofLastSeconds: number };
+  /** repeated answers and acknowledgements beyond those that are recorded one by one */
   'repeated-flood': { readonly answers?: number; readonly acknowledgements?: number; readonly ofLastSeconds: number };
   /** the end of a whole sweep */
   swept: {
@@ -82,6 +96,7 @@ export type AuditEvents = {
   };
   /** `records`: the number of records that could not be written since then, when the disk was full for example. Only the log has them */
   'records-lost': { readonly records: number; readonly since: string };
+  /** a sweep repaired something */
   'swept-up': {
     readonly kind: string;
     readonly action: 'withdrawn' | 'deactivated' | 'removed' | 'released';
