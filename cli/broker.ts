@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { startBrokerPart } from '../app/broker.ts';
 import { examineAtStart } from '../app/examine-at-start.ts';
+import { claimStores } from '../app/formats.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { asProcess, followFirstProcess, type ProcessNumber, startBrokerProcesses } from '../app/processes.ts';
 import { redisOf } from '../app/redis.ts';
@@ -21,6 +22,7 @@ export function brokerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
         const redis = redisOf(app.settings);
         await serveMonitoring(app, app.settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
         examineAtStart(app, redis, ['broker']);
+        await claimStores(app, redis);
         if (processes === 1) await startBrokerPart(await withTracing(app, 'cvm-broker'), redis);
         else await startBrokerProcesses(app, { program: cvmProgram(), count: processes });
       });

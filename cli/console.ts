@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { startConsolePart } from '../app/console.ts';
+import { claimStores } from '../app/formats.ts';
 import { redisOf } from '../app/redis.ts';
 import {
   createApiToken,
@@ -44,6 +45,7 @@ function serve({ serve, write, environment }: ConsoleContext): Promise<void> {
   return serve(async (app) => {
     const redis = redisOf(app.settings);
     const found = await findAws(app, (remark) => app.log.warn(remark));
+    await claimStores(found.app, redis, 'operator');
     const { password } = await startConsolePart(found.app, redis, environment);
     if (password !== undefined) write(process.stdout.isTTY ? firstPassword(password) : unseenPassword);
   });

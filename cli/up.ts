@@ -6,6 +6,7 @@ import { setUpAws } from '../app/aws-setup.ts';
 import { loadTls, startBrokerPart } from '../app/broker.ts';
 import { startConsolePart } from '../app/console.ts';
 import { examineAtStart } from '../app/examine-at-start.ts';
+import { claimStores } from '../app/formats.ts';
 import { serveMonitoring } from '../app/monitoring-port.ts';
 import { wordByTable } from '../app/new-gateway.ts';
 import { startBrokerProcesses } from '../app/processes.ts';
@@ -91,6 +92,7 @@ export async function startAll(
     app.log.info({ ...namedAws(app.settings), table: app.settings.table }, 'using AWS');
     await setUpAws(app.settings, { addIndex: true });
   }
+  await claimStores(app, redis, 'gateway');
   const { table, gateways } = startWorkerPart(app, redis);
   examineAtStart(app, redis, ['broker', 'worker']);
   say(`  worker    vends certificates, ${app.settings.workerConcurrency} at a time`);

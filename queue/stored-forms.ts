@@ -48,6 +48,9 @@ export const [queueName, requestJob, acknowledgementJob] = ['asks', 'ask', 'ack'
 /** Where BullMQ has a job of this id, or one of its lists. */
 export const jobKey = (name: string) => ownKey(`${queueName}:${name}`);
 
+/** The form of all this, as JSON: its number, and the version that wrote it. */
+export const formatKey = ownKey('format');
+
 /** The public key with which workers sign for the table, for gateways that have pinned none yet. */
 export const tableKeyKey = ownKey('table-key');
 

@@ -15,9 +15,11 @@ import { createRegistry } from '../rules/registry.ts';
 import { createRestoration, type RestorationRow } from '../rules/restoration.ts';
 import { createSilentDevices, type SilentRow } from '../rules/silent-devices.ts';
 import { createSweepLease, type Lease } from '../rules/sweep-lease.ts';
+import { createTableFormat, type FormatRow } from '../rules/table-format.ts';
 import type { SilentDevices } from '../silent-devices.ts';
 import type { SiteIndex } from '../site-index.ts';
 import type { SweepLease } from '../sweep-lease.ts';
+import type { TableFormat } from '../table-format.ts';
 import { type Attributes, mapOf, number, objectOf, propertiesOf, text, texts } from './attributes.ts';
 import { deviceAttributes, deviceOf } from './device-attributes.ts';
 import { dynamoRows, dynamoUpsertBoth } from './rows.ts';
@@ -34,6 +36,7 @@ export type AssociationTable = {
   readonly silent: SilentDevices;
   readonly sites: SiteIndex;
   readonly claims: ClaimCertificates;
+  readonly format: TableFormat;
 };
 
 /**
@@ -67,6 +70,7 @@ export function createAssociationTable(
     ),
     gateways,
     claims: createClaimCertificates(claimRowsIn(table)),
+    format: createTableFormat(otherRows<FormatRow>(table, { format: ['tableFormat', number], by: ['formatBy', text] })),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     silent: createSilentDevices(
       otherRows<SilentRow>(table, {

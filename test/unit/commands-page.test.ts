@@ -42,7 +42,7 @@ function linesIn(text: string): { line: string; words: string[] }[] {
     ([, span = '']) => span,
   );
   return [...blocks, ...spans].flatMap((line) => {
-    const call = /(?:^|[\s/])cvm (?:-- )?([^#|;&)]*)/.exec(line);
+    const call = /(?:^|\s|bin\/)cvm (?:-- )?([^#|;&)]*)/.exec(line);
     return call === null ? [] : [{ line, words: (call[1] ?? '').trim().split(/\s+/) }];
   });
 }
