@@ -48,7 +48,6 @@ async function up(commandLine: Pick<CommandLine, 'settings' | 'environment'>, op
   const settings = commandLine.settings();
   const noColor = commandLine.environment.NO_COLOR;
   requireRedisServer(settings);
-  claimDataFolder(settings.dataDir);
   // the demonstration is to be read: the log goes to a file meanwhile
   const { log, reopen }: ServiceLog = options.demo
     ? { log: createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log'))) }
@@ -85,6 +84,7 @@ export async function startAll(
   // checked first, so that a start that cannot succeed changes nothing: the account, and whether another gateway holds this
   // data folder
   if (!options.localAws) await useAccount(first, say);
+  claimDataFolder(first.settings.dataDir);
   const { redis, embeddedAt } = await connectRedis(first, say);
   const local = options.localAws ? await startLocalAws(first, say) : undefined;
   const app = local === undefined ? first : { ...first, settings: onLocalAws(first.settings, local) };

@@ -29,7 +29,7 @@ export function claimDataFolder(dataDir: string): void {
 function mark(dataDir: string): void {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    writeFileAtomic(fileIn(dataDir), `${JSON.stringify({ format: dataFormat, by: productVersion() })}\n`, 0o644);
+    writeFileAtomic(fileIn(dataDir), `${JSON.stringify({ format: dataFormat, by: productVersion() })}\n`, 0o600);
   } catch {
     // a folder that cannot be written is reported by the part that needs it, with the name of the setting
   }

@@ -131,7 +131,7 @@ async function allThings({ iot }: Site): Promise<number> {
 async function stuckInRedis(site: Site, notes: string[]): Promise<number> {
   const redis = new Redis(site.redisUrl);
   const bookkeeping =
-    /:asks:(meta|events|id|stalled-check|marker|metrics.*|pc)$|:roster(:brokers|:position:2)?$|:activated$|:directory:|:seen:(own|unproven|unknown|requests|requests:order)$/;
+    /:asks:(meta|events|id|stalled-check|marker|metrics.*|pc)$|:roster(:brokers|:position:2)?$|:activated$|:directory:|:format$|:seen:(own|unproven|unknown|requests|requests:order)$/;
   let stuck = 0;
   for (const key of await redis.keys('*')) {
     if (bookkeeping.test(key) || (await redis.pttl(key)) > 0) continue;

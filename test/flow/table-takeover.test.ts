@@ -335,7 +335,7 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
       ['import'],
       ['import', 'file.csv', '--from-table', 'one'],
       ['import', '--from-table', 'one', '--out', 'two'],
-      ['import', 'file.csv', '--dry-run'],
+      ['import', 'file.csv', '--weak-tokens'],
     ])
       await expect(devices(...argv)).rejects.toBeInstanceOf(UsageError);
   });
