@@ -84,6 +84,8 @@ export async function createServer(
     logController: new LogController({ disableRequestLogging: true }),
     loggerInstance: log.child({ part: 'console' }) as never,
     genReqId: () => '',
+    // no hook would run for a path that cannot be decoded, and its answer would lack the headers
+    rewriteUrl: ({ url = '/' }) => (isDecodable(url) ? url : '/api/unreadable'),
   });
   const app = server as unknown as FastifyInstance;
   server.server.maxConnections = limits.connections;
@@ -100,10 +102,6 @@ export async function createServer(
     // never open by omission
     if (config?.access === undefined) throw new Error(`${url} does not say who may call it`);
   });
-  app.addHook('onRequest', async (request) => {
-    if (!isOwnHost(request.headers.host, names())) throw unknownHost(request.headers.host);
-    if (isOfForeignPage(request)) throw foreignPage();
-  });
   await app.register(helmet, {
     global: true,
     contentSecurityPolicy,
@@ -116,6 +114,9 @@ export async function createServer(
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('permissions-policy', 'camera=(), geolocation=(), microphone=(), payment=(), usb=()');
     if (request.url.startsWith('/api/')) void reply.header('cache-control', 'no-store');
+    // after the headers, which an answer that refuses has as well
+    if (!isOwnHost(request.headers.host, names())) throw unknownHost(request.headers.host);
+    if (isOfForeignPage(request)) throw foreignPage();
     const access = request.routeOptions.config.access ?? 'operator';
     if (request.is404) return;
     if (access !== 'open') request.caller = await callerOf(request, callers);
@@ -129,7 +130,15 @@ export async function createServer(
   return { app, useTls: (next) => server.server.setSecureContext(secureContext(next)) };
 }
 
-const secureContext = ({ cert, key }: ServerTls) => ({ cert, key, minVersion: 'TLSv1.2' as SecureVersion });
+/** Any current browser has one of them. TLS 1.3 has no others; in TLS 1.2, without CBC and with forward secrecy (RFC 9325, 4.2). */
+const ciphers = [
+  ...['TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256'],
+  ...['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256'],
+  ...['ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384'],
+  ...['ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305'],
+].join(':');
+
+const secureContext = ({ cert, key }: ServerTls) => ({ cert, key, ciphers, minVersion: 'TLSv1.2' as SecureVersion });
 
 function isProxy(from: readonly string[]) {
   const list = addressList(from);
@@ -148,6 +157,15 @@ function serializerOf(schema: unknown) {
   return schema instanceof z.ZodType
     ? (data: unknown) => JSON.stringify(schema.parse(data))
     : (data: unknown) => JSON.stringify(data);
+}
+
+function isDecodable(url: string): boolean {
+  try {
+    decodeURIComponent(url.split('?', 1)[0] ?? '');
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const unknownHost = (host = '') =>

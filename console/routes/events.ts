@@ -18,6 +18,8 @@ export function eventRoutes(
   app.get(
     '/events',
     {
+      // it would be answered by nothing, and hold a place
+      exposeHeadRoute: false,
       config: { access: 'viewer' },
       schema: {
         summary:

@@ -130,6 +130,11 @@ describe('a request to the console', () => {
         body: `serial\n${serial}\n`,
         headers: { 'content-type': 'text/csv' },
       }),
+      // what is refused before anything else is looked at
+      await console.api('/devices', { headers: { host: 'evil.example' } }),
+      await api('/devices', { headers: { 'sec-fetch-site': 'cross-site' } }),
+      await console.call('/api/v1/devices/%zz'),
+      await api('/devices/%'),
     ];
     for (const { headers } of answers) {
       expect(headers['content-security-policy']).toMatch(/^default-src 'none';script-src 'self';/);
@@ -142,6 +147,12 @@ describe('a request to the console', () => {
     }
     for (const { headers } of answers.slice(1)) expect(headers['content-type']).toBe('application/json; charset=utf-8');
     for (const { headers } of answers.slice(2)) expect(headers['cache-control']).toBe('no-store');
+    expect(answers.slice(-4).map(({ status, body }) => [status, typeof body.error.cure])).toEqual([
+      [421, 'string'],
+      [403, 'string'],
+      [404, 'string'],
+      [404, 'string'],
+    ]);
   });
 
   it('has a bounded size, and one that is deeply nested or poisons a prototype is refused', async () => {
@@ -154,6 +165,58 @@ describe('a request to the console', () => {
       expect(
         (await api('/devices', { method: 'POST', body: text, headers: { 'content-type': 'application/json' } })).status,
       ).toBe(400);
+  });
+
+  it('to a path that is written in another way is no way around the check of its caller', async () => {
+    const viewer = await console.browser(await resetPassword(console.dataDir, 'viewer'));
+    const paths = [
+      '/api//v1/devices',
+      '//api/v1/devices',
+      '/API/v1/devices',
+      '/api/v1/./devices',
+      '/api/v1/devices;a=b',
+      '/api/v1/devices%2f',
+      '/api/v1/%64evices',
+      '/api/v1/devices/:serial',
+      '/api/v1/devices/',
+      '/api/v1/devices?token=x',
+      '/api/v1/devices?authorization=Bearer+x',
+    ];
+    for (const path of paths) expect([401, 404], path).toContain((await console.call(path)).status);
+    for (const method of ['HEAD', 'OPTIONS', 'TRACE', 'PATCH', 'PUT', 'PROPFIND']) {
+      const headers = { cookie: viewer.cookie, 'x-csrf-token': viewer.csrf };
+      expect([400, 404], method).toContain((await console.api('/devices/bulk', { method, headers })).status);
+    }
+    const overridden = { 'x-http-method-override': 'DELETE', 'x-method-override': 'DELETE' };
+    await viewer.api('/devices/SN-1?_method=DELETE', { headers: overridden });
+    expect(console.operator.row('SN-1')).toBeDefined();
+  });
+
+  it('for the head of the stream of events gets an answer, and takes no place among those who watch', async () => {
+    const { api } = await console.browser();
+    expect((await api('/events', { method: 'HEAD' })).status).toBe(404);
+    expect(console.watchers()).toBe(0);
+  });
+
+  it('is taken by TLS 1.2 with authenticated encryption and forward secrecy, or by TLS 1.3, and by nothing older', async () => {
+    const suiteOf = (options: object) =>
+      new Promise<string>((resolve) => {
+        const to = { host: '127.0.0.1', port: console.port, ca: console.ca, servername: 'localhost' };
+        const socket = connect({ ...to, ...options }, () => {
+          resolve(socket.getCipher().name);
+          socket.destroy();
+        });
+        socket.on('error', () => resolve('none'));
+      });
+    expect(await suiteOf({ maxVersion: 'TLSv1.1', minVersion: 'TLSv1', ciphers: 'DEFAULT:@SECLEVEL=0' })).toBe('none');
+    const old = ['ECDHE-ECDSA-AES128-SHA', 'ECDHE-ECDSA-AES256-SHA384', 'AES128-GCM-SHA256', 'AES256-SHA'];
+    for (const ciphers of old)
+      expect([ciphers, await suiteOf({ maxVersion: 'TLSv1.2', ciphers: `${ciphers}:@SECLEVEL=0` })]).toEqual([
+        ciphers,
+        'none',
+      ]);
+    expect(await suiteOf({ maxVersion: 'TLSv1.2' })).toMatch(/^ECDHE-.*(GCM|CHACHA20)/);
+    expect(await suiteOf({})).toMatch(/^TLS_/);
   });
 
   it('that comes too slowly is ended, and holds up nobody', async () => {
