@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Command } from 'commander';
 import { type App, createApp } from '../app/app.ts';
@@ -48,6 +49,7 @@ async function up(commandLine: Pick<CommandLine, 'settings' | 'environment'>, op
   const settings = commandLine.settings();
   const noColor = commandLine.environment.NO_COLOR;
   requireRedisServer(settings);
+  mkdirSync(settings.dataDir, { recursive: true, mode: 0o700 });
   // the demonstration is to be read: the log goes to a file meanwhile
   const { log, reopen }: ServiceLog = options.demo
     ? { log: createLog(settings.logLevel, logToFile(join(settings.dataDir, 'gateway.log'))) }

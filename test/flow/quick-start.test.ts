@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
@@ -35,10 +35,11 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
   let dataDir: string;
   let env: NodeJS.ProcessEnv;
   beforeAll(async () => {
-    dataDir = mkdtempSync(join(tmpdir(), 'cvm-start-'));
+    // as for a new user, the folder is not there yet
+    dataDir = join(mkdtempSync(join(tmpdir(), 'cvm-start-')), 'data');
     env = await freshEnvironment(dataDir);
   });
-  afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
+  afterAll(() => rmSync(dirname(dataDir), { recursive: true, force: true }));
 
   it('--once shows a device from enrolment to its first message in AWS IoT, and ends with status 0', async () => {
     const { stdout } = await run(process.execPath, [cvm, ...start, '--once'], { env });
