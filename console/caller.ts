@@ -70,13 +70,13 @@ function callerOfToken(authorization: string, { tokens, now }: CallerDeps): Call
 
 /** The person that a reverse proxy names; undefined for a call from any other address. */
 export function trustedPerson(
-  { headers, socket }: FastifyRequest,
+  { raw, socket }: FastifyRequest,
   { trusted }: Pick<CallerDeps, 'trusted'>,
 ): string | undefined {
   if (trusted === undefined || !trusted.from.has(plainAddress(socket.remoteAddress))) return undefined;
-  const named = headers[trusted.header];
+  const [named = '', ...others] = raw.headersDistinct[trusted.header] ?? [];
   // two of them: one is of the proxy, and one of somebody else
-  return typeof named === 'string' && personPattern.test(named) ? named : undefined;
+  return others.length === 0 && personPattern.test(named) ? named : undefined;
 }
 
 /** As identity providers have names and mail addresses. */

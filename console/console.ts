@@ -1,6 +1,7 @@
 import { addressList } from '../runtime/addresses.ts';
 import { createApiTokenReader } from './api-tokens.ts';
 import type { CallerDeps } from './caller.ts';
+import type { ConnectionLimits } from './connections.ts';
 import type { ConsoleDeps, ServerTls } from './deps.ts';
 import { loadSessionKey, passwordMark, roleOfPassword } from './password.ts';
 import { aboutRoutes } from './routes/about.ts';
@@ -15,13 +16,19 @@ import { sessionRoutes } from './routes/session.ts';
 import { createServer } from './server.ts';
 import { createSessions } from './sessions.ts';
 import { oneAtATime } from './turns.ts';
-import { createWatchers, type WatcherTimes } from './watchers.ts';
+import { createWatchers, type WatcherLimits, type WatcherTimes } from './watchers.ts';
 
 /** Attempts to sign in that wait for their turn: each costs 32 MiB and some 80 ms. */
 const waitingAttempts = 8;
 
 /** Starts the console. @returns the port on which it listens @throws when the port is taken */
-export async function startConsole(deps: ConsoleDeps & { readonly watcherTimes?: Partial<WatcherTimes> }) {
+export async function startConsole(
+  deps: ConsoleDeps & {
+    readonly watcherTimes?: Partial<WatcherTimes>;
+    readonly watcherLimits?: Partial<WatcherLimits>;
+    readonly connectionLimits?: ConnectionLimits;
+  },
+) {
   const { settings, now } = deps;
   const { dataDir, console: own } = settings;
   const sessions = createSessions({ store: deps.sessions, key: loadSessionKey(dataDir), now });
@@ -35,16 +42,19 @@ export async function startConsole(deps: ConsoleDeps & { readonly watcherTimes?:
   };
   const checkPassword = oneAtATime(waitingAttempts, (password: string) => roleOfPassword(dataDir, password));
   const readNow = createNow(deps);
-  const watchers = createWatchers(
-    { listen: deps.live.listen, readNow, readLine: () => readLine(deps) },
-    deps.log,
-    deps.watcherTimes,
-  );
+  const watchers = createWatchers({ listen: deps.live.listen, readNow, readLine: () => readLine(deps) }, deps.log, {
+    ...deps.watcherTimes,
+    ...deps.watcherLimits,
+  });
   const peeking = { ...callers, sessions: { find: (id: string) => sessions.find(id, false) } };
   let { names } = deps.tls;
   const { app, useTls } = await createServer(
     deps,
-    { callers, names: () => [...names, settings.machineName, ...settings.hostnames] },
+    {
+      callers,
+      names: () => [...names, settings.machineName, ...settings.hostnames],
+      connectionLimits: deps.connectionLimits,
+    },
     (root) => {
       void root.register(
         async (api) => {

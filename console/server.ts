@@ -13,6 +13,7 @@ import { addressList } from '../runtime/addresses.ts';
 import type { Log } from '../runtime/log.ts';
 import { cureOf } from '../runtime/upstream.ts';
 import { type CallerDeps, callerOf, plainAddress, requireAccess } from './caller.ts';
+import { type ConnectionLimits, limitConnections, usualConnectionLimits } from './connections.ts';
 import type { ConsoleDeps, ServerTls } from './deps.ts';
 import { isOwnHost } from './host-names.ts';
 import { openApi, withoutZod } from './openapi.ts';
@@ -29,7 +30,6 @@ export const limits = {
   requestMs: 30_000,
   keepAliveMs: 65_000,
   idleMs: 120_000,
-  connections: 256,
   headerBytes: 16 * 1024,
   bodyBytes: 256 * 1024,
 };
@@ -62,7 +62,15 @@ export type ConsoleServer = {
 /** The HTTP server with all that guards it; the routes are added to it. The order of the hooks is the order of the checks. */
 export async function createServer(
   { settings, tls, pages, log, version }: Pick<ConsoleDeps, 'settings' | 'tls' | 'pages' | 'log' | 'version'>,
-  { callers, names }: { readonly callers: CallerDeps; names(): readonly string[] },
+  {
+    callers,
+    names,
+    connectionLimits = usualConnectionLimits,
+  }: {
+    readonly callers: CallerDeps;
+    names(): readonly string[];
+    readonly connectionLimits?: ConnectionLimits | undefined;
+  },
   addRoutes: (app: FastifyInstance) => void,
 ): Promise<ConsoleServer> {
   const server = Fastify({
@@ -88,7 +96,8 @@ export async function createServer(
     rewriteUrl: ({ url = '/' }) => (isDecodable(url) ? url : '/api/unreadable'),
   });
   const app = server as unknown as FastifyInstance;
-  server.server.maxConnections = limits.connections;
+  const proxies = settings.console.trusted?.from ?? [];
+  const connections = limitConnections(server.server, connectionLimits, isProxy(proxies));
   // RFC 9112, 6.1: one connection per person is enough, and nothing is sent on one that failed
   server.server.maxRequestsPerSocket = 10_000;
 
@@ -120,6 +129,7 @@ export async function createServer(
     const access = request.routeOptions.config.access ?? 'operator';
     if (request.is404) return;
     if (access !== 'open') request.caller = await callerOf(request, callers);
+    if (request.caller !== undefined) connections.keep(request.socket);
     requireAccess(access, request.caller, request);
   });
   await app.register(swagger, { openapi: openApi(version), transform: withoutZod as never });

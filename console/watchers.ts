@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { LiveEvent } from '../queue/live.ts';
 import type { Log } from '../runtime/log.ts';
+import type { Role } from './roles.ts';
 
 /**
  * Milliseconds. `gatherMs`: what happens in it is told at once. `nowEveryMs`, `lineEveryMs`: how often these are told at most; a page takes 40 s
@@ -11,10 +12,12 @@ export type WatcherTimes = typeof usualTimes;
 
 /** Of all, and of one person: browsers have six connections to a server at most. Bytes that a reader may be behind; events in one message. */
 export const watcherLimits = { all: 64, ofCaller: 8, behindBytes: 256 * 1024, events: 100 };
+export type WatcherLimits = typeof watcherLimits;
 
 type Watcher = {
   readonly response: ServerResponse;
   readonly caller: string;
+  readonly role: Role;
   /** whether the session or token is still valid */
   readonly isWelcome: () => Promise<boolean>;
   behindSince: number | undefined;
@@ -30,8 +33,9 @@ type Sources = {
  * Tells all who watch by server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): one source, one text, written to
  * each. While nobody watches, nothing is read. A slow reader misses events, and is not waited for: pages read anew what they show.
  */
-export function createWatchers(sources: Sources, log: Log, given: Partial<WatcherTimes> = {}) {
+export function createWatchers(sources: Sources, log: Log, given: Partial<WatcherTimes & WatcherLimits> = {}) {
   const times = { ...usualTimes, ...given };
+  const limits = { ...watcherLimits, ...given };
   const watchers = new Set<Watcher>();
   let [events, more]: [LiveEvent[], number] = [[], 0];
   let [nowAt, lineAt, checkedAt] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY, performance.now()];
@@ -54,6 +58,17 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
     clearInterval(timer);
     timer = undefined;
     [events, more] = [[], 0];
+  }
+
+  const countOf = (wanted: string) => [...watchers].filter(({ caller }) => caller === wanted).length;
+
+  /** All viewers may be one person with many sessions, so they leave the places to operators; among equals, who has many leaves one to who has few. */
+  function whoGivesWay({ role, caller }: Pick<Watcher, 'role' | 'caller'>): Watcher | undefined {
+    const all = [...watchers];
+    const viewer = all.find((each) => each.role === 'viewer');
+    if (role === 'operator' && viewer !== undefined) return viewer;
+    const few = countOf(caller) + 1;
+    return all.find((each) => each.role === role && countOf(each.caller) > few);
   }
 
   function tell(text: string, to: Iterable<Watcher> = watchers): void {
@@ -113,8 +128,12 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
     size: () => watchers.size,
     /** @returns false where there are too many, of all or of this caller */
     add(watcher: Omit<Watcher, 'behindSince'>): boolean {
-      const ofCaller = [...watchers].filter(({ caller }) => caller === watcher.caller).length;
-      if (watchers.size >= watcherLimits.all || ofCaller >= watcherLimits.ofCaller) return false;
+      if (countOf(watcher.caller) >= limits.ofCaller) return false;
+      if (watchers.size >= limits.all) {
+        const gone = whoGivesWay(watcher);
+        if (gone === undefined) return false;
+        remove(gone);
+      }
       const added = { ...watcher, behindSince: undefined };
       watchers.add(added);
       watcher.response.on('close', () => remove(added));

@@ -16,6 +16,6 @@ export interface SessionStore {
 export interface SignInLimiter {
   /** Counts an attempt before the password is looked at. @returns seconds to wait where there were too many; undefined: it may go on */
   attempt(address: string): Promise<number | undefined>;
-  /** The attempt succeeded: those of this address before it count no more. */
+  /** The attempt succeeded: it counts no more, and strangers' attempts count against this address no more. */
   succeeded(address: string): Promise<void>;
 }

@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import type { SessionStore, SignInLimiter } from './console-sessions.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
-import { consoleAttemptsKey, consoleSessionKey } from './stored-forms.ts';
+import { consoleAttemptsKey, consoleKnownAddressKey, consoleSessionKey } from './stored-forms.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 export type SignInLimits = {
@@ -16,6 +16,9 @@ export type SignInLimits = {
 
 /** A password has 80 random bits, so these are for the CPU that its hash costs, and for the trail; a lock-out would be a gift. */
 export const usualSignInLimits: SignInLimits = { ofAddress: 10, ofAll: 60, seconds: 60 };
+
+/** How long an address is known from which somebody signed in: a month. */
+const knownSeconds = 30 * 86_400;
 
 /** Sessions of the console, and attempts to open one, in Redis. */
 export function createSessionStore(
@@ -33,7 +36,9 @@ export function createSessionStore(
       duration: seconds,
       rejectIfRedisNotReady: true,
     });
-  const [address, all] = [limiter('address', ofAddress), limiter('all', ofAll)];
+  const [address, all, known] = [limiter('address', ofAddress), limiter('all', ofAll), limiter('known', ofAll)];
+  // who has signed in from an address is counted apart from strangers, however many these are
+  const limitOf = async (from: string) => ((await redis.exists(consoleKnownAddressKey(from))) === 1 ? known : all);
   return {
     ready: () => untilFirstTried(redis),
     async read(hashedId) {
@@ -50,11 +55,8 @@ export function createSessionStore(
       await redis.del(consoleSessionKey(hashedId));
     },
     async attempt(from) {
-      for (const [limit, key] of [
-        [address, from],
-        [all, 'all'],
-      ] as const) {
-        const wait = await limit.consume(key).then(
+      for (const limit of [address, await limitOf(from)]) {
+        const wait = await limit.consume(limit === address ? from : 'all').then(
           () => undefined,
           (refused: unknown) => {
             if (refused instanceof RateLimiterRes) return Math.max(1, Math.ceil(refused.msBeforeNext / 1000));
@@ -66,7 +68,9 @@ export function createSessionStore(
       return undefined;
     },
     async succeeded(from) {
-      await address.delete(from);
+      // the right one counts no more; wrong ones before it do, or a viewer could guess the password of operators between two of its own
+      await address.reward(from, 1);
+      await redis.set(consoleKnownAddressKey(from), '1', 'EX', knownSeconds);
     },
     close: () => disconnectRedis(redis),
   };

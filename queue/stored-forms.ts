@@ -132,6 +132,8 @@ export const liveMinuteKey = (minute: number) => ownKey(`live:minute:${minute}`)
 export const consoleSessionKey = (hashedId: string) => ownKey(`console:session:${hashedId}`);
 /** Counts attempts to sign in to the console. */
 export const consoleAttemptsKey = ownKey('console:attempts');
+/** Is there for an address from which somebody has signed in to the console. */
+export const consoleKnownAddressKey = (address: string) => ownKey(`console:known:${address}`);
 
 /** Counters of token attempts: `serial`, `pause`, `judging`, `wrong`, `strikes`. Version 0.1.0 had `address` as well. */
 export const tokenAttemptsKey = (counter: string) => ownKey(`guess:${counter}`);

@@ -38,6 +38,7 @@ export function eventRoutes(
       const added = watchers.add({
         response: reply.raw,
         caller: caller?.session?.hashedId ?? caller?.person ?? '',
+        role: caller?.role ?? 'viewer',
         isWelcome,
       });
       if (!added)

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { groupOf } from '../../runtime/addresses.ts';
@@ -105,7 +106,9 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
 }
 
 const nameOf = ({ person }: Caller) => person.replace(/^console:/, '');
-export const addressOf = ({ ip }: FastifyRequest) => plainAddress(ip);
+/** Of the person, where the proxy tells it, and of the proxy where that is no address. */
+export const addressOf = ({ ip, socket }: FastifyRequest) =>
+  plainAddress(isIP(plainAddress(ip)) === 0 ? socket.remoteAddress : ip);
 
 /** Without an end of its own: it goes with the browser, and the session ends by itself. */
 const cookieAttributes = 'Path=/; Secure; HttpOnly; SameSite=Strict';

@@ -36,6 +36,31 @@ describe('the live events of the console', () => {
       .toBe(200);
   });
 
+  it('are open to an operator although one viewer has taken every place, with sessions as many as wanted', async () => {
+    const few = await startTestConsole({ deps: { watcherTimes: quick, watcherLimits: { all: 6, ofCaller: 2 } } });
+    try {
+      const viewing = await resetPassword(few.dataDir, 'viewer');
+      const streams = [];
+      for (let number = 0; number < 9; number++) {
+        const { cookie } = await few.browser(viewing);
+        streams.push(openEvents(few, { cookie }));
+        await streams.at(-1)?.opened;
+      }
+      expect(few.watchers()).toBe(6);
+      const { cookie } = await few.browser();
+      const own = openEvents(few, { cookie });
+      expect(await own.opened).toBe(200);
+      await expect.poll(() => own.events.length).toBeGreaterThan(0);
+      expect(few.watchers()).toBe(6);
+      // an operator gives way to nobody
+      const another = openEvents(few, { cookie: (await few.browser(viewing)).cookie });
+      expect(await another.opened).toBe(429);
+      for (const stream of [...streams, own, another]) stream.close();
+    } finally {
+      await few.close();
+    }
+  });
+
   it('end with the session', async () => {
     const { cookie, api } = await console.browser();
     const stream = openEvents(console, { cookie });

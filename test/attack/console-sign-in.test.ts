@@ -1,3 +1,4 @@
+import { connect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApiToken, revokeApiToken } from '../../console/api-tokens.ts';
 import { resetPassword } from '../../console/password.ts';
@@ -65,6 +66,42 @@ describe('who signs in to the console', () => {
     await console.server.redis.flushall();
   });
 
+  it('is not locked out by strangers at many addresses, once it has signed in from its own', async () => {
+    const proxied = await startTestConsole({
+      env: { CVM_CONSOLE_TRUSTED_HEADER: 'X-Forwarded-User', CVM_CONSOLE_TRUSTED_FROM: '127.0.0.1' },
+      signIn: { ofAddress: 5, ofAll: 8, seconds: 60 },
+    });
+    try {
+      const from = (address: string) => ({ 'x-forwarded-for': address });
+      await proxied.browser(proxied.password, from('192.0.2.1'));
+      const wrong = (address: string) =>
+        proxied.api('/session', { method: 'POST', body: { password: 'wrong' }, headers: from(address) });
+      const statuses: number[] = [];
+      for (let number = 0; number < 20; number++) statuses.push((await wrong(`198.51.100.${number}`)).status);
+      expect(statuses.slice(-5)).toEqual([429, 429, 429, 429, 429]);
+      await proxied.browser(proxied.password, from('192.0.2.1'));
+      // nor has it more attempts of its own than others
+      const own: number[] = [];
+      for (let number = 0; number < 8; number++) own.push((await wrong('192.0.2.1')).status);
+      expect(own.at(-1)).toBe(429);
+    } finally {
+      await proxied.close();
+    }
+  });
+
+  it('guesses the password of operators no faster with the one of viewers in between', async () => {
+    await console.server.redis.flushall();
+    const viewer = await resetPassword(console.dataDir, 'viewer');
+    const statuses: number[] = [];
+    for (let round = 0; round < 4; round++) {
+      for (let guess = 0; guess < 3; guess++)
+        statuses.push((await console.api('/session', { method: 'POST', body: { password: 'guess' } })).status);
+      await console.api('/session', { method: 'POST', body: { password: viewer } });
+    }
+    expect(statuses.filter((status) => status === 401).length).toBeLessThanOrEqual(5);
+    await console.server.redis.flushall();
+  });
+
   it('cannot use an API token that was revoked, that has ended, or whose secret is another', async () => {
     const made = await createApiToken(console.dataDir, { name: 'exporter', role: 'viewer' }, Date.now());
     const ended = await createApiToken(console.dataDir, { name: 'short', role: 'viewer', lifetimeMs: 1 }, 0);
@@ -86,6 +123,30 @@ describe('who signs in to the console', () => {
 });
 
 describe('a reverse proxy that names the person', () => {
+  it('that passes on a made-up address, or a person twice, gives a stranger neither more attempts nor a name', async () => {
+    const proxied = await startTestConsole({
+      env: { CVM_CONSOLE_TRUSTED_HEADER: 'From', CVM_CONSOLE_TRUSTED_FROM: '127.0.0.1', CVM_CONSOLE_OPERATORS: 'ada' },
+      signIn: { ofAddress: 5, ofAll: 1000, seconds: 60 },
+    });
+    try {
+      const statuses: number[] = [];
+      for (let number = 0; number < 8; number++) {
+        const headers = { 'x-forwarded-for': `no address ${number}` };
+        statuses.push((await proxied.api('/session', { method: 'POST', body: { password: 'x' }, headers })).status);
+      }
+      expect(statuses.slice(-3)).toEqual([429, 429, 429]);
+      expect(proxied.operator.events.join(' ')).not.toContain('no address');
+      // Node.js keeps the first of some headers, which would be that of the stranger
+      const twice = connect({ host: '127.0.0.1', port: proxied.port, ca: proxied.ca, servername: 'localhost' });
+      const answer = new Promise<string>((resolve) => twice.on('data', (chunk: Buffer) => resolve(chunk.toString())));
+      twice.write('GET /api/v1/session HTTP/1.1\r\nhost: localhost\r\nfrom: ada\r\nfrom: eve\r\n\r\n');
+      expect(await answer).toMatch(/^HTTP\/1.1 401/);
+      twice.destroy();
+    } finally {
+      await proxied.close();
+    }
+  });
+
   it('is believed from its address only, and a person that is no operator only looks', async () => {
     const trusted = { CVM_CONSOLE_TRUSTED_HEADER: 'X-Forwarded-User', CVM_CONSOLE_OPERATORS: 'ada@example.com' };
     const proxied = await startTestConsole({ env: { ...trusted, CVM_CONSOLE_TRUSTED_FROM: '127.0.0.1' } });
