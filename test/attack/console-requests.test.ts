@@ -39,7 +39,8 @@ describe('a request to the console', () => {
       etag: '"1"',
       cacheControl: 'no-cache',
     };
-    console = await startTestConsole({ deps: { pages: new Map([['/', page]]) } });
+    const shown = { name: 'CVM_X', value: '***', from: 'default', unmasked: 'what nobody may see' };
+    console = await startTestConsole({ deps: { pages: new Map([['/', page]]), settingsShown: [shown] } });
     await console.operator.register('SN-1');
   });
   afterAll(() => console.close());
@@ -139,6 +140,8 @@ describe('a request to the console', () => {
     for (const { headers } of answers) {
       expect(headers['content-security-policy']).toMatch(/^default-src 'none';script-src 'self';/);
       expect(headers['content-security-policy']).not.toMatch(/unsafe|https?:|\*/);
+      for (const part of ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "trusted-types 'none'"])
+        expect(headers['content-security-policy']).toContain(part);
       expect(headers['x-content-type-options']).toBe('nosniff');
       expect(headers['strict-transport-security']).toBe('max-age=31536000');
       expect(headers['x-frame-options']).toBe('DENY');
@@ -183,14 +186,11 @@ describe('a request to the console', () => {
       '/api/v1/devices?authorization=Bearer+x',
     ];
     for (const path of paths) expect([401, 404], path).toContain((await console.call(path)).status);
-    // not HEAD: that asks for the device "bulk", which a viewer may
-    for (const method of ['OPTIONS', 'TRACE', 'PATCH', 'PUT', 'PROPFIND']) {
-      const headers = { cookie: viewer.cookie, 'x-csrf-token': viewer.csrf };
-      expect([400, 404], method).toContain((await console.api('/devices/bulk', { method, headers })).status);
-    }
+    for (const method of ['HEAD', 'OPTIONS', 'TRACE', 'PATCH', 'PUT', 'PROPFIND'])
+      expect([400, 404], method).toContain((await viewer.api('/devices/SN-1/block', { method })).status);
     const overridden = { 'x-http-method-override': 'DELETE', 'x-method-override': 'DELETE' };
     await viewer.api('/devices/SN-1?_method=DELETE', { headers: overridden });
-    expect(console.operator.row('SN-1')).toBeDefined();
+    expect(console.operator.row('SN-1')?.state).toBe('registered');
   });
 
   it('for the head of the stream of events gets an answer, and takes no place among those who watch', async () => {
@@ -247,5 +247,9 @@ describe('a request to the console', () => {
       for (const secret of secrets) expect(text, path).not.toContain(secret);
     }
     expect(console.logText()).not.toContain(token);
+    // a field that a part gives and the call does not name
+    const { text, body } = await api('/settings');
+    expect(body).toEqual([{ name: 'CVM_X', value: '***', from: 'default' }]);
+    expect(text).not.toContain('what nobody may see');
   });
 });

@@ -16,6 +16,8 @@ describe('who signs in to the console', () => {
     const headers = { cookie: `__Host-cvm-console=${planted}` };
     const answer = await console.api('/session', { method: 'POST', body: { password: console.password }, headers });
     expect(String(answer.headers['set-cookie'])).not.toContain(planted);
+    // no page of another site makes the browser send it, and no script reads it
+    expect(String(answer.headers['set-cookie'])).toMatch(/; Path=\/; Secure; HttpOnly; SameSite=Strict$/);
     expect((await console.api('/session', { headers })).status).toBe(401);
   });
 
