@@ -70,7 +70,7 @@ describe('a command that cannot do its work ends with the cause and the cure', (
       ['up', '--local-aws'],
       () => ({ CVM_DATA_DIR: file }),
       1,
-      /ENOTDIR.*\n.*correct the path/,
+      /EEXIST.*\n.*a file stands there already: correct the path/,
     ],
     [
       'broker: a file as data folder',
