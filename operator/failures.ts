@@ -228,6 +228,12 @@ export const failures = {
       'the certificate was sent, and the device has not said that it has stored it: it may have lost it, or its firmware sends no acknowledgement',
     cure: 'see whether it connects to AWS IoT Core; the firmware should publish {"certificateId": "…"} to cvm/ack/SERIAL. Until the replay window ends it may ask again with the same token',
   },
+  'never-came-alive': {
+    title: 'never connected to AWS',
+    cause:
+      'the device has its certificate, and AWS IoT Core has never seen it connect with it: it has no way to AWS, is switched off, or cannot use what it stored',
+    cure: 'check its power, and that its network lets TCP port 8883 (or 443) out to AWS ("cvm doctor" tries that from here); that its firmware connects to the endpoint, and trusts the root CA, that came with the certificate, uses the serial as client id, and has the right time. Where all that is so, the device must be seen to on the spot; it gets a new certificate after: cvm devices reissue SERIAL',
+  },
 } as const satisfies Readonly<Record<string, Failure>>;
 
 export type FailureId = keyof typeof failures;
@@ -236,8 +242,13 @@ export type FailureId = keyof typeof failures;
 export const goodStates = {
   fine: {
     title: 'all is well',
-    cause: 'the device has its certificate, and has said that it has stored it',
+    cause: 'the device has its certificate',
     cure: '',
+  },
+  'awaits-connection': {
+    title: 'has yet to connect to AWS',
+    cause: 'the device got its certificate a short time ago, and AWS IoT Core has not seen it connect with it yet',
+    cure: 'wait a quarter of an hour: most devices connect within a minute, and some restart first',
   },
   'in-line': {
     title: 'waits in the line',

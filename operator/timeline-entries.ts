@@ -1,3 +1,4 @@
+import { lifeOf } from '../registry/arrivals.ts';
 import type { ProductRecord } from '../telemetry/audit-events.ts';
 import type { Sighting } from '../telemetry/sightings.ts';
 import type { ExplainFacts, TimelineEntry } from './explanation.ts';
@@ -6,18 +7,52 @@ import type { ExplainFacts, TimelineEntry } from './explanation.ts';
 const maxRecords = 200;
 
 /** All that is known of a device, by time. */
-export function entriesOf({ records, sightings }: Pick<ExplainFacts, 'records' | 'sightings'>): TimelineEntry[] {
+export function entriesOf({
+  device,
+  records,
+  sightings,
+}: Pick<ExplainFacts, 'device' | 'records' | 'sightings'>): TimelineEntry[] {
   const decided = new Set(
     sightings.flatMap((each) => (each.name === 'decided' || each.name === 'answered' ? [each.requestId] : [])),
   );
   const ofRecords = records
     // the sighting of the same decision says more
     .filter((record) => !('requestId' in record && decided.has(record.requestId)) && !isSeenAsWell(record, sightings))
+    // the row has the time of the connection itself
+    .filter(({ event }) => event !== 'came-alive')
     .slice(-maxRecords)
     .map(entryOfRecord);
-  return [...ofRecords, ...sightings.flatMap(entriesOfSighting)].toSorted((one, other) =>
+  return [...ofRecords, ...sightings.flatMap(entriesOfSighting), ...lifeEntry(device)].toSorted((one, other) =>
     one.at < other.at ? -1 : one.at > other.at ? 1 : 0,
   );
+}
+
+/** The last step of a device's way: its first connection to AWS IoT Core, or that there was none when AWS was asked last. */
+function lifeEntry(device: ExplainFacts['device']): TimelineEntry[] {
+  if (device === undefined || 'unread' in device) return [];
+  const { seenAt, lookedAt } = device;
+  const life = lifeOf(device);
+  if (life === 'seen' && seenAt !== undefined)
+    return [
+      {
+        at: iso(seenAt),
+        part: 'device',
+        step: 'came-alive',
+        outcome: 'ok',
+        detail: 'connected to AWS IoT Core with its certificate',
+      },
+    ];
+  return life === 'silent' && lookedAt !== undefined
+    ? [
+        {
+          at: iso(lookedAt),
+          part: 'aws',
+          step: 'silent',
+          outcome: 'waiting',
+          detail: 'AWS IoT Core had not seen it connect',
+        },
+      ]
+    : [];
 }
 
 /** A refusal of the broker is recorded and seen at the same time. Milliseconds between the clocks of its machine and of Redis. */

@@ -1,3 +1,4 @@
+import { lifeOf } from '../registry/arrivals.ts';
 import type { Device } from '../registry/device.ts';
 import { cureOf as cureOfRow, faultOf } from '../registry/row-faults.ts';
 import { serves } from '../registry/site.ts';
@@ -98,16 +99,34 @@ function ofRow(device: Device, facts: ExplainFacts): Verdict | undefined {
   return undefined;
 }
 
-/** A device that has its certificate has a problem only if it asks for another one afterwards. */
+/** A device that has said that it holds its certificate has a problem if it asks for another one, or never connects with this one. */
 function ofDelivered(device: Device, facts: ExplainFacts): Verdict | undefined {
   if (device.state !== 'registered' || device.deliveredAt === undefined) return undefined;
-  const { deliveredAt, certificateId = '' } = device;
+  const { deliveredAt } = device;
   const asked = latestOf(facts.sightings.filter((each) => isOwnRefusal(each) && each.at > deliveredAt));
   if (asked === undefined)
-    return verdict('fine', facts, { cause: `Since ${shortTime(deliveredAt)} it holds ${certificateId.slice(0, 12)}…` });
+    return ofLife(device, `Since ${shortTime(deliveredAt)} it holds it, as it said itself`, facts);
   return verdict(failureOfSighting(asked) ?? 'already-provisioned', facts, {
     cause: `The token was spent at ${shortTime(deliveredAt)}${addressOfVend(facts)}; the device asked again ${seen(asked)}`,
   });
+}
+
+/** So long after its certificate went live a device should have connected with it, with a restart between. Milliseconds. */
+const aliveByThenMs = 15 * 60_000;
+
+/** Whether a device that holds its certificate has come alive, as AWS said when it was asked last. */
+function ofLife(device: Device, held: string, facts: ExplainFacts): Verdict {
+  const { issuedAt = 0, seenAt = 0, lookedAt = 0 } = device;
+  const life = lifeOf(device);
+  if (life === 'seen')
+    return verdict('fine', facts, { cause: `${held}. AWS IoT Core saw it connect at ${shortTime(seenAt)}` });
+  if (life === 'silent')
+    return verdict(lookedAt - issuedAt < aliveByThenMs ? 'awaits-connection' : 'never-came-alive', facts, {
+      cause: `${held}. AWS was asked last at ${shortTime(lookedAt)}`,
+    });
+  const remark =
+    'Whether it has connected to AWS IoT Core is not known yet; a worker asks AWS within minutes, where the account has it';
+  return verdict('fine', facts, { cause: `${held}. ${remark}` });
 }
 
 const isOwnRefusal = (each: Sighting): boolean =>
@@ -200,14 +219,19 @@ const acknowledgedByThenMs = 60_000;
 function ofUnacknowledged(device: Device, facts: ExplainFacts, telling: readonly Sighting[]): Verdict {
   const { issuedAt = device.requestedAt, state } = device;
   if (state !== 'registered') return verdict('being-provisioned', facts);
+  // a device that has connected to AWS with its certificate has stored it, whatever it said here
+  if (lifeOf(device) === 'seen')
+    return ofLife(device, `It was vended at ${shortTime(issuedAt)}, and has not said that it stored it`, facts);
   const lost = telling.find((each) => each.name === 'too-large' || each.name === 'left' || isSilence(each));
   const id = lost && failureOfSighting(lost);
   // what came after the certificate was made explains why it did not arrive
   if (lost !== undefined && id !== undefined && lost.at >= issuedAt - 60_000 && !isAnsweredAfter(lost, telling))
     return verdict(id, facts, describe(lost, facts));
   if (facts.now - issuedAt < acknowledgedByThenMs) return verdict('answered', facts);
+  const life = lifeOf(device);
+  const silent = `. AWS has not seen it connect either, as of ${shortTime(device.lookedAt ?? 0)}`;
   return verdict('not-acknowledged', facts, {
-    cause: `It was vended at ${shortTime(issuedAt)}; the replay window ends at ${shortTime(issuedAt + facts.replayWindowMs)}`,
+    cause: `It was vended at ${shortTime(issuedAt)}; the replay window ends at ${shortTime(issuedAt + facts.replayWindowMs)}${life === 'silent' ? silent : ''}`,
   });
 }
 

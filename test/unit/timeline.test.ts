@@ -59,6 +59,40 @@ describe('the verdict on a device', () => {
     expect(verdictOf({ device: registered(), sightings: noise }).id).toBe('not-acknowledged');
   });
 
+  it('a certificate alone is not enough: AWS must have seen the device connect with it', () => {
+    const [vended, minute] = [now - 7_200_000, 60_000];
+    const delivered = { issuedAt: vended, deliveredAt: vended + 1000 };
+    const lived = (life: Partial<Device>) => explain(facts({ device: registered({ ...delivered, ...life }) }));
+    const silent = lived({ lookedAt: vended + 60 * minute });
+    expect(silent.verdict).toMatchObject({ id: 'never-came-alive', state: 'problem' });
+    expect(silent.verdict.cause).toContain('AWS was asked last at 2026-10-01 11:00:00 UTC');
+    expect(silent.verdict.cure).toMatch(/port 8883 .*cvm devices reissue SN-1/);
+    expect(silent.timeline.at(-1)).toMatchObject({ part: 'aws', step: 'silent', outcome: 'waiting' });
+    expect(lived({ lookedAt: vended + 5 * minute }).verdict).toMatchObject({
+      id: 'awaits-connection',
+      state: 'waiting',
+    });
+    const alive = lived({ lookedAt: vended + 60 * minute, seenAt: vended + minute });
+    expect(alive.verdict).toMatchObject({
+      id: 'fine',
+      cause: expect.stringContaining('connect at 2026-10-01 10:01:00'),
+    });
+    expect(alive.timeline.at(-1)).toMatchObject({ part: 'device', step: 'came-alive', outcome: 'ok' });
+    // nobody has asked AWS, or it was seen before this certificate was made
+    expect(lived({}).verdict).toMatchObject({ id: 'fine', cause: expect.stringContaining('is not known yet') });
+    expect(lived({ seenAt: vended - 60 * minute, lookedAt: vended + 60 * minute }).verdict.id).toBe('never-came-alive');
+  });
+
+  it('a device that AWS saw connect holds its certificate, also where it never said so', () => {
+    const vended = { issuedAt: now - 7_200_000, lookedAt: now - 60_000 };
+    expect(verdictOf({ device: registered({ ...vended, seenAt: now - 7_000_000 }) }).id).toBe('fine');
+    const neither = verdictOf({ device: registered(vended) });
+    expect(neither).toMatchObject({
+      id: 'not-acknowledged',
+      cause: expect.stringContaining('not seen it connect either'),
+    });
+  });
+
   it('the latest tells, unless a success came after it', () => {
     const stored = seen('stored', { from, requestId: 'r1' }, { agoMs: 3000 });
     expect(verdictOf({ sightings: [wrongToken(5000), seen('refused', { from, errorCode: 'InvalidCsr' })] }).id).toBe(
