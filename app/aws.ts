@@ -105,7 +105,7 @@ export function connectConnectivity(app: App, wrap: GateWrapper): Connectivity {
   return createAwsConnectivity(openIot(clients, wrap(withCallMetrics(gate, app.metrics))));
 }
 
-/** Who asks: a service, or a person who sets up the account. A gateway's own role may not, so its role alias is none for a set-up. */
+/** `forSetup`: a person sets up the account. The role of `CVM_ROLE_ALIAS` is a gateway's and may not do that, so the set-up does not use it. */
 type Asking = { readonly forSetup?: boolean };
 
 /** How long a part that starts looks for its AWS account, in milliseconds. */

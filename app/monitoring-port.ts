@@ -5,9 +5,9 @@ import { type MonitoringPort, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
 /**
- * Opens the port of a part for metrics and health. Where nobody has named a port and the usual one is taken (by a second gateway on this machine,
- * say), the part starts all the same.
- * @throws SettingsError where a port that was named cannot be taken, or the token cannot be read
+ * Opens the port of a part for metrics and health. When the default port is taken (by a second gateway on this machine, say), the part logs that
+ * and starts without it.
+ * @throws SettingsError when a port that the settings name cannot be taken, or the token cannot be read
  */
 export async function serveMonitoring(
   app: App,

@@ -131,7 +131,7 @@ export function iamPolicy(
     readonly table: string;
     readonly policyName: string;
     readonly sourceTable?: string | undefined;
-    /** the role that a new role alias stands for: whoever makes the alias must be allowed to pass it on */
+    /** the role behind a new role alias: the person who creates the alias needs `iam:PassRole` for it */
     readonly gatewayRole?: string | undefined;
   },
 ): { Version: string; Statement: Statement[] } {

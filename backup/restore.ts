@@ -145,7 +145,7 @@ function stage(inside: BackupInside, places: SitePlaces, staging: string): Map<s
         `the backup has ${path}, and the settings name no place for it`,
         'restore with the settings of the backup, or name its place in the environment',
       );
-    // nobody but the owner may change what is restored
+    // the owner alone may write to restored files
     return open(path, target, mode & 0o755);
   });
   return targets;

@@ -88,7 +88,7 @@ export async function createSealedFile(file: string, passphrase: string, head: S
 
 export type SealedReader = {
   readonly head: SealedHead;
-  /** The next bytes: so many, or fewer at the end. @throws BackupError where the file is damaged */
+  /** Reads the next `count` bytes; fewer at the end of the file. @throws BackupError when the file is damaged */
   read(count: number): Buffer;
   close(): void;
 };

@@ -1,6 +1,6 @@
 import type { CloseFault } from '../telemetry/sightings.ts';
 
-/** Why the broker closes a connection, where operators meet it often enough that `cvm explain` knows it. */
+/** The usual reasons for which the broker closes a connection: `cvm explain` knows these. */
 export const closingReasons = {
   silent: 'nothing came from it for one and a half times its keep-alive [MQTT-3.1.2-24]',
   noConnect: 'no CONNECT came in time [MQTT-3.1.4]',

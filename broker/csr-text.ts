@@ -88,8 +88,8 @@ const otherShapes: readonly (readonly [shape: RegExp, what: string])[] = [
 const certificateInfo = /^a0 |^2( 30){5}/;
 
 /**
- * What DER that is no certificate request is in its place, in words; undefined when it is nothing that is often mistaken for one.
- * Only its shape is looked at. OpenSSL must not read a key of a stranger: for a private key of DSA or DH it computes the public one, which takes
+ * Names what was sent in place of a certificate request (a private key, a certificate), in words; undefined for DER that is not often mistaken for
+ * one. Only its shape is looked at. OpenSSL must not read a key of a stranger: for a private key of DSA or DH it computes the public one, which takes
  * three seconds for numbers that fit into one message, and all connections wait meanwhile.
  */
 export function otherDer(der: Buffer): string | undefined {

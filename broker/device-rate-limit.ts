@@ -2,7 +2,7 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 
 /** Limits how fast one device may send requests and acknowledgements to this broker, on all its connections together. */
 export type DeviceRateLimit = {
-  /** Counts one message of a device. @returns in how many seconds the next one is allowed; undefined when this one was */
+  /** Counts one message of a device. @returns undefined when this message is allowed; otherwise the seconds until the next one is */
   take(serial: string): Promise<number | undefined>;
 };
 

@@ -194,7 +194,7 @@ async function acceptRequest(
   }
 }
 
-/** Whether as many messages of this connection as may are being taken in, or wait for their answer. */
+/** Whether this connection has reached its limit of messages that are being taken in or wait for their answer. */
 const isFull = (
   session: Session,
   { pendingReplies, limits }: Pick<IntakeContext, 'pendingReplies' | 'limits'>,
@@ -206,7 +206,7 @@ const isFull = (
  */
 type Attempt = Pick<PendingRequest, 'settle'> & Pick<ProvisioningRequest, 'attemptFrom'>;
 
-/** Refuses the request, but not because of its token: the attempt still counts against the address. */
+/** Refuses the request for another reason than its token. The attempt still counts against the address. */
 function abandon(attempt: Attempt, reason: Problem): Accepted {
   void attempt.settle?.('unused');
   return refused(reason);

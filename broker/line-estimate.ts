@@ -3,21 +3,21 @@ import type { LineView } from '../queue/line.ts';
 /** A request's place in the line, from 1, and how long it will still wait. `etaSeconds` is undefined where the line does not move. */
 export type Estimate = { readonly position: number; readonly etaSeconds: number | undefined };
 
-/** The seconds that are looked back at, and after how many of them only what was really answered counts. */
+/** How far the estimate looks back, and after which time it counts only the answers that were really given. Seconds. */
 const [lookBackSeconds, trustedSeconds] = [20, 10];
 
-/** The same where less was answered than AWS allows: then this machine is what limits, and AWS's rate tells nothing. */
+/** The second time where fewer were answered than AWS allows: then this machine is the limit, and not the rate of AWS. */
 const trustedSecondsBelow = 3;
 
-/** Where nothing was answered for so long, or no worker said anything, nobody knows when it goes on. Seconds. */
+/** After this time without an answer, or without a report of a worker, there is no estimate. Seconds. */
 const [stalledSeconds, absentSeconds] = [10, 5];
 
 /** A request that is older is refused. Seconds. */
 const maxEtaSeconds = 86_400;
 
 /**
- * How many requests a second the line moves by: what AWS allows at the start of a storm, and soon what was really answered while
- * devices waited, sooner where that is less.
+ * The speed of the line, in requests a second. At the start of a storm it is the rate that AWS allows; soon it is the rate of the answers really
+ * given while devices waited, and sooner where that rate is lower.
  * @param allowed what the workers let through to AWS, as far as they say it
  * @returns undefined where the line stands still
  */
@@ -101,7 +101,7 @@ export type Told = Estimate & {
   readonly first: { readonly at: number; readonly etaSeconds: number | undefined };
 };
 
-/** A device that waits for less is not told; nor, for a while, that nobody knows: soon something is answered. Milliseconds. */
+/** A device that waits for less than the first gets no `pending`. While there is no estimate it gets one after the second: an estimate often comes soon. Milliseconds. */
 const [shortWaitMs, unknownWaitMs] = [2000, 4000];
 
 /** How often one device is told about one request at most, and how long after the last time at least. */
@@ -124,7 +124,7 @@ export function isNews(next: Estimate, told: Told | undefined, now: number, wait
   return next.position <= told.position / 2 && next.etaSeconds > smallChangeSeconds;
 }
 
-/** Where nobody knows how long it takes, a device asks again after a minute or two; nobody has to stay away for longer than an hour. Seconds. */
+/** Without an estimate a device asks again after one to two minutes; with one, after an hour at most. Seconds. */
 const [unknownRetrySeconds, mostRetrySeconds] = [60, 3600];
 
 /**

@@ -222,7 +222,7 @@ export function createPendingReplies(options: {
   };
 }
 
-/** What a final answer says of the token. While AWS is away, or the address has to wait, the token was not looked at. */
+/** Whether a final answer shows that the token is right or wrong. While AWS is away, or the address has to wait, the token was not checked. */
 function outcomeOf(answer: Answer): TokenAttemptOutcome {
   if (answer.status !== 'rejected') return 'right';
   const { code } = answer.problem;

@@ -10,7 +10,7 @@ import type { Seen } from './seen.ts';
 /** Half of a day's lines at most are about one address, so others are seen beside a flood. All records of a day take less than 3 MB. */
 const limits: FloodLimits = { perSecond: 10, perDay: 2500, perDayOfAll: 5000 };
 
-/** Whom the broker turned away. `address`: what limits count the connection under. */
+/** The client that the broker turned away. `address`: limits count the connection under it. */
 export type TurnedAway = {
   readonly serial?: string | undefined;
   readonly remoteAddress: string;
@@ -22,8 +22,8 @@ export type TurnedAway = {
 export type Refusals = ReturnType<typeof createRefusals>;
 
 /**
- * Writes down whom the broker turns away by itself, without a worker: refused messages in the audit trail and the log, closed
- * connections, failed handshakes and subscriptions in the log. Anybody on the site network can cause these lines, so their number is bounded.
+ * Records the refusals that the broker decides itself, without a worker: refused messages in the audit trail and the log; closed connections,
+ * failed handshakes and refused subscriptions in the log. Any machine of the site network can cause these lines, so their number is bounded.
  */
 export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen; log: Log }) {
   const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>

@@ -27,7 +27,7 @@ export function backupCommand(context: BackupContext): Command {
     .option('--json', 'print what was done as JSON')
     .addHelpText(
       'after',
-      '\nThe passphrase: of --passphrase-file, of the environment variable CVM_BACKUP_PASSPHRASE, or asked for. Without it nobody opens the file, you neither.\nThe gateway may run meanwhile. Redis and the table are not in it: docs/restoring.md.',
+      '\nThe passphrase comes from --passphrase-file, from the environment variable CVM_BACKUP_PASSPHRASE, or from the terminal. Without the passphrase the file cannot be opened, not even by you.\nThe gateway may run meanwhile. Redis and the table are not in it: docs/restoring.md.',
     )
     .action((file: string, options: Options) => run(context, file, options));
 }

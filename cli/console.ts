@@ -72,7 +72,8 @@ function tokenCommand({ settings, audit, write }: ConsoleContext): Command {
       const made = await createApiToken(settings().dataDir, { name, role, lifetimeMs: expires }, Date.now());
       if (made.outcome === 'exists')
         return fail(`there is an API token ${name} already; cvm console token revoke ${name} ends it`);
-      if (made.outcome !== 'created') return fail('there are 100 API tokens already; revoke those that nobody uses');
+      if (made.outcome !== 'created')
+        return fail('there are 100 API tokens, which is the limit; revoke those that are not used any more');
       audit().record('api-token-made', { token: name, role });
       write(json ? JSON.stringify({ ...made.about, token: made.token }) : made.token);
     });

@@ -49,7 +49,7 @@ async function find(
     const sources = openDoctor(examined, redisInUse(first.settings), of);
     return await runChecks(selected(checks, { quick, parts: of }), sources, { fix });
   } catch (error) {
-    // without settings there is nothing to look at
+    // without valid settings no other check can run
     if (!(error instanceof SettingsError)) throw error;
     return error.problems.map((seen) => ({
       ...{ id: 'settings', title: 'settings', outcome: 'fail' as const, seen, fixable: false },

@@ -2,15 +2,15 @@ import { readFileSync } from 'node:fs';
 import type { Settings } from '../runtime/settings.ts';
 import { UsageError } from './usage-error.ts';
 
-/** What a passphrase must have at least: what it seals may be tried on any number of machines. */
+/** The fewest characters of a passphrase: a thief of the file can try passphrases on any number of machines. */
 export const leastPassphrase = 12;
 
 const rule = `a passphrase has ${leastPassphrase} characters or more: take five words at random, say`;
 
 /**
- * The passphrase of a backup: of the file that an option names, of CVM_BACKUP_PASSPHRASE, or asked for at the terminal. Never of an argument, which
- * every user of the machine can read.
- * @param twice it is typed twice, since nobody sees it
+ * Reads the passphrase of a backup from the file that an option names, from CVM_BACKUP_PASSPHRASE, or from the terminal. It is no argument: every
+ * user of the machine can read those.
+ * @param twice ask for it a second time: the terminal does not show it, and a typing error would go unnoticed
  */
 export async function passphraseOf(
   { backupPassphrase }: Pick<Settings, 'backupPassphrase'>,
@@ -36,7 +36,7 @@ function checked(passphrase: string, from: string): string {
 /** Editors end a file with a line end. */
 const firstLine = (file: string): string => /^[^\r\n]*/.exec(readFileSync(file, 'utf8'))?.[0] ?? '';
 
-/** Asks without showing what is typed. */
+/** Asks at the terminal, and does not show the typed characters. */
 function ask(question: string): Promise<string> {
   const { stdin, stderr } = process;
   stderr.write(question);

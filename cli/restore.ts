@@ -46,7 +46,7 @@ async function run(context: RestoreContext, file: string, options: Options): Pro
   }
 }
 
-/** By the settings of the backup where this folder has none, since they say where the files belong. The environment comes first. */
+/** The settings name the places of the files. Without an .env here, those of the backup count; the environment comes first. */
 function placesFor({ settings, environment }: RestoreContext, inside: BackupInside, keep: boolean): SitePlaces {
   const envFile = envFileHere();
   const isSame = isThere(envFile) && readFileSync(envFile, 'utf8') === inside.settings;

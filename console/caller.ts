@@ -44,7 +44,7 @@ export type CallerDeps = {
   now(): number;
 };
 
-/** Finds out who makes this call. Undefined: nobody. @throws Problem for an API token that is none, and when sessions cannot be read */
+/** Finds out who makes this call. Undefined: a caller without a session or token. @throws Problem for an unknown API token, and when sessions cannot be read */
 export async function callerOf(request: FastifyRequest, deps: CallerDeps): Promise<Caller | undefined> {
   const { authorization } = request.headers;
   if (authorization !== undefined) return callerOfToken(authorization, deps);
@@ -75,11 +75,11 @@ export function trustedPerson(
 ): string | undefined {
   if (trusted === undefined || !trusted.from.has(plainAddress(socket.remoteAddress))) return undefined;
   const [named = '', ...others] = raw.headersDistinct[trusted.header] ?? [];
-  // two of them: one is of the proxy, and one of somebody else
+  // two headers: one comes from the proxy, the other from the client
   return others.length === 0 && personPattern.test(named) ? named : undefined;
 }
 
-/** As identity providers have names and mail addresses. */
+/** The form of names and mail addresses of identity providers. */
 const personPattern = /^[\p{L}\p{N}._@+ -]{1,200}$/u;
 
 export const plainAddress = (address = ''): string => address.replace(/^::ffff:/, '');
@@ -87,7 +87,7 @@ export const plainAddress = (address = ''): string => address.replace(/^::ffff:/
 export const roleOfPerson = (person: string, { operators }: Pick<CallerDeps, 'operators'>): Role =>
   operators.includes(person) ? 'operator' : 'viewer';
 
-/** A person that was taken off the list of operators looks from then on. */
+/** A person that is no longer on the list of operators may only look. */
 const roleOf = (session: OpenSession, deps: CallerDeps): Role =>
   session.via === 'header' ? roleOfPerson(session.person, deps) : session.role;
 

@@ -13,8 +13,8 @@ const nameOf = ({ remoteAddress = '', remotePort = 0 }: Pick<Socket, 'remoteAddr
   `${remoteAddress} ${remotePort}`;
 
 /**
- * Keeps the places of the console from strangers who only hold them. One address gets a part of them. When all are taken, the newest comes in:
- * the oldest of the address with the most gives way, of those that nobody has signed in on.
+ * Limits the connections of the console, in all and of one address, so that strangers cannot take all of them. When all are taken, a new one is
+ * still let in: of the address with the most connections, the oldest one without a signed-in person is closed.
  * @param isProxy an address that stands for many persons, and has no limit of its own
  */
 export function limitConnections(server: Server, limits: ConnectionLimits, isProxy: (address: string) => boolean) {
@@ -59,7 +59,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits, isPro
   });
 
   return {
-    /** Somebody is signed in on this connection: it gives way to none. */
+    /** A person is signed in on this connection: it is never closed for another one. */
     keep(socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): void {
       const found = open.get(nameOf(socket));
       if (found !== undefined) found.isKept = true;

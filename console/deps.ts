@@ -26,7 +26,7 @@ export type ShownSetting = {
   readonly meaning?: string;
 };
 
-/** What the console is built with. */
+/** Everything that the console is built with. */
 export type ConsoleDeps = {
   readonly settings: Pick<
     Settings,

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 
 /**
- * Which names the console answers to. A page of a stranger, whose name the stranger's DNS server lets point to this machine (DNS
- * rebinding), would otherwise be of the same origin as the console. An address cannot be made to point elsewhere, so each is taken.
+ * The host names that the console answers to. It refuses others against DNS rebinding: an attacker's page whose DNS name is pointed at this machine
+ * would be of the same origin as the console. Addresses are all accepted: DNS cannot redirect them.
  * @param names of the server certificate, and of CVM_HOSTNAMES
  */
 export function isOwnHost(header: string | undefined, names: readonly string[]): boolean {

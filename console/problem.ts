@@ -1,4 +1,4 @@
-/** Why a call of the API is not done: what it was, and what to do about it. It is the answer, so nothing secret may be in it. */
+/** A call of the API that is refused, with cause and cure. The caller gets these texts, so nothing secret may be in them. */
 export class Problem extends Error {
   readonly status: number;
   /** a word that programs go by */
@@ -17,7 +17,7 @@ export class Problem extends Error {
 }
 
 export const notSignedIn = () =>
-  new Problem(401, 'NotSignedIn', 'nobody is signed in, or the session has ended', 'sign in');
+  new Problem(401, 'NotSignedIn', 'you are not signed in, or the session has ended', 'sign in');
 
 export const noSuchThing = (what: string) =>
   new Problem(404, 'NotFound', `there is no ${what}`, 'GET /api/v1/openapi.json lists what there is');

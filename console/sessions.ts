@@ -4,7 +4,7 @@ import type { SessionStore } from '../queue/console-sessions.ts';
 import { isEqual } from './equal.ts';
 import { roles } from './roles.ts';
 
-/** Milliseconds: how long a session lasts when nobody uses it, and at most. Its use is written down no more often than `touchMs`. */
+/** A session ends after the first time without use, and after the second in any case. Its use is written down once in `touchMs`. Milliseconds. */
 const [idleMs, longestMs, touchMs] = [30 * 60_000, 12 * 3_600_000, 60_000];
 
 const stored = z.object({
@@ -24,8 +24,9 @@ export type OpenSession = Session & {
 };
 
 /**
- * Sessions of browsers. The browser has 256 random bits; Redis has the session under their hash, signed with a key of the data folder: who
- * reads Redis cannot use a session, and who writes there cannot make one. Every sign-in makes a new id, so one that was planted before is of no use.
+ * Sessions of browsers. The browser has 256 random bits; Redis has the session under their hash, signed with a key of the data folder. So a reader
+ * of Redis cannot use a session, and a writer cannot make one. Every sign-in makes a new id, so an id that an attacker planted in the browser is of
+ * no use.
  */
 export function createSessions({
   store,
@@ -82,7 +83,7 @@ export function createSessions({
       if (use) await touch(hashedId, session.openedAt);
       return { ...session, hashedId, csrf: csrfOf(id) };
     },
-    /** Lets it last longer, though its person does nothing. Not beyond its end in any case. */
+    /** Keeps a session alive without an action of its person, up to its longest time. */
     keep: ({ hashedId, openedAt }: OpenSession) => touch(hashedId, openedAt),
     async end(id: string): Promise<void> {
       if (idPattern.test(id)) await store.end(hashOf(id));

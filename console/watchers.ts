@@ -30,8 +30,8 @@ type Sources = {
 };
 
 /**
- * Tells all who watch by server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): one source, one text, written to
- * each. While nobody watches, nothing is read. A slow reader misses events, and is not waited for: pages read anew what they show.
+ * Sends what happens to all open pages by server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). Redis is read once for
+ * all pages, and not at all without an open page. A slow page misses events, and no other page waits for it: a page reads anew what it shows.
  */
 export function createWatchers(sources: Sources, log: Log, given: Partial<WatcherTimes & WatcherLimits> = {}) {
   const times = { ...usualTimes, ...given };
@@ -62,7 +62,7 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
 
   const countOf = (wanted: string) => [...watchers].filter(({ caller }) => caller === wanted).length;
 
-  /** All viewers may be one person with many sessions, so they leave the places to operators; among equals, who has many leaves one to who has few. */
+  /** All viewers may be one person with many sessions, so a stream of a viewer is closed for an operator. Among equals, the caller with the most streams loses one. */
   function whoGivesWay({ role, caller }: Pick<Watcher, 'role' | 'caller'>): Watcher | undefined {
     const all = [...watchers];
     const viewer = all.find((each) => each.role === 'viewer');

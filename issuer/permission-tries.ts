@@ -1,7 +1,7 @@
 import type { Try } from '../aws/permission-try.ts';
 import type { IotCalls } from './iot-calls.ts';
 
-/** Names that nobody gives to anything. A certificate has such an id with a probability of 2^-256. */
+/** Names that no resource has. A certificate has this id with a probability of 2^-256. */
 export const absent = {
   thing: 'cvm-doctor-no-such-thing',
   certificateId: '0'.repeat(64),

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 /** A line of a text file, without its line end. `number`: from 1. */
 export type TextLine = { readonly number: number; readonly text: string };
 
-/** Longer lines are no lines of devices: the file is something else, and must not be held in memory. */
+/** A longer line is no list of devices: the file is something else, and must not be held in memory. */
 const maxLineLength = 65_536;
 
 /**

@@ -49,7 +49,7 @@ export async function unblock(serial: string, deps: DecisionDeps): Promise<Unblo
   let gone: { goneCertificate?: string } = {};
   const activate = async (id: string) => {
     if ((await activateIfThere(id, deps)) === 'activated') return;
-    // one that is being replaced already is not missed: the device has a token for the next
+    // a certificate that is being replaced is not needed any more: the device has a token for the next one
     if (id === device.certificateId) gone = { goneCertificate: id };
   };
   const rest = await followUp(live === undefined ? [] : [() => activate(live)]);

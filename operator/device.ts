@@ -14,7 +14,7 @@ export type Refusal =
   | { readonly outcome: 'being-removed' }
   /** unblock it first */
   | { readonly outcome: 'is-blocked' }
-  /** another tool wrote an `applyState` that means nothing */
+  /** another tool wrote an unknown `applyState` */
   | { readonly outcome: 'state-unknown' };
 
 export type FindDeps = Pick<OperatorDeps, 'now'> & { readonly registry: Pick<Devices, 'find'> };

@@ -48,7 +48,7 @@ export const failures = {
     title: 'pre-shared key not known here',
     cause:
       'the device uses its token as TLS pre-shared key, and this gateway has no key of this serial: the device was enrolled before the gateway was approved, or for another one',
-    cure: 'wait ten seconds where it was enrolled a moment ago; otherwise make a new token, whose key is sealed to the gateways of now: cvm devices reissue SERIAL',
+    cure: 'if the device was enrolled a moment ago, wait ten seconds. Otherwise make a new token: cvm devices reissue SERIAL. Its key is sealed to all gateways that are approved now',
   },
   'psk-wrong': {
     title: 'wrong pre-shared key',
@@ -57,13 +57,14 @@ export const failures = {
   },
   'psk-unused': {
     title: 'pre-shared key not used',
-    cause: 'the device has a TLS pre-shared key, but TLS went by certificate, so the key proved nothing',
+    cause:
+      'the device has a TLS pre-shared key, but the TLS handshake used the certificate of the gateway, so the key proved nothing',
     cure: 'offer TLS_AES_128_GCM_SHA256 (the key goes with SHA-256) and use the serial as identity of the key',
   },
   'mqtt-refused': {
     title: 'MQTT not acceptable',
     cause:
-      'the gateway closed the connection: what the device sent is no MQTT that the gateway takes, such as a will, or no CONNECT came in time',
+      'the gateway closed the connection: the device sent MQTT that the gateway does not take, such as a will, or sent no CONNECT in time',
     cure: 'look for the serial in the log of the broker, which has the exact reason; docs/protocol.md says what the gateway takes',
   },
   'keep-alive': {
@@ -78,7 +79,7 @@ export const failures = {
   },
   'no-token': {
     title: 'no token',
-    cause: 'the device asks without its token',
+    cause: 'the device asked without its token',
     cure: 'put the token into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
   },
   'wrong-token': {
@@ -94,13 +95,13 @@ export const failures = {
   },
   'other-serial': {
     title: 'two serials on one connection',
-    cause: 'a connection that speaks for one serial names another',
+    cause: 'the device named two serials on one connection',
     cure: 'use one connection for each device, and the same serial in topic, user name and key identity',
   },
   'too-many-attempts': {
     title: 'too many wrong tokens',
     cause:
-      'too many tokens that do not fit were tried for this serial or from its address, so the gateway makes it wait',
+      'too many wrong tokens were tried for this serial, or from the address of the device; the gateway makes it wait',
     cure: 'find the device that tries (its address is in the timeline) and correct its token; the right device is let through within a minute',
   },
   'asks-too-fast': {
@@ -127,7 +128,7 @@ export const failures = {
   'key-mismatch': {
     title: 'other key than before',
     cause:
-      'the token has vended a certificate for one key, and the device asks with another, or once with a CSR and once without',
+      'the token has vended a certificate for one key, and the device now asks with another key, or asks once with a CSR and once without',
     cure: 'let the firmware keep its key pair until it has its certificate, and ask with the same one; or start anew: cvm devices reissue SERIAL',
   },
   'bad-csr': {
@@ -143,12 +144,12 @@ export const failures = {
   },
   'row-broken': {
     title: 'row must be mended',
-    cause: 'another tool wrote something into the row of the device that means nothing to the gateway',
+    cause: 'another tool wrote something into the row of the device that the gateway cannot read',
     cure: 'cvm devices show SERIAL says what to correct',
   },
   'being-removed': {
     title: 'being removed',
-    cause: 'an operator is removing the device, and that did not come to its end',
+    cause: 'an operator began to remove the device, and the removal did not finish',
     cure: 'finish it: cvm devices remove SERIAL',
   },
   'redis-away': {
@@ -214,31 +215,31 @@ export const failures = {
   },
   'packet-too-large': {
     title: 'reply too large for the device',
-    cause: 'the reply has no room in the largest MQTT packet that the device says it takes, not even in parts',
+    cause: 'the reply does not fit into the largest MQTT packet that the device takes, not even in parts',
     cure: 'name a larger "maxPacket" in the request (128 bytes or more), or in MQTT 5 a larger Maximum Packet Size in CONNECT',
   },
   'left-before-answer': {
     title: 'left before the answer',
     cause: 'the device closed its connection before its answer was there',
-    cure: 'let the firmware stay connected until the answer comes, or for the seconds that it is told ("pending"); it may ask again with the same token and gets the same certificate',
+    cure: 'let the firmware stay connected until the answer comes, or come back after the seconds of "retryAfter" that a "pending" reply has; when it asks again with the same token, it gets the same certificate',
   },
   'not-acknowledged': {
     title: 'not acknowledged',
     cause:
-      'the certificate was sent, and the device has not said that it has stored it: it may have lost it, or its firmware sends no acknowledgement',
-    cure: 'see whether it connects to AWS IoT Core; the firmware should publish {"certificateId": "…"} to cvm/ack/SERIAL. Until the replay window ends it may ask again with the same token',
+      'the certificate was sent, and the device did not acknowledge it: the device may have lost the certificate, or its firmware sends no acknowledgement',
+    cure: 'look whether the device connects to AWS IoT Core; its firmware should publish {"certificateId": "…"} to cvm/ack/SERIAL. Until the replay window ends, the device may ask again with the same token',
   },
   'never-came-alive': {
     title: 'never connected to AWS',
     cause:
-      'the device has its certificate, and AWS IoT Core has never seen it connect with it: it has no way to AWS, is switched off, or cannot use what it stored',
-    cure: 'check its power, and that its network lets TCP port 8883 (or 443) out to AWS ("cvm doctor" tries that from here); that its firmware connects to the endpoint, and trusts the root CA, that came with the certificate, uses the serial as client id, and has the right time. Where all that is so, the device must be seen to on the spot; it gets a new certificate after: cvm devices reissue SERIAL',
+      'the device has its certificate and has never connected to AWS IoT Core: it cannot reach AWS, is switched off, or cannot use what it stored',
+    cure: 'check the power of the device, and that its network allows TCP port 8883 (or 443) to AWS ("cvm doctor" tries that from here). Check that its firmware uses the endpoint and the root CA that came with the certificate, has the serial as client id, and has the right time. If all this is right, a person must look at the device on site. For another certificate: cvm devices reissue SERIAL',
   },
 } as const satisfies Readonly<Record<string, Failure>>;
 
 export type FailureId = keyof typeof failures;
 
-/** What is no failure: all is well, or nothing is to be done but wait. */
+/** States that are no failure: all is well, or the device only has to wait. */
 export const goodStates = {
   fine: {
     title: 'all is well',
@@ -247,18 +248,18 @@ export const goodStates = {
   },
   'awaits-connection': {
     title: 'has yet to connect to AWS',
-    cause: 'the device got its certificate a short time ago, and AWS IoT Core has not seen it connect with it yet',
+    cause: 'the device got its certificate a short time ago, and has not connected to AWS IoT Core yet',
     cure: 'wait a quarter of an hour: most devices connect within a minute, and some restart first',
   },
   'in-line': {
     title: 'waits in the line',
     cause:
-      'the request waits for its turn: AWS allows so many certificates a second, and they are given in the order in which devices asked',
+      'the request waits for its turn: AWS limits the certificates of a second, and devices get theirs in the order in which they asked',
     cure: 'wait; "cvm status" shows how fast the line moves',
   },
   'being-provisioned': {
     title: 'being provisioned',
-    cause: 'a worker is at this request now',
+    cause: 'a worker works on this request now',
     cure: 'wait some seconds',
   },
   answered: {

@@ -32,7 +32,7 @@ export function variantsOf(serial: string): string[] {
   return [...new Set(all)].filter((each) => each !== serial && isSerial(each)).slice(0, maxVariants);
 }
 
-/** A pattern (of Redis) that every serial fits which has this one as its beginning, middle or end, whatever the case and look-alikes. */
+/** A pattern of Redis. It matches every serial that contains this one, whatever the case and characters that look alike. */
 export function patternOf(serial: string): string {
   const classOf = (each: string) => {
     const group = lookAlikes.find((letters) => letters.includes(each));

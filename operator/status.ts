@@ -258,8 +258,8 @@ function judgeProcesses({ processes }: StatusFacts, part: 'broker' | 'worker'): 
   if (own.length === 0)
     return failed(
       part === 'broker'
-        ? 'none runs: no device can connect'
-        : 'none runs: requests are stored, and nobody answers them',
+        ? 'no broker runs: no device can connect'
+        : 'no worker runs: requests are stored, and are not answered',
       `start it ("cvm ${part}", or "cvm up"; in compose "docker compose up --detach"), and look at its log`,
     );
   const running = `${counted(own.length, 'process', 'processes')} on ${[...new Set(own.map(({ host }) => host))].join(', ')}`;
@@ -286,7 +286,7 @@ function splitCure(text: string): [says: string, cure: string] {
   return at < 0 ? [text, 'see the log of that process'] : [text.slice(0, at), text.slice(at + 2)];
 }
 
-/** A wait that a person should hear of, in seconds. */
+/** From this wait on, the line is a warning. Seconds. */
 const longWaitSeconds = 900;
 
 function judgeLine({ length, oldestSeconds, perSecond, etaSeconds }: LineState & { etaSeconds?: number }): Judgement {
@@ -375,7 +375,7 @@ function judgeQuotas(quotas: readonly QuotaState[]): Judgement {
   );
 }
 
-/** A worker that was busy or away for one turn is no trouble. */
+/** A sweep may be late: a worker that was busy or away for one turn is no trouble. */
 const sweepTurns = 3;
 
 function judgeSweep(

@@ -78,9 +78,9 @@ type Run = {
   readonly options: TakeoverOptions;
   readonly gateways: readonly SealedTo[];
   readonly inPlace: boolean;
-  /** whose each certificate is that a row has named so far */
+  /** the serial that each certificate belongs to, of the rows read so far */
   readonly certificates: Map<string, string>;
-  /** whose the hash of each token is */
+  /** the serial that each token hash belongs to */
   readonly tokens: Map<string, string>;
 };
 

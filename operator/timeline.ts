@@ -177,7 +177,7 @@ function ofWaiting(facts: ExplainFacts): Verdict | undefined {
   return undefined;
 }
 
-/** What was seen last that says something, unless a success came after it. */
+/** The latest sighting that shows a failure, unless a success came after it. */
 function ofLatest(device: Device, facts: ExplainFacts): Verdict | undefined {
   const since = Math.max(device.enrolledAt || 0, lastDecision(facts));
   const isRegistered = device.state === 'registered';
@@ -200,11 +200,11 @@ const decisionBehind = (answer: Sighting, all: readonly Sighting[]): Sighting | 
     ? all.find((each) => each.name === 'decided' && each.requestId === answer.requestId && each.operation !== undefined)
     : undefined;
 
-/** Of two that were seen at the same time, the one that says more. */
+/** Of two sightings at the same time, the one that says more. */
 const rank = (each: Sighting): number =>
   each.name === 'decided' && 'operation' in each ? 3 : each.name === 'too-large' ? 2 : each.name === 'answered' ? 1 : 0;
 
-/** What was seen before it concerns another token, or another state. */
+/** Sightings before this time concern another token, or another state. */
 function lastDecision({ records }: ExplainFacts): number {
   const decided = records.findLast(({ event }) => ['reissued', 'unblocked', 'moved', 'enrolled'].includes(event));
   return decided === undefined ? 0 : Date.parse(decided.time);

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { decodeFirst, Token, Tokenizer, Type } from 'cborg';
 
-/** Keys that come twice are refused (RFC 8949, section 5.6): another reader could take another one. */
+/** Keys that come twice are refused (RFC 8949, section 5.6): two readers could use different ones of the two values. */
 const options = { useMaps: true, rejectDuplicateMapKeys: true, retainStringBytes: true };
 
 /** First bytes of data items that cborg refuses (RFC 8949, section 3.2.3 and 3.3). */

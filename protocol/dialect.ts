@@ -24,8 +24,8 @@ export interface Dialect<Form = ReplyForm> {
    */
   readFilter(filter: string, session: SessionView): Subscription<Form> | undefined;
   /**
-   * What becomes of a request whose device learns how long it will wait: the device is told, and waits on; it is not told; or it is told
-   * something that ends its wait. It may ask again later, and keeps its place.
+   * The result of telling a device how long it will wait: it was told, and waits on; it was not told; or it was told something that ends its wait.
+   * Then it may ask again later, and keeps its place.
    */
   whenPending(form: Form, answer: PendingAnswer): WhenPending;
   /**
@@ -40,7 +40,7 @@ export type WhenPending = 'tell' | 'say-nothing' | 'end';
 /** A form as the broker holds it. */
 export type ReplyForm = unknown;
 
-/** What a dialect may know of the connection. */
+/** The part of a connection that a dialect may see. */
 export type SessionView = {
   /** the serial that it speaks for, from its TLS handshake, its CONNECT or an earlier message */
   readonly serial: string | undefined;
@@ -130,11 +130,11 @@ export type ReplyParts = {
   part(number: number): Buffer;
 };
 
-/** What a message says beside its payload, in MQTT 5. */
+/** The properties of a message in MQTT 5. */
 export type MessageProperties = {
   /** of the request that it answers */
   readonly correlationData?: Buffer | undefined;
-  /** seconds after which it says nothing any more */
+  /** Message Expiry Interval, in seconds */
   readonly expirySeconds?: number | undefined;
 };
 

@@ -9,7 +9,7 @@ export function payloadRoom(topic: string, maxPacket: number, extraBytes = 0): n
   return Math.max(...remaining) - (2 + Buffer.byteLength(topic)) - 2 - extraBytes;
 }
 
-/** The smallest `maxPacket` that leaves room for a payload of so many bytes. */
+/** The smallest `maxPacket` that leaves room for a payload of this size, in bytes. */
 export function packetFor(topic: string, payloadBytes: number, extraBytes = 0): number {
   let least = Buffer.byteLength(topic) + payloadBytes + extraBytes;
   while (payloadRoom(topic, least, extraBytes) < payloadBytes) least++;

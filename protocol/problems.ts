@@ -42,7 +42,7 @@ export function shortRejection(reason: Problem, room: number, write: (reason: Pr
   return shortRejection({ ...reason, message }, room, write);
 }
 
-/** The first `length` characters of a text, and no half of a number: 321 of 3214 would be read as the whole. */
+/** The first `length` characters of a text; a number is never cut: a reader would take 321 of 3214 for the whole. */
 export function cutText(text: string, length: number): string {
   const short = text.slice(0, Math.max(length, 0));
   return /^\d/.test(text.slice(short.length)) ? short.replace(/\d+$/, '') : short;
@@ -186,11 +186,11 @@ const nameByMessage = new Map(Object.entries(problems).map(([name, { message }])
 export const packetTooSmall = (least: number): Problem =>
   problem('InvalidRequest', `${least} bytes are needed in a packet for this serial`);
 
-/** Which of them it is, whatever time to wait it was given; undefined for one that was written for its case. */
+/** The name of a shared refusal, whatever its `retryAfter`; undefined for a refusal that was written for its case. */
 export const problemName = ({ message }: Problem): ProblemName | undefined =>
   nameByMessage.get(message) ?? (/^\d+ bytes are needed in a packet\b/.test(message) ? 'packetTooSmall' : undefined);
 
-/** What is kept of a refusal: no text, since a text may quote what the device sent. */
+/** The part of a refusal that is stored: no text, since a text may quote what the device sent. */
 export function refusalOf(reason: Problem): { readonly errorCode: ErrorCode; readonly problem?: ProblemName } {
   const name = problemName(reason);
   return { errorCode: reason.code, ...(name === undefined ? {} : { problem: name }) };

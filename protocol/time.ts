@@ -28,18 +28,18 @@ export function nonceOfTime(topic: string): string | undefined {
 }
 
 /**
- * The text is signed as it is, and never decoded: what is hex is base64url as well. 8 bytes are the fewest, since whoever can guess a nonce
- * can ask with it in advance and hand the old answer out later.
+ * The text of the nonce is signed as it stands and never decoded, so hex needs no case of its own: its characters are base64url, too. A nonce has
+ * at least 8 bytes: an attacker who guesses a nonce can get the answer to it in advance, and give this old answer to the device later.
  */
 export const isNonce = (text: string): boolean => /^[A-Za-z0-9_-]{11,64}$/.test(text);
 export const nonceRule =
-  'a nonce has 11 to 64 of the characters A-Z a-z 0-9 - _: 8 to 32 random bytes, other ones in each question, in hex or base64url';
+  'a nonce has 11 to 64 of the characters A-Z a-z 0-9 - _: send 8 to 32 random bytes in hex or base64url, and new ones in each question';
 
-/** No other bytes that any key of the gateway signs begin with it. */
+/** Only signatures of the time begin with these bytes, so no other signature of the gateway passes for one. */
 const purpose = 'cvm-gateway time v1';
 
 /**
- * What is signed: the purpose and the nonce in ASCII, then the time as 8 bytes, most significant first. First and last part have a fixed
+ * The bytes that are signed: the purpose and the nonce in ASCII, then the time as 8 bytes, most significant first. First and last part have a fixed
  * length, so no two pairs of nonce and time make the same bytes.
  * @param seconds epoch seconds
  */

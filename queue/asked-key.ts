@@ -11,7 +11,7 @@ type StoredKey = {
   readonly key?: ProvisioningRequest['key'];
 };
 
-/** For which key the certificate is to be. Undefined where a stored request does not say it. */
+/** The key that the certificate is to be for. Undefined when a stored request does not say it. */
 export function askedKey({ csr, csrPem, keyDigest, key }: StoredKey) {
   if (csr !== undefined) return keyOfCsr(Buffer.from(csr, 'base64'));
   if (key === undefined) return undefined;

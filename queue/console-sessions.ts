@@ -4,9 +4,9 @@ export interface SessionStore {
   ready(): Promise<void>;
   /** Undefined when there is none, or when it has ended. */
   read(hashedId: string): Promise<string | undefined>;
-  /** @param idleMs milliseconds until it ends when nobody uses it */
+  /** @param idleMs after so many milliseconds without use the session ends */
   write(hashedId: string, text: string, idleMs: number): Promise<void>;
-  /** Lets it last for so long from now on. */
+  /** The session was used: its `idleMs` begin anew. */
   touch(hashedId: string, idleMs: number): Promise<void>;
   end(hashedId: string): Promise<void>;
   close(): Promise<void>;

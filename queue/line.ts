@@ -11,7 +11,7 @@ export type LineEntry = {
   readonly waitedMs: number;
 };
 
-/** What the workers did in one second. */
+/** Counts of the workers for one second. */
 export type LineSecond = {
   /** in seconds of Redis' clock */
   readonly second: number;
@@ -53,7 +53,7 @@ export interface MissedAnswers {
 /** A request that a worker has dealt with. */
 export type LineLeaver = { readonly requestId: string; readonly recipientId: string };
 
-/** What a worker tells of the line in its metrics. */
+/** The state of the line, for the metrics of a worker. */
 export type LineState = { readonly length: number; readonly oldestSeconds: number };
 
 /** The worker's side. */

@@ -1,8 +1,8 @@
 import type { AuditEvents } from '../telemetry/audit-events.ts';
 
 /**
- * What happens at this gateway, for people who watch: counted by the minute, and device by device. It decides nothing; the audit trail is
- * what counts.
+ * The events of this gateway, for people who watch: counted by the minute, and device by device. Nothing is decided by them; the audit trail is the
+ * record.
  */
 
 /** Those of the audit trail that are about one device. */
@@ -28,7 +28,7 @@ const deviceEvents: Readonly<Record<DeviceEvent, true>> = {
   'swept-up': true,
 };
 
-/** Whether a part of ours says this of a device: another word, of a writer of Redis, is not put before an operator. */
+/** Whether a part of the gateway uses this word for a device. Redis is not trusted: an operator never sees another word. */
 export const isLiveEvent = (event: string): boolean => Object.hasOwn(deviceEvents, event);
 
 /** `event`: the name of an audit event, or `changed` for a row that was changed elsewhere. `at`: epoch milliseconds */

@@ -21,7 +21,7 @@ export type LongestWaits = {
 };
 
 /**
- * Lets nothing in the queue wait longer than we ever mean it to. BullMQ delays a request until a time of the worker's clock, and
+ * Bounds every wait in the queue by the longest that this program sets. BullMQ delays a request until a time of the worker's clock, and
  * Redis keeps the end of a key's life in time of its own clock. When such a clock was ahead and is set back, both would last
  * longer by as much. It makes no difference whose clock it was, or whether anybody was running at the time.
  * @param queue the worker; its names in Redis are those of BullMQ 6

@@ -19,7 +19,7 @@ export const untilAnswered: JobsOptions = {
 export type Stored = StoredRequest | StoredAcknowledgement;
 
 /**
- * Of a job it takes from Redis what is ours to read, and no orders: neither how often it is tried nor how soon, and no other id. Which trace it belongs to
+ * Reads the message of a job from Redis, and ignores what Redis says about retries, delays and ids: a writer of Redis must not control these. Which trace it belongs to
  * counts only where this worker makes spans.
  */
 export class OwnJobsWorker extends Worker<Stored> {

@@ -144,7 +144,7 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
   };
 }
 
-/** The side of those who look, in Redis. */
+/** The readers' side of the directory, in Redis. */
 export function createDirectory(connector: RedisConnector, log: Log): Directory {
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);

@@ -20,7 +20,7 @@ export async function claimRedis(redis: Redis, by: string, where: string): Promi
     await redis.set(formatKey, JSON.stringify({ format: redisFormat, by }), 'NX');
     return;
   }
-  // Redis is not trusted: a mark that is none stops nobody
+  // Redis is not trusted: a malformed mark must not stop a gateway
   const found = stored.safeParse(parsed(before)).data;
   if (found !== undefined && found.format > redisFormat)
     throw new NewerFormatError(`the Redis at ${where}`, { ...found, known: redisFormat });

@@ -109,7 +109,7 @@ const storedEvent = z.object({
 });
 const storedEvents = z.object({ events: z.array(storedEvent).max(mostEvents), more: z.int().min(0) });
 
-/** The side of those who watch, in Redis. */
+/** The console's side of the live events, in Redis. */
 export function createLiveFeed(connector: RedisConnector, log: Log, now: () => number = Date.now): LiveFeed {
   const subscriber = connector.connect('wait', log);
   const redis = connector.connect('answer-now', log);
@@ -150,7 +150,7 @@ function readEvents(text: string): { readonly events: readonly LiveEvent[]; read
   }
 }
 
-/** One that is too large to be ours, or of another type, is not read, and ends by itself as a minute that nobody asks for. */
+/** A key that is too large to be ours, or of another type, is not read. It needs no deletion: its minute is soon past, and past minutes are not read. */
 async function readMinutes(
   redis: Redis,
   keys: readonly string[],

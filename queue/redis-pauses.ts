@@ -15,7 +15,7 @@ export function createPauses(redis: Redis) {
     async leftMs(about: string, longestMs: number): Promise<number> {
       const ms = (await pauses.get(about))?.msBeforeNext ?? 0;
       if (ms <= longestMs) return Math.max(0, ms);
-      // no pause is so long: Redis' clock was set back meanwhile, and the pause counts as over
+      // this is longer than any pause: the clock of Redis was set back meanwhile, so the pause counts as over
       await pauses.delete(about);
       return 0;
     },

@@ -31,7 +31,7 @@ return {consumed, redis.call('pttl', KEYS[1])}`;
 /** How long a token stays undecided when the broker that decides about it dies, in seconds. */
 const undecidedSeconds = 10;
 
-/** What Redis knows of a token: its outcome, or, after `open`, the request with which it is being evaluated. */
+/** The state of a token in Redis: its outcome, or, after `open`, the request with which it is being evaluated. */
 type Known = 'wrong' | 'right' | `open ${string}`;
 /** A broker is deciding whether the token may be evaluated. */
 const undecided = 'asking';
@@ -70,7 +70,7 @@ export function createTokenAttemptLimiter(
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
       const waitMs = Math.max(1, refusal.msBeforeNext);
       if (waitMs <= serialSeconds * 1000) return { waitMs };
-      // no window is so long: Redis' clock was set back meanwhile, and the window counts as over
+      // this is longer than any window: the clock of Redis was set back meanwhile, so the window counts as over
       await serials.delete(serial);
       return takeOf(serial);
     }

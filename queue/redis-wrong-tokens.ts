@@ -15,13 +15,13 @@ import {
 } from './token-attempts.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
-/** In any time so long, an address has at most `wrongPerAddress` wrong tokens. A worker that dies gives its places back after it. */
+/** An address may have `wrongPerAddress` wrong tokens in any period of this length. After it, the places of a worker that died are free again. */
 const windowMs = 60_000;
 
 /** How long a worker lets a request wait for a place, and how often it looks, in milliseconds. Others hold one for some milliseconds. */
 const [waitForPlaceMs, lookAgainMs] = [1000, 10];
 
-/** How long those are remembered that were paused: the next pause is twice as long. Seconds. */
+/** How long a pause is remembered: the next pause of the same address is twice as long. Seconds. */
 const strikeSeconds = 6 * 3600;
 
 /**

@@ -1,6 +1,6 @@
 import type { Sighting, Sightings } from '../telemetry/sightings.ts';
 
-/** How much is kept. */
+/** Limits of what is kept. */
 export type SightingLimits = {
   /** milliseconds since it was seen last */
   readonly keptMs: number;

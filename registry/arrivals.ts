@@ -4,8 +4,8 @@ import type { Device } from './device.ts';
 const skewMs = 30_000;
 
 /**
- * Whether a device with a certificate came alive: it has connected to the issuer with it. `unasked`: nobody has looked yet. Undefined for a device
- * that has no certificate that should work.
+ * Whether a device has ever connected to the issuer with its certificate. `unasked`: the issuer was not asked yet. Undefined for a device without
+ * a certificate that should work.
  */
 export function lifeOf(
   device: Pick<Device, 'state' | 'certificateId' | 'issuedAt' | 'seenAt' | 'lookedAt'>,

@@ -12,9 +12,9 @@ export type SilentReport = {
   readonly at: number;
   /** how many are silent */
   readonly count: number;
-  /** how many have a certificate, and nobody has asked about them yet */
+  /** how many have a certificate, and the issuer was not asked about them yet */
   readonly unasked: number;
-  /** why nobody can ask now: what is wrong, and the cure */
+  /** why the issuer cannot be asked now: cause and cure */
   readonly reason?: string | undefined;
   /** those that are silent for longest, oldest first; at most `listedAtMost` */
   readonly oldest: readonly SilentDevice[];

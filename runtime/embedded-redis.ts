@@ -15,7 +15,7 @@ export type EmbeddedRedis = {
   /** of the server that runs now */
   readonly pid: number;
   close(): Promise<void>;
-  /** Ends it as a power cut would, for good. Resolves when the process has ended. */
+  /** Kills the server as a power cut would, and does not start it again. Resolves when the process has ended. */
   kill(): Promise<void>;
 };
 
@@ -58,8 +58,8 @@ export async function startEmbeddedRedis(options: Options): Promise<EmbeddedRedi
 }
 
 /**
- * Where it is, for commands of the same user on this machine. Only that user can read the note, as is so of the data beside it; the password
- * in it is of no use once this start has ended.
+ * Notes the address of this Redis for commands of the same user on this machine. Only that user can read the note, like the data beside it; its
+ * password is valid until this start ends.
  */
 type Note = { readonly url: string; readonly process: ProcessMark };
 

@@ -1,4 +1,4 @@
-/** What is printed of an error. Nothing else of it is: libraries put requests, commands and sockets into their errors. */
+/** The part of an error that is printed. All else is left out: libraries put requests, commands and sockets into their errors. */
 export type DescribedError = {
   readonly name?: string;
   readonly message: string;
@@ -88,7 +88,7 @@ function framesOf(stack: string): string {
 /** Names of errors by which a library passes on what the other side said or did. */
 const ofServices = new Set(['ReplyError', 'MaxRetriesPerRequestError', 'AbortError', 'TimeoutError']);
 
-/** Whether it tells of the world rather than of our code: then it does not matter which line noticed it. */
+/** Whether the error comes from the network, a service or the system, and not from a fault in our code: then its stack is of no use. */
 function isFromOutside(error: object): boolean {
   const { name, syscall, $metadata, stack } = error as ErrorLike;
   const ofAggregate = 'errors' in error && Array.isArray(error.errors);

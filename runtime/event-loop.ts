@@ -4,7 +4,7 @@ import type { Log } from './log.ts';
 /** How often the loop is looked at, and how long a window is, in milliseconds. */
 const [resolutionMs, usualWindowMs] = [20, 10_000];
 
-/** A device notices nothing of less. */
+/** A shorter delay makes no difference to a device. */
 const lateMs = 50;
 
 /**

@@ -1,4 +1,4 @@
-/** What is let through one by one, of each source and of all together. */
+/** How many lines are let through one by one: of each source, and of all sources together. */
 export type FloodLimits = {
   readonly perSecond: number;
   readonly perDay: number;

@@ -14,7 +14,7 @@ export function letHeapGrow(percent: number): void {
 
 /** A flood makes much garbage and keeps little; a site that is there at once keeps what it has. Percent. */
 const growth = { ofFew: 20, ofMany: 200 } as const;
-/** So many connections are no flood from a handful of addresses any more. */
+/** With more connections than this, it is a whole site that connects, not a flood from a few addresses. */
 const manyConnections = 2000;
 const lookMs = 1000;
 

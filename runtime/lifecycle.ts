@@ -61,7 +61,7 @@ export function createLifecycle(log: Log, { graceMs, leastMs } = usualTimes, reo
      * Redis is away. @returns the signal, if one came first. @throws when the start fails
      */
     async started(start: Promise<unknown>, signal: Promise<NodeJS.Signals>): Promise<NodeJS.Signals | undefined> {
-      // after a signal nobody waits for the start any more
+      // after a signal the result of the start is not awaited any more
       start.catch(() => {});
       return Promise.race([signal, start.then(() => undefined)]);
     },

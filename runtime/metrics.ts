@@ -153,7 +153,7 @@ export function registerMetrics<D extends Definitions>(definitions: D) {
   return { metrics: Object.fromEntries(made) as MetricsOf<D>, metricsRegistry };
 }
 
-/** What one process has to say, as it goes to another one. */
+/** The readings of one process, in the form in which it sends them to another process. */
 export type MetricsSnapshot = readonly MetricObject[];
 
 /**

@@ -25,8 +25,8 @@ export type MonitoringOptions = {
 type Answer = { readonly status: number; readonly type: string; readonly body: string };
 
 /**
- * Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (its parts can do their work). Without the token, where there is one, health is one
- * word: an orchestrator has no token. Nothing is computed while nobody asks.
+ * Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (its parts can do their work). A reader without the token gets
+ * health as one word: an orchestrator has no token. Readings are computed only when they are asked for.
  * @throws when the port cannot be taken
  */
 export async function startMonitoringServer(options: MonitoringOptions) {
@@ -51,7 +51,7 @@ export async function startMonitoringServer(options: MonitoringOptions) {
   }
 
   function respond(request: IncomingMessage, response: ServerResponse): void {
-    // a body is read by nobody
+    // the body of a request is not used: read it to its end, and drop it
     request.resume();
     answer(request)
       .catch((err: unknown) => {
@@ -107,7 +107,7 @@ const partsOf = (reports: readonly HealthReport[]) =>
 
 const starting: Trouble & { check: string } = {
   check: 'start',
-  cause: 'the parts have not looked at themselves yet',
+  cause: 'the first checks have not ended yet',
   cure: 'wait a second; where this stays, the log says what the start waits for',
 };
 

@@ -62,7 +62,7 @@ async function run<T>(span: Span, work: () => Promise<T>, told?: (result: T) => 
     if (told !== undefined) span.setAttributes({ ...told(result) });
     return result;
   } catch (error) {
-    // what the log shows of an error, and no more: libraries put requests into theirs
+    // the same part of an error as in the log: libraries put requests into their errors
     const { name = 'Error', message } = describeError(error);
     span.recordException({ name, message });
     span.setStatus({ code: SpanStatusCode.ERROR, message });

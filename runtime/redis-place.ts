@@ -24,7 +24,7 @@ export type RedisPlace =
 const schemes = /^(rediss?)(?:\+(sentinel|cluster))?:\/\//;
 const defaultPorts = { sentinel: 26_379, cluster: 6379 };
 
-/** As others spell it, and we do not: by Lettuce, Spring, Celery and others. */
+/** Spellings of other programs (Lettuce, Spring, Celery), which are refused with the spelling that is meant. */
 const otherSchemes = /^(rediss?[-+.](sentinel|cluster)|(sentinel|cluster)s?):\/\//i;
 
 const forms =

@@ -221,7 +221,7 @@ export const settingGroups: readonly SettingGroup[] = [
         name: 'CVM_PROXY_FROM',
         meaning:
           'Addresses or networks of TCP balancers that send PROXY protocol version 2: 10.0.0.7,10.1.0.0/24 (HAProxy: send-proxy-v2).',
-        more: "A connection from there must begin with that header, and the device's address in it counts for limits, log and audit trail. From any other address no header is taken. Name balancers only: whoever may send the header may claim any address.",
+        more: "A connection from there must begin with that header, and the device's address in it counts for limits, log and audit trail. From any other address no header is taken. Name balancers only: a host that may send the header can claim any address.",
         readBy: ['broker'],
       },
       {

@@ -183,7 +183,7 @@ const schema = z.object({
 
 export const settingNames: readonly string[] = Object.keys(schema.shape);
 
-/** Their values are shown to nobody. */
+/** Settings with a secret value: no command, page or log shows it. */
 export const secretSettings: readonly string[] = ['CVM_BACKUP_PASSPHRASE'];
 
 /** The value of each setting that has a default, as it would be written in the environment. */
@@ -265,7 +265,7 @@ export type AwsEnvironment = {
   readonly dynamoDbEndpoint?: string | undefined;
 };
 
-/** Where a part serves its metrics and its health. `isDefault`: nobody has named this port. */
+/** The port at which a part serves its metrics and its health. `isDefault`: the settings do not name it. */
 export type MonitoringPort = { readonly port: number | 'off'; readonly isDefault: boolean };
 
 export type MonitoringSettings = {

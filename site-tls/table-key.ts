@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isThere } from '../runtime/is-there.ts';
 import { withFolderLock, writeFileAtomic } from './files.ts';
 
-/** The file that pins the table's key (Ed25519, base64url). It is public: what counts is that nobody changes it. */
+/** The file that pins the table's key (Ed25519, base64url). It is public and no secret, but must not be changed. */
 export const tableKeyFile = (dataDir: string): string => join(dataDir, 'tls', 'table.pub');
 
 /** The key of the table that this gateway trusts; undefined before it has met one. */

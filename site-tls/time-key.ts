@@ -75,8 +75,8 @@ export function timeKeyPin(dataDir: string): string | undefined {
 const keyOf = (pem: string): KeyObject => createPublicKey(pem);
 
 /**
- * Why a clock that shows this time must be wrong: it is earlier than this version, or the certificate that the broker serves is not in
- * force, which devices would refuse by that time anyway. Undefined when it may be right; a clock that is off by less nobody notices here.
+ * Why a clock that shows this time must be wrong: the time is before this version was made, or outside the validity of the broker's own
+ * certificate. Undefined when the clock may be right: an error of less is not noticed here.
  * @param now epoch milliseconds
  */
 export function whyClockDoubted(served: TlsMaterial, now: number): string | undefined {

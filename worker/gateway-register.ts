@@ -74,7 +74,7 @@ export function createGatewayRegister(options: {
       const answer = known(gateway);
       if (answer !== undefined) return answer;
     }
-    // requests of gateways that nobody approved must not cost more calls while the table is away
+    // while the table is away, requests of gateways without approval must not cost more calls
     if (failed !== undefined && elapsed() - failed.at < unknownMs) throw failed.error;
     reading = record([{ gateway, at }])
       .then(() => {})

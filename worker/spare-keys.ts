@@ -7,7 +7,7 @@ export type SpareKeys = {
   giveBack(request: ProvisioningRequest, key: OwnKey): void;
 };
 
-/** @param limit beyond it, the oldest is forgotten: whoever asks with wrong tokens must not fill the memory */
+/** @param limit how many keys are kept at most; the oldest is dropped. Requests with wrong tokens must not fill the memory */
 export function createSpareKeys(limit = 500): SpareKeys {
   const keys = new Map<string, OwnKey>();
   return {
@@ -25,5 +25,5 @@ export function createSpareKeys(limit = 500): SpareKeys {
   };
 }
 
-/** The key is sealed to the holder of this token, and to nobody else. */
+/** A key is only for the holder of this token: the name has the token's hash. */
 const nameOf = ({ serial, tokenHash, replyKey }: ProvisioningRequest): string => `${serial} ${tokenHash} ${replyKey}`;

@@ -18,7 +18,7 @@ export async function eraseReplies(overdue: readonly Device[], run: SweepRun): P
 /** How long a sweep looks for the thing of a device that was removed, in milliseconds. */
 const removedMs = 24 * 3_600_000;
 
-/** A worker that was frozen while its device was removed may make the thing again. It grants nothing, but nobody wants it. */
+/** A worker that was frozen while its device was removed may make the thing again. That thing grants nothing; the sweep deletes it all the same. */
 export async function judgeRemoved(removed: readonly Device[], run: SweepRun): Promise<void> {
   for (const device of removed) {
     if (run.stopped?.()) return;

@@ -144,8 +144,8 @@ async function sayingRefusals<T>(about: object, decisions: DecisionRecords, work
 }
 
 /**
- * Nothing looks at a request before this: Redis decides neither that there is a request nor to whom its answer is sealed. One
- * that no gateway signed ends here, without an answer, as does one whose answer can be sealed to nobody.
+ * Checks a request before anything else uses it, since Redis is not trusted: it must not invent requests, nor choose who can read an answer.
+ * A request that no gateway signed ends here without an answer. So does one with a reply key that no answer can be sealed to.
  */
 async function handleSigned(
   { message: request, gateway }: SignedMessage<ProvisioningRequest>,
@@ -181,7 +181,7 @@ async function handleSigned(
     await refuse(problems.gatewayNotApproved);
     records.decisions.ofUnapprovedGateway(request, gateway.id);
   } catch (error) {
-    if (error instanceof UnusableKey) trust.reportForged('a request whose answer can be sealed to nobody');
+    if (error instanceof UnusableKey) trust.reportForged('a request with a reply key that no answer can be sealed to');
     else if (error instanceof UpstreamRefused) {
       // not even the table tells which gateways are approved
       records.decisions.decided(request, { ...(await refuse(problems.upstreamRefuses)), cause: error });
@@ -220,7 +220,7 @@ async function acknowledgeSigned(
       decisions.registered(asked, await register(asked, { ...context, replies }));
     } catch (error) {
       if (!(error instanceof UnusableKey)) throw error;
-      reportForged('a registration whose answer can be sealed to nobody');
+      reportForged('a registration with a reply key that no answer can be sealed to');
     }
     return;
   }

@@ -15,7 +15,7 @@ export type AdmissionLimits = {
   readonly maxConnectionsPerSerial: number;
 };
 
-/** What a connection may have a better right to its slot by: the verified token of a device. */
+/** The verified token of a device, which gives its connection a better right to its slot. */
 export type Right = {
   readonly serial: string;
   /** The token can still get the device its certificate. */
@@ -122,7 +122,7 @@ export function createAdmission(limits: AdmissionLimits) {
     holder.socket.destroy(reason);
   }
 
-  /** Evicts one connection, of the given address or of any. @returns whether there was one to evict */
+  /** Closes one connection, of the given address or of any, to free its slot. @returns whether there was one to close */
   function evict(from: readonly Set<Holder>[], address?: Address): boolean {
     for (const holders of from)
       for (const holder of holders) {

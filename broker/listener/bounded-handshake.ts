@@ -10,13 +10,12 @@ export const tooLong =
   'it sent more bytes than a TLS handshake with a claim certificate has, and its chain of certificates was not looked at: let it show its claim certificate without those of CAs, or none';
 
 /**
- * A socket that TLS gets only so many bytes of until its handshake has ended. OpenSSL judges every certificate that a client sends before
- * anything is known of the client, and takes chains of 100 KB; Node.js has no setting for that. TLS takes over a socket with all that it
- * reads, so the bytes are counted in a stream between the two. That costs memory and CPU on each connection, so it is only for listeners
- * that ask clients for a certificate.
+ * Limits the bytes that a client may send in its TLS handshake. OpenSSL verifies every certificate of a client before the client has proved
+ * anything, and takes chains of 100 KB; Node.js has no setting for that. TLS reads from a plain socket itself, so this stream stands between
+ * the socket and TLS and counts. That costs memory and CPU on each connection, so only listeners that ask for a client certificate use it.
  *
- * A device may send its CONNECT, and what follows, right behind the last bytes of its handshake: what is beyond the limit waits until TLS
- * has seen what comes before it.
+ * A device may send its CONNECT and more right behind the last bytes of its handshake. Bytes beyond the limit therefore wait: TLS first reads
+ * those before them, and they follow when the handshake has ended.
  */
 class BoundedHandshake extends Duplex {
   readonly socket: Socket;

@@ -8,7 +8,7 @@ type HandshakeLimits = {
   readonly turnCpuMs: number;
 };
 
-/** What is measured; a test replaces it. */
+/** Clock and CPU time of the process; a test replaces them. */
 type Machine = {
   /** calls back in the next turn of the event loop, after the sockets that were ready in it */
   readonly nextTurn: (then: () => void) => void;

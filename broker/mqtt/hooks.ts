@@ -10,7 +10,7 @@ export type Hooks = Required<
   Pick<AedesOptions, 'preConnect' | 'authenticate' | 'authorizeSubscribe' | 'authorizePublish' | 'authorizeForward'>
 > & { unsubscribed: ReturnType<typeof createUnsubscribed>; acknowledged: Forwarding['acknowledged'] };
 
-/** All that aedes asks us, in the order of a connection's life; `unsubscribed` and `acknowledged` (by PUBACK) it tells us. */
+/** The hooks of aedes, in the order of a connection's life. aedes asks and waits for an answer, except for `unsubscribed` and `acknowledged` (PUBACK), which are notices. */
 export function createHooks(options: HookOptions): Hooks {
   const context = createHookContext(options);
   return {

@@ -7,7 +7,7 @@ import type { Client } from 'aedes';
  * for each connection, and keeps what a device published from everybody else once more.
  */
 
-/** The emitter that aedes publishes to: nobody listens. */
+/** The emitter that aedes publishes to. It has no listeners. */
 export const noEmitter = {
   on: (_topic: string, _listener: unknown, done?: () => void): void => done?.(),
   removeListener: (_topic: string, _listener: unknown, done?: () => void): void => done?.(),

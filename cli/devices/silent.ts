@@ -45,7 +45,7 @@ function remarks({ at, count, unasked, reason, oldest }: SilentReport, shown: nu
     first,
     ...(count > oldest.length ? [`the list has the ${oldest.length} that are silent for longest, of ${count}`] : []),
     ...(unasked > 0
-      ? [`${counted(unasked, 'device')} more: nobody has asked AWS about them yet; each sweep asks about some`]
+      ? [`${counted(unasked, 'device')} more: AWS was not asked about them yet; each sweep asks about some`]
       : []),
     ...(reason === undefined ? [] : [`AWS cannot be asked: ${reason}`]),
   ];

@@ -3,7 +3,7 @@ export type Place = { readonly host: string; readonly port: number; readonly caF
 
 type Cure = (place: Place) => string;
 
-/** What to do about the reasons that devices are not served, where the words of the system or of OpenSSL say what happened and not what to do. */
+/** Cures for reasons that come from the system or from OpenSSL, whose texts name no cure. */
 const cures: readonly (readonly [reason: RegExp, cure: Cure])[] = [
   [
     /ECONNREFUSED/,
@@ -66,7 +66,7 @@ export function cureOfReason(reason: string, place: Place): string | undefined {
   return cures.find(([known]) => known.test(reason))?.[1](place);
 }
 
-/** The cures of what kept most devices from their certificates, each once. @param reasons how many devices ended by each */
+/** The cures of the most frequent failures, each once. @param reasons how many devices failed for each reason */
 export function hints(reasons: Readonly<Record<string, number>>, place: Place): string[] {
   const byCount = Object.entries(reasons).sort(([, a], [, b]) => b - a);
   const found = byCount.flatMap(([reason]) => cureOfReason(reason, place) ?? []);

@@ -214,7 +214,7 @@ async function decideOne(
   };
 }
 
-/** A form sends the fields that nobody filled in as empty texts. */
+/** A form sends its empty fields as empty texts. */
 function emptyLeftOut<T extends { readonly serial: string }>(fields: T): T {
   return Object.fromEntries(Object.entries(fields).filter(([name, value]) => name === 'serial' || value !== '')) as T;
 }

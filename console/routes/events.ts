@@ -5,8 +5,8 @@ import type { Sessions } from '../sessions.ts';
 import type { Watchers } from '../watchers.ts';
 
 /**
- * Server-sent events. A page that is left open is no use of an operator's session: who comes by could decide with it. A viewer's session
- * lasts as long as its page is watched, up to its end in any case: that is a display on the wall.
+ * Server-sent events. An open page does not keep an operator's session alive: another person could use it to decide. It does keep a viewer's
+ * session alive, up to its longest time: that is a display on the wall.
  * @param peeking finds the caller without making the session last longer
  */
 export function eventRoutes(
@@ -18,7 +18,7 @@ export function eventRoutes(
   app.get(
     '/events',
     {
-      // it would be answered by nothing, and hold a place
+      // a HEAD would get no answer, and hold a place
       exposeHeadRoute: false,
       config: { access: 'viewer' },
       schema: {

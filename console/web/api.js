@@ -4,7 +4,7 @@ import { t } from './texts.js';
 
 /** @typedef {import('./types.d.ts').Session} Session */
 
-/** Who is signed in; undefined: nobody. */
+/** The person who is signed in; undefined when there is none. */
 export const session = createStore(/** @type {Session | undefined} */ (undefined));
 
 const deadline = 20_000;

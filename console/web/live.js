@@ -8,10 +8,10 @@ import { createStore } from './store.js';
 export const liveState = createStore(/** @type {LiveState} */ ('connecting'));
 
 const types = ['now', 'device', 'line'];
-/** the server says something every 15 seconds: so long a silence is a connection that broke without a word */
+/** the server writes every 15 seconds: after this silence, in milliseconds, the connection counts as broken */
 const silence = 40_000;
 const longestPause = 30_000;
-/** a page that nobody looks at gives its connection back */
+/** a page that was hidden for this time, in milliseconds, closes its connection: the server has few */
 const hiddenFor = 60_000;
 
 /** @type {Map<string, Set<(data: any) => void>>} */

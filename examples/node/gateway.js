@@ -51,7 +51,7 @@ export async function connectGateway({ host, port, serial, token, trust, protoco
   const closed = new Promise((_, reject) => {
     client.once('close', () => reject(new Error(`the connection ended: ${reason}`)));
   });
-  // a connection that ends while nobody waits for it is no failure of the program
+  // a connection may end while the program does not wait for its end: that is no failure
   closed.catch(() => {});
 
   const replies = mailbox();

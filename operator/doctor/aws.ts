@@ -20,8 +20,8 @@ export const awsChecks: readonly Check[] = [
         return [
           fail({
             seen: `they cannot be fetched now: ${away}`,
-            cause: 'the service that gives them does not answer',
-            cure: 'look whether it can be reached from here; on EC2, in a container, the instance must allow two hops to its metadata service',
+            cause: 'the service that issues the credentials does not answer',
+            cure: 'check that this machine reaches that service; for a container on EC2, the instance must allow two hops to its metadata service',
           }),
         ];
       return [ok(`there; region ${region}${account === undefined ? '' : `, account ${account}`}`)];
@@ -72,7 +72,7 @@ export const awsChecks: readonly Check[] = [
         if (!/-ats\.iot\.|^localhost|^127\./.test(address) && !sources.settings.isStandIn)
           return warn({
             seen: `${address} is no ATS endpoint`,
-            cause: 'devices verify it with another CA than Amazon Root CA 1',
+            cause: 'its certificate comes from another CA than Amazon Root CA 1, which devices get from the gateway',
             cure: 'use the default domain of the account, or give its CA to the devices in CVM_ROOT_CA',
           });
         return problem === undefined
@@ -87,7 +87,8 @@ export const awsChecks: readonly Check[] = [
   {
     id: 'iot-policy',
     title: 'IoT policy',
-    finds: 'there is no policy of the name CVM_POLICY_NAME; it lets a device do what is of others, or not connect',
+    finds:
+      'there is no policy of the name CVM_POLICY_NAME; or the policy lets a device use the topics of others, or does not let it connect',
     ...ofWorker,
     look: (sources) =>
       ofAws(sources, sources.policy, (document) => {
@@ -144,7 +145,7 @@ export function judgePolicy(document: string): Verdict {
     const { Statement = [] } = JSON.parse(document) as { Statement?: Statement | Statement[] };
     statements = [Statement].flat();
   } catch {
-    return fail({ seen: 'its document is no JSON', cause: 'AWS lets no device connect with it', cure });
+    return fail({ seen: 'its document is no JSON', cause: 'with this policy no device can connect to AWS', cure });
   }
   const allowed = statements.filter(({ Effect }) => Effect === 'Allow');
   const actions = new Set(allowed.flatMap(({ Action }) => list(Action)));
@@ -161,10 +162,10 @@ export function judgePolicy(document: string): Verdict {
   if (first !== undefined)
     return fail({
       seen: `it allows ${list(first.Action).join(', ')} on ${list(first.Resource).join(', ')}`,
-      cause: 'each device can act for every other one',
+      cause: 'each device can act in the name of every other device',
       cure,
     });
   return lacking.length > 0
     ? warn({ seen: `it does not allow ${lacking.join(', ')}`, cause: 'devices cannot use their topics', cure })
-    : ok('there, and each device reaches what is its own');
+    : ok('there, and lets a device use its own topics only');
 }

@@ -17,7 +17,7 @@ export const gatewayChecks: readonly Check[] = [
       return [
         fail({
           seen: state === 'waiting' ? `${id} waits for approval` : `the table does not know ${id}`,
-          cause: 'devices that ask here are refused until the table trusts it',
+          cause: 'devices that ask this gateway are refused until it is approved',
           cure:
             state === 'waiting'
               ? `compare the id with "cvm tls show" here, and run "cvm tls approve ${id}"`
@@ -51,7 +51,7 @@ export const gatewayChecks: readonly Check[] = [
         return [
           fail({
             seen: `the broker trusts the table ${pinned}, and CVM_TABLE is ${ofTable}`,
-            cause: 'it throws away every answer of this table',
+            cause: 'the broker drops every answer for devices of the table CVM_TABLE',
             cure: 'correct CVM_TABLE or AWS_REGION; where the table was replaced on purpose, remove table.pub in the tls folder of the data folder, and restart the broker',
           }),
         ];
@@ -75,12 +75,15 @@ export const gatewayChecks: readonly Check[] = [
         ...missing.map((part) =>
           warn({
             seen: `no ${part} runs`,
-            cause: part === 'broker' ? 'no device can connect' : 'requests are stored, and nobody answers them',
+            cause: part === 'broker' ? 'no device can connect' : 'requests are stored, and are not answered',
             cure: `start it: "cvm ${part}", "cvm up", or "docker compose up --detach"`,
           }),
         ),
         ...troubled.map(({ part, host, troubles }) =>
-          fail({ seen: `the ${part} on ${host}: ${troubles[0]}`, cure: `what it says; its log has more` }),
+          fail({
+            seen: `the ${part} on ${host}: ${troubles[0]}`,
+            cure: `do what this message says; the log of the ${part} has more`,
+          }),
         ),
         ...(versions.length > 1
           ? [

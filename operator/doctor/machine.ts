@@ -8,7 +8,7 @@ const [least, little] = [
   { bytes: 1e9, part: 0.05 },
 ];
 
-/** A broker or a worker in a container of its own needs about so much, in bytes. */
+/** The memory that a broker or a worker in a container of its own needs, in bytes. */
 const leastMemory = 200e6;
 
 export const machineChecks: readonly Check[] = [

@@ -47,7 +47,7 @@ export const networkChecks: readonly Check[] = [
           ? ok('kept by NTP')
           : warn({
               seen: 'NTP does not keep it now',
-              cause: 'a clock that is wrong by minutes makes AWS refuse calls, and devices certificates',
+              cause: 'when the clock is wrong by minutes, AWS refuses calls and devices refuse certificates',
               cure: 'look at "timedatectl status": allow NTP (UDP 123) to a time server, or name one of the site in /etc/systemd/timesyncd.conf',
             }),
       ];
@@ -74,7 +74,7 @@ function judgePort({ port, listen, state }: PortFacts): Verdict {
     case 'not-allowed':
       return fail({
         seen: `this user may not open ${at}`,
-        cause: 'ports below 1024 need a right of their own',
+        cause: 'a program needs a special right to open a port below 1024',
         cure: `take a port from 1024 in CVM_MQTT_PORT, or give the right (AmbientCapabilities=CAP_NET_BIND_SERVICE)`,
       });
     case 'no-address':

@@ -46,5 +46,5 @@ function judgeTry({ action, outcome, why = '', of }: PermissionTry): Verdict[] {
 const needs: Readonly<Record<PermissionTry['of'], string>> = {
   gateway: 'a worker needs it to vend, or to repair',
   operator: 'commands that enrol or change devices need it',
-  'came-alive': 'without it, nobody is told of devices that never connected to AWS',
+  'came-alive': 'without it, the gateway cannot list devices that never connected to AWS',
 };

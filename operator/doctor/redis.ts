@@ -51,7 +51,7 @@ export const redisChecks: readonly Check[] = [
       isOld(version)
         ? fail({
             seen: server,
-            cause: 'the queue uses commands that it lacks',
+            cause: 'the queue needs commands that this version does not have',
             cure: `use Redis or Valkey ${oldestVersion.join('.')} or newer`,
           })
         : ok(server),
@@ -124,7 +124,7 @@ export const redisChecks: readonly Check[] = [
         ? ok('its last writes to disk were done')
         : fail({
             seen: diskProblem,
-            cause: 'what is stored now is lost when Redis stops',
+            cause: 'requests that are stored from now on are lost when Redis stops',
             cure: 'free space on the disk of Redis, and see its log',
           }),
   ),
@@ -141,7 +141,8 @@ export const redisChecks: readonly Check[] = [
       if (isOnThisMachine) return ok('none; it is reached on this machine only, as far as REDIS_URL says');
       return warn({
         seen: `none at ${where}`,
-        cause: 'who reaches it can remove requests and stop the gateway; certificates and keys are sealed all the same',
+        cause:
+          'every machine that reaches this Redis can remove requests and stop the gateway; certificates and keys stay sealed',
         cure: 'set requirepass (or an ACL user) in the configuration of Redis, and give it in CVM_REDIS_PASSWORD_FILE',
       });
     },
@@ -158,8 +159,8 @@ export const redisChecks: readonly Check[] = [
       return Math.abs(offMs) <= clockToleranceMs
         ? ok('agrees with that of this machine')
         : fail({
-            seen: `it shows ${new Date(time).toISOString()}, that of this machine ${new Date(now()).toISOString()}`,
-            cause: 'requests wait too long or count as too old',
+            seen: `the clock of Redis shows ${new Date(time).toISOString()}, that of this machine ${new Date(now()).toISOString()}`,
+            cause: 'requests wait too long, or are refused as too old',
             cure: 'set both clocks, best by NTP',
           });
     },

@@ -28,8 +28,7 @@ export const settingsChecks: readonly Check[] = [
         ? [
             warn({
               seen: 'it is set',
-              cause:
-                'it lets a gateway start whose keys are new; left set, nobody notices that the data folder was lost',
+              cause: 'it lets a gateway start with new keys; while it is set, a lost data folder is not noticed',
               cure: 'unset CVM_NEW_SITE once the gateway runs',
             }),
           ]

@@ -68,7 +68,7 @@ export type DoctorSources = {
 };
 
 export type SettingsFacts = {
-  /** that the settings of AWS do not fit together, one sentence each */
+  /** mistakes in the settings of AWS that do not fit together, one sentence each */
   readonly problems: readonly string[];
   readonly hostnames: readonly string[];
   readonly site: string | undefined;
@@ -88,7 +88,7 @@ export type SettingsFacts = {
 export type CertificateFacts = {
   readonly own: boolean;
   readonly names: readonly string[];
-  /** of CVM_HOSTNAMES, those that devices could not verify it by */
+  /** names of CVM_HOSTNAMES that are not in the certificate */
   readonly missing: readonly string[];
   readonly notBefore: number;
   readonly notAfter: number;

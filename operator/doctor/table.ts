@@ -73,7 +73,7 @@ export const tableChecks: readonly Check[] = [
   {
     id: 'table-time-to-live',
     title: 'time to live',
-    finds: 'DynamoDB deletes rows of the table by an attribute that the gateway did not make for that',
+    finds: 'DynamoDB deletes rows of the table by another attribute than the one of the gateway',
     ...ofWorker,
     look: (sources) =>
       ofAws(sources, sources.timeToLive, (attribute) =>
@@ -89,7 +89,7 @@ export const tableChecks: readonly Check[] = [
   {
     id: 'sweep',
     title: 'last sweep',
-    finds: 'no worker has compared the table with AWS IoT Core for three times CVM_SWEEP_INTERVAL',
+    finds: 'no worker has compared the table with AWS IoT Core for three times as long as CVM_SWEEP_INTERVAL',
     ...ofWorker,
     look: (sources) =>
       ofAws(sources, sources.sweptAt, (at) => {
@@ -99,7 +99,7 @@ export const tableChecks: readonly Check[] = [
         return sources.now() - at > 3 * sweepEveryMs
           ? warn({
               seen,
-              cause: 'traces of crashes, such as certificates that nobody holds, stay in AWS IoT Core',
+              cause: 'what crashes left in AWS IoT Core stays there, such as certificates that no device holds',
               cure: 'look whether a worker runs, and at its log; "cvm sweep" sweeps now',
             })
           : ok(seen);

@@ -66,7 +66,7 @@ function shortReply(
   return smallRejected({ statusCode: statusCodes[errorCode], errorCode, ...reason }, form.id, room);
 }
 
-/** With so much of the message as there is room for. */
+/** The message is cut to the room that there is. */
 function encodeShortened(
   answer: Exclude<CvmAnswer, { status: 'accepted' }>,
   form: CvmForm,

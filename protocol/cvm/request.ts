@@ -62,7 +62,7 @@ const pemDashes = Buffer.from('-----');
 /** A request after parsing. Everything but the token may be logged. */
 export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
 
-/** What is left of a request when its content is taken out: all that shapes its reply. */
+/** The fields of a request that shape its reply: id, encoding, format and sizes. */
 export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key' | 'maxPacket' | 'template' | 'parameters'>;
 
 /** The form of a reply to a request that gave none, since it could not be read. */

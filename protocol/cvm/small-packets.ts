@@ -85,7 +85,7 @@ function withTexts(fields: Buffer, texts: readonly string[], last: string, room:
   return Buffer.concat([before, Buffer.from(shortened(last, room - before.length))]);
 }
 
-/** As much of a text as has at most `bytes` bytes in UTF-8, and no half of a character or of a number. */
+/** The beginning of a text, at most `bytes` bytes in UTF-8. It never ends within a character or a number. */
 function shortened(text: string, bytes: number): string {
   let [short, used] = ['', 0];
   for (const character of text) {

@@ -13,7 +13,7 @@ const isCurrent = ({ claimId }: AttemptRef): Condition<Device> => where.is({ sta
 /** @param makeId makes an id that no claim ever had */
 export function createAttempts(store: KeyedRows, makeId: () => string): Attempts {
   const { devices } = store;
-  /** Each claim may add an intent that nobody settles, so a row forgets the oldest. */
+  /** Each claim may add an intent that no worker ever clears, so a row forgets the oldest ones. */
   async function withinLimit(device: Device): Promise<Device> {
     const surplus = beyondLimit(device);
     if (surplus.length > 0) await devices.update(device.serial, forgetting(surplus), isCurrent(device));

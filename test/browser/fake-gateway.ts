@@ -126,7 +126,7 @@ async function answerTo(asked: Asked, fleet: FakeFleet, signedIn: boolean, csrf:
   if (parts[0] === 'session') {
     if (method === 'DELETE') return { cookie: 'session=; Max-Age=0; Path=/' };
     if (method === 'GET')
-      return signedIn ? { body: me } : refuse(401, 'NotSignedIn', 'Nobody is signed in.', 'Sign in.');
+      return signedIn ? { body: me } : refuse(401, 'NotSignedIn', 'You are not signed in.', 'Sign in.');
     if ((JSON.parse(body) as { password: string }).password === password)
       return { body: me, cookie: 'session=s1; HttpOnly; SameSite=Strict; Path=/' };
     return refuse(
@@ -136,7 +136,7 @@ async function answerTo(asked: Asked, fleet: FakeFleet, signedIn: boolean, csrf:
       'Type it as the gateway showed it, or run cvm console password --reset on the gateway for another.',
     );
   }
-  if (!signedIn) return refuse(401, 'NotSignedIn', 'Nobody is signed in.', 'Sign in.');
+  if (!signedIn) return refuse(401, 'NotSignedIn', 'You are not signed in.', 'Sign in.');
   if (method !== 'GET' && csrf !== me.csrf)
     return refuse(403, 'CsrfTokenMissing', 'The CSRF token is missing.', 'Load the page again.');
   return fleet.answer(asked) ?? refuse(404, 'NotFound', 'There is no such page.', 'Look at /api/v1/openapi.json.');

@@ -135,7 +135,9 @@ describe('cvm doctor, of AWS', () => {
     const policy = async (CVM_POLICY_NAME: string) =>
       about(await look({ CVM_POLICY_NAME }, ['iot-policy']), 'iot-policy');
     expect(await policy('absent')).toMatch(/fail: there is no IoT policy "absent" .*cvm aws setup/);
-    expect(await policy('wide')).toMatch(/fail: it allows iot:\* on \* .*each device can act for every other one/);
+    expect(await policy('wide')).toMatch(
+      /fail: it allows iot:\* on \* .*each device can act in the name of every other device/,
+    );
     expect(await policy('mute')).toMatch(/fail: it does not allow iot:Connect/);
   });
 

@@ -224,7 +224,7 @@ const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp
     /fail the last snapshot failed/,
   ],
   ['redis-password', 'there is none', inRedis({ hasPassword: false }), /warn none at redis:6379/],
-  ['redis-clock', 'it differs', inRedis({ time: now - 10 * 60_000 }), /fail it shows 2026-11-28T11:50/],
+  ['redis-clock', 'it differs', inRedis({ time: now - 10 * 60_000 }), /fail the clock of Redis shows 2026-11-28T11:50/],
   [
     'aws-credentials',
     'there are none',

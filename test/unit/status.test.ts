@@ -57,7 +57,7 @@ describe('the status of a gateway', () => {
       { redis: { problem: 'Redis at x cannot be reached', cure: 'start it' } },
       /cannot be reached/,
     ],
-    ['workers', 'no worker runs', { processes: { value: [running('broker')] } }, /nobody answers them/],
+    ['workers', 'no worker runs', { processes: { value: [running('broker')] } }, /are not answered/],
     ['brokers', 'no broker runs', { processes: { value: [running('worker')] } }, /no device can connect/],
     [
       'workers',

@@ -17,7 +17,7 @@ import { stepName } from '../ui/timeline.js';
 const feedLength = 12;
 const feedPause = 400;
 
-/** What a person would glance at from across the room. */
+/** The figures that a person looks at from across the room. */
 export function NowPage() {
   const { data, error, reload } = useLoad((signal) => get('/now', {}, signal), []);
   const [heard, setHeard] = useState(/** @type {Now} */ ({}));
@@ -92,7 +92,7 @@ function Figures({ now }) {
   const vended = minutes.reduce((sum, minute) => sum + minute.vended, 0);
   return html`<ul class="figures" aria-label=${t.now.figures}>
     <li><${Figure} label=${t.now.vendedHour} value=${number(vended)} note=${t.now.lastMinute(number(last?.vended ?? 0))} href=${linkTo('devices', undefined, { state: 'registered' })} /></li>
-    <li><${Figure} label=${t.now.inLine} value=${number(now.line?.length ?? 0)} note=${now.line?.length ? t.now.lastServed(duration(now.line.etaSeconds)) : t.now.nobodyWaits} href=${linkTo('line')} /></li>
+    <li><${Figure} label=${t.now.inLine} value=${number(now.line?.length ?? 0)} note=${now.line?.length ? t.now.lastServed(duration(now.line.etaSeconds)) : t.now.noneWaits} href=${linkTo('line')} /></li>
     <li><${Figure} label=${t.now.refusedHour} value=${number(refused)} note=${refused === 0 ? t.now.noneRefused : t.now.whyBelow} state=${refused > 0 ? 'warning' : ''} href="#/audit" /></li>
     ${
       now.devices?.silent === undefined

@@ -57,7 +57,7 @@ export function SilentPage() {
 
 /** @typedef {import('../types.d.ts').DevicePage['asked']} AskedAt */
 
-/** What stands against the list: what is not known is no good news. @param {{ asked: AskedAt }} props */
+/** Why the list may be incomplete: a device that AWS was not asked about may be silent, too. @param {{ asked: AskedAt }} props */
 function Asked({ asked }) {
   if (asked === undefined) return null;
   if (asked.reason !== undefined)

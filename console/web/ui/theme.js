@@ -5,7 +5,7 @@ import { createStore } from '../store.js';
 const kept = document.documentElement.dataset.theme;
 export const theme = createStore(/** @type {Theme} */ (kept === 'light' || kept === 'dark' ? kept : 'system'));
 
-/** Tells what was drawn with colours that those are others now. */
+/** Tells charts and other drawings that the colours have changed. */
 export const themeChanges = createStore(0);
 
 /** system, light, dark, system, … */
