@@ -1,6 +1,7 @@
 import type { OperatorDeps } from '../operator/deps.ts';
 import type { Explanation } from '../operator/explanation.ts';
 import type { HelpEntry } from '../operator/failures.ts';
+import type { Status } from '../operator/status.ts';
 import type { SessionStore, SignInLimiter } from '../queue/console-sessions.ts';
 import type { Directory } from '../queue/directory.ts';
 import type { LineOverview } from '../queue/line-overview.ts';
@@ -12,12 +13,6 @@ import type { PageFile } from './pages.ts';
 
 /** Certificates and their keys, PEM; more than one where clients of two kinds are served. */
 export type ServerTls = { readonly cert: string | string[]; readonly key: string | string[] };
-
-export type StatusPage = {
-  readonly at: string;
-  readonly ok: boolean;
-  readonly devices?: object;
-};
 
 export type ShownSetting = {
   readonly name: string;
@@ -43,7 +38,7 @@ export type ConsoleDeps = {
     state(): Promise<{ readonly length: number; readonly perSecond: number | undefined }>;
   };
   /** how the gateway is, as `cvm status --json` says it */
-  status(): Promise<StatusPage>;
+  status(): Promise<Pick<Status, 'at' | 'ok'>>;
   /** what `cvm explain --json` says of a serial, enrolled or not */
   explain(serial: string): Promise<Explanation>;
   /** the settings of this process, secrets masked */

@@ -1,10 +1,12 @@
-// Runs before the first paint, so that a page in the dark never flashes white. 'light' and 'dark' override what the system says.
+// Sets the theme before the first paint, so that a page in the dark never flashes white: the chosen one, or else that of the system.
 (() => {
-  let theme = null;
+  const { dataset } = document.documentElement;
+  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  dataset.theme = isDark ? 'dark' : 'light';
   try {
-    theme = localStorage.getItem('theme');
+    const chosen = localStorage.getItem('theme');
+    if (chosen === 'light' || chosen === 'dark') dataset.theme = dataset.chosenTheme = chosen;
   } catch {
     // storage may be forbidden: the system's choice then holds
   }
-  if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
 })();

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,16 +12,15 @@ import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { isolated } from '../support/program.ts';
+import { cvm, devicePortOf, enrolDevices, isolated, programRuns } from '../support/program.ts';
 
 const run = promisify(execFile);
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
 /** A gateway as an operator runs it: in a folder with its `.env`, of which a backup is made. */
 describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => {
   let folder: string;
   let aws: AwsLocal;
-  let child: ChildProcess | undefined;
+  const runs = programRuns();
   const dataDir = () => join(folder, 'site', 'data');
   const site = () => join(folder, 'site');
   const { CVM_DATA_DIR: _ofEnvFile, ...base } = isolated('/nowhere');
@@ -53,35 +52,13 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
     await setUpAws({ ...loadSettings({ CVM_DATA_DIR: dataDir() }), aws: access });
   });
   afterEach(async () => {
-    await stop();
+    await runs.end();
     await aws?.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
   /** @returns the port for devices */
-  async function start(): Promise<number> {
-    const started = spawn(process.execPath, [cvm, 'up'], {
-      cwd: site(),
-      env: env(),
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    child = started;
-    let said = '';
-    return new Promise((resolve, reject) => {
-      started.stderr.on('data', (chunk: Buffer) => {
-        said += chunk.toString();
-        const port = /"port":(\d+).*broker is listening/.exec(said)?.[1];
-        if (port !== undefined) resolve(Number(port));
-      });
-      started.once('close', (code) => reject(new Error(`cvm up ended with ${code}:\n${said}`)));
-    });
-  }
-  async function stop(): Promise<void> {
-    if (child === undefined || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child?.once('close', resolve));
-    child.kill('SIGTERM');
-    await ended;
-  }
+  const start = () => devicePortOf(runs.start(['up'], env(), { cwd: site() }));
   const command = (...argv: string[]) => run(process.execPath, [cvm, ...argv], { cwd: site(), env: env() });
   const withPassphrase = ['--passphrase-file', '../passphrase'];
 
@@ -89,20 +66,10 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
     await start();
     const caPem = readFileSync(join(dataDir(), 'tls', 'site-ca.crt'), 'utf8');
     // the gateway is known to its table from the start on, and gets the keys of both
-    const { stdout } = await command('devices', 'add', 'by-ca', 'by-key', '--json');
-    const tokens = new Map(
-      stdout
-        .trim()
-        .split('\n')
-        .map((line) => {
-          const { serial, token } = JSON.parse(line) as { serial: string; token: string };
-          return [serial, token];
-        }),
-    );
-    const tokenOf = (serial: string) => tokens.get(serial) ?? '';
+    const tokenOf = await enrolDevices(['by-ca', 'by-key'], env(), { cwd: site() });
     const apiToken = (await command('console', 'token', 'create', 'monitor')).stdout;
     await command('backup', '../site.cvm', ...withPassphrase);
-    await stop();
+    await runs.end();
     rmSync(site(), { recursive: true });
     mkdirSync(site());
 
@@ -127,7 +94,7 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
 
   it('is another one without a backup: it does not start where its table knows the lost one, and says what to do', async () => {
     await start();
-    await stop();
+    await runs.end();
     renameSync(dataDir(), join(folder, 'lost'));
     await expect(start()).rejects.toThrow(/restore it from its backup/);
   });

@@ -1,35 +1,27 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyAudit } from '../../runtime/audit-verify.ts';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { isolated, type Run, runCvm } from '../support/program.ts';
+import { enrolDevices, isolated, programRuns, type Run } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
 
 describe.skipIf(lacks('redis-server'))('broker processes that share a port', () => {
   let dataDir: string;
-  const runs: Run[] = [];
+  const runs = programRuns();
   beforeEach(() => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-processes-'));
   });
   afterEach(async () => {
-    for (const { child, ended } of runs.splice(0)) {
-      child.kill('SIGTERM');
-      await ended;
-    }
+    await runs.end();
     rmSync(dataDir, { recursive: true, force: true });
   });
-  const start = (argv: readonly string[], env: Record<string, string> = {}) => {
-    const run = runCvm(argv, { ...isolated(dataDir), ...env });
-    runs.push(run);
-    return run;
-  };
+  const start = (argv: readonly string[], env: Record<string, string> = {}) =>
+    runs.start(argv, { ...isolated(dataDir), ...env });
   type Line = { msg?: string; process?: number; port?: number; serial?: string };
   const linesOf = (run: Run): Line[] =>
     run
@@ -53,7 +45,6 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
       return false;
     }
   };
-  const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
   it('get as many connections each, serve devices as one broker does, are replaced when one dies, and end together', async () => {
     const run = start(['up', '--local-aws', '--processes', '2']);
@@ -64,10 +55,7 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
       linesOf(run).filter(({ msg, process: by }) => msg === 'refused' && by === number).length;
     await expect.poll(() => [refusedBy(1), refusedBy(2)], long).toEqual([5, 5]);
 
-    const added = await promisify(execFile)(process.execPath, [cvm, 'devices', 'add', 'SN-1'], {
-      env: isolated(dataDir),
-    });
-    const token = /[\w-]{20,}/.exec(added.stdout.replace(/.*token\W*/is, ''))?.[0] ?? '';
+    const token = (await enrolDevices(['SN-1'], isolated(dataDir)))('SN-1');
     expect(await askOnce(broker, 'SN-1', { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
 
     const pids = childrenOf(run).filter(isBroker);

@@ -11,7 +11,7 @@ import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-r
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
 import { freePort } from '../support/network.ts';
-import { isolated, type Run, runCvm, silentServer } from '../support/program.ts';
+import { isolated, programRuns, silentServer } from '../support/program.ts';
 
 const log = createLog('silent');
 const long = { timeout: 45_000, interval: 200 };
@@ -20,17 +20,14 @@ describe.skipIf(lacks('redis-server'))('health', () => {
   let dataDir: string;
   let server: EmbeddedRedis;
   let redis: Redis;
-  const runs: Run[] = [];
+  const runs = programRuns();
   beforeAll(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-health-'));
     server = await startEmbeddedRedis({ dataDir, log });
     redis = redisAt(server.url).connect('wait', log);
   });
   afterEach(async () => {
-    for (const { child, ended } of runs.splice(0)) {
-      child.kill('SIGKILL');
-      await ended;
-    }
+    await runs.end('SIGKILL');
   });
   afterAll(async () => {
     await disconnectRedis(redis);
@@ -83,8 +80,7 @@ describe.skipIf(lacks('redis-server'))('health', () => {
     const folder = join(dataDir, 'broker');
     // no worker runs here
     const alone = { CVM_NEW_SITE: '1' };
-    const run = runCvm(['broker'], { ...isolated(folder), ...alone, REDIS_URL: server.url, CVM_MQTT_PORT: port });
-    runs.push(run);
+    const run = runs.start(['broker'], { ...isolated(folder), ...alone, REDIS_URL: server.url, CVM_MQTT_PORT: port });
     await run.says(/broker is listening/);
     const check = (...more: string[]) => healthOf('--port', port, '--max-age', '10', ...more);
     const whole = ['--file', join(folder, 'broker.alive'), '--trouble', join(folder, 'broker.trouble')];
@@ -98,8 +94,7 @@ describe.skipIf(lacks('redis-server'))('health', () => {
 
   it('says of a new broker that it waits for a worker to open its port', async () => {
     const folder = join(dataDir, 'new-broker');
-    const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: server.url, CVM_MQTT_PORT: '0' });
-    runs.push(run);
+    runs.start(['broker'], { ...isolated(folder), REDIS_URL: server.url, CVM_MQTT_PORT: '0' });
     const files = ['--file', join(folder, 'broker.alive'), '--trouble', join(folder, 'broker.trouble')];
     await expect.poll(() => healthOf(...files), long).toContain('opens its port when a worker has asked the table');
   });
@@ -110,7 +105,7 @@ describe.skipIf(lacks('redis-server'))('health', () => {
   ])('says of a worker whose AWS is %s since the start that it runs, and cannot work', async (how, text) => {
     const silent = await silentServer();
     const folder = join(dataDir, `worker-${how}`);
-    const run = runCvm(['worker'], {
+    runs.start(['worker'], {
       ...isolated(folder),
       REDIS_URL: server.url,
       AWS_REGION: 'us-east-1',
@@ -118,7 +113,6 @@ describe.skipIf(lacks('redis-server'))('health', () => {
       AWS_SECRET_ACCESS_KEY: 'x',
       AWS_ENDPOINT_URL: `http://127.0.0.1:${how === 'away' ? 1 : silent.port}`,
     });
-    runs.push(run);
     const trouble = join(folder, 'worker.trouble');
     await expect.poll(() => existsSync(trouble) && readFileSync(trouble, 'utf8'), long).toMatch(text);
     // what restarts a part asks for this alone

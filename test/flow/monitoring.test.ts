@@ -1,36 +1,27 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { isolated, processesIn, type Run, runCvm } from '../support/program.ts';
+import { enrolDevices, isolated, processesIn, programRuns, type Run } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
 describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 120_000 }, () => {
   let dataDir: string;
-  const runs: Run[] = [];
+  const runs = programRuns();
   beforeEach(() => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-watched-'));
   });
   afterEach(async () => {
     for (const pid of processesIn(join(dataDir, 'redis'))) process.kill(pid, 'SIGCONT');
-    for (const { child, ended } of runs.splice(0)) {
-      child.kill('SIGTERM');
-      await ended;
-    }
+    await runs.end();
     rmSync(dataDir, { recursive: true, force: true });
   });
-  const start = (argv: readonly string[], env: Record<string, string> = {}) => {
-    const run = runCvm(argv, { ...isolated(dataDir), ...env });
-    runs.push(run);
-    return run;
-  };
+  const start = (argv: readonly string[], env: Record<string, string> = {}) =>
+    runs.start(argv, { ...isolated(dataDir), ...env });
   type Line = { msg?: string; port?: number };
   const linesIn = (text: string): Line[] =>
     text
@@ -44,10 +35,7 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
   }
   async function provision(run: Run, listening: string, serial: string): Promise<void> {
     const broker = { port: portIn(run, listening), caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8') };
-    const added = await promisify(execFile)(process.execPath, [cvm, 'devices', 'add', serial], {
-      env: isolated(dataDir),
-    });
-    const token = /[\w-]{20,}/.exec(added.stdout.replace(/.*token\W*/is, ''))?.[0] ?? '';
+    const token = (await enrolDevices([serial], isolated(dataDir)))(serial);
     expect(await askOnce(broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
   }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { takeLock } from '../../runtime/lock.ts';
 import { lacks } from '../support/lacks.ts';
-import { isolated, processesIn, type Run, runCvm, silentServer } from '../support/program.ts';
+import { isolated, processesIn, programRuns, type Run, silentServer } from '../support/program.ts';
 import { full, sampled } from '../support/size.ts';
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
@@ -15,12 +15,9 @@ const patience = 30_000;
 describe.skipIf(lacks('redis-server'))('a signal ends', () => {
   let dataDir: string;
   let silent: Awaited<ReturnType<typeof silentServer>>;
-  const runs: Run[] = [];
-  const start = (argv: readonly string[], env: Record<string, string> = {}) => {
-    const run = runCvm(argv, { ...isolated(dataDir), ...env });
-    runs.push(run);
-    return run;
-  };
+  const runs = programRuns();
+  const start = (argv: readonly string[], env: Record<string, string> = {}) =>
+    runs.start(argv, { ...isolated(dataDir), ...env });
   const redisFolder = () => join(dataDir, 'redis');
   const frozenRedis = () => {
     for (const pid of processesIn(redisFolder())) process.kill(pid, 'SIGSTOP');
@@ -43,10 +40,7 @@ describe.skipIf(lacks('redis-server'))('a signal ends', () => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-stop-'));
   });
   afterEach(async () => {
-    for (const { child, ended } of runs.splice(0)) {
-      child.kill('SIGKILL');
-      await ended;
-    }
+    await runs.end('SIGKILL');
     for (const pid of processesIn(redisFolder())) process.kill(pid, 'SIGKILL');
     rmSync(dataDir, { recursive: true, force: true });
   });

@@ -1,17 +1,14 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { isolated, type Run, runCvm } from '../support/program.ts';
+import { enrolDevices, isolated, programRuns, type Run } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
 type Span = {
   traceId: string;
@@ -64,24 +61,18 @@ async function startCollector() {
 describe.skipIf(lacks('redis-server'))('traces', { timeout: 120_000 }, () => {
   let dataDir: string;
   let collector: Awaited<ReturnType<typeof startCollector>>;
-  const runs: Run[] = [];
+  const runs = programRuns();
   beforeEach(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-traces-'));
     collector = await startCollector();
   });
   afterEach(async () => {
-    for (const { child, ended } of runs.splice(0)) {
-      child.kill('SIGTERM');
-      await ended;
-    }
+    await runs.end();
     collector.close();
     rmSync(dataDir, { recursive: true, force: true });
   });
-  const start = (env: Record<string, string>, ...more: string[]) => {
-    const run = runCvm(['up', '--local-aws', ...more], { ...isolated(dataDir), ...env });
-    runs.push(run);
-    return run;
-  };
+  const start = (env: Record<string, string>, ...more: string[]) =>
+    runs.start(['up', '--local-aws', ...more], { ...isolated(dataDir), ...env });
   async function provision(run: Run, serial: string) {
     await run.says(/(broker is|processes are) listening/);
     const line =
@@ -93,10 +84,7 @@ describe.skipIf(lacks('redis-server'))('traces', { timeout: 120_000 }, () => {
       port: JSON.parse(line).port as number,
       caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8'),
     };
-    const added = await promisify(execFile)(process.execPath, [cvm, 'devices', 'add', serial], {
-      env: isolated(dataDir),
-    });
-    const token = /[\w-]{20,}/.exec(added.stdout.replace(/.*token\W*/is, ''))?.[0] ?? '';
+    const token = (await enrolDevices([serial], isolated(dataDir)))(serial);
     const reply = await askOnce(broker, serial, { token, key: 'ec' });
     expect(reply).toMatchObject({ status: 'accepted' });
     return { token, reply };

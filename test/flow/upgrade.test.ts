@@ -1,8 +1,6 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { Redis } from 'ioredis';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -14,9 +12,8 @@ import { loadSettings } from '../../runtime/settings.ts';
 import { askOnce } from '../support/device.ts';
 import { earlierCvm, hasEarlierRelease } from '../support/earlier-release.ts';
 import { lacks } from '../support/lacks.ts';
+import { cvm, devicePortOf, enrolDevices, programRuns } from '../support/program.ts';
 
-const run = promisify(execFile);
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const log = createLog('silent');
 
 describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the release before', () => {
@@ -25,7 +22,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
   let aws: AwsLocal;
   let server: EmbeddedRedis;
   let access: { region: string; endpoint: string; credentials: { accessKeyId: string; secretAccessKey: string } };
-  let child: ChildProcess | undefined;
+  const runs = programRuns();
   beforeAll(() => {
     earlier = earlierCvm();
   }, 300_000);
@@ -38,7 +35,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     await setUpAws({ ...loadSettings({}), aws: access });
   });
   afterEach(async () => {
-    await stop();
+    await runs.end();
     await server?.close();
     await aws?.close();
     rmSync(folder, { recursive: true, force: true });
@@ -64,41 +61,11 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       : {}),
   });
   /** `cvm up`. @returns the port for devices */
-  function start(program: string): Promise<number> {
-    const started = spawn(process.execPath, [program, 'up'], {
-      env: env(program),
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    child = started;
-    let said = '';
-    return new Promise((resolve, reject) => {
-      started.stderr.on('data', (chunk: Buffer) => {
-        said += chunk.toString();
-        const port = /"port":(\d+).*broker is listening/.exec(said)?.[1];
-        if (port !== undefined) resolve(Number(port));
-      });
-      started.once('close', (code) => reject(new Error(`cvm up ended with ${code}:\n${said}`)));
-    });
-  }
-  async function stop(): Promise<void> {
-    if (child === undefined || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child?.once('close', resolve));
-    child.kill('SIGTERM');
-    await ended;
-  }
-  async function enrol(program: string, ...serials: string[]): Promise<Map<string, string>> {
-    const { stdout } = await run(process.execPath, [program, 'devices', 'add', ...serials, '--json'], {
-      env: env(program),
-    });
-    const lines = stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { serial: string; token: string });
-    return new Map(lines.map(({ serial, token }) => [serial, token]));
-  }
-  const ask = (port: number, serial: string, tokens: Map<string, string>) => {
+  const start = (program: string) => devicePortOf(runs.start(['up'], env(program), { program }));
+  const enrol = (program: string, ...serials: string[]) => enrolDevices(serials, env(program), { program });
+  const ask = (port: number, serial: string, tokenOf: (serial: string) => string) => {
     const caPem = readFileSync(join(folder, 'data', 'tls', 'site-ca.crt'), 'utf8');
-    return askOnce({ port, caPem }, serial, { token: tokens.get(serial) ?? '', key: 'ec' });
+    return askOnce({ port, caPem }, serial, { token: tokenOf(serial), key: 'ec' });
   };
 
   it('goes on with this release, table, Redis and data folder as they are, and back again', async () => {
@@ -106,7 +73,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const tokens = await enrol(earlier, 'vended', 'enrolled', 'later');
     const first = await ask(before, 'vended', tokens);
     expect(first).toMatchObject({ status: 'accepted' });
-    await stop();
+    await runs.end();
 
     const now = await start(cvm);
     // a reply that the release before has kept is sealed in another way: its device gets another certificate in place of the one before
@@ -123,7 +90,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     dynamo.destroy();
     expect(JSON.parse(readFileSync(join(folder, 'data', 'format.json'), 'utf8'))).toMatchObject({ format: 1 });
     const again = await enrol(cvm, 'new');
-    await stop();
+    await runs.end();
 
     const back = await start(earlier);
     expect(await ask(back, 'later', tokens)).toMatchObject({ status: 'accepted' });

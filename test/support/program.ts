@@ -1,17 +1,19 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
+/** The built program. */
+export const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
 /** A run of the built program. */
 export type Run = {
   readonly child: ChildProcess;
   /** both streams */
   text(): string;
-  /** Resolves when the output has this. */
-  says(pattern: RegExp): Promise<void>;
+  /** Resolves with the match when the output has this. */
+  says(pattern: RegExp): Promise<RegExpExecArray>;
   /** how it ended */
   readonly ended: Promise<{ readonly status: number | null; readonly signal: NodeJS.Signals | null }>;
 };
@@ -31,8 +33,11 @@ export const isolated = (dataDir: string): Record<string, string> => ({
   CVM_AWS_LOCAL_MQTT_PORT: '0',
 });
 
-export function runCvm(argv: readonly string[], env: Record<string, string>): Run {
-  const child = spawn(process.execPath, [cvm, ...argv], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+/** `program`: another release in place of the built one. `cwd`: the folder with the `.env` of the run. */
+type Start = { readonly program?: string; readonly cwd?: string };
+
+export function runCvm(argv: readonly string[], env: Record<string, string>, { program = cvm, cwd }: Start = {}): Run {
+  const child = spawn(process.execPath, [program, ...argv], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
   const listeners = new Set<() => void>();
   for (const stream of [child.stdout, child.stderr])
@@ -49,12 +54,50 @@ export function runCvm(argv: readonly string[], env: Record<string, string>): Ru
     ended,
     says: (pattern) =>
       new Promise((resolve, reject) => {
-        const look = () => pattern.test(text) && resolve();
+        const look = () => {
+          const found = pattern.exec(text);
+          if (found !== null) resolve(found);
+        };
         listeners.add(look);
         look();
         void ended.then(() => reject(new Error(`it ended without saying ${pattern}:\n${text}`)));
       }),
   };
+}
+
+/** The runs of one test: `end` ends those that `start` began and that still go on. */
+export function programRuns() {
+  const runs: Run[] = [];
+  return {
+    start(argv: readonly string[], env: Record<string, string>, options: Start = {}): Run {
+      const run = runCvm(argv, env, options);
+      runs.push(run);
+      return run;
+    },
+    async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+      for (const { child, ended } of runs.splice(0)) {
+        child.kill(signal);
+        await ended;
+      }
+    },
+  };
+}
+
+/** The port of devices, once the broker of a run listens. */
+export const devicePortOf = async (run: Run): Promise<number> =>
+  Number((await run.says(/"port":(\d+).*broker is listening/))[1]);
+
+/** Enrols devices as an operator does. @returns the token of each serial */
+export async function enrolDevices(
+  serials: readonly string[],
+  env: Record<string, string>,
+  { program = cvm, cwd }: Start = {},
+): Promise<(serial: string) => string> {
+  const argv = [program, 'devices', 'add', ...serials, '--json'];
+  const { stdout } = await promisify(execFile)(process.execPath, argv, { cwd, env });
+  const lines = stdout.trim().split('\n');
+  const devices = lines.map((line) => JSON.parse(line) as { serial: string; token: string });
+  return (serial) => devices.find((device) => device.serial === serial)?.token ?? '';
 }
 
 /** Processes whose working folder is this one: an embedded Redis, say. */

@@ -3,6 +3,7 @@ import { hkdfSync } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fleetTemplate } from '../../support/fleet-device.ts';
 import { openRelay } from '../counting-relay.ts';
 import type { Row, RowContext } from '../row.ts';
 import type { Gateway } from '../site.ts';
@@ -109,7 +110,7 @@ export const wire: Row = {
   minutes: 2,
   async run({ sites, say }: RowContext) {
     const templates = sites.folder('templates');
-    writeFileSync(join(templates, 'pump.json'), JSON.stringify(template));
+    writeFileSync(join(templates, 'pump.json'), JSON.stringify(fleetTemplate()));
     const aws = await sites.startAws({ quotas: 'off', keyPool: 2 * runs });
     const gateway = await sites.startGateway(aws, { CVM_TEMPLATES_DIR: templates });
     const enrolled = await enrol(gateway, cases.length * runs);
@@ -208,15 +209,3 @@ function newCsr(serial: string) {
     pem: `-----BEGIN CERTIFICATE REQUEST-----\n${lines}\n-----END CERTIFICATE REQUEST-----\n`,
   };
 }
-
-/** The smallest. */
-const template = {
-  Parameters: { SerialNumber: { Type: 'String' } },
-  Resources: {
-    thing: { Type: 'AWS::IoT::Thing', Properties: { ThingName: { Ref: 'SerialNumber' } } },
-    certificate: {
-      Type: 'AWS::IoT::Certificate',
-      Properties: { CertificateId: { Ref: 'AWS::IoT::Certificate::Id' }, Status: 'Active' },
-    },
-  },
-};
