@@ -24,7 +24,7 @@ import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Sightings } from '../telemetry/sightings.ts';
 import { faultsOf, readTemplateFolder, type TemplateFile, type Templates, templatesOf } from '../templates/load.ts';
-import { type ArrivalDeps, createArrivalReview, type FollowTimes, startArrivalFollower } from '../worker/came-alive.ts';
+import { type CameAliveDeps, createCameAliveReview, type FollowTimes, startCameAliveFollower } from '../worker/came-alive.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';
@@ -76,7 +76,7 @@ export function startWorkerPart(app: App, redis: RedisConnector): Pick<WorkerDep
   const { settings, log } = app;
   warnOfRedis(redis, log);
   const deps = connectWorker(app, redis);
-  const worker = startProvisioning(app, redis, { ...deps, audit: followArrivals(app, deps) });
+  const worker = startProvisioning(app, redis, { ...deps, audit: followCameAlive(app, deps) });
   startSweeping(app, deps);
   const roster = startRosterKeeping(app, redis, deps);
   tellHealth(app, redis, worker, { ...deps, roster });
@@ -264,7 +264,7 @@ export function startSweeping(
       now: awsTime.now,
       async once(report, stopped) {
         await table.changes.advance();
-        const review = createArrivalReview(arrivalDeps(app, { table, audit, connectivity }));
+        const review = createCameAliveReview(cameAliveDeps(app, { table, audit, connectivity }));
         const swept = await sweep({ ...setUp, dryRun: false, report, stopped, look: review.look });
         const endedAt = Date.now() / 1000;
         metrics.sweepEnd.readFrom(() => endedAt);
@@ -279,10 +279,10 @@ export function startSweeping(
 
 type Followed = Pick<WorkerDeps, 'table' | 'audit' | 'connectivity'>;
 
-const arrivalDeps = (
+const cameAliveDeps = (
   { log, metrics, awsTime }: App,
   { table: { registry }, audit, connectivity }: Followed,
-): ArrivalDeps => ({
+): CameAliveDeps => ({
   registry,
   connectivity,
   audit,
@@ -295,9 +295,9 @@ const arrivalDeps = (
 const silentMs = 300_000;
 
 /** Follows the devices that this worker vends for to their first connection. @returns the audit trail that tells it of them */
-export function followArrivals(app: App, deps: Followed, times: FollowTimes = {}): Audit {
+export function followCameAlive(app: App, deps: Followed, times: FollowTimes = {}): Audit {
   const { lifecycle, metrics, log } = app;
-  const follower = lifecycle.add(startArrivalFollower(arrivalDeps(app, deps), times));
+  const follower = lifecycle.add(startCameAliveFollower(cameAliveDeps(app, deps), times));
   let silent = 0;
   metrics.devicesSilent.readFrom(() => silent);
   const read = async () => {

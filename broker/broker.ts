@@ -20,7 +20,7 @@ import { createPendingReplies } from './pending-replies.ts';
 import { createRefusals } from './refusals.ts';
 import { withReplyTo } from './reply-to.ts';
 import type { Roster } from './roster.ts';
-import { createSeen } from './seen.ts';
+import { createBrokerSightings } from './sightings.ts';
 import { createTimeAnswers, type TimeSigner } from './time-answers.ts';
 
 export type BrokerOptions = {
@@ -78,8 +78,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const { requests, replies, line, pace, roster, tokenAttempts, audit, limits, metrics, log } = options;
   const { now = Date.now, newId = randomUUID, tracing } = options;
   const dialect = withReplyTo(joinDialects(options.dialects) as Dialect);
-  const seen = createSeen(options.sightings, roster);
-  const refusals = createRefusals({ audit, seen, log });
+  const sightings = createBrokerSightings(options.sightings, roster);
+  const refusals = createRefusals({ audit, sightings, log });
   const pendingReplies = createPendingReplies({
     feed: replies,
     line,
@@ -87,7 +87,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     dialect,
     metrics,
     refusals,
-    seen,
+    sightings,
     log,
     now,
     maxTokens: limits.maxTokensPerConnection,
@@ -112,7 +112,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
         seconds: limits.acknowledgementsPerDeviceSeconds,
       }),
       limits,
-      seen,
+      sightings,
       log,
       now,
       newId,

@@ -20,7 +20,7 @@ import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import type { Seen } from './seen.ts';
+import type { BrokerSightings } from './sightings.ts';
 import type { NamedBy, PresentedToken, Session, SessionClaim } from './session.ts';
 import type { PendingRequest } from './waiting-requests.ts';
 
@@ -34,7 +34,7 @@ export type IntakeContext = {
   readonly claimRate: DeviceRateLimit;
   readonly acknowledgementRate: DeviceRateLimit;
   readonly limits: Limits;
-  readonly seen: Seen;
+  readonly sightings: BrokerSightings;
   readonly log: Log;
   now(): number;
   newId(): string;
@@ -226,7 +226,7 @@ type CheckedRequest = Pick<CertificateRequest, 'key' | 'template'> & {
 async function store(
   session: Session,
   { serial, key, template, form, token, csr, attempt, maxWaitMs, claim }: CheckedRequest,
-  { requests, pendingReplies, limits, seen, newId, now }: IntakeContext,
+  { requests, pendingReplies, limits, sightings, newId, now }: IntakeContext,
 ): Promise<Accepted> {
   const { tokenHash } = token;
   const { attemptFrom, ...settled } = attempt;
@@ -256,7 +256,7 @@ async function store(
     }
     pendingReplies.requestStored(session, pending, answeredAs);
     // the name in the place of a serial stands for no device
-    if (claim === undefined) seen.note(session, 'stored', { requestId: answeredAs.requestId });
+    if (claim === undefined) sightings.note(session, 'stored', { requestId: answeredAs.requestId });
   } catch (error) {
     pendingReplies.removeRequest(session, requestId);
     throw error;

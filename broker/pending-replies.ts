@@ -13,7 +13,7 @@ import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Refusals } from './refusals.ts';
 import { noRoom } from './reply-to.ts';
-import type { Seen } from './seen.ts';
+import type { BrokerSightings } from './sightings.ts';
 import type { Session } from './session.ts';
 import { createTokenHolders } from './token-holders.ts';
 import { createTransfers } from './transfers.ts';
@@ -30,7 +30,7 @@ export function createPendingReplies(options: {
   dialect: Dialect;
   metrics: Pick<Metrics, 'replies' | 'estimateError'>;
   refusals: Pick<Refusals, 'message' | 'unsent'>;
-  seen: Seen;
+  sightings: BrokerSightings;
   log: Log;
   /** epoch milliseconds */
   now(): number;
@@ -47,7 +47,7 @@ export function createPendingReplies(options: {
     dialect,
     metrics,
     refusals,
-    seen,
+    sightings,
     log,
     now,
     maxTokens,
@@ -138,13 +138,13 @@ export function createPendingReplies(options: {
   }
 
   function noteWait(session: Session, { requestId }: WaitingRequest, { position, etaSeconds }: PendingAnswer): void {
-    seen.note(session, 'waiting', { requestId }, [position, etaSeconds].filter((each) => each !== undefined).join(' '));
+    sightings.note(session, 'waiting', { requestId }, [position, etaSeconds].filter((each) => each !== undefined).join(' '));
   }
 
   /** A name in the place of a serial, which stands for a claim certificate, is none of a device. */
   function noteAnswer(session: Session, { requestId }: WaitingRequest, final: Answer): void {
     const refusal = final.status === 'rejected' ? refusalOf(final.problem) : {};
-    if (final.status !== 'pending') seen.note(session, 'answered', { requestId, outcome: final.status, ...refusal });
+    if (final.status !== 'pending') sightings.note(session, 'answered', { requestId, outcome: final.status, ...refusal });
   }
 
   /** By what it was told at first: one request counts once, with however many ids it was sent. */
@@ -211,7 +211,7 @@ export function createPendingReplies(options: {
     countOf: (session: Session): number => waiting.countOf(session) + transfers.countOf(session),
     /** No answer is owed to this connection any more. A device that connects and asks again gets its answer then. */
     connectionClosed(session: Session): void {
-      for (const requestId of waiting.release(session)) seen.note(session, 'left', { requestId });
+      for (const requestId of waiting.release(session)) sightings.note(session, 'left', { requestId });
       holders.release(session);
       transfers.release(session);
     },

@@ -5,7 +5,7 @@ import type { Log } from '../runtime/log.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { closeFaultOf } from './closing-reasons.ts';
 import type { HandshakeFailure } from './listener/handshake-failure.ts';
-import type { Seen } from './seen.ts';
+import type { BrokerSightings } from './sightings.ts';
 
 /** Half of a day's lines at most are about one address, so others are seen beside a flood. All records of a day take less than 3 MB. */
 const limits: FloodLimits = { perSecond: 10, perDay: 2500, perDayOfAll: 5000 };
@@ -25,7 +25,7 @@ export type Refusals = ReturnType<typeof createRefusals>;
  * Records the refusals that the broker decides itself, without a worker: refused messages in the audit trail and the log; closed connections,
  * failed handshakes and refused subscriptions in the log. Any machine of the site network can cause these lines, so their number is bounded.
  */
-export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen; log: Log }) {
+export function createRefusals({ audit, sightings, log }: { audit: Audit; sightings: BrokerSightings; log: Log }) {
   const refused = createFloodLimit<ErrorCode>(limits, (byCode, ofLastSeconds) =>
     audit.record('refused-flood', { byCode, ofLastSeconds }),
   );
@@ -61,7 +61,7 @@ export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen;
       const { code: errorCode, message: reason } = problem;
       const refusal = refusalOf(problem);
       const isOfKey = keyUnused !== undefined && errorCode === 'InvalidToken' && refusal.problem === undefined;
-      seen.note(connection, 'refused', isOfKey ? { ...refusal, keyUnused: true } : refusal);
+      sightings.note(connection, 'refused', isOfKey ? { ...refusal, keyUnused: true } : refusal);
       const about = { ...named(serial), remoteAddress, errorCode };
       const fits = refused.fits(address, errorCode);
       if (fits) audit.record('refused', about);
@@ -75,14 +75,14 @@ export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen;
       if (told.has(connection)) return;
       told.add(connection);
       const fault = closeFaultOf(reason);
-      if (fault !== undefined) seen.note(connection, 'closed', { why: fault });
+      if (fault !== undefined) sightings.note(connection, 'closed', { why: fault });
       const { serial, remoteAddress, address } = connection;
       const level = closed.fits(address, 'connections') ? loud : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'closing a connection');
     },
     /** TLS failed before any MQTT. `serial`: one that the handshake named and has not proved to be. */
     handshake({ serial, remoteAddress, address }: TurnedAway, { fault, reason }: HandshakeFailure): void {
-      seen.note({ serial, remoteAddress }, 'handshake-failed', { why: fault });
+      sightings.note({ serial, remoteAddress }, 'handshake-failed', { why: fault });
       const level = handshakes.fits(address, 'handshakes') ? 'info' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a TLS handshake failed');
     },
@@ -99,7 +99,7 @@ export function createRefusals({ audit, seen, log }: { audit: Audit; seen: Seen;
     /** The device hears nothing: it has said that it takes no packet of this size. */
     unsent(connection: TurnedAway & { readonly maxPacket: number | undefined }, reason: string): void {
       const { serial, remoteAddress, address, maxPacket } = connection;
-      if (maxPacket !== undefined) seen.note(connection, 'too-large', { maxPacket });
+      if (maxPacket !== undefined) sightings.note(connection, 'too-large', { maxPacket });
       const level = replies.fits(address, 'replies') ? 'warn' : 'debug';
       log[level]({ ...named(serial), remoteAddress, reason }, 'a reply was not sent');
     },

@@ -1,4 +1,4 @@
-import { lifeOf } from '../registry/arrivals.ts';
+import { lifeOf } from '../registry/came-alive.ts';
 import type { ProductRecord } from '../telemetry/audit-events.ts';
 import type { Sighting } from '../telemetry/sightings.ts';
 import type { ExplainFacts, TimelineEntry } from './explanation.ts';

@@ -1,4 +1,4 @@
-import { lifeOf } from '../registry/arrivals.ts';
+import { lifeOf } from '../registry/came-alive.ts';
 import type { Device } from '../registry/device.ts';
 import { cureOf as cureOfRow, faultOf } from '../registry/row-faults.ts';
 import { serves } from '../registry/site.ts';

@@ -1,5 +1,5 @@
 import { applyStateOf } from '../registry/apply-state.ts';
-import { lifeOf } from '../registry/arrivals.ts';
+import { lifeOf } from '../registry/came-alive.ts';
 import { createIntentsOf } from '../registry/create-intents.ts';
 import type { Device, DeviceState } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';

@@ -1,4 +1,4 @@
-import type { Arrivals } from './arrivals.ts';
+import type { CameAlive } from './came-alive.ts';
 import type { Attempts } from './attempts.ts';
 import type { Decisions } from './decisions.ts';
 import type { Deletions } from './deletions.ts';
@@ -14,4 +14,4 @@ import type { Takeover } from './takeover.ts';
  * - Reads see every write that was answered before them.
  * - A refusal is a value; an outage is an exception.
  */
-export type Registry = Devices & Attempts & Arrivals & Decisions & Deletions & Reconciliation & Takeover;
+export type Registry = Devices & Attempts & CameAlive & Decisions & Deletions & Reconciliation & Takeover;

@@ -1,5 +1,5 @@
 import { type Connectivity, ConnectivityUnavailable } from '../issuer/connectivity.ts';
-import { type Arrivals, isSince, lifeOf } from '../registry/arrivals.ts';
+import { type CameAlive, isSince, lifeOf } from '../registry/came-alive.ts';
 import type { Device } from '../registry/device.ts';
 import type { Devices } from '../registry/devices.ts';
 import { listedAtMost, type SilentDevice, type SilentReport } from '../registry/silent-devices.ts';
@@ -12,8 +12,8 @@ import type { Metrics } from '../telemetry/metrics.ts';
  * most devices connect within a minute; what it has in memory may be lost. From then on the sweep asks, which reads every row anyway: the older a
  * device is, the more seldom. Both ask within the share of the account's quotas that is left to tasks.
  */
-export type ArrivalDeps = {
-  readonly registry: Pick<Devices, 'find'> & Arrivals;
+export type CameAliveDeps = {
+  readonly registry: Pick<Devices, 'find'> & CameAlive;
   readonly connectivity: Connectivity;
   readonly audit: Audit;
   readonly log: Log;
@@ -25,7 +25,7 @@ export type ArrivalDeps = {
 const [minute, hour, day] = [60_000, 3_600_000, 86_400_000];
 
 /** Asks about one device, and notes the answer. @returns whether it has come alive by now @throws as `Connectivity` */
-export async function lookAt(device: Device, deps: ArrivalDeps): Promise<'seen' | 'silent' | 'other'> {
+export async function lookAt(device: Device, deps: CameAliveDeps): Promise<'seen' | 'silent' | 'other'> {
   const { registry, connectivity, audit, log, metrics, now } = deps;
   const { serial, certificateId, issuedAt = 0 } = device;
   const found = await connectivity.of(serial);
@@ -43,10 +43,10 @@ const usualTimes = { afterMs: [minute, 5 * minute, 15 * minute, hour], pollMs: 5
 
 export type FollowTimes = Partial<typeof usualTimes>;
 
-export type ArrivalFollower = ReturnType<typeof startArrivalFollower>;
+export type ArrivalFollower = ReturnType<typeof startCameAliveFollower>;
 
 /** Follows the devices that this worker vends for. It never fails: what it misses, the sweep finds. */
-export function startArrivalFollower(deps: ArrivalDeps, times: FollowTimes = {}) {
+export function startCameAliveFollower(deps: CameAliveDeps, times: FollowTimes = {}) {
   const { afterMs, pollMs, atMost } = { ...usualTimes, ...times };
   const { registry, log, now } = deps;
   const due = new Map<string, { readonly at: number; readonly asked: number }>();
@@ -111,7 +111,7 @@ const askedAtMost = 2000;
 export const pauseMs = (ageMs: number): number => Math.min(Math.max(ageMs, hour), day);
 
 /** Collects, while a sweep reads the table, the devices that have not come alive, and asks about those that are due. */
-export function createArrivalReview(deps: ArrivalDeps, most = askedAtMost) {
+export function createCameAliveReview(deps: CameAliveDeps, most = askedAtMost) {
   const { now, log } = deps;
   let [silent, unasked] = [0, 0];
   const oldest: SilentDevice[] = [];

@@ -52,7 +52,7 @@ function startSession(client: Client, { sessions, forwarding, answerOnce, intake
     const by = session.namedBy;
     if (noted || by === undefined) return;
     noted = true;
-    intake.seen.note(session, 'connected', { by });
+    intake.sightings.note(session, 'connected', { by });
   };
   const session: Session = new Session({
     remoteAddress,

@@ -1,5 +1,5 @@
 import type { Registry } from '../registry.ts';
-import { createArrivals } from './arrivals.ts';
+import { createCameAlive } from './came-alive.ts';
 import { createAttempts } from './attempts.ts';
 import type { KeyedRows } from './bound-keys.ts';
 import { createDecisions } from './decisions.ts';
@@ -14,7 +14,7 @@ export function createRegistry(store: KeyedRows, makeId: () => string): Registry
   return {
     ...createDevices(devices),
     ...createAttempts(store, makeId),
-    ...createArrivals(devices),
+    ...createCameAlive(devices),
     ...createDecisions(devices),
     ...createDeletions(devices),
     ...createReconciliation(devices),

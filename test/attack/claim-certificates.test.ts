@@ -240,7 +240,7 @@ describe.skipIf(lacks('redis-server'))('a claim certificate', () => {
     for (const { leave } of [one, other, ear]) await leave();
   });
 
-  it('gives one device one certificate, whoever of its holders comes first', async () => {
+  it('gives one device one certificate, whichever of its holders comes first', async () => {
     const claim = await makeClaim(gateway);
     await enrol('P-race');
     const devices = await Promise.all([1, 2, 3, 4].map(() => connect(claim)));

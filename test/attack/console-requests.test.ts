@@ -45,7 +45,7 @@ describe('a request to the console', () => {
   });
   afterAll(() => console.close());
 
-  it('is answered to nobody without a session or an API token, whatever it asks for', async () => {
+  it('is refused without a session or an API token, whatever it asks for', async () => {
     for (const path of pages) expect([path, (await console.api(path)).status]).toEqual([path, 401]);
     for (const [method, path, body] of changes)
       expect([path, (await console.api(path, { method, body, headers: typeOf(body) })).status]).toEqual([path, 401]);
@@ -220,7 +220,7 @@ describe('a request to the console', () => {
     expect(await suiteOf({})).toMatch(/^TLS_/);
   });
 
-  it('that comes too slowly is ended, and holds up nobody', async () => {
+  it('that comes too slowly is ended, and holds up no other', async () => {
     const before = limits.headersMs;
     expect(before).toBeLessThanOrEqual(10_000);
     const slow = connect({ host: '127.0.0.1', port: console.port, ca: console.ca, servername: 'localhost' });

@@ -68,7 +68,7 @@ describe.skipIf(lacks('redis-server'))('a gateway of another site', () => {
   }
   const unknown = { status: 'rejected', problem: { code: 'InvalidToken' } };
 
-  it('is told of a device that has its right token what it is told of one that nobody enrolled, and the row stays as it is', async () => {
+  it('hears the same answer for a device with its right token as for a serial that is not enrolled, and the row stays as it is', async () => {
     const before = await row();
     const refused = await askOnce(attacker.broker, serial, { token, key: 'ec' });
     const nobody = await askOnce(attacker.broker, 'nobody', { token, key: 'ec' });

@@ -45,7 +45,7 @@ describe.skipIf(lacks('redis-server'))('resuming a TLS session', () => {
     return reply;
   }
 
-  it('proves no token: with a stolen ticket nobody gets, hears or acknowledges anything of the device', async () => {
+  it('proves no token: the holder of a stolen ticket gets, hears and acknowledges nothing of the device', async () => {
     const victim = await gateway.enrolOnRoster('ticket-stolen');
     const session = await ticketOf(victim);
     expect(await ask(victim.serial, session)).toMatchObject({ status: 'rejected', errorCode: 'InvalidToken' });

@@ -308,7 +308,7 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     await page.getByRole('row', { name: /^1 METER-0123/ }).waitFor();
   });
 
-  it('does not say that every device was seen while nobody has asked AWS', async () => {
+  it('does not say that every device has connected before AWS was asked', async () => {
     for (const device of gateway.fleet.devices.values()) delete device.cameAlive;
     const page = await open({ hash: '#/silent' });
     await page.getByText('AWS has not been asked yet').waitFor();

@@ -58,7 +58,7 @@ describe('setting up a table that is there without the index', () => {
   }
   const tokenHash = hashToken('the-token-of-the-device');
 
-  it('leaves it without where nobody asked for it, adds it when told, from the rows that are there, and is safe to repeat', async () => {
+  it('adds no index unless it is told to, fills a new one from the rows that are there, and is safe to repeat', async () => {
     await create('older');
     const { table, registry, sites, gateways } = openTable(client, 'older');
     await gateways.record([{ gateway: newGateway().identity, at: 0 }], 0, 'north');

@@ -16,7 +16,7 @@ siteIndexContract("DynamoDB's expressions, in this process", async () => {
   };
 });
 
-it('a claim for a device of another site makes the same calls as one for a serial that nobody enrolled', async () => {
+it('a claim for a device of another site makes the same calls as one for a serial that is not enrolled', async () => {
   const { table } = createMemoryDynamo();
   const calls: string[] = [];
   const counted = new Proxy(table, {

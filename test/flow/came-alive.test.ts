@@ -5,7 +5,7 @@ import { devicesCommand } from '../../cli/devices.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
-import { createArrivalReview } from '../../worker/came-alive.ts';
+import { createCameAliveReview } from '../../worker/came-alive.ts';
 import { askOnce } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -45,7 +45,7 @@ describe.skipIf(lacks('redis-server'))('a device that got its certificate', () =
     const connectivity = connectConnectivity(app, (gate) => gate);
     const { metrics, log, awsTime } = app;
     const deps = { registry: table.registry, connectivity, audit: noAudit, log, metrics, now: awsTime.now };
-    const review = createArrivalReview(deps);
+    const review = createCameAliveReview(deps);
     for await (const row of table.registry.listAll()) review.look(row);
     await table.silent.write(await review.finish(() => false));
 

@@ -14,7 +14,7 @@ describe.skipIf(lacks('redis-server'))('the connections of one address', () => {
   });
   afterAll(() => gateway?.close());
 
-  it('are not closed, and nobody is said to be turned away, for health checks of this machine while all slots are taken', async () => {
+  it('are not closed for health checks of this machine while all slots are taken, and no device is reported as turned away', async () => {
     const devices: TestDevice[] = [];
     for (let index = 0; index < 3; index++) devices.push(await connectDevice(gateway.broker));
     const before = await gateway.broker.metric('cvm_broker_connections_total');

@@ -72,7 +72,7 @@ describe.skipIf(lacks('redis-server'))(
       expect(judged.cure).toContain('cvm aws setup');
     });
 
-    it('no worker: the request is stored, and nobody takes it', async () => {
+    it('no worker: the request is stored, and no worker takes it', async () => {
       await gateway.worker.close();
       await store('NO-WORKER');
       await laterVerdict('NO-WORKER', 'worker-away');

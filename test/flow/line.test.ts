@@ -96,7 +96,7 @@ describe.skipIf(lacks('redis-server'))('the line in Redis', () => {
     expect(Math.abs(view.second - (view.seconds[0]?.second ?? 0))).toBeLessThanOrEqual(1);
   });
 
-  it('is not written while nobody waits and nothing is answered', async () => {
+  it('is not written while no request waits and none is answered', async () => {
     await worker.report([], []);
     expect(await redis.keys('*')).toEqual([]);
   });

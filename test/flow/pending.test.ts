@@ -203,7 +203,7 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     }
   });
 
-  it('hears the same whether its serial is enrolled or not, and nobody else hears it', async () => {
+  it('hears the same whether its serial is enrolled or not, and no other connection hears it', async () => {
     const at = await startSlowly(1500);
     await lineUp(at, ['o1', 'o2', 'o3']);
     const { serial, token } = await at.enrolOnRoster('enrolled');

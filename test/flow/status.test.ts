@@ -127,7 +127,7 @@ describe.skipIf(lacks('redis-server'))('what processes say of themselves in Redi
     expect(await parts.list()).toEqual([]);
   });
 
-  it('ends by itself when nobody says it any more, and goes when another process comes', async () => {
+  it('ends by itself when no process repeats it, and goes when another process comes', async () => {
     const [seconds] = await redis.time();
     await redis.hset(runningPartsKey, 'old', `${Number(seconds) * 1000 - 31_000} ${JSON.stringify(part('old'))}`);
     expect(await parts.list()).toEqual([]);

@@ -145,7 +145,7 @@ describe.skipIf(lacks('redis-server'))('traces', { timeout: 120_000 }, () => {
     expect(run.text()).not.toContain('collector-secret');
   });
 
-  it('cost a gateway nothing but themselves when nobody takes them', async () => {
+  it('that no collector takes are lost, and the gateway works as without them', async () => {
     const run = start({
       CVM_TRACES: '1',
       OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',

@@ -204,7 +204,7 @@ describe.skipIf(lacks('redis-server'))('a clock that was hours ahead, and is rig
     await expect.poll(() => roster.lead('alive', 100), patience).toBe(true);
   });
 
-  it('lets nobody wait longer for an attempt at a token than the limits say', async () => {
+  it('lets no device wait longer for an attempt at a token than the limits say', async () => {
     const limiter = closed(createTokenAttemptLimiter(redisAt(server.url), log, { perSerial: 2 }));
     const attempt = (token: string) =>
       limiter

@@ -19,7 +19,7 @@ import { createLog } from '../../runtime/log.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from './no-line.ts';
 import { goldenSigner } from './time.ts';
-import { noSeen } from './unguarded.ts';
+import { noBrokerSightings } from './unguarded.ts';
 
 export const token = 'the-token-of-this-very-device';
 export const later = (ms = 20) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -49,7 +49,7 @@ export function hooksOf({
     ...createPendingReplies({
       ...{ ...noLine, feed, dialect, metrics, log, now: Date.now, maxTokens: 8, partMs: 1000 },
       refusals: { message() {}, unsent() {} },
-      seen: noSeen,
+      sightings: noBrokerSightings,
     }),
     ...replaced,
   };
@@ -68,7 +68,7 @@ export function hooksOf({
     claimRate: createDeviceRateLimit({ messages: 100, seconds: 10 }),
     acknowledgementRate: createDeviceRateLimit({ messages: 10, seconds: 60 }),
     limits: { ...defaultLimits, storeMs: 100 },
-    seen: noSeen,
+    sightings: noBrokerSightings,
     log,
     now: Date.now,
     newId: () => `request-${++ids}`,

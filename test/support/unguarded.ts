@@ -1,7 +1,7 @@
 import type { Guards } from '../../app/broker.ts';
 import { defaultLimits } from '../../broker/limits.ts';
 import { noRoster } from '../../broker/roster.ts';
-import { createSeen } from '../../broker/seen.ts';
+import { createBrokerSightings } from '../../broker/sightings.ts';
 import { unlimitedTokenAttempts } from '../../queue/token-attempts.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { noSightings } from '../../telemetry/sightings.ts';
@@ -16,4 +16,4 @@ export const unguarded: Guards = {
 };
 
 /** For a part of a broker that notes what it sees of devices: notes nothing. */
-export const noSeen = createSeen(noSightings, noRoster);
+export const noBrokerSightings = createBrokerSightings(noSightings, noRoster);

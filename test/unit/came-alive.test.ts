@@ -1,11 +1,11 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { lifeOf } from '../../registry/arrivals.ts';
+import { lifeOf } from '../../registry/came-alive.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
 import { createSilentDevices, type SilentRow } from '../../registry/rules/silent-devices.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
-import { createArrivalReview, pauseMs, startArrivalFollower } from '../../worker/came-alive.ts';
+import { createCameAliveReview, pauseMs, startCameAliveFollower } from '../../worker/came-alive.ts';
 import { createMemoryConnectivity } from '../fakes/memory-connectivity.ts';
 
 const [hour, day] = [3_600_000, 86_400_000];
@@ -35,7 +35,7 @@ function open() {
     },
     /** as a sweep does */
     async sweep(most?: number) {
-      const review = createArrivalReview(deps, most);
+      const review = createCameAliveReview(deps, most);
       for (const device of rows.values()) review.look(device);
       return review.finish(() => false);
     },
@@ -102,7 +102,7 @@ describe('the review of a sweep', () => {
     expect(cloud.asked).toHaveLength(2);
   });
 
-  it('asks about a bounded number of devices, those that nobody has asked about first, and says how many are left', async () => {
+  it('asks about a bounded number of devices, begins with those that it never asked about, and says how many are left', async () => {
     const { vended, sweep, wait, cloud } = open();
     for (const number of [1, 2, 3, 4, 5]) vended(`d${number}`);
     wait(hour);
@@ -112,7 +112,7 @@ describe('the review of a sweep', () => {
     expect(new Set(cloud.asked).size).toBe(4);
   });
 
-  it('says why nobody can ask, with the cure, and keeps what it knows', async () => {
+  it('says why AWS cannot be asked, with the cure, and keeps what it knows', async () => {
     const { vended, sweep, wait, cloud } = open();
     vended('known');
     await sweep();
@@ -133,7 +133,7 @@ describe('the review of a sweep', () => {
 describe('the worker that vended', () => {
   it('asks by itself until the device came alive, and no longer', async () => {
     const { vended, cloud, events, deps } = open();
-    const follower = startArrivalFollower(deps, { afterMs: Array(1000).fill(0), pollMs: 2 });
+    const follower = startCameAliveFollower(deps, { afterMs: Array(1000).fill(0), pollMs: 2 });
     vended('followed');
     follower.follow('followed');
     await expect.poll(() => cloud.asked.length).toBeGreaterThan(1);
@@ -147,7 +147,7 @@ describe('the worker that vended', () => {
 
   it('leaves it to the sweep after the last of its looks, and where AWS cannot be asked', async () => {
     const { vended, cloud, deps } = open();
-    const follower = startArrivalFollower(deps, { afterMs: [0, 0], pollMs: 2 });
+    const follower = startCameAliveFollower(deps, { afterMs: [0, 0], pollMs: 2 });
     vended('silent');
     follower.follow('silent');
     await expect.poll(() => cloud.asked).toHaveLength(2);

@@ -81,7 +81,7 @@ describe('the printed IAM policy', () => {
     ]);
   });
 
-  it('lets the operator read a table that is taken over, and nobody write to it', () => {
+  it('lets the operator read a table that is taken over, and lets no role write to it', () => {
     const sourceTable = 'deviceInfo';
     const about = (role: IamRole) =>
       iamPolicy([role], { ...scope, sourceTable }).Statement.filter(({ Resource }) =>
@@ -104,7 +104,7 @@ describe('the printed IAM policy', () => {
     expect(rolesWith('iot:CreatePolicy')).toEqual(['setup', 'identity']);
   });
 
-  it('lets nobody pass on a role but the one who makes a role alias, and that role only', () => {
+  it('allows iam:PassRole to the maker of a role alias alone, and for the role of the alias alone', () => {
     const gatewayRole = 'arn:aws:iam::123456789012:role/cvm-worker';
     const about = (role: IamRole) =>
       iamPolicy([role], { ...scope, gatewayRole }).Statement.filter(({ Sid }) => Sid === 'PassRole');

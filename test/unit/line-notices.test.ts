@@ -167,7 +167,7 @@ describe('the devices of a line are told how long they wait', () => {
     expect(most(devices)).toBeLessThanOrEqual(20);
   });
 
-  it('that nobody knows while AWS is away, and how long when it is back', async () => {
+  it('that there is no estimate while AWS is away, and how long it takes when AWS is back', async () => {
     const answersIn = (second: number) => (second >= 10 && second < 60 ? 0 : 10);
     const devices = await simulate({ arrivals: storm(400), answersIn, allowed: () => 9.8, until: 130 });
     const { notices, answered = 0 } = devices.at(-1) as Device;
@@ -181,7 +181,7 @@ describe('the devices of a line are told how long they wait', () => {
     expect(Math.abs((after?.etaSeconds ?? 0) - (answered - (after?.second ?? 0)))).toBeLessThan(20);
   });
 
-  it('that nobody knows while no worker runs', async () => {
+  it('that there is no estimate while no worker runs', async () => {
     const answersIn = (second: number) => (second < 10 ? 10 : undefined);
     const devices = await simulate({
       arrivals: storm(400),

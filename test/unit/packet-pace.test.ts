@@ -105,7 +105,7 @@ describe('the packets of all connections of one address', () => {
     expect(Math.max(...flooding.slice(10).map((count) => count()))).toBeLessThanOrEqual(free + 2);
   });
 
-  it('do not wait for their certificate, however many devices come at once, and whoever floods beside them', () => {
+  it('do not wait for their certificate, however many devices come at once, and whatever floods beside them', () => {
     const { connect } = site();
     const flooding = Array.from({ length: 10 }, () => flood(connect()));
     pass(5000);

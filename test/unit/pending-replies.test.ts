@@ -11,7 +11,7 @@ import { createLog } from '../../runtime/log.ts';
 import { sealer } from '../../sealing/replies.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from '../support/no-line.ts';
-import { noSeen } from '../support/unguarded.ts';
+import { noBrokerSightings } from '../support/unguarded.ts';
 
 const log = createLog('silent');
 const accepted: Answer = {
@@ -53,7 +53,15 @@ async function waiting(settle: NonNullable<PendingRequest['settle']>, answer: An
   };
   const { metrics } = createMetrics();
   const pendingReplies = createPendingReplies({
-    ...{ feed, ...noLine, dialect: cvm, metrics, log, refusals: { message() {}, unsent() {} }, seen: noSeen },
+    ...{
+      feed,
+      ...noLine,
+      dialect: cvm,
+      metrics,
+      log,
+      refusals: { message() {}, unsent() {} },
+      sightings: noBrokerSightings,
+    },
     now: Date.now,
     maxTokens: 4,
     partMs: 1000,

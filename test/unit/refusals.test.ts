@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createRefusals } from '../../broker/refusals.ts';
 import { problem } from '../../protocol/problems.ts';
 import { createRecorder, type Recorded } from '../support/records.ts';
-import { noSeen } from '../support/unguarded.ts';
+import { noBrokerSightings } from '../support/unguarded.ts';
 
 type Counted = { readonly byCode?: Readonly<Record<string, number>> };
 
@@ -14,7 +14,7 @@ describe('what the broker writes down of those that it turns away', () => {
   const of = (serial: string | undefined, address = '192.0.2.1') => ({ serial, remoteAddress: address, address });
   function start() {
     const { audit, log, records, lines } = createRecorder();
-    return { records, lines, refusals: createRefusals({ audit, seen: noSeen, log }) };
+    return { records, lines, refusals: createRefusals({ audit, sightings: noBrokerSightings, log }) };
   }
   const singly = (records: readonly Recorded[]) => records.filter(({ event }) => event === 'refused').length;
   const byNumber = (records: readonly Recorded[]) =>

@@ -107,7 +107,7 @@ describe('the registration by a template', () => {
     expect(configured).toEqual([]);
   });
 
-  it('is refused under another name than the proven serial: nobody takes the identity of another device', async () => {
+  it('is refused under another name than the proven serial: no device takes the identity of another', async () => {
     expect(await ask({ SerialNumber: 'SN-2' })).toMatchObject({ outcome: 'rejected', problem: { code: 'Forbidden' } });
     expect([configured, rows.get(serial)?.deliveredAt]).toEqual([[], undefined]);
   });

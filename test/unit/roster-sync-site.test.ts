@@ -142,7 +142,7 @@ describe('the roster sync of a gateway with a site', () => {
     await expect.poll(north.serials).toEqual(['any']);
   });
 
-  it('finds within the hour what nobody announced, by reading that alone', async () => {
+  it('finds a change without an announcement within the hour, and reads only the changes', async () => {
     const north = keep('north');
     for (const serial of ['kept', 'blocked', 'removed']) await enrol(serial, 'north');
     await round();

@@ -178,7 +178,7 @@ describe('a rejection and a notice', () => {
     }
   });
 
-  it('says 0 where nobody knows how long it takes', () => {
+  it('says 0 where there is no estimate', () => {
     const notice: Answer = { status: 'pending', position: 9, retryAfterSeconds: 60 };
     const { payload = Buffer.alloc(0) } = write(notice, { maxPacket: 128, id: '7' });
     expect(readSmall(payload)).toEqual({ type: 'pending', position: 9, etaSeconds: 0, retryAfter: 60, id: '7' });

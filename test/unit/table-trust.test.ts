@@ -68,7 +68,7 @@ describe('the table that a gateway trusts', () => {
     await expect.poll(trust.key, { timeout: 5000 }).toBe(mine);
   });
 
-  it('is the same for all brokers at one data folder, whoever meets it first', async () => {
+  it('is the same for all brokers at one data folder, whichever meets it first', async () => {
     const { dataDir, start } = set(other);
     const trust = start();
     await pinTableKey(dataDir, mine);

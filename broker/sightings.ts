@@ -12,10 +12,10 @@ export type Seeing = {
 /** What a sighting of the broker has besides the address. */
 type Fields<Name extends SightingName> = Omit<SightingFields[Name], 'from'>;
 
-export type Seen = ReturnType<typeof createSeen>;
+export type BrokerSightings = ReturnType<typeof createBrokerSightings>;
 
 /** Notes what this broker sees of devices, for `cvm explain`. Costs microseconds, never fails, and waits for nothing. */
-export function createSeen(sightings: Sightings, { knows }: Pick<Roster, 'knows'>) {
+export function createBrokerSightings(sightings: Sightings, { knows }: Pick<Roster, 'knows'>) {
   return {
     /** Of a device that named a serial; of one that named none, nothing but its failed handshake. @param latest what changes from one time to the next */
     note<Name extends SightingName>(

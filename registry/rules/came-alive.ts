@@ -1,8 +1,8 @@
-import type { Arrivals } from '../arrivals.ts';
+import type { CameAlive } from '../came-alive.ts';
 import { all } from '../rows.ts';
 import { type DeviceRows, where } from './device-rows.ts';
 
-export function createArrivals(devices: DeviceRows): Arrivals {
+export function createCameAlive(devices: DeviceRows): CameAlive {
   return {
     noteLook: async ({ serial, certificateId }, { lookedAt, seenAt }) =>
       certificateId !== undefined &&

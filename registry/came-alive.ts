@@ -22,7 +22,7 @@ export const isSince = (at: number | undefined, issuedAt: number): boolean =>
   at !== undefined && at >= issuedAt - skewMs;
 
 /** What is learnt of devices after their certificate went live. It changes nothing that a gateway goes by. */
-export interface Arrivals {
+export interface CameAlive {
   /**
    * Notes when the issuer was asked, and when the device was first seen, if it was. False, and no change, when the device has another
    * certificate by now, or is gone.
