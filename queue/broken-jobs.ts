@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { ReportMalformed } from './malformed.ts';
-import { jobKey } from './stored-forms.ts';
+import { jobKey } from './stored-keys.ts';
 
 /** Jobs under way that are looked at in one pass. */
 const atATime = 100;

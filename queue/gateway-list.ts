@@ -4,7 +4,8 @@ import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { announcementLifetimeMs, type GatewayList } from './roster.ts';
-import { gatewayListKey, readGatewayList, toStoredGatewayList } from './stored-forms.ts';
+import { readGatewayList, toStoredGatewayList } from './stored-forms.ts';
+import { gatewayListKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** The worker's side: leaves there which gateways the table knows, signed for the table. */

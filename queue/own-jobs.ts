@@ -1,7 +1,7 @@
 import { type Job, type JobJson, type JobsOptions, Worker } from 'bullmq';
 import { traceOf } from '../runtime/tracing.ts';
 import type { StoredAcknowledgement, StoredRequest } from './stored-forms.ts';
-import { acknowledgementJob, requestJob } from './stored-forms.ts';
+import { acknowledgementJob, requestJob } from './stored-keys.ts';
 
 /**
  * A job stays until it is answered, however long AWS is away. Then BullMQ deletes it: the reply is stored elsewhere, sealed. Workers say it, and it is

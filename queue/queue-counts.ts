@@ -1,7 +1,7 @@
 import { Queue } from 'bullmq';
 import type { Log } from '../runtime/log.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { keyPrefix, queueName } from './stored-forms.ts';
+import { keyPrefix, queueName } from './stored-keys.ts';
 
 /**
  * How many jobs the queue has, by state, as BullMQ's exporter for Prometheus says it (https://docs.bullmq.io/guide/metrics/prometheus). Redis is

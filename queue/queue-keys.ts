@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { ReportMalformed } from './malformed.ts';
-import { jobKey } from './stored-forms.ts';
+import { jobKey } from './stored-keys.ts';
 
 /** The keys that BullMQ has for a queue besides its jobs, with their types in Redis. */
 const typeOfKey: Readonly<Record<string, string>> = {

@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import type { SessionStore, SignInLimiter } from './console-sessions.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
-import { consoleAttemptsKey, consoleKnownAddressKey, consoleSessionKey } from './stored-forms.ts';
+import { consoleAttemptsKey, consoleKnownAddressKey, consoleSessionKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 export type SignInLimits = {

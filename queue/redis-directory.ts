@@ -11,7 +11,7 @@ import {
 } from './directory.ts';
 import { createMalformedReport } from './malformed.ts';
 import { answersOf, disconnectRedis, type RedisConnector } from './redis.ts';
-import { directoryKeys, rosterKeys } from './stored-forms.ts';
+import { directoryKeys, rosterKeys } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /*

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { errorText } from '../runtime/errors.ts';
-import { rosterKeys } from './stored-forms.ts';
+import { rosterKeys } from './stored-keys.ts';
 
 /** What a Redis server says of itself, for people. Sizes in bytes. A setting that may not be read is absent. */
 export type RedisFacts = {

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { NewerFormatError } from '../runtime/newer-format.ts';
-import { formatKey } from './stored-forms.ts';
+import { formatKey } from './stored-keys.ts';
 
 /** The form of what is kept in Redis. Raised when an earlier version must not work beside this one any more. */
 export const redisFormat = 1;

@@ -2,7 +2,7 @@ import { errorText } from '../runtime/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { disconnectRedis, type RedisConnector, redisCure } from './redis.ts';
 import { missingReplicas, type ReplicasToHave } from './replicas.ts';
-import { ownKey } from './stored-forms.ts';
+import { ownKey } from './stored-keys.ts';
 
 /** No part makes this key. */
 const absentKey = ownKey('no-such-key');

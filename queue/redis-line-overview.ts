@@ -3,7 +3,8 @@ import type { Log } from '../runtime/log.ts';
 import type { LineOverview, WaitingRequest } from './line-overview.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { jobKey, lineKeys, readSerial } from './stored-forms.ts';
+import { readSerial } from './stored-forms.ts';
+import { jobKey, lineKeys } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /**

@@ -3,7 +3,8 @@ import type { Log } from '../runtime/log.ts';
 import type { Line, LineKeeper, LineView, MissedAnswers } from './line.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { jobKey, lineKeys, readLineSecond, readPlace } from './stored-forms.ts';
+import { readLineSecond, readPlace } from './stored-forms.ts';
+import { jobKey, lineKeys } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** Places that a look reads at most, besides those of its entries: a rank between two is right within a 64th of the line. */

@@ -6,7 +6,8 @@ import type { Log } from '../runtime/log.ts';
 import { isLiveEvent, type LiveEvent, type LiveFeed, type LiveMinute, type LivePublisher } from './live.ts';
 import { createMalformedReport, type ReportMalformed } from './malformed.ts';
 import { answersOf, disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
-import { liveChannel, liveMinuteKey, readChangedSerials, rosterKeys } from './stored-forms.ts';
+import { readChangedSerials } from './stored-forms.ts';
+import { liveChannel, liveMinuteKey, rosterKeys } from './stored-keys.ts';
 import { isWrongType } from './wrong-type.ts';
 
 /** Events in one message; the rest is a number. */

@@ -5,7 +5,7 @@ import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import { within } from '../runtime/deadline.ts';
 import { errorText } from '../runtime/errors.ts';
 import { type Address, addressText, type RedisPlace } from '../runtime/redis-place.ts';
-import { ownKey } from './stored-forms.ts';
+import { ownKey } from './stored-keys.ts';
 
 export type MovingPlace = Exclude<RedisPlace, { readonly by: 'address' }>;
 

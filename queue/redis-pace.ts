@@ -2,7 +2,8 @@ import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import type { Pace } from './pace.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { paceKey, readPaceText, toPaceText } from './stored-forms.ts';
+import { readPaceText, toPaceText } from './stored-forms.ts';
+import { paceKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** A worker says its pace more often. Seconds. */

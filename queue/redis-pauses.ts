@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { RateLimiterRedis } from 'rate-limiter-flexible';
-import { tokenAttemptsKey } from './stored-forms.ts';
+import { tokenAttemptsKey } from './stored-keys.ts';
 
 /** Pauses of serials and addresses after attempts at tokens, in Redis. `about`: `serial …` or `address …`. */
 export function createPauses(redis: Redis) {

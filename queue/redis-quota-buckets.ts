@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
-import { quotaBucketsKey } from './stored-forms.ts';
+import { quotaBucketsKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 type CallCounts = Readonly<Record<string, number>>;

@@ -4,7 +4,8 @@ import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { BoundReply, BoundReplyStore, ReplyFeed, ReplyIds, TableTrust } from './replies.ts';
-import { readStoredReply, repliesChannel, replyKey, toStoredReply } from './stored-forms.ts';
+import { readStoredReply, toStoredReply } from './stored-forms.ts';
+import { repliesChannel, replyKey } from './stored-keys.ts';
 import { publishTableKey } from './table-key.ts';
 
 /** How long a reply is stored for a broker that missed its announcement, in milliseconds. */

@@ -3,7 +3,7 @@ import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import type { RunningPart, RunningParts, SeenPart } from './running-parts.ts';
-import { runningPartsKey } from './stored-forms.ts';
+import { runningPartsKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** A process that has said nothing for so long runs no more. Milliseconds. */

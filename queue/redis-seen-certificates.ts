@@ -3,7 +3,8 @@ import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import type { SeenCertificates } from './seen-certificates.ts';
-import { readSeenCertificate, seenCertificatesKey, toStoredSeenCertificate } from './stored-forms.ts';
+import { readSeenCertificate, toStoredSeenCertificate } from './stored-forms.ts';
+import { seenCertificatesKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** @param tableKey signs for the table; throws while the table is away */

@@ -1,7 +1,7 @@
 import type { Log } from '../runtime/log.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
-import { rosterKeys } from './stored-forms.ts';
+import { rosterKeys } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** Serials that Redis looks at in one command, commands of one search, and serials that are enough. A million serials take some seconds. */

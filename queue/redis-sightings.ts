@@ -15,7 +15,7 @@ import {
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import { type SightingLimits, type SightingReader, type SightingWriter, usualSightingLimits } from './sightings.ts';
-import { sightingKeys } from './stored-forms.ts';
+import { sightingKeys } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** How often the writer writes, and for how long it waits for Redis. Milliseconds. */

@@ -7,7 +7,7 @@ import { recipientIdOf } from './provisioning-request.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createPauses } from './redis-pauses.ts';
 import { createWrongTokenCounts } from './redis-wrong-tokens.ts';
-import { attemptedTokenKey, tokenAttemptsKey } from './stored-forms.ts';
+import { attemptedTokenKey, tokenAttemptsKey } from './stored-keys.ts';
 import {
   defaultTokenAttemptLimits,
   type TokenAttemptLimiter,

@@ -6,7 +6,7 @@ import type { Log } from '../runtime/log.ts';
 import { createMalformedReport, type ReportMalformed } from './malformed.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createPauses } from './redis-pauses.ts';
-import { tokenAttemptsKey } from './stored-forms.ts';
+import { tokenAttemptsKey } from './stored-keys.ts';
 import {
   defaultTokenAttemptLimits,
   type TokenAttemptLimits,

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import type { ReportMalformed } from './malformed.ts';
 import { deleteWrongQueueKeys } from './queue-keys.ts';
-import { jobKey } from './stored-forms.ts';
+import { jobKey } from './stored-keys.ts';
 import { afterHealing } from './wrong-type.ts';
 
 /** Longest wait between two attempts at one request, in milliseconds. */

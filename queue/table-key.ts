@@ -4,7 +4,8 @@ import type { SigningKey } from '../sealing/signing.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import { announcementLifetimeMs } from './roster.ts';
-import { readTableKey, tableKeyKey } from './stored-forms.ts';
+import { readTableKey } from './stored-forms.ts';
+import { tableKeyKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** The worker's side: leaves the table's public key for gateways that have pinned none yet. */

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { isPlausible } from '../runtime/plausible-time.ts';
 import type { ReportMalformed } from './malformed.ts';
-import { evenSinceKey } from './stored-forms.ts';
+import { evenSinceKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /** A shorter step makes no request look old: one is refused for its age after a day. Milliseconds. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createLivePublisher } from '../../queue/redis-live.ts';
-import { directoryKeys, jobKey, lineKeys, liveChannel, liveMinuteKey } from '../../queue/stored-forms.ts';
+import { directoryKeys, jobKey, lineKeys, liveChannel, liveMinuteKey } from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import { startTestConsole, type TestConsole } from '../support/console.ts';
 import { openEvents } from '../support/console-stream.ts';

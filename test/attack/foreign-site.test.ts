@@ -7,6 +7,7 @@ import { redisAt } from '../../queue/redis.ts';
 import { createRosterFeed } from '../../queue/redis-roster.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
 import * as forms from '../../queue/stored-forms.ts';
+import * as keys from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import type { OwnGateway } from '../../sealing/gateway.ts';
 import { deriveReplyKeys, openAnswer } from '../../sealing/replies.ts';
@@ -62,8 +63,8 @@ describe.skipIf(lacks('redis-server'))('a gateway of another site', () => {
       receivedAt: Date.now(),
     } as const;
     await queue.add(request);
-    await expect.poll(() => redis.exists(forms.replyKey(requestId)), { timeout: 10_000 }).toBe(1);
-    const reply = forms.readStoredReply((await redis.get(forms.replyKey(requestId))) ?? '{}');
+    await expect.poll(() => redis.exists(keys.replyKey(requestId)), { timeout: 10_000 }).toBe(1);
+    const reply = forms.readStoredReply((await redis.get(keys.replyKey(requestId))) ?? '{}');
     return reply && openAnswer(reader, recipientIdOf(serial, tokenHash), reply.sealed);
   }
   const unknown = { status: 'rejected', problem: { code: 'InvalidToken' } };
@@ -101,7 +102,7 @@ describe.skipIf(lacks('redis-server'))('a gateway of another site', () => {
     const known = await attacker.enrolOnRoster(`own-${count}`, { site: 'north' });
     await feed.requestLookup(serial);
     await feed.requestLookup(known.serial);
-    await expect.poll(() => redis.exists(forms.rosterKeys.requestedLookups), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => redis.exists(keys.rosterKeys.requestedLookups), { timeout: 10_000 }).toBe(0);
     await expect.poll(async () => (await feed.read([known.serial])).length).toBe(1);
     expect(await feed.read([serial])).toEqual([]);
     expect(Object.keys((await row())?.sealedKeys ?? {})).not.toContain(key.identity.id);
@@ -120,12 +121,12 @@ describe.skipIf(lacks('redis-server'))('a gateway of another site', () => {
 
   it('gains nothing by the entries of the roster of that site: their keys are sealed to others', async () => {
     const other = new Redis(victim.redis.url);
-    const entry = (await other.hget(forms.rosterKeys.entries, serial)) ?? '';
+    const entry = (await other.hget(keys.rosterKeys.entries, serial)) ?? '';
     await other.quit();
     await redis
       .multi()
-      .hset(forms.rosterKeys.entries, serial, entry)
-      .publish(forms.rosterKeys.channel, JSON.stringify([serial]))
+      .hset(keys.rosterKeys.entries, serial, entry)
+      .publish(keys.rosterKeys.channel, JSON.stringify([serial]))
       .exec();
     await expect.poll(() => attacker.broker.roster.matchesToken(serial, hashToken(token))).toBe(true);
     expect(attacker.broker.roster.keysOf(serial)).toBeUndefined();

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
-import { acknowledgementJob, jobKey } from '../../queue/stored-forms.ts';
+import { acknowledgementJob, jobKey } from '../../queue/stored-keys.ts';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
 import { askOnce } from '../support/device.ts';
 import { connectFleetDevice, create, fleetTemplate, provision, templateFolder } from '../support/fleet-device.ts';

@@ -5,6 +5,7 @@ import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
+import * as keys from '../../queue/stored-keys.ts';
 import { deriveReplyKeys, sealer } from '../../sealing/replies.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -43,8 +44,8 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
 
   it('on the channels of replies and of the roster is ignored, and devices are served', async () => {
     for (const text of garbage) {
-      await redis.publish(forms.repliesChannel, text);
-      await redis.publish(forms.rosterKeys.channel, text);
+      await redis.publish(keys.repliesChannel, text);
+      await redis.publish(keys.rosterKeys.channel, text);
     }
     await isServed('after-channels');
     expect(gateway.logText()).toContain('no part of this gateway writes');
@@ -52,22 +53,22 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
 
   it('among the entries of the roster, keys of gateways and positions is left out, and a broker that starts serves the others', async () => {
     for (const [index, text] of garbage.entries()) {
-      await redis.hset(forms.rosterKeys.entries, `garbage-${index}`, text);
-      await redis.hset(forms.rosterKeys.gateways, `garbage-${index}`, text);
+      await redis.hset(keys.rosterKeys.entries, `garbage-${index}`, text);
+      await redis.hset(keys.rosterKeys.gateways, `garbage-${index}`, text);
     }
-    await redis.set(forms.rosterKeys.position, 'garbage');
+    await redis.set(keys.rosterKeys.position, 'garbage');
     const { serial, token } = await gateway.enrolOnRoster('after-roster');
     const broker = await gateway.startOneBroker();
     expect(await askOnce(broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
   });
 
   it('in the queue is dropped, and the requests behind it are answered', async () => {
-    const queue = new Queue(forms.queueName, {
+    const queue = new Queue(keys.queueName, {
       connection: { url: gateway.redis.url } as never,
-      prefix: forms.keyPrefix,
+      prefix: keys.keyPrefix,
     });
     for (const data of [null, 1, 'x', [], { askId: 'a' }, { askId: 'a', serial: '../x', key: 'ec' }] as object[])
-      for (const name of [forms.requestJob, forms.acknowledgementJob, 'other']) await queue.add(name, data);
+      for (const name of [keys.requestJob, keys.acknowledgementJob, 'other']) await queue.add(name, data);
     await isServed('after-queue');
     await expect.poll(async () => (await queue.getJobCountByTypes('waiting', 'active', 'delayed')) as number).toBe(0);
     await queue.close();
@@ -76,31 +77,31 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
   it('in the queue as broken JSON is dropped and reported', async () => {
     for (const field of ['data', 'opts', 'progress', 'parent'])
       for (let number = 0; number < 5; number++) {
-        await redis.hset(forms.jobKey(`broken-${field}-${number}`), {
+        await redis.hset(keys.jobKey(`broken-${field}-${number}`), {
           name: 'ask',
           data: '{}',
           opts: '{}',
           [field]: '{',
         });
-        await redis.lpush(forms.jobKey('wait'), `broken-${field}-${number}`);
+        await redis.lpush(keys.jobKey('wait'), `broken-${field}-${number}`);
       }
     await isServed('after-broken-json');
-    await expect.poll(() => redis.keys(forms.jobKey('broken-*')), { timeout: 45_000 }).toEqual([]);
-    await expect.poll(() => redis.llen(forms.jobKey('active'))).toBe(0);
+    await expect.poll(() => redis.keys(keys.jobKey('broken-*')), { timeout: 45_000 }).toEqual([]);
+    await expect.poll(() => redis.llen(keys.jobKey('active'))).toBe(0);
     expect(gateway.logText()).toContain('no part of this gateway writes');
   });
 
   it('in the queue decides neither how often a job is tried nor what the log says of it', async () => {
-    const queue = new Queue(forms.queueName, {
+    const queue = new Queue(keys.queueName, {
       connection: { url: gateway.redis.url } as never,
-      prefix: forms.keyPrefix,
+      prefix: keys.keyPrefix,
     });
     const before = gateway.logText().length;
     const opts = { attempts: 1e9, backoff: { type: 'fixed', delay: 1 } };
     // every exchange with this key gives zero
     const unusable = { replyKey: 'A'.repeat(43), receivedAt: Date.now(), key: 'ec' as const, tokenHash: 'h' };
     const strange = forms.toStoredRequest({ requestId: 'unusable', serial: 'strange', ...unusable }, newGateway());
-    await queue.add(forms.requestJob, strange, { ...opts, jobId: 'unusable' });
+    await queue.add(keys.requestJob, strange, { ...opts, jobId: 'unusable' });
     await queue.add('x'.repeat(3_000_000), strange, { ...opts, jobId: 'long-name' });
     await isServed('after-strange-options');
     await expect
@@ -111,12 +112,7 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
   });
 
   it('as a key of another type is deleted, and stops neither workers nor brokers, nor a broker that starts', async () => {
-    const lists = [
-      forms.seenCertificatesKey,
-      forms.tableKeyKey,
-      forms.evenSinceKey,
-      ...Object.values(forms.rosterKeys),
-    ];
+    const lists = [keys.seenCertificatesKey, keys.tableKeyKey, keys.evenSinceKey, ...Object.values(keys.rosterKeys)];
     const spoil = async () => {
       for (const key of lists) await redis.multi().del(key).rpush(key, 'x').exec();
     };
@@ -124,18 +120,18 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     const { serial, token } = await gateway.enrol('after-wrong-types');
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
     await expect.poll(() => gateway.broker.roster.size(), { timeout: 20_000 }).toBeGreaterThan(0);
-    await expect.poll(() => redis.type(forms.rosterKeys.position), { timeout: 20_000 }).toBe('string');
+    await expect.poll(() => redis.type(keys.rosterKeys.position), { timeout: 20_000 }).toBe('string');
     await spoil();
     const broker = await gateway.startOneBroker();
     await expect.poll(() => broker.roster.size(), { timeout: 20_000 }).toBeGreaterThan(0);
-    expect(await redis.type(forms.rosterKeys.gateways)).toBe('hash');
+    expect(await redis.type(keys.rosterKeys.gateways)).toBe('hash');
     expect(gateway.logText()).toContain('a key of another type');
   });
 
   it.each(['meta', 'id', 'wait', 'active', 'delayed', 'prioritized', 'marker', 'stalled', 'limiter', 'events'])(
     'as the key %s of the queue with another type is deleted, and requests are stored and answered',
     async (name) => {
-      const key = forms.jobKey(name);
+      const key = keys.jobKey(name);
       // together: BullMQ may write the key in between
       const emptied = redis.multi().del(key);
       await (name === 'wait' || name === 'active' ? emptied.set(key, 'x') : emptied.rpush(key, 'x')).exec();
@@ -152,7 +148,7 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     await gateway.worker.close();
     const first = await connectDevice(gateway.broker, { username: serial, password: token });
     await first.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
-    await redis.del(forms.jobKey('wait'), forms.jobKey('marker'));
+    await redis.del(keys.jobKey('wait'), keys.jobKey('marker'));
     await first.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
     gateway.worker = gateway.startOneWorker();
     expect(await first.next()).toMatchObject({ status: 'accepted' });
@@ -161,15 +157,15 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
 
   it.each(['list', 'text'])('as counters of token attempts, each a %s, lets the right token pass', async (kind) => {
     const { serial, token } = await gateway.enrol(`counters-${kind}`);
-    const keys = [
-      forms.tokenAttemptsKey(`serial:${serial}`),
-      forms.tokenAttemptsKey(`pause:serial ${serial}`),
-      forms.tokenAttemptsKey('judging:127.0.0.1'),
-      forms.tokenAttemptsKey('wrong:127.0.0.1'),
-      forms.attemptedTokenKey(recipientIdOf(serial, hashToken(token))),
+    const counters = [
+      keys.tokenAttemptsKey(`serial:${serial}`),
+      keys.tokenAttemptsKey(`pause:serial ${serial}`),
+      keys.tokenAttemptsKey('judging:127.0.0.1'),
+      keys.tokenAttemptsKey('wrong:127.0.0.1'),
+      keys.attemptedTokenKey(recipientIdOf(serial, hashToken(token))),
     ];
     // what is known of a token is a text
-    for (const key of kind === 'list' ? keys : keys.slice(0, -1))
+    for (const key of kind === 'list' ? counters : counters.slice(0, -1))
       await (kind === 'list' ? redis.rpush(key, 'x') : redis.set(key, 'x'));
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
   });
@@ -189,7 +185,7 @@ describe.skipIf(lacks('redis-server'))('what a writer of Redis leaves there in n
     ]) {
       const sealed = sealer.answer(publicKey, recipientId, answer as never);
       await redis.publish(
-        forms.repliesChannel,
+        keys.repliesChannel,
         forms.toStoredReply({ requestId: 'r', requestKey: 'k', recipientId, sealed }, table),
       );
     }

@@ -14,6 +14,7 @@ import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
+import * as keys from '../../queue/stored-keys.ts';
 import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair, seal } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, deriveReplySeed, openAnswer, sealer } from '../../sealing/replies.ts';
@@ -35,7 +36,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
   beforeAll(async () => {
     gateway = await startGateway();
     redis = new Redis(gateway.redis.url);
-    queue = new Queue(forms.queueName, { connection: { url: gateway.redis.url } as never, prefix: forms.keyPrefix });
+    queue = new Queue(keys.queueName, { connection: { url: gateway.redis.url } as never, prefix: keys.keyPrefix });
   });
   afterAll(async () => {
     await queue?.close();
@@ -58,7 +59,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       .poll(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized'), { timeout: 10_000 })
       .toBe(0);
   const stolen = async (requestId: string) => {
-    const reply = forms.readStoredReply((await redis.get(forms.replyKey(requestId))) ?? '{}');
+    const reply = forms.readStoredReply((await redis.get(keys.replyKey(requestId))) ?? '{}');
     return reply && openAnswer(attacker, recipientId(), reply.sealed);
   };
   const forged = (requestId: string) => ({
@@ -71,16 +72,16 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
   });
   /** The jobs of this device that wait: the key of each, and its data. */
   async function jobs(): Promise<Captured[]> {
-    const keys = (await redis.keys(`${forms.keyPrefix}:${forms.queueName}:*`)).filter((key) => !key.includes(':de:'));
+    const found = (await redis.keys(`${keys.keyPrefix}:${keys.queueName}:*`)).filter((key) => !key.includes(':de:'));
     const hashes = await Promise.all(
-      keys.map(async (key) =>
+      found.map(async (key) =>
         (await redis.type(key)) === 'hash' ? { key, hash: await redis.hgetall(key) } : undefined,
       ),
     );
     return hashes
       .flatMap((each) => (each?.hash.data === undefined ? [] : [each]))
       .map(({ key, hash }) => ({
-        id: key.slice(forms.jobKey('').length),
+        id: key.slice(keys.jobKey('').length),
         key,
         name: hash.name ?? '',
         data: JSON.parse(hash.data ?? '{}'),
@@ -105,10 +106,10 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
   describe('gets no certificate and touches no row', () => {
     it("with a request of its own: the victim's token hash, and a reply key of its own", async () => {
       const requestId = randomUUID();
-      await queue.add(forms.requestJob, forged(requestId), { removeOnComplete: true });
+      await queue.add(keys.requestJob, forged(requestId), { removeOnComplete: true });
       await idle();
       expect(await stolen(requestId)).toBeUndefined();
-      expect(await redis.exists(forms.replyKey(requestId))).toBe(0);
+      expect(await redis.exists(keys.replyKey(requestId))).toBe(0);
       expect(await row()).toMatchObject(untouched);
       expect(await gateway.worker.metricsText()).toContain('cvm_worker_requests_total{outcome="forged"} 1');
       expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
@@ -125,7 +126,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       };
       await gateway.dynamo.send(new PutItemCommand({ TableName: 'cvm-devices', Item: five }));
       const requestId = randomUUID();
-      await queue.add(forms.requestJob, forged(requestId), { removeOnComplete: true });
+      await queue.add(keys.requestJob, forged(requestId), { removeOnComplete: true });
       await idle();
       expect(await stolen(requestId)).toBeUndefined();
       expect(await row()).toMatchObject(untouched);
@@ -143,7 +144,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       await redis.hset(job.key, 'data', JSON.stringify({ ...job.data, [field]: value() }));
       resume();
       await idle();
-      expect(await redis.keys(`${forms.keyPrefix}:answer:*`)).not.toContain(forms.replyKey(job.id));
+      expect(await redis.keys(`${keys.keyPrefix}:answer:*`)).not.toContain(keys.replyKey(job.id));
       expect(await row()).toMatchObject(untouched);
       // once the request is gone, the device is served
       await ask(device);
@@ -157,14 +158,14 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       const [sealedKeys, mine] = [sealDeviceKeys(serial, token, [gatewayKey]), 'any-token-of-the-attacker'];
       // sealed as enrolment seals, but from another token: bound to the serial and to the hash of the right token
       const forgedKeys = sealForeignKeys(serial, hashToken(token), mine, gatewayKey);
-      const entry = JSON.parse((await redis.hget(forms.rosterKeys.entries, serial)) ?? '{}');
+      const entry = JSON.parse((await redis.hget(keys.rosterKeys.entries, serial)) ?? '{}');
       expect(Object.keys(entry.sealedKeys)).toEqual(Object.keys(sealedKeys));
       await redis.hset(
-        forms.rosterKeys.entries,
+        keys.rosterKeys.entries,
         serial,
         JSON.stringify({ ...entry, sealedKeys: { [gatewayKey.id]: forgedKeys } }),
       );
-      await redis.publish(forms.rosterKeys.channel, JSON.stringify([serial]));
+      await redis.publish(keys.rosterKeys.channel, JSON.stringify([serial]));
       await settle();
       const connecting = connectDevice(
         { ...gateway.broker, caPem: '' },
@@ -180,10 +181,10 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
 
   it('gains nothing with a gateway of its own, which signs all that a gateway signs', async () => {
     const own = newGateway();
-    await redis.hset(forms.rosterKeys.gateways, own.identity.id, forms.toStoredAnnouncement(own, Date.now()));
+    await redis.hset(keys.rosterKeys.gateways, own.identity.id, forms.toStoredAnnouncement(own, Date.now()));
     const requestId = randomUUID();
     const { askId: _askId, ...asked } = { ...forged(requestId), key: 'ec' as const };
-    await queue.add(forms.requestJob, forms.toStoredRequest({ requestId, ...asked }, own), {
+    await queue.add(keys.requestJob, forms.toStoredRequest({ requestId, ...asked }, own), {
       jobId: requestId,
       removeOnComplete: true,
     });
@@ -193,7 +194,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const { certificateId = '' } = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const acknowledgement = { serial, tokenHash: hashToken(token), certificateId };
     const signed = forms.toStoredAcknowledgement(acknowledgement, own);
-    await queue.add(forms.acknowledgementJob, signed, { removeOnComplete: true });
+    await queue.add(keys.acknowledgementJob, signed, { removeOnComplete: true });
     await idle();
     expect((await row())?.deliveredAt).toBeUndefined();
     const device = await gateway.enrol(`sealed-${serial}`);
@@ -214,7 +215,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await idle();
     // longer than the broker takes to look for answers that it missed
     await settle(2500);
-    expect(await redis.get(forms.replyKey(askId))).toContain(own.identity.id);
+    expect(await redis.get(keys.replyKey(askId))).toContain(own.identity.id);
     expect(device.heard).toEqual([]);
     await ask(device);
     expect(await device.next()).toMatchObject({ status: 'accepted' });
@@ -226,26 +227,26 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     resume();
     expect(await device.next()).toMatchObject({ status: 'accepted' });
     const askId = job.id;
-    const recorded = (await redis.get(forms.replyKey(askId))) ?? '';
-    const place = forms.jobKey(`de:one-${recipientIdOf(serial, hashToken(token)).slice(0, 22)}`);
+    const recorded = (await redis.get(keys.replyKey(askId))) ?? '';
+    const place = keys.jobKey(`de:one-${recipientIdOf(serial, hashToken(token)).slice(0, 22)}`);
     // BullMQ then stores nothing, and names the old request as the one that waits: for the key that the device asks for now
     await redis.set(place, askId);
-    await redis.hset(forms.jobKey(askId), 'name', 'x', 'data', JSON.stringify({ ...job.data, key: 'rsa' }));
+    await redis.hset(keys.jobKey(askId), 'name', 'x', 'data', JSON.stringify({ ...job.data, key: 'rsa' }));
     // a request that stands in no list would be stored anew, and answered by a worker
-    await redis.zadd(forms.jobKey('completed'), Date.now(), askId);
+    await redis.zadd(keys.jobKey('completed'), Date.now(), askId);
     await device.client.publishAsync(requestTopic(serial), '{"key":"rsa","id":"two"}', { qos: 1 });
-    await redis.publish(forms.repliesChannel, recorded);
+    await redis.publish(keys.repliesChannel, recorded);
     await settle(2500);
     expect(device.heard.filter(({ reply }) => reply.id === 'two')).toEqual([]);
-    await redis.del(place, forms.jobKey(askId));
-    await redis.zrem(forms.jobKey('completed'), askId);
+    await redis.del(place, keys.jobKey(askId));
+    await redis.zrem(keys.jobKey('completed'), askId);
     await device.client.endAsync(true);
   });
 
   it('has no key of a device sealed to a gateway of its own', async () => {
-    const keys = newKeyPair().publicKey.toString('base64url');
+    const publicKey = newKeyPair().publicKey.toString('base64url');
     for (const id of ['forged', 'f'.repeat(32)])
-      await redis.hset(forms.rosterKeys.gateways, id, JSON.stringify({ id, publicKey: keys, at: Date.now() }));
+      await redis.hset(keys.rosterKeys.gateways, id, JSON.stringify({ id, publicKey, at: Date.now() }));
     await settle();
     const before = (await gateway.gatewayKeys()).map(({ id }) => id);
     const device = await gateway.enrol(`after-${serial}`);
@@ -259,7 +260,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const first = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const { certificateId } = first;
     await queue.add(
-      forms.acknowledgementJob,
+      keys.acknowledgementJob,
       { serial, tokenHash: hashToken(token), certificateId },
       { removeOnComplete: true },
     );
@@ -285,8 +286,8 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const sealed = sealer.answer(publicKey, recipientId(), { status: 'accepted', credentials });
     const requestId = job.id;
     const reply = { requestId, recipientId: recipientId(), sealed, signature: randomBytes(64).toString('base64url') };
-    await redis.set(forms.replyKey(requestId), JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
-    await redis.publish(forms.repliesChannel, JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
+    await redis.set(keys.replyKey(requestId), JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
+    await redis.publish(keys.repliesChannel, JSON.stringify({ ...reply, askId: requestId, box: recipientId() }));
     // longer than the broker takes to look for answers that it missed
     await settle(2500);
     expect(device.heard).toEqual([]);
@@ -302,10 +303,10 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await iot.send(new AttachThingPrincipalCommand({ thingName: serial, principal: other.certificateArn }));
     const signature = randomBytes(64).toString('base64url');
     const position = { change: 1_000_000, wholeAt: Date.now(), signature };
-    await redis.set(forms.rosterKeys.position, JSON.stringify(position));
-    await redis.hset(forms.seenCertificatesKey, serial, JSON.stringify({ certificateId: 'c'.repeat(64), signature }));
+    await redis.set(keys.rosterKeys.position, JSON.stringify(position));
+    await redis.hset(keys.seenCertificatesKey, serial, JSON.stringify({ certificateId: 'c'.repeat(64), signature }));
     // the roster is compared with the table, and its position is written anew
-    await expect.poll(() => redis.get(forms.rosterKeys.position)).not.toContain('1000000');
+    await expect.poll(() => redis.get(keys.rosterKeys.position)).not.toContain('1000000');
     expect(await gateway.asOperator.restoration.latest()).toBeUndefined();
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
     const { certificateDescription } = await iot.send(
@@ -339,7 +340,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
 
   it('cannot have workers overtake each other all the time, by giving one request to several of them', async () => {
     const { device, job, resume } = await capture(ask);
-    const key = `${forms.keyPrefix}:${forms.queueName}:${job.id}`;
+    const key = `${keys.keyPrefix}:${keys.queueName}:${job.id}`;
     let going = true;
     const again = (async () => {
       while (going) {
@@ -362,7 +363,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     resume();
     const { certificateId } = await device.next();
-    const recorded = (await redis.get(forms.replyKey(job.id))) ?? '';
+    const recorded = (await redis.get(keys.replyKey(job.id))) ?? '';
     const before = await row();
 
     // the same request again: the same answer to the same key, and the row as it was
@@ -371,7 +372,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     expect(await row()).toEqual(before);
 
     // the answer again, to the same connection and under another request
-    await redis.publish(forms.repliesChannel, recorded);
+    await redis.publish(keys.repliesChannel, recorded);
     await settle();
     expect(device.heard).toEqual([]);
     await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
@@ -384,7 +385,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
 
     const second = await capture((other) => ask(other));
     const moved = { ...JSON.parse(recorded), askId: second.job.data.askId };
-    await redis.publish(forms.repliesChannel, JSON.stringify(moved));
+    await redis.publish(keys.repliesChannel, JSON.stringify(moved));
     await settle();
     expect(second.device.heard).toEqual([]);
     second.resume();

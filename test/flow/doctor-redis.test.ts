@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { quotaRule } from '../../aws/quota-buckets.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createQuotaBuckets } from '../../queue/redis-quota-buckets.ts';
-import { tableKeyKey } from '../../queue/stored-forms.ts';
+import { tableKeyKey } from '../../queue/stored-keys.ts';
 import { defaultAwsQuotas } from '../../runtime/aws-quotas.ts';
 import { createLog } from '../../runtime/log.ts';
 import { signingKeyFrom } from '../../sealing/signing.ts';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { redisAt } from '../../queue/redis.ts';
 import { watchRedis } from '../../queue/redis-health.ts';
-import { ownKey } from '../../queue/stored-forms.ts';
+import { ownKey } from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import { askOnce } from '../support/device.ts';
 import { startGateway } from '../support/gateway.ts';

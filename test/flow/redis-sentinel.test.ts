@@ -5,7 +5,7 @@ import { hashToken } from '../../protocol/token.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { watchRedis } from '../../queue/redis-health.ts';
 import { createRequestQueue } from '../../queue/request-queue.ts';
-import { jobKey } from '../../queue/stored-forms.ts';
+import { jobKey } from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import { type RedisPlace, redisPlace } from '../../runtime/redis-place.ts';
 import { deriveReplyKeys } from '../../sealing/replies.ts';

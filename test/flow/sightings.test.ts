@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { redisAt } from '../../queue/redis.ts';
 import { createSightingReader, createSightingWriter } from '../../queue/redis-sightings.ts';
 import { usualSightingLimits } from '../../queue/sightings.ts';
-import { sightingKeys } from '../../queue/stored-forms.ts';
+import { sightingKeys } from '../../queue/stored-keys.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';

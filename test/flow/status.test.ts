@@ -7,7 +7,7 @@ import type { Status } from '../../operator/status.ts';
 import { disconnectRedis, redisAt } from '../../queue/redis.ts';
 import { createRunningParts } from '../../queue/redis-running-parts.ts';
 import type { RunningPart, RunningParts } from '../../queue/running-parts.ts';
-import { runningPartsKey } from '../../queue/stored-forms.ts';
+import { runningPartsKey } from '../../queue/stored-keys.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { requestKeyOf, wantKeyOf } from '../../queue/provisioning-request.ts';
 import * as forms from '../../queue/stored-forms.ts';
+import * as keys from '../../queue/stored-keys.ts';
 import { ownGateway } from '../../sealing/gateway.ts';
 import { deriveKeyPair } from '../../sealing/hpke.ts';
 import { newGateway, tableKey } from '../support/trust.ts';
@@ -204,11 +205,11 @@ describe('the stored form', () => {
   });
 
   it('of every key, channel and job name is the one that other versions use', () => {
-    expect([forms.queueName, forms.requestJob, forms.acknowledgementJob]).toEqual(['asks', 'ask', 'ack']);
-    expect(forms.tableKeyKey).toBe('{cvm}:table-key');
-    expect(forms.repliesChannel).toBe('{cvm}:replies');
-    expect(forms.replyKey('R')).toBe('{cvm}:answer:R');
-    expect(forms.rosterKeys).toEqual({
+    expect([keys.queueName, keys.requestJob, keys.acknowledgementJob]).toEqual(['asks', 'ask', 'ack']);
+    expect(keys.tableKeyKey).toBe('{cvm}:table-key');
+    expect(keys.repliesChannel).toBe('{cvm}:replies');
+    expect(keys.replyKey('R')).toBe('{cvm}:answer:R');
+    expect(keys.rosterKeys).toEqual({
       entries: '{cvm}:roster',
       gateways: '{cvm}:roster:brokers',
       position: '{cvm}:roster:position:2',
@@ -216,8 +217,8 @@ describe('the stored form', () => {
       channel: '{cvm}:roster:changed',
       requestedLookups: '{cvm}:roster:inquiries',
     });
-    expect(forms.tokenAttemptsKey('serial')).toBe('{cvm}:guess:serial');
-    expect(forms.attemptedTokenKey('R')).toBe('{cvm}:guess:seen:R');
+    expect(keys.tokenAttemptsKey('serial')).toBe('{cvm}:guess:serial');
+    expect(keys.attemptedTokenKey('R')).toBe('{cvm}:guess:seen:R');
   });
 });
 

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { jobKey } from '../../../queue/stored-forms.ts';
+import { jobKey } from '../../../queue/stored-keys.ts';
 import { type Row, type RowContext, rounded } from '../row.ts';
 
 const devices = 10_000;
