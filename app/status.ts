@@ -1,18 +1,18 @@
 import { awsErrorName } from '../aws/errors.ts';
 import { quotaRule } from '../aws/quota-buckets.ts';
 import { paceOf } from '../broker/line-estimate.ts';
-import {
-  type AwsPlace,
-  type CertificateState,
-  type DeviceCounts,
-  type DiskState,
-  judgeStatus,
-  type LineState,
-  type ProcessState,
-  type QuotaState,
-  type Read,
-  type Status,
-  type StatusFacts,
+import { judgeStatus } from '../operator/judge-status.ts';
+import type {
+  AwsPlace,
+  CertificateState,
+  DeviceCounts,
+  DiskState,
+  LineState,
+  ProcessState,
+  QuotaState,
+  Read,
+  Status,
+  StatusFacts,
 } from '../operator/status.ts';
 import type { DirectoryCounts } from '../queue/directory.ts';
 import { disconnectRedis, type RedisConnector, triedConnector } from '../queue/redis.ts';

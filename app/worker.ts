@@ -24,7 +24,12 @@ import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Sightings } from '../telemetry/sightings.ts';
 import { faultsOf, readTemplateFolder, type TemplateFile, type Templates, templatesOf } from '../templates/load.ts';
-import { type CameAliveDeps, createCameAliveReview, type FollowTimes, startCameAliveFollower } from '../worker/came-alive.ts';
+import {
+  type CameAliveDeps,
+  createCameAliveReview,
+  type FollowTimes,
+  startCameAliveFollower,
+} from '../worker/came-alive.ts';
 import { makeEcKey, ownerTagOf } from '../worker/ec-key.ts';
 import { createForeignCertificates } from '../worker/foreign-certificates.ts';
 import { createGatewayRegister, type GatewayRegister } from '../worker/gateway-register.ts';

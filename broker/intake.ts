@@ -20,8 +20,8 @@ import type { DeviceRateLimit } from './device-rate-limit.ts';
 import type { Limits } from './limits.ts';
 import type { PendingReplies } from './pending-replies.ts';
 import type { Roster } from './roster.ts';
-import type { BrokerSightings } from './sightings.ts';
 import type { NamedBy, PresentedToken, Session, SessionClaim } from './session.ts';
+import type { BrokerSightings } from './sightings.ts';
 import type { PendingRequest } from './waiting-requests.ts';
 
 export type IntakeContext = {

@@ -13,8 +13,8 @@ import { createLineNotices } from './line-notices.ts';
 import { createMissedReplySearch } from './missed-replies.ts';
 import type { Refusals } from './refusals.ts';
 import { noRoom } from './reply-to.ts';
-import type { BrokerSightings } from './sightings.ts';
 import type { Session } from './session.ts';
+import type { BrokerSightings } from './sightings.ts';
 import { createTokenHolders } from './token-holders.ts';
 import { createTransfers } from './transfers.ts';
 import { createWaitingRequests, type PendingRequest, type WaitingRequest } from './waiting-requests.ts';
@@ -138,13 +138,19 @@ export function createPendingReplies(options: {
   }
 
   function noteWait(session: Session, { requestId }: WaitingRequest, { position, etaSeconds }: PendingAnswer): void {
-    sightings.note(session, 'waiting', { requestId }, [position, etaSeconds].filter((each) => each !== undefined).join(' '));
+    sightings.note(
+      session,
+      'waiting',
+      { requestId },
+      [position, etaSeconds].filter((each) => each !== undefined).join(' '),
+    );
   }
 
   /** A name in the place of a serial, which stands for a claim certificate, is none of a device. */
   function noteAnswer(session: Session, { requestId }: WaitingRequest, final: Answer): void {
     const refusal = final.status === 'rejected' ? refusalOf(final.problem) : {};
-    if (final.status !== 'pending') sightings.note(session, 'answered', { requestId, outcome: final.status, ...refusal });
+    if (final.status !== 'pending')
+      sightings.note(session, 'answered', { requestId, outcome: final.status, ...refusal });
   }
 
   /** By what it was told at first: one request counts once, with however many ids it was sent. */

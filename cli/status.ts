@@ -3,7 +3,8 @@ import { Command, Option } from 'commander';
 import type { App } from '../app/app.ts';
 import { redisInUse } from '../app/redis.ts';
 import { openStatus } from '../app/status.ts';
-import { duration, type Status, type StatusCheck } from '../operator/status.ts';
+import { duration } from '../operator/judge-status.ts';
+import type { Status, StatusCheck } from '../operator/status.ts';
 import { durationMs } from './duration.ts';
 import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 

@@ -1,4 +1,4 @@
-import { bytes } from '../status.ts';
+import { bytes } from '../judge-status.ts';
 import { type Check, fail, ok, parts, skipped, type Verdict, warn } from './check.ts';
 import type { DiskFacts, DoctorSources, FolderFacts } from './sources.ts';
 

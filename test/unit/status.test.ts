@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { judgeStatus, type ProcessState, type StatusCheckId, type StatusFacts } from '../../operator/status.ts';
+import { judgeStatus } from '../../operator/judge-status.ts';
+import type { ProcessState, StatusCheckId, StatusFacts } from '../../operator/status.ts';
 
 const now = Date.parse('2026-11-28T12:00:00Z');
 const head = { at: now, version: '0.1.0', site: 'plant-7' };
