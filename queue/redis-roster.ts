@@ -11,7 +11,15 @@ import {
   type RosterStore,
   type SignedRosterEntry,
 } from './roster.ts';
-import { readChangedSerials, readGatewayAnnouncement, readPosition, readRosterEntry, toStoredAnnouncement, toStoredPosition, toStoredRosterEntry } from './stored-forms.ts';
+import {
+  readChangedSerials,
+  readGatewayAnnouncement,
+  readPosition,
+  readRosterEntry,
+  toStoredAnnouncement,
+  toStoredPosition,
+  toStoredRosterEntry,
+} from './stored-forms.ts';
 import { rosterKeys } from './stored-keys.ts';
 import { createTableKeyPublisher, type TableKeyPublisher } from './table-key.ts';
 import { execAll, withoutWrongType } from './wrong-type.ts';

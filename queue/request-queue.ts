@@ -27,7 +27,15 @@ import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createLineKeeper } from './redis-line.ts';
 import { createReplicatedWrites, type ReplicasToHave } from './replicas.ts';
 import { createRetries, longestBackoffMs, placeKeptMs } from './retries.ts';
-import { readRecipientId, readSerial, readStoredAcknowledgement, readStoredRequest, readWaiting, toStoredAcknowledgement, toStoredRequest } from './stored-forms.ts';
+import {
+  readRecipientId,
+  readSerial,
+  readStoredAcknowledgement,
+  readStoredRequest,
+  readWaiting,
+  toStoredAcknowledgement,
+  toStoredRequest,
+} from './stored-forms.ts';
 import { acknowledgementJob, jobKey, keyPrefix, queueName, requestJob } from './stored-keys.ts';
 import { noteClockStep, waitedMs } from './waiting-time.ts';
 import { afterHealing, isWrongType } from './wrong-type.ts';

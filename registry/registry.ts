@@ -1,5 +1,5 @@
-import type { CameAlive } from './came-alive.ts';
 import type { Attempts } from './attempts.ts';
+import type { CameAlive } from './came-alive.ts';
 import type { Decisions } from './decisions.ts';
 import type { Deletions } from './deletions.ts';
 import type { Devices } from './devices.ts';

@@ -1,7 +1,7 @@
 import type { Registry } from '../registry.ts';
-import { createCameAlive } from './came-alive.ts';
 import { createAttempts } from './attempts.ts';
 import type { KeyedRows } from './bound-keys.ts';
+import { createCameAlive } from './came-alive.ts';
 import { createDecisions } from './decisions.ts';
 import { createDeletions } from './deletions.ts';
 import { createDevices } from './devices.ts';
