@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { ShownSetting } from '../console/deps.ts';
 import { parseEnvFile } from '../runtime/env-file.ts';
-import { defaultSettings, secretSettings, settingNames } from '../runtime/settings.ts';
 import { settingMeaning } from '../runtime/settings-reference.ts';
+import { defaultSettings, secretSettings, settingNames } from '../runtime/settings-schema.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,16 +1,16 @@
 import { counted } from '../runtime/counted.ts';
-import type {
-  CertificateState,
-  DiskState,
-  LineState,
-  ProcessState,
-  QuotaState,
-  Read,
-  RedisState,
-  Status,
-  StatusCheck,
-  StatusCheckId,
-  StatusFacts,
+import {
+  type CertificateState,
+  type DiskState,
+  type LineState,
+  type ProcessState,
+  type QuotaState,
+  type Read,
+  type RedisState,
+  type Status,
+  type StatusCheck,
+  type StatusCheckId,
+  type StatusFacts,
   statusCheckIds,
 } from './status.ts';
 

@@ -1,5 +1,5 @@
-import { defaultSettings } from './settings.ts';
 import { type SettingEntry, settingGroups } from './settings-reference.ts';
+import { defaultSettings } from './settings-schema.ts';
 
 /** What holds where it is not set, in words or as it would be written; undefined: nothing. */
 const usualValue = ({ name, unset }: SettingEntry): string | undefined => defaultSettings[name] || unset;

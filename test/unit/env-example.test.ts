@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseEnvFile } from '../../runtime/env-file.ts';
-import { composeNames, loadSettings, settingNames } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { composeNames, settingNames } from '../../runtime/settings-schema.ts';
 
 const example = readFileSync('.env.example', 'utf8');
 const compose = readFileSync('docker-compose.yml', 'utf8');

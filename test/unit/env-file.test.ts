@@ -7,7 +7,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseEnvFile, readEnvFile } from '../../runtime/env-file.ts';
 import { nearestName } from '../../runtime/nearest-name.ts';
-import { loadSettings, settingNames } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { settingNames } from '../../runtime/settings-schema.ts';
 
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const tableIn = (line: string, env: Record<string, string> = {}) => parseEnvFile(line, env).variables.CVM_TABLE;

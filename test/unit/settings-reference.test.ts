@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { showSettings } from '../../app/shown-settings.ts';
-import { defaultSettings, settingNames } from '../../runtime/settings.ts';
 import { envExample, settingsPage } from '../../runtime/settings-pages.ts';
 import { settingGroups, settingMeaning } from '../../runtime/settings-reference.ts';
+import { defaultSettings, settingNames } from '../../runtime/settings-schema.ts';
 
 const compose = readFileSync('docker-compose.yml', 'utf8');
 const entries = settingGroups.flatMap(({ settings }) => settings);

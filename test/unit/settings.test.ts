@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { redisOf } from '../../app/redis.ts';
 import { createLog } from '../../runtime/log.ts';
-import { composeNames, loadSettings, removeEmpty, type SettingsError } from '../../runtime/settings.ts';
+import { loadSettings, removeEmpty, type SettingsError } from '../../runtime/settings.ts';
+import { composeNames } from '../../runtime/settings-schema.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
   try {
