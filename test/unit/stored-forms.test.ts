@@ -224,7 +224,7 @@ describe('the stored form', () => {
 
 describe('every key and channel', () => {
   it('has the one hash tag that keeps all of them in one slot of a Redis Cluster', () => {
-    const named = Object.entries(forms).flatMap(([name, value]) => {
+    const named = Object.entries(keys).flatMap(([name, value]) => {
       if (!/(Key|Keys|Channel)$/.test(name) || /^(read|own)/.test(name)) return [];
       if (typeof value === 'function') return [(value as (of: string) => string)('x')];
       if (typeof value === 'string') return [value];
