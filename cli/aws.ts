@@ -51,7 +51,7 @@ export function awsCommand(context: AwsContext): Command {
   aws
     .command('table-restored')
     .description(
-      'say that the table was restored from a backup: from now on each vend for a device that was enrolled before deletes what certificates the device has besides',
+      'say that the table was restored from a backup: from now on, when a device that was enrolled before gets a certificate, its other certificates are deleted',
     )
     .action(async () => {
       await context.table().restoration.note(context.now());
@@ -63,7 +63,7 @@ export function awsCommand(context: AwsContext): Command {
     .action(() => context.write(JSON.stringify(cloudFormationTemplate(), null, 2)));
   aws
     .command('policy')
-    .description('print the least-privilege IAM policy: what the product calls, and nothing else')
+    .description('print the least-privilege IAM policy: the calls that the product makes, and no others')
     .addOption(
       new Option(
         '--for <role...>',

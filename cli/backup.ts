@@ -20,7 +20,7 @@ export function backupCommand(context: BackupContext): Command {
   return new Command('backup')
     .argument('<file>', 'a file that is not there yet, "-" for standard output')
     .description(
-      'seal what makes this gateway this gateway into one file: site CA, keys, passwords and API tokens of the console, templates, settings',
+      'save the identity of this gateway in one sealed file: site CA, keys, passwords and API tokens of the console, templates, settings',
     )
     .option('--audit', 'the audit trail as well')
     .option(...passphraseFileOption)

@@ -45,7 +45,10 @@ export function claimsCommand(context: ClaimsContext): Command {
     .requiredOption('--most <n>', 'devices that it may serve in all', wholeNumber)
     .requiredOption('--expires <duration>', 'lifetime: 12h, 30d', lifetimeMs)
     .option('--per-hour <n>', 'certificates that it may ask for in an hour, also in vain', wholeNumber, 100)
-    .option('--certificate <file>', 'one that you have made, signed by the CA of CVM_CLAIMS_CA or the site CA')
+    .option(
+      '--certificate <file>',
+      'a certificate that you have made, signed by the CA of CVM_CLAIMS_CA or the site CA',
+    )
     .option('--out <folder>', 'where the files go', '.')
     .option('--json', 'as JSON')
     .action((group: string, options: Options) => create(context, group, options));

@@ -86,7 +86,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'backup',
-    description: 'seal what makes this gateway this gateway into one file: CA, keys, passwords, templates, settings',
+    description: 'save the identity of this gateway in one sealed file: CA, keys, passwords, templates, settings',
     load: async (context) => (await import('./backup.ts')).backupCommand(await context()),
   },
   {

@@ -24,7 +24,7 @@ export function consoleCommand(context: ConsoleContext): Command {
   command
     .command('password')
     .description('make a new password for the console; the one before, and its sessions, end at once')
-    .option('--reset', 'make it: without this, nothing is done')
+    .option('--reset', 'make the password: without this option the command changes nothing')
     .addOption(
       new Option('--role <role>', 'whose password: an operator decides, a viewer only looks')
         .choices(roles)
@@ -63,7 +63,7 @@ function tokenCommand({ settings, audit, write }: ConsoleContext): Command {
   const token = new Command('token').description('API tokens, by which programs use what the console does');
   token
     .command('create')
-    .argument('<name>', 'what it is for', tokenName)
+    .argument('<name>', 'says what the token is for', tokenName)
     .description('make an API token; it is printed once')
     .addOption(new Option('--role <role>', 'an operator decides, a viewer only looks').choices(roles).default('viewer'))
     .option('--expires <duration>', 'its lifetime: 12h, 30d (default: no end)', lifetimeMs)
@@ -93,7 +93,7 @@ function tokenCommand({ settings, audit, write }: ConsoleContext): Command {
     });
   token
     .command('revoke')
-    .argument('<name>', 'or its id')
+    .argument('<name>', 'name or id of the token')
     .description('end an API token at once')
     .action(async (which: string) => {
       const revoked = await revokeApiToken(settings().dataDir, which);

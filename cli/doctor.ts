@@ -25,7 +25,7 @@ export function doctorCommand(context: DoctorContext): Command {
     .option('--quick', 'look at this machine, its files and its Redis only, and not at AWS')
     .addOption(new Option('--part <part>', 'only what concerns the machine of this part').choices(parts))
     .option('--json', 'as JSON: one array of findings (docs/doctor.md has their form)')
-    .addHelpText('after', '\nExit status: 0 nothing fails, 1 something fails (its cure is said), 2 wrong use.')
+    .addHelpText('after', '\nExit status: 0 nothing fails, 1 something fails (the cure is printed), 2 wrong use.')
     .action((options: Options) => examine(context, options));
 }
 

@@ -17,12 +17,12 @@ export type ExplainContext = {
 
 export function explainCommand(context: ExplainContext): Command {
   return new Command('explain')
-    .argument('<serial>', 'of a device, or the id of a request as logs and the audit trail have it')
+    .argument('<serial>', 'serial of the device, or the id of a request from a log or the audit trail')
     .description('say why a device has no certificate, and what to do: every step that was seen of it')
     .option('--json', 'as JSON (docs/explain.md has its form)')
     .addHelpText(
       'after',
-      '\nExit status: 0 all is well, or nothing is to be done but wait; 1 there is a problem (its cure is said); 2 wrong use.',
+      '\nExit status: 0 all is well, or the device only has to wait; 1 there is a problem (the cure is printed); 2 wrong use.',
     )
     .action(async (named: string, { json }: { json?: boolean }) => {
       // a serial is public, and no request has an id of other characters

@@ -30,7 +30,7 @@ export function healthCommand({ write }: { write(line: string): void }): Command
     .option('--max-age <seconds>', 'with --file and --trouble', number, 30)
     .addHelpText(
       'after',
-      '\nAll that is given is checked. Without --trouble, only what a restart of the part can heal makes it unhealthy.',
+      '\nEvery option that you give is checked. Without --trouble, the check fails only for faults that a restart of the part heals.',
     )
     .action(async (options: Options, command: Command) => {
       const fault = await findFault(options, command);

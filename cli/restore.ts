@@ -17,7 +17,7 @@ type Options = { check?: boolean; keepSettings?: boolean; passphraseFile?: strin
 
 export function restoreCommand(context: RestoreContext): Command {
   return new Command('restore')
-    .argument('<file>', 'that cvm backup wrote, "-" for standard input')
+    .argument('<file>', 'file that cvm backup wrote, "-" for standard input')
     .description('put the files of a backup into an empty data folder: all of them, or none; nothing is overwritten')
     .option('--check', 'only say what is in it, and whether it is whole')
     .option('--keep-settings', 'go by the settings that are here, and leave those of the backup out')

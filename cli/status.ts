@@ -23,7 +23,7 @@ export function statusCommand({ awsApp, write }: StatusContext): Command {
       ),
     )
     .option('--json', 'as JSON; with --watch one object a line (docs/status.md has its form)')
-    .addHelpText('after', '\nExit status: 0 all is well, 1 something failed (its cure is said), 2 wrong use.')
+    .addHelpText('after', '\nExit status: 0 all is well, 1 something failed (the cure is printed), 2 wrong use.')
     .action(async ({ watch, json }: Options) => {
       const app = awsApp();
       const status = openStatus(app, redisInUse(app.settings));

@@ -11,7 +11,7 @@ import type { SpareKeys } from './spare-keys.ts';
 export type Attempt = {
   readonly request: ProvisioningRequest;
   readonly device: Device;
-  /** the holder of the token: what is sealed to it, only the token opens */
+  /** the holder of the token: only the token opens what is sealed to it */
   readonly recipientId: string;
   /** the create intents of this attempt: its claim wrote the first one */
   readonly intents: CreateIntent[];
@@ -33,7 +33,7 @@ export type DeviceKeyDeps = {
   readonly spareKeys: SpareKeys;
 };
 
-/** What a claim writes down of the certificate that is to be created. */
+/** The part of the create intent that a claim writes into the row. */
 type Intended = NonNullable<ClaimRequest['intends']>;
 
 /** The key that a request asks for: that of its CSR, one that AWS makes, or one that is made here before the claim, which seals it into the row. */

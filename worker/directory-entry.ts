@@ -1,7 +1,7 @@
 import type { DirectoryEntry } from '../queue/directory.ts';
 import type { IndexedDevice } from '../registry/site-index.ts';
 
-/** What the console's list has of a device. */
+/** The entry of a device in the console's list. */
 export function directoryEntryOf({ serial, state, site, requestedAt, issuedAt }: IndexedDevice): DirectoryEntry {
   return {
     serial,

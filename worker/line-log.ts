@@ -1,7 +1,7 @@
 import type { LineState } from '../queue/line.ts';
 import type { Log } from '../runtime/log.ts';
 
-/** A wait from which on the line is said to be long, one below which it is short again, and how often it is said meanwhile. */
+/** The wait from which the line counts as long, the wait below which it is short again, and how often it is logged in between. */
 const [longSeconds, shortSeconds, everyMs] = [10, 5, 30_000];
 
 /**

@@ -28,7 +28,7 @@ import { claimWithinLimit } from './judged-claim.ts';
 import type { RefusedKeys } from './refused-keys.ts';
 import { carryOut, digestOf, saidOf } from './template.ts';
 
-/** Everything that `provision` acts on, and its settings. */
+/** Everything that `provision` works with, and its settings. */
 export type ProvisionContext = DeviceKeyDeps & {
   readonly registry: Attempts & Deletions & Pick<Devices, 'find'>;
   readonly issuer: Issuer;
@@ -53,7 +53,7 @@ export type ProvisionContext = DeviceKeyDeps & {
   readonly notices: ProvisionNotices;
 };
 
-/** What an operator should know of, although the device is served. */
+/** Events for the operator. The device is served all the same. */
 export type ProvisionNotices = {
   /** The row had no reply for a device that asked again: it gets another certificate in place of `certificateId`. */
   reopened(request: ProvisioningRequest, certificateId: string | undefined): void;
@@ -61,7 +61,7 @@ export type ProvisionNotices = {
   otherWithdrawn(request: AboutRequest, certificateId: string): void;
 };
 
-/** What log and audit trail have of a request. */
+/** The fields of a request that log and audit trail have. */
 export type AboutRequest = Pick<ProvisioningRequest, 'serial' | 'requestId' | 'remoteAddress'>;
 
 /**

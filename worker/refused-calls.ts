@@ -7,8 +7,7 @@ const everyMs = 60_000;
 export type RefusedCalls = ReturnType<typeof createRefusedCalls>;
 
 /**
- * Says what AWS refuses until a person acts, and the cure: each cure once a minute, however many requests it keeps from their
- * certificates.
+ * Logs calls that AWS refuses until a person acts, with the cure: each cure once a minute, however many requests it concerns.
  * @param elapsed milliseconds of a clock that only goes forward
  */
 export function createRefusedCalls(log: Log, elapsed: () => number = () => performance.now()) {

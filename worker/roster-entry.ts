@@ -1,7 +1,7 @@
 import { latestEnd, type RosterEntry } from '../queue/roster.ts';
 import type { IndexedDevice } from '../registry/site-index.ts';
 
-/** What brokers know of a device. @param replayWindowMs how long a device that was served may ask again */
+/** The roster's entry of a device: all that brokers know of it. @param replayWindowMs how long a device that was served may ask again */
 export function rosterEntryOf(device: IndexedDevice, replayWindowMs: number): RosterEntry {
   const { serial, tokenHash, sealedKeys } = device;
   const validUntil = validUntilOf(device, replayWindowMs);

@@ -94,7 +94,7 @@ export function startRosterSync(
     if (reached !== 'waits' && site !== undefined) await compareRecent(site, reached);
   }
 
-  /** A time ahead was written before the clock was set back. */
+  /** A time in the future was written before the clock was set back. */
   const isRecent = (at: number, ms: number) => Math.abs(now() - at) < ms;
 
   async function followAll(from: RosterPosition): Promise<RosterPosition | 'gap' | 'waits'> {

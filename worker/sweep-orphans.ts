@@ -59,8 +59,8 @@ async function judgeTagged(
 }
 
 /**
- * A certificate for a key that AWS made does not tell its device. If a span of time has more of them than create intents
- * without an outcome, some belong to others, and none is touched.
+ * A certificate for a key that AWS made does not name its device. If a span of time has more such certificates than create intents without an
+ * outcome, some belong to others, and the sweep touches none of them.
  * @param unknown certificates of which nothing but their time is known
  * @returns those that could not be looked at
  */

@@ -4,7 +4,7 @@ import { type ClaimCertificate, type WaitingCertificate, waitingMs } from '../re
 import type { LostIntent, SweepRun } from './sweep-findings.ts';
 import { repair } from './sweep-repair.ts';
 
-/** What the sweep has to know of certificates that no device's row names yet. */
+/** The certificates that no device's row names yet, for the sweep. */
 export type WaitingFound = {
   /** ids of certificates that wait, or are dealt with here: they are no orphans */
   readonly known: ReadonlySet<string>;
@@ -12,7 +12,7 @@ export type WaitingFound = {
   readonly lost: readonly LostIntent[];
 };
 
-/** So long after its end a claim certificate is listed, with what it served. Milliseconds. */
+/** How long a claim certificate is still listed after its end, with the devices that it served. Milliseconds. */
 const keptMs = 30 * 86_400_000;
 
 const hasEndedBefore = (time: number, { endsAt, revokedAt = endsAt }: ClaimCertificate): boolean =>

@@ -6,8 +6,8 @@ import type { Templates } from '../templates/load.ts';
 import type { Registration } from '../templates/template.ts';
 
 /**
- * What both dialects do with a provisioning template: Fleet Provisioning when the device has its certificate (`register.ts`), our own before its
- * certificate works (`provision.ts`).
+ * Carries out provisioning templates for both dialects: in Fleet Provisioning when the device has its certificate (`register.ts`), in our own
+ * before the certificate works (`provision.ts`).
  */
 type Asked = AskedTemplate & { readonly certificateId: string };
 
@@ -16,7 +16,7 @@ type Refused = { readonly problem: Problem };
 /** A reply is kept in the row and in Redis: as JSON, in characters. A template has less, but may say what the device sent many times. */
 const maxConfiguration = 16_384;
 
-/** What the template says with these parameters. */
+/** Evaluates the template with these parameters. */
 export function saidBy(
   { templateName, parameters, certificateId }: Asked,
   templates: Templates,
@@ -31,7 +31,7 @@ export function saidBy(
     : said.registration;
 }
 
-/** What the template says of this device. Its thing is the one that the serial names, and no other. */
+/** Evaluates the template for this device. Its thing must be the one that the serial names. */
 export function saidOf(serial: string, asked: Asked, templates: Templates): Registration | Refused {
   const said = saidBy(asked, templates);
   return 'problem' in said || said.thingName === serial ? said : { problem: otherThing };

@@ -5,7 +5,7 @@ import type { ClaimCertificates, ClaimRefusal } from '../registry/claim-certific
 import { credentialsOf, type Rejected, reject } from './answers.ts';
 import type { ProvisionContext } from './provision.ts';
 
-/** What a certificate needs that is made before its device is known. */
+/** Everything that is needed to make a certificate before its device is known. */
 export type WaitingContext = Pick<ProvisionContext, 'issuer' | 'replies' | 'seal' | 'rootCaPem' | 'leaseMs' | 'now'> & {
   readonly claims: ClaimCertificates;
   /** an id that no attempt ever had */
