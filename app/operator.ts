@@ -6,7 +6,7 @@ import { gatewaysToSealTo } from '../registry/gateways.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { App } from './app.ts';
 import { connectIssuer, connectTable } from './aws.ts';
-import { inOperatorsShare } from './quota.ts';
+import { inOperatorsShare } from './task-share.ts';
 
 /** The arguments of the operator's functions: the table and AWS IoT Core with the rights of an operator, and no Redis. */
 export function connectOperator(app: App, audit: Audit): OperatorDeps {

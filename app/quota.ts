@@ -1,4 +1,3 @@
-import type { AwsGate } from '../aws/gate.ts';
 import { createGovernor, type Governor } from '../aws/governor.ts';
 import { quotaRule } from '../aws/quota-buckets.ts';
 import { vendingCalls } from '../issuer/vending-calls.ts';
@@ -6,11 +5,8 @@ import type { RedisConnector } from '../queue/redis.ts';
 import { createMissedAnswers } from '../queue/redis-line.ts';
 import { createPace } from '../queue/redis-pace.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
-import { type Admission, nothingToCall } from '../worker/worker.ts';
+import { type Admission, nothingToCall } from '../worker/admission.ts';
 import type { App } from './app.ts';
-
-/** The share of each rate for tasks and commands: 2 of 10 calls a second. */
-export const taskShare = 0.2;
 
 /** How often the workers say how fast devices are let through, in milliseconds. */
 const paceMs = 2000;
@@ -21,13 +17,6 @@ export function connectGovernor({ settings, log, metrics, lifecycle }: App, redi
   const buckets = createQuotaBuckets(redis, log, limits, quotaRule);
   lifecycle.add({ name: 'quota buckets', close: () => buckets.close() });
   return createGovernor({ limits, buckets, log, metrics });
-}
-
-/** For a command, which has no Redis: a share of the quotas, for itself alone. */
-export function inOperatorsShare({ settings, log, metrics }: App): (gate: AwsGate) => AwsGate {
-  const limits = Object.entries(settings.awsQuotas).map(([operation, rate]) => [operation, rate * taskShare] as const);
-  const governor = createGovernor({ limits: Object.fromEntries(limits), log, metrics });
-  return (gate) => governor.forTask(gate, 1);
 }
 
 /** Lets requests begin, and tells brokers and metrics how fast, by the calls of the latest request. */

@@ -44,10 +44,11 @@ import { type App, keepAudit } from './app.ts';
 import { connectConnectivity, connectIssuer, connectTable } from './aws.ts';
 import { keepIdentity } from './gateway-identity.ts';
 import { withWatchers } from './live.ts';
-import { connectGovernor, openAdmission, taskShare } from './quota.ts';
+import { connectGovernor, openAdmission } from './quota.ts';
 import { warnOfRedis } from './redis.ts';
 import { announcePart } from './running-part.ts';
 import { keepSightings } from './sightings.ts';
+import { taskShare } from './task-share.ts';
 
 /** How long a worker goes by what it knows of a restored table, in milliseconds. */
 const restoredAtMs = 10_000;

@@ -1,9 +1,7 @@
 import { userInfo } from 'node:os';
 import { keepOperatorAudit } from '../app/app.ts';
 import { atRate, connectIssuer, connectTable } from '../app/aws.ts';
-import { openExplainer } from '../app/explain.ts';
 import { connectOperator } from '../app/operator.ts';
-import { redisInUse } from '../app/redis.ts';
 import { connectTakeover } from '../app/takeover.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
@@ -52,7 +50,10 @@ export function openContext(env: NodeJS.ProcessEnv): CliContext {
     audit,
     write: writeLine,
     terminal: terminalOf(process.stdout),
-    explain: (serial) => {
+    async explain(serial) {
+      // not for each command: a client of Redis costs as much to load as half of a command
+      const { openExplainer } = await import('../app/explain.ts');
+      const { redisInUse } = await import('../app/redis.ts');
       const app = commandLine.awsApp();
       return openExplainer(app, redisInUse(app.settings), connectTable(app, 'operator')).explain(serial);
     },

@@ -23,11 +23,10 @@ import type { Settings } from '../runtime/settings.ts';
 import { findCommand, installCommand } from '../runtime/system-packages.ts';
 import { claimDataFolder } from '../site-tls/data-format.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
-import { runAwsLocal } from './aws-local.ts';
 import { cvmProgram, processesOption } from './broker.ts';
 import type { CommandLine } from './command-line.ts';
 import { firstPassword } from './console.ts';
-import { type Demo, runDemo } from './demo.ts';
+import type { Demo } from './demo.ts';
 import { writeLine } from './output.ts';
 import { openServiceLog, type ServiceLog } from './service-log.ts';
 import { type LocalAws, onLocalAws } from './stand-in.ts';
@@ -61,7 +60,8 @@ async function up(commandLine: Pick<CommandLine, 'settings' | 'environment'>, op
     const start = async () => {
       await serveMonitoring(app, settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
       const demo = await startAll(await withTracing(app, 'cvm-gateway'), options, say, commandLine.environment);
-      if (options.demo) await runDemo(demo, options.once ?? false);
+      // what only the demonstration needs, and below only the stand-in, is not loaded in a gateway at work
+      if (options.demo) await (await import('./demo.ts')).runDemo(demo, options.once ?? false);
     };
     const early = await app.lifecycle.started(start(), signal);
     if (early === undefined && options.once) return;
@@ -143,6 +143,7 @@ async function connectRedis(app: App, say: Say): Promise<Site> {
 }
 
 async function startLocalAws(app: App, say: Say): Promise<LocalAws> {
+  const { runAwsLocal } = await import('./aws-local.ts');
   const local = await runAwsLocal(app, '127.0.0.1');
   say(`  AWS       none: a local stand-in for IoT Core and DynamoDB (--local-aws) at ${local.httpUrl},`);
   say(`            its MQTT data plane at mqtts://localhost:${local.mqttPort}`);

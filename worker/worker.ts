@@ -20,6 +20,7 @@ import { UnusableKey } from '../sealing/hpke.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Sightings } from '../telemetry/sightings.ts';
+import { type Admission, nothingToCall } from './admission.ts';
 import { reject } from './answers.ts';
 import { aboutOf, createDecisionRecords, type Decided, type DecisionRecords } from './decision-records.ts';
 import { followIssuer } from './followed-issuer.ts';
@@ -45,16 +46,6 @@ const maxAgeMs = 24 * 3_600_000;
 
 /** Shortest and longest wait for another attempt of the same device, in milliseconds. Most end long before their lease. */
 const [minBusyMs, maxBusyMs] = [100, 500];
-
-/** Who may begin: a request waits here, before its claim, for all that its calls take from the account's quotas. */
-export type Admission = {
-  /** @returns undefined when the signal came first. `end` is called when the request has ended */
-  admit(
-    recipientId: string,
-    calls: ReturnType<typeof vendingCalls>,
-    signal: AbortSignal,
-  ): Promise<{ readonly end: () => Promise<void> } | undefined>;
-};
 
 type WorkerMetrics = Pick<Metrics, 'requests' | 'requestSeconds' | 'lineLength' | 'lineOldestSeconds'>;
 type InLine = { readonly admission: Admission; readonly closing: AbortSignal };
@@ -291,9 +282,6 @@ async function isRefusedInAnyCase(
   const refusal = await claims.whyNoneMore(claim, now()).catch(() => undefined);
   return refusal !== undefined;
 }
-
-/** For a request that makes no call of AWS IoT, and so takes no token. */
-export const nothingToCall = { end: async () => {} };
 
 const recipientOf = ({ serial, tokenHash }: ProvisioningRequest) => recipientIdOf(serial, tokenHash);
 

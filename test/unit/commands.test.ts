@@ -41,6 +41,15 @@ describe('the table of the commands', () => {
     expect(packagesLoadedBy(...argv)).toEqual(['commander']);
   });
 
+  it.each([
+    ['of Redis and the queue, for a command that asks AWS alone', ['devices', '--help'], ['ioredis', 'bullmq']],
+    ['of the demonstration and the stand-in, for a gateway', ['up', '--help'], ['mqtt', 'dynalite']],
+  ])('loads nothing %s', (_what, argv, unneeded) => {
+    const loaded = packagesLoadedBy(...argv);
+    expect(loaded).toContain('commander');
+    expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
+  });
+
   it('loads what a command needs when it runs', () => {
     expect(packagesLoadedBy('audit', 'verify')).toEqual(expect.arrayContaining(['commander', 'zod']));
   });
