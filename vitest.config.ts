@@ -2,17 +2,46 @@ import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/support/sequencer.ts';
 
+/** The product is loaded once for all of them: to load it for each file would cost more CPU than the tests of most do. */
+const shared = 'test/{unit,contract}/**/*.test.ts';
+
+/** Except those that mock a module of Node, which the product has loaded already where another file ran before. */
+const alone = ['audit-full-disk', 'heap-growth', 'site-ca-killed', 'token-file'].map(
+  (name) => `test/unit/${name}.test.ts`,
+);
+
+const common = {
+  // the AWS stand-ins of all test files share their RSA key pairs, which cost up to 200 ms of CPU each
+  env: { STAND_IN_KEY_FOLDER: join(import.meta.dirname, '.cache/stand-in-keys') },
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  pool: 'forks',
+} as const;
+
 export default defineConfig({
   test: {
-    include: ['test/{unit,contract,flow,model,attack,browser}/**/*.test.ts'],
     globalSetup: ['test/support/system-packages.ts', 'test/support/least-privilege.ts'],
-    // the AWS stand-ins of all test files share their RSA key pairs, which cost up to 200 ms of CPU each
-    env: { STAND_IN_KEY_FOLDER: join(import.meta.dirname, '.cache/stand-in-keys') },
     sequence: { sequencer: LongestFirst },
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    pool: 'forks',
     // one more than the two cores of the machine that this is tuned for: many tests wait for a process or a time limit
     maxWorkers: 3,
+    projects: [
+      {
+        test: {
+          ...common,
+          name: 'own process',
+          include: ['test/{flow,model,attack,browser}/**/*.test.ts', ...alone],
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'shared process',
+          include: [shared],
+          exclude: alone,
+          isolate: false,
+          setupFiles: ['test/support/leave-as-found.ts'],
+        },
+      },
+    ],
   },
 });
