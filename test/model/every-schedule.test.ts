@@ -5,10 +5,10 @@ import { sabotages, scenarios } from './scenarios.ts';
 import { openWorld } from './world.ts';
 
 /** In each scenario; `npm run model` goes further. */
-const maxStates = sized(15_000, 2500);
+const maxStates = sized(15_000);
 
 /** The same with the conditions and updates that are sent to DynamoDB, which takes four times as long. */
-const maxStatesOnDynamo = sized(2000, 200);
+const maxStatesOnDynamo = sized(2000, 100);
 
 describe('whatever crashes, in whatever order', () => {
   let states = 0;

@@ -85,16 +85,18 @@ export async function explore(
 }
 
 /**
- * Looks for a violation that is known to be there: in one order of choices it may lie behind many states, so several are tried.
+ * Looks for a violation that is known to be there. In one order of choices it may lie behind many states, in another behind
+ * a few, so many orders are tried for a short way each, and the last one to its end.
  * @returns the first exploration that found one, or the last
  */
 export async function exploreUntilViolation(options: Omit<Bounds, 'seed'>): Promise<Exploration> {
   let result: Exploration | undefined;
-  for (const seed of [1, 2, 3, 4]) {
+  const orders = 16;
+  for (let seed = 1; seed <= orders; seed++) {
     result = await explore({
       ...options,
       seed,
-      maxStates: seed === 4 ? Number.POSITIVE_INFINITY : 5000,
+      maxStates: seed === orders ? Number.POSITIVE_INFINITY : 500,
       untilViolation: true,
     });
     if (result.violations > 0) return result;
