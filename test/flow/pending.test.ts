@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, it, type TestContext } from 'vitest';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
@@ -13,43 +13,47 @@ import { lacks } from '../support/lacks.ts';
 
 const patience = { timeout: 20_000 };
 
-describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 }, () => {
-  let gateway: Gateway | undefined;
-  const open: TestDevice[] = [];
-  afterEach(async () => {
-    for (const { client } of open.splice(0)) await client.endAsync(true);
-    await gateway?.close();
-    gateway = undefined;
-  });
+type Site = Gateway & { device(broker?: { port: number; caPem: string }): Promise<TestDevice> };
 
-  /** One request at a time, and each takes so long. */
-  async function startSlowly(ms: number): Promise<Gateway> {
-    gateway = await startGateway({ env: { CVM_WORKER_CONCURRENCY: '1' } });
-    slowDown(gateway, ms);
-    return gateway;
+// they wait most of the time, so they wait at the same time, each at a gateway of its own
+describe.skipIf(lacks('redis-server')).concurrent('a device that waits', { timeout: 60_000 }, () => {
+  /** A gateway of one test, and devices that connect to it or to another broker; all of them end with the test. */
+  async function start({ onTestFinished }: TestContext, env: Readonly<Record<string, string>>): Promise<Site> {
+    const gateway = await startGateway({ env });
+    const open: TestDevice[] = [];
+    onTestFinished(async () => {
+      for (const { client } of open) await client.endAsync(true);
+      await gateway.close();
+    });
+    const device = async (broker: { port: number; caPem: string } = gateway.broker) => {
+      const connected = await connectDevice(broker);
+      open.push(connected);
+      return connected;
+    };
+    return { ...gateway, device };
   }
-  const slowDown = ({ aws }: Gateway, ms: number) =>
-    aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms, times: 1000 }]);
-  async function device(broker: { port: number; caPem: string }): Promise<TestDevice> {
-    const connected = await connectDevice(broker);
-    open.push(connected);
-    return connected;
+  /** One request at a time, and each takes so long. */
+  async function startSlowly(test: TestContext, ms: number): Promise<Site> {
+    const site = await start(test, { CVM_WORKER_CONCURRENCY: '1' });
+    site.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms, times: 1000 }]);
+    return site;
   }
   const ask = async ({ client }: TestDevice, serial: string, request: object) =>
     client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', ...request }), { qos: 1 });
   /** Each asks when the one before it has its PUBACK. */
-  async function lineUp(at: Gateway, serials: readonly string[], request: object = {}) {
+  async function lineUp(at: Site, serials: readonly string[], request: object = {}) {
     const line = [];
     for (const serial of serials) {
       const { token } = await at.enrolOnRoster(serial);
-      line.push({ serial, token, device: await device(at.broker) });
+      line.push({ serial, token, device: await at.device() });
     }
     for (const { serial, token, device: asking } of line) await ask(asking, serial, { token, id: serial, ...request });
     return line;
   }
 
-  it('is told its place and for how long, with its id, in a few bytes, and is answered in its turn', async () => {
-    const at = await startSlowly(1500);
+  it('is told its place and for how long, with its id, in a few bytes, and is answered in its turn', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     const sizes: number[] = [];
     const serials = ['first', 'second', 'third', 'fourth', 'fifth'];
     const line = await lineUp(at, serials);
@@ -72,8 +76,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(await at.worker.metricsText()).toMatch(/cvm_worker_line_length \d/);
   });
 
-  it('and asks again with another id on the same connection, is told with that one, too, before the first is told again', async () => {
-    const at = await startSlowly(3000);
+  it('and asks again with another id on the same connection, is told with that one, too, before the first is told again', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 3000);
     const line = await lineUp(at, ['i1', 'i2', 'i3', 'i4', 'i5', 'i6', 'i7']);
     const { serial, token, device: asking } = line.at(-1) as (typeof line)[number];
     const told = () => asking.notices.map(({ id }) => id);
@@ -83,8 +88,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(told().slice(0, 2)).toEqual(['i7', 'another']);
   });
 
-  it('may leave and come back, with another id, at another broker, and keeps its place', async () => {
-    const at = await startSlowly(2500);
+  it('may leave and come back, with another id, at another broker, and keeps its place', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 2500);
     const other = await at.startOneBroker();
     const line = await lineUp(at, ['stays-1', 'leaves', 'stays-2', 'stays-3']);
     const leaves = line[1] as (typeof line)[number];
@@ -93,7 +99,7 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     const jobs = () => redis.keys('{cvm}:asks:????????-*-????????????');
     const before = await jobs();
     await leaves.device.client.endAsync(true);
-    const back = await device(other);
+    const back = await at.device(other);
     await ask(back, 'leaves', { token: leaves.token, id: 'another' });
     expect(before).toEqual(expect.arrayContaining(await jobs()));
     await redis.quit();
@@ -112,8 +118,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(back.notices.every(({ id, position }) => id === 'another' && position <= 2)).toBe(true);
   });
 
-  it('and comes back when it was answered meanwhile, goes to the front of those who wait', async () => {
-    const at = await startSlowly(1500);
+  it('and comes back when it was answered meanwhile, goes to the front of those who wait', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     const line = await lineUp(at, ['gone', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7']);
     const gone = line[0] as (typeof line)[number];
     const redis = new Redis(at.redis.url);
@@ -121,15 +128,15 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     await gone.device.client.endAsync(true);
     await expect.poll(() => redis.keys('{cvm}:line:served:*'), patience).not.toEqual([]);
     await redis.quit();
-    const back = await device(at.broker);
+    const back = await at.device();
     await ask(back, 'gone', { token: gone.token });
     expect(await back.next()).toMatchObject({ status: 'accepted' });
     expect(line.at(-1)?.device.heard).toEqual([]);
   });
 
-  it('and comes back when it was answered meanwhile, does not wait behind those that a worker holds until AWS allows them', async () => {
-    gateway = await startGateway({ env: { CVM_QUOTAS: 'UpdateCertificate=0.5' } });
-    const at = gateway;
+  it('and comes back when it was answered meanwhile, does not wait behind those that a worker holds until AWS allows them', async (test) => {
+    const { expect } = test;
+    const at = await start(test, { CVM_QUOTAS: 'UpdateCertificate=0.5' });
     const line = await lineUp(at, ['h0', 'h1', 'h2', 'missed', 'h3', 'h4', 'h5', 'h6', 'h7', 'h8']);
     const missed = line[3] as (typeof line)[number];
     await expect.poll(() => missed.device.notices.length, patience).toBeGreaterThan(0);
@@ -137,7 +144,7 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     const redis = new Redis(at.redis.url);
     const mark = () => redis.get(`{cvm}:line:served:${recipientIdOf('missed', hashToken(missed.token))}`);
     await expect.poll(mark, patience).toBe('waits');
-    const back = await device(at.broker);
+    const back = await at.device();
     await ask(back, 'missed', { token: missed.token });
     expect(await back.next()).toMatchObject({ status: 'accepted' });
     expect(line.filter(({ device: { heard } }) => heard.length === 0).length).toBeGreaterThan(3);
@@ -145,8 +152,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     await redis.quit();
   });
 
-  it('keeps its place when Redis is killed and started again, and when a worker is replaced', async () => {
-    const at = await startSlowly(1500);
+  it('keeps its place when Redis is killed and started again, and when a worker is replaced', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     const line = await lineUp(at, ['k1', 'k2', 'k3']);
     await expect.poll(() => line[2]?.device.notices.length, patience).toBeGreaterThan(0);
     process.kill(at.redis.pid, 'SIGKILL');
@@ -162,8 +170,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(order).toHaveLength(3);
   });
 
-  it('is heard of in the log of the broker and in its health when no worker runs, with the cure, until one does', async () => {
-    const at = await startSlowly(0);
+  it('is heard of in the log of the broker and in its health when no worker runs, with the cure, until one does', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 0);
     await at.worker.close();
     const line = await lineUp(at, ['no-worker']);
     await expect
@@ -175,8 +184,9 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     expect(await line[0]?.device.next()).toMatchObject({ status: 'accepted' });
   });
 
-  it('is told again when the line is lost from Redis and made anew', async () => {
-    const at = await startSlowly(1500);
+  it('is told again when the line is lost from Redis and made anew', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     const line = await lineUp(at, ['l1', 'l2', 'l3', 'l4']);
     const redis = new Redis(at.redis.url);
     await expect.poll(() => redis.zcard('{cvm}:line'), patience).toBeGreaterThan(2);
@@ -186,11 +196,12 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     for (const { device: waiting } of line) expect(await waiting.next()).toMatchObject({ status: 'accepted' });
   });
 
-  it('is not told with "pending": false, and hears it in CBOR where it asked so', async () => {
-    const at = await startSlowly(1500);
+  it('is not told with "pending": false, and hears it in CBOR where it asked so', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     const quiet = await lineUp(at, ['q1', 'q2', 'q3', 'q4'], { pending: false });
     const { token } = await at.enrolOnRoster('in-cbor');
-    const inCbor = await device(at.broker);
+    const inCbor = await at.device();
     const encodings: string[] = [];
     inCbor.client.on('message', (_topic, payload) => void encodings.push(encodingOf(payload)));
     const { encode } = await import('cborg');
@@ -203,14 +214,15 @@ describe.skipIf(lacks('redis-server'))('a device that waits', { timeout: 60_000 
     }
   });
 
-  it('hears the same whether its serial is enrolled or not, and no other connection hears it', async () => {
-    const at = await startSlowly(1500);
+  it('hears the same whether its serial is enrolled or not, and no other connection hears it', async (test) => {
+    const { expect } = test;
+    const at = await startSlowly(test, 1500);
     await lineUp(at, ['o1', 'o2', 'o3']);
     const { serial, token } = await at.enrolOnRoster('enrolled');
-    const watching = await device(at.broker);
+    const watching = await at.device();
     await watching.client.subscribeAsync('cvm/reply/enrolled', { qos: 1 });
     const { csrPem: csr } = await makeDeviceKey('x');
-    const attackers = [await device(at.broker), await device(at.broker)];
+    const attackers = [await at.device(), await at.device()];
     const wrong = `${token.slice(0, -1)}${token.endsWith('A') ? 'B' : 'A'}`;
     for (const [index, claimed] of [serial, 'not-enrolled'].entries())
       await ask(attackers[index] as TestDevice, claimed, { token: wrong, csr });
