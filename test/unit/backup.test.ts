@@ -19,6 +19,7 @@ import { placesOf } from '../../backup/site-files.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { claimDataFolder } from '../../site-tls/data-format.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
+import { full, sized } from '../support/size.ts';
 
 const passphrase = 'correct horse battery';
 const now = new Date('2026-11-28T12:00:00Z');
@@ -113,13 +114,14 @@ describe('a backup of a site', () => {
     await make();
     const whole = readFileSync(file);
     const changed = join(folder, 'changed.cvm');
+    const parts = sized(12, 4);
     // each byte of the head, where the meaning of a byte differs, and some of the sealed part
     const headEnd = whole.indexOf('\n', whole.indexOf('\n', whole.indexOf('\n') + 1) + 1) + 1 + 32;
     const places = new Set([
       ...Array.from({ length: headEnd }, (_, at) => at).filter(
-        (at) => at < 20 || at > headEnd - 3 || (at < headEnd - 32 && at % 23 === 0),
+        (at) => at < 20 || at > headEnd - 3 || (at < headEnd - 32 && at % (full ? 23 : 97) === 0),
       ),
-      ...Array.from({ length: 12 }, (_, part) => headEnd + Math.floor((part * (whole.length - headEnd)) / 12)),
+      ...Array.from({ length: parts }, (_, part) => headEnd + Math.floor((part * (whole.length - headEnd)) / parts)),
       whole.length - 1,
     ]);
     for (const at of places) {
