@@ -6,12 +6,13 @@ import { amazonRootCa } from '../issuer/root-ca.ts';
 import { createQueueCounts } from '../queue/queue-counts.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import { createDirectoryKeeper } from '../queue/redis-directory.ts';
+import { createEarlierReplies } from '../queue/redis-earlier-replies.ts';
 import { watchRedis } from '../queue/redis-health.ts';
 import { createReplyStore } from '../queue/redis-replies.ts';
 import { createRosterStore } from '../queue/redis-roster.ts';
 import { createSeenCertificates } from '../queue/redis-seen-certificates.ts';
 import { createWrongTokenLimiter } from '../queue/redis-wrong-tokens.ts';
-import type { BoundReplyStore } from '../queue/replies.ts';
+import type { BoundReplyStore, EarlierReplies } from '../queue/replies.ts';
 import type { RequestWorker } from '../queue/request-queue.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { TokenAttemptLimits, WrongTokenLimiter } from '../queue/token-attempts.ts';
@@ -66,6 +67,7 @@ export type WorkerDeps = {
   readonly governor: Governor;
   readonly issuer: Issuer;
   readonly replies: BoundReplyStore;
+  readonly earlierReplies: EarlierReplies;
   readonly seen: SeenCertificates;
   readonly wrongTokens: WrongTokenLimiter;
   readonly audit: Audit;
@@ -143,6 +145,8 @@ export function connectWorker(
   const tableKey = createTableKey(table.gateways);
   const replies = createReplyStore(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'reply store', close: () => replies.close() });
+  const earlierReplies = createEarlierReplies(redis, app.log);
+  app.lifecycle.add({ name: 'earlier replies', close: () => earlierReplies.close() });
   const seen = createSeenCertificates(redis, app.log, tableKey);
   app.lifecycle.add({ name: 'seen certificates', close: () => seen.close() });
   const wrongTokens = createWrongTokenLimiter(redis, app.log, tokenAttemptLimits);
@@ -159,14 +163,37 @@ export function connectWorker(
   const issuer = connectIssuer(app, 'gateway', governor.forDevices);
   const connectivity = connectConnectivity(app, (gate) => governor.forTask(gate, taskShare));
   const sightings = keepSightings(app, redis);
-  return { connectivity, table, gateways, governor, issuer, replies, seen, wrongTokens, audit, sightings };
+  return {
+    connectivity,
+    table,
+    gateways,
+    governor,
+    issuer,
+    replies,
+    earlierReplies,
+    seen,
+    wrongTokens,
+    audit,
+    sightings,
+  };
 }
 
 /** Takes requests from the queue and vends certificates. @param times in milliseconds; tests shorten them */
 export function startProvisioning(
   app: App,
   redis: RedisConnector,
-  { table, gateways, governor, issuer, replies, seen, wrongTokens, audit, sightings }: Omit<WorkerDeps, 'connectivity'>,
+  {
+    table,
+    gateways,
+    governor,
+    issuer,
+    replies,
+    earlierReplies,
+    seen,
+    wrongTokens,
+    audit,
+    sightings,
+  }: Omit<WorkerDeps, 'connectivity'>,
   times: { readonly leaseMs?: number; readonly maxBackoffMs?: number } = {},
 ): RequestWorker {
   const { leaseMs = usualLeaseMs, ...backoff } = times;
@@ -177,6 +204,7 @@ export function startProvisioning(
     registry: table.registry,
     issuer,
     replies,
+    earlierReplies,
     seen,
     restoredAt: remembered(() => table.restoration.latest(), restoredAtMs),
     rootCaPem: amazonRootCa(settings.rootCaFile),

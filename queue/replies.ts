@@ -23,6 +23,13 @@ export interface BoundReplyStore {
   close(): Promise<void>;
 }
 
+/** The replies that version 0.1.0 kept in Redis: sealed, and signed by nobody. */
+export interface EarlierReplies {
+  /** The one with this certificate; undefined where there is none. */
+  kept(recipientId: string, certificateId: string): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
 /** A store whose replies answer this request, and no other one. */
 export const boundTo = (store: Pick<BoundReplyStore, 'deliver'>, binding: ReplyBinding): ReplyStore => ({
   deliver: (reply) => store.deliver({ ...reply, ...binding }),

@@ -32,6 +32,10 @@ export const repliesChannel = ownKey('replies');
 /** The reply to one request. */
 export const replyKey = (requestId: string) => ownKey(`answer:${requestId}`);
 
+/** The reply with this certificate, as version 0.1.0 kept it until the end of the replay window. It is read only. */
+export const earlierReplyKey = (recipientId: string, certificateId: string) =>
+  ownKey(`kept:${recipientId}:${certificateId}`);
+
 /** hash: serial → id of the certificate that this gateway activated last */
 export const seenCertificatesKey = ownKey('activated');
 

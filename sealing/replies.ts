@@ -1,6 +1,7 @@
 import { hkdfSync } from 'node:crypto';
 import type { Answer, Credentials, RegisteredThing } from '../protocol/answer.ts';
-import type { Problem } from '../protocol/problems.ts';
+import { type Problem, problems } from '../protocol/problems.ts';
+import { earlierPrivateKey, type WithEarlierKey } from './earlier-reply.ts';
 import { deriveKeyPair, type KeyPair, open, seal } from './hpke.ts';
 
 /**
@@ -45,18 +46,23 @@ export type Sealer = {
   privateKey(publicKey: string, recipientId: string, privateKeyPem: string): string;
   /** @param sealedKey the private key that goes with the answer, as `privateKey` sealed it */
   answer(publicKey: string, recipientId: string, answer: Answer, sealedKey?: string): string;
+  /** An answer whose private key is in a reply of version 0.1.0, which the worker cannot open. */
+  withEarlierKey(publicKey: string, recipientId: string, answer: WithEarlierKey): string;
 };
 
 export const sealer: Sealer = {
   privateKey: (publicKey, recipientId, privateKeyPem) => sealed(publicKey, privateKeyInfo, recipientId, privateKeyPem),
   answer: (publicKey, recipientId, answer, sealedKey) =>
     sealed(publicKey, info, recipientId, JSON.stringify(toStored(answer, sealedKey))),
+  withEarlierKey: (publicKey, recipientId, withEarlierKey) =>
+    sealed(publicKey, info, recipientId, JSON.stringify({ withEarlierKey } satisfies StoredAnswer)),
 };
 
 /** The answer, or undefined when it was not sealed to these keys and this recipientId. */
 export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): Answer | undefined {
   try {
     const stored = JSON.parse(opened(keys, info, recipientId, text)) as StoredAnswer;
+    if (stored.withEarlierKey !== undefined) return completed(keys, recipientId, stored.withEarlierKey);
     const answer = fromStored(stored);
     if (stored.sealedKey === undefined || answer?.status !== 'accepted') return answer;
     const privateKeyPem = opened(keys, privateKeyInfo, recipientId, stored.sealedKey);
@@ -64,6 +70,17 @@ export function openAnswer(keys: ReplyKeys, recipientId: string, text: string): 
   } catch {
     return undefined;
   }
+}
+
+/** The device has proved its token, so it hears where its private key is lost. */
+function completed(keys: ReplyKeys, recipientId: string, answer: WithEarlierKey): Answer {
+  const privateKeyPem = earlierPrivateKey(answer, {
+    answer: (text) => opened(keys, info, recipientId, text),
+    privateKey: (text) => opened(keys, privateKeyInfo, recipientId, text),
+  });
+  return privateKeyPem === undefined
+    ? { status: 'rejected', problem: problems.answerLost }
+    : { status: 'accepted', credentials: { ...answer.credentials, privateKeyPem } };
 }
 
 /**
@@ -76,6 +93,8 @@ type StoredAnswer = {
   readonly registered?: RegisteredThing;
   readonly pending?: Omit<Extract<Answer, { status: 'pending' }>, 'status'>;
   readonly sealedKey?: string;
+  /** alone: a broker that does not know it must not hand out a certificate without its key */
+  readonly withEarlierKey?: WithEarlierKey;
 };
 
 function toStored(answer: Answer, sealedKey: string | undefined): StoredAnswer {

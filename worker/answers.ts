@@ -23,7 +23,7 @@ export async function reject(
 
 /** What a device gets with its certificate. */
 export function credentialsOf(
-  { certificateId, certificatePem, privateKeyPem }: Certificate,
+  { certificateId, certificatePem, privateKeyPem }: Omit<Certificate, 'certificateArn'>,
   connection: Pick<Credentials, 'thingName' | 'endpoint' | 'rootCaPem'>,
 ): Credentials {
   return { certificateId, certificatePem, ...(privateKeyPem === undefined ? {} : { privateKeyPem }), ...connection };

@@ -2,7 +2,7 @@ import { CsrRefused, didNothing, type Issuer } from '../issuer/issuer.ts';
 import { abandonCertificate, deletePending } from '../issuer/withdrawal.ts';
 import { type Problem, problem, problems } from '../protocol/problems.ts';
 import { type ProvisioningRequest, recipientIdOf } from '../queue/provisioning-request.ts';
-import type { ReplyStore } from '../queue/replies.ts';
+import type { EarlierReplies, ReplyStore } from '../queue/replies.ts';
 import type { SeenCertificates } from '../queue/seen-certificates.ts';
 import type { WrongTokenLimiter } from '../queue/token-attempts.ts';
 import type { Attempts, Claim } from '../registry/attempts.ts';
@@ -24,6 +24,7 @@ import {
   findLostCertificate,
   intendedFor,
 } from './device-key.ts';
+import { earlierReply } from './earlier-reply.ts';
 import { claimWithinLimit } from './judged-claim.ts';
 import type { RefusedKeys } from './refused-keys.ts';
 import { carryOut, digestOf, saidOf } from './template.ts';
@@ -33,6 +34,7 @@ export type ProvisionContext = DeviceKeyDeps & {
   readonly registry: Attempts & Deletions & Pick<Devices, 'find'>;
   readonly issuer: Issuer;
   readonly replies: Pick<ReplyStore, 'deliver'>;
+  readonly earlierReplies: Pick<EarlierReplies, 'kept'>;
   readonly seal: Sealer;
   readonly rootCaPem: string;
   /** the IoT policy of devices whose row names no other */
@@ -417,34 +419,36 @@ async function discardIfGone(device: Device, { issuer, registry }: ProvisionCont
 }
 
 /**
- * The same token asks again. Within the replay window it gets the same answer from the kept reply, without a call to AWS.
+ * The same token asks again. Within the replay window it gets the same answer from the kept reply, without a call to AWS; where version
+ * 0.1.0 kept that, AWS is asked for the certificate.
  */
 async function answerAgain(
   request: ProvisioningRequest,
   device: Device,
   context: ProvisionContext,
 ): Promise<Provisioned> {
-  const { certificateId, keptReply } = device;
+  const { certificateId } = device;
   const over = context.now() >= issuedAtOf(device) + context.replayWindowMs;
   if (device.deliveredAt !== undefined || over) return reject(request, problems.alreadyProvisioned, context);
   // without its CSR, the device would get a certificate and no key that it is known to have
   if (request.keyDigest !== device.keyDigest) return reject(request, problems.keyMismatch, context);
 
-  if (certificateId === undefined || keptReply === undefined) return reopen(request, device, context);
+  const sealed = device.keptReply ?? (await earlierReply(request, device, context));
+  if (certificateId === undefined || sealed === undefined) return reopen(request, device, context);
   // its template was carried out, and its configuration is in the reply; no other one is
   const { template } = request;
   if (template !== undefined && template.templateName !== device.template?.name)
     return reject(request, problems.otherTemplate, context);
   const recipientId = recipientIdOf(request.serial, request.tokenHash);
-  await context.replies.deliver({ requestId: request.requestId, recipientId, sealed: keptReply });
+  await context.replies.deliver({ requestId: request.requestId, recipientId, sealed });
   return { outcome: 'accepted', certificateId, again: true };
 }
 
 const issuedAtOf = ({ issuedAt, requestedAt }: Device): number => issuedAt ?? requestedAt;
 
 /**
- * The row of a registered device has no reply: an earlier version or another tool wrote it. A device that asks now has lost its
- * certificate, and the cycle runs again: that certificate is deleted before another one goes live.
+ * The reply of a registered device is nowhere: another tool wrote its row, or version 0.1.0 did and its Redis is lost. A device that asks
+ * now has lost its certificate, and the cycle runs again: that certificate is deleted before another one goes live.
  */
 async function reopen(request: ProvisioningRequest, device: Device, context: ProvisionContext): Promise<Provisioned> {
   // an old request, out of a Redis that was restored, say, must not cost the device the certificate that it has got since

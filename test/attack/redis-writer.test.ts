@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import {
   AttachThingPrincipalCommand,
   CreateKeysAndCertificateCommand,
@@ -10,6 +10,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ackTopic, replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
+import { problems } from '../../protocol/problems.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
@@ -18,6 +19,7 @@ import * as keys from '../../queue/stored-keys.ts';
 import { sealDeviceKeys } from '../../sealing/device-keys.ts';
 import { newKeyPair, seal } from '../../sealing/hpke.ts';
 import { deriveReplyKeys, deriveReplySeed, openAnswer, sealer } from '../../sealing/replies.ts';
+import { makeEcKey, ownerTagOf } from '../../worker/ec-key.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -294,6 +296,52 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     resume();
     expect(await device.next()).toMatchObject({ status: 'accepted', thingName: serial });
     await device.client.endAsync(true);
+  });
+
+  it('cannot have a reply of its own delivered as one that version 0.1.0 kept', async () => {
+    const first = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+    const { certificateId = '', certificatePem = '', privateKey = '' } = first;
+    const kept = (await row())?.keptReply ?? '';
+    const remove = { TableName: 'cvm-devices', Key: { productId: { S: serial } } };
+    await gateway.dynamo.send(new UpdateItemCommand({ ...remove, UpdateExpression: 'REMOVE keptReply' }));
+    const key = forms.earlierReplyKey(recipientId(), certificateId);
+    await redis.set(key, kept);
+    const again = { ...first, time: expect.any(Number) };
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toEqual(again);
+
+    // sealed as the real one is: the public half of the reply key is in Redis
+    const { publicKey } = deriveReplyKeys(serial, token);
+    const own = makeEcKey(serial, ownerTagOf('cvm-devices'));
+    const untrue = { thingName: 'other', endpoint: 'attacker.example', rootCaPem: 'FORGED' };
+    const credentials = { certificateId, certificatePem, ...untrue };
+    const forgeries = [
+      sealer.answer(publicKey, recipientId(), {
+        status: 'accepted',
+        credentials: { ...credentials, privateKeyPem: own.privateKeyPem },
+      }),
+      sealer.answer(
+        publicKey,
+        recipientId(),
+        { status: 'accepted', credentials },
+        sealer.privateKey(publicKey, recipientId(), own.privateKeyPem),
+      ),
+      sealer.answer(publicKey, recipientId(), { status: 'rejected', problem: problems.blocked }),
+      'x'.repeat(60_000),
+    ];
+    for (const forged of forgeries) {
+      await redis.set(key, forged);
+      const reply = await askOnce(gateway.broker, serial, { token, key: 'ec' });
+      expect(reply).toMatchObject({ status: 'rejected', errorCode: 'InternalFailure' });
+    }
+    // the real key with what else the attacker wants the device to believe
+    await redis.set(
+      key,
+      sealer.answer(publicKey, recipientId(), {
+        status: 'accepted',
+        credentials: { ...credentials, privateKeyPem: privateKey },
+      }),
+    );
+    expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toEqual(again);
   });
 
   it('cannot have certificates deleted by pretending that the table was restored, or that others were activated', async () => {

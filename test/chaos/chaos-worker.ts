@@ -29,7 +29,7 @@ async function cross<T>(of: string | undefined, step: string, call: () => Promis
 const redis = redisOf(settings);
 const deps = connectWorker(app, redis);
 const { registry } = deps.table;
-const { issuer, replies, seen, wrongTokens } = deps;
+const { issuer, replies, earlierReplies, seen, wrongTokens } = deps;
 const maxBackoffMs = process.env.CHAOS_MAX_BACKOFF_MS;
 
 startProvisioning(
@@ -39,6 +39,7 @@ startProvisioning(
     audit: noAudit,
     sightings: deps.sightings,
     seen,
+    earlierReplies,
     wrongTokens,
     gateways: deps.gateways,
     governor: deps.governor,

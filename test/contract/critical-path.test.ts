@@ -101,6 +101,7 @@ const contextOf = () => ({
   now: Date.now,
   seal: sealer,
   seen: { last: async () => undefined, note: async () => {} },
+  earlierReplies: { kept: async () => undefined },
   restoredAt: async () => undefined,
   spareKeys: createSpareKeys(),
   refusedKeys: createRefusedKeys(),

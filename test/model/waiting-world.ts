@@ -185,7 +185,7 @@ function createShared(gate: Gate, { waits, most = 5 }: WaitingScenario, sabotage
 type Shared = ReturnType<typeof createShared>;
 
 /** Sealing is not what is explored here. */
-const seal: Sealer = { privateKey: () => '', answer: () => '' };
+const seal: Sealer = { privateKey: () => '', answer: () => '', withEarlierKey: () => '' };
 const template = readTemplate('pump', JSON.stringify(fleetTemplate()));
 const templates = new Map('template' in template ? [['pump', template.template]] : []);
 
@@ -196,6 +196,7 @@ function contextOf({ portsOf, clock }: Shared, process: string): ProvisionContex
     replies: { deliver: async () => {} },
     seen: { last: async () => undefined, note: async () => {} },
     notices: { reopened() {}, otherWithdrawn() {} },
+    earlierReplies: { kept: async () => undefined },
     restoredAt: async () => undefined,
     rootCaPem: 'ROOT',
     policyName: 'cvm-device',

@@ -178,6 +178,7 @@ type Ports = ReturnType<Shared['portsOf']>;
 const openSeal: Sealer = {
   privateKey: (_publicKey, to, key) => JSON.stringify({ key, to }),
   answer: (_publicKey, to, answer, sealedKey) => written({ ...answer, to, sealedKey }),
+  withEarlierKey: () => '',
 };
 const written = (answer: object): string => Buffer.from(JSON.stringify(answer)).toString('base64url');
 const read = (sealed: string): WrittenAnswer => JSON.parse(Buffer.from(sealed, 'base64url').toString());
@@ -202,6 +203,7 @@ function contextOf(shared: Shared, process: string, gateway: Gateway = 'here'): 
   return {
     ...shared.portsOf(process, gateway),
     notices: { reopened() {}, otherWithdrawn() {} },
+    earlierReplies: { kept: async () => undefined },
     restoredAt: async () => undefined,
     rootCaPem: 'ROOT',
     policyName: 'cvm-device',

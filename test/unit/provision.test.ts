@@ -97,6 +97,7 @@ describe('the issuance cycle', () => {
       now: () => now,
       seal: sealer,
       seen: { last: async (name) => seen.get(name), note: async (name, id) => void seen.set(name, id) },
+      earlierReplies: { kept: async () => undefined },
       restoredAt: async () => restoredAt,
       notices: {
         reopened: (_request, certificateId) => void notices.push(`reopened ${certificateId}`),

@@ -30,6 +30,7 @@ const unclaimed = () => ({
   policyName: 'cvm-device',
   leaseMs: 10_000,
   seen: { last: async () => undefined, note: async () => {} },
+  earlierReplies: { kept: async () => undefined },
   restoredAt: async () => undefined,
   notices: { reopened() {}, otherWithdrawn() {} },
 });
