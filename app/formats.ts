@@ -7,6 +7,7 @@ import { NewerFormatError } from '../runtime/newer-format.ts';
 import { packageVersion } from '../runtime/version.ts';
 import type { App } from './app.ts';
 import { connectTable } from './aws.ts';
+import { sayRefusal } from './redis.ts';
 
 /** How long a start waits for the answers, and how often a store that was away is asked again; milliseconds. */
 const [patienceMs, againMs] = [3000, 60_000];
@@ -20,6 +21,7 @@ const [patienceMs, againMs] = [3000, 60_000];
  */
 export async function claimStores(app: App, redis: RedisConnector, role?: IamRole): Promise<void> {
   const { lifecycle, log } = app;
+  sayRefusal(redis, log);
   const asking = new AbortController();
   lifecycle.add({ name: 'formats', close: async () => asking.abort() });
   const claims = [() => claimRedisAt(app, redis)];

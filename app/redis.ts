@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { disconnectRedis, type RedisConnector, redisAt, redisWarnings } from '../queue/redis.ts';
+import { watchRedis } from '../queue/redis-health.ts';
 import { replicasProblem } from '../queue/replicas.ts';
 import { findEmbeddedRedis, startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import type { Log } from '../runtime/log.ts';
@@ -80,6 +81,21 @@ export function warnOfRedis(connector: RedisConnector, log: Log): void {
     })
     .catch((err: unknown) => log.debug({ err }, 'could not read the settings of Redis'))
     .finally(() => disconnectRedis(redis));
+}
+
+/**
+ * Says at once, with the cure, where Redis is there and takes no writes. A start that waits for it says nothing else, and a worker does not
+ * end for it.
+ */
+export function sayRefusal(connector: RedisConnector, log: Log): void {
+  const watch = watchRedis(connector, log);
+  watch
+    .refusal()
+    .then((refusal) => {
+      if (refusal !== undefined) log.error({ problem: refusal.problem }, refusal.cure);
+    })
+    .catch((err: unknown) => log.debug({ err }, 'it is not known whether Redis takes writes'))
+    .finally(() => watch.close());
 }
 
 /** Waits for Redis. @throws SettingsError where it cannot promise what CVM_REDIS_REPLICAS_ON asks for */

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { ReportMalformed } from './malformed.ts';
 import { jobKey } from './stored-keys.ts';
+import { execAll } from './transaction.ts';
 
 /** Jobs under way that are looked at in one pass. */
 const atATime = 100;
@@ -18,12 +19,13 @@ export function createBrokenJobDropper(redis: Redis, reportMalformed: ReportMalf
     for (const id of await redis.lrange(jobKey('active'), 0, atATime - 1)) {
       if ((await redis.hmget(jobKey(id), ...parsedFields)).every(isJson)) continue;
       reportMalformed('a job that is no JSON');
-      await redis
-        .multi()
-        .lrem(jobKey('active'), 0, id)
-        .srem(jobKey('stalled'), id)
-        .del(jobKey(id), `${jobKey(id)}:lock`)
-        .exec();
+      await execAll(
+        redis
+          .multi()
+          .lrem(jobKey('active'), 0, id)
+          .srem(jobKey('stalled'), id)
+          .del(jobKey(id), `${jobKey(id)}:lock`),
+      );
     }
   }
   return async () => {

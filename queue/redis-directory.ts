@@ -12,6 +12,7 @@ import {
 import { createMalformedReport } from './malformed.ts';
 import { answersOf, disconnectRedis, type RedisConnector } from './redis.ts';
 import { directoryKeys, rosterKeys } from './stored-keys.ts';
+import { execAll } from './transaction.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 /*
@@ -122,11 +123,12 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
     isComplete: async () => (await redis.exists(directoryKeys.complete)) === 1,
     async clear() {
       filling = randomUUID();
-      await redis
-        .multi()
-        .unlink(...keys, directoryKeys.complete)
-        .set(directoryKeys.filling, filling)
-        .exec();
+      await execAll(
+        redis
+          .multi()
+          .unlink(...keys, directoryKeys.complete)
+          .set(directoryKeys.filling, filling),
+      );
     },
     async fill(entries) {
       for (let start = 0; start < entries.length; start += fillBatch) {
@@ -138,7 +140,7 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
       }
     },
     async setComplete() {
-      await redis.multi().set(directoryKeys.complete, '1').unlink(directoryKeys.filling).exec();
+      await execAll(redis.multi().set(directoryKeys.complete, '1').unlink(directoryKeys.filling));
     },
     close: () => disconnectRedis(redis),
   };

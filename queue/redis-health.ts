@@ -1,6 +1,6 @@
 import { errorText } from '../runtime/errors.ts';
 import type { Log } from '../runtime/log.ts';
-import { disconnectRedis, type RedisConnector, redisCure } from './redis.ts';
+import { disconnectRedis, type RedisConnector, redisCure, untilFirstTried } from './redis.ts';
 import { missingReplicas, type ReplicasToHave } from './replicas.ts';
 import { ownKey } from './stored-keys.ts';
 
@@ -38,6 +38,12 @@ export function watchRedis(connector: RedisConnector, log: Log, replicas?: Repli
     trouble: async (): Promise<string | undefined> => (await trouble())?.text,
     /** The same, with cause and cure apart. */
     look: trouble,
+    /** The same, once there is a connection, and only where Redis is there and refuses. */
+    async refusal(): Promise<RedisTrouble | undefined> {
+      await untilFirstTried(redis);
+      const found = await trouble();
+      return found?.isRefusal ? found : undefined;
+    },
     name: 'redis health',
     close: () => disconnectRedis(redis),
   };
@@ -45,8 +51,13 @@ export function watchRedis(connector: RedisConnector, log: Log, replicas?: Repli
 
 const isRefusal = (error: unknown) => error instanceof Error && redisCure(error) !== undefined;
 
-/** In one sentence, and in its halves. */
-export type RedisTrouble = { readonly text: string; readonly problem: string; readonly cure: string };
+/** In one sentence, and in its halves. `isRefusal`: it is there, and takes nothing. */
+export type RedisTrouble = {
+  readonly text: string;
+  readonly problem: string;
+  readonly cure: string;
+  readonly isRefusal?: true;
+};
 
 function describe(
   error: unknown,
@@ -55,7 +66,12 @@ function describe(
   const cure = error instanceof Error ? redisCure(error) : undefined;
   if (cure !== undefined) {
     const said = errorText(error);
-    return { text: `${cure} (${where}: ${said})`, problem: `Redis at ${where} refuses (${said})`, cure };
+    return {
+      text: `${cure} (${where}: ${said})`,
+      problem: `Redis at ${where} refuses (${said})`,
+      cure,
+      isRefusal: true,
+    };
   }
   const reason = errorText(error).replace(notConnected, 'there is no connection');
   const problem = `Redis at ${where} cannot be reached (${reason})`;

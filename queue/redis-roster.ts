@@ -22,7 +22,8 @@ import {
 } from './stored-forms.ts';
 import { rosterKeys } from './stored-keys.ts';
 import { createTableKeyPublisher, type TableKeyPublisher } from './table-key.ts';
-import { execAll, withoutWrongType } from './wrong-type.ts';
+import { execAll } from './transaction.ts';
+import { withoutWrongType } from './wrong-type.ts';
 
 /** Entries written in one transaction. */
 const batch = 500;

@@ -189,7 +189,15 @@ type Outage = ReturnType<typeof createOutage>;
 /** By what Redis answers; a script passes such an answer on with words of its own around it. */
 const cures: readonly (readonly [RegExp, string])[] = [
   [
-    /^(WRONGPASS|NOAUTH|NOPERM)\b|^ERR (invalid password|Client sent AUTH)/,
+    /no Sentinel names a master .*\b(NOAUTH|WRONGPASS|NOPERM|AUTH)\b/,
+    'The Sentinels refuse: check that REDIS_URL has their ports (26379, say) and not those of Redis, and CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is theirs',
+  ],
+  [
+    /\bNOPERM\b|ACL failure in script/,
+    'The user of REDIS_URL may not do that in Redis: give it all commands, and the keys and channels of the gateway (ACL SETUSER name ~{cvm}:* &{cvm}:* +@all)',
+  ],
+  [
+    /^(WRONGPASS|NOAUTH)\b|^ERR (invalid password|Client sent AUTH)/,
     'Redis refuses; check user and password in REDIS_URL, and CVM_REDIS_PASSWORD_FILE where the URL has no password',
   ],
   [
@@ -220,10 +228,6 @@ const cures: readonly (readonly [RegExp, string])[] = [
   [
     /certificate (has expired|is not yet valid)/,
     'The certificate of Redis is not valid at the time of this machine: renew it, or set the clock',
-  ],
-  [
-    /no Sentinel names a master .*\b(NOAUTH|WRONGPASS|NOPERM|AUTH)\b/,
-    'The Sentinels refuse: check that REDIS_URL has their ports (26379, say) and not those of Redis, and CVM_REDIS_SENTINEL_PASSWORD_FILE, whose password is theirs',
   ],
   [
     /it has no master of this name/,

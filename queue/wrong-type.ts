@@ -1,4 +1,4 @@
-import type { ChainableCommander, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { ReportMalformed } from './malformed.ts';
 
 /** What Redis says, also from within a script, where a key has another type than ours, or a counter is no number. */
@@ -32,8 +32,3 @@ export async function afterHealing<T>(work: () => Promise<T>, heal: () => Promis
 }
 
 export const isWrongType = (error: unknown): boolean => error instanceof Error && saysWrongType.test(error.message);
-
-/** Runs a transaction. @throws the error of its first command that failed, which Redis tells as a value */
-export async function execAll(transaction: ChainableCommander): Promise<void> {
-  for (const [error] of (await transaction.exec()) ?? []) if (error) throw error;
-}

@@ -304,7 +304,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const kept = (await row())?.keptReply ?? '';
     const remove = { TableName: 'cvm-devices', Key: { productId: { S: serial } } };
     await gateway.dynamo.send(new UpdateItemCommand({ ...remove, UpdateExpression: 'REMOVE keptReply' }));
-    const key = forms.earlierReplyKey(recipientId(), certificateId);
+    const key = keys.earlierReplyKey(recipientId(), certificateId);
     await redis.set(key, kept);
     const again = { ...first, time: expect.any(Number) };
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toEqual(again);

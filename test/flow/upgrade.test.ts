@@ -7,14 +7,16 @@ import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/clie
 import { DescribeCertificateCommand, IoTClient, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { encode } from 'cborg';
 import { Redis } from 'ioredis';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { setUpAws } from '../../app/aws-setup.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
+import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { derivePsk } from '../../protocol/psk.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { csrsOfOneKey } from '../support/csr.ts';
-import { askOnce, type Reply } from '../support/device.ts';
+import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { earlierCvm, hasEarlierRelease } from '../support/earlier-release.ts';
 import { lacks } from '../support/lacks.ts';
 
@@ -23,6 +25,9 @@ const run = promisify(execFile);
 const sameAs = (reply: Reply | undefined) => ({ ...reply, time: expect.any(Number) });
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const log = createLog('silent');
+
+/** Tries until it succeeds. */
+const oncePossible = <T>(work: () => Promise<T>): Promise<T> => vi.waitFor(work, { timeout: 30_000, interval: 500 });
 
 describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the release before', () => {
   let earlier: string;
@@ -112,6 +117,30 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const request = { token: tokens.get(serial) ?? '', ...how };
     return askOnce({ port, caPem }, serial, cbor ? Buffer.from(encode(request)) : request);
   };
+  /** With the token as TLS pre-shared key, which works when the broker knows the device. */
+  async function askByKey(port: number, { serial, token }: { serial: string; token: string }): Promise<Reply> {
+    const psk = derivePsk(serial, token);
+    const options = {
+      pskCallback: () => ({ psk, identity: serial }),
+      checkServerIdentity: () => undefined,
+      ciphers: 'TLS_AES_128_GCM_SHA256',
+    };
+    const device = await connectDevice({ port, caPem: '' }, options);
+    await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+    return device.next().finally(() => device.client.endAsync(true));
+  }
+  /** A device whose key is sealed to the gateway. It fails before the table knows the gateway. */
+  async function enrolWithKey(program: string): Promise<{ serial: string; token: string }> {
+    const serial = `by-key-${Date.now()}`;
+    const token = (await enrol(program, serial)).get(serial) ?? '';
+    const dynamo = new DynamoDBClient(access);
+    const { Item } = await dynamo.send(
+      new GetItemCommand({ TableName: 'cvm-devices', Key: { productId: { S: serial } } }),
+    );
+    dynamo.destroy();
+    expect(Object.keys(Item?.sealedKeys?.M ?? {})).toHaveLength(1);
+    return { serial, token };
+  }
   /** The certificates of a device's thing that work. */
   async function activeOf(serial: string): Promise<string[]> {
     const iot = new IoTClient(access);
@@ -176,6 +205,20 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       expect(await ask(now, way, tokens, how, cbor), `${way} ${cbor}`).toEqual(sameAs(first[index]));
     for (const [way] of ways) expect(await activeOf(way)).toHaveLength(1);
     expect(await ask(now, 'csr', tokens, { key: 'ec' })).toMatchObject({ errorCode: 'KeyMismatch' });
+  });
+
+  it('and gives it to one that shows a pre-shared key as well', async () => {
+    const before = await start(earlier);
+    const byKey = await oncePossible(() => enrolWithKey(earlier));
+    const first = await oncePossible(() => askByKey(before, byKey));
+    expect(first).toMatchObject({ status: 'accepted' });
+    await stop();
+    // an earlier worker that has ended keeps the others from the roster for a minute more
+    const redis = new Redis(server.url);
+    await redis.del('{cvm}:roster:leader');
+    redis.disconnect();
+    const now = await start(cvm);
+    expect(await oncePossible(() => askByKey(now, byKey))).toEqual(sameAs(first));
   });
 
   it('has no way back for what this release has vended: the release before knows nothing of these certificates', async () => {
