@@ -14,6 +14,7 @@ import type { Connectivity } from '../issuer/connectivity.ts';
 import { connectIotClients, type IotCalls, openIot } from '../issuer/iot-calls.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
+import { guardedTable } from '../registry/dynamodb/guarded-table.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
 import { type Settings, SettingsError } from '../runtime/settings.ts';
 import type { App } from './app.ts';
@@ -30,7 +31,9 @@ export function connectTable(
   wrap: GateWrapper = asItIs,
   patience: Patience = {},
 ): AssociationTable {
-  return createAssociationTable(openTable(app, role, wrap, { patience }), undefined, app.awsTime.now);
+  const table = openTable(app, role, wrap, { patience });
+  const written = role === 'operator' ? guardedTable(table, app.settings.table) : table;
+  return createAssociationTable(written, undefined, app.awsTime.now);
 }
 
 /** For what looks at a table rather than at its rows. @param client one of the caller's, which it closes */

@@ -70,7 +70,7 @@ export function createAssociationTable(
     ),
     gateways,
     claims: createClaimCertificates(claimRowsIn(table)),
-    format: createTableFormat(otherRows<FormatRow>(table, { format: ['tableFormat', number], by: ['formatBy', text] })),
+    format: formatOf(table),
     restoration: createRestoration(otherRows<RestorationRow>(table, { restoredAt: ['restoredAt', number] })),
     silent: createSilentDevices(
       otherRows<SilentRow>(table, {
@@ -86,6 +86,10 @@ export function createAssociationTable(
     ),
   };
 }
+
+/** Which form the rows have. */
+export const formatOf = (table: DynamoTable) =>
+  createTableFormat(otherRows<FormatRow>(table, { format: ['tableFormat', number], by: ['formatBy', text] }));
 
 const keyAttributes: Attributes<BoundKey> = { serial: ['holder', text] };
 

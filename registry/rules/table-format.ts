@@ -1,5 +1,5 @@
 import type { Rows } from '../rows.ts';
-import { type TableFormat, tableFormat } from '../table-format.ts';
+import { type FoundFormat, type TableFormat, tableFormat } from '../table-format.ts';
 
 export type FormatRow = { readonly format?: number; readonly by?: string };
 
@@ -7,10 +7,13 @@ const key = '#format';
 
 export function createTableFormat(rows: Rows<FormatRow>): TableFormat {
   return {
-    async claim(by) {
-      const found =
-        (await rows.find(key)) ?? (await rows.upsert(key, { setIfMissing: { format: tableFormat, by } })) ?? {};
-      return { format: found.format ?? tableFormat, ...(found.by === undefined ? {} : { by: found.by }) };
-    },
+    find: async () => foundIn(await rows.find(key)),
+    claim: async (by) =>
+      foundIn((await rows.find(key)) ?? (await rows.upsert(key, { setIfMissing: { format: tableFormat, by } }))),
   };
 }
+
+const foundIn = ({ format, by }: FormatRow = {}): FoundFormat => ({
+  format: format ?? tableFormat,
+  ...(by === undefined ? {} : { by }),
+});

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient, GetItemCommand, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DescribeCertificateCommand, IoTClient, ListThingPrincipalsCommand } from '@aws-sdk/client-iot';
 import { encode } from 'cborg';
 import { Redis } from 'ioredis';
@@ -73,9 +73,9 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       ? { CVM_CONSOLE_PORT: '0', CVM_BROKER_METRICS_PORT: 'off', CVM_WORKER_METRICS_PORT: 'off', LOG_FORMAT: 'json' }
       : {}),
   });
-  /** `cvm up`. @returns the port for devices */
-  function start(program: string): Promise<number> {
-    const started = spawn(process.execPath, [program, 'up'], {
+  /** `cvm up`, or another part. @returns the port for devices */
+  function start(program: string, part = 'up'): Promise<number> {
+    const started = spawn(process.execPath, [program, ...part.split(' ')], {
       env: env(program),
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
         const port = /"port":(\d+).*broker is listening/.exec(said)?.[1];
         if (port !== undefined) resolve(Number(port));
       });
-      started.once('close', (code) => reject(new Error(`cvm up ended with ${code}:\n${said}`)));
+      started.once('close', (code) => reject(new Error(`cvm ${part} ended with ${code}:\n${said}`)));
     });
   }
   async function stop(): Promise<void> {
@@ -95,6 +95,13 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const ended = new Promise((resolve) => child?.once('close', resolve));
     child.kill('SIGTERM');
     await ended;
+  }
+  /** All that the table has. */
+  async function rows() {
+    const dynamo = new DynamoDBClient(access);
+    const { Items = [] } = await dynamo.send(new ScanCommand({ TableName: 'cvm-devices' }));
+    dynamo.destroy();
+    return new Map(Items.map((item) => [item.productId?.S, item]));
   }
   async function enrol(program: string, ...serials: string[]): Promise<Map<string, string>> {
     const { stdout } = await run(process.execPath, [program, 'devices', 'add', ...serials, '--json'], {
@@ -232,16 +239,18 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     expect((await activeOf('vended')).sort()).toEqual([first.certificateId, second.certificateId].sort());
   });
 
-  it('whose Redis a later version has changed is left alone: the part ends, and says what to run', async () => {
+  it('whose Redis a later version has changed is left alone: every part ends, and says what to run', async () => {
     const redis = new Redis(server.url);
     await redis.set('{cvm}:format', '{"format":2,"by":"9.0.0"}');
     redis.disconnect();
-    await expect(start(cvm)).rejects.toThrow(
-      /the Redis at .* has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/,
-    );
+    for (const part of ['up', 'broker', 'worker', 'console', 'broker --processes 2'])
+      await expect(start(cvm, part), part).rejects.toThrow(
+        /the Redis at .* has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/,
+      );
   });
 
-  it('whose table a later version has changed is left alone: the part ends, and says what to run', async () => {
+  it('whose table a later version has changed is left alone: parts end, commands write nothing, and each says what to run', async () => {
+    await enrol(cvm, 'enrolled');
     const dynamo = new DynamoDBClient(access);
     await dynamo.send(
       new UpdateItemCommand({
@@ -252,8 +261,26 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       }),
     );
     dynamo.destroy();
-    await expect(start(cvm)).rejects.toThrow(
-      /the table cvm-devices has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/,
-    );
+    const refusal = /the table cvm-devices has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/;
+    for (const part of ['up', 'worker', 'console']) await expect(start(cvm, part), part).rejects.toThrow(refusal);
+    const before = await rows();
+    for (const command of [
+      'devices add another',
+      'devices block enrolled',
+      'devices reissue enrolled',
+      'devices remove enrolled',
+      'sweep',
+      'aws table-restored',
+    ])
+      await expect(
+        run(process.execPath, [cvm, ...command.split(' ')], { env: env(cvm) }),
+        command,
+      ).rejects.toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(refusal),
+      });
+    expect(await rows()).toEqual(before);
+    // who only reads may look
+    await expect(run(process.execPath, [cvm, 'devices', 'list'], { env: env(cvm) })).resolves.toBeDefined();
   });
 });
