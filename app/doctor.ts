@@ -10,6 +10,7 @@ import { type PermissionTry, type Try, tryPermission } from '../aws/permission-t
 import { quotaRule } from '../aws/quota-buckets.ts';
 import { ignoreNotFound } from '../issuer/expected-errors.ts';
 import { arnPrefixOf, iotPermissionTries } from '../issuer/permission-tries.ts';
+import { vendingCalls } from '../issuer/vending-calls.ts';
 import { forEachBounded } from '../operator/bounded.ts';
 import type { CertificateFacts, DoctorSources, Part, SettingsFacts, TableFacts } from '../operator/doctor/sources.ts';
 import type { Read } from '../operator/status.ts';
@@ -22,6 +23,7 @@ import { createTableKeyReader } from '../queue/table-key.ts';
 import { dynamoPermissionTries, openTableLooks } from '../registry/dynamodb/looks.ts';
 import { siteIndex } from '../registry/dynamodb/site-index.ts';
 import { expiryAttribute, keyAttribute } from '../registry/dynamodb/table.ts';
+import { defaultAwsQuotas } from '../runtime/aws-quotas.ts';
 import { within } from '../runtime/deadline.ts';
 import { errorText, systemCure } from '../runtime/errors.ts';
 import { isThere } from '../runtime/is-there.ts';
@@ -90,6 +92,11 @@ function once<T>(read: () => Promise<T>): () => Promise<T> {
   };
 }
 
+/** The calls of a vend whose quota bounds how many devices a second are served: docs/quotas.md */
+const scarceCalls = [...new Set((['ec', 'rsa'] as const).flatMap((key) => vendingCalls(key, { group: false })))].map(
+  (action) => action.slice('iot:'.length),
+);
+
 function settingsFacts(settings: Settings): SettingsFacts {
   const { hostnames, site, table, policyName, newSite, awsQuotas, sweep, redisReplicas } = settings;
   const { endpoint } = settings.aws;
@@ -99,6 +106,12 @@ function settingsFacts(settings: Settings): SettingsFacts {
     problems: [...absentProfile(settings), ...(endpoint === undefined ? mixedAws(cluesOf(settings)) : [])],
     ...{ hostnames, site, table, policyName, newSite },
     quotasOff: Object.keys(awsQuotas).length === 0,
+    quotas: scarceCalls.flatMap((operation) => {
+      const perSecond = awsQuotas[operation];
+      return perSecond === undefined
+        ? []
+        : [{ operation, perSecond, isDefault: perSecond === defaultAwsQuotas[operation] }];
+    }),
     sweepEveryMs: sweep.intervalMs,
     replicas: redisReplicas?.count ?? 0,
     isStandIn: iot !== undefined && !isAwsEndpoint(iot),

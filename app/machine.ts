@@ -101,17 +101,41 @@ export function diskFacts({ dataDir, auditDir }: Settings): DiskFacts[] {
   return [...found.values()];
 }
 
-/** Of the container where it has a limit, else of the machine. cgroups(7), version 2 */
-export function memoryFacts(): { totalBytes: number; freeBytes: number } {
-  const inCgroup = (name: string) => numberIn(join('/sys/fs/cgroup', name));
-  const [limit, used] = [inCgroup('memory.max'), inCgroup('memory.current')];
-  if (limit !== undefined && used !== undefined && limit < totalmem()) {
-    // file pages are given back when others need them
-    const cached = Number(/^inactive_file (\d+)$/m.exec(textOf('/sys/fs/cgroup/memory.stat'))?.[1] ?? 0);
-    return { totalBytes: limit, freeBytes: Math.max(0, limit - used + cached) };
-  }
+/**
+ * Of the container or the systemd unit where it has a limit, else of the machine. A group lies where /proc/self/cgroup says (below the mount only where
+ * the container sees the groups of its host), and the tightest limit on the way up holds. cgroups(7), versions 2 and 1
+ */
+export function memoryFacts(mount = '/sys/fs/cgroup', ownGroup = '/proc/self/cgroup'): MemoryFacts {
+  const limited = groupFolders(mount, textOf(ownGroup))
+    .map(memoryOfGroup)
+    .filter((facts) => facts !== undefined)
+    .filter(({ totalBytes }) => totalBytes < totalmem());
+  const [tightest] = limited.toSorted((one, other) => one.freeBytes - other.freeBytes);
+  if (tightest !== undefined) return tightest;
   const available = Number(/^MemAvailable: +(\d+) kB$/m.exec(textOf('/proc/meminfo'))?.[1] ?? 0) * 1024;
   return { totalBytes: totalmem(), freeBytes: available || freemem() };
+}
+
+type MemoryFacts = { readonly totalBytes: number; readonly freeBytes: number };
+
+/** Where limits of memory may stand: `0::/path` of version 2, `4:memory:/path` of version 1, each with its parents. */
+function groupFolders(mount: string, groups: string): string[] {
+  const lines = groups.split('\n').map((line) => line.split(':'));
+  return lines.flatMap(([, controllers = '', path = '']) => {
+    if (controllers !== '' && !controllers.split(',').includes('memory')) return [];
+    const steps = path.split('/').filter((step) => step !== '' && step !== '..');
+    const base = controllers === '' ? mount : join(mount, 'memory');
+    return [...steps, ''].map((_, index) => join(base, ...steps.slice(0, index)));
+  });
+}
+
+function memoryOfGroup(folder: string): MemoryFacts | undefined {
+  const limit = numberIn(join(folder, 'memory.max')) ?? numberIn(join(folder, 'memory.limit_in_bytes'));
+  const used = numberIn(join(folder, 'memory.current')) ?? numberIn(join(folder, 'memory.usage_in_bytes'));
+  if (limit === undefined || used === undefined) return undefined;
+  // file pages are given back when others need them
+  const cached = Number(/^(?:total_)?inactive_file (\d+)$/m.exec(textOf(join(folder, 'memory.stat')))?.[1] ?? 0);
+  return { totalBytes: limit, freeBytes: Math.max(0, limit - used + cached) };
 }
 
 function textOf(file: string): string {

@@ -5,7 +5,7 @@ import { openExplainer } from '../app/explain.ts';
 import { redisInUse } from '../app/redis.ts';
 import type { Explanation, TimelineEntry, Verdict } from '../operator/explanation.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
-import { type Colour, coloured, type Terminal } from './table.ts';
+import { type Colour, coloured, oneLine, type Terminal } from './table.ts';
 import { UsageError } from './usage-error.ts';
 import { verdictLines, wrap } from './verdict.ts';
 
@@ -43,7 +43,7 @@ const stateColours: Readonly<Record<Verdict['state'], Colour>> = { ok: 'green', 
 export function explanationLines(explanation: Explanation, terminal: Terminal | undefined): string[] {
   const { device, verdict, timeline, missing = [] } = explanation;
   const { columns = 100, colours = false } = terminal ?? {};
-  const site = 'site' in device && device.site !== undefined ? `, site ${device.site}` : '';
+  const site = 'site' in device && device.site !== undefined ? `, site ${oneLine(device.site)}` : '';
   return [
     `${device.serial} (${device.state}${site}): ${coloured(verdict.title, stateColours[verdict.state], colours)}`,
     ...verdictLines(verdict, columns),

@@ -1,4 +1,5 @@
 import type { Verdict } from '../operator/explanation.ts';
+import { oneLine } from './table.ts';
 
 /** Cause and cure, as `devices show` has them, too. */
 export function verdictLines({ cause, cure }: Verdict, columns: number): string[] {
@@ -8,10 +9,13 @@ export function verdictLines({ cause, cure }: Verdict, columns: number): string[
   ];
 }
 
-/** Lines of at most so many characters, broken at spaces; what has none is left whole. */
+/**
+ * Lines of at most so many characters, broken at spaces; what has none is left whole. Control characters go: a row of another tool, and errors of
+ * Redis and AWS, may have brought some.
+ */
 export function wrap(text: string, columns: number, indent: string): string[] {
   const lines: string[] = [];
-  let rest = text;
+  let rest = oneLine(text);
   while (rest.length > columns && columns > indent.length + 20) {
     const at = rest.lastIndexOf(' ', columns);
     const end = at > indent.length + 10 ? at : rest.indexOf(' ', columns);

@@ -32,7 +32,7 @@ function lifeEntry(device: ExplainFacts['device']): TimelineEntry[] {
   if (device === undefined || 'unread' in device) return [];
   const { seenAt, lookedAt } = device;
   const life = lifeOf(device);
-  if (life === 'seen' && seenAt !== undefined)
+  if (life === 'seen' && isTime(seenAt))
     return [
       {
         at: iso(seenAt),
@@ -42,7 +42,7 @@ function lifeEntry(device: ExplainFacts['device']): TimelineEntry[] {
         detail: 'connected to AWS IoT Core with its certificate',
       },
     ];
-  return life === 'silent' && lookedAt !== undefined
+  return life === 'silent' && isTime(lookedAt)
     ? [
         {
           at: iso(lookedAt),
@@ -131,6 +131,9 @@ const stepText: Readonly<Record<string, string>> = {
   withdraw: 'deletes an earlier certificate',
   configure: 'configures the thing',
 };
+
+/** Another tool may have written any number into the row. */
+const isTime = (ms: number | undefined): ms is number => ms !== undefined && !Number.isNaN(new Date(ms).getTime());
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 

@@ -4,7 +4,7 @@ import { cureOf as cureOfRow, faultOf } from '../registry/row-faults.ts';
 import { serves } from '../registry/site.ts';
 import type { Sighting } from '../telemetry/sightings.ts';
 import type { ExplainFacts, Explanation, FailedCall, Verdict } from './explanation.ts';
-import { type FailureId, failureOfCode, failureText, type GoodStateId, goodStates } from './failures.ts';
+import { type FailureId, failureOfCode, failures, failureText, type GoodStateId, goodStates } from './failures.ts';
 import { entriesOf } from './timeline-entries.ts';
 import { viewOf } from './view.ts';
 
@@ -125,7 +125,7 @@ function ofLife(device: Device, held: string, facts: ExplainFacts): Verdict {
       cause: `${held}. AWS was asked last at ${shortTime(lookedAt)}`,
     });
   const remark =
-    'Whether it has connected to AWS IoT Core is not known yet; a worker asks AWS within minutes, where the account has it';
+    'Whether it has connected to AWS IoT Core is not known yet; a worker asks within minutes, where fleet indexing of AWS is on';
   return verdict('fine', facts, { cause: `${held}. ${remark}` });
 }
 
@@ -190,9 +190,23 @@ function ofLatest(device: Device, facts: ExplainFacts): Verdict | undefined {
     // the worker knows why it decided so, the broker what it answered
     const each = decisionBehind(latest, facts.sightings) ?? latest;
     const id = failureOfSighting(each);
-    if (id !== undefined) return verdict(id, facts, describe(each, facts));
+    if (id === undefined) continue;
+    const { cause, cure } = describe(each, facts);
+    return verdict(id, facts, {
+      cause: sentence([cause, besides(each, telling)]),
+      ...(cure === undefined ? {} : { cure }),
+    });
   }
   return isRegistered ? ofUnacknowledged(device, facts, telling) : undefined;
+}
+
+/** Anybody can name the serial of a device: what it did itself, with its token, must not be hidden by that. */
+function besides(shown: Sighting, telling: readonly Sighting[]): string | undefined {
+  if (shown.kind === 'own') return undefined;
+  const own = telling.find((each) => each.kind === 'own' && failureOfSighting(each) !== undefined);
+  const id = own && failureOfSighting(own);
+  if (own === undefined || id === undefined) return undefined;
+  return `Nothing proves that this was the device. With its token it was seen before, ${seen(own)}: ${failures[id].title}`;
 }
 
 const decisionBehind = (answer: Sighting, all: readonly Sighting[]): Sighting | undefined =>
@@ -425,4 +439,8 @@ function seen(each: Sighting): string {
   return `at ${shortTime(each.at)}${from}${often}`;
 }
 
-export const shortTime = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+/** A number that is no time is shown as it is: another tool may have written it into the row. */
+export function shortTime(ms: number): string {
+  const time = new Date(ms);
+  return Number.isNaN(time.getTime()) ? String(ms) : `${time.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+}

@@ -1,4 +1,5 @@
 import { type Check, fail, ok, parts, skipped, warn } from './check.ts';
+import type { SettingsFacts } from './sources.ts';
 
 export const settingsChecks: readonly Check[] = [
   {
@@ -41,7 +42,8 @@ export const settingsChecks: readonly Check[] = [
     parts: ['worker'],
     quick: true,
     atStart: false,
-    async look({ settings: { quotasOff, isStandIn }, throttled }) {
+    async look({ settings, throttled }) {
+      const { quotasOff, isStandIn } = settings;
       if (quotasOff && !isStandIn)
         return [
           warn({
@@ -50,16 +52,28 @@ export const settingsChecks: readonly Check[] = [
             cure: 'unset CVM_QUOTAS, or write the quotas of your account, as Service Quotas shows them',
           }),
         ];
+      // the figures are there also while Redis is away
+      const figures = isStandIn ? [] : [ok(assumedText(settings))];
       const read = await throttled();
-      if (!('value' in read)) return [skipped(read.problem)];
-      if (read.value.length === 0) return [ok('the gateway keeps to CVM_QUOTAS, and AWS does not throttle it')];
-      return read.value.map(({ name, allowedPerSecond, limitPerSecond }) =>
+      if (!('value' in read)) return [...figures, skipped(`whether AWS throttles: ${read.problem}`)];
+      if (read.value.length === 0)
+        return [...figures, ok('the gateway keeps to CVM_QUOTAS, and AWS does not throttle it')];
+      const slowed = read.value.map(({ name, allowedPerSecond, limitPerSecond }) =>
         warn({
           seen: `AWS throttled ${name}: the gateway makes ${allowedPerSecond} calls a second, of ${limitPerSecond}`,
           cause: 'others use the same AWS account, or its quota is lower than CVM_QUOTAS says',
           cure: `compare CVM_QUOTAS with Service Quotas of AWS IoT, and ask AWS to raise ${name}; the gateway becomes faster again by itself`,
         }),
       );
+      return [...figures, ...slowed];
     },
   },
 ];
+
+/** The quotas of the account are not read: docs/quotas.md says why. */
+function assumedText({ quotas }: SettingsFacts): string {
+  const all = quotas.map(
+    ({ operation, perSecond, isDefault }) => `${operation} ${perSecond}${isDefault ? '' : ' (CVM_QUOTAS)'}`,
+  );
+  return `assumed, calls a second: ${all.join(', ')}. Where not by CVM_QUOTAS, these are the defaults of AWS, and not asked from it: compare them with "aws service-quotas list-service-quotas --service-code iot" (docs/quotas.md)`;
+}

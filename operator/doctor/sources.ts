@@ -76,6 +76,8 @@ export type SettingsFacts = {
   readonly policyName: string;
   readonly newSite: boolean;
   readonly quotasOff: boolean;
+  /** of the scarce calls of a vend: what the gateway goes by. `isDefault`: CVM_QUOTAS does not name it */
+  readonly quotas: readonly { readonly operation: string; readonly perSecond: number; readonly isDefault: boolean }[];
   readonly sweepEveryMs: number;
   readonly replicas: number;
   readonly isStandIn: boolean;

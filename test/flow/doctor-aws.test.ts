@@ -7,6 +7,7 @@ import { CreateTableCommand, DynamoDBClient, UpdateItemCommand } from '@aws-sdk/
 import { CreatePolicyCommand, IoTClient } from '@aws-sdk/client-iot';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { setUpAws } from '../../app/aws-setup.ts';
+import { actionsOf } from '../../aws/iam-policy.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
@@ -71,6 +72,9 @@ describe('cvm doctor, of AWS', () => {
     expect(about(found, 'permissions-dynamodb')).toMatch(/^ok: 6 allowed: /);
     expect(about(found, 'iot-policy')).toMatch(/^ok/);
     expect(about(found, 'aws-clock')).toMatch(/^ok/);
+    expect(about(found, 'table-backups')).toMatch(/^skipped: a stand-in/);
+    // a newcomer who reads what is only skipped finds no error of ours in it
+    expect(found.map(({ seen }) => seen).join('\n')).not.toMatch(/UnknownError|UnknownOperation|undefined|\[object/);
     const calls = await journal();
     expect(calls.CreateKeysAndCertificate).toBeUndefined();
     const list = async (path: string) => (await fetch(`${aws.httpUrl}${path}`)).json();
@@ -95,11 +99,38 @@ describe('cvm doctor, of AWS', () => {
     expect(ofTable).toMatch(/warn: dynamodb:PutItem is denied: .*commands that enrol/);
   });
 
+  it('names each action that is denied, where all of them are', async () => {
+    const wanted = [...new Set([...actionsOf('gateway'), ...actionsOf('operator')])];
+    await faults(wanted.map((action) => denied(action.replace('iot:', '').replace('dynamodb:', 'DynamoDB.'))));
+    const found = await look({}, ['aws', 'permissions-iot', 'permissions-dynamodb']);
+    expect(about(found, 'aws')).toMatch(/^ok/);
+    const named = `${about(found, 'permissions-iot')}\n${about(found, 'permissions-dynamodb')}`;
+    const untried = ['iot:CreateKeysAndCertificate'];
+    for (const action of wanted.filter((each) => !untried.includes(each)))
+      expect(named).toContain(`${action} is denied: `);
+  });
+
+  it.each([
+    ['ExpiredTokenException', 403, 'renew'],
+    ['InvalidSignatureException', 403, 'secret key .* clock'],
+    ['UnrecognizedClientException', 400, 'renew'],
+    ['RequestTimeTooSkewed', 403, 'NTP'],
+  ])('names credentials that AWS refuses as %s', async (errorName, status, cure) => {
+    await faults([{ operation: '*', kind: 'fail-before', status, errorName }]);
+    expect(about(await look({}, ['aws']), 'aws')).toMatch(new RegExp(`fail: .*${errorName}.* \\| .*${cure}`));
+  });
+
+  it('names an address of AWS that does not resolve, with the region to correct', async () => {
+    // RFC 6761: it never does
+    const found = await look({}, ['aws'], 'http://dynamodb.eu-wst-1.invalid');
+    expect(about(found, 'aws')).toMatch(/fail: .*(ENOTFOUND|EAI_AGAIN).* \| .*\(AWS_REGION\)/);
+  });
+
   it('does not take what only the doctor may not read for a fault', async () => {
-    await faults([denied('GetPolicy'), denied('DynamoDB.DescribeTable'), denied('DynamoDB.DescribeContinuousBackups')]);
-    const found = await look({}, ['iot-policy', 'table', 'table-index', 'table-backups']);
-    for (const id of ['iot-policy', 'table', 'table-index', 'table-backups'])
-      expect(about(found, id)).toMatch(/^skipped: this identity may not read it .*--for doctor/);
+    const ids = ['iot-policy', 'table', 'table-index', 'table-time-to-live'];
+    await faults([denied('GetPolicy'), denied('DynamoDB.DescribeTable'), denied('DynamoDB.DescribeTimeToLive')]);
+    const found = await look({}, ids);
+    for (const id of ids) expect(about(found, id)).toMatch(/^skipped: this identity may not read it .*--for doctor/);
   });
 
   it('names a table that is not there, one that is none of ours, and one without the index that a site needs', async () => {

@@ -69,6 +69,26 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
     expect(JSON.stringify(timeline)).not.toContain(device.token);
   });
 
+  it('a device that has its certificate, and never connected with it: a truck roll', async () => {
+    const device = await provisioned('SILENT-AT-AWS');
+    await acknowledge(device);
+    const looked = async (afterMs: number, more: object = {}) => {
+      const row = await gateway.registry.find('SILENT-AT-AWS');
+      if (row === undefined) throw new Error('no row');
+      await gateway.asWorker.registry.noteLook(row, { lookedAt: (row.issuedAt ?? 0) + afterMs, ...more });
+    };
+    await looked(60_000);
+    await verdict('SILENT-AT-AWS', 'awaits-connection');
+    await looked(3_600_000);
+    const { verdict: judged, timeline } = await verdict('SILENT-AT-AWS', 'never-came-alive');
+    expect(judged.cure).toMatch(/port 8883.*cvm devices reissue SILENT-AT-AWS/);
+    expect(timeline.at(-1)).toMatchObject({ part: 'aws', step: 'silent' });
+    await looked(3_700_000, { seenAt: Date.now() });
+    expect((await verdict('SILENT-AT-AWS', 'fine')).timeline).toContainEqual(
+      expect.objectContaining({ part: 'device', step: 'came-alive', outcome: 'ok' }),
+    );
+  });
+
   it('a wrong token: last tried when, from where, how often', async () => {
     const { serial } = await gateway.enrolOnRoster('WRONG-TOKEN');
     for (let times = 0; times < 2; times++)
@@ -157,7 +177,9 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
     await device.client.publishAsync(requestTopic(other.serial), JSON.stringify({ token: other.token }), { qos: 1 });
     expect(await device.next()).toMatchObject({ errorCode: 'Forbidden' });
     await device.client.endAsync(true);
-    await verdict(other.serial, 'other-serial');
+    const { timeline } = await verdict(other.serial, 'other-serial');
+    // its own token proves nothing of the other serial
+    expect(timeline.filter(({ part }) => part === 'broker').every(({ unproven }) => unproven)).toBe(true);
   });
 
   it('a device that sends more than it may', async () => {

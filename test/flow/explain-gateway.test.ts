@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
@@ -5,6 +8,48 @@ import { askOnce, connectDevice } from '../support/device.ts';
 import { expectVerdicts } from '../support/explain.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+
+describe.skipIf(lacks('redis-server'))('cvm explain, of devices that wait for AWS', () => {
+  let gateway: Gateway;
+  const verdict = expectVerdicts(() => gateway);
+  beforeAll(async () => {
+    const quotas = { UpdateCertificate: 1, CreateCertificateFromCsr: 1 };
+    const CVM_QUOTAS = 'UpdateCertificate=1,CreateCertificateFromCsr=1';
+    gateway = await startGateway({ quotas, env: { CVM_QUOTAS } });
+  });
+  afterAll(() => gateway?.close());
+
+  it('says the place in the line, and in how many seconds its turn comes', async () => {
+    const devices = await Promise.all(Array.from({ length: 30 }, (_, index) => gateway.enrolOnRoster(`LINE-${index}`)));
+    const connected = [];
+    for (const { serial, token } of devices) {
+      const device = await connectDevice(gateway.broker, { username: serial, password: token });
+      await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+      connected.push(device);
+    }
+    const { verdict: judged, timeline } = await verdict('LINE-29', 'in-line');
+    expect(judged).toMatchObject({ state: 'waiting' });
+    expect(judged.cause).toMatch(/Its place is \d+, and its turn comes in about \d+ s/);
+    expect(timeline).toContainEqual(
+      expect.objectContaining({
+        step: 'line',
+        outcome: 'waiting',
+        detail: expect.stringMatching(/^place \d+, \d+ s$/),
+      }),
+    );
+    await Promise.all(connected.map(({ client }) => client.endAsync(true)));
+  });
+
+  it('says that a worker is at it', async () => {
+    const { serial, token } = await gateway.enrolOnRoster('AT-IT');
+    gateway.aws.faults.set([{ operation: 'CreateThing', kind: 'latency', ms: 20_000 }]);
+    const device = await connectDevice(gateway.broker, { username: serial, password: token });
+    await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+    await verdict(serial, 'being-provisioned');
+    gateway.aws.faults.set([]);
+    await device.client.endAsync(true);
+  });
+});
 
 describe.skipIf(lacks('redis-server'))(
   'cvm explain names what is wrong with the gateway, and not with the device',
@@ -70,6 +115,16 @@ describe.skipIf(lacks('redis-server'))(
       const { device, verdict: judged } = await verdict('ANY', 'table-missing');
       expect(device).toEqual({ serial: 'ANY', state: 'unknown' });
       expect(judged.cure).toContain('cvm aws setup');
+    });
+
+    it('a gateway that nobody has approved in the table', async () => {
+      const otherDir = mkdtempSync(join(tmpdir(), 'cvm-explain-other-'));
+      const other = await gateway.startOneBroker(otherDir);
+      const { serial, token } = await gateway.enrol('NOT-APPROVED');
+      expect(await askOnce(other, serial, { token, key: 'ec' })).toMatchObject({ errorCode: 'UpstreamUnavailable' });
+      const { verdict: judged } = await verdict(serial, 'gateway-not-approved');
+      expect(judged.cure).toContain('cvm tls approve');
+      rmSync(otherDir, { recursive: true });
     });
 
     it('no worker: the request is stored, and no worker takes it', async () => {

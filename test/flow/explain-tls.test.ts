@@ -4,6 +4,7 @@ import { enrol } from '../../operator/enrol.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { noAudit } from '../../runtime/audit.ts';
+import { clientHello } from '../support/client-hello.ts';
 import { connectDevice } from '../support/device.ts';
 import { expectVerdicts } from '../support/explain.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -43,6 +44,7 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('cvm explain names wh
       'clock-1970',
       () => openssl('-CAfile', gateway.broker.caFile, '-attime', '86400', '-verify_return_error'),
     ],
+    ['that ends its handshake without a word', 'handshake-ended', () => endedHandshake(gateway.broker.port)],
     ['that speaks MQTT without TLS', 'not-tls', () => plainMqtt(gateway.broker.port)],
   ])('a device %s, although its handshake names no serial', async (_what, id, fail) => {
     const { serial } = await gateway.enrolOnRoster(`TLS-${id}`);
@@ -84,6 +86,15 @@ describe.skipIf(lacks('redis-server') || lacks('openssl'))('cvm explain names wh
     await verdict(serial, 'psk-unused');
   });
 });
+
+/** Begins a TLS handshake, and closes the connection at the first answer. */
+function endedHandshake(port: number): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' }, () => socket.write(clientHello({ suites: [0xc02b] })));
+    socket.on('error', () => {}).on('close', () => resolve());
+    socket.once('data', () => socket.destroy());
+  });
+}
 
 /** Sends an MQTT CONNECT without TLS, and waits until the other side has closed. */
 function plainMqtt(port: number): Promise<void> {

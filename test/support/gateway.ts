@@ -8,6 +8,7 @@ import { createApp, keepAudit } from '../../app/app.ts';
 import { connectIssuer, connectTable } from '../../app/aws.ts';
 import { setUpAws } from '../../app/aws-setup.ts';
 import { connectQueue, loadIdentity, loadTls, openGuards, serveDevices, tellHealth } from '../../app/broker.ts';
+import { startConsolePart } from '../../app/console.ts';
 import { openExplainer } from '../../app/explain.ts';
 import { connectOperator } from '../../app/operator.ts';
 import { announcePart } from '../../app/running-part.ts';
@@ -15,6 +16,7 @@ import { connectTakeover } from '../../app/takeover.ts';
 import { connectWorker, startProvisioning, startRosterKeeping } from '../../app/worker.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
 import type { Limits } from '../../broker/limits.ts';
+import { createApiToken } from '../../console/api-tokens.ts';
 import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { redisAt } from '../../queue/redis.ts';
@@ -151,6 +153,18 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
       caFile: tls.caFile ?? '',
     };
   };
+  /**
+   * The console of this gateway, and an API token for it, by which it can be asked also while Redis is away.
+   * @param now epoch milliseconds
+   */
+  const startOneConsole = async (now: () => number = Date.now) => {
+    const part = createApp({ ...settings, console: { ...settings.console, port: 0 } }, log);
+    lifecycle.add({ name: 'console', close: () => part.lifecycle.close() });
+    const { port } = await startConsolePart({ ...part, awsTime: { ...part.awsTime, now } }, redis, {});
+    const made = await createApiToken(dataDir, { name: `test-${port}`, role: 'viewer' }, Date.now());
+    if (made.outcome !== 'created') throw new Error(`no API token was made: ${made.outcome}`);
+    return { port, token: made.token };
+  };
   const worker = startOneWorker();
   const broker = await startOneBroker();
 
@@ -179,6 +193,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     worker,
     startOneBroker,
     startOneWorker,
+    startOneConsole,
     /** What `cvm explain` asks. @param now epoch milliseconds */
     explainerAt: (now: () => number, table: Parameters<typeof openExplainer>[2] = asOperator) =>
       openExplainer(app, redis, table, { now }),

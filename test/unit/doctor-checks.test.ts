@@ -20,7 +20,15 @@ const [day, gb] = [86_400_000, 1e9];
 
 const settings: SettingsFacts = {
   ...{ problems: [], hostnames: ['gw.plant'], site: undefined, table: 'cvm-devices', policyName: 'cvm-device' },
-  ...{ newSite: false, quotasOff: false, sweepEveryMs: 3_600_000, replicas: 0, isStandIn: false, inContainer: false },
+  ...{
+    newSite: false,
+    quotasOff: false,
+    quotas: [],
+    sweepEveryMs: 3_600_000,
+    replicas: 0,
+    isStandIn: false,
+    inContainer: false,
+  },
   timeToLiveAttribute: undefined,
 };
 const redis: RedisFactsForChecks = {
@@ -368,8 +376,33 @@ describe('the checks of the doctor', () => {
   it('find nothing where nothing is wrong, and look at everything', async () => {
     const found = await run({});
     expect(found.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
-    expect(found.map(({ id }) => id)).toEqual(checks.map(({ id }) => id));
+    expect([...new Set(found.map(({ id }) => id))]).toEqual(checks.map(({ id }) => id));
     expect(isWell(found)).toBe(true);
+  });
+
+  it('say which quotas of AWS are assumed, and where to look them up, as information', async () => {
+    const quotas = [
+      { operation: 'UpdateCertificate', perSecond: 40, isDefault: false },
+      { operation: 'AttachPolicy', perSecond: 15, isDefault: true },
+    ];
+    const away = async () => ({ problem: 'Redis is away' });
+    const some = checks.filter(({ id }) => id === 'quotas');
+    const [figures, throttled] = await run({ ...withSettings({ quotas }), throttled: away }, false, some);
+    expect(figures).toMatchObject({ outcome: 'ok' });
+    expect(figures?.seen).toMatch(
+      /UpdateCertificate 40 \(CVM_QUOTAS\), AttachPolicy 15\. .*aws service-quotas list-service-quotas/,
+    );
+    expect(throttled).toMatchObject({ outcome: 'skipped' });
+    const ofStandIn = await run({ ...withSettings({ quotas, isStandIn: true }) }, false, some);
+    expect(ofStandIn.map(({ seen }) => seen).join()).not.toContain('assumed');
+  });
+
+  it('do not ask a stand-in for backups, which it has none of', async () => {
+    const backups = () => Promise.reject(new Error('UnknownOperationException'));
+    const some = checks.filter(({ id }) => id === 'table-backups');
+    expect(await run({ ...withSettings({ isStandIn: true }), backups }, false, some)).toMatchObject([
+      { outcome: 'skipped' },
+    ]);
   });
 
   it.each(faults)('%s: says cause and cure where %s', async (id, _what, over, text) => {
@@ -400,7 +433,7 @@ describe('the checks of the doctor', () => {
     const seenOf = (id: string) => found.find((finding) => finding.id === id)?.seen;
     expect(seenOf('table')).toMatch(/could not be looked at: table: no outcome within \d+ ms/);
     expect(seenOf('disk')).toMatch(/could not be looked at: EIO/);
-    expect(found.length).toBe(checks.length);
+    expect(new Set(found.map(({ id }) => id)).size).toBe(checks.length);
   });
 
   it('run side by side, a bounded number at a time', async () => {

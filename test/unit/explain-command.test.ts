@@ -42,6 +42,21 @@ describe('cvm explain', () => {
     expect(explanationLines(explanation, undefined).join('')).not.toContain(escapes);
   });
 
+  it('lets no control character through, whoever wrote it: a row of another tool, Redis, AWS, the audit trail', () => {
+    const evil = '\u001b]0;x\u0007\u001b[2J\r\n\u009b31m';
+    const lines = explanationLines(
+      {
+        device: { serial: 'SN-1', state: 'enrolled', site: `north${evil}`, revision: 1 },
+        verdict: { ...explanation.verdict, cause: `Redis said ${evil}`, cure: `do ${evil}` },
+        timeline: explanation.timeline.map((entry) => ({ ...entry, detail: evil, requestId: evil, from: evil })),
+        missing: [evil],
+      },
+      { columns: 80, colours: false },
+    );
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: it is about them
+    expect(lines.filter((line) => /[\u0000-\u001f\u007f-\u009f]/.test(line))).toEqual([]);
+  });
+
   it('is a command of cvm', () => {
     expect(commands.map(({ name }) => name)).toContain('explain');
   });

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { failures, goodStates } from '../../operator/failures.ts';
 import { usualSightingLimits } from '../../queue/sightings.ts';
@@ -21,4 +21,12 @@ it('docs/explain.md has every failure, as the catalogue has it, and the bounds o
     expect(page).toMatch(
       new RegExp(`\\| ${kind} \\|.*\\| ${perSerial[kind]} \\| ${serials[kind].toLocaleString('en')} \\|`),
     );
+});
+
+it('every verdict is brought about for real in a test that asks cvm explain and the console', () => {
+  const folder = new URL('../flow/', import.meta.url);
+  const tests = readdirSync(folder).filter((name) => /^explain-.*\.test\.ts$/.test(name));
+  const text = tests.map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
+  const tried = new Set([...text.matchAll(/'([a-z0-9-]+)'/g)].map(([, id]) => id));
+  expect(Object.keys({ ...failures, ...goodStates }).filter((id) => !tried.has(id))).toEqual([]);
 });

@@ -104,6 +104,20 @@ describe('the verdict on a device', () => {
     ).toBe('answered');
   });
 
+  it('what a device did with its token is said also where somebody else names its serial afterwards', () => {
+    const own = seen(
+      'answered',
+      { from, requestId: 'r1', outcome: 'rejected', errorCode: 'InvalidCsr' },
+      { agoMs: 60_000 },
+    );
+    const { id, cause } = verdictOf({ sightings: [own, wrongToken(1000)] });
+    expect(id).toBe('wrong-token');
+    expect(cause).toMatch(
+      /Nothing proves that this was the device\. With its token it was seen before, at .*, from 10\.0\.0\.7: CSR refused/,
+    );
+    expect(verdictOf({ sightings: [wrongToken(60_000), { ...own, at: now }] }).cause).not.toContain('Nothing proves');
+  });
+
   it('what was seen before a new token was made says nothing about it', () => {
     const reissued = {
       time: new Date(now - 3000).toISOString(),
@@ -142,6 +156,19 @@ describe('the verdict on a device', () => {
       cause: expect.stringContaining('OOM'),
     });
     expect(verdictOf({ device: registered({ deliveredAt: 1 }), health: { redis } }).id).toBe('fine');
+  });
+
+  it('is given also where another tool has written numbers into the row that are no times', () => {
+    const no = 1e300;
+    for (const over of [
+      { tokenExpiresAt: -no },
+      { deliveredAt: no },
+      { issuedAt: no, seenAt: no, lookedAt: no, deliveredAt: 1 },
+    ])
+      expect(
+        explain(facts({ device: registered({ enrolledAt: no, requestedAt: no, ...over }) })).verdict.title,
+      ).toMatch(/\w/);
+    expect(verdictOf({ device: device({ tokenExpiresAt: -no }) }).id).toBe('token-expired');
   });
 
   it('shows no hash of a token and no kept reply', () => {
