@@ -77,7 +77,7 @@ export function openDoctor(app: App, redis: RedisConnector | undefined, parts: r
     disks: once(async () => diskFacts(settings)),
     memory: async () => memoryFacts(),
     timeIsSynchronized: async () => timeIsSynchronized(),
-    proxies: once(() => proxyFacts(settings.proxy)),
+    proxies: once(() => proxyFacts(settings.proxy, calledEndpoints(settings))),
     ...redisSources(app, redis),
     ...awsSources(app, redis),
     ...mending(app, redis),
@@ -92,6 +92,13 @@ function once<T>(read: () => Promise<T>): () => Promise<T> {
   };
 }
 
+/** Where calls to AWS go, as URLs; without a setting, AWS's own of the region. */
+function calledEndpoints({ aws: { endpoint, region = 'us-east-1' }, awsEnvironment }: Settings): string[] {
+  const { iotEndpoint, dynamoDbEndpoint } = awsEnvironment;
+  const own = (service: string) => `https://${service}.${region}.amazonaws.com`;
+  return [endpoint ?? iotEndpoint ?? own('iot'), endpoint ?? dynamoDbEndpoint ?? own('dynamodb')];
+}
+
 /** The calls of a vend whose quota bounds how many devices a second are served: docs/quotas.md */
 const scarceCalls = [...new Set((['ec', 'rsa'] as const).flatMap((key) => vendingCalls(key, { group: false })))].map(
   (action) => action.slice('iot:'.length),
@@ -100,7 +107,6 @@ const scarceCalls = [...new Set((['ec', 'rsa'] as const).flatMap((key) => vendin
 function settingsFacts(settings: Settings): SettingsFacts {
   const { hostnames, site, table, policyName, newSite, awsQuotas, sweep, redisReplicas } = settings;
   const { endpoint } = settings.aws;
-  const iot = endpoint ?? settings.awsEnvironment.iotEndpoint;
   return {
     // with the stand-in of `cvm up --local-aws` all of it belongs together
     problems: [...absentProfile(settings), ...(endpoint === undefined ? mixedAws(cluesOf(settings)) : [])],
@@ -114,10 +120,15 @@ function settingsFacts(settings: Settings): SettingsFacts {
     }),
     sweepEveryMs: sweep.intervalMs,
     replicas: redisReplicas?.count ?? 0,
-    isStandIn: iot !== undefined && !isAwsEndpoint(iot),
+    isStandIn: isStandInAt(settings),
     inContainer: inContainer(),
     timeToLiveAttribute: expiryAttribute,
   };
+}
+
+function isStandInAt({ aws, awsEnvironment }: Settings): boolean {
+  const iot = aws.endpoint ?? awsEnvironment.iotEndpoint;
+  return iot !== undefined && !isAwsEndpoint(iot);
 }
 
 function certificateFacts(settings: Settings): Read<CertificateFacts | undefined> {
@@ -281,6 +292,8 @@ function awsSources(app: App, connector: RedisConnector | undefined): OfAws {
     endpoint: once(async () => {
       const { iot } = await open();
       const { endpointAddress: address = '' } = await within(callMs, 'DescribeEndpoint', iot.describeEndpoint());
+      // a stand-in names no port of its own
+      if (isStandInAt(settings)) return { value: { address } };
       const { host, port } = hostAndPort(address);
       const problem = await reaches(host, port);
       return { value: { address, ...(problem === undefined ? {} : { problem }) } };

@@ -1,3 +1,4 @@
+import { noRegionCure } from '../aws/errors.ts';
 import type { ExplainFacts, Explanation, GatewayHealth } from '../operator/explanation.ts';
 import { findNearSerials } from '../operator/near-serials.ts';
 import { explain } from '../operator/timeline.ts';
@@ -61,6 +62,8 @@ export function openExplainer(
           ...(cure === undefined ? {} : { cure }),
           outcome: outcomeOf(error),
           ...failedCall(error),
+          // the SDK's error for it has no name of its own
+          ...(cure === noRegionCure ? { error: 'NoRegion' } : {}),
         },
       };
     }

@@ -1,8 +1,9 @@
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { freemem, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { connect as connectTls } from 'node:tls';
+import { createBypass } from '../aws/no-proxy.ts';
 import type { DiskFacts, FolderFacts, PortFacts } from '../operator/doctor/sources.ts';
 import { errorText } from '../runtime/errors.ts';
 import type { ProxySettings, Settings } from '../runtime/settings.ts';
@@ -72,30 +73,52 @@ function fingerprintAt(host: string, port: number): Promise<string | undefined> 
   });
 }
 
-/** The proxies that the settings name. No text has an address of them, which may hold a password. */
-export async function proxyFacts({ https, http }: ProxySettings) {
+/**
+ * The proxies that the settings name. No text has an address of them, which may hold a password.
+ * @param endpoints that are called, as URLs: a proxy that leads to none of them is in nobody's way
+ */
+export async function proxyFacts({ https, http, except = '' }: ProxySettings, endpoints: readonly string[]) {
+  const bypasses = createBypass(except);
+  const isUsed = (protocol: string) =>
+    endpoints
+      .filter((endpoint) => URL.canParse(endpoint))
+      .map((endpoint) => new URL(endpoint))
+      .some((url) => url.protocol === protocol && !bypasses(url.hostname, Number(url.port) || portOf(protocol)));
   const named = [
-    ['HTTPS_PROXY', https],
-    ['HTTP_PROXY', http],
+    ['HTTPS_PROXY', https, isUsed('https:')],
+    ['HTTP_PROXY', http, isUsed('http:')],
   ] as const;
-  return Promise.all(named.flatMap(([setting, text]) => (text === undefined ? [] : [proxyFact(setting, text)])));
+  return Promise.all(
+    named.flatMap(([setting, text, used]) => {
+      if (text === undefined) return [];
+      return [used ? proxyFact(setting, text) : { setting, unused: true as const }];
+    }),
+  );
 }
+
+const portOf = (protocol: string): number => (protocol === 'https:' ? 443 : 80);
 
 async function proxyFact(setting: string, text: string): Promise<{ setting: string; problem?: string; cure?: string }> {
   const whole = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   if (!URL.canParse(whole))
     return { setting, problem: 'it is no address of a proxy', cure: `write http://host:3128 into ${setting}` };
   const { hostname, port, protocol } = new URL(whole);
-  const problem = await reaches(hostname.replace(/^\[|\]$/g, ''), Number(port) || (protocol === 'https:' ? 443 : 80));
+  const problem = await reaches(hostname.replace(/^\[|\]$/g, ''), Number(port) || portOf(protocol));
   return problem === undefined ? { setting } : { setting, problem: `it cannot be reached (${problem})` };
+}
+
+/** The path itself, or where it will be made: its nearest parent that is there. */
+function nearestThere(path: string): string {
+  const whole = resolve(path);
+  return statOf(whole) !== undefined ? whole : nearestThere(dirname(whole));
 }
 
 export function diskFacts({ dataDir, auditDir }: Settings): DiskFacts[] {
   const found = new Map<string, DiskFacts>();
   for (const path of [dataDir, auditDir]) {
-    if (!existsSync(path)) continue;
-    const { bavail, blocks, bsize } = statfsSync(path);
-    const device = String(statSync(path).dev);
+    const there = nearestThere(path);
+    const { bavail, blocks, bsize } = statfsSync(there);
+    const device = String(statSync(there).dev);
     if (!found.has(device)) found.set(device, { path, freeBytes: bavail * bsize, totalBytes: blocks * bsize });
   }
   return [...found.values()];
@@ -179,13 +202,35 @@ export function folderFacts({ dataDir, auditDir, tls }: Settings): FolderFacts[]
 
 function folderFact(path: string, what: string, wanted: number, written = true): FolderFacts {
   const of = { path, what, wanted };
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return { ...of, state: 'missing', mode: 0 };
+  const found = statOf(path);
+  if (found === undefined) return { ...of, ...(what === 'a key' ? missing : whereItIsMade(path)) };
   const mode = found.mode & 0o777;
+  if (what !== 'a key' && !found.isDirectory()) return { ...of, state: 'no-folder', mode };
   const own = process.getuid?.();
   if (written && own !== undefined && own !== 0 && found.uid !== own) return { ...of, state: 'of-another-user', mode };
   if (written && !mayWrite(path)) return { ...of, state: 'not-writable', mode };
   return { ...of, state: (mode & 0o777 & ~wanted) === 0 ? 'good' : 'open-to-others', mode };
+}
+
+const missing = { state: 'missing', mode: 0 } as const;
+
+/** A start makes a folder that is missing, if it can. */
+function whereItIsMade(path: string): Pick<FolderFacts, 'state' | 'mode'> & { readonly path?: string } {
+  const parent = nearestThere(dirname(path));
+  const found = statSync(parent);
+  const mode = found.mode & 0o777;
+  if (!found.isDirectory()) return { path: parent, state: 'no-folder', mode };
+  return mayWrite(parent) ? missing : { path: parent, state: 'not-writable', mode };
+}
+
+/** Undefined also where a part of the path is a file. */
+function statOf(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
 }
 
 function mayWrite(path: string): boolean {

@@ -75,9 +75,12 @@ export function tableLines(
 const longest = (title: string, rows: readonly (readonly string[])[], index: number): number =>
   rows.reduce((most, row) => Math.max(most, row[index]?.length ?? 0), title.length);
 
-/** A line break, or another control character, in a cell would break the table, or the terminal. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-export const oneLine = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+/**
+ * A line break, or another control character, in a cell would break the table, or the terminal; one that turns the direction of writing makes a person
+ * read another text than there is (Unicode TR 36, 2.7).
+ */
+export const oneLine = (text: string): string =>
+  text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/gu, ' ');
 
 function fit(columns: readonly Column[], wanted: readonly number[], most: number): number[] {
   const widths = [...wanted];

@@ -11,12 +11,12 @@ export const failures = {
   'never-seen': {
     title: 'never seen',
     cause: 'the device is enrolled, and no connection has named its serial in the last days',
-    cure: "check power and network of the device, that it connects to this gateway's address at port 8883, and that its serial is spelled as here; a firewall between must let the port through",
+    cure: "check power and network of the device, that it connects to this gateway's address at port 8883 (or what CVM_MQTT_PORT says), and that its serial is spelled as here; a firewall between must let the port through",
   },
   'not-tls': {
     title: 'no TLS',
     cause: 'the device begins with something else than TLS: plain MQTT, or HTTP',
-    cure: 'switch TLS on in the firmware, and use MQTT over TLS at port 8883 (no WebSocket)',
+    cure: 'switch TLS on in the firmware, and use MQTT over TLS at port 8883 (or what CVM_MQTT_PORT says; no WebSocket)',
   },
   'tls-version': {
     title: 'TLS too old',
@@ -189,7 +189,7 @@ export const failures = {
   },
   'aws-credentials': {
     title: 'AWS credentials',
-    cause: 'the AWS credentials of the gateway are missing, wrong or expired',
+    cause: 'the AWS credentials of the gateway, or its region, are missing, wrong or expired',
     cure: 'renew them (with SSO: "aws sso login"), and restart the worker where they are in its environment',
   },
   'gateway-clock': {

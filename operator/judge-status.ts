@@ -243,10 +243,11 @@ function judgeSweep(
   sweptAt: string | undefined,
   everyMs: number,
   now: number,
-  processes: readonly ProcessState[] = [],
+  processes: readonly ProcessState[] | undefined,
 ): Judgement {
   const cure = 'a worker sweeps by itself: see its log, and run "cvm sweep"';
   if (sweptAt === undefined) {
+    if (processes === undefined) return unknown('there was none yet, and whether a worker runs is not known');
     const workers = processes.filter(({ part }) => part === 'worker');
     const isNew = workers.length > 0 && workers.every(({ since }) => now - Date.parse(since) < everyMs * 2);
     return isNew ? ok('none yet: the first one comes by itself') : warning('there was none yet', cure);

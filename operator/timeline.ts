@@ -364,7 +364,7 @@ function failureOfRefusal({
 const named = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 const denied = named('AccessDenied AccessDeniedException UnauthorizedException NotAuthorized ForbiddenException');
 const withoutCredentials = named(
-  'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationToken MissingAuthenticationTokenException ExpiredToken ExpiredTokenException CredentialsProviderError TokenProviderError InvalidSignatureException SignatureDoesNotMatch',
+  'UnrecognizedClientException InvalidClientTokenId MissingAuthenticationToken MissingAuthenticationTokenException ExpiredToken ExpiredTokenException CredentialsProviderError TokenProviderError InvalidSignatureException SignatureDoesNotMatch NoRegion',
 );
 const wrongClock = named('RequestTimeTooSkewed RequestExpired RequestInTheFuture');
 

@@ -92,6 +92,10 @@ export async function switchOnAppendOnly(redis: Redis): Promise<string | undefin
     await redis.config('REWRITE').catch(() => {});
     return undefined;
   } catch (error) {
+    // a managed service has no CONFIG, and an ACL may forbid it
+    const { message } = error as Error;
+    if (/unknown command|NOPERM/i.test(message))
+      return 'this Redis does not let it be set from here: set appendonly yes where the server, or the managed service, is configured';
     return errorText(error);
   }
 }

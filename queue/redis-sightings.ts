@@ -221,18 +221,36 @@ export function createSightingWriter(
   };
 }
 
-/** A hash of more fields was written by no part of ours, and is not read. */
-const maxRead = 200;
+/** A hash of more fields, and a field or value of more bytes, was written by no part of ours, and is not read: one answer must stay small. */
+const [maxRead, maxReadBytes] = [200, 1000];
+
+/** KEYS: hash. ARGV: most fields, most bytes of each and of its value. @returns fields and values in turn; an empty field for one that is left out */
+const readScript = `
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return { '', '' } end
+local most, found = tonumber(ARGV[2]), {}
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local fits = #field <= most and redis.call('HSTRLEN', KEYS[1], field) <= most
+  found[#found + 1] = fits and field or ''
+  found[#found + 1] = fits and redis.call('HGET', KEYS[1], field) or ''
+end
+return found
+`;
+
+type ReadScripts = { readSightings(key: string, ...args: number[]): Promise<string[]> };
 
 export function createSightingReader(connector: RedisConnector, log: Log): SightingReader {
-  const redis = connector.connect('answer-now', log);
+  const connection = connector.connect('answer-now', log);
+  connection.defineCommand('readSightings', { numberOfKeys: 1, lua: readScript });
+  const redis = connection as Redis & ReadScripts;
   const reportMalformed = createMalformedReport(log);
 
   async function readHash(kind: SightingKind, serial: string): Promise<Sighting[]> {
     const key = `${sightingKeys[kind]}:${serial}`;
     return withoutWrongType(redis, [key], reportMalformed, async () => {
-      if ((await redis.hlen(key)) > maxRead) return [];
-      const read = Object.entries(await redis.hgetall(key)).map(([field, value]) => readSighting(kind, field, value));
+      const found = await redis.readSightings(key, maxRead, maxReadBytes);
+      const read = found.flatMap((field, index) =>
+        index % 2 === 0 ? [readSighting(kind, field, found[index + 1] ?? '')] : [],
+      );
       if (read.includes(undefined)) reportMalformed('a sighting of a device');
       return read.filter((each) => each !== undefined);
     });

@@ -15,7 +15,8 @@ export const machineChecks: readonly Check[] = [
   {
     id: 'data-folder',
     title: 'folders',
-    finds: 'the data folder, the audit trail or a key cannot be written, belongs to another user, or is open to others',
+    finds:
+      'the data folder, the audit trail or a key cannot be written or made, is no folder, belongs to another user, or is open to others',
     parts,
     quick: true,
     atStart: true,
@@ -72,6 +73,12 @@ function judgeFolder({ path, what, state, mode, wanted }: FolderFacts, { mend }:
     // a key that others can read is refused at the start
     return what === 'a key' ? fail(open) : warn(open);
   }
+  if (state === 'no-folder')
+    return fail({
+      seen: `${path} is a file, and ${what} must be a folder`,
+      cause: 'certificates, requests or records cannot be kept',
+      cure: 'name a folder in CVM_DATA_DIR or CVM_AUDIT_DIR',
+    });
   return fail(
     state === 'of-another-user'
       ? {

@@ -21,15 +21,16 @@ export const networkChecks: readonly Check[] = [
     async look({ proxies }) {
       const found = await proxies();
       if (found.length === 0) return [ok('none is set: AWS is reached directly')];
-      return found.map(({ setting, problem, cure }) =>
-        problem === undefined
+      return found.map(({ setting, problem, cure, unused }) => {
+        if (unused) return ok(`${setting}: no call to AWS goes through it (NO_PROXY, or a stand-in on this machine)`);
+        return problem === undefined
           ? ok(`${setting}: it takes connections`)
           : fail({
               seen: `${setting}: ${problem}`,
               cause: 'no call to AWS leaves this machine',
               cure: cure ?? `start the proxy, or correct ${setting}; hosts that need no proxy belong into NO_PROXY`,
-            }),
-      );
+            });
+      });
     },
   },
   {

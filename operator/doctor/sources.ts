@@ -19,7 +19,10 @@ export type DoctorSources = {
   memory(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }>;
   /** undefined where the machine does not say */
   timeIsSynchronized(): Promise<boolean | undefined>;
-  proxies(): Promise<readonly { readonly setting: string; readonly problem?: string; readonly cure?: string }[]>;
+  /** `unused`: no call to AWS goes through it */
+  proxies(): Promise<
+    readonly { readonly setting: string; readonly problem?: string; readonly cure?: string; readonly unused?: true }[]
+  >;
 
   redis(): Promise<Read<RedisFactsForChecks>>;
   processes(): Promise<
@@ -107,7 +110,7 @@ export type PortFacts = {
 export type FolderFacts = {
   readonly path: string;
   readonly what: string;
-  readonly state: 'good' | 'missing' | 'not-writable' | 'open-to-others' | 'of-another-user';
+  readonly state: 'good' | 'missing' | 'no-folder' | 'not-writable' | 'open-to-others' | 'of-another-user';
   /** octal */
   readonly mode: number;
   /** what it should be */

@@ -82,6 +82,27 @@ describe('cvm doctor, of a machine', () => {
       'proxy',
       /fail: HTTPS_PROXY: it cannot be reached .*NO_PROXY/,
     ],
+    [
+      'the proxy is away, and NO_PROXY has the hosts of AWS: no false alarm',
+      { HTTPS_PROXY: 'http://127.0.0.1:1', NO_PROXY: '.amazonaws.com' },
+      'proxy',
+      /^ok: HTTPS_PROXY: no call to AWS goes through it/,
+    ],
+    [
+      'the proxy of plain HTTP is away, and AWS is called by HTTPS: no false alarm',
+      { HTTP_PROXY: 'http://user:secret-of-proxy@127.0.0.1:1' },
+      'proxy',
+      /^ok: HTTP_PROXY: no call to AWS goes through it[^|]*\| {2}\| $/,
+    ],
+    [
+      'the proxy for plain HTTP is away, and a stand-in elsewhere is called by it',
+      {
+        ...{ HTTP_PROXY: 'http://user:secret-of-proxy@127.0.0.1:1' },
+        ...{ AWS_ENDPOINT_URL_IOT: 'http://standin:4566', AWS_ENDPOINT_URL_DYNAMODB: 'http://standin:4566' },
+      },
+      'proxy',
+      /^fail: HTTP_PROXY: it cannot be reached (?!.*secret-of-proxy)/,
+    ],
     ['the proxy is no address', { HTTPS_PROXY: 'http://' }, 'proxy', /fail: HTTPS_PROXY: it is no address of a proxy/],
     [
       'a name is not in the certificate',
@@ -151,6 +172,18 @@ describe('cvm doctor, of a machine', () => {
     ]);
     expect([statSync(dataDir).mode & 0o777, statSync(key).mode & 0o777]).toEqual([0o700, 0o600]);
     expect(about(await quick({}), 'data-folder')).toMatch(/^ok/);
+  });
+
+  it('names a data folder that is a file, or lies below one, and looks at the disk where a missing one will be made', async () => {
+    const file = join(root, 'a-file');
+    writeFileSync(file, '');
+    for (const dataDir of [file, join(file, 'data', 'below')])
+      expect(about(await examine({ dataDir, quick: true, only: ['data-folder'] }), 'data-folder')).toMatch(
+        /^fail: .*a-file is a file, and the data folder must be a folder .*CVM_DATA_DIR/,
+      );
+    const later = await examine({ dataDir: join(root, 'not', 'yet'), quick: true, only: ['data-folder', 'disk'] });
+    expect(about(later, 'data-folder')).toMatch(/^ok/);
+    expect(about(later, 'disk')).toMatch(/ free of .* at /);
   });
 
   it('puts a missing name into the certificate of the site CA with --fix', async () => {

@@ -55,6 +55,16 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     silent.close();
   });
 
+  it('raises no alarm about a managed service that has no CONFIG, and says in --fix what it cannot do', async () => {
+    const { port, redis } = await servers.server(['appendonly yes', 'rename-command CONFIG ""']);
+    const found = await look(`redis://127.0.0.1:${port}/0`);
+    expect(found.filter(({ outcome }) => outcome !== 'ok')).toEqual([]);
+    redis.disconnect();
+    const other = await servers.server(['appendonly no', 'rename-command CONFIG ""']);
+    const fixed = await look(`redis://127.0.0.1:${other.port}/0`, true);
+    expect(fixed.find(({ id }) => id === 'redis-append-only')?.fix).toMatch(/^could not be mended: this Redis does not let it be set .*managed service/);
+  });
+
   it('names one that keeps requests in memory alone, and sets appendonly with --fix', async () => {
     await server.redis.config('SET', 'appendonly', 'no');
     expect(about(await look(), 'redis-append-only')).toMatch(/fail: appendonly no .*--fix/);

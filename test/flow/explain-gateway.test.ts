@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createApp } from '../../app/app.ts';
+import { connectTable } from '../../app/aws.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
+import { createLog } from '../../runtime/log.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { expectVerdicts } from '../support/explain.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
@@ -115,6 +118,16 @@ describe.skipIf(lacks('redis-server'))(
       const { device, verdict: judged } = await verdict('ANY', 'table-missing');
       expect(device).toEqual({ serial: 'ANY', state: 'unknown' });
       expect(judged.cure).toContain('cvm aws setup');
+    });
+
+    it('no region: what is said is about the settings, and not that AWS refused the device', async () => {
+      const { aws: _none, ...settings } = gateway.settings;
+      const app = createApp({ ...settings, aws: {} }, createLog('silent'));
+      const { registry } = connectTable(app, 'operator');
+      const { device, verdict: judged } = await gateway.explainerAt(Date.now, { registry }).explain('ANY');
+      expect([device.state, judged.id]).toEqual(['unknown', 'aws-credentials']);
+      expect(judged.cure).toMatch(/set AWS_REGION/);
+      await app.lifecycle.close();
     });
 
     it('a gateway that nobody has approved in the table', async () => {

@@ -111,6 +111,19 @@ describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () 
     expect(await reader.read('SN-2')).toMatchObject([{ name: 'stored' }]);
   });
 
+  it('reads no more than a part of ours writes: neither many fields, nor long ones', async () => {
+    const key = `${sightingKeys.own}:SN-1`;
+    writer.note('own', 'SN-1', 'stored', { from, requestId: 'r1' });
+    await writer.flush();
+    await redis.hset(key, 'long', 'x'.repeat(4_000_000), 'y'.repeat(4_000_000), '1 1 1 ');
+    const sent = async () => Number(/total_net_output_bytes:(\d+)/.exec(await redis.info('stats'))?.[1]);
+    const before = await sent();
+    expect(await reader.read('SN-1')).toMatchObject([{ name: 'stored' }]);
+    expect((await sent()) - before).toBeLessThan(100_000);
+    await redis.hset(key, Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`f${index}`, '1 1 1 '])));
+    expect(await reader.read('SN-1')).toEqual([]);
+  });
+
   it('keeps what it could not write while Redis takes no writes, and no more than it has room for', async () => {
     await redis.config('SET', 'maxmemory', '1');
     for (let n = 0; n < 3000; n++)
@@ -120,6 +133,19 @@ describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () 
     await redis.config('SET', 'maxmemory', '0');
     await writer.flush();
     expect(await reader.read('SN-1')).toMatchObject([{ name: 'stored', requestId: 'r1' }]);
+  });
+
+  it('holds so many serials of strangers at most, while they wait to be written', async () => {
+    const wide = createSightingWriter(redisAt(server.url), log, {
+      ...limits,
+      serials: { ...limits.serials, unknown: 9000 },
+    });
+    for (let n = 0; n < 3000; n++)
+      wide.note('unknown', `INVENTED-${n}`, 'refused', { from, errorCode: 'InvalidToken' });
+    await wide.close();
+    const held = await redis.zcard(sightingKeys.unknown);
+    expect(held).toBeGreaterThan(0);
+    expect(held).toBeLessThanOrEqual(500);
   });
 
   it('takes no text that is no serial, and no sighting that is too long', async () => {

@@ -138,6 +138,12 @@ const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp
     /fail .*cannot be written/,
   ],
   [
+    'data-folder',
+    'it is a file',
+    { folders: async () => [{ ...folder, state: 'no-folder' }] },
+    /fail \/data is a file/,
+  ],
+  [
     'disk',
     'it is full',
     { disks: async () => [{ path: '/d', freeBytes: 5e7, totalBytes: 32 * gb }] },
