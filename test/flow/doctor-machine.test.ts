@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { KeyObject, webcrypto } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -184,6 +185,19 @@ describe('cvm doctor, of a machine', () => {
     const later = await examine({ dataDir: join(root, 'not', 'yet'), quick: true, only: ['data-folder', 'disk'] });
     expect(about(later, 'data-folder')).toMatch(/^ok/);
     expect(about(later, 'disk')).toMatch(/ free of .* at /);
+  });
+
+  // a file system of its own, which goes with the process
+  const mayMount = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
+  it.skipIf(!mayMount)('names a disk that is full', () => {
+    const folder = mkdtempSync(join(root, 'small-'));
+    const script =
+      'mount -t tmpfs -o size=20m tmpfs "$1" && chmod 700 "$1" && exec node dist/cli/cvm.js doctor --quick --json';
+    const args = ['--mount', 'sh', '-c', script, 'sh', folder];
+    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 30_000 });
+    expect(about(JSON.parse(stdout) as Finding[], 'disk')).toMatch(
+      /^fail: 2\d MB free of 2\d MB at .*small-.*CVM_DATA_DIR/,
+    );
   });
 
   it('puts a missing name into the certificate of the site CA with --fix', async () => {

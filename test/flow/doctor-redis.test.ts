@@ -62,7 +62,9 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     redis.disconnect();
     const other = await servers.server(['appendonly no', 'rename-command CONFIG ""']);
     const fixed = await look(`redis://127.0.0.1:${other.port}/0`, true);
-    expect(fixed.find(({ id }) => id === 'redis-append-only')?.fix).toMatch(/^could not be mended: this Redis does not let it be set .*managed service/);
+    expect(fixed.find(({ id }) => id === 'redis-append-only')?.fix).toMatch(
+      /^could not be mended: this Redis does not let it be set .*managed service/,
+    );
   });
 
   it('names one that keeps requests in memory alone, and sets appendonly with --fix', async () => {

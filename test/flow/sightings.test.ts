@@ -142,6 +142,7 @@ describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () 
     });
     for (let n = 0; n < 3000; n++)
       wide.note('unknown', `INVENTED-${n}`, 'refused', { from, errorCode: 'InvalidToken' });
+    await wide.flush();
     await wide.close();
     const held = await redis.zcard(sightingKeys.unknown);
     expect(held).toBeGreaterThan(0);
