@@ -14,7 +14,7 @@ export const networkChecks: readonly Check[] = [
   {
     id: 'proxy',
     title: 'proxy',
-    finds: 'the proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached',
+    finds: 'the proxy of HTTPS_PROXY or HTTP_PROXY, where calls to AWS go through it, cannot be reached',
     parts: ['worker'],
     quick: true,
     atStart: false,
