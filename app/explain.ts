@@ -20,6 +20,9 @@ import type { App } from './app.ts';
 /** How long each source may take, in milliseconds. */
 const [redisMs, tableMs, searchMs] = [3000, 8000, 5000];
 
+/** How long the audit trail is read for one answer, from its end on: that of a large site has gigabytes. Milliseconds. */
+const usualAuditMs = 15_000;
+
 /** Records of one device that are read at most; the latest stay. */
 const maxRecords = 500;
 
@@ -41,9 +44,14 @@ export function openExplainer(
   app: App,
   redis: RedisConnector | undefined,
   { registry }: { readonly registry: Pick<Devices, 'find'> },
-  { now = app.awsTime.now, auditBytes = Number.POSITIVE_INFINITY }: { now?: () => number; auditBytes?: number } = {},
+  {
+    now = app.awsTime.now,
+    auditBytes = Number.POSITIVE_INFINITY,
+    auditMs = usualAuditMs,
+  }: { now?: () => number; auditBytes?: number; auditMs?: number } = {},
 ): Explainer {
   const { settings } = app;
+  const bounds = { mostBytes: auditBytes, mostMs: auditMs };
   const ofRedis = redis && openRedisReader(app, redis);
   const close = async () => {
     await ofRedis?.close();
@@ -76,7 +84,7 @@ export function openExplainer(
     const page = await readAuditBackwards<AuditEvents>(settings.auditDir, {
       requestId,
       limit: 1,
-      mostBytes: auditBytes,
+      ...bounds,
     });
     const [record] = page.records;
     return record !== undefined && 'serial' in record ? record.serial : undefined;
@@ -84,7 +92,7 @@ export function openExplainer(
 
   async function explainSerial(serial: string, device: ExplainFacts['device']): Promise<Explanation> {
     const [{ records, unread }, seen] = await Promise.all([
-      recordsOf(settings.auditDir, serial, auditBytes),
+      recordsOf(settings.auditDir, serial, bounds),
       ofRedis?.read(serial) ?? withoutRedis(settings.dataDir),
     ]);
     const isEnrolled = async (other: string) => (await registry.find(other)) !== undefined;
@@ -123,15 +131,16 @@ function outcomeOf(error: unknown): CallFault {
 async function recordsOf(
   folder: string,
   serial: string,
-  mostBytes: number,
+  bounds: { readonly mostBytes: number; readonly mostMs: number },
 ): Promise<{ readonly records: readonly ProductRecord[]; readonly unread: readonly string[] }> {
-  const page = await readAuditBackwards<AuditEvents>(folder, { serial, limit: maxRecords, mostBytes });
+  const page = await readAuditBackwards<AuditEvents>(folder, { serial, limit: maxRecords, ...bounds });
   const stopped = page.next !== undefined && page.records.length < maxRecords;
-  const megabytes = Math.round(mostBytes / 1024 / 1024);
   return {
     records: [...page.records].reverse(),
     unread: stopped
-      ? [`the audit trail before its latest ${megabytes} MB: "cvm explain ${serial}" on the gateway reads all of it`]
+      ? [
+          `the older part of the audit trail, which is large: "cvm audit show --serial ${serial}" on the gateway reads all of it`,
+        ]
       : [],
   };
 }

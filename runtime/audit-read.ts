@@ -47,8 +47,8 @@ export type AuditPage<Events extends AuditEventMap> = {
 };
 
 /**
- * Reads a trail from its end, page by page. A page has `limit` records, or fewer where `mostBytes` were read before so many were found: then
- * `next` goes on from there.
+ * Reads a trail from its end, page by page. A page has `limit` records, or fewer where `mostBytes` were read, or `mostMs` went by, before so many were
+ * found: then `next` goes on from there.
  * @param serial only the records of this device @param requestId only those of this request
  * @param after `next` of the page before @throws RangeError for one that is none
  */
@@ -60,14 +60,17 @@ export async function readAuditBackwards<Events extends AuditEventMap>(
     after,
     limit,
     mostBytes = 64 * 1024 * 1024,
+    mostMs = Number.POSITIVE_INFINITY,
   }: {
     readonly serial?: string | undefined;
     readonly requestId?: string | undefined;
     readonly after?: string | undefined;
     readonly limit: number;
     readonly mostBytes?: number;
+    readonly mostMs?: number;
   },
 ): Promise<AuditPage<Events>> {
+  const began = performance.now();
   const from = after === undefined ? undefined : parsePlace(after);
   const wanted = Object.entries({ serial, requestId }).filter(([, value]) => value !== undefined);
   const marks = wanted.map(([name, value]) => `"${name}":${JSON.stringify(value)}`);
@@ -81,7 +84,8 @@ export async function readAuditBackwards<Events extends AuditEventMap>(
       const record = marks.every((mark) => line.includes(mark)) ? parseRecord<Events>(line) : undefined;
       if (record !== undefined && wanted.every(([name, value]) => record[name as keyof typeof record] === value))
         records.push(record);
-      if (records.length >= limit || read >= mostBytes) return { records, next: `${name}:${begin}` };
+      const isLate = bytes > 0 && performance.now() - began >= mostMs;
+      if (records.length >= limit || read >= mostBytes || isLate) return { records, next: `${name}:${begin}` };
     }
   }
   return { records };

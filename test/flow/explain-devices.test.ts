@@ -89,6 +89,18 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
     );
   });
 
+  it('an audit trail that is too large to read in the time of an answer: it says so, and answers', async () => {
+    const { serial } = await gateway.enrolOnRoster('LARGE-TRAIL');
+    for (const other of ['A', 'B']) gateway.audit.record('blocked', { serial: other });
+    const { missing, verdict: judged } = await gateway
+      .explainerAt(Date.now, gateway.asOperator, { auditMs: 0 })
+      .explain(serial);
+    expect(missing).toEqual([
+      expect.stringMatching(/older part of the audit trail.*cvm audit show --serial LARGE-TRAIL/),
+    ]);
+    expect(judged.id).toBe('never-seen');
+  });
+
   it('a wrong token: last tried when, from where, how often', async () => {
     const { serial } = await gateway.enrolOnRoster('WRONG-TOKEN');
     for (let times = 0; times < 2; times++)

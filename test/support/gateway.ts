@@ -195,8 +195,11 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     startOneWorker,
     startOneConsole,
     /** What `cvm explain` asks. @param now epoch milliseconds */
-    explainerAt: (now: () => number, table: Parameters<typeof openExplainer>[2] = asOperator) =>
-      openExplainer(app, redis, table, { now }),
+    explainerAt: (
+      now: () => number,
+      table: Parameters<typeof openExplainer>[2] = asOperator,
+      bounds: Omit<NonNullable<Parameters<typeof openExplainer>[3]>, 'now'> = {},
+    ) => openExplainer(app, redis, table, { ...bounds, now }),
     logText,
     /** Signs for the table, as its workers do. */
     tableKey: createTableKey(gateways),
