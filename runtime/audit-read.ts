@@ -115,9 +115,12 @@ async function* linesBackwards(path: string, end?: number) {
         newline !== -1;
         newline = newline === 0 ? -1 : text.lastIndexOf(10, newline - 1)
       ) {
-        if (lineEnd > newline + 1)
+        if (lineEnd > newline + 1) {
           yield { line: text.toString('utf8', newline + 1, lineEnd), begin: start + newline + 1, bytes };
-        [lineEnd, bytes] = [newline, 0];
+          // nothing stands behind the last line end, and what was read counts with the line before it
+          bytes = 0;
+        }
+        lineEnd = newline;
       }
       // no record is as long as a chunk
       rest = lineEnd > chunkBytes ? Buffer.alloc(0) : text.subarray(0, lineEnd);
