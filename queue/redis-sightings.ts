@@ -53,9 +53,11 @@ for i = 10, #ARGV, 7 do
     redis.call('UNLINK', key)
     before = false
   end
-  local first, count = string.match(before or '', '^(%d+) %d+ (%d+) ')
-  if not first or #first > 15 or #count > 9 then first, count = at, 0 end
-  local value = string.format('%.0f %.0f %.0f %s', first, at, count + ARGV[i + 3], ARGV[i + 5])
+  local first, last, count = string.match(before or '', '^(%d+) (%d+) (%d+) ')
+  if not first or #first > 15 or #last > 15 or #count > 9 then first, last, count = at, 0, 0 end
+  -- what is noted late may be older than what is there; another writer may have put in a time to come
+  if tonumber(last) > now then last = 0 end
+  local value = string.format('%.0f %.0f %.0f %s', math.min(first, at), math.max(last, at), count + ARGV[i + 3], ARGV[i + 5])
   if redis.call('HSET', key, field, value) == 1 then
     local length = redis.call('HLEN', key)
     -- no part of ours lets it grow so far, and reading it would hold Redis up
@@ -200,13 +202,13 @@ export function createSightingWriter(
   timer.unref();
 
   return {
-    note(kind, serial = nameless, name, fields, latest = '') {
+    note(kind, serial = nameless, name, fields, latest = '', agoMs = 0) {
       if (serial !== nameless && !isSerial(serial)) return;
       const field = JSON.stringify({ name, ...fields });
       if (field.length > maxField || latest.length > maxField) return;
       const { requestId = '' } = fields as { readonly requestId?: string };
       const known = kind === 'own' && name === 'stored' ? requestId : '';
-      keep(kind, serial, field, { requestId: known, at: monotonic(), count: 1, latest });
+      keep(kind, serial, field, { requestId: known, at: monotonic() - agoMs, count: 1, latest });
     },
     async flush() {
       await running;

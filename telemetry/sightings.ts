@@ -105,13 +105,14 @@ export type Sighting = {
 
 /** What the parts report to. It never throws, and waits for nothing. */
 export interface Sightings {
-  /** @param serial undefined for a failed handshake that named none @param latest what changes from one time to the next */
+  /** @param serial undefined for a failed handshake that named none @param latest what changes from one time to the next @param agoMs when it was, where that is known only later */
   note<Name extends SightingName>(
     kind: SightingKind,
     serial: string | undefined,
     name: Name,
     fields: SightingFields[Name],
     latest?: string,
+    agoMs?: number,
   ): void;
 }
 

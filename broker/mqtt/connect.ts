@@ -46,13 +46,14 @@ export function createPreConnect(context: HookContext): NonNullable<AedesOptions
 function startSession(client: Client, { sessions, forwarding, answerOnce, intake }: HookContext): void {
   const connection = connectionOf(client.conn);
   const { remoteAddress, address, slot, psk, claim, keyUnused } = connection;
+  const connectedAt = performance.now();
   let noted = false;
   // at once where its token is known to be right, and otherwise when it is known that it will not be
   const noteConnected = () => {
     const by = session.namedBy;
     if (noted || by === undefined) return;
     noted = true;
-    intake.sightings.note(session, 'connected', { by });
+    intake.sightings.note(session, 'connected', { by }, undefined, performance.now() - connectedAt);
   };
   const session: Session = new Session({
     remoteAddress,

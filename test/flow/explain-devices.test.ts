@@ -110,6 +110,18 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
     expect(timeline.every(({ unproven }) => unproven)).toBe(true);
   });
 
+  it('the steps of a connection stand in the order in which they were, also where its serial is known only at its end', async () => {
+    const { serial } = await gateway.enrolOnRoster('IN-ORDER');
+    const device = await connectDevice(gateway.broker);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token: wrongToken }), { qos: 1 });
+    expect(await device.next()).toMatchObject({ errorCode: 'InvalidToken' });
+    await device.client.endAsync(true);
+    await expect
+      .poll(async () => (await verdict(serial, 'wrong-token')).timeline.map(({ step }) => step), { timeout: 10_000 })
+      .toEqual(['connected', 'stored', 'answered']);
+  });
+
   it('a serial that is not enrolled, with those that look like it', async () => {
     await gateway.enrolOnRoster('AB-O1X7');
     await ask('ab-01x7', { token: wrongToken });

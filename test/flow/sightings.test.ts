@@ -52,6 +52,21 @@ describe.skipIf(lacks('redis-server'))('what was seen of devices, in Redis', () 
     expect(one?.firstAt).toBeLessThanOrEqual(one?.at ?? 0);
   });
 
+  it('what is noted late stands at the time when it was, and moves nothing that was seen after it', async () => {
+    const connected = { from, by: 'message' } as const;
+    writer.note('own', 'SN-1', 'connected', connected, undefined, 60_000);
+    writer.note('own', 'SN-1', 'stored', { from, requestId: 'r1' });
+    await writer.flush();
+    const early = (await reader.read('SN-1')).toSorted((one, other) => one.at - other.at);
+    expect(early.map(({ name }) => name)).toEqual(['connected', 'stored']);
+    expect((early[1]?.at ?? 0) - (early[0]?.at ?? 0)).toBeGreaterThan(50_000);
+    writer.note('own', 'SN-1', 'connected', connected, undefined, 90_000);
+    await writer.flush();
+    const again = (await reader.read('SN-1')).find(({ name }) => name === 'connected');
+    expect(again).toMatchObject({ at: early[0]?.at, count: 2 });
+    expect(again?.firstAt).toBeLessThan(early[0]?.at ?? 0);
+  });
+
   it('a serial has so many at most, and the latest stay', async () => {
     for (let n = 0; n < 20; n++) {
       writer.note('own', 'SN-1', 'stored', { from, requestId: `r${n}` });
