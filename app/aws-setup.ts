@@ -7,6 +7,14 @@ import { connectIotClients, type IotCalls, openIot } from '../issuer/iot-calls.t
 import { ensurePolicy, findPolicy } from '../issuer/setup.ts';
 import { ensureTable, findTable, type TableSetup, type TableSetupOptions } from '../registry/dynamodb/setup.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
+import { openTableUpkeep, type TableUpkeep } from '../registry/dynamodb/upkeep.ts';
+import {
+  ensureUpkeep,
+  findUpkeep,
+  type UpkeepName,
+  type UpkeepOutcome,
+  type UpkeepState,
+} from '../registry/dynamodb/upkeep-setup.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { renewIdentity } from './gateway-identity.ts';
@@ -40,9 +48,10 @@ export async function planAws(settings: Settings, { addIndex, gateway }: Wishes)
 async function planAccount(
   { table: name, policyName, site }: Settings,
   addIndex: boolean,
-  { table, iot }: Calls,
+  { table, upkeep, iot }: Calls,
 ): Promise<SetupStep[]> {
   const [found, policy] = await Promise.all([findTable(table), findPolicy(iot, policyName)]);
+  const kept = found === undefined ? ({ recovery: 'off', timeToLive: 'off' } as const) : await findUpkeep(upkeep);
   const hasIndex = found?.indexes.some((index) => index.name === siteIndexName) ?? false;
   const index =
     found === undefined
@@ -65,6 +74,7 @@ async function planAccount(
         : { now: 'is there' }),
     },
     { what: `index ${siteIndexName}`, ...index },
+    ...upkeepNames.map((part) => ({ what: upkeepText[part].what, ...upkeepStep(kept[part], upkeepText[part].will) })),
     {
       what: `IoT policy ${policyName}`,
       ...(policy
@@ -73,6 +83,19 @@ async function planAccount(
     },
   ];
 }
+
+/** As the template of deploy/aws/ has them. */
+export const upkeepText: Readonly<Record<UpkeepName, { readonly what: string; readonly will: string }>> = {
+  recovery: {
+    what: 'point-in-time recovery',
+    will: 'is turned on: rows that are deleted by mistake can be brought back for 35 days. AWS charges for it by the size of the table',
+  },
+  timeToLive: { what: 'time to live', will: 'is turned on: AWS deletes what is left of removed devices, at no cost' },
+};
+export const upkeepNames = ['recovery', 'timeToLive'] as const;
+
+const upkeepStep = (state: UpkeepState, will: string) =>
+  typeof state === 'object' ? { now: state.left } : state === 'on' ? { now: 'is on' } : { now: 'off', will };
 
 async function planGateway(settings: Settings, wish: GatewayWish, iot: IotCalls): Promise<SetupStep[]> {
   const { roleAlias, roleArn, thingName, rotate } = wish;
@@ -115,16 +138,21 @@ class NoRole extends Error {
   }
 }
 
-export type AwsSetup = TableSetup & { readonly policy: 'created' | 'exists' };
+export type AwsSetup = TableSetup & { readonly policy: 'created' | 'exists' } & Readonly<
+    Record<UpkeepName, UpkeepOutcome>
+  >;
 
-/** Table and policy exist afterwards. @returns for each, whether it was made now */
+/**
+ * Table and policy exist afterwards, and the table has its upkeep where AWS allows that.
+ * @returns for each, whether it was made now
+ */
 export function setUpAws(settings: Settings, tableOptions: TableSetupOptions = {}): Promise<AwsSetup> {
-  return withAws(settings, 'setup', async ({ table, iot }) => {
+  return withAws(settings, 'setup', async ({ table, upkeep, iot }) => {
     const [made, policy] = await Promise.all([
       ensureTable(table, tableOptions),
       ensurePolicy(iot, settings.policyName),
     ]);
-    return { ...made, policy };
+    return { ...made, policy, ...(await ensureUpkeep(upkeep)) };
   });
 }
 
@@ -141,7 +169,7 @@ export function setUpGateway(settings: Settings, wish: GatewayWish, log: Log): P
   });
 }
 
-type Calls = { readonly table: DynamoTable; readonly iot: IotCalls };
+type Calls = { readonly table: DynamoTable; readonly upkeep: TableUpkeep; readonly iot: IotCalls };
 
 async function withAws<T>(settings: Settings, role: IamRole, work: (calls: Calls) => Promise<T>): Promise<T> {
   const connections = createAwsConnections({ proxy: settings.proxy });
@@ -149,7 +177,8 @@ async function withAws<T>(settings: Settings, role: IamRole, work: (calls: Calls
   const [dynamo, iot] = [connectDynamoDb(options), connectIotClients(options)];
   const gate = createAwsGate({ table: settings.table, region: iot.region });
   try {
-    return await work({ table: openDynamoTable(dynamo, settings.table, gate), iot: openIot(iot, gate) });
+    const table = openDynamoTable(dynamo, settings.table, gate);
+    return await work({ table, upkeep: openTableUpkeep(dynamo, settings.table, gate), iot: openIot(iot, gate) });
   } finally {
     dynamo.destroy();
     iot.close();

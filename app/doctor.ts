@@ -20,9 +20,10 @@ import { watchRedis } from '../queue/redis-health.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
 import { createRunningParts } from '../queue/redis-running-parts.ts';
 import { createTableKeyReader } from '../queue/table-key.ts';
-import { dynamoPermissionTries, openTableLooks } from '../registry/dynamodb/looks.ts';
+import { dynamoPermissionTries } from '../registry/dynamodb/looks.ts';
 import { siteIndex } from '../registry/dynamodb/site-index.ts';
 import { expiryAttribute, keyAttribute } from '../registry/dynamodb/table.ts';
+import { openTableUpkeep } from '../registry/dynamodb/upkeep.ts';
 import { defaultAwsQuotas } from '../runtime/aws-quotas.ts';
 import { within } from '../runtime/deadline.ts';
 import { errorText, systemCure } from '../runtime/errors.ts';
@@ -335,7 +336,7 @@ function connectAws(app: App) {
     looks: {
       iot: iotFor(app, 'doctor', undefined, impatient),
       table,
-      more: openTableLooks(client, settings.table, gate),
+      more: openTableUpkeep(client, settings.table, gate),
     },
   };
 }

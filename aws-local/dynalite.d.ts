@@ -63,6 +63,8 @@ declare module 'dynalite/db/index.js' {
     readonly TableStatus: string;
     readonly AttributeDefinitions: readonly object[];
     readonly GlobalSecondaryIndexes?: readonly { readonly IndexName: string; readonly IndexStatus?: string }[];
+    /** what `table-upkeep.ts` keeps with it */
+    readonly upkeep?: { readonly recovery?: boolean; readonly expiresBy?: string };
   };
   export type Callback<T> = (error?: Error | null, value?: T) => void;
   type Rows<Row> = {

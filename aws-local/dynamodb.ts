@@ -12,19 +12,24 @@ import dynalite from 'dynalite';
 import db, { type Store } from 'dynalite/db/index.js';
 import { ApiError } from './errors.ts';
 import { createIndexes, type IndexCreation } from './index-creation.ts';
-import { createTransactions, TransactionCanceled, type Transactions } from './transactions.ts';
+import { type UpkeepInput, upkeepOperations } from './table-upkeep.ts';
+import { createTransactions, TransactionCanceled } from './transactions.ts';
 
 /** It is handed requests, and does not listen. */
 export type Dynamo = { readonly server: Server; close(): Promise<void> };
 
-/** Dynalite, with its state below the folder, and with what it lacks: transactions, and indexes for a table that is there. */
+/** Dynalite, with its state below the folder, and with what it lacks: transactions, indexes for a table that is there, backups and time to live. */
 export function openDynalite(dataDir: string): Dynamo {
   const { server: inner, store } = startDynalite(join(dataDir, 'dynamodb'));
   const transactions = createTransactions(store);
   const server = createServer((request, response) => {
-    const target = request.headers['x-amz-target'];
-    if (target === 'DynamoDB_20120810.UpdateTable') void updateTable(request, response, store);
-    else if (target === 'DynamoDB_20120810.TransactWriteItems') void answerTransaction(transactions, request, response);
+    const [version, name = ''] = String(request.headers['x-amz-target']).split('.');
+    const operation = version === 'DynamoDB_20120810' ? name : '';
+    const upkeep = upkeepOperations[operation];
+    if (operation === 'UpdateTable') void updateTable(request, response, store);
+    else if (operation === 'TransactWriteItems')
+      void answerWith((input) => transactions.write(input as never), request, response);
+    else if (upkeep !== undefined) void answerWith((input) => upkeep(store, input as UpkeepInput), request, response);
     else inner.emit('request', request, response);
   });
   return { server, close: () => new Promise((resolve) => inner.close(() => resolve())) };
@@ -62,8 +67,8 @@ async function updateTable(request: IncomingMessage, response: ServerResponse, s
   response.writeHead(answer.status, headers).end(JSON.stringify(answer.body));
 }
 
-async function answerTransaction(
-  transactions: Transactions,
+async function answerWith(
+  operation: (input: unknown) => Promise<object>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -75,7 +80,7 @@ async function answerTransaction(
   try {
     const chunks: Buffer[] = [];
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-    answer(200, await transactions.write(JSON.parse(Buffer.concat(chunks).toString('utf8'))));
+    answer(200, await operation(JSON.parse(Buffer.concat(chunks).toString('utf8'))));
   } catch (error) {
     const { name, message, status } =
       error instanceof ApiError ? error : new ApiError('InternalServerError', String(error), 500);

@@ -17,7 +17,7 @@ export type IndexCreation = {
 export async function createIndexes(store: Store, creation: IndexCreation): Promise<Table> {
   const { TableName: name } = creation;
   const created = (creation.GlobalSecondaryIndexUpdates ?? []).flatMap(({ Create }) => Create ?? []);
-  const table = await changed(store, name, (found) => withIndexes(found, created, creation.AttributeDefinitions));
+  const table = await changeTable(store, name, (found) => withIndexes(found, created, creation.AttributeDefinitions));
   build(store, table, created).catch(() => {});
   return table;
 }
@@ -56,14 +56,14 @@ async function build(store: Store, table: Table, created: readonly Index[]): Pro
     );
   const names = created.map(({ IndexName }) => IndexName);
   const active = (index: Index) => (names.includes(index.IndexName) ? { ...index, IndexStatus: 'ACTIVE' } : index);
-  await changed(store, table.TableName, (found) => ({
+  await changeTable(store, table.TableName, (found) => ({
     ...found,
     GlobalSecondaryIndexes: (found.GlobalSecondaryIndexes ?? []).map(active),
   }));
 }
 
-/** Changes the description of a table under the lock that dynalite's own operations take. */
-function changed(store: Store, name: string, change: (table: Table) => Table): Promise<Table> {
+/** Changes what is kept of a table under the lock that dynalite's own operations take. */
+export function changeTable(store: Store, name: string, change: (table: Table) => Table): Promise<Table> {
   return promised((done) =>
     store.tableDb.lock(name, (release) => {
       const unlocked: Callback<Table> = release(done);

@@ -169,7 +169,7 @@ const commonCures = curesBy(
 
 const dynamoDbCures = curesBy(
   [
-    'ResourceNotFoundException',
+    'ResourceNotFoundException TableNotFoundException',
     (_operation, { region, table, tableOption }) =>
       tableOption === undefined
         ? `there is no table "${table}" in ${region}: create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION`
@@ -178,9 +178,11 @@ const dynamoDbCures = curesBy(
   [
     'ValidationException',
     (operation, { region, table }) =>
-      operation === 'dynamodb:Query'
-        ? `the table "${table}" in ${region} has no index "${siteIndexName}", which a gateway with CVM_SITE needs, or AWS is still building it: run "cvm aws setup --yes", which adds it and waits`
-        : `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
+      operation === 'dynamodb:UpdateTimeToLive'
+        ? 'AWS changes the time to live of a table once an hour at most, and for one attribute only: wait an hour, and run "cvm aws setup" again'
+        : operation === 'dynamodb:Query'
+          ? `the table "${table}" in ${region} has no index "${siteIndexName}", which a gateway with CVM_SITE needs, or AWS is still building it: run "cvm aws setup --yes", which adds it and waits`
+          : `the table "${table}" in ${region} is not an association table, as far as its keys show: it needs the partition key "productId" (a string) and no sort key ("cvm aws setup" compares it). Name another table in CVM_TABLE, and create it with "cvm aws setup"`,
   ],
 );
 

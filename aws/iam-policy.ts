@@ -57,7 +57,16 @@ const actions = {
     any: [],
     policy: ['CreatePolicy', 'GetPolicy'],
     roleAlias: [],
-    table: ['CreateTable', 'DescribeTable', 'UpdateTable'],
+    table: [
+      'CreateTable',
+      'DescribeContinuousBackups',
+      'DescribeTable',
+      'DescribeTimeToLive',
+      // point-in-time recovery
+      'UpdateContinuousBackups',
+      'UpdateTable',
+      'UpdateTimeToLive',
+    ],
     index: [],
   },
   /** `cvm doctor` and `cvm status`, besides those of the gateway or the operator: reads what they would only guess otherwise */

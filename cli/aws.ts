@@ -1,10 +1,19 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { findRegion } from '../app/aws.ts';
-import { type GatewayWish, planAws, type SetupStep, setUpAws, setUpGateway } from '../app/aws-setup.ts';
+import {
+  type GatewayWish,
+  planAws,
+  type SetupStep,
+  setUpAws,
+  setUpGateway,
+  upkeepNames,
+  upkeepText,
+} from '../app/aws-setup.ts';
 import { cloudFormationTemplate } from '../app/cloudformation.ts';
 import { usualThingName } from '../app/gateway-identity.ts';
 import { sentenceOf } from '../app/which-aws.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf, siteIndexName } from '../aws/iam-policy.ts';
+import type { UpkeepOutcome } from '../registry/dynamodb/upkeep-setup.ts';
 import type { Restoration } from '../registry/restoration.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { CliContext } from './context.ts';
@@ -25,7 +34,9 @@ export function awsCommand(context: AwsContext): Command {
   const aws = new Command('aws');
   aws
     .command('setup')
-    .description('create the DynamoDB table and the IoT policy where they are missing; safe to repeat')
+    .description(
+      'create the DynamoDB table and the IoT policy where they are missing, and turn on recovery and time to live of the table; safe to repeat',
+    )
     .option(
       '--yes',
       'also add the index by site to a table that is there without it; without --yes, say what that costs',
@@ -131,11 +142,19 @@ async function setUp(context: AwsContext, options: SetupOptions): Promise<void> 
   const outcome = {
     [`table ${table}`]: made.table,
     [`index ${siteIndexName}`]: made.index,
+    ...Object.fromEntries(upkeepNames.map((part) => [upkeepText[part].what, upkeepWord(made[part])])),
     [`IoT policy ${policyName}`]: made.policy,
     ...(gateway === undefined ? {} : { [`certificate of the thing ${gateway.thingName}`]: identity }),
   };
   if (json) write(JSON.stringify(outcome));
   else for (const [name, what] of Object.entries(outcome)) write(`${name}: ${what}`);
+  for (const part of upkeepNames) {
+    const outcome = made[part];
+    if (typeof outcome !== 'object' || !('notDone' in outcome)) continue;
+    // all else is done; a script must know that this is not
+    process.exitCode = 1;
+    say(`${upkeepText[part].what} is not on: ${outcome.notDone}`);
+  }
   if (gateway !== undefined && app.settings.roleAlias === undefined)
     say(
       `set CVM_ROLE_ALIAS=${gateway.roleAlias} for this gateway, and unset the AWS keys or the profile that it has now`,
@@ -145,6 +164,9 @@ async function setUp(context: AwsContext, options: SetupOptions): Promise<void> 
   // without sites, the table is complete
   if (site !== undefined) process.exitCode = 1;
 }
+
+/** The reason stands in the plan, or is said besides. */
+const upkeepWord = (outcome: UpkeepOutcome): string => (typeof outcome === 'string' ? outcome : 'left as it is');
 
 const textOf = ({ what, now, will }: SetupStep): string => `${what}: ${now}${will === undefined ? '' : `; ${will}`}`;
 

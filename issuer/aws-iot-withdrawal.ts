@@ -1,7 +1,8 @@
 import { awsErrorName } from '../aws/errors.ts';
+import { retryWhile } from '../aws/retry-while.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import { attachedPolicies, attachedThings } from './aws-iot-pages.ts';
-import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
+import { ignore, ignoreNotFound, together } from './expected-errors.ts';
 import type { IotCalls } from './iot-calls.ts';
 
 /** Errors of DeleteCertificate that pass: AWS is still detaching, or another process has attached or activated meanwhile. */

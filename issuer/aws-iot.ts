@@ -1,4 +1,5 @@
 import { awsErrorName } from '../aws/errors.ts';
+import { retryWhile } from '../aws/retry-while.ts';
 import type { Log } from '../runtime/log.ts';
 import { UpstreamRefused } from '../runtime/upstream.ts';
 import {
@@ -9,7 +10,7 @@ import {
   listCertificates,
 } from './aws-iot-pages.ts';
 import { activateCertificate, deactivateCertificate, withdrawCertificate } from './aws-iot-withdrawal.ts';
-import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
+import { ignore, ignoreNotFound, together } from './expected-errors.ts';
 import { certificateOf, certifiedBy, required, statusOf } from './iot-answers.ts';
 import type { IotCalls } from './iot-calls.ts';
 import {

@@ -1,5 +1,6 @@
 import { gatewayPolicyName, partitionOf } from '../aws/iam-policy.ts';
-import { ignore, ignoreNotFound, retryWhile, together } from './expected-errors.ts';
+import { retryWhile } from '../aws/retry-while.ts';
+import { ignore, ignoreNotFound, together } from './expected-errors.ts';
 import { certificateOf, required, statusOf } from './iot-answers.ts';
 import type { IotCalls } from './iot-calls.ts';
 import type { Certificate } from './issuer.ts';

@@ -68,7 +68,7 @@ export const tableChecks: readonly Check[] = [
           : warn({
               seen: 'off',
               cause: 'rows that are deleted or overwritten by mistake cannot be brought back',
-              cure: `aws dynamodb update-continuous-backups --table-name ${sources.settings.table} --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true (docs/restoring.md says what else a restored table needs)`,
+              cure: 'run "cvm aws setup", which turns it on (docs/restoring.md says what else a restored table needs)',
             }),
       );
     },

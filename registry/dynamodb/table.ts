@@ -115,7 +115,7 @@ export interface DynamoTable {
   describe(): Promise<TableDescription | undefined>;
 }
 
-/** No other file of the registry imports the SDK, and every call passes the gate. */
+/** No other file of the registry but `upkeep.ts` imports the SDK, and every call passes the gate. */
 export function openDynamoTable(client: Pick<DynamoDBClient, 'send'>, name: string, gate: AwsGate): DynamoTable {
   const write = <T>(operation: AwsOperation, send: () => Promise<T>) =>
     ifHeld(untilNoConflict(() => gate.call(operation, send)));

@@ -1,8 +1,16 @@
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import {
+  CreateTableCommand,
+  DescribeContinuousBackupsCommand,
+  DescribeTimeToLiveCommand,
+  DynamoDBClient,
+  type DynamoDBClientConfig,
+  UpdateTimeToLiveCommand,
+} from '@aws-sdk/client-dynamodb';
 import { DescribeCertificateCommand, ListCertificatesCommand } from '@aws-sdk/client-iot';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createApp } from '../../app/app.ts';
 import { connectTable, requireAws } from '../../app/aws.ts';
 import { planAws, setUpAws, setUpGateway } from '../../app/aws-setup.ts';
@@ -47,45 +55,135 @@ describe('setting up an AWS account', () => {
     port: standIn.aws().mqttPort,
   });
 
+  async function run(of: Settings, ...argv: string[]) {
+    const lines: string[] = [];
+    process.exitCode = undefined;
+    const app = createApp(of, log);
+    const unused = () => Promise.reject(new Error('this command needs no more'));
+    const context = {
+      settings: () => of,
+      app: () => app,
+      write: (line: string) => void lines.push(line),
+      now: () => 0,
+    };
+    await awsCommand({ ...context, table: unused as never }).parseAsync(['setup', ...argv], { from: 'user' });
+    await app.lifecycle.close();
+    const { exitCode } = process;
+    process.exitCode = undefined;
+    return { exitCode, text: lines.join('\n') };
+  }
+  const dynamo = () => {
+    const { region, endpoint, credentials } = settings.aws;
+    const client = new DynamoDBClient({ region, endpoint, credentials, maxAttempts: 1 } as DynamoDBClientConfig);
+    onTestFinished(() => client.destroy());
+    return client;
+  };
+  const askedOf = async (TableName: string) => ({
+    backups: await dynamo().send(new DescribeContinuousBackupsCommand({ TableName })),
+    timeToLive: await dynamo().send(new DescribeTimeToLiveCommand({ TableName })),
+  });
+  const failing = (operation: string, errorName: string, times?: number) => ({
+    operation: `DynamoDB.${operation}`,
+    kind: 'fail-before',
+    errorName,
+    status: 400,
+    ...(times === undefined ? {} : { times }),
+  });
+
   it('plans what is missing and changes nothing; after the set-up there is nothing left to do', async () => {
-    const all = ['table cvm-devices', 'index cvm-site', 'IoT policy cvm-device'];
+    const all = [
+      'table cvm-devices',
+      'index cvm-site',
+      'point-in-time recovery',
+      'time to live',
+      'IoT policy cvm-device',
+    ];
     for (const _twice of [1, 2]) expect(await plan()).toEqual(all.map((what) => [what, true]));
     expect(await setUpAws(settings)).toMatchObject({ table: 'created', policy: 'created' });
     expect(await plan()).toEqual(all.map((what) => [what, false]));
     expect(await setUpAws(settings)).toMatchObject({ table: 'exists', policy: 'exists' });
   });
 
+  it('turns on recovery and time to live of the table, also where AWS cannot yet back up a table that it has just made', async () => {
+    const other = { ...settings, table: 'kept' };
+    standIn.aws().faults.set([failing('UpdateContinuousBackups', 'ContinuousBackupsUnavailableException', 2)]);
+    expect(await setUpAws(other)).toMatchObject({ recovery: 'turned on', timeToLive: 'turned on' });
+    standIn.aws().faults.set([]);
+    const { backups, timeToLive } = await askedOf('kept');
+    expect(backups.ContinuousBackupsDescription).toMatchObject({
+      PointInTimeRecoveryDescription: { PointInTimeRecoveryStatus: 'ENABLED' },
+    });
+    expect(timeToLive.TimeToLiveDescription).toEqual({ TimeToLiveStatus: 'ENABLED', AttributeName: 'forgetAt' });
+    expect(await setUpAws(other)).toMatchObject({ recovery: 'exists', timeToLive: 'exists' });
+  });
+
+  it('turns them on for a table that was there before, and leaves a time to live of others as it is', async () => {
+    await dynamo().send(
+      new CreateTableCommand({
+        TableName: 'earlier',
+        BillingMode: 'PAY_PER_REQUEST',
+        KeySchema: [{ AttributeName: 'productId', KeyType: 'HASH' }],
+        AttributeDefinitions: [{ AttributeName: 'productId', AttributeType: 'S' }],
+      }),
+    );
+    const TimeToLiveSpecification = { Enabled: true, AttributeName: 'theirs' };
+    await dynamo().send(new UpdateTimeToLiveCommand({ TableName: 'earlier', TimeToLiveSpecification }));
+    const other = { ...settings, table: 'earlier' };
+    expect(await planAws(other, { addIndex: false })).toContainEqual({
+      what: 'time to live',
+      now: expect.stringMatching(/on for the attribute "theirs"/),
+    });
+    expect(await setUpAws(other)).toMatchObject({
+      recovery: 'turned on',
+      timeToLive: { left: expect.stringContaining('theirs') },
+    });
+    expect((await askedOf('earlier')).timeToLive.TimeToLiveDescription).toMatchObject({ AttributeName: 'theirs' });
+  });
+
+  it('does all else where AWS denies recovery or time to live, and says which action to allow', async () => {
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    const other = { ...settings, table: 'denied' };
+    const deny = (...operations: string[]) =>
+      standIn.aws().faults.set(operations.map((operation) => failing(operation, 'AccessDeniedException')));
+    deny('UpdateContinuousBackups');
+    expect(await run(other)).toMatchObject({
+      exitCode: 1,
+      text: expect.stringMatching(
+        /table denied: created\n.*point-in-time recovery: left as it is\ntime to live: turned on/s,
+      ),
+    });
+    expect(vi.mocked(console.error).mock.calls.flat().join('\n')).toMatch(
+      /point-in-time recovery is not on: AWS denies dynamodb:UpdateContinuousBackups.*cvm aws policy --for setup/,
+    );
+    deny('DescribeContinuousBackups', 'DescribeTimeToLive');
+    expect(await run(other, '--plan')).toMatchObject({
+      exitCode: undefined,
+      text: expect.stringMatching(
+        /recovery: AWS denies dynamodb:DescribeContinuousBackups .*cvm aws policy --for setup/,
+      ),
+    });
+    expect(await run(other)).toMatchObject({ exitCode: undefined });
+    standIn.aws().faults.set([]);
+    vi.restoreAllMocks();
+  });
+
   it('says by its exit status whether there is something to do, and with --plan does nothing', async () => {
     vi.spyOn(console, 'error').mockImplementation(() => {});
     const other = { ...settings, table: 'planned', policyName: 'planned' };
-    const run = async (...argv: string[]) => {
-      const lines: string[] = [];
-      process.exitCode = undefined;
-      const app = createApp(other, log);
-      const unused = () => Promise.reject(new Error('this command needs no more'));
-      const context = {
-        settings: () => other,
-        app: () => app,
-        write: (line: string) => void lines.push(line),
-        now: () => 0,
-      };
-      await awsCommand({ ...context, table: unused as never }).parseAsync(['setup', ...argv], { from: 'user' });
-      await app.lifecycle.close();
-      const { exitCode } = process;
-      process.exitCode = undefined;
-      return { exitCode, text: lines.join('\n') };
-    };
     for (const _twice of [1, 2])
-      expect(await run('--plan')).toMatchObject({
+      expect(await run(other, '--plan')).toMatchObject({
         exitCode: 3,
         text: expect.stringMatching(/table planned: missing; is made/),
       });
-    expect(await run()).toMatchObject({ exitCode: undefined, text: expect.stringMatching(/table planned: created/) });
-    expect(await run('--plan')).toMatchObject({
+    expect(await run(other)).toMatchObject({
+      exitCode: undefined,
+      text: expect.stringMatching(/table planned: created/),
+    });
+    expect(await run(other, '--plan')).toMatchObject({
       exitCode: undefined,
       text: expect.stringMatching(/table planned: is there/),
     });
-    await expect(run('--role', roleArn)).rejects.toThrow(/--gateway/);
+    await expect(run(other, '--role', roleArn)).rejects.toThrow(/--gateway/);
     vi.restoreAllMocks();
   });
 
