@@ -18,7 +18,6 @@ const program = new Command('cvm')
     'Certificate vending machine at the edge: gives constrained devices their AWS IoT Core identity over MQTT.',
   )
   .version(productVersion())
-  .showHelpAfterError('(cvm --help says more)')
   // not for the help, which needs no settings
   .hook('preAction', addEnvFile);
 const withStack = () => ['debug', 'trace'].includes(process.env.LOG_LEVEL?.trim() ?? '');

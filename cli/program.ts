@@ -3,8 +3,10 @@ import { errorText, systemCure } from '../runtime/errors.ts';
 import type { CommandEntry } from './commands.ts';
 import type { CliContext } from './context.ts';
 import type { Failure } from './failure.ts';
+import { failureText } from './failure-text.ts';
 import { OutputClosed, writeText } from './output.ts';
 import { UsageError } from './usage-error.ts';
+import { toldOfWrongUse } from './wrong-use.ts';
 
 /** What the program runs with. */
 export type Run = {
@@ -21,13 +23,14 @@ export type Run = {
 export async function main(program: Command, { argv, commands, context, withStack, close }: Run): Promise<void> {
   // a reader of the output or of the log that has gone is no reason to stop
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  const asJson = wantsJson(argv);
   for (const event of ['uncaughtException', 'unhandledRejection'])
-    process.on(event, (error) => void endAtFault(error, withStack));
+    process.on(event, (error) => void endAtFault(error, { withStack, asJson }));
   try {
     await addCommands(program, commands, argv, context);
-    await prepare(program).parseAsync([...argv]);
+    await prepare(program, asJson).parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = (await say(error, withStack)).status;
+    process.exitCode = await say(error, { withStack, asJson });
   } finally {
     await close();
     // everything is closed; what still keeps the process up (a connection that tries to reach a Redis that is away) shall not
@@ -47,22 +50,31 @@ async function addCommands(
     program.addCommand((name === wanted ? await load(context) : new Command(name)).description(description));
 }
 
+/** A program reads what such a command says, also when it fails. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--');
+  return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
+}
+
+type Saying = { withStack(): boolean; readonly asJson: boolean };
+
 /** Ends the process at an unexpected error, which leaves it in an unknown state. A service manager starts it again. */
-async function endAtFault(error: unknown, withStack: () => boolean): Promise<never> {
-  const { cured } = await say(error, withStack);
-  if (!cured)
-    console.error(
-      'cvm: this is a fault of cvm itself. Please report it, with the output of a run with LOG_LEVEL=debug',
-    );
+async function endAtFault(error: unknown, saying: Saying): Promise<never> {
+  await say(
+    error,
+    saying,
+    'this is a fault of cvm itself: please report it, with the output of a run with LOG_LEVEL=debug',
+  );
   process.exit(1);
 }
 
 /** Commands that were made by themselves inherit nothing of the program's. */
-export function prepare(program: Command): Command {
+export function prepare(program: Command, asJson = false): Command {
   for (const command of everyCommand(program))
-    command
-      .exitOverride()
-      .configureOutput({ writeOut: writeText, outputError: (text, write) => write(withoutValues(text)) });
+    command.exitOverride().configureOutput({
+      writeOut: writeText,
+      outputError: (text, write) => write(`${failureText(toldOfWrongUse(command, text), 2, asJson)}\n`),
+    });
   return program.hook('preAction', (_program, command) => refuseEmpty(command));
 }
 
@@ -72,28 +84,20 @@ function refuseEmpty(command: Command): void {
     throw new UsageError('an argument is empty; perhaps a variable of the shell is not set');
 }
 
-/**
- * Commander quotes an option that it does not know as it was given, `--token=SECRET` with its value. A terminal's output
- * is kept in more places than its input.
- */
-function withoutValues(text: string): string {
-  return text.replace(/unknown option '(--[^=']*=|-[^-']).+'/s, "unknown option '$1…'");
-}
-
 function* everyCommand(command: Command): Iterable<Command> {
   yield command;
   for (const child of command.commands) yield* everyCommand(child);
 }
 
-/** Says what went wrong, and what to do about it. @returns the exit status, and whether a cure was said */
-async function say(error: unknown, withStack: () => boolean): Promise<{ status: number; cured: boolean }> {
-  if (error instanceof CommanderError) return { status: error.exitCode === 0 ? 0 : 2, cured: true };
+/** Says what to do, and what went wrong. @param fallback what to do where nobody knows @returns the exit status */
+async function say(error: unknown, { withStack, asJson }: Saying, fallback?: string): Promise<number> {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   // its reader has what it wanted
-  if (error instanceof OutputClosed) return { status: 0, cured: true };
-  const { lines, status, stack } = await describe(error);
-  for (const line of lines) console.error(`cvm: ${line}`);
+  if (error instanceof OutputClosed) return 0;
+  const { cause, cure = fallback, status, stack } = await describe(error);
+  console.error(failureText({ cause, cure }, status, asJson));
   if (withStack() && stack !== undefined) console.error(stack);
-  return { status, cured: lines.length > 1 };
+  return status;
 }
 
 /**
@@ -103,6 +107,5 @@ async function say(error: unknown, withStack: () => boolean): Promise<{ status: 
 async function describe(error: unknown): Promise<Failure> {
   const known = await import('./failure.ts').catch(() => undefined);
   if (known !== undefined) return known.describeFailure(error);
-  const cure = error instanceof Error ? systemCure(error) : undefined;
-  return { lines: [errorText(error), ...(cure === undefined ? [] : [cure])], status: 1 };
+  return { cause: errorText(error), cure: error instanceof Error ? systemCure(error) : undefined, status: 1 };
 }

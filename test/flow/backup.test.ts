@@ -104,7 +104,7 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
     await command('backup', '../site.cvm', ...withPassphrase);
     await expect(command('restore', '../site.cvm', ...withPassphrase)).rejects.toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/is not empty.*\n.*stop the gateway/),
+      stderr: expect.stringMatching(/stop the gateway.*\n.*is not empty/),
     });
     writeFileSync(join(folder, 'passphrase'), 'other words at random here\n');
     await expect(command('restore', '../site.cvm', ...withPassphrase)).rejects.toMatchObject({

@@ -70,14 +70,14 @@ describe('a command that cannot do its work ends with the cause and the cure', (
       ['up', '--local-aws'],
       () => ({ CVM_DATA_DIR: file }),
       1,
-      /EEXIST.*\n.*a file stands there already: correct the path/,
+      /→ a file stands there already: correct the path\n.*EEXIST/,
     ],
     [
       'broker: a file as data folder',
       ['broker'],
       () => ({ ...redis, CVM_DATA_DIR: file }),
       1,
-      /ENOTDIR.*\n.*folder is needed/,
+      /folder is needed.*\n.*ENOTDIR/,
     ],
     [
       'worker: a file as data folder',
@@ -114,7 +114,7 @@ describe('a command that cannot do its work ends with the cause and the cure', (
       ['aws-local'],
       () => ({ CVM_AWS_LOCAL_HTTP_PORT: port }),
       1,
-      /EADDRINUSE.*\n.*another port/,
+      /another port\n.*EADDRINUSE/,
     ],
     [
       'audit verify: no such folder',
@@ -216,7 +216,9 @@ describe('a command whose output is not taken', () => {
 
   it.each(printing)('fails with the cause when it cannot be written: %s', async (_words, given) => {
     const { stderr } = await shell('"$0" "$@" >/dev/full; echo "status $?" >&2', given);
-    expect(stderr).toMatch(/^cvm: standard output cannot be written: ENOSPC.*\n(cvm: .*free space.*\n)?status 1\n$/);
+    expect(stderr).toMatch(
+      /^cvm: (→ .*free space.*\n {5}why: )?standard output cannot be written: ENOSPC.*\nstatus 1\n$/,
+    );
   });
 
   it('is no reason for a service to stop, nor is a log that cannot be written', async () => {

@@ -245,7 +245,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     redis.disconnect();
     for (const part of ['up', 'broker', 'worker', 'console', 'broker --processes 2'])
       await expect(start(cvm, part), part).rejects.toThrow(
-        /the Redis at .* has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/,
+        /run cvm 9\.0\.0 or newer.*\n.*the Redis at .* has format 2, by cvm 9\.0\.0/,
       );
   });
 
@@ -261,7 +261,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       }),
     );
     dynamo.destroy();
-    const refusal = /the table cvm-devices has format 2, by cvm 9\.0\.0.*\n.*run cvm 9\.0\.0 or newer/;
+    const refusal = /run cvm 9\.0\.0 or newer.*\n.*the table cvm-devices has format 2, by cvm 9\.0\.0/;
     for (const part of ['up', 'worker', 'console']) await expect(start(cvm, part), part).rejects.toThrow(refusal);
     const before = await rows();
     for (const command of [

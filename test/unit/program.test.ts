@@ -2,10 +2,16 @@ import { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { awsCommand } from '../../cli/aws.ts';
 import { createCommandLine } from '../../cli/command-line.ts';
+import { describeFailure } from '../../cli/failure.ts';
+import { failureText } from '../../cli/failure-text.ts';
 import { prepare } from '../../cli/program.ts';
+import { SettingsError } from '../../runtime/settings.ts';
+import { UpstreamRefused, UpstreamUnreachable } from '../../runtime/upstream.ts';
 
 describe('what is said of a command line that is wrong', () => {
+  let asJson = false;
   afterEach(() => {
+    asJson = false;
     vi.restoreAllMocks();
   });
 
@@ -28,6 +34,7 @@ describe('what is said of a command line that is wrong', () => {
           table: () => ({ restoration: { async note() {} } }),
         }),
       ),
+      asJson,
     );
     const failed = await program.parseAsync(argv, { from: 'user' }).catch((error: Error) => error);
     expect(failed).toMatchObject({ exitCode: 1 });
@@ -47,9 +54,67 @@ describe('what is said of a command line that is wrong', () => {
     expect(await said('aws', 'policy', '--account', '12345')).toContain('An AWS account has 12 digits.');
   });
 
-  it('is whole otherwise', async () => {
-    expect(await said('devices', 'reissue')).toContain("missing required argument 'serial'");
-    expect(await said('devices', 'reissue', 'SN-1', '--expire')).toMatch(/unknown option '--expire'\s.*--expires/);
+  it('is the cause, after what to do', async () => {
+    expect(await said('devices', 'reissue')).toBe(
+      'cvm: → for example: cvm devices reissue SN-1 – "cvm devices reissue --help" says more\n' +
+        "     why: missing required argument 'serial'\n",
+    );
+    expect(await said('devices', 'reissue', 'SN-1', '--expire')).toMatch(
+      /^cvm: → did you mean --expires\?.*\n {5}why: unknown option '--expire'\n$/,
+    );
+    expect(await said('devices', 'reissu', 'SN-1')).toMatch(
+      /^cvm: → did you mean reissue\? "cvm devices --help".*\n {5}why: unknown command 'reissu'\n$/,
+    );
     expect(await said('devices', 'reissue', 'SN-1', '-x')).toContain("option '-x, --expires <duration>'");
+    expect(await said('aws', 'policy', '--for', 'gatway')).toMatch(
+      /^cvm: → did you mean gateway\? give one of gateway, operator, .*\n {5}why: option '--for <role...>' argument 'gatway' is invalid\n$/,
+    );
+  });
+
+  it('is one JSON object with --json, for a program', async () => {
+    asJson = true;
+    expect(JSON.parse(await said('devices', 'reissue'))).toEqual({
+      error: "missing required argument 'serial'",
+      cure: expect.stringContaining('cvm devices reissue SN-1'),
+      status: 2,
+    });
+  });
+});
+
+describe('what is said of an error that ended a command', () => {
+  const told = (error: unknown, asJson = false) => {
+    const { status, ...failure } = describeFailure(error);
+    return failureText(failure, status, asJson);
+  };
+  const denied = new UpstreamRefused('dynamodb:Scan', new Error('not you'), 'allow dynamodb:Scan');
+
+  it('begins with what to do, and has the cause', () => {
+    expect(told(denied)).toBe('cvm: → allow dynamodb:Scan\n     why: dynamodb:Scan: Error: not you');
+    const full = Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
+    expect(told(full)).toMatch(/^cvm: → the disk is full: free space.*\n {5}why: ENOSPC/);
+    const refused = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1'), { code: 'ECONNREFUSED' });
+    expect(told(new UpstreamUnreachable('dynamodb:Scan', refused))).toMatch(
+      /^cvm: → look whether this machine reaches AWS.*\n {5}why: dynamodb:Scan: connect ECONNREFUSED/,
+    );
+    expect(told(new SettingsError(['CVM_MQTT_PORT: "y" is no number']))).toMatch(
+      /^cvm: → correct this in the environment or in \.env.*\n {5}why: .*\n {2}- CVM_MQTT_PORT/,
+    );
+  });
+
+  it('is the cause alone where nobody knows what to do', () => {
+    expect(told(new Error('the sky fell'))).toBe('cvm: the sky fell');
+  });
+
+  it('is one JSON object with --json', () => {
+    expect(JSON.parse(told(denied, true))).toEqual({
+      error: 'dynamodb:Scan: Error: not you',
+      cure: 'allow dynamodb:Scan',
+      status: 1,
+    });
+  });
+
+  it('steers no terminal, whoever chose the name in it', () => {
+    const text = told(new Error('no file \u001b]0;owned\u0007 \u009b31m'));
+    for (const control of ['\u0007', '\u001b', '\u009b']) expect(text).not.toContain(control);
   });
 });
