@@ -71,26 +71,33 @@ ${casesOf(values, (list) => `echo ${list}`)}
     *) return 1 ;;
   esac
 }
-_cvm_path() {
-  local path="" word next
+_cvm_at() {
+  local at="" word next
   for word in "$@"; do
-    next="\${path:+$path }$word"
-    _cvm_words "$next" > /dev/null && path="$next"
+    next="\${at:+$at }$word"
+    _cvm_words "$next" > /dev/null && at="$next"
   done
-  echo "$path"
+  echo "$at"
+}
+_cvm_list() {
+  local at before="$1" current="$2" list
+  shift 2
+  at="$(_cvm_at "$@")"
+  if ! list="$(_cvm_values "\${at:+$at }$before")"; then
+    list="$(_cvm_words "$at")"
+    # an option stands for itself only where the word begins like one: else the shell offers files
+    case "$current" in -*) ;; *) list="\${list%%--*}" ;; esac
+  fi
+  echo "$list"
 }`;
 
 function bashScript(completions: Completions): string {
   return `# completion of cvm for bash
 ${bashFunctions(completions)}
 _cvm() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" before="" path
+  local current="\${COMP_WORDS[COMP_CWORD]}" before="" list
   (( COMP_CWORD > 0 )) && before="\${COMP_WORDS[COMP_CWORD-1]}"
-  path="$(_cvm_path "\${COMP_WORDS[@]:1:COMP_CWORD-1}")"
-  local list
-  if ! list="$(_cvm_values "\${path:+$path }$before")"; then
-    list="$(_cvm_words "$path")"
-  fi
+  list="$(_cvm_list "$before" "$current" "\${COMP_WORDS[@]:1:COMP_CWORD-1}")"
   COMPREPLY=($(compgen -W "$list" -- "$current"))
 }
 complete -o default -F _cvm cvm
@@ -102,9 +109,8 @@ function zshScript(completions: Completions): string {
 # completion of cvm for zsh
 ${bashFunctions(completions)}
 _cvm() {
-  local path list before="\${words[CURRENT-1]}"
-  path="$(_cvm_path "\${(@)words[2,CURRENT-1]}")"
-  list="$(_cvm_values "\${path:+$path }$before")" || list="$(_cvm_words "$path")"
+  local list
+  list="$(_cvm_list "\${words[CURRENT-1]}" "\${words[CURRENT]}" "\${(@)words[2,CURRENT-1]}")"
   compadd -- \${=list} || _files
 }
 compdef _cvm cvm

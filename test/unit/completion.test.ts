@@ -44,12 +44,12 @@ describe('the completion of a shell', () => {
   it.each([
     [
       ['cvm', ''],
-      ['devices', 'status', '--help'],
+      ['devices', 'status'],
     ],
     [['cvm', 'dev'], ['devices']],
     [
       ['cvm', 'devices', ''],
-      ['list', 'show', '--help'],
+      ['list', 'show'],
     ],
     [['cvm', 'devices', 'list', '--s'], ['--state']],
     [
@@ -61,6 +61,11 @@ describe('the completion of a shell', () => {
       ['cvm', 'devices', 'list', '--json', '--'],
       ['--state', '--json', '--help'],
     ],
+    // a MAC address is three words to bash, and none of them is a command
+    [['cvm', 'devices', 'show', 'AA', ':', 'BB', '--j'], []],
+    [['cvm', 'devices', 'show', 'AA', ':', 'BB', '-'], ['--help']],
+    // files: a name of one is what the command takes
+    [['cvm', 'devices', 'show', ''], []],
     [['cvm', 'devices', 'show', 'A'], []],
   ])('in bash offers what fits after %j', (words, fits) => {
     expect(offered(...words)).toEqual(fits);
