@@ -183,7 +183,7 @@ export function timeIsSynchronized(folder = '/run/systemd/timesync'): boolean | 
 }
 
 /** The folders that the parts write, and the keys in them. One that is not there yet is made by a start. */
-export function folderFacts({ dataDir, auditDir, tls }: Settings): FolderFacts[] {
+export function folderFacts({ dataDir, auditDir, tls, gatewayCertificate }: Settings): FolderFacts[] {
   const folder = tlsFolderIn(dataDir);
   const keys = existsSync(folder)
     ? readdirSync(folder).filter((name) => name.endsWith('.key') || name.endsWith('.pem'))
@@ -197,6 +197,8 @@ export function folderFacts({ dataDir, auditDir, tls }: Settings): FolderFacts[]
     ...keys.map((name) => folderFact(join(folder, name), 'a key', 0o600)),
     // its group may read a key that the operator gives
     ...(tls === undefined ? [] : [folderFact(tls.keyFile, 'a key', 0o640, false)]),
+    // by which this gateway gets its AWS credentials (CVM_ROLE_ALIAS)
+    ...(existsSync(gatewayCertificate.keyFile) ? [folderFact(gatewayCertificate.keyFile, 'a key', 0o640, false)] : []),
   ];
 }
 

@@ -9,7 +9,28 @@ export class OutputClosed extends Error {}
  * Writes one line to standard output, and returns when it is written: the line may be a token, which stands nowhere else.
  * @throws OutputClosed, or an error with the cause, when it cannot be written
  */
-export const writeLine = (line: string): void => writeText(`${line}\n`);
+export const writeLine = (line: string): void => writeText(`${printable(line)}\n`);
+
+/** Control characters, those that change the direction of a line, and the tags that no reader sees; not the ends of lines, and tabs. */
+const unprintable = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the colours of table.ts
+const colour = /(\u001b\[(?:1|22|3[1236]|39)m)/;
+
+/**
+ * What somebody else wrote into a row of the table, or into a file, must not steer the terminal that it is shown at. In JSON such
+ * characters become escapes, which mean the same; elsewhere spaces.
+ */
+export function printable(line: string): string {
+  if (line.search(unprintable) < 0) return line;
+  if (/^\s*[[{]/.test(line)) return line.replace(unprintable, escaped);
+  const parts = line.split(colour);
+  return parts.map((part, index) => (index % 2 === 1 ? part : part.replace(unprintable, ' '))).join('');
+}
+
+const escaped = (character: string): string =>
+  [...Array(character.length).keys()]
+    .map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`)
+    .join('');
 
 /** The same for text that has its line ends. @throws as `writeLine` does */
 export function writeText(text: string): void {

@@ -31,7 +31,7 @@ const gap = '  ';
 /** Rows in columns, as a program reads them: complete, without a header and without colours. */
 export const plainRow = (cells: readonly string[], widths: readonly number[]): string =>
   cells
-    .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+    .map((cell, index) => oneLine(cell).padEnd(widths[index] ?? 0))
     .join(gap)
     .trimEnd();
 
@@ -79,8 +79,7 @@ const longest = (title: string, rows: readonly (readonly string[])[], index: num
  * A line break, or another control character, in a cell would break the table, or the terminal; one that turns the direction of writing makes a person
  * read another text than there is (Unicode TR 36, 2.7).
  */
-export const oneLine = (text: string): string =>
-  text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/gu, ' ');
+export const oneLine = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ');
 
 function fit(columns: readonly Column[], wanted: readonly number[], most: number): number[] {
   const widths = [...wanted];

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { showDevice } from '../../operator/view.ts';
 import { cureOf } from '../../registry/row-faults.ts';
+import { oneLine } from '../table.ts';
 import { verdictLines } from '../verdict.ts';
 import type { DevicesContext } from './context.ts';
 import { failRefused } from './print.ts';
@@ -24,7 +25,7 @@ async function show(
   const { fault } = shown.device;
   if (fault !== undefined) console.error(`cvm: ${serial}: ${cureOf(fault, serial, deps.table)}`);
   if (json) return write(JSON.stringify(shown.device));
-  for (const [name, value] of Object.entries(shown.device)) write(`${name.padEnd(26)}${value}`);
+  for (const [name, value] of Object.entries(shown.device)) write(`${name.padEnd(26)}${oneLine(String(value))}`);
   if (explain === undefined) return;
   const { verdict } = await explain(serial);
   write(`${'verdict'.padEnd(26)}${verdict.title}`);

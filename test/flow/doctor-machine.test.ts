@@ -3,7 +3,7 @@ import { KeyObject, webcrypto } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { onLocalAws } from '../../cli/stand-in.ts';
@@ -163,15 +163,21 @@ describe('cvm doctor, of a machine', () => {
     const key = join(dataDir, 'tls', 'server.key');
     chmodSync(dataDir, 0o755);
     chmodSync(key, 0o644);
+    const awsKey = join(dataDir, 'aws-gateway', 'gateway.key');
+    mkdirSync(dirname(awsKey));
+    writeFileSync(awsKey, '');
+    chmodSync(awsKey, 0o644);
     const before = about(await quick({}), 'data-folder');
     expect(before).toMatch(/warn: .*\(the data folder\) is open to others: mode 755 .*chmod 700/);
     expect(before).toMatch(/fail: .*server\.key \(a key\) is open to others: mode 644 .*chmod 600/);
+    expect(before).toMatch(/fail: .*gateway\.key \(a key\) is open to others: mode 644 .*chmod 640/);
     const fixed = await quick({}, { fix: true });
     expect(fixed.filter(({ id }) => id === 'data-folder').map(({ fix }) => fix)).toEqual([
       expect.stringMatching(/^mended: /),
       expect.stringMatching(/^mended: /),
+      expect.stringMatching(/^mended: /),
     ]);
-    expect([statSync(dataDir).mode & 0o777, statSync(key).mode & 0o777]).toEqual([0o700, 0o600]);
+    expect([dataDir, key, awsKey].map((path) => statSync(path).mode & 0o777)).toEqual([0o700, 0o600, 0o640]);
     expect(about(await quick({}), 'data-folder')).toMatch(/^ok/);
   });
 
