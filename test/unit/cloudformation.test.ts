@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { cloudFormationTemplate } from '../../app/cloudformation.ts';
-import { type IamRole, iamPolicy } from '../../aws/iam-policy.ts';
+import { actionsOf, type IamRole, iamPolicy, iamRoles } from '../../aws/iam-policy.ts';
 import { devicePolicy } from '../../issuer/setup.ts';
 import { siteIndex } from '../../registry/dynamodb/site-index.ts';
 
 const file = 'deploy/aws/cvm-gateway.json';
 type Tree = { readonly [name: string]: unknown };
+type Statement = { Sid: string; Effect: string; Action: string[]; Resource: unknown[] };
 type Resource = { readonly Type: string; readonly Properties: Tree };
 const template = cloudFormationTemplate() as unknown as {
   readonly Parameters: Readonly<Record<string, { Default: string }>>;
@@ -85,6 +86,29 @@ describe('the CloudFormation template', () => {
     ];
     expect(named.length).toBeGreaterThan(20);
     expect(named.filter((name) => !known.includes(name) && !name.startsWith('AWS::'))).toEqual([]);
+  });
+
+  it('names conditions that there are, and attributes that a role has', () => {
+    const text = JSON.stringify(template);
+    const conditions = Object.keys((template as unknown as { Conditions: Tree }).Conditions);
+    const used = [...text.matchAll(/"Fn::If":\["([^"]+)"/g)].map(([, name]) => name);
+    expect(used.length).toBeGreaterThan(0);
+    expect(used.filter((name) => !conditions.includes(name ?? ''))).toEqual([]);
+    for (const [, name = '', attribute] of text.matchAll(/"Fn::GetAtt":\["([^"]+)","([^"]+)"\]/g))
+      expect([template.Resources[name]?.Type, attribute]).toEqual(['AWS::IAM::Role', 'Arn']);
+  });
+
+  it('allows by its roles only what the least-privilege policies name, no action by a wildcard, and "*" only where AWS takes no resource', () => {
+    const known = new Set(iamRoles.flatMap(actionsOf));
+    const roles = Object.values(template.Resources).filter(({ Type }) => Type === 'AWS::IAM::Role');
+    expect(roles).toHaveLength(2);
+    for (const { Properties } of roles)
+      for (const { PolicyDocument } of Properties.Policies as { PolicyDocument: { Statement: Statement[] } }[])
+        for (const { Sid, Effect, Action, Resource } of PolicyDocument.Statement) {
+          expect(Effect).toBe('Allow');
+          expect(Action.filter((action) => !known.has(action) || action.includes('*'))).toEqual([]);
+          if (Sid !== 'WithoutResource') expect(Resource).not.toContain('*');
+        }
   });
 
   it.each([
