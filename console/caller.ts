@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { FastifyRequest } from 'fastify';
 import type { AddressList } from '../runtime/addresses.ts';
 import type { ApiToken } from './api-tokens.ts';
@@ -11,8 +12,10 @@ export type Caller = {
   /** as it stands in the audit trail */
   readonly person: string;
   readonly role: Role;
-  /** of a browser; absent for an API token */
+  /** of a browser that signed in with a password */
   readonly session?: OpenSession;
+  /** what a page of ours sends with each change; absent for an API token, which no browser adds by itself */
+  readonly csrf?: string;
 };
 
 /** What a route asks of its caller. `open`: nothing. */
@@ -25,6 +28,8 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     access?: Access;
+    /** points of a caller's pace; absent: the usual */
+    cost?: number;
   }
 }
 
@@ -33,7 +38,7 @@ export const sessionCookie = '__Host-cvm-console';
 export const csrfHeader = 'x-csrf-token';
 
 export type CallerDeps = {
-  readonly sessions: { find(id: string): ReturnType<Sessions['find']> };
+  readonly sessions: { find(id: string): ReturnType<Sessions['find']> } & Pick<Sessions, 'csrfOfPerson'>;
   readonly tokens: { find(text: string, now: number): ApiToken | undefined };
   /** names the password of a role */
   passwordMark(role: Role): string;
@@ -48,12 +53,15 @@ export type CallerDeps = {
 export async function callerOf(request: FastifyRequest, deps: CallerDeps): Promise<Caller | undefined> {
   const { authorization } = request.headers;
   if (authorization !== undefined) return callerOfToken(authorization, deps);
-  const person = trustedPerson(request, deps);
   const id = sessionIdOf(request);
   const session = id === undefined ? undefined : await findSession(id, deps);
-  if (session !== undefined && (session.via === 'header' ? person === session.person : isCurrent(session, deps)))
-    return { person: `console:${session.person}`, role: roleOf(session, deps), session };
-  return person === undefined ? undefined : { person: `console:${person}`, role: roleOfPerson(person, deps) };
+  if (session !== undefined && isCurrent(session, deps))
+    return { person: `console:${session.person}`, role: session.role, session, csrf: session.csrf };
+  // the proxy signs each call in, so there is no session that could be left open, stolen or flooded
+  const person = trustedPerson(request, deps);
+  if (person === undefined) return undefined;
+  const [csrf] = deps.sessions.csrfOfPerson(person);
+  return { person: `console:${person}`, role: roleOfPerson(person, deps), csrf };
 }
 
 function callerOfToken(authorization: string, { tokens, now }: CallerDeps): Caller {
@@ -69,10 +77,7 @@ function callerOfToken(authorization: string, { tokens, now }: CallerDeps): Call
 }
 
 /** The person that a reverse proxy names; undefined for a call from any other address. */
-export function trustedPerson(
-  { raw, socket }: FastifyRequest,
-  { trusted }: Pick<CallerDeps, 'trusted'>,
-): string | undefined {
+function trustedPerson({ raw, socket }: FastifyRequest, { trusted }: Pick<CallerDeps, 'trusted'>): string | undefined {
   if (trusted === undefined || !trusted.from.has(plainAddress(socket.remoteAddress))) return undefined;
   const [named = '', ...others] = raw.headersDistinct[trusted.header] ?? [];
   // two headers: one comes from the proxy, the other from the client
@@ -82,14 +87,17 @@ export function trustedPerson(
 /** The form of names and mail addresses of identity providers. */
 const personPattern = /^[\p{L}\p{N}._@+ -]{1,200}$/u;
 
+export const nameOf = (person: string): string => person.replace(/^(console|token):/, '');
+
+/** Of the person, where the proxy tells it, and of the proxy where that is no address. */
+export const addressOf = ({ ip, socket }: FastifyRequest) =>
+  plainAddress(isIP(plainAddress(ip)) === 0 ? socket.remoteAddress : ip);
+
 export const plainAddress = (address = ''): string => address.replace(/^::ffff:/, '');
 
-export const roleOfPerson = (person: string, { operators }: Pick<CallerDeps, 'operators'>): Role =>
-  operators.includes(person) ? 'operator' : 'viewer';
-
 /** A person that is no longer on the list of operators may only look. */
-const roleOf = (session: OpenSession, deps: CallerDeps): Role =>
-  session.via === 'header' ? roleOfPerson(session.person, deps) : session.role;
+const roleOfPerson = (person: string, { operators }: Pick<CallerDeps, 'operators'>): Role =>
+  operators.includes(person) ? 'operator' : 'viewer';
 
 const isCurrent = ({ role, mark }: OpenSession, { passwordMark }: CallerDeps) => isEqual(mark, passwordMark(role));
 
@@ -119,10 +127,15 @@ export const redisAway = (cause: unknown): Problem =>
   );
 
 /** @throws Problem where the caller may not do this */
-export function requireAccess(access: Access, caller: Caller | undefined, request: FastifyRequest): void {
+export function requireAccess(
+  access: Access,
+  caller: Caller | undefined,
+  request: FastifyRequest,
+  sessions: Pick<Sessions, 'csrfOfPerson'>,
+): void {
   if (access === 'open') return;
   if (caller === undefined) throw notSignedIn();
-  if (isChange(request)) requireOwnPage(caller, request);
+  if (isChange(request)) requireOwnPage(caller, request, sessions);
   if (access === 'operator' && !mayDecide(caller.role))
     throw new Problem(
       403,
@@ -135,10 +148,15 @@ export function requireAccess(access: Access, caller: Caller | undefined, reques
 const isChange = ({ method }: FastifyRequest) => method !== 'GET' && method !== 'HEAD';
 
 /** A browser adds the cookie to what a stranger's page sends as well; what only our page knows is in the header. */
-function requireOwnPage({ session, person }: Caller, { headers }: FastifyRequest): void {
-  if (person.startsWith('token:')) return;
+function requireOwnPage(
+  { session, csrf, person }: Caller,
+  { headers }: FastifyRequest,
+  sessions: Pick<Sessions, 'csrfOfPerson'>,
+): void {
+  if (csrf === undefined) return;
   const sent = headers[csrfHeader];
-  if (session !== undefined && typeof sent === 'string' && isEqual(sent, session.csrf)) return;
+  const good = session === undefined ? sessions.csrfOfPerson(nameOf(person)) : [session.csrf];
+  if (typeof sent === 'string' && good.some((each) => isEqual(sent, each))) return;
   throw new Problem(
     403,
     'CsrfTokenMissing',

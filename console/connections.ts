@@ -1,9 +1,13 @@
 import type { Server, Socket } from 'node:net';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
 import { groupOf } from '../runtime/addresses.ts';
 import { plainAddress } from './caller.ts';
 
-/** Of all, and of one address (of IPv6 a /64). A browser has six to a server; an office behind one address has some browsers. */
-export const usualConnectionLimits = { all: 256, ofAddress: 64 };
+/**
+ * Of all, and of one address (of IPv6 a /64). A browser has six to a server; an office behind one address has some browsers. `newOfAddress`: in 10 s.
+ * A handshake of TLS costs some 1 ms of CPU, so an address that does nothing else takes 3 % of a core.
+ */
+export const usualConnectionLimits = { all: 256, ofAddress: 64, newOfAddress: 300 };
 export type ConnectionLimits = typeof usualConnectionLimits;
 
 type Connection = { readonly socket: Socket; readonly group: string; isKept: boolean };
@@ -19,6 +23,7 @@ const nameOf = ({ remoteAddress = '', remotePort = 0 }: Pick<Socket, 'remoteAddr
  */
 export function limitConnections(server: Server, limits: ConnectionLimits, isProxy: (address: string) => boolean) {
   const open = new Map<string, Connection>();
+  const pace = new RateLimiterMemory({ points: limits.newOfAddress, duration: 10 });
   // those that give way are still closing: without this, a flood could have more than its places
   server.maxConnections = 2 * limits.all;
 
@@ -49,6 +54,8 @@ export function limitConnections(server: Server, limits: ConnectionLimits, isPro
       socket.destroy();
       return;
     }
+    // before the first byte of its handshake is read
+    if (!isProxy(address)) pace.consume(connection.group).catch(() => close(name, connection));
     open.set(name, connection);
     socket.on('close', () => {
       if (open.get(name) === connection) open.delete(name);

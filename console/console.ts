@@ -3,6 +3,7 @@ import { createApiTokenReader } from './api-tokens.ts';
 import type { CallerDeps } from './caller.ts';
 import type { ConnectionLimits } from './connections.ts';
 import type { ConsoleDeps, ServerTls } from './deps.ts';
+import type { Pace } from './pace.ts';
 import { loadSessionKey, passwordMark, roleOfPassword } from './password.ts';
 import { aboutRoutes } from './routes/about.ts';
 import { auditRoutes } from './routes/audit.ts';
@@ -27,6 +28,7 @@ export async function startConsole(
     readonly watcherTimes?: Partial<WatcherTimes>;
     readonly watcherLimits?: Partial<WatcherLimits>;
     readonly connectionLimits?: ConnectionLimits;
+    readonly pace?: Pace;
   },
 ) {
   const { settings, now } = deps;
@@ -46,7 +48,7 @@ export async function startConsole(
     ...deps.watcherTimes,
     ...deps.watcherLimits,
   });
-  const peeking = { ...callers, sessions: { find: (id: string) => sessions.find(id, false) } };
+  const peeking = { ...callers, sessions: { ...sessions, find: (id: string) => sessions.find(id, false) } };
   let { names } = deps.tls;
   const { app, useTls } = await createServer(
     deps,
@@ -54,6 +56,7 @@ export async function startConsole(
       callers,
       names: () => [...names, settings.machineName, ...settings.hostnames],
       connectionLimits: deps.connectionLimits,
+      pace: deps.pace,
     },
     (root) => {
       void root.register(

@@ -9,14 +9,15 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { z } from 'zod';
-import { addressList } from '../runtime/addresses.ts';
+import { addressList, groupOf } from '../runtime/addresses.ts';
 import type { Log } from '../runtime/log.ts';
 import { cureOf } from '../runtime/upstream.ts';
-import { type CallerDeps, callerOf, plainAddress, requireAccess } from './caller.ts';
+import { addressOf, type CallerDeps, callerOf, plainAddress, requireAccess } from './caller.ts';
 import { type ConnectionLimits, limitConnections, usualConnectionLimits } from './connections.ts';
 import type { ConsoleDeps, ServerTls } from './deps.ts';
 import { isOwnHost } from './host-names.ts';
 import { openApi, withoutZod } from './openapi.ts';
+import { createPaces, type Pace, usualCost, usualPace } from './pace.ts';
 import { servePages } from './pages.ts';
 import { bodyOf, noSuchThing, Problem } from './problem.ts';
 
@@ -66,10 +67,12 @@ export async function createServer(
     callers,
     names,
     connectionLimits = usualConnectionLimits,
+    pace = usualPace,
   }: {
     readonly callers: CallerDeps;
     names(): readonly string[];
     readonly connectionLimits?: ConnectionLimits | undefined;
+    readonly pace?: Pace | undefined;
   },
   addRoutes: (app: FastifyInstance) => void,
 ): Promise<ConsoleServer> {
@@ -97,6 +100,7 @@ export async function createServer(
   });
   const app = server as unknown as FastifyInstance;
   const proxies = settings.console.trusted?.from ?? [];
+  const paces = createPaces(pace);
   const connections = limitConnections(server.server, connectionLimits, isProxy(proxies));
   // RFC 9112, 6.1: one connection per person is enough, and nothing is sent on one that failed
   server.server.maxRequestsPerSocket = 10_000;
@@ -130,7 +134,12 @@ export async function createServer(
     if (request.is404) return;
     if (access !== 'open') request.caller = await callerOf(request, callers);
     if (request.caller !== undefined) connections.keep(request.socket);
-    requireAccess(access, request.caller, request);
+    requireAccess(access, request.caller, request, callers.sessions);
+    if (request.caller !== undefined)
+      await paces.spend(
+        `${request.caller.person} ${groupOf(addressOf(request))}`,
+        request.routeOptions.config.cost ?? usualCost,
+      );
   });
   await app.register(swagger, { openapi: openApi(version), transform: withoutZod as never });
   app.removeContentTypeParser('text/plain');

@@ -7,11 +7,13 @@ import { roles } from './roles.ts';
 /** A session ends after the first time without use, and after the second in any case. Its use is written down once in `touchMs`. Milliseconds. */
 const [idleMs, longestMs, touchMs] = [30 * 60_000, 12 * 3_600_000, 60_000];
 
+/** How long the token of a page is good for that a reverse proxy signs in: so long, and as long again. Milliseconds. */
+const pageMs = longestMs;
+
 const stored = z.object({
   person: z.string().max(200),
   role: z.enum(roles),
-  via: z.enum(['password', 'header']),
-  /** of the password that opened it; empty for a header */
+  /** of the password that opened it */
   mark: z.string().max(64),
   /** epoch milliseconds */
   openedAt: z.number(),
@@ -82,6 +84,12 @@ export function createSessions({
       if (age > longestMs || age < -longestMs) return undefined;
       if (use) await touch(hashedId, session.openedAt);
       return { ...session, hashedId, csrf: csrfOf(id) };
+    },
+    /** What a page sends with each change whose person a reverse proxy names: the present one, and the one before. */
+    csrfOfPerson(person: string): readonly [present: string, before: string] {
+      const period = Math.floor(now() / pageMs);
+      const of = (each: number) => macOf('csrf of a person', person, String(each));
+      return [of(period), of(period - 1)];
     },
     /** Keeps a session alive without an action of its person, up to its longest time. */
     keep: ({ hashedId, openedAt }: OpenSession) => touch(hashedId, openedAt),

@@ -18,4 +18,6 @@ export interface SignInLimiter {
   attempt(address: string): Promise<number | undefined>;
   /** The attempt succeeded: it counts no more, and strangers' attempts count against this address no more. */
   succeeded(address: string): Promise<void>;
+  /** Whether this person and address were not seen within half a day. */
+  isFirst(personAndAddress: string): Promise<boolean>;
 }

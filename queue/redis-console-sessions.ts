@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Log } from '../runtime/log.ts';
 import type { SessionStore, SignInLimiter } from './console-sessions.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
-import { consoleAttemptsKey, consoleKnownAddressKey, consoleSessionKey } from './stored-keys.ts';
+import { consoleAttemptsKey, consoleKnownAddressKey, consoleSeenKey, consoleSessionKey } from './stored-keys.ts';
 import { withoutWrongType } from './wrong-type.ts';
 
 export type SignInLimits = {
@@ -19,6 +20,9 @@ export const usualSignInLimits: SignInLimits = { ofAddress: 10, ofAll: 60, secon
 
 /** How long an address is known from which somebody signed in: a month. */
 const knownSeconds = 30 * 86_400;
+
+/** How long a person that a reverse proxy signs in is taken for the same sign-in: half a day. */
+const seenSeconds = 43_200;
 
 /** Sessions of the console, and attempts to open one, in Redis. */
 export function createSessionStore(
@@ -71,6 +75,10 @@ export function createSessionStore(
       // the right one counts no more; wrong ones before it do, or a viewer could guess the password of operators between two of its own
       await address.reward(from, 1);
       await redis.set(consoleKnownAddressKey(from), '1', 'EX', knownSeconds);
+    },
+    async isFirst(personAndAddress) {
+      const key = consoleSeenKey(createHash('sha256').update(personAndAddress).digest('base64url'));
+      return (await redis.set(key, '1', 'EX', seenSeconds, 'NX')) === 'OK';
     },
     close: () => disconnectRedis(redis),
   };

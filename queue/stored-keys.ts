@@ -103,6 +103,8 @@ export const liveMinuteKey = (minute: number) => ownKey(`live:minute:${minute}`)
 export const consoleSessionKey = (hashedId: string) => ownKey(`console:session:${hashedId}`);
 /** Counts attempts to sign in to the console. */
 export const consoleAttemptsKey = ownKey('console:attempts');
+/** Is there for a person, whom a reverse proxy signs in, and an address: by the hash of both. */
+export const consoleSeenKey = (hashed: string) => ownKey(`console:seen:${hashed}`);
 /** Is there for an address from which somebody has signed in to the console. */
 export const consoleKnownAddressKey = (address: string) => ownKey(`console:known:${address}`);
 

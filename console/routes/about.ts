@@ -1,7 +1,12 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { ConsoleDeps } from '../deps.ts';
+import { costOfReading } from '../pace.ts';
+import { someAtATime } from '../turns.ts';
 import { serialParams } from './devices.ts';
+
+/** An explanation reads up to 64 MB of the audit trail. */
+const explaining = { atOnce: 4, mostWaiting: 32 };
 
 /** One device, the settings, and the help: what other parts know, as it is. */
 export function aboutRoutes(
@@ -9,11 +14,16 @@ export function aboutRoutes(
   { explain, settingsShown, help }: Pick<ConsoleDeps, 'explain' | 'settingsShown' | 'help'>,
 ): void {
   const config = { access: 'viewer' } as const;
+  // each role has turns of its own: those who only look do not keep an operator from it
+  const explained = {
+    viewer: someAtATime(explaining, explain),
+    operator: someAtATime(explaining, explain),
+  };
 
   app.get<{ Params: { serial: string } }>(
     '/devices/:serial',
     {
-      config,
+      config: { access: 'viewer', cost: costOfReading },
       schema: {
         summary: 'One device: what happened to it, and what to do; as cvm explain --json',
         params: serialParams,
@@ -36,7 +46,7 @@ export function aboutRoutes(
         },
       },
     },
-    async ({ params: { serial } }) => explain(serial),
+    async ({ params: { serial }, caller }) => explained[caller?.role ?? 'viewer'](serial),
   );
 
   app.get(

@@ -5,7 +5,8 @@ import { verifyAudit } from '../../runtime/audit-verify.ts';
 import type { AuditEvents } from '../../telemetry/audit-events.ts';
 import type { ConsoleDeps } from '../deps.ts';
 import { invalid } from '../outcomes.ts';
-import { oneAtATime } from '../turns.ts';
+import { costOfReading } from '../pace.ts';
+import { oneAtATime, someAtATime } from '../turns.ts';
 
 const query = z.object({
   serial: z.string().max(128).optional(),
@@ -15,13 +16,18 @@ const query = z.object({
 
 /** Of a person who looks at one serial in a trail of years: a page ends after so much, and the next goes on from there. Bytes. */
 const mostBytes = 32 * 1024 * 1024;
+const reading = { atOnce: 4, mostWaiting: 32 };
 
 export function auditRoutes(app: FastifyInstance, { settings }: Pick<ConsoleDeps, 'settings'>): void {
-  const config = { access: 'viewer' } as const;
+  const config = { access: 'viewer', cost: 5 * costOfReading } as const;
+  const readPage = (wanted: Pick<Parameters<typeof readAuditBackwards>[1], 'serial' | 'after' | 'limit'>) =>
+    readAuditBackwards<AuditEvents>(settings.auditDir, { ...wanted, mostBytes });
+  // each role has turns of its own: those who only look do not keep an operator from it
+  const pages = { viewer: someAtATime(reading, readPage), operator: someAtATime(reading, readPage) };
   app.get<{ Querystring: z.infer<typeof query> }>(
     '/audit',
     {
-      config,
+      config: { access: 'viewer', cost: costOfReading },
       schema: {
         summary: 'The audit trail, the latest record first',
         querystring: query,
@@ -33,14 +39,9 @@ export function auditRoutes(app: FastifyInstance, { settings }: Pick<ConsoleDeps
         },
       },
     },
-    async ({ query: { serial, after, limit } }) => {
+    async ({ query: { serial, after, limit }, caller }) => {
       try {
-        return await readAuditBackwards<AuditEvents>(settings.auditDir, {
-          serial: serial || undefined,
-          after: after || undefined,
-          limit,
-          mostBytes,
-        });
+        return await pages[caller?.role ?? 'viewer']({ serial: serial || undefined, after: after || undefined, limit });
       } catch (error) {
         if (error instanceof RangeError) throw invalid(error.message);
         throw error;

@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { serialPattern } from '../../protocol/serial.ts';
 import { type DirectoryEntry, directoryStates } from '../../queue/directory.ts';
 import type { SilentReport } from '../../registry/silent-devices.ts';
+import { remembered } from '../../runtime/remembered.ts';
 import type { ConsoleDeps } from '../deps.ts';
 
 const time = z.string().describe('ISO 8601');
@@ -15,7 +17,12 @@ export const deviceInList = z.object({
   certificateId: z.string().optional(),
   requestedAt: time.optional(),
   registeredAt: time.optional(),
-  cameAlive: z.object({ connected: z.boolean().optional(), at: time.optional() }).optional(),
+  cameAlive: z
+    .object({ connected: z.boolean() })
+    .optional()
+    .describe(
+      'false: it has never connected to AWS with its certificate, as the latest sweep found; absent: not known',
+    ),
 });
 
 const query = z.object({
@@ -27,10 +34,15 @@ const query = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
+/** How long the report of a sweep is good for, and how long a page waits for it. The report is one row of up to a hundred kilobytes. Milliseconds. */
+const [rememberedMs, waitedMs] = [10_000, 100];
+
 export function deviceListRoutes(
   app: FastifyInstance,
   { directory, settings, operator }: Pick<ConsoleDeps, 'directory' | 'settings' | 'operator'>,
 ): void {
+  const readSilent = remembered(() => operator('').silent.read(), rememberedMs);
+  const knownSilent = createKnownSilent(readSilent);
   app.get<{ Querystring: z.infer<typeof query> }>(
     '/devices',
     {
@@ -54,7 +66,7 @@ export function deviceListRoutes(
       },
     },
     async ({ query: { prefix, state, site, silent, after, limit } }) => {
-      if (silent === 'true') return silentPage(await operator('').silent.read(), { prefix, state, site, after, limit });
+      if (silent === 'true') return silentPage(await readSilent(), { prefix, state, site, after, limit });
       // this gateway serves the devices of its own site, and those without one
       if (site !== undefined && site !== '' && site !== settings.site) return { devices: [], total: 0 };
       const found = await directory.page({
@@ -65,8 +77,12 @@ export function deviceListRoutes(
         ...(after ? { after } : {}),
       });
       const last = found.entries.at(-1)?.serial;
+      const silentSince = await knownSilent();
       return {
-        devices: found.entries.map((entry) => rowOf(entry, settings.site)),
+        devices: found.entries.map((entry) => ({
+          ...rowOf(entry, settings.site),
+          ...(isSilent(entry, silentSince) ? { cameAlive: { connected: false } } : {}),
+        })),
         ...(found.more && last !== undefined ? { next: last } : {}),
         total: found.total,
       };
@@ -83,6 +99,30 @@ function rowOf({ serial, state, ofSite, requestedAt, registeredAt }: DirectoryEn
     ...(registeredAt === undefined ? {} : { registeredAt: isoTime(registeredAt) }),
   };
 }
+
+/**
+ * When the certificates of the devices went live that the latest sweep found silent; epoch seconds. The list does not stop for it: while the table
+ * is slow or away, it is what was known before.
+ */
+function createKnownSilent(read: () => Promise<SilentReport | undefined>) {
+  let known: { readonly report?: SilentReport | undefined; readonly since: ReadonlyMap<string, number> } = {
+    since: new Map(),
+  };
+  const look = async () => {
+    const report = await read();
+    if (report === known.report) return;
+    const since = new Map((report?.oldest ?? []).map(({ serial, issuedAt }) => [serial, Math.floor(issuedAt / 1000)]));
+    known = { report, since };
+  };
+  return async (): Promise<ReadonlyMap<string, number>> => {
+    await Promise.race([look().catch(() => {}), delay(waitedMs, undefined, { ref: false })]);
+    return known.since;
+  };
+}
+
+/** With a newer certificate, it has not been asked about yet. */
+const isSilent = ({ serial, state, registeredAt }: DirectoryEntry, since: ReadonlyMap<string, number>): boolean =>
+  state === 'registered' && registeredAt !== undefined && since.get(serial) === registeredAt;
 
 const isoTime = (seconds: number) => new Date(Math.min(seconds, 8.64e12) * 1000).toISOString();
 

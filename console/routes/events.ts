@@ -4,6 +4,9 @@ import { Problem } from '../problem.ts';
 import type { Sessions } from '../sessions.ts';
 import type { Watchers } from '../watchers.ts';
 
+/** A reverse proxy that signs a person in is asked again about a page that stays open: its stream ends, and the page connects anew. Milliseconds. */
+const proxiedForMs = 3_600_000;
+
 /**
  * Server-sent events. An open page does not keep an operator's session alive: another person could use it to decide. It does keep a viewer's
  * session alive, up to its longest time: that is a display on the wall.
@@ -30,7 +33,10 @@ export function eventRoutes(
     async (request, reply) => {
       const { caller } = request;
       const headers = reply.getHeaders();
+      const isByProxy = caller?.session === undefined && caller?.csrf !== undefined;
+      const endsAt = isByProxy ? peeking.now() + proxiedForMs : Number.POSITIVE_INFINITY;
       const isWelcome = async () => {
+        if (peeking.now() > endsAt) return false;
         const found = await callerOf(request, peeking).catch(() => undefined);
         if (found?.role === 'viewer' && found.session !== undefined) await keep(found.session);
         return found !== undefined;

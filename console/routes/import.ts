@@ -1,15 +1,19 @@
 import { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type DeviceRow, readDeviceRows } from '../../operator/csv.ts';
 import { checkedRows, importDevices } from '../../operator/import.ts';
 import type { ConsoleDeps } from '../deps.ts';
 import { invalid } from '../outcomes.ts';
+import { costOfReading } from '../pace.ts';
 import { Problem } from '../problem.ts';
-import { oneAtATime } from '../turns.ts';
+import { createPlaces, oneAtATime } from '../turns.ts';
 
-/** Of a file: a hundred thousand rows have some 4 MB. One file at a time is in memory. */
+/** Of a file: a hundred thousand rows have some 4 MB. One file at a time is read. */
 const [mostBytes, mostRows, mostWaiting] = [16 * 1024 * 1024, 100_000, 1];
+
+/** Files that are being received or read: each is in memory as a whole, several times over while it is read. */
+const mostFiles = 2;
 
 /** Bad rows that are told one by one: a file of something else has nothing but bad rows. */
 const mostBad = 1000;
@@ -32,7 +36,13 @@ export function importRoutes(
   app.addContentTypeParser('text/csv', { parseAs: 'string', bodyLimit: mostBytes }, (_request, body, done) =>
     done(null, body),
   );
-  const options = { config: { access: 'operator' }, bodyLimit: mostBytes } as const;
+  const files = createPlaces(mostFiles);
+  const options = {
+    config: { access: 'operator', cost: costOfReading },
+    bodyLimit: mostBytes,
+    // before the body is read, and until the answer is sent or the browser has gone
+    onRequest: async (_request: FastifyRequest, reply: FastifyReply) => void reply.raw.once('close', files.take()),
+  } as const;
 
   const preview = oneAtATime(mostWaiting, (text: string) => previewOf(text, directory));
   app.post<{ Body: string }>(

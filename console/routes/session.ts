@@ -1,21 +1,14 @@
-import { isIP } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { groupOf } from '../../runtime/addresses.ts';
-import {
-  type Caller,
-  type CallerDeps,
-  plainAddress,
-  redisAway,
-  roleOfPerson,
-  sessionCookie,
-  sessionIdOf,
-  trustedPerson,
-} from '../caller.ts';
+import { addressOf, type Caller, type CallerDeps, nameOf, redisAway, sessionCookie, sessionIdOf } from '../caller.ts';
 import type { ConsoleDeps } from '../deps.ts';
-import { notSignedIn, Problem } from '../problem.ts';
+import { Problem } from '../problem.ts';
 import { type Role, roles } from '../roles.ts';
 import type { Sessions } from '../sessions.ts';
+
+const ways = ['password', 'token', 'proxy'] as const;
+type SignedInBy = (typeof ways)[number];
 
 const session = z
   .object({
@@ -24,6 +17,7 @@ const session = z
     csrf: z
       .string()
       .describe('to be sent as x-csrf-token with each POST and DELETE; empty for an API token, which needs none'),
+    by: z.enum(ways).describe('what signs in: only a password can be signed out'),
     site: z.string().optional(),
     version: z.string(),
   })
@@ -38,10 +32,11 @@ export type SessionRoutesDeps = Pick<ConsoleDeps, 'settings' | 'audit' | 'versio
 
 export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): void {
   const { sessions, callers, settings, version, audit } = deps;
-  const answer = (person: string, role: Role, csrf: string) => ({
-    person,
+  const answer = ({ person, role, csrf = '' }: Caller, by: SignedInBy) => ({
+    person: nameOf(person),
     role,
     csrf,
+    by,
     ...(settings.site === undefined ? {} : { site: settings.site }),
     version,
   });
@@ -64,30 +59,25 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
       // one that was there before, planted or not, ends here
       if (before !== undefined) await sessions.end(before).catch(() => {});
       const opened = await sessions
-        .open({ person: role, role, via: 'password', mark: callers.passwordMark(role) })
+        .open({ person: role, role, mark: callers.passwordMark(role) })
         .catch((cause: unknown) => {
           throw redisAway(cause);
         });
-      audit.record('signed-in', { by: `console:${role}`, remoteAddress: addressOf(request) });
+      const person = `console:${role}`;
+      audit.record('signed-in', { by: person, remoteAddress: addressOf(request) });
       setCookie(reply, opened.id);
-      return answer(role, role, opened.csrf);
+      return answer({ person, role, csrf: opened.csrf }, 'password');
     },
   );
 
   app.get(
     '/session',
     { config: { access: 'viewer' }, schema: { summary: 'Who is signed in', response: { 200: session } } },
-    async (request, reply) => {
+    async (request) => {
       const caller = request.caller as Caller;
-      if (caller.session !== undefined) return answer(nameOf(caller), caller.role, caller.session.csrf);
-      const person = trustedPerson(request, callers);
-      if (caller.person.startsWith('token:') || person === undefined) return answer(nameOf(caller), caller.role, '');
-      // of a reverse proxy: from now on its page can prove that it is ours
-      const role = roleOfPerson(person, callers);
-      const opened = await sessions.open({ person, role, via: 'header', mark: '' });
-      audit.record('signed-in', { by: caller.person, remoteAddress: addressOf(request) });
-      setCookie(reply, opened.id);
-      return answer(person, role, opened.csrf);
+      const by = signedInBy(caller);
+      if (by === 'proxy') await noteFirst(caller.person, addressOf(request), deps);
+      return answer(caller, by);
     },
   );
 
@@ -96,7 +86,7 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
     { config: { access: 'viewer' }, schema: { summary: 'Sign out', response: { 204: z.null() } } },
     async (request, reply) => {
       const id = sessionIdOf(request);
-      if (request.caller?.session === undefined || id === undefined) throw notSignedIn();
+      if (request.caller?.session === undefined || id === undefined) throw signedInElsewhere();
       await sessions.end(id);
       audit.record('signed-out', { by: request.caller.person });
       void reply.header('set-cookie', `${sessionCookie}=; ${cookieAttributes}; Max-Age=0`);
@@ -105,10 +95,31 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
   );
 }
 
-const nameOf = ({ person }: Caller) => person.replace(/^console:/, '');
-/** Of the person, where the proxy tells it, and of the proxy where that is no address. */
-export const addressOf = ({ ip, socket }: FastifyRequest) =>
-  plainAddress(isIP(plainAddress(ip)) === 0 ? socket.remoteAddress : ip);
+/** Only a session of a browser is by password, and only a program has no token of a page. */
+function signedInBy({ session, csrf }: Caller): SignedInBy {
+  if (session !== undefined) return 'password';
+  return csrf === undefined ? 'token' : 'proxy';
+}
+
+const signedInElsewhere = () =>
+  new Problem(
+    409,
+    'SignedInElsewhere',
+    'no session of the console signs this call in: the reverse proxy does, or an API token',
+    'sign out at the reverse proxy; cvm console token revoke ends an API token',
+  );
+
+/** Of a person that a reverse proxy signs in, each call would be a sign-in: the trail has the first one from an address in half a day. */
+async function noteFirst(
+  person: string,
+  remoteAddress: string,
+  { limiter, audit }: Pick<SessionRoutesDeps, 'limiter' | 'audit'>,
+): Promise<void> {
+  const isFirst = await limiter.isFirst(`${person} ${remoteAddress}`).catch((cause: unknown) => {
+    throw redisAway(cause);
+  });
+  if (isFirst) audit.record('signed-in', { by: person, remoteAddress });
+}
 
 /** Without an end of its own: it goes with the browser, and the session ends by itself. */
 const cookieAttributes = 'Path=/; Secure; HttpOnly; SameSite=Strict';

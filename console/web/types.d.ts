@@ -1,7 +1,15 @@
 /** What the API answers, as far as the pages read it. Fields of others are ignored. */
 
 export type Role = 'viewer' | 'operator';
-export type Session = { person: string; role: Role; csrf: string; site?: string; version?: string };
+export type Session = {
+  person: string;
+  role: Role;
+  csrf: string;
+  /** `proxy`: that signs the person in and out */
+  by?: 'password' | 'token' | 'proxy';
+  site?: string;
+  version?: string;
+};
 
 /** ISO text, or milliseconds since 1970 */
 export type Time = string | number;
@@ -42,7 +50,8 @@ export type Device = {
   registeredAt?: Time;
   /** of one device: when its certificate was made */
   issuedAt?: Time;
-  cameAlive?: { connected?: boolean; at?: Time };
+  /** in a list: false where it has never connected to AWS; absent where that is not known */
+  cameAlive?: { connected: boolean };
   /** of one device: when it was first seen at AWS IoT Core, or since when it should have been */
   seenAt?: Time;
   silentSince?: Time;

@@ -7,7 +7,7 @@ describe('connections to the console', () => {
   let sockets: TLSSocket[];
   beforeEach(async () => {
     sockets = [];
-    console = await startTestConsole({ deps: { connectionLimits: { all: 12, ofAddress: 6 } } });
+    console = await startTestConsole({ deps: { connectionLimits: { all: 12, ofAddress: 6, newOfAddress: 100 } } });
   });
   afterEach(async () => {
     for (const socket of sockets) socket.destroy();
@@ -46,5 +46,27 @@ describe('connections to the console', () => {
     expect(openOf([signedIn])).toBe(1);
     expect(openOf([await open('127.0.0.9')])).toBe(1);
     expect((await console.call('/nothing')).status).toBe(404);
+  });
+
+  it('are begun by one address no faster than that costs little, and it gets no TLS handshake; others do', async () => {
+    const paced = await startTestConsole({ deps: { connectionLimits: { all: 50, ofAddress: 20, newOfAddress: 30 } } });
+    try {
+      const handshake = (localAddress: string) =>
+        new Promise<boolean>((resolve) => {
+          const to = { host: '127.0.0.1', port: paced.port, ca: paced.ca, servername: 'localhost', localAddress };
+          const socket = connect(to, () => {
+            socket.destroy();
+            resolve(true);
+          });
+          socket.on('error', () => resolve(false));
+          socket.on('close', () => resolve(false));
+        });
+      const answered: boolean[] = [];
+      for (let number = 0; number < 40; number++) answered.push(await handshake('127.0.0.2'));
+      expect(answered.filter(Boolean).length).toBe(30);
+      expect(await handshake('127.0.0.3')).toBe(true);
+    } finally {
+      await paced.close();
+    }
   });
 });

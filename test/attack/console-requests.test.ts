@@ -1,5 +1,7 @@
+import { Agent } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from 'node:tls';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createApiToken } from '../../console/api-tokens.ts';
 import { resetPassword } from '../../console/password.ts';
 import { limits } from '../../console/server.ts';
@@ -251,5 +253,104 @@ describe('a request to the console', () => {
     const { text, body } = await api('/settings');
     expect(body).toEqual([{ name: 'CVM_X', value: '***', from: 'default' }]);
     expect(text).not.toContain('what nobody may see');
+  });
+});
+
+describe('many calls of one caller', () => {
+  let console: TestConsole;
+  afterEach(() => console.close());
+
+  it('are told to wait, the sooner the more each reads, whether by session or token; an operator beside a viewer is served', async () => {
+    console = await startTestConsole({ deps: { pace: { points: 200, seconds: 600 } } });
+    const viewing = await resetPassword(console.dataDir, 'viewer');
+    const statuses: Record<string, number> = {};
+    for (let number = 0; number < 8; number++) {
+      // a new session is no new caller
+      const { api } = await console.browser(viewing);
+      const answer = await api('/devices/SN-1');
+      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      if (answer.status === 429) {
+        expect(answer.body.error.code).toBe('TooManyCalls');
+        expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+      }
+    }
+    expect(statuses).toEqual({ 200: 5, 429: 3 });
+    const operator = await console.browser();
+    expect((await operator.api('/devices/SN-1')).status).toBe(200);
+    for (let number = 0; number < 32; number++) expect((await operator.api('/now')).status).toBe(200);
+    expect((await operator.api('/now')).status).toBe(429);
+  });
+
+  it('wait for one another where each reads much, and those of viewers do not keep an operator waiting', async () => {
+    let [running, most] = [0, 0];
+    let letGo: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const explained = {
+      device: { serial: 'SN-1', state: 'unknown' },
+      verdict: { id: 'x', title: 'x', cause: '', cure: '', state: 'ok' },
+      timeline: [],
+    } as const;
+    const explain = async (serial: string) => {
+      most = Math.max(most, ++running);
+      if (serial === 'SN-SLOW') await held;
+      running--;
+      return explained as never;
+    };
+    console = await startTestConsole({ deps: { explain, pace: { points: 100_000, seconds: 600 } } });
+    const viewer = await console.browser(await resetPassword(console.dataDir, 'viewer'));
+    const operator = await console.browser();
+    const agent = new Agent({ keepAlive: true, maxSockets: 60 });
+    const waiting = Array.from({ length: 50 }, () => viewer.api('/devices/SN-SLOW', { agent }));
+    await expect.poll(() => running).toBe(4);
+    expect((await operator.api('/devices/SN-1')).status).toBe(200);
+    letGo();
+    const statuses = (await Promise.all(waiting)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 200)).toHaveLength(36);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(14);
+    // four of viewers, and one of an operator
+    expect(most).toBe(5);
+    agent.destroy();
+  });
+
+  it('that send files at the same time have two in memory, and the others are refused before they are read', async () => {
+    console = await startTestConsole();
+    const { cookie, csrf, api } = await console.browser();
+    const head = (path: string) =>
+      [
+        `POST /api/v1${path} HTTP/1.1`,
+        'host: localhost',
+        `cookie: ${cookie}`,
+        `x-csrf-token: ${csrf}`,
+        'content-type: text/csv',
+        `content-length: ${15 * 1024 * 1024}`,
+      ].join('\r\n');
+    const upload = (path: string) => {
+      const socket = connect({ host: '127.0.0.1', port: console.port, ca: console.ca, servername: 'localhost' });
+      socket.on('error', () => {});
+      const answer = new Promise<string>((resolve) => socket.on('data', (chunk: Buffer) => resolve(chunk.toString())));
+      // the rest never comes
+      socket.write(`${head(path)}\r\n\r\nserial\n`);
+      return { socket, answer };
+    };
+    const first = [upload('/devices/import'), upload('/devices/import/preview')];
+    const refused = async () => {
+      const { socket, answer } = upload('/devices/import/preview');
+      const text = await Promise.race([answer, delay(300).then(() => '')]);
+      socket.destroy();
+      return text;
+    };
+    await expect.poll(refused).toMatch(/^HTTP\/1.1 429 .*"Busy"/s);
+    for (const { socket } of first) socket.destroy();
+    // their places are free again when they have gone
+    const send = () =>
+      api('/devices/import/preview', {
+        method: 'POST',
+        body: 'serial\nSN-1\n',
+        headers: { 'content-type': 'text/csv' },
+      });
+    await expect.poll(async () => (await send()).status).toBe(200);
+    for (let number = 0; number < 3; number++) expect((await send()).status).toBe(200);
   });
 });

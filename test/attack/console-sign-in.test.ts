@@ -157,33 +157,56 @@ describe('a reverse proxy that names the person', () => {
       const as = (person: string) => ({ headers: { 'x-forwarded-user': person } });
       expect((await foreign.api('/session', as('ada@example.com'))).status).toBe(401);
       const session = await proxied.api('/session', as('ada@example.com'));
-      expect(session.body).toMatchObject({ person: 'ada@example.com', role: 'operator' });
-      expect((await proxied.api('/session', as('eve@example.com'))).body).toMatchObject({ role: 'viewer' });
-      // without the token of a page of ours, the header alone changes nothing
+      expect(session.body).toMatchObject({ person: 'ada@example.com', role: 'operator', by: 'proxy' });
+      const eve = await proxied.api('/session', as('eve@example.com'));
+      expect(eve.body).toMatchObject({ role: 'viewer' });
+      // without the token of a page of ours, the header alone changes nothing; nor does that of another person, or of another gateway
       const body = { serial: 'SN-1' };
-      expect((await proxied.api('/devices', { ...as('ada@example.com'), method: 'POST', body })).status).toBe(403);
-      const [cookie = ''] = String(session.headers['set-cookie']).split(';');
-      const own = { cookie, 'x-csrf-token': (session.body as { csrf: string }).csrf };
-      const enrolled = await proxied.api('/devices', {
-        method: 'POST',
-        body,
-        headers: { ...own, 'x-forwarded-user': 'ada@example.com' },
-      });
-      expect(enrolled.status).toBe(201);
+      const enrol = (person: string, csrf: string) =>
+        proxied.api('/devices', {
+          method: 'POST',
+          body,
+          headers: { ...as(person).headers, ...(csrf === '' ? {} : { 'x-csrf-token': csrf }) },
+        });
+      for (const csrf of ['', eve.body.csrf, 'a'.repeat(43)])
+        expect((await enrol('ada@example.com', csrf)).body.error.code).toBe('CsrfTokenMissing');
+      expect((await enrol('eve@example.com', eve.body.csrf)).body.error.code).toBe('Forbidden');
+      expect((await enrol('ada@example.com', session.body.csrf)).status).toBe(201);
       expect(proxied.operator.events).toContain('enrolled SN-1 console:ada@example.com');
-      // the session of one person is of no use to another, nor without the proxy
-      expect(
-        (
-          await proxied.api('/devices', {
-            method: 'POST',
-            body,
-            headers: { ...own, 'x-forwarded-user': 'eve@example.com' },
-          })
-        ).status,
-      ).toBe(403);
-      expect((await proxied.api('/session', { headers: { cookie } })).status).toBe(401);
+      // and without the proxy it is of no use
+      const headers = { 'x-csrf-token': session.body.csrf };
+      expect((await proxied.api('/devices', { method: 'POST', body, headers })).status).toBe(401);
     } finally {
       await Promise.all([proxied.close(), foreign.close()]);
+    }
+  });
+
+  it('opens no session for a call without a cookie, and the trail has the sign-in of a person once, however often it calls', async () => {
+    const clock = { ahead: 0 };
+    const proxied = await startTestConsole({
+      env: { CVM_CONSOLE_TRUSTED_HEADER: 'X-Forwarded-User', CVM_CONSOLE_TRUSTED_FROM: '127.0.0.1' },
+      deps: { now: () => Date.now() + clock.ahead },
+    });
+    try {
+      const as = (person: string) => ({ headers: { 'x-forwarded-user': person } });
+      const calls = await Promise.all(Array.from({ length: 40 }, () => proxied.api('/session', as('ada'))));
+      expect(calls.map(({ status }) => status)).toEqual(calls.map(() => 200));
+      expect(calls.filter(({ headers }) => headers['set-cookie'] !== undefined)).toEqual([]);
+      await proxied.api('/session', as('eve'));
+      expect(await proxied.server.redis.keys('*console:session:*')).toEqual([]);
+      expect(proxied.operator.events).toEqual(['signed-in console:ada 127.0.0.1', 'signed-in console:eve 127.0.0.1']);
+      // there is nothing that could be signed out
+      const csrf = (await proxied.api('/session', as('ada'))).body.csrf;
+      const out = (method: string) =>
+        proxied.api('/session', { method, headers: { ...as('ada').headers, 'x-csrf-token': csrf } });
+      expect((await out('DELETE')).body.error.code).toBe('SignedInElsewhere');
+      // a page that was loaded in the shift before goes on, and one of the day before is loaded anew
+      clock.ahead = 12 * 3_600_000;
+      expect((await out('DELETE')).status).toBe(409);
+      clock.ahead = 24 * 3_600_000;
+      expect((await out('DELETE')).status).toBe(403);
+    } finally {
+      await proxied.close();
     }
   });
 });

@@ -7,7 +7,9 @@ type Device = {
   certificateId?: string;
   requestedAt?: string;
   registeredAt?: string;
-  cameAlive?: { connected: boolean; at?: string };
+  cameAlive?: { connected: boolean };
+  seenAt?: string;
+  silentSince?: string;
 };
 type Step = { at: string; part: string; step: string; outcome: string; [field: string]: unknown };
 type Asked = {
@@ -196,8 +198,7 @@ export function createFakeFleet() {
   return fleet;
 }
 
-const isSilent = (device: Device) =>
-  device.state === 'registered' && device.cameAlive !== undefined && device.cameAlive.at === undefined;
+const isSilent = (device: Device) => device.state === 'registered' && device.cameAlive?.connected === false;
 
 function firstDevices(): Device[] {
   const kinds = ['PUMP', 'VALVE', 'METER', 'FAN'];
@@ -208,8 +209,11 @@ function firstDevices(): Device[] {
     const certificateId = hex(n);
     const asked = { requestedAt: iso(n * 733 + 40), registeredAt: iso(n * 733 + 36), certificateId };
     if (n % 41 === 9) return { serial, site, state: 'blocked', ...asked };
-    const cameAlive = n % 13 === 4 ? { connected: false } : { connected: n % 11 !== 0, at: iso(n * 67 + 20) };
-    return { serial, site, state: 'registered', ...asked, cameAlive };
+    const life =
+      n % 13 === 4
+        ? { cameAlive: { connected: false }, silentSince: asked.registeredAt }
+        : { seenAt: iso(n * 67 + 20) };
+    return { serial, site, state: 'registered', ...asked, ...life };
   });
 }
 

@@ -9,7 +9,6 @@ import { Confirm } from '../ui/bulk.js';
 import { Journey } from '../ui/journey.js';
 import { Box, Button, Empty, ErrorBox, LinkButton, Loading, PageHead, StateBadge, Time } from '../ui/parts.js';
 import { Timeline } from '../ui/timeline.js';
-import { CameAlive } from './devices.js';
 
 /** One device: what is the matter with it, what to do, and every step that is known. @param {{ rest: string[], canAct: boolean }} props */
 export function DevicePage({ rest, canAct }) {
@@ -124,3 +123,10 @@ const Facts = ({ device }) => html`<section class="panel" aria-labelledby="facts
     ${device.certificateId === undefined ? null : html`<div class="whole"><dt>${t.device.certificate}</dt><dd class="mono">${device.certificateId}</dd></div>`}
   </dl>
 </section>`;
+
+/** When it was first seen at AWS, or that it never was. @param {{ device: import('../types.d.ts').Device }} props */
+function CameAlive({ device }) {
+  if (device.seenAt !== undefined) return html`<span class="alive"><${Time} at=${device.seenAt} /></span>`;
+  if (device.silentSince !== undefined) return html`<span class="badge warning">${t.devices.silent}</span>`;
+  return html`<span class="muted">–</span>`;
+}

@@ -137,7 +137,7 @@ export function DeviceTable({ devices, selected, select }) {
               )} /></td>`
       }
       <th scope="col">${t.devices.serial}</th><th scope="col">${t.devices.state}</th><th scope="col">${t.devices.site}</th>
-      <th scope="col">${t.devices.requestedAt}</th><th scope="col">${t.devices.registeredAt}</th><th scope="col">${t.devices.cameAlive}</th>
+      <th scope="col">${t.devices.requestedAt}</th><th scope="col">${t.devices.registeredAt}</th>
     </tr></thead>
     <tbody>${devices.map(
       (device) => html`<tr key=${device.serial} class=${selected?.has(device.serial) ? 'selected' : ''}>
@@ -147,25 +147,13 @@ export function DeviceTable({ devices, selected, select }) {
             : html`<td class="tick"><input type="checkbox" aria-label=${t.devices.select(device.serial)} checked=${selected.has(device.serial)} onChange=${(/** @type {any} */ event) => toggle([device.serial], event.currentTarget.checked)} /></td>`
         }
         <th scope="row"><a class="mono" href=${linkTo('device', device.serial)}>${device.serial}</a></th>
-        <td data-label=${t.devices.state}><${StateBadge} state=${device.state} /></td>
+        <td data-label=${t.devices.state}><${StateBadge} state=${device.state} />${device.cameAlive?.connected === false ? html` <span class="badge warning">${t.devices.silent}</span>` : null}</td>
         <td data-label=${t.devices.site}>${device.site ?? html`<span class="muted">–</span>`}</td>
         <td data-label=${t.devices.requestedAt}><${Time} at=${device.requestedAt} /></td>
         <td data-label=${t.devices.registeredAt}><${Time} at=${device.registeredAt} /></td>
-        <td data-label=${t.devices.cameAlive}><${CameAlive} device=${device} /></td>
       </tr>`,
     )}</tbody>
   </table>`;
-}
-
-/** @param {{ device: import('../types.d.ts').Device }} props */
-export function CameAlive({ device }) {
-  const alive = device.cameAlive ?? (device.seenAt === undefined ? undefined : { at: device.seenAt });
-  if (alive?.at !== undefined || alive?.connected) {
-    return html`<span class="alive">${alive.connected ? t.devices.connected : ''} ${alive.at === undefined ? null : html`<${Time} at=${alive.at} />`}</span>`;
-  }
-  if (device.silentSince !== undefined || (device.state === 'registered' && alive !== undefined))
-    return html`<span class="badge warning">${t.devices.neverSeen}</span>`;
-  return html`<span class="muted">–</span>`;
 }
 
 /** @param {{ place: number, back?: () => void, next?: () => void }} props */

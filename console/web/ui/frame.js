@@ -97,7 +97,7 @@ function Account({ person }) {
     <p><span class="strong">${person.person}</span><br /><span class="muted">${t.roles[person.role] ?? person.role}</span></p>
     <div class="actions">
       <button type="button" class="icon-button" onClick=${nextTheme} title=${t.theme[chosen]} aria-label=${t.theme[chosen]}><${Icon} name="theme" /></button>
-      <button type="button" class="icon-button" onClick=${leave} title=${t.signIn.out} aria-label=${t.signIn.out}><${Icon} name="out" /></button>
+      ${person.by === 'proxy' ? null : html`<button type="button" class="icon-button" onClick=${leave} title=${t.signIn.out} aria-label=${t.signIn.out}><${Icon} name="out" /></button>`}
     </div>
   </div>`;
 }

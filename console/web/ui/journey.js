@@ -24,7 +24,7 @@ export function Journey({ steps, device }) {
     else if (stages.indexOf(stage) > stages.indexOf('line')) last.set('proved', 'ok');
     last.set(stage, step.outcome ?? 'ok');
   }
-  if (device?.cameAlive?.at !== undefined || device?.cameAlive?.connected) last.set('alive', 'ok');
+  if (device?.seenAt !== undefined) last.set('alive', 'ok');
   const furthest = Math.max(-1, ...stages.map((stage, place) => (last.has(stage) ? place : -1)));
   // a step that is known proves those before it, which an older record may not have
   return html`<ol class="journey" aria-label=${t.journey.label}>${stages.map((stage, place) => {
