@@ -1,4 +1,5 @@
 import { counted } from '../runtime/counted.ts';
+import { cureAt, quoted } from './said-troubles.ts';
 import {
   type CertificateState,
   type DiskState,
@@ -125,11 +126,11 @@ function judgeProcesses({ processes }: StatusFacts, part: 'broker' | 'worker'): 
     );
   const running = `${counted(own.length, 'process', 'processes')} on ${[...new Set(own.map(({ host }) => host))].join(', ')}`;
   if (troubled !== undefined) {
-    const [first = '', ...more] = troubled.troubles;
-    const [says, cure] = splitCure(first);
+    const { host, troubles } = troubled;
+    const more = troubles.length === 1 ? '' : ` (and ${troubles.length - 1} more)`;
     return failed(
-      `${running}; that on ${troubled.host} cannot do its work: ${says}${more.length === 0 ? '' : ` (and ${more.length} more)`}`,
-      cure,
+      `${running}; that on ${host} says that it cannot do its work: ${quoted(troubles)}${more}`,
+      cureAt(host),
     );
   }
   const versions = [...new Set(own.map(({ version }) => version))];
@@ -139,12 +140,6 @@ function judgeProcesses({ processes }: StatusFacts, part: 'broker' | 'worker'): 
         'bring all processes of a site to the same version',
       )
     : ok(running);
-}
-
-/** The troubles of a part are one sentence: what is, a colon, and the cure. */
-function splitCure(text: string): [says: string, cure: string] {
-  const at = text.lastIndexOf(': ');
-  return at < 0 ? [text, 'see the log of that process'] : [text.slice(0, at), text.slice(at + 2)];
 }
 
 /** From this wait on, the line is a warning. Seconds. */

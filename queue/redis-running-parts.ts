@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Log } from '../runtime/log.ts';
+import { siteNamePattern } from '../runtime/site-name.ts';
 import { createMalformedReport } from './malformed.ts';
 import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
 import type { RunningPart, RunningParts, SeenPart } from './running-parts.ts';
@@ -49,21 +50,26 @@ type Scripts = {
   listRunning(key: string, ...args: number[]): Promise<string[]>;
 };
 
+/** Anybody who writes to Redis can say something here, and people read it: it is one line, in the order in which it is written. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Zl}\p{Zp}]+/gu;
 const bounded = (most: number) => z.string().max(most);
+const shown = (most: number) => bounded(most).transform((text) => text.replace(unprintable, ' '));
+/** No sentence: a name of a machine, a version. */
+const word = (most: number) => bounded(most).regex(/^[\p{L}\p{N}._:+-]+$/u);
 const count = z.number().nonnegative();
-const stored: z.ZodType<RunningPart> = z.object({
-  id: bounded(64),
+const stored = z.object({
+  id: word(64),
   part: z.enum(['broker', 'worker', 'console']),
-  version: bounded(100),
-  host: bounded(255),
+  version: word(100),
+  host: word(255),
   pid: count,
-  site: bounded(100).optional(),
+  site: bounded(64).regex(siteNamePattern).optional(),
   since: count,
-  troubles: z.array(bounded(mostTroubleCharacters)).max(mostTroubles),
+  troubles: z.array(shown(mostTroubleCharacters)).max(mostTroubles),
   certificates: z.array(z.object({ name: z.enum(['server', 'site CA']), notAfter: count })).max(10),
-  disk: z.object({ path: bounded(1000), freeBytes: count, totalBytes: count }).optional(),
-  calls: z.record(bounded(64), count),
-});
+  disk: z.object({ path: shown(1000), freeBytes: count, totalBytes: count }).optional(),
+  calls: z.record(word(64), count),
+}) satisfies z.ZodType<RunningPart>;
 
 export function createRunningParts(connector: RedisConnector, log: Log): RunningParts {
   const redis = connector.connect('answer-now', log);

@@ -1,3 +1,4 @@
+import { cureAt, quoted } from '../said-troubles.ts';
 import { type Check, fail, ok, parts, skipped, warn } from './check.ts';
 
 export const gatewayChecks: readonly Check[] = [
@@ -80,10 +81,7 @@ export const gatewayChecks: readonly Check[] = [
           }),
         ),
         ...troubled.map(({ part, host, troubles }) =>
-          fail({
-            seen: `the ${part} on ${host}: ${troubles[0]}`,
-            cure: `do what this message says; the log of the ${part} has more`,
-          }),
+          fail({ seen: `the ${part} on ${host} says: ${quoted(troubles)}`, cure: cureAt(host) }),
         ),
         ...(versions.length > 1
           ? [

@@ -136,6 +136,22 @@ describe.skipIf(lacks('redis-server'))('what processes say of themselves in Redi
     expect(await redis.pttl(runningPartsKey)).toBeGreaterThan(0);
   });
 
+  it('says nothing in several lines or in another order, and has no sentence for a name, whoever wrote it to Redis', async () => {
+    await redis.del(runningPartsKey);
+    const [seconds] = await redis.time();
+    const write = (id: string, more: Partial<RunningPart>) =>
+      redis.hset(runningPartsKey, id, `${seconds}000 ${JSON.stringify(part(id, more))}`);
+    await write('a', {
+      troubles: ['one\n\u202eowt\u2066\u001b[2J \u0000three'],
+      disk: { path: '/d\n/e', freeBytes: 1, totalBytes: 2 },
+    });
+    await write('b', { host: 'please call 0800' });
+    await write('c', { version: '1.0 <b>' });
+    await write('d', { site: 'a b' });
+    expect(await parts.list()).toMatchObject([{ id: 'a', troubles: ['one owt [2J  three'], disk: { path: '/d /e' } }]);
+    await redis.del(runningPartsKey);
+  });
+
   it('is bounded, in number and in length, and what no part of ours wrote is left out', async () => {
     await redis.del(runningPartsKey);
     await parts.say(part('long', { troubles: Array.from({ length: 50 }, () => 'x'.repeat(5000)) }));

