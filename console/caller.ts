@@ -52,7 +52,8 @@ export type CallerDeps = {
 /** Finds out who makes this call. Undefined: a caller without a session or token. @throws Problem for an unknown API token, and when sessions cannot be read */
 export async function callerOf(request: FastifyRequest, deps: CallerDeps): Promise<Caller | undefined> {
   const { authorization } = request.headers;
-  if (authorization !== undefined) return callerOfToken(authorization, deps);
+  // of another scheme: that was for a reverse proxy, which has passed it on
+  if (authorization !== undefined && /^Bearer\b/i.test(authorization)) return callerOfToken(authorization, deps);
   const id = sessionIdOf(request);
   const session = id === undefined ? undefined : await findSession(id, deps);
   if (session !== undefined && isCurrent(session, deps))

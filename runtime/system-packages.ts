@@ -20,6 +20,7 @@ const debian = {
   mosquitto: 'mosquitto',
   mosquitto_rr: 'mosquitto-clients',
   haproxy: 'haproxy',
+  nginx: 'nginx',
   chromium: 'chromium',
   // gcc alone comes without the headers of libc
   gcc: 'build-essential',
@@ -33,6 +34,7 @@ const others = {
   mosquitto: 'mosquitto',
   mosquitto_rr: 'mosquitto',
   haproxy: 'haproxy',
+  nginx: 'nginx',
   chromium: 'chromium',
 };
 
