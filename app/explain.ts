@@ -90,13 +90,24 @@ export function openExplainer(
     return record !== undefined && 'serial' in record ? record.serial : undefined;
   }
 
+  let isSearching = false;
+  /** One at a time: it goes through all serials of the site, and Redis has more to do than to look for those that nobody has enrolled. */
+  async function matching(pattern: string): Promise<readonly string[]> {
+    if (ofRedis === undefined || isSearching) return [];
+    isSearching = true;
+    try {
+      return await ofRedis.matching(pattern);
+    } finally {
+      isSearching = false;
+    }
+  }
+
   async function explainSerial(serial: string, device: ExplainFacts['device']): Promise<Explanation> {
     const [{ records, unread }, seen] = await Promise.all([
       recordsOf(settings.auditDir, serial, bounds),
       ofRedis?.read(serial) ?? withoutRedis(settings.dataDir),
     ]);
     const isEnrolled = async (other: string) => (await registry.find(other)) !== undefined;
-    const matching = async (pattern: string) => (await ofRedis?.matching(pattern)) ?? [];
     const near =
       device === undefined
         ? await within(

@@ -1,6 +1,7 @@
 import type { Row } from './row.ts';
 import { calls } from './rows/calls.ts';
 import { connections } from './rows/connections.ts';
+import { console } from './rows/console.ts';
 import { cpu } from './rows/cpu.ts';
 import { directory } from './rows/directory.ts';
 import { fiveGateways } from './rows/gateways.ts';
@@ -26,6 +27,7 @@ export const rows: readonly Row[] = [
   nat,
   waiting,
   directory,
+  console,
   tables,
   wire,
   simulator,

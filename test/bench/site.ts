@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { approveGateway } from '../support/approve-gateway.ts';
@@ -39,6 +39,8 @@ export type Gateway = {
   close(): Promise<void>;
 };
 
+export type Console = { readonly port: number; readonly caPem: string; readonly process: Running };
+
 /** What a row takes from the simulator's `--json`. */
 export type SimReport = {
   readonly devices: number;
@@ -68,6 +70,8 @@ type BrokerStart = { readonly flags?: readonly string[]; readonly brokerArgument
 export type Sites = {
   startAws(options: { quotas: string; keyPool?: number }): Promise<AwsAccount>;
   startGateway(aws: AwsAccount, env?: NodeJS.ProcessEnv, broker?: BrokerStart): Promise<Gateway>;
+  /** `cvm console` beside a Redis. @param env REDIS_URL and more */
+  startConsole(aws: AwsAccount, dataFolder: string, env: NodeJS.ProcessEnv): Promise<Console>;
   /** a folder that `close` deletes */
   folder(name: string): string;
   close(): Promise<void>;
@@ -146,6 +150,12 @@ export function openSites(checkout: string): Sites {
           await fetch(`${url}/_local/faults`, { method: 'PUT', body: JSON.stringify(rules) });
         },
       };
+    },
+    async startConsole(aws, dataFolder, extra) {
+      const port = await freePort();
+      const env = { ...aws.env, CVM_CONSOLE_PORT: String(port), CVM_LISTEN: '127.0.0.1', ...extra };
+      const process = await part('console', env, dataFolder, () => accepts(port));
+      return { port, caPem: readFileSync(join(dataFolder, 'tls', 'site-ca.crt'), 'utf8'), process };
     },
     async startGateway(aws, extra = {}, brokerStart = {}) {
       const own = folder('gateway');
