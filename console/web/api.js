@@ -1,4 +1,5 @@
 // The one place that talks to the server.
+import { hearTime } from './clock.js';
 import { createStore } from './store.js';
 import { t } from './texts.js';
 
@@ -74,6 +75,7 @@ async function call(method, path, { body, type, signal, timeout = deadline }) {
       cache: 'no-store',
       ...(body === undefined ? {} : { body }),
     });
+    hearTime(response.headers.get('date'));
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, 'Unreachable', t.errors.unreachable, t.errors.unreachableCure);

@@ -1,4 +1,5 @@
 // Numbers and times as people read them.
+import { gatewayNow } from './clock.js';
 import { language, t } from './texts.js';
 
 /** 24 hours, and the day before the month: what a site reads without a thought */
@@ -59,7 +60,7 @@ const units = [
  * @param {import('./types.d.ts').Time | undefined} time
  * @param {number} [now] milliseconds
  */
-export function relative(time, now = Date.now()) {
+export function relative(time, now = gatewayNow()) {
   const value = toDate(time);
   if (value === undefined) return '–';
   const seconds = Math.round((value.getTime() - now) / 1000);

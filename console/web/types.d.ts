@@ -97,7 +97,12 @@ export type DeviceEvent = {
 
 export type WithToken = { serial: string; token: string; site?: string };
 export type BadRow = { line: number; serial?: string; reason: string; cure?: string };
-export type Preview = { rows: number; good: number; bad: BadRow[] };
+export type Preview = {
+  rows: number;
+  good: number;
+  bad: BadRow[] /** all of them, where `bad` has the first */;
+  badRows?: number;
+};
 export type Imported = { enrolled: WithToken[]; bad: BadRow[] };
 export type BulkAction = 'block' | 'unblock' | 'reissue' | 'remove';
 export type BulkResult = { serial: string; outcome: string; token?: string; reason?: string; cure?: string };

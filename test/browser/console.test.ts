@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
 import { desktop, launchBrowser, type Opened, openConsole, phone, seriousFindings, signIn } from './browser.ts';
+import { today } from './fake-fleet.ts';
 import { type FakeGateway, startFakeGateway } from './fake-gateway.ts';
 
 const widths = [
@@ -210,20 +212,116 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
   });
 
   it('takes a serial, a label and an error for text, whatever they hold', async () => {
-    const hostile = '<img src=x onerror="document.title=`owned`">';
-    gateway.fleet.devices.set(hostile, {
-      serial: hostile,
-      state: 'registered',
-      site: hostile,
-      cameAlive: { connected: false },
-    });
-    gateway.fleet.step(hostile, { part: 'broker', step: hostile, outcome: 'refused', detail: hostile });
-    const page = await open({ hash: '#/devices?prefix=%3C' });
-    await page.getByRole('link', { name: hostile }).click();
-    await page.getByRole('heading', { level: 1, name: hostile }).waitFor();
-    await page.getByText(hostile).nth(2).waitFor();
-    expect(await page.locator('img').count()).toBe(0);
+    const image = '<img src=x onerror="document.title=`owned`">';
+    const all = [
+      image,
+      'javascript:document.title=`owned`',
+      '\u202e0001-PMUP\u2066',
+      'bell\u0007null\u0001',
+      '__proto__',
+      'constructor',
+      'x'.repeat(3000),
+    ].map((text) => `!${text}`);
+    for (const text of all) {
+      const odd = text.slice(1);
+      gateway.fleet.devices.set(text, {
+        ...{ serial: text, site: odd, cameAlive: { connected: false } },
+        state: odd.startsWith('_') || odd.startsWith('c') ? (odd as 'blocked') : 'registered',
+      });
+      gateway.fleet.step(text, { part: odd, step: odd, outcome: odd as 'ok', detail: odd, errorCode: odd });
+    }
+    const page = await open({ hash: '#/devices?prefix=%21' });
+    await page.getByText(`${all.length} match`).waitFor();
+    const wider = () =>
+      page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+    expect(await wider()).toBe(0);
+    for (const text of all) {
+      await page.goto(`${gateway.url}#/device/${encodeURIComponent(text)}`);
+      await expect.poll(() => page.locator('h1').textContent()).toBe(text);
+      await page.locator('.timeline .step').first().waitFor();
+      expect([text.slice(0, 20), await page.locator('.step-text .strong').first().textContent()]).toEqual([
+        text.slice(0, 20),
+        text.slice(1),
+      ]);
+      expect([text.slice(0, 20), await wider()]).toEqual([text.slice(0, 20), 0]);
+    }
+    gateway.emit('device', { serial: image, event: image, errorCode: image, outcome: '__proto__' });
+    expect(await page.locator('main img').count()).toBe(0);
     expect(await page.title()).not.toBe('owned');
+  });
+
+  it('saves what a spreadsheet would take for a formula as a text', async () => {
+    const page = await open({ hash: '#/import' });
+    const formulas = ['=cmd|/C calc!A0', '+1', '-1+1', '@SUM(A1)', '＝1+1', ' =1'];
+    const rows = formulas.map((serial) => `"${serial}"`);
+    await page.getByLabel('CSV file').setInputFiles({
+      ...{ name: 'a.csv', mimeType: 'text/csv' },
+      buffer: Buffer.from(`serial,site\n${rows.join(',north\n')},north\n`),
+    });
+    const saving = page.waitForEvent('download');
+    await page.getByRole('button', { name: /[Ss]ave/ }).click();
+    const text = readFileSync(await (await saving).path(), 'utf8');
+    expect(text.split('\r\n').length).toBeGreaterThan(formulas.length - 2);
+    const cells = text.split(/\r\n|,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map((cell) => cell.replace(/^"/, ''));
+    expect(cells.filter((cell) => /^\s*[=+@＝-]/.test(cell))).toEqual([]);
+  });
+
+  it('reads the Unicode text of Excel, which is UTF-16', async () => {
+    const page = await open({ hash: '#/import' });
+    await page.getByLabel('CSV file').setInputFiles({
+      ...{ name: 'a.txt', mimeType: 'text/plain' },
+      buffer: Buffer.from('\ufeffserial,site\r\nMIXER-0007,north\r\nMIXER-0008,north\r\n', 'utf16le'),
+    });
+    await page.getByRole('button', { name: 'Enrol 2 devices' }).waitFor();
+  });
+
+  it('opens the page of the address after the sign-in, and leads all tabs to it when one has signed out', async () => {
+    const page = await open({ hash: '#/device/PUMP-0003', signedIn: false });
+    await signIn(page);
+    await page.getByRole('heading', { level: 1, name: 'PUMP-0003' }).waitFor();
+    const other = await page.context().newPage();
+    await other.goto(`${gateway.url}#/now`);
+    await other.getByRole('button', { name: 'Sign out' }).click();
+    await other.getByLabel('Password').waitFor();
+    await other.close();
+    await page.getByRole('link', { name: 'Line', exact: true }).click();
+    await page.getByLabel('Password').waitFor();
+  });
+
+  it('comes back from a device to the page of the list that it left, and goes on from there to the first', async () => {
+    const page = await open({ hash: '#/devices?state=registered' });
+    const pager = page.getByRole('navigation', { name: 'Pages of the list' });
+    await pager.getByRole('button').last().click();
+    await pager.getByText('Page 2').waitFor();
+    await pager.getByRole('button').last().click();
+    await pager.getByText('Page 3').waitFor();
+    const first = page.locator('tbody th a').first();
+    await page.locator('.busy').waitFor({ state: 'detached' });
+    const serial = (await first.textContent()) ?? '';
+    await first.click();
+    await page.getByRole('heading', { level: 1, name: serial }).waitFor();
+    await page.goBack();
+    await page.getByRole('link', { name: serial, exact: true }).waitFor();
+    await pager.getByText('Page 3').waitFor();
+    await pager.getByRole('button').first().click();
+    await pager.getByText('Page 2').waitFor();
+    // who was given the address finds the page as well, and the way to the first
+    await page.reload();
+    await page.locator('tbody th a').first().waitFor();
+    await pager.getByRole('button').first().click();
+    await expect.poll(() => page.evaluate<string>('location.hash')).toBe('#/devices?state=registered');
+  });
+
+  it('tells how long ago something was by the clock of the gateway, also where that of the browser is wrong', async () => {
+    const page = await open({ hash: '#/devices' });
+    const times = async () => {
+      await page.locator('tbody td time').first().waitFor();
+      return page.locator('tbody td time').allTextContents();
+    };
+    const right = await times();
+    await page.clock.setFixedTime(today - 3 * 3_600_000);
+    await page.reload();
+    expect(await times()).toEqual(right);
   });
 
   it('connects anew by itself when the stream of events breaks, and catches up', async () => {

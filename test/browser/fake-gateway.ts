@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { contentSecurityPolicy, readWebFiles } from '../../console/web-files.ts';
-import { createFakeFleet, type FakeFleet } from './fake-fleet.ts';
+import { createFakeFleet, type FakeFleet, today } from './fake-fleet.ts';
 
 export const password = 'plum-otter-lamp-quay';
 
@@ -37,6 +37,8 @@ export async function startFakeGateway(): Promise<FakeGateway> {
   const server = createServer(async (request, response) => {
     const url = new URL(request.url ?? '/', 'http://gateway');
     response.setHeader('content-security-policy', contentSecurityPolicy);
+    // the time of the made-up devices
+    response.setHeader('date', new Date(today).toUTCString());
     response.setHeader('x-content-type-options', 'nosniff');
     if (!url.pathname.startsWith('/api/v1/')) return sendFile(files.get(url.pathname), request, response);
     const signedIn = request.headers.cookie?.includes('session=') === true;

@@ -73,6 +73,37 @@ describe('the list of many devices', () => {
   });
 });
 
+describe('the list of devices while others enrol and remove some', () => {
+  let console: TestConsole;
+  beforeAll(async () => {
+    console = await startTestConsole();
+  });
+  afterAll(() => console.close());
+
+  it('shows each device that stays once, whatever comes and goes between two pages', async () => {
+    const entry = (index: number) => ({ serial: serialOf(index), state: 'enrolled', ofSite: false }) as const;
+    const staying = Array.from({ length: 200 }, (_, index) => 10 * index);
+    await console.keeper.put(staying.map(entry));
+    const { api } = await console.browser();
+    const seen: string[] = [];
+    let next: string | undefined = '';
+    for (let turn = 0; next !== undefined; turn++) {
+      const { body } = await api(`/devices?limit=30&after=${next}`);
+      seen.push(...body.devices.map(({ serial }: { serial: string }) => serial));
+      next = body.next;
+      // in front of the place, behind it, and the place itself
+      await console.keeper.put([entry(1 + turn), entry(1991 + turn)]);
+      const place = Number(next?.slice(3));
+      if (next !== undefined && !Number.isNaN(place)) {
+        await console.keeper.remove([next]);
+        await console.keeper.put([{ ...entry(place + 10), state: 'blocked' }]);
+      }
+    }
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(seen.filter((serial) => Number(serial.slice(3)) % 10 === 0)).toEqual(staying.map(serialOf));
+  });
+});
+
 describe('the list of devices, and what the latest sweep found at AWS', () => {
   let console: TestConsole;
   let read: () => Promise<SilentReport | undefined>;

@@ -16,6 +16,7 @@ import { loadSettings } from '../../runtime/settings.ts';
 import { tlsOptions } from '../../site-tls/material.ts';
 import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
 import { auditOf } from '../../telemetry/audit-events.ts';
+import { until } from './network.ts';
 import { createMemoryOperator } from './operator.ts';
 import { redisServers } from './redis-servers.ts';
 
@@ -94,6 +95,13 @@ export async function startTestConsole({
     ...own,
   };
   const console = await startConsole(deps);
+  // what a test enters first must not come before the connection
+  const isReady = () =>
+    keeper.isComplete().then(
+      () => true,
+      () => false,
+    );
+  await until(isReady, 10_000, 'the keeper of the directory has its connection');
 
   const call = (path: string, { method = 'GET', headers = {}, body, agent }: Call = {}): Promise<Answer> =>
     new Promise((resolve, reject) => {

@@ -12,6 +12,12 @@ import { Button, Empty, ErrorBox, LinkButton, Loading, PageHead, StateBadge, Tim
 /** @typedef {{ prefix: string, state: string, site: string, silent: string }} Filters */
 
 const pageSize = 50;
+
+/** The cursors of the pages up to the one that was shown last: who comes back from a device finds the same page, and the way to the first. */
+let walked = /** @type {string[]} */ ([]);
+
+/** @param {string | null} after of the address */
+const walkedTo = (after) => (after === null ? [] : walked.at(-1) === after ? walked : [after]);
 const states = ['enrolled', 'provisioning', 'registered', 'blocked'];
 
 /** @param {{ query: URLSearchParams, canAct: boolean }} props */
@@ -19,14 +25,17 @@ export function DevicesPage({ query, canAct }) {
   const [filters, setFilters] = useState(/** @type {Filters} */ (readFilters(query)));
   const [asked, setAsked] = useState(filters);
   // the cursors of the pages before this one: a table of a million rows is walked, not counted
-  const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
+  const [cursors, setCursors] = useState(/** @type {string[]} */ (walkedTo(query.get('after'))));
   const [selected, setSelected] = useState(/** @type {Set<string>} */ (new Set()));
   useEffect(() => {
     const timer = setTimeout(() => setAsked(filters), 250);
-    replaceWith(linkTo('devices', undefined, filters));
     return () => clearTimeout(timer);
   }, [filters]);
   const after = cursors.at(-1);
+  useEffect(() => {
+    walked = cursors;
+    replaceWith(linkTo('devices', undefined, { ...filters, after }));
+  }, [filters, after]);
   const { data, error, loading, reload } = useLoad(
     (signal) => get('/devices', { ...asked, after, limit: pageSize }, signal),
     [asked, after],

@@ -76,7 +76,7 @@ function FileField({ name, disabled, onText, onError }) {
     if (file === undefined) return;
     if (file.size > longest) return onError({ message: t.import.tooLarge, cure: t.import.tooLargeCure });
     onError(undefined);
-    onText(await file.text(), file.name);
+    onText(await textOf(file), file.name);
   };
   return html`<div
     class=${`panel drop ${over ? 'over' : ''}`}
@@ -109,10 +109,17 @@ function FileField({ name, disabled, onText, onError }) {
   </div>`;
 }
 
+/** Excel's "Unicode text" is UTF-16, with a mark in front. @param {File} file */
+async function textOf(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const mark = `${bytes[0]} ${bytes[1]}`;
+  return new TextDecoder(mark === '255 254' ? 'utf-16le' : mark === '254 255' ? 'utf-16be' : 'utf-8').decode(bytes);
+}
+
 /** @param {{ preview: Preview, busy: boolean, enrol: () => void }} props */
 const Found = ({ preview, busy, enrol }) => html`<section class="panel" aria-labelledby="found">
   <h2 id="found">${t.import.found(number(preview.rows))}</h2>
-  <ul class="tally"><li class="ok"><span>${number(preview.good)}</span> ${t.import.good}</li><li class=${preview.bad.length > 0 ? 'warning' : ''}><span>${number(preview.bad.length)}</span> ${t.import.bad}</li></ul>
+  <ul class="tally"><li class="ok"><span>${number(preview.good)}</span> ${t.import.good}</li><li class=${preview.bad.length > 0 ? 'warning' : ''}><span>${number(preview.badRows ?? preview.bad.length)}</span> ${t.import.bad}</li></ul>
   <div class="actions">
     <${Button} kind="primary" icon="add" disabled=${busy || preview.good === 0} onClick=${enrol}>${t.import.button(number(preview.good), preview.good)}<//>
     ${preview.bad.length > 0 ? html`<span class="muted">${t.import.badStay}</span>` : null}

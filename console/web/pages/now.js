@@ -1,4 +1,5 @@
 import { get } from '../api.js';
+import { gatewayNow } from '../clock.js';
 import { clockTime, day, duration, number, sentence, toDate } from '../format.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { useDeviceEvents, useLive } from '../live.js';
@@ -134,7 +135,7 @@ function Health({ now }) {
 }
 
 /** @param {import('../types.d.ts').Time} time */
-const daysLeft = (time) => Math.floor(((toDate(time)?.getTime() ?? 0) - Date.now()) / 86_400_000);
+const daysLeft = (time) => Math.floor(((toDate(time)?.getTime() ?? 0) - gatewayNow()) / 86_400_000);
 
 /** @param {{ refusals: Record<string, number> }} props */
 function Refusals({ refusals }) {
@@ -184,7 +185,7 @@ function Feed() {
               event.serial === undefined
                 ? html`<span class="muted">${t.unknownSerial}</span>`
                 : html`<a class="mono" href=${linkTo('device', event.serial)}>${event.serial}</a>`
-            }<span class="muted">${stepName(event.event ?? event.step ?? '')}${event.errorCode === undefined ? '' : ` · ${event.errorCode}`}</span><time>${clockTime(event.at ?? Date.now())}</time></li>`;
+            }<span class="muted">${stepName(event.event ?? event.step ?? '')}${event.errorCode === undefined ? '' : ` · ${event.errorCode}`}</span><time>${clockTime(event.at ?? gatewayNow())}</time></li>`;
           })}</ul>`
     }
   </section>`;

@@ -1,3 +1,4 @@
+import { gatewayNow } from '../clock.js';
 import { duration, fullTime, relative, sentence, toDate } from '../format.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { linkTo } from '../router.js';
@@ -89,9 +90,9 @@ export function Time({ at, none = '–' }) {
 
 /** Counts on while it is looked at. @param {{ since: import('../types.d.ts').Time }} props */
 export function Waiting({ since }) {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(gatewayNow());
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
+    const timer = setInterval(() => setNow(gatewayNow()), 1000);
     return () => clearInterval(timer);
   }, []);
   return html`<span title=${fullTime(since)}>${duration(Math.max(0, Math.floor((now - (toDate(since)?.getTime() ?? now)) / 1000)))}</span>`;
@@ -217,9 +218,13 @@ export function download(name, text) {
  */
 export const toCsv = (header, rows) => [header, ...rows].map((row) => row.map(csvCell).join(',')).join('\r\n');
 
-/** A cell that a spreadsheet would take for a formula is kept a text. @param {string | number | undefined} value */
+/**
+ * A cell that a spreadsheet would take for a formula is kept a text (https://owasp.org/www-community/attacks/CSV_Injection), and so is one in
+ * the wide characters that some take for these.
+ * @param {string | number | undefined} value
+ */
 function csvCell(value = '') {
   const text = `${value}`;
-  const harmless = /^[=+\-@\t]/.test(text) && typeof value !== 'number' ? `'${text}` : text;
-  return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  const harmless = /^\s*[=+\-@\t\r\n＝＋－＠]/.test(text) && typeof value !== 'number' ? `'${text}` : text;
+  return /[",;\t\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }
