@@ -64,7 +64,8 @@ export function relative(time, now = gatewayNow()) {
   const value = toDate(time);
   if (value === undefined) return '–';
   const seconds = Math.round((value.getTime() - now) / 1000);
-  if (Math.abs(seconds) < 5) return t.time.now;
+  // what has just happened is never "in 7 seconds": two clocks are never quite the same
+  if (seconds > -5 && seconds < 15) return t.time.now;
   const [size, unit] = units.find(([each]) => Math.abs(seconds) >= each) ?? [1, /** @type {const} */ ('second')];
   return ago.format(Math.trunc(seconds / size), unit);
 }

@@ -253,16 +253,15 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
   it('saves what a spreadsheet would take for a formula as a text', async () => {
     const page = await open({ hash: '#/import' });
     const formulas = ['=cmd|/C calc!A0', '+1', '-1+1', '@SUM(A1)', '＝1+1', ' =1'];
-    const rows = formulas.map((serial) => `"${serial}"`);
     await page.getByLabel('CSV file').setInputFiles({
       ...{ name: 'a.csv', mimeType: 'text/csv' },
-      buffer: Buffer.from(`serial,site\n${rows.join(',north\n')},north\n`),
+      buffer: Buffer.from(`serial,site\n${formulas.join(',north\n')},north\n`),
     });
     const saving = page.waitForEvent('download');
     await page.getByRole('button', { name: /[Ss]ave/ }).click();
     const text = readFileSync(await (await saving).path(), 'utf8');
-    expect(text.split('\r\n').length).toBeGreaterThan(formulas.length - 2);
     const cells = text.split(/\r\n|,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map((cell) => cell.replace(/^"/, ''));
+    expect(cells).toEqual(expect.arrayContaining(formulas.slice(0, -1).map((formula) => `'${formula}`)));
     expect(cells.filter((cell) => /^\s*[=+@＝-]/.test(cell))).toEqual([]);
   });
 
