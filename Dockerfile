@@ -5,11 +5,11 @@ COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 # without test/ and the other names in .dockerignore
 COPY . .
-# type declarations, source maps and builds for other platforms are not used at run time
+# type declarations, source maps and builds for other platforms are not used at run time; licences are kept, as they ask for it
 RUN npm run build -- --sourceMap false \
  && chmod +x dist/cli/cvm.js \
  && npm prune --omit=dev --no-audit --no-fund \
- && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) -type f -delete \
+ && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) -type f ! -iname 'licen[cs]e*' ! -iname 'notice*' -delete \
  && find node_modules -path '*/prebuilds/*' -type d \( -name 'darwin*' -o -name 'win32*' -o -name 'android*' \) -prune -exec rm -rf {} +
 # the commit that it is built from, as `cvm --version` says it
 ARG REVISION=
