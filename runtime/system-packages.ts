@@ -22,6 +22,8 @@ const debian = {
   haproxy: 'haproxy',
   nginx: 'nginx',
   chromium: 'chromium',
+  prometheus: 'prometheus',
+  promtool: 'prometheus',
   // gcc alone comes without the headers of libc
   gcc: 'build-essential',
   'g++': 'build-essential',
