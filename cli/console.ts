@@ -56,7 +56,7 @@ export const firstPassword = (password: string): string =>
   `The password of the console, shown this once: ${password}  (for another: cvm console password --reset)`;
 
 /** What is no terminal is kept, as the log of a container is. */
-const unseenPassword =
+export const unseenPassword =
   'The console has no password that anybody has seen: cvm console password --reset makes one and shows it';
 
 function tokenCommand({ settings, audit, write }: ConsoleContext): Command {

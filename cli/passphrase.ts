@@ -23,9 +23,15 @@ export async function passphraseOf(
     throw new UsageError(
       'a passphrase is needed, and there is no terminal to ask at: name a file in --passphrase-file, or set CVM_BACKUP_PASSPHRASE',
     );
-  const typed = checked(await ask('Passphrase of the backup: '), '');
-  if (twice && (await ask('The same again: ')) !== typed) throw new UsageError('the two passphrases differ');
-  return typed;
+  // before the question is on the screen, so that no key is shown
+  const keys = hiddenKeys();
+  try {
+    const typed = checked(await ask(keys, 'Passphrase of the backup: '), '');
+    if (twice && (await ask(keys, 'The same again: ')) !== typed) throw new UsageError('the two passphrases differ');
+    return typed;
+  } finally {
+    keys.close();
+  }
 }
 
 function checked(passphrase: string, from: string): string {
@@ -36,35 +42,63 @@ function checked(passphrase: string, from: string): string {
 /** Editors end a file with a line end. */
 const firstLine = (file: string): string => /^[^\r\n]*/.exec(readFileSync(file, 'utf8'))?.[0] ?? '';
 
-/** Asks at the terminal, and does not show the typed characters. */
-function ask(question: string): Promise<string> {
-  const { stdin, stderr } = process;
-  stderr.write(question);
+type Keys = { next(): Promise<string>; close(): void };
+
+/** Reads the terminal key by key, and shows no key. Keys that come before the next question wait for it: a paste may have several lines. */
+function hiddenKeys(): Keys {
+  const { stdin } = process;
+  const waiting: string[] = [];
+  let isOver = false;
+  let wake = () => {};
+  const take = (text: string) => {
+    waiting.push(...text.replaceAll('\r\n', '\n').replace(escapeSequence, ''));
+    wake();
+  };
+  const hangUp = () => {
+    isOver = true;
+    wake();
+  };
   stdin.setRawMode(true);
-  stdin.setEncoding('utf8');
-  stdin.resume();
-  return new Promise((resolve, reject) => {
-    let typed = '';
-    const end = (result: () => void) => {
-      stdin.off('data', take);
-      stdin.setRawMode(false);
-      stdin.pause();
-      stderr.write('\n');
-      result();
-    };
-    function take(text: string): void {
-      for (const character of text) {
-        if (character === '\r' || character === '\n') {
-          end(() => resolve(typed));
-          return;
-        }
-        if (character === '\u0003' || character === '\u0004') {
-          end(() => reject(new UsageError('interrupted: nothing was done')));
-          return;
-        }
-        typed = character === '\u007f' || character === '\b' ? typed.slice(0, -1) : typed + character;
+  stdin.setEncoding('utf8').on('data', take).on('end', hangUp).resume();
+  return {
+    async next() {
+      while (waiting.length === 0) {
+        if (isOver) throw new UsageError('the terminal was closed: nothing was done');
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
       }
+      return waiting.shift() ?? '';
+    },
+    close() {
+      stdin.off('data', take).off('end', hangUp).pause();
+      stdin.setRawMode(false);
+    },
+  };
+}
+
+async function ask(keys: Keys, question: string): Promise<string> {
+  process.stderr.write(question);
+  try {
+    for (let typed: readonly string[] = []; ; ) {
+      const key = await keys.next();
+      if (key === '\r' || key === '\n') return typed.join('');
+      if (key === '\u0003' || key === '\u0004') throw new UsageError('interrupted: nothing was done');
+      typed = edited(typed, key);
     }
-    stdin.on('data', take);
-  });
+  } finally {
+    process.stderr.write('\n');
+  }
+}
+
+/** Arrows, Delete and the like. The screen does not show that they were pressed, so they are no part of a passphrase. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal sends them
+const escapeSequence = /\u001b(?:\[[\d;?]*[ -/]*[@-~]|O.|.)?/g;
+
+/** As a terminal does it: Backspace takes one character, Ctrl-U all of them, Ctrl-W the last word. */
+function edited(typed: readonly string[], key: string): readonly string[] {
+  if (key === '\u007f' || key === '\b') return typed.slice(0, -1);
+  if (key === '\u0015') return [];
+  if (key === '\u0017') return [...typed.join('').replace(/\S*\s*$/, '')];
+  return /\p{Cc}/u.test(key) ? typed : [...typed, key];
 }

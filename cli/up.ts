@@ -25,7 +25,7 @@ import { claimDataFolder } from '../site-tls/data-format.ts';
 import type { TlsMaterial } from '../site-tls/material.ts';
 import { cvmProgram, processesOption } from './broker.ts';
 import type { CommandLine } from './command-line.ts';
-import { firstPassword } from './console.ts';
+import { firstPassword, unseenPassword } from './console.ts';
 import type { Demo } from './demo.ts';
 import { writeLine } from './output.ts';
 import { openServiceLog, type ServiceLog } from './service-log.ts';
@@ -121,7 +121,9 @@ export async function startAll(
 async function startConsole(app: App, redis: RedisConnector, environment: NodeJS.ProcessEnv, say: Say): Promise<void> {
   const { port, password } = await startConsolePart(app, redis, environment);
   say(`  console   https://${app.settings.machineName}:${port}`);
-  if (password !== undefined) writeLine(`            ${firstPassword(password)}`);
+  // systemd sets the variable; what goes to its journal is kept
+  const isKept = environment.JOURNAL_STREAM !== undefined && !process.stdout.isTTY;
+  if (password !== undefined) writeLine(`            ${isKept ? unseenPassword : firstPassword(password)}`);
 }
 
 /** A service does not run a package manager by itself: it names the command. */

@@ -127,10 +127,12 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
     expect(readFileSync(file, 'utf8') + readFileSync(before, 'utf8')).not.toContain('The password of the console');
   });
 
-  it('has lines for people where LOG_FORMAT asks for them', async () => {
-    const run = start(['up', '--local-aws'], { LOG_FORMAT: 'pretty' });
+  it('has lines for people where LOG_FORMAT asks for them, and no password in the journal of systemd', async () => {
+    const run = start(['up', '--local-aws'], { LOG_FORMAT: 'pretty', JOURNAL_STREAM: '8:12345' });
     await run.says(/^\d{4}-\d\d-\d\dT[\d:.]+Z INFO {2}broker is listening port=\d+/m);
     expect(run.text()).not.toMatch(/^\{/m);
     expect(run.text()).not.toContain('\u001b');
+    await run.says(/cvm console password --reset makes one and shows it/);
+    expect(run.text()).not.toContain('shown this once');
   });
 });
