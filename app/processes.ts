@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultTokenAttemptLimits } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import { keepHealthFiles } from '../runtime/health-files.ts';
-import type { MetricsSnapshot } from '../runtime/metrics.ts';
+import { keepCounts, type MetricsSnapshot } from '../runtime/metrics.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { App } from './app.ts';
 
@@ -101,9 +101,13 @@ export async function startBrokerProcesses(
   const checks = looks.map((look, index) => ({ name: `process-${index + 1}`, look }));
   const { healthDir: folder, site } = settings;
   monitoring.addHealth(lifecycle.add(keepHealthFiles({ folder, part: 'broker', checks, site, log })).report);
+  const counts = keepCounts<Worker>();
   monitoring.addProcesses(async () => {
-    const asked = await Promise.allSettled([...running.values()].map((child) => metricsOf(child, times.answerMs)));
-    return asked.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+    const told = [...running.values()].map(async (child) => {
+      const snapshot = await metricsOf(child, times.answerMs).catch(() => undefined);
+      return [child, snapshot] as const;
+    });
+    return counts.complete(new Map(await Promise.all(told)));
   });
 
   // the first one alone: it makes the keys of a new gateway, and says what is wrong with the settings once

@@ -176,5 +176,34 @@ export async function mergedText(snapshots: readonly MetricsSnapshot[]): Promise
   return AggregatorRegistry.aggregate(snapshots as unknown as MetricObject[]).metrics();
 }
 
+/**
+ * Keeps what processes have counted, so that no sum of theirs falls: Prometheus takes a lower value for a new start from 0, and adds all of the sum
+ * again (https://github.com/prometheus/client_js/issues/385).
+ */
+export function keepCounts<Process extends object>() {
+  const lastTold = new Map<Process, MetricsSnapshot>();
+  let ofEnded: MetricsSnapshot = [];
+  return {
+    /**
+     * @param told by each process that runs; undefined where it has not answered
+     * @returns the same, with what ended processes had counted, and what a silent one has counted until it answered last
+     */
+    async complete(told: ReadonlyMap<Process, MetricsSnapshot | undefined>): Promise<readonly MetricsSnapshot[]> {
+      const ended = [...lastTold].filter(([process]) => !told.has(process));
+      for (const [process] of ended) lastTold.delete(process);
+      if (ended.length > 0) ofEnded = await addedUp([ofEnded, ...ended.map(([, counts]) => counts)]);
+      for (const [process, snapshot] of told)
+        if (snapshot !== undefined) lastTold.set(process, snapshot.filter(isCount));
+      return [ofEnded, ...[...told].map(([process, snapshot]) => snapshot ?? lastTold.get(process) ?? [])];
+    },
+  };
+}
+
+/** Gauges end with their process: an ended one has no connection open. prom-client gives types as words. */
+const isCount = ({ type }: MetricObject): boolean => ['counter', 'histogram'].includes(String(type));
+
+const addedUp = async (snapshots: readonly MetricsSnapshot[]): Promise<MetricsSnapshot> =>
+  (await AggregatorRegistry.aggregate(snapshots as unknown as MetricObject[]).getMetricsAsJSON()) as MetricObject[];
+
 /** The type of the text, for HTTP. */
 export const metricsContentType = Registry.PROMETHEUS_CONTENT_TYPE;

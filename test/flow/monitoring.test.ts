@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,22 @@ import { lacks } from '../support/lacks.ts';
 import { enrolDevices, isolated, processesIn, programRuns, type Run } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
+
+/** Processes that this one has started, by their command line. */
+function childrenOf(parent: number | undefined, pattern: RegExp): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const [, ppid] = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+        return Number(ppid) === parent && pattern.test(line);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
 
 describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 120_000 }, () => {
   let dataDir: string;
@@ -68,6 +84,10 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
     // no name twice, as the format asks
     const types = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
     expect(types.length).toBe(new Set(types).size);
+    // what a process has counted stays counted when it is killed
+    for (const pid of childrenOf(run.child.pid, /broker --process/)) process.kill(pid, 'SIGKILL');
+    await run.says(/a broker process ended/);
+    expect((await get(run, '/metrics')).text).toMatch(/^cvm_broker_messages_received_total\{kind="request"\} 5$/m);
 
     expect((await get(run, '/healthz')).status).toBe(200);
     await expect.poll(async () => (await get(run, '/readyz')).status, long).toBe(200);

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createMonitoring, type Monitoring } from '../../app/monitoring.ts';
 import type { HealthReport } from '../../runtime/health-files.ts';
 import { createLog } from '../../runtime/log.ts';
-import { metricsContentType } from '../../runtime/metrics.ts';
+import { keepCounts, metricsContentType } from '../../runtime/metrics.ts';
 import { type MonitoringOptions, startMonitoringServer } from '../../runtime/monitoring-server.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 
@@ -175,6 +175,42 @@ describe('what is served', () => {
     expect(valueIn(text, 'cvm_broker_messages_received_total{kind="request"}')).toBe('5');
     expect(valueIn(text, 'cvm_broker_estimate_error_ratio_count')).toBe('2');
     expect(text).toMatch(/^cvm_build_info\{version="\d[^"]*",revision="[^"]*",node_version="\d[^"]*"\} 1$/m);
+  });
+
+  it('never falls in what is counted, when a process ends, is silent or is started again; what is open ends with its process', async () => {
+    const process = (received: number) => {
+      const opened = open();
+      opened.metrics.connectionsOpen.readFrom(() => 1);
+      for (let times = 0; times < received; times++) opened.metrics.messagesReceived.inc({ kind: 'request' });
+      opened.metrics.estimateError.observe(0.1, {});
+      return opened;
+    };
+    const [steady, dying, successor] = [process(2), process(5), process(1)];
+    const counts = keepCounts<object>();
+    const first = open();
+    let told: readonly (readonly [ReturnType<typeof process>, 'answers' | 'is silent'])[] = [];
+    first.monitoring.addProcesses(async () => {
+      const answers = told.map(async ([each, how]) => {
+        const snapshot = how === 'answers' ? await each.monitoring.snapshot() : undefined;
+        return [each, snapshot === undefined ? undefined : JSON.parse(JSON.stringify(snapshot))] as const;
+      });
+      return counts.complete(new Map(await Promise.all(answers)));
+    });
+    const seen = async (...now: typeof told) => {
+      told = now;
+      const text = await first.monitoring.text();
+      return [
+        valueIn(text, 'cvm_broker_messages_received_total{kind="request"}'),
+        valueIn(text, 'cvm_broker_estimate_error_ratio_count'),
+        valueIn(text, 'cvm_broker_connections_open'),
+      ];
+    };
+    expect(await seen([steady, 'answers'], [dying, 'answers'])).toEqual(['7', '2', '2']);
+    expect(await seen([steady, 'answers'], [dying, 'is silent'])).toEqual(['7', '2', '1']);
+    expect(await seen([steady, 'answers'])).toEqual(['7', '2', '1']);
+    expect(await seen([steady, 'answers'], [successor, 'is silent'])).toEqual(['7', '2', '1']);
+    expect(await seen([steady, 'answers'], [successor, 'answers'])).toEqual(['8', '3', '2']);
+    expect(await seen([successor, 'answers'])).toEqual(['8', '3', '1']);
   });
 
   it('has each health check as a number, and Node.js process metrics, but no sampling of the event loop', async () => {
