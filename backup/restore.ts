@@ -1,7 +1,10 @@
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   copyFileSync,
   existsSync,
+  fchmodSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -10,6 +13,7 @@ import {
   renameSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -86,7 +90,8 @@ export function checkBackup({ settings, readFiles }: BackupInside): string[] {
 
 /**
  * Puts the files of a backup where they belong. All of the backup is read and checked before any file gets its name, and nothing is
- * overwritten. A restore that is killed leaves the folder `.restoring`, with which no gateway starts.
+ * overwritten. A restore that is killed leaves the folder `.restoring`, with which no gateway starts. What root restores belongs to the owner of the
+ * folder in which it is put, so that the user of the service can read it.
  * @returns where each file is now
  * @throws BackupError
  */
@@ -94,6 +99,7 @@ export function restore(inside: BackupInside, places: SitePlaces): string[] {
   const { dataDir, envFile } = places;
   refuseUsed(dataDir);
   const isNew = !existsSync(dataDir);
+  const owner = ownerAt(dataDir);
   const staging = join(dataDir, restoringFolder);
   const placed: string[] = [];
   mkdirSync(staging, { recursive: true, mode: 0o700 });
@@ -107,8 +113,10 @@ export function restore(inside: BackupInside, places: SitePlaces): string[] {
       putOutside(staged, target);
       placed.push(target);
     }
+    giveTo(owner, join(staging, 'data'));
     putData(join(staging, 'data'), dataDir, placed);
     rmSync(staging, { recursive: true, force: true });
+    if (owner !== undefined && isNew) chownSync(dataDir, owner.uid, owner.gid);
     syncFolder(dataDir);
     return [...targets.keys()].sort((a, b) => Number(b === envFile) - Number(a === envFile));
   } catch (error) {
@@ -152,7 +160,9 @@ function stage(inside: BackupInside, places: SitePlaces, staging: string): Map<s
 }
 
 function openFile(file: string, mode: number) {
-  const descriptor = openSync(file, 'wx', mode);
+  const descriptor = openSync(file, 'wx', 0o600);
+  // whatever the umask is
+  fchmodSync(descriptor, mode);
   return {
     write(piece: Buffer) {
       for (let at = 0; at < piece.length; ) at += writeSync(descriptor, piece, at);
@@ -170,7 +180,23 @@ function putOutside(staged: string, target: string): void {
   const part = `${target}.restored.part`;
   rmSync(part, { force: true });
   copyFileSync(staged, part);
+  chmodSync(part, statSync(staged).mode & 0o777);
+  giveTo(ownerAt(dirname(target)), part);
   renameSync(part, target);
+}
+
+type Owner = { readonly uid: number; readonly gid: number };
+
+/** @returns the owner of the nearest folder that is there; undefined where this process is not root, and all is its own */
+function ownerAt(file: string): Owner | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  for (let folder = file; ; folder = dirname(folder)) if (existsSync(folder)) return statSync(folder);
+}
+
+function giveTo(owner: Owner | undefined, path: string): void {
+  if (owner === undefined) return;
+  chownSync(path, owner.uid, owner.gid);
+  if (statSync(path).isDirectory()) for (const name of readdirSync(path)) giveTo(owner, join(path, name));
 }
 
 /** The folder with the keys comes last: without it, what is there is no gateway. */

@@ -4,8 +4,10 @@ import { UsageError } from './usage-error.ts';
 
 /** The fewest characters of a passphrase: a thief of the file can try passphrases on any number of machines. */
 export const leastPassphrase = 12;
+/** "aaaaaaaaaaaa" and "121212121212" are the first that a thief tries. */
+const fewestDifferent = 6;
 
-const rule = `a passphrase has ${leastPassphrase} characters or more: take five words at random, say`;
+const rule = `a passphrase has ${leastPassphrase} characters or more, and ${fewestDifferent} different ones: take five words at random, say`;
 
 /**
  * Reads the passphrase of a backup from the file that an option names, from CVM_BACKUP_PASSPHRASE, or from the terminal. It is no argument: every
@@ -35,7 +37,8 @@ export async function passphraseOf(
 }
 
 function checked(passphrase: string, from: string): string {
-  if (passphrase.length < leastPassphrase) throw new UsageError(`${from}${rule}`);
+  if (passphrase.length < leastPassphrase || new Set(passphrase).size < fewestDifferent)
+    throw new UsageError(`${from}${rule}`);
   return passphrase;
 }
 

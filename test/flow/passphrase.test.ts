@@ -75,9 +75,10 @@ describe.skipIf(lacks('script'))('the passphrase of a backup, asked for at a ter
     expect(await opens(pasted)).toMatchObject({ status: 0 });
   });
 
-  it('makes no backup where it is short, the two differ, Ctrl-C is typed, or the terminal is closed', async () => {
+  it('makes no backup where it is short or of few characters, the two differ, Ctrl-C is typed, or the terminal is closed', async () => {
     const rows = [
       [await backup(`short${enter}`, ''), '12 characters or more'],
+      [await backup(`121212121212${enter}`, ''), '6 different ones'],
       [await backup(passphrase + enter, `${passphrase}!${enter}`), 'the two passphrases differ'],
       [await backup('five\u0003', ''), 'interrupted: nothing was done'],
     ] as const;

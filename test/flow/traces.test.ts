@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { enrolDevices, isolated, programRuns, type Run } from '../support/program.ts';
+import { enrolDevices, isolated, programRuns, type Run, silentServer } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
 
@@ -154,6 +154,22 @@ describe.skipIf(lacks('redis-server'))('traces', { timeout: 120_000 }, () => {
     await provision(run, 'SN-1');
     run.child.kill('SIGTERM');
     expect(await run.ended).toMatchObject({ status: 0 });
+  });
+
+  it('keep no gateway from ending when a collector takes the connection and never answers', async () => {
+    const silent = await silentServer();
+    const run = start({
+      CVM_TRACES: '1',
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${silent.port}`,
+      OTEL_BSP_SCHEDULE_DELAY: '100',
+      // an hour, in which an export under way holds its socket
+      OTEL_EXPORTER_OTLP_TIMEOUT: '3600000',
+    });
+    await provision(run, 'SN-1');
+    run.child.kill('SIGTERM');
+    expect(await run.ended).toMatchObject({ status: 0 });
+    expect(run.text()).toContain('the last traces could not be sent');
+    await silent.close();
   });
 
   it('are off, and nothing of them is loaded, unless a setting asks for them', async () => {

@@ -1,5 +1,6 @@
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -108,6 +109,35 @@ describe('a backup of a site', () => {
     expect(statSync(join(other, 'data/tls')).mode & 0o077).toBe(0);
     expect(filesIn(other).filter((name) => name.includes('.restoring') || name.endsWith('.part'))).toEqual([]);
   });
+
+  it('is restored with the same rights under any umask', async () => {
+    await make();
+    const other = join(folder, 'other');
+    const umask = process.umask(0o077);
+    try {
+      await restoreTo(other);
+    } finally {
+      process.umask(umask);
+    }
+    expect(statSync(join(other, 'data/templates/fleet.json')).mode & 0o777).toBe(0o644);
+  });
+
+  it.runIf(process.getuid?.() === 0)(
+    'that root restores belongs to the owner of the folder, who runs the gateway',
+    async () => {
+      await make();
+      const user = { uid: 12345, gid: 12346 };
+      const [site, empty] = [join(folder, 'site'), join(folder, 'empty')];
+      for (const each of [site, join(empty, 'data')]) mkdirSync(each, { recursive: true });
+      // the one has no data folder yet, the other an empty one
+      for (const each of [site, empty, join(empty, 'data')]) chownSync(each, user.uid, user.gid);
+      for (const root of [site, empty]) {
+        await restoreTo(root);
+        for (const name of ['.env', 'data', ...filesIn(root), 'data/tls', 'data/console'])
+          expect(statSync(join(root, name)), `${root}/${name}`).toMatchObject(user);
+      }
+    },
+  );
 
   it('is refused with a byte changed anywhere, and with its end cut off, and nothing is restored', async () => {
     rmSync(join(dataDir, 'tls/large.pem'));

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -32,6 +32,15 @@ describe('a log that is a file', () => {
       ['the log was opened anew', 'three'],
     ]);
     expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it('goes on at the begin of a file that was copied and emptied, as copytruncate of logrotate does it', () => {
+    const file = join(folder, 'cvm.log');
+    const log = createLog('info', logToFile(file));
+    log.info('one');
+    truncateSync(file);
+    log.info('two');
+    expect(JSON.parse(readFileSync(file, 'utf8')).msg).toBe('two');
   });
 
   it('goes on as it was when it cannot be opened anew', () => {
