@@ -47,7 +47,7 @@ export type BackupInside = {
 export function readBackup(reader: SealedReader): BackupInside {
   const first = nextEntry(reader);
   if (first?.path !== 'manifest') throw broken();
-  const manifest = manifestForm.parse(JSON.parse(whole(reader, first.size).toString('utf8'))) as Manifest;
+  const manifest = read(manifestForm, whole(reader, first.size)) as Manifest;
   if (manifest.dataFormat > dataFormat)
     throw new BackupError(
       `this backup has a data folder of format ${manifest.dataFormat}, by cvm ${reader.head.cvm}, and this version knows format ${dataFormat}`,
@@ -65,6 +65,8 @@ export function readBackup(reader: SealedReader): BackupInside {
     settings,
     readFiles(onFile) {
       for (; next !== undefined; next = nextEntry(reader)) {
+        // they stand first, since they say where the rest belongs
+        if (next.path === 'settings') throw broken();
         const sink = onFile(next.path, next.mode);
         for (let left = next.size; left > 0; ) {
           const piece = reader.read(Math.min(left, 64 * 1024));
@@ -136,9 +138,10 @@ function stage(inside: BackupInside, places: SitePlaces, staging: string): Map<s
   const open = (path: string, target: string, mode: number) => {
     const isOfData = path.startsWith('data/');
     const staged = join(staging, isOfData ? join('data', relative(dataDir, target)) : `outside-${count++}`);
-    mkdirSync(dirname(staged), { recursive: true, mode: 0o700 });
-    targets.set(isOfData ? join(dataDir, relative(dataDir, target)) : target, staged);
-    return openFile(staged, mode);
+    const place = isOfData ? join(dataDir, relative(dataDir, target)) : target;
+    if (targets.has(place)) throw broken();
+    targets.set(place, staged);
+    return openStaged(staged, mode);
   };
   const { settings } = inside;
   if (settings !== undefined && envFile !== undefined) {
@@ -157,6 +160,18 @@ function stage(inside: BackupInside, places: SitePlaces, staging: string): Map<s
     return open(path, target, mode & 0o755);
   });
   return targets;
+}
+
+/** Names that exclude each other: the same one twice, a file that is a folder as well, one that is too long. */
+const impossible = ['EEXIST', 'EISDIR', 'ENOTDIR', 'ENAMETOOLONG'];
+
+function openStaged(file: string, mode: number) {
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    return openFile(file, mode);
+  } catch (error) {
+    throw impossible.includes((error as NodeJS.ErrnoException).code ?? '') ? broken(error) : error;
+  }
 }
 
 function openFile(file: string, mode: number) {
@@ -251,7 +266,7 @@ function nextEntry(reader: SealedReader): z.infer<typeof entryForm> | undefined 
   const length = reader.read(lengthBytes);
   if (length.length === 0) return undefined;
   if (length.length < lengthBytes) throw broken();
-  return entryForm.parse(JSON.parse(whole(reader, Math.min(length.readUInt32BE(), 8192)).toString('utf8')));
+  return read(entryForm, whole(reader, Math.min(length.readUInt32BE(), 8192)));
 }
 
 function whole(reader: SealedReader, size: number): Buffer {
@@ -261,5 +276,15 @@ function whole(reader: SealedReader, size: number): Buffer {
   return bytes;
 }
 
-const broken = () =>
-  new BackupError('the content of the backup is not as cvm writes it', 'take an older backup; nothing was restored');
+function read<Form extends z.ZodType>(form: Form, bytes: Buffer): z.infer<Form> {
+  try {
+    return form.parse(JSON.parse(bytes.toString('utf8')));
+  } catch (error) {
+    throw broken(error);
+  }
+}
+
+const broken = (cause?: unknown) =>
+  new BackupError('the content of the backup is not as cvm writes it', 'take an older backup; nothing was restored', {
+    cause,
+  });
