@@ -7,7 +7,7 @@ import type { Log } from './log.ts';
 import { type Trouble, troubleOf } from './trouble-text.ts';
 
 /** Bounds: connections at a time, bytes of a request's head; milliseconds for a head, and for an answer. */
-const [maxConnections, maxHeaderSize, headMs, answerMs] = [32, 8192, 5000, 8000];
+const [maxConnections, maxHeaderSize, usualHeadMs, answerMs] = [32, 8192, 5000, 8000];
 
 export type MonitoringOptions = {
   readonly listen: string;
@@ -20,6 +20,8 @@ export type MonitoringOptions = {
   /** of each part of this process */
   readonly health: () => readonly HealthReport[];
   readonly log: Log;
+  /** milliseconds that a client has to send the head of its request; a slow one must not hold a place for long */
+  readonly headMs?: number;
 };
 
 type Answer = { readonly status: number; readonly type: string; readonly body: string };
@@ -30,7 +32,7 @@ type Answer = { readonly status: number; readonly type: string; readonly body: s
  * @throws when the port cannot be taken
  */
 export async function startMonitoringServer(options: MonitoringOptions) {
-  const { listen, port, token, log } = options;
+  const { listen, port, token, log, headMs = usualHeadMs } = options;
   const isAllowed = tokenCheck(token);
   const readMetrics = oneAtATime(options.metrics);
 
@@ -62,7 +64,9 @@ export async function startMonitoringServer(options: MonitoringOptions) {
       .catch((err: unknown) => log.debug({ err }, 'an answer of the monitoring port could not be sent'));
   }
 
-  const server = createServer({ maxHeaderSize, headersTimeout: headMs, requestTimeout: headMs }, respond);
+  // Node.js looks for late heads every 30 s unless it is told
+  const bounds = { headersTimeout: headMs, requestTimeout: headMs, connectionsCheckingInterval: headMs };
+  const server = createServer({ maxHeaderSize, ...bounds }, respond);
   server.maxConnections = maxConnections;
   server.keepAliveTimeout = 30_000;
   await new Promise<void>((resolve, reject) => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
@@ -15,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { backUp } from '../../backup/backup.ts';
 import { checkBackup, readBackup, restore } from '../../backup/restore.ts';
-import { openSealedFile } from '../../backup/sealed-file.ts';
+import { createSealedFile, openSealedFile } from '../../backup/sealed-file.ts';
 import { placesOf } from '../../backup/site-files.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { claimDataFolder } from '../../site-tls/data-format.ts';
@@ -168,6 +169,29 @@ describe('a backup of a site', () => {
     await expect(restoreTo(join(folder, 'other'), changed)).rejects.toThrow(/damaged/);
     expect(filesIn(join(folder, 'other'))).toEqual([]);
   }, 120_000);
+
+  it('is refused where whole pieces of it are missing at its end', async () => {
+    const long = join(folder, 'long.cvm');
+    const writer = await createSealedFile(long, passphrase, { cvm: '0.1.0', createdAt: now.toISOString() });
+    const [piece, tag] = [64 * 1024, 16];
+    writer.write(Buffer.alloc(2 * piece + 100));
+    writer.finish();
+    const whole = readFileSync(long);
+    for (const missing of [100 + tag, 100 + tag + piece + tag]) {
+      writeFileSync(long, whole.subarray(0, whole.length - missing));
+      const reader = await openSealedFile(long, passphrase);
+      expect(() => reader.read(3 * piece)).toThrow(/damaged/);
+      reader.close();
+    }
+  });
+
+  it('of a stranger takes no more than 256 MiB of memory to be refused', async () => {
+    const kdf = { N: 2 ** 18, r: 16, p: 1, salt: 'a'.repeat(22) };
+    const head = `cvm-backup 1\n${JSON.stringify({ cvm: '0.1.0', createdAt: now.toISOString(), kdf })}\n`;
+    const digest = createHash('sha256').update(head).digest('hex');
+    writeFileSync(file, Buffer.concat([Buffer.from(`${head}${digest}\n`), Buffer.alloc(100)]));
+    await expect(check()).rejects.toThrow(/damaged: its head is not as cvm writes it/);
+  });
 
   it('tells a wrong passphrase from damage, and names the format that a later version wrote', async () => {
     await make();

@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createMonitoring, type Monitoring } from '../../app/monitoring.ts';
 import type { HealthReport } from '../../runtime/health-files.ts';
@@ -112,6 +113,38 @@ describe('the monitoring port', () => {
     expect((await get('/../etc/passwd')).status).toBe(404);
     const head = await get('/metrics', { method: 'HEAD' });
     expect([head.status, head.text, head.headers.get('content-length')]).toEqual([200, '', '8']);
+  });
+
+  it('takes 32 connections at a time, and closes one that does not end the head of its request', async () => {
+    const options = {
+      listen: '127.0.0.1',
+      port: 0,
+      token: undefined,
+      metrics: async () => '',
+      health: () => [well],
+      log,
+    };
+    const dial = async (headMs: number) => {
+      const server = await startMonitoringServer({ ...options, metricsType: metricsContentType, headMs });
+      servers.push(server);
+      const seen = { port: server.port, connected: 0, closed: 0 };
+      const sockets = Array.from({ length: 40 }, () =>
+        connect(server.port, '127.0.0.1', () => void seen.connected++)
+          .on('error', () => {})
+          .on('close', () => void seen.closed++)
+          .resume(),
+      );
+      await expect.poll(() => seen.connected).toBe(40);
+      return { seen, sockets };
+    };
+    const patient = await dial(3_600_000);
+    await expect.poll(() => patient.seen.closed).toBe(8);
+    for (const socket of patient.sockets) socket.destroy();
+
+    const { seen, sockets } = await dial(300);
+    for (const socket of sockets) socket.write('GET /healthz HTT');
+    await expect.poll(() => seen.closed, { timeout: 20_000 }).toBe(40);
+    expect((await fetch(`http://127.0.0.1:${seen.port}/healthz`)).status).toBe(200);
   });
 
   it('reads once for all that ask at the same time', async () => {
