@@ -28,9 +28,9 @@ COPY --from=build /app/dist dist
 COPY deploy/container/cvm-health /usr/local/bin/cvm-health
 # the folders of volumes belong to the user that runs, redis-data to that of Valkey and Redis: a new volume takes over the owner
 RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
- && cd / && mkdir data audit aws-local redis-password metrics-token grafana-password redis-data templates tls ca home/node/.aws \
- && chown node:node data audit aws-local redis-password metrics-token grafana-password templates tls ca home/node/.aws \
- && chown 999:999 redis-data
+ && cd / && mkdir data audit aws-local aws-gateway redis-password metrics-token grafana-password redis-data templates tls ca home/node/.aws \
+ && chown node:node data audit aws-local aws-gateway redis-password metrics-token grafana-password templates tls ca home/node/.aws \
+ && chown 999:999 redis-data && chmod 700 data
 USER node
 # devices, the console, metrics of broker and worker
 EXPOSE 8883 8443 9464 9465

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type GatewayIdentity, identityFile, readGatewayIdentity } from '../aws/gateway-identity.ts';
@@ -10,6 +10,7 @@ import type { IotCalls } from '../issuer/iot-calls.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { withFolderLock, writeFileAtomic } from '../site-tls/files.ts';
+import { isContainerId } from '../site-tls/server-names.ts';
 import { makeEcKey } from '../worker/ec-key.ts';
 import type { App } from './app.ts';
 import { iotFor } from './aws.ts';
@@ -25,9 +26,18 @@ export function endsSoon(certFile: string, now: number): boolean {
   return Date.parse(new X509Certificate(readFileSync(certFile)).validTo) - now < renewDays * dayMs;
 }
 
-/** The thing that a gateway is, unless its operator names it: AWS's thing names have no dots. */
-export const usualThingName = ({ site, machineName }: Pick<Settings, 'site' | 'machineName'>): string =>
-  `cvm-gateway-${(site ?? machineName).replace(/[^\w:-]/g, '-')}`.slice(0, 128);
+/**
+ * The thing that a gateway is, unless its operator names it: the one that it is already, or one of its site or machine. AWS's thing names have
+ * no dots. @returns undefined in a container, whose name is another one with each start
+ */
+export function usualThingName(
+  { site, machineName }: Pick<Settings, 'site' | 'machineName'>,
+  own?: Pick<GatewayIdentity, 'thingName'>,
+): string | undefined {
+  if (own !== undefined) return own.thingName;
+  if (site === undefined && isContainerId(machineName)) return undefined;
+  return `cvm-gateway-${(site ?? machineName).replace(/[^\w:-]/g, '-')}`.slice(0, 128);
+}
 
 type Renewal = Pick<Settings, 'gatewayCertificate' | 'rootCaFile' | 'proxy'> & {
   readonly iot: IotCalls;
@@ -48,7 +58,7 @@ export async function renewIdentity(renewal: Renewal): Promise<GatewayIdentity> 
   const { iot, log, thingName, roleAlias, port, gatewayCertificate } = renewal;
   const folder = dirname(gatewayCertificate.certFile);
   const endpoint = `${await credentialsEndpoint(iot)}${port === undefined ? '' : `:${port}`}`;
-  mkdirSync(dirname(gatewayCertificate.keyFile), { recursive: true, mode: 0o700 });
+  for (const file of [gatewayCertificate.keyFile, gatewayCertificate.certFile]) ensureWritable(dirname(file));
   return withFolderLock(folder, async () => {
     const before = readGatewayIdentity(gatewayCertificate.certFile);
     const { privateKeyPem, csrPem } = makeEcKey(thingName, { organization: 'cvm-gateway', unit: 'gateway' });
@@ -78,6 +88,26 @@ export async function renewIdentity(renewal: Renewal): Promise<GatewayIdentity> 
     if (before !== undefined && before.certificateId !== certificateId) await issuer.withdraw(before.certificateId);
     return identity;
   });
+}
+
+/** A folder of the host that a container sees may be another user's, or mounted read-only. */
+class FolderNotWritable extends Error {
+  readonly cure: string;
+  constructor(folder: string, cause: unknown) {
+    super(`no certificate can be put into ${folder}: ${(cause as NodeJS.ErrnoException).code}`, { cause });
+    this.name = 'FolderNotWritable';
+    this.cure = `let this user (uid ${process.getuid?.()}) write there: chown, and a mount that is not read-only; in compose the folder is CVM_ROLE_ALIAS_FOLDER`;
+  }
+}
+
+/** @throws FolderNotWritable before AWS has made anything */
+function ensureWritable(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new FolderNotWritable(folder, error);
+  }
 }
 
 /** AWS takes some seconds until a policy counts. */
@@ -120,7 +150,13 @@ export function keepIdentity(app: App): void {
   const run = () =>
     void look().catch((err: unknown) =>
       log.error(
-        { err, cure: 'run "cvm aws setup --gateway --rotate" as an administrator of the AWS account' },
+        {
+          err,
+          cure:
+            err instanceof FolderNotWritable
+              ? err.cure
+              : 'run "cvm aws setup --gateway --rotate" as an administrator of the AWS account',
+        },
         "the gateway's own certificate for AWS ends soon, and cannot be renewed",
       ),
     );

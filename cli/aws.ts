@@ -12,6 +12,7 @@ import {
 import { cloudFormationTemplate } from '../app/cloudformation.ts';
 import { usualThingName } from '../app/gateway-identity.ts';
 import { sentenceOf } from '../app/which-aws.ts';
+import { readGatewayIdentity } from '../aws/gateway-identity.ts';
 import { type IamRole, iamPolicy, iamRoles, partitionOf, siteIndexName } from '../aws/iam-policy.ts';
 import type { UpkeepOutcome } from '../registry/dynamodb/upkeep-setup.ts';
 import type { Restoration } from '../registry/restoration.ts';
@@ -48,7 +49,7 @@ export function awsCommand(context: AwsContext): Command {
     .addOption(
       new Option(
         '--gateway [thing]',
-        'also give this gateway a certificate of its own, by which it gets AWS credentials without keys (CVM_ROLE_ALIAS); the name of its thing (default: cvm-gateway- and the site or the machine)',
+        'also give this gateway a certificate of its own, by which it gets AWS credentials without keys (CVM_ROLE_ALIAS); the name of its thing (default: the one that it has, or cvm-gateway- and the site or the machine)',
       ),
     )
     .option(
@@ -182,7 +183,12 @@ function gatewayWish(
     if (role !== undefined || rotate) throw new UsageError('--role and --rotate are for --gateway: add it');
     return undefined;
   }
-  const thingName = gateway === true ? usualThingName(settings) : gateway;
+  const own = readGatewayIdentity(settings.gatewayCertificate.certFile);
+  const thingName = gateway === true ? usualThingName(settings, own) : gateway;
+  if (thingName === undefined)
+    throw new UsageError(
+      'a container has no name of its own: say as which thing AWS is to know this gateway, as in --gateway cvm-gateway-plant-7',
+    );
   if (!/^[\w:-]{1,128}$/.test(thingName))
     throw new UsageError('--gateway: the name of a thing has letters, digits and :_- only, at most 128');
   return { thingName, roleAlias: settings.roleAlias?.name ?? usualRoleAlias, roleArn: role, rotate, port };

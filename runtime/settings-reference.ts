@@ -73,8 +73,9 @@ export const settingGroups: readonly SettingGroup[] = [
       },
       {
         name: 'CVM_ROLE_ALIAS_FOLDER',
-        meaning: 'The folder of the host with gateway.crt, gateway.key and gateway.json for CVM_ROLE_ALIAS.',
-        more: 'User 1000 must be able to read them.',
+        meaning:
+          'A folder of the host for gateway.crt, gateway.key and gateway.json of CVM_ROLE_ALIAS, in place of the volume aws-gateway.',
+        more: 'User 1000 must be able to write there: the certificate is replaced before it ends.',
         readBy: ['compose'],
       },
       {

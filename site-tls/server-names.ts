@@ -6,7 +6,7 @@ type Named = { readonly hostnames: readonly string[]; readonly machineName: stri
 type Interfaces = Readonly<Record<string, readonly Pick<NetworkInterfaceInfo, 'address' | 'internal'>[] | undefined>>;
 
 /** What Docker calls a container that has no name of its own; another one with each re-creation. */
-const containerId = /^([0-9a-f]{12}|[0-9a-f]{64})$/;
+export const isContainerId = (name: string): boolean => /^([0-9a-f]{12}|[0-9a-f]{64})$/.test(name);
 
 /** Bridges to the containers and virtual machines of this machine. They come and go, and no device of the site is behind them. */
 const bridge = /^(docker\d|br-[0-9a-f]{12}$|veth|virbr|cni\d|podman\d|lxcbr|lxdbr)/;
@@ -16,7 +16,7 @@ const bridge = /^(docker\d|br-[0-9a-f]{12}$|veth|virbr|cni\d|podman\d|lxcbr|lxdb
  * An operator who needs one that is left out here gives it.
  */
 export function serverNames({ hostnames, machineName }: Named, interfaces: Interfaces = networkInterfaces()): string[] {
-  const isName = hostNameProblem(machineName) === undefined && !containerId.test(machineName);
+  const isName = hostNameProblem(machineName) === undefined && !isContainerId(machineName);
   const addresses = Object.entries(interfaces)
     .filter(([name]) => !bridge.test(name))
     .flatMap(([, entries]) => entries ?? [])

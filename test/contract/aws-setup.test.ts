@@ -256,4 +256,25 @@ describe('setting up an AWS account', () => {
     expect(usualThingName({ site: 'plant-7', machineName: 'm' })).toBe('cvm-gateway-plant-7');
     expect(usualThingName({ site: undefined, machineName: 'gw.plant.example' })).toBe('cvm-gateway-gw-plant-example');
   });
+
+  it('keeps the thing that a gateway is already, and makes no name of the id of a container, which is another one tomorrow', () => {
+    const container = { site: undefined, machineName: '3f2a9c0b1d4e' };
+    expect(usualThingName(container)).toBeUndefined();
+    expect(usualThingName(container, { thingName: 'gw' })).toBe('gw');
+    expect(usualThingName({ ...container, site: 'plant-7' })).toBe('cvm-gateway-plant-7');
+  });
+
+  it('asks AWS for no certificate that it could not put away, and says who must be able to write where', async () => {
+    const { certFile } = settings.gatewayCertificate;
+    // root may write into any folder, and this is none
+    const elsewhere = join(certFile, 'folder');
+    const nowhere = { certFile: join(elsewhere, 'gateway.crt'), keyFile: join(elsewhere, 'gateway.key') };
+    const before = (await standIn.iot().send(new ListCertificatesCommand({}))).certificates;
+    await expect(setUpGateway({ ...settings, gatewayCertificate: nowhere }, wish(), log)).rejects.toMatchObject({
+      message: expect.stringContaining(elsewhere),
+      cure: expect.stringMatching(/uid \d+\) write there.*CVM_ROLE_ALIAS_FOLDER/),
+    });
+    expect((await standIn.iot().send(new ListCertificatesCommand({}))).certificates).toEqual(before);
+    expect(readGatewayIdentity(certFile)).toBeDefined();
+  });
 });
