@@ -130,12 +130,15 @@ export function systemCure(error: unknown): string | undefined {
 }
 
 const correctPath = 'correct the path';
+/** A number as well, since a container's user has no name on its host. */
+const uid = process.getuid?.() ?? '';
+const noPermission = `the user of this process (uid ${uid}) has no permission: correct owner and permissions (chown ${uid}), or run it as another user`;
 const systemCures: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full: free space on it, and try again',
   EDQUOT: 'the disk quota of this user is used up: free space, and try again',
   EROFS: 'this file system is read-only: make it writable, or name another folder in CVM_DATA_DIR',
-  EACCES: 'the user of this process has no permission: correct owner and permissions, or run it as another user',
-  EPERM: 'the user of this process has no permission: correct owner and permissions, or run it as another user',
+  EACCES: noPermission,
+  EPERM: noPermission,
   ENOENT: `there is no such file or folder: ${correctPath}`,
   EISDIR: `a file is needed there, and it is a folder: ${correctPath}`,
   ENOTDIR: `a folder is needed there, and it is a file: ${correctPath}`,

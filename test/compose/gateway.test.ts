@@ -201,10 +201,16 @@ describe.skipIf(compose === undefined)('the compose stack', () => {
     const [id = ''] = await stack.containers(service);
     const [about] = JSON.parse(await stack.docker('inspect', id)) as {
       Config: { User: string };
-      HostConfig: { ReadonlyRootfs: boolean; CapDrop: string[] };
+      HostConfig: { ReadonlyRootfs: boolean; CapDrop: string[]; SecurityOpt: string[]; LogConfig: { Config: object } };
     }[];
     expect(about?.Config.User).toBe(user);
-    expect(about?.HostConfig).toMatchObject({ ReadonlyRootfs: true, CapDrop: ['ALL'] });
+    expect(about?.HostConfig).toMatchObject({
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges:true'],
+      // a log that grows without end fills the disk of the site
+      LogConfig: { Config: { 'max-size': '10m', 'max-file': '3' } },
+    });
   });
 
   it.each(['broker', 'worker-local', 'console-local', 'aws-local', 'redis'])(

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { askOnce } from '../support/device.ts';
-import { composeStack, eventually, findCompose } from './compose.ts';
+import { composeStack, eventually, findCompose, image } from './compose.ts';
 
 const compose = findCompose();
 const project = `cvmsmall${process.pid}`;
@@ -90,6 +90,23 @@ describe.skipIf(compose === undefined)('a compose stack with half a core and 256
     const { token } = JSON.parse(line) as { token: string };
     return eventually(`provisioning ${serial}`, () => askOnce({ port: 28911, caPem }, serial, { token, key: 'ec' }));
   }
+
+  // https://github.com/valkey-io/valkey/issues/1148: the server alone does not start any more
+  it('goes on after a power cut that left zeros behind the last command in the file of Redis, with all that was stored', async () => {
+    const caPem = await stack.call('exec', '-T', 'broker', 'cvm', 'tls', 'ca');
+    const [line = ''] = (await stack.cvm('devices', 'add', 'after-zeros', '--json')).trim().split('\n');
+    const { token } = JSON.parse(line) as { token: string };
+    const ask = () =>
+      eventually('a certificate', () => askOnce({ port: 28911, caPem }, 'after-zeros', { token, key: 'ec' }));
+    const first = await ask();
+    await stack.kill('redis');
+    const cut = 'for file in appendonlydir/*.incr.aof; do head -c 70000 /dev/zero >> $file; done';
+    const run = ['run', '--rm', '--user', '999:999', '-w', '/data', '-v', `${project}_redis:/data`];
+    await stack.docker(...run, '--entrypoint', 'sh', image, '-c', cut);
+    await stack.call('up', '-d');
+    expect(await ask()).toMatchObject({ certificateId: first.certificateId });
+    expect(await stack.call('logs', '--no-color', 'redis')).toContain('zeros at its end');
+  });
 
   /** As a disk that was replaced. */
   async function lose(volume: string): Promise<void> {
