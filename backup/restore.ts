@@ -1,7 +1,9 @@
 import {
+  accessSync,
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   copyFileSync,
   existsSync,
   fchmodSync,
@@ -94,10 +96,11 @@ export function checkBackup({ settings, readFiles }: BackupInside): string[] {
  * Puts the files of a backup where they belong. All of the backup is read and checked before any file gets its name, and nothing is
  * overwritten. A restore that is killed leaves the folder `.restoring`, with which no gateway starts. What root restores belongs to the owner of the
  * folder in which it is put, so that the user of the service can read it.
- * @returns where each file is now
+ * @returns where each file is now; and which were left out, since they belong on a file system that is read-only here: what a container is
+ * given by its host, or by another container
  * @throws BackupError
  */
-export function restore(inside: BackupInside, places: SitePlaces): string[] {
+export function restore(inside: BackupInside, places: SitePlaces): { files: string[]; leftOut: string[] } {
   const { dataDir, envFile } = places;
   refuseUsed(dataDir);
   const isNew = !existsSync(dataDir);
@@ -108,7 +111,9 @@ export function restore(inside: BackupInside, places: SitePlaces): string[] {
   try {
     const targets = stage(inside, places, staging);
     // what is named outside of the data folder, a root CA say, may be there as it was
-    const missing = [...targets].filter(([target, staged]) => !isSame(target, staged));
+    const other = [...targets].filter(([target, staged]) => !isSame(target, staged));
+    const leftOut = other.map(([target]) => target).filter((target) => isReadOnly(dirname(target)));
+    const missing = other.filter(([target]) => !leftOut.includes(target));
     for (const [target] of missing) refuseThere(target);
     const outside = missing.filter(([target]) => !isWithin(dataDir, target));
     for (const [target, staged] of outside) {
@@ -120,7 +125,8 @@ export function restore(inside: BackupInside, places: SitePlaces): string[] {
     rmSync(staging, { recursive: true, force: true });
     if (owner !== undefined && isNew) chownSync(dataDir, owner.uid, owner.gid);
     syncFolder(dataDir);
-    return [...targets.keys()].sort((a, b) => Number(b === envFile) - Number(a === envFile));
+    const files = [...targets.keys()].filter((target) => !leftOut.includes(target));
+    return { files: files.sort((a, b) => Number(b === envFile) - Number(a === envFile)), leftOut };
   } catch (error) {
     // nothing was there before, so what is there now is of this restore
     for (const each of placed.reverse()) rmSync(each, { recursive: true, force: true });
@@ -187,6 +193,16 @@ function openFile(file: string, mode: number) {
       closeSync(descriptor);
     },
   };
+}
+
+/** Whether its file system is mounted read-only. A folder that lacks permission is another matter, which a person mends. */
+function isReadOnly(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS';
+  }
 }
 
 /** Settings, and what they name outside of the data folder. */

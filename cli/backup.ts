@@ -6,6 +6,7 @@ import { placesOf } from '../backup/site-files.ts';
 import { counted } from '../runtime/counted.ts';
 import type { CliContext } from './context.ts';
 import { passphraseOf } from './passphrase.ts';
+import { UsageError } from './usage-error.ts';
 
 export type BackupContext = Pick<CliContext, 'settings' | 'write'>;
 
@@ -33,6 +34,10 @@ export function backupCommand(context: BackupContext): Command {
 }
 
 async function run({ settings, write }: BackupContext, file: string, options: Options): Promise<void> {
+  if (file === standardStream && process.stdout.isTTY)
+    throw new UsageError(
+      'the backup would go to the screen: write it to a file, as in "> site.cvm", and in compose with -T',
+    );
   const own = settings();
   const passphrase = await passphraseOf(own, options.passphraseFile, { twice: true });
   const { audit = false } = options;

@@ -38,8 +38,12 @@ async function run(context: RestoreContext, file: string, options: Options): Pro
       for (const name of names) write(name);
       return console.error(`whole: ${counted(names.length, 'file')}, ${about}`);
     }
-    const files = restore(inside, placesFor(context, inside, options.keepSettings ?? false));
+    const { files, leftOut } = restore(inside, placesFor(context, inside, options.keepSettings ?? false));
     for (const each of files) write(each);
+    for (const each of leftOut)
+      console.error(
+        `left out: ${each}, whose folder is read-only here. What compose makes, it makes anew; to have a file of yours back, mount its folder so that it can be written to`,
+      );
     console.error(`restored: ${counted(files.length, 'file')}, ${about}. Start the gateway; its devices know it`);
   } finally {
     reader.close();

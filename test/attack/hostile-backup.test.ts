@@ -55,7 +55,7 @@ describe('a backup that an attacker has sealed', () => {
   }
   function restoreThat(entries: readonly (Entry | Buffer)[]): string[] {
     const places = placesOf(loadSettings({ CVM_DATA_DIR: join(site, 'data') }), join(site, '.env'));
-    return restore(readBackup(opened(entries)), places);
+    return restore(readBackup(opened(entries)), places).files;
   }
   const all = () => (readdirSync(folder, { recursive: true }) as string[]).sort();
 

@@ -66,7 +66,7 @@ describe('a backup of a site', () => {
     mkdirSync(root, { recursive: true });
     const reader = await openSealedFile(from, passphrase);
     try {
-      return restore(readBackup(reader), placesIn(root));
+      return restore(readBackup(reader), placesIn(root)).files;
     } finally {
       reader.close();
     }
