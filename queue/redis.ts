@@ -59,6 +59,7 @@ export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTime
     commandTimeout: commandMs,
     socketTimeout: silentMs,
   };
+  const tick = createTicker(probeMs);
   const outages = new Map<Log, Outage>();
   const outageOf = (log: Log) => {
     const outage = outages.get(log) ?? createOutage(log);
@@ -95,7 +96,7 @@ export function redisAt(at: string | RedisPlace, times: Partial<typeof usualTime
       });
       redis.on('ready', () => outage.succeeded(redis));
       redis.once('end', () => outage.ended(redis));
-      probe(redis, probeMs, probeAnswerMs, (err) => outage.failed(redis, err));
+      probe(redis, tick, probeAnswerMs, (err) => outage.failed(redis, err));
       return redis;
     },
   };
@@ -129,8 +130,31 @@ const isOfMaster = (message: string, { by }: RedisPlace): boolean =>
 /** The answer to the SELECT by which a connection begins whose URL names a database. */
 const isOfSelect = (error: Error & { command?: { name?: string } }): boolean => error.command?.name === 'select';
 
+/** Calls all that are added at the same moments: an idle process wakes once for all of its connections, and Redis as well. */
+function createTicker(everyMs: number): (call: () => void) => () => void {
+  const calls = new Set<() => void>();
+  let timer: NodeJS.Timeout | undefined;
+  return (call) => {
+    calls.add(call);
+    timer ??= setInterval(() => {
+      for (const each of calls) each();
+    }, everyMs).unref();
+    return () => {
+      calls.delete(call);
+      if (calls.size > 0) return;
+      clearInterval(timer);
+      timer = undefined;
+    };
+  };
+}
+
 /** Replaces the connection when it does not answer. A connection of BullMQ that blocks is not probed: BullMQ replaces it by itself. */
-function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error: Error) => void): void {
+function probe(
+  redis: Redis,
+  tick: ReturnType<typeof createTicker>,
+  answerMs: number,
+  onSilent: (error: Error) => void,
+): void {
   let asking = false;
   const ask = () =>
     within(answerMs, 'PING', redis.ping()).catch((error: Error) => {
@@ -139,15 +163,14 @@ function probe(redis: Redis, everyMs: number, answerMs: number, onSilent: (error
       onSilent(error);
       redis.disconnect(true);
     });
-  const timer = setInterval(() => {
+  const stop = tick(() => {
     if (asking || redis.status !== 'ready') return;
     asking = true;
     void ask().finally(() => {
       asking = false;
     });
-  }, everyMs);
-  timer.unref();
-  redis.once('end', () => clearInterval(timer));
+  });
+  redis.once('end', stop);
 }
 
 /** Lets a connection that listens go where our keys have gone; all others are told so by the node (`isOfMaster`). */

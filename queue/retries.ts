@@ -21,7 +21,7 @@ const ownFailures = 3;
 const remembered = 10_000;
 
 /** How often a worker looks whether a time has come, in milliseconds, and at which of its looks also without one of its own: another worker may have been killed. */
-const [everyMs, othersEvery] = [100, 20];
+const [everyMs, othersEvery] = [250, 8];
 
 /**
  * Which requests are taken to the front: those that BullMQ would take up within `withinMs`, `atATime` in one script. Ten thousand take Redis

@@ -1,8 +1,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Log } from './log.ts';
 
-/** How often the loop is looked at, and how long a window is, in milliseconds. */
-const [resolutionMs, usualWindowMs] = [20, 10_000];
+/** How often the loop is looked at, and how long a window is, in milliseconds. Each look wakes a process that is idle. */
+const [resolutionMs, usualWindowMs] = [50, 10_000];
 
 /** A shorter delay makes no difference to a device. */
 const lateMs = 50;
