@@ -103,7 +103,7 @@ describe.skipIf(compose === undefined)('the profile of the compose stack', () =>
     });
   });
 
-  it('aws takes a profile of the AWS CLI from the folder that is mounted, and says first which AWS it is', async () => {
+  it('aws takes a profile of the AWS CLI from the folder that is mounted, and says which AWS it is before it takes a request', async () => {
     const stack = stackWith('aws', { AWS_PROFILE: 'site', CVM_AWS_FOLDER: home });
     await stackWith('local-aws').call('up', '-d', 'aws-local');
     await eventually('the stand-in', async () =>
@@ -113,9 +113,12 @@ describe.skipIf(compose === undefined)('the profile of the compose stack', () =>
       'table cvm-devices: created',
     );
     await stack.call('up', '-d', 'worker');
-    const said = await eventually('the first line', async () => {
+    const said = await eventually('a worker that waits for requests', async () => {
       const lines = (await stack.call('logs', '--no-color', 'worker')).match(/\{.*\}/g) ?? [];
-      return JSON.parse(lines[0] ?? '') as object;
+      const read = lines.map((line) => JSON.parse(line) as { msg: string });
+      const at = read.findIndex(({ msg }) => msg === 'worker is waiting for requests');
+      if (at < 0) throw new Error(lines.join('\n'));
+      return read.slice(0, at).find(({ msg }) => msg === 'using AWS');
     });
     expect(said).toMatchObject({
       region: 'us-east-1',

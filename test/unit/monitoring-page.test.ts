@@ -238,6 +238,11 @@ describe('deploy/monitoring', () => {
     expect(said).toContain(`${alerts.length} rules found`);
   });
 
+  it.runIf(promtool)('has a configuration that promtool takes', () => {
+    const argv = ['check', 'config', '--syntax-only', join(folder, 'prometheus.yml')];
+    expect(execFileSync(promtool ?? '', argv, { encoding: 'utf8' })).toContain('SUCCESS');
+  });
+
   it.runIf(promtool)('fires and stays quiet as its tests of rules say', () => {
     const tests = readdirSync('test/unit/alerts').map((name) => join('test/unit/alerts', name));
     expect(execFileSync(promtool ?? '', ['test', 'rules', ...tests], { encoding: 'utf8' })).toContain('SUCCESS');
