@@ -6,6 +6,7 @@ import { Redis } from 'ioredis';
 import { within } from './deadline.ts';
 import type { Log } from './log.ts';
 import { findCommand } from './system-packages.ts';
+import { dropZerosAtEnd } from './zeros-at-end.ts';
 
 /**
  * The programs that will do. Redis comes first: Valkey does not read the files of Redis 7.4 and later, so a machine that has both goes on with
@@ -53,6 +54,9 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
   const pidFile = join(folder, 'redis.pid');
   await endOrphan(pidFile, folder, options.log);
   closeToOthers(folder);
+  const zeros = dropZerosAtEnd(folder);
+  if (zeros > 0)
+    options.log.warn({ bytes: zeros, folder }, 'cut off zeros that a power cut left in the files of Redis');
   const { program, child, ended } = await spawnServer(folder);
   // it may have ended before it read them
   child.stdin.on('error', () => {});

@@ -92,10 +92,11 @@ describe.skipIf(compose === undefined)('the compose lines of the pages, typed in
     await clone.type([ask, backup, check], typed);
     expect(existsSync(join(clone.folder, 'site.cvm'))).toBe(true);
 
-    // the table is in AWS, and stays
+    // the table is in AWS, and stays: here in the volume of the stand-in
     await clone.type(['docker compose down']);
     for (const volume of ['redis', 'redis-password', 'metrics-token', 'audit', 'broker'])
       await stack('aws').docker('volume', 'rm', `${project}_${volume}`);
+    await stack('local-aws').call('up', '-d', 'aws-local');
     await clone.type([ask, restore, 'docker compose up --detach'], typed);
     expect(await caOf()).toBe(before);
     const again = await provision(before);

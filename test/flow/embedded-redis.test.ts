@@ -310,6 +310,16 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway that ends', () =>
     again.disconnect();
   });
 
+  it('after a power cut that left zeros in its file starts with all that was acknowledged', async () => {
+    const { server: first, client } = await open();
+    client.disconnect();
+    await first.kill();
+    appendFileSync(appendOnly(), `*3\r\n$3\r\nSET\r\n$5\r\nother\r\n$100\r\nhal${'\0'.repeat(70_000)}`);
+    const { client: again } = await open();
+    expect(await again.get('key')).toBe('kept');
+    again.disconnect();
+  });
+
   it('with a damaged append-only file is not started, and the cure is named', async () => {
     const { server: first, client } = await open();
     client.disconnect();
