@@ -35,8 +35,9 @@ describe.skipIf(compose === undefined || !hasEarlier)('a compose stack of the re
     await before.call('build');
     await before.call('up', '-d');
     caPem = await eventually('site CA', () => before.call('exec', '-T', 'broker', 'cat', '/data/tls/site-ca.crt'));
+    const add = ['devices', 'add', '--json'];
     const said = await eventually('devices', () =>
-      before.call('exec', '-T', 'worker', 'cvm', 'devices', 'add', 'vended', 'enrolled', 'later', '--json'),
+      before.call('exec', '-T', 'worker', 'node', 'dist/cli/cvm.js', ...add, 'vended', 'enrolled', 'later'),
     );
     for (const line of said.trim().split('\n')) {
       const { serial, token } = JSON.parse(line) as { serial: string; token: string };
@@ -64,7 +65,7 @@ describe.skipIf(compose === undefined || !hasEarlier)('a compose stack of the re
     const renewed = await ask('vended');
     expect(await ask('vended')).toMatchObject({ certificateId: renewed.certificateId });
     await ask('enrolled');
-    expect(await now.cvm('audit', 'verify')).toMatch(/whole|unchanged|verified|ok/i);
+    expect(await now.cvm('audit', 'verify')).toContain('all as they were written');
     expect(JSON.parse(await now.cvm('devices', 'show', 'vended', '--json'))).toMatchObject({
       certificateId: renewed.certificateId,
     });
