@@ -11,6 +11,8 @@ RUN npm run build -- --sourceMap false \
  && npm prune --omit=dev --no-audit --no-fund \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -name '*.md' \) -type f ! -iname 'licen[cs]e*' ! -iname 'notice*' -delete \
  && find node_modules -path '*/prebuilds/*' -type d \( -name 'darwin*' -o -name 'win32*' -o -name 'android*' \) -prune -exec rm -rf {} +
+# a clone under a umask of 077 has files that its owner alone may read, and the image runs as another user
+RUN chmod -R a+rX package.json dist node_modules deploy/container && chmod a+x deploy/container/cvm-health
 # the commit that it is built from, as `cvm --version` says it
 ARG REVISION=
 RUN printf '%s' "$REVISION" > revision
@@ -25,7 +27,7 @@ COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /app/package.json /app/revision ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-COPY deploy/container/cvm-health /usr/local/bin/cvm-health
+COPY --from=build /app/deploy/container/cvm-health /usr/local/bin/cvm-health
 # the folders of volumes belong to the user that runs, redis-data to that of Valkey and Redis: a new volume takes over the owner
 RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
  && cd / && mkdir data audit aws-local aws-gateway redis-password metrics-token grafana-password redis-data templates tls ca home/node/.aws \

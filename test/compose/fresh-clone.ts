@@ -15,7 +15,8 @@ export function freshClone(compose: readonly string[], env: NodeJS.ProcessEnv) {
   const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard']);
   const tar = ['--null', '--files-from=-', '--ignore-failed-read', '-c'];
   const packed = execFileSync('tar', tar, { input: files, maxBuffer: 2 ** 28, stdio: ['pipe', 'pipe', 'ignore'] });
-  execFileSync('tar', ['-x', '-C', folder], { input: packed });
+  // the strictest umask that a host may have: the image runs as another user
+  execFileSync('sh', ['-c', 'umask 077; tar -x --no-same-permissions -C "$0"', folder], { input: packed });
   const bin = mkdtempSync(join(tmpdir(), 'cvm-bin-'));
   const docker = execFileSync('sh', ['-c', 'command -v docker'], { encoding: 'utf8' }).trim();
   writeFileSync(
