@@ -129,4 +129,13 @@ describe.skipIf(compose === undefined)('the compose lines of the pages, typed in
       /would go to the screen.*-T/,
     );
   });
+
+  // .env.example says so: a password is not cut off at a $ or a #
+  it('.env: a value in single quotes reaches the parts as it stands', async () => {
+    const odd = 'a$b#c "d" $$e `f';
+    write('.env', `COMPOSE_PROFILES=aws\nAWS_REGION=us-east-1\nAWS_SECRET_ACCESS_KEY='${odd}'\n`);
+    const show = `'printf "<%s>" "$AWS_SECRET_ACCESS_KEY"'`;
+    const screen = await clone.type([`docker compose run --rm --no-deps -T --entrypoint sh worker -c ${show}`]);
+    expect(screen).toContain(`<${odd}>`);
+  });
 });

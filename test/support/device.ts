@@ -74,12 +74,14 @@ export async function askOnce(
   const { subscribe = false, ...connect } = options;
   const device = await connectDevice(broker, connect);
   try {
-    if (subscribe) await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
-    await device.client.publishAsync(
-      requestTopic(serial),
-      typeof request === 'string' || Buffer.isBuffer(request) ? request : JSON.stringify(request),
-      { qos: 1 },
+    // MQTT.js keeps a message whose PUBACK never came for a next connection, and waits
+    const closed = new Promise<never>((_, reject) =>
+      device.client.once('close', () => reject(new Error('the connection closed before the PUBACK'))),
     );
+    closed.catch(() => {});
+    if (subscribe) await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
+    const payload = typeof request === 'string' || Buffer.isBuffer(request) ? request : JSON.stringify(request);
+    await Promise.race([device.client.publishAsync(requestTopic(serial), payload, { qos: 1 }), closed]);
     return await device.next();
   } finally {
     await device.client.endAsync(true);
