@@ -32,7 +32,7 @@ COPY --from=build /app/deploy/container/cvm-health /usr/local/bin/cvm-health
 RUN ln -s /app/dist/cli/cvm.js /usr/local/bin/cvm \
  && cd / && mkdir data audit aws-local aws-gateway redis-password metrics-token grafana-password redis-data templates tls ca home/node/.aws \
  && chown node:node data audit aws-local aws-gateway redis-password metrics-token grafana-password templates tls ca home/node/.aws \
- && chown 999:999 redis-data && chmod 700 data
+ && chown 999:999 redis-data && chmod 700 data audit
 USER node
 # devices, the console, metrics of broker and worker
 EXPOSE 8883 8443 9464 9465
