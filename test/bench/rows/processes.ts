@@ -17,8 +17,8 @@ export const processes: Row = {
   title: `${devices} devices at one broker process, and at ${count} on one port`,
   minutes: 3,
   async run(context: RowContext) {
-    const one = await spentBy(context, []);
-    const two = await spentBy(context, ['--processes', String(count)]);
+    const one = await spentBy(context, 1);
+    const two = await spentBy(context, count);
     const speedUp = one.busiest / Math.max(two.total / count, two.busiest);
     return {
       figures: [
@@ -34,10 +34,12 @@ export const processes: Row = {
   },
 };
 
-async function spentBy({ sites, say }: RowContext, brokerArguments: readonly string[]): Promise<Spent> {
+/** What `brokers` processes spend on the devices, each process warm from as many as are measured. */
+async function spentBy({ sites, say }: RowContext, brokers: number): Promise<Spent> {
+  const brokerArguments = brokers === 1 ? [] : ['--processes', String(brokers)];
   const aws = await sites.startAws({ quotas: 'off' });
   const gateway = await sites.startGateway(aws, {}, { brokerArguments });
-  const [warm, credentials] = [await gateway.enrol(devices), await gateway.enrol(devices)];
+  const [warm, credentials] = [await gateway.enrol(devices * brokers), await gateway.enrol(devices)];
   await sleep(10_000);
   const ask = (list: string) => gateway.simulate(['--credentials', list, '--flow', 'csr', '--concurrency', '50']);
   say('warm-up');
