@@ -59,10 +59,8 @@ export const tableChecks: readonly Check[] = [
     title: 'point-in-time recovery',
     finds: 'the table has no point-in-time recovery: rows that are deleted by mistake are gone',
     ...ofWorker,
-    look: async (sources) => {
-      if (sources.settings.isStandIn)
-        return [skipped('a stand-in for AWS has no backups; the table of a real account should')];
-      return ofAws(sources, sources.backups, (on) =>
+    look: (sources) =>
+      ofAws(sources, sources.backups, (on) =>
         on
           ? ok('on')
           : warn({
@@ -70,8 +68,7 @@ export const tableChecks: readonly Check[] = [
               cause: 'rows that are deleted or overwritten by mistake cannot be brought back',
               cure: 'run "cvm aws setup", which turns it on (docs/restoring.md says what else a restored table needs)',
             }),
-      );
-    },
+      ),
   },
   {
     id: 'table-time-to-live',

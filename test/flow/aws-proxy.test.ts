@@ -94,7 +94,7 @@ describe.skipIf(lacks('redis-server'))('a site behind a proxy', () => {
     const wrong = await failure(['devices', 'list'], { HTTPS_PROXY: `http://gw:wrong-word@${proxy.host}` });
     expect(wrong).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/proxy http:\/\/127.*status 407[\s\S]*HTTPS_PROXY/),
+      stderr: expect.stringMatching(/HTTPS_PROXY[\s\S]*proxy http:\/\/127.*status 407/),
     });
     expect(wrong.stderr).not.toContain('wrong-word');
     expect(await failure(['devices', 'list'], { HTTPS_PROXY: 'socks5://127.0.0.1:1' })).toMatchObject({

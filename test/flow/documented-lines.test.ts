@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +34,7 @@ const notRun: readonly (readonly [pattern: RegExp, why: string])[] = [
 ];
 
 /** Lines that end with status 1 here, which says that something is wrong: the devices never asked, and the machine may lack memory or time. */
-const mayFail = /^cvm (?:explain|doctor|status)/;
+const mayFail = /^(?:cvm|gateway) (?:explain|doctor|status)/;
 
 /** `cvm aws setup --plan` says so where there is something to do. */
 const somethingToDo = 3;
@@ -51,17 +52,18 @@ const linesOf = (page: string): string[] =>
     .filter((line) => line !== '');
 
 /**
- * `sudo` for a test: what is installed goes below $ROOT, and needs no group of this name; services are not started, and must have their unit.
+ * `sudo` for a test: what is installed goes below $ROOT, and needs no user of this name; services are not started, and must have their unit.
  */
 const sudo = `#!/bin/bash
 command=$1; shift
 args=()
 case "$command" in
   useradd) exit 0 ;;
-  systemctl) [ -f "$ROOT/etc/systemd/system/cvm.service" ] && [ -f "$ROOT/etc/cvm/env" ]; exit ;;
+  systemctl) [ -f "$ROOT/etc/systemd/system/cvm.service" ] && [ -f "$ROOT/var/lib/cvm/.env" ]; exit ;;
+  --user=cvm) [ "$1" = editor ] && [ -f "$ROOT$2" ]; exit ;;
   install)
     while [ $# -gt 0 ]; do
-      case "$1" in -g) shift ;; /*) args+=("$ROOT$1") ;; *) args+=("$1") ;; esac
+      case "$1" in --owner=* | --group=*) ;; /*) args+=("$ROOT$1") ;; *) args+=("$1") ;; esac
       shift
     done
     mkdir -p "$ROOT/etc/systemd/system" && exec install "\${args[@]}" ;;
@@ -72,13 +74,25 @@ esac
 describe.skipIf(lacks('redis-server'))('the lines of the pages', () => {
   const root = mkdtempSync(join(tmpdir(), 'cvm-lines-'));
   const dataDir = join(root, 'data');
-  const env = { ...isolated(dataDir), ROOT: root, PATH: `${root}:${process.env.PATH}` };
+  const env = {
+    ...isolated(dataDir),
+    ROOT: root,
+    PATH: `${root}:${process.env.PATH}`,
+    CVM_BACKUP_PASSPHRASE: 'of the lines of the pages',
+  };
   let gateway: Run;
   beforeAll(async () => {
     mkdirSync(dataDir, { mode: 0o700 });
     const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
     writeFileSync(join(root, 'cvm'), `#!/bin/sh\nexec "${process.execPath}" "${cvm}" "$@"\n`, { mode: 0o755 });
     writeFileSync(join(root, 'sudo'), sudo, { mode: 0o755 });
+    // docs/install.md: an alias, which a shell that is no terminal does not expand, and where npm has put the package
+    writeFileSync(join(root, 'gateway'), '#!/bin/sh\nexec cvm "$@"\n', { mode: 0o755 });
+    writeFileSync(join(root, 'npm'), `#!/bin/sh\necho "${root}/lib"\n`, { mode: 0o755 });
+    mkdirSync(join(root, 'lib/cvm-gateway'), { recursive: true });
+    const sum = createHash('sha256').update('package').digest('hex');
+    writeFileSync(join(root, 'cvm-gateway.tgz'), 'package');
+    writeFileSync(join(root, 'SHA256SUMS'), `${sum}  cvm-gateway.tgz\n`);
     for (const name of ['systemctl', 'journalctl'])
       writeFileSync(join(root, name), '#!/bin/sh\nexec sudo systemctl\n', { mode: 0o755 });
     // what the lines of docs/install.md find in a checkout

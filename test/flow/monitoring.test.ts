@@ -46,7 +46,10 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
       .map((line) => JSON.parse(line));
   const portIn = (run: Run, message: string) => linesIn(run.text()).find(({ msg }) => msg === message)?.port ?? 0;
   async function get(run: Run, path: string) {
-    const response = await fetch(`http://127.0.0.1:${portIn(run, 'metrics and health are served')}${path}`);
+    const response = await fetch(`http://127.0.0.1:${portIn(run, 'metrics and health are served')}${path}`, {
+      // a connection that is kept may be closed at its idle end in the moment of the next request
+      headers: { connection: 'close' },
+    });
     return { status: response.status, text: await response.text() };
   }
   async function provision(run: Run, listening: string, serial: string): Promise<void> {

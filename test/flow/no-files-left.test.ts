@@ -32,6 +32,6 @@ it('a process all of whose files are open says which fault it met, and ends, so 
     said += chunk.toString();
   });
   const [status] = await once(child, 'close');
-  expect(said).toContain('cvm: the first fault');
+  expect(said).toContain('why: the first fault');
   expect(status).toBe(1);
 }, 30_000);

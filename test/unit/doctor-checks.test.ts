@@ -403,14 +403,6 @@ describe('the checks of the doctor', () => {
     expect(ofStandIn.map(({ seen }) => seen).join()).not.toContain('assumed');
   });
 
-  it('do not ask a stand-in for backups, which it has none of', async () => {
-    const backups = () => Promise.reject(new Error('UnknownOperationException'));
-    const some = checks.filter(({ id }) => id === 'table-backups');
-    expect(await run({ ...withSettings({ isStandIn: true }), backups }, false, some)).toMatchObject([
-      { outcome: 'skipped' },
-    ]);
-  });
-
   it.each(faults)('%s: says cause and cure where %s', async (id, _what, over, text) => {
     const bad = (await run(over)).filter((finding) => finding.id === id && ['warn', 'fail'].includes(finding.outcome));
     expect(bad.map(({ outcome, seen }) => `${outcome} ${seen}`).join('\n')).toMatch(text);

@@ -28,8 +28,15 @@ function proseOf(path: string, text: string): string[] {
   );
 }
 
-/** Files of a data folder, and the file of an example. */
-const madeAtRunTime = new Set(['gateway.json', 'console/api-tokens.json', 'console/passwords.json', 'file.json']);
+/** Files of a data folder, those of a release, and the file of an example. */
+const madeAtRunTime = new Set([
+  'gateway.json',
+  'console/api-tokens.json',
+  'console/passwords.json',
+  'sbom.json',
+  '.cdx.json',
+  'file.json',
+]);
 
 /** The files that a text names, `sealing/hpke.ts` or `hpke.ts`; no addresses, no patterns, no files of the built product. */
 function filesIn(prose: string): string[] {
