@@ -5,8 +5,11 @@ import { LongestFirst } from './test/support/sequencer.ts';
 /** The product is loaded once for all of them: to load it for each file would cost more CPU than the tests of most do. */
 const shared = 'test/{unit,contract}/**/*.test.ts';
 
-/** Except those that mock a module of Node, which the product has loaded already where another file ran before. */
-const alone = ['audit-full-disk', 'heap-growth', 'site-ca-killed', 'token-file'].map(
+/**
+ * Except those that mock a module of Node, which the product has loaded already where another file ran before, and `flood-limit`, which measures the
+ * heap: others leave garbage there.
+ */
+const alone = ['audit-full-disk', 'flood-limit', 'heap-growth', 'site-ca-killed', 'token-file'].map(
   (name) => `test/unit/${name}.test.ts`,
 );
 
