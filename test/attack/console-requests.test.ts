@@ -337,11 +337,11 @@ describe('many calls of one caller', () => {
     const first = [upload('/devices/import'), upload('/devices/import/preview')];
     const refused = async () => {
       const { socket, answer } = upload('/devices/import/preview');
-      const text = await Promise.race([answer, delay(300).then(() => '')]);
+      const text = await Promise.race([answer, delay(2000).then(() => '')]);
       socket.destroy();
       return text;
     };
-    await expect.poll(refused).toMatch(/^HTTP\/1.1 429 .*"Busy"/s);
+    await expect.poll(refused, { timeout: 30_000 }).toMatch(/^HTTP\/1.1 429 .*"Busy"/s);
     for (const { socket } of first) socket.destroy();
     // their places are free again when they have gone
     const send = () =>

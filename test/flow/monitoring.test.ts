@@ -136,6 +136,7 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
     const said = (name: string, message: string) =>
       linesIn(readFileSync(name, 'utf8')).filter(({ msg }) => msg === message);
     await expect.poll(() => said(file, 'all broker processes are listening').length, long).toBe(1);
+    await run.says(/The password of the console/);
     renameSync(file, before);
     run.child.kill('SIGHUP');
     // the first process, and the two that it tells
