@@ -12,7 +12,7 @@ import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { askOnce, connectDevice } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { cvm, devicePortOf, enrolDevices, isolated, programRuns } from '../support/program.ts';
+import { cvm, devicePortOf, enrolDevices, isolated, onStandIn, programRuns } from '../support/program.ts';
 
 const run = promisify(execFile);
 
@@ -27,12 +27,7 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
   const env = () => ({
     ...base,
     HOME: folder,
-    AWS_REGION: 'us-east-1',
-    AWS_ACCESS_KEY_ID: 'test',
-    AWS_SECRET_ACCESS_KEY: 'test',
-    AWS_ENDPOINT_URL_IOT: aws.httpUrl,
-    AWS_ENDPOINT_URL_DYNAMODB: aws.httpUrl,
-    CVM_ROOT_CA: aws.rootCaFile,
+    ...onStandIn(aws),
     CVM_HOSTNAMES: 'localhost',
     LOG_FORMAT: 'json',
   });

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +9,8 @@ import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-r
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { lacks } from '../support/lacks.ts';
+import { isolated, onStandIn, programRuns } from '../support/program.ts';
 
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const log = createLog('silent');
 
 /** Why a Redis that is there takes nothing, and the cure that each part must say at its start. */
@@ -54,7 +53,7 @@ describe.skipIf(lacks('redis-server'))('a Redis that is there, and', () => {
   let folder: string;
   let aws: AwsLocal;
   let server: EmbeddedRedis;
-  const children: ChildProcess[] = [];
+  const runs = programRuns();
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'cvm-refusing-'));
     aws = await startAwsLocal({ dataDir: join(folder, 'cloud'), httpPort: 0, mqttPort: 0, quotas: 'off', log });
@@ -67,40 +66,20 @@ describe.skipIf(lacks('redis-server'))('a Redis that is there, and', () => {
     await setUpAws({ ...loadSettings({}), aws: access });
   });
   afterEach(async () => {
-    for (const child of children.splice(0)) child.kill('SIGKILL');
+    await runs.end('SIGKILL');
     await server?.close();
     await aws?.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Starts a part. @returns what it has said so far, and its end */
-  function start(part: string) {
-    const env = {
-      PATH: process.env.PATH ?? '',
+  const start = (part: string) =>
+    runs.start([part], {
+      ...isolated(join(folder, part)),
+      ...onStandIn(aws),
       HOME: folder,
-      AWS_REGION: 'us-east-1',
-      AWS_ACCESS_KEY_ID: 'test',
-      AWS_SECRET_ACCESS_KEY: 'test',
-      AWS_ENDPOINT_URL_IOT: aws.httpUrl,
-      AWS_ENDPOINT_URL_DYNAMODB: aws.httpUrl,
-      CVM_ROOT_CA: aws.rootCaFile,
-      CVM_DATA_DIR: join(folder, part),
-      CVM_LISTEN: '127.0.0.1',
-      CVM_MQTT_PORT: '0',
-      CVM_CONSOLE_PORT: '0',
-      CVM_BROKER_METRICS_PORT: 'off',
-      CVM_WORKER_METRICS_PORT: 'off',
       LOG_FORMAT: 'json',
       REDIS_URL: server.url,
-    };
-    const child = spawn(process.execPath, [cvm, part], { env, stdio: ['ignore', 'ignore', 'pipe'] });
-    children.push(child);
-    let said = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
     });
-    return { said: () => said, ended: new Promise((resolve) => child.once('close', resolve)) };
-  }
 
   it.each(refusals)(
     '%s: broker, worker, console and cvm up say the cure at their start',
@@ -110,9 +89,9 @@ describe.skipIf(lacks('redis-server'))('a Redis that is there, and', () => {
       await refuse(redis);
       redis.disconnect();
       const parts = ['broker', 'worker', 'console', 'up'].map((part) => [part, start(part)] as const);
-      for (const [part, { said }] of parts) {
-        await expect.poll(said, { timeout: 20_000, message: `${part}: Redis ${what}` }).toMatch(cure);
-        expect(said()).not.toMatch(/EXECABORT|fault of cvm itself/);
+      for (const [part, { text }] of parts) {
+        await expect.poll(text, { timeout: 20_000, message: `${part}: Redis ${what}` }).toMatch(cure);
+        expect(text()).not.toMatch(/EXECABORT|fault of cvm itself/);
       }
     },
   );
@@ -121,9 +100,9 @@ describe.skipIf(lacks('redis-server'))('a Redis that is there, and', () => {
     const redis = new Redis(server.url);
     await redis.config('SET', 'maxmemory', '1');
     redis.disconnect();
-    const { said, ended } = start('broker');
-    expect(await ended).toBe(1);
-    expect(said()).toMatch(
+    const { text, ended } = start('broker');
+    expect(await ended).toMatchObject({ status: 1 });
+    expect(text()).toMatch(
       /\ncvm: → The memory of Redis is full.*raise its maxmemory.*\n +why: OOM command not allowed/,
     );
   });

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,11 +19,11 @@ import { csrsOfOneKey } from '../support/csr.ts';
 import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { earlierCvm, hasEarlierRelease } from '../support/earlier-release.ts';
 import { lacks } from '../support/lacks.ts';
+import { cvm, devicePortOf, enrolDevices, onStandIn, programRuns } from '../support/program.ts';
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
 /** The time in a reply is that of its sending. */
 const sameAs = (reply: Reply | undefined) => ({ ...reply, time: expect.any(Number) });
-const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 const log = createLog('silent');
 
 /** Tries until it succeeds. */
@@ -35,7 +35,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
   let aws: AwsLocal;
   let server: EmbeddedRedis;
   let access: { region: string; endpoint: string; credentials: { accessKeyId: string; secretAccessKey: string } };
-  let child: ChildProcess | undefined;
+  const runs = programRuns();
   beforeAll(() => {
     earlier = earlierCvm();
   }, 300_000);
@@ -48,7 +48,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     await setUpAws({ ...loadSettings({}), aws: access });
   });
   afterEach(async () => {
-    await stop();
+    await runs.end();
     await server?.close();
     await aws?.close();
     rmSync(folder, { recursive: true, force: true });
@@ -57,12 +57,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
   const env = (program: string) => ({
     PATH: process.env.PATH ?? '',
     HOME: folder,
-    AWS_REGION: 'us-east-1',
-    AWS_ACCESS_KEY_ID: 'test',
-    AWS_SECRET_ACCESS_KEY: 'test',
-    AWS_ENDPOINT_URL_IOT: aws.httpUrl,
-    AWS_ENDPOINT_URL_DYNAMODB: aws.httpUrl,
-    CVM_ROOT_CA: aws.rootCaFile,
+    ...onStandIn(aws),
     CVM_DATA_DIR: join(folder, 'data'),
     CVM_HOSTNAMES: 'localhost',
     CVM_LISTEN: '127.0.0.1',
@@ -74,28 +69,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       : {}),
   });
   /** `cvm up`, or another part. @returns the port for devices */
-  function start(program: string, part = 'up'): Promise<number> {
-    const started = spawn(process.execPath, [program, ...part.split(' ')], {
-      env: env(program),
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    child = started;
-    let said = '';
-    return new Promise((resolve, reject) => {
-      started.stderr.on('data', (chunk: Buffer) => {
-        said += chunk.toString();
-        const port = /"port":(\d+).*broker is listening/.exec(said)?.[1];
-        if (port !== undefined) resolve(Number(port));
-      });
-      started.once('close', (code) => reject(new Error(`cvm ${part} ended with ${code}:\n${said}`)));
-    });
-  }
-  async function stop(): Promise<void> {
-    if (child === undefined || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child?.once('close', resolve));
-    child.kill('SIGTERM');
-    await ended;
-  }
+  const start = (program: string, part = 'up') => devicePortOf(runs.start(part.split(' '), env(program), { program }));
   /** All that the table has. */
   async function rows() {
     const dynamo = new DynamoDBClient(access);
@@ -103,25 +77,16 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     dynamo.destroy();
     return new Map(Items.map((item) => [item.productId?.S, item]));
   }
-  async function enrol(program: string, ...serials: string[]): Promise<Map<string, string>> {
-    const { stdout } = await run(process.execPath, [program, 'devices', 'add', ...serials, '--json'], {
-      env: env(program),
-    });
-    const lines = stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { serial: string; token: string });
-    return new Map(lines.map(({ serial, token }) => [serial, token]));
-  }
+  const enrol = (program: string, ...serials: string[]) => enrolDevices(serials, env(program), { program });
   const ask = (
     port: number,
     serial: string,
-    tokens: Map<string, string>,
+    tokenOf: (serial: string) => string,
     how: object = { key: 'ec' },
     cbor = false,
   ) => {
     const caPem = readFileSync(join(folder, 'data', 'tls', 'site-ca.crt'), 'utf8');
-    const request = { token: tokens.get(serial) ?? '', ...how };
+    const request = { token: tokenOf(serial), ...how };
     return askOnce({ port, caPem }, serial, cbor ? Buffer.from(encode(request)) : request);
   };
   /** With the token as TLS pre-shared key, which works when the broker knows the device. */
@@ -139,7 +104,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
   /** A device whose key is sealed to the gateway. It fails before the table knows the gateway. */
   async function enrolWithKey(program: string): Promise<{ serial: string; token: string }> {
     const serial = `by-key-${Date.now()}`;
-    const token = (await enrol(program, serial)).get(serial) ?? '';
+    const token = (await enrol(program, serial))(serial);
     const dynamo = new DynamoDBClient(access);
     const { Item } = await dynamo.send(
       new GetItemCommand({ TableName: 'cvm-devices', Key: { productId: { S: serial } } }),
@@ -165,7 +130,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const tokens = await enrol(earlier, 'vended', 'enrolled', 'later');
     const first = await ask(before, 'vended', tokens);
     expect(first).toMatchObject({ status: 'accepted' });
-    await stop();
+    await runs.end();
 
     const now = await start(cvm);
     expect(await ask(now, 'vended', tokens)).toEqual(sameAs(first));
@@ -179,7 +144,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     dynamo.destroy();
     expect(JSON.parse(readFileSync(join(folder, 'data', 'format.json'), 'utf8'))).toMatchObject({ format: 1 });
     const again = await enrol(cvm, 'new');
-    await stop();
+    await runs.end();
 
     const back = await start(earlier);
     expect(await ask(back, 'vended', tokens)).toEqual(sameAs(first));
@@ -205,7 +170,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       first.push(await ask(before, way, tokens, how, cbor));
       expect(first.at(-1)).toMatchObject({ status: 'accepted' });
     }
-    await stop();
+    await runs.end();
 
     const now = await start(cvm);
     for (const [index, { way, how, cbor }] of forms.entries())
@@ -219,7 +184,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const byKey = await oncePossible(() => enrolWithKey(earlier));
     const first = await oncePossible(() => askByKey(before, byKey));
     expect(first).toMatchObject({ status: 'accepted' });
-    await stop();
+    await runs.end();
     // an earlier worker that has ended keeps the others from the roster for a minute more
     const redis = new Redis(server.url);
     await redis.del('{cvm}:roster:leader');
@@ -232,7 +197,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const now = await start(cvm);
     const tokens = await enrol(cvm, 'vended');
     const first = await ask(now, 'vended', tokens);
-    await stop();
+    await runs.end();
     const back = await start(earlier);
     const second = await ask(back, 'vended', tokens);
     // as docs/operations.md says; it has no format that would stop it
@@ -273,7 +238,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       'aws table-restored',
     ])
       await expect(
-        run(process.execPath, [cvm, ...command.split(' ')], { env: env(cvm) }),
+        execute(process.execPath, [cvm, ...command.split(' ')], { env: env(cvm) }),
         command,
       ).rejects.toMatchObject({
         code: 1,
@@ -281,6 +246,6 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
       });
     expect(await rows()).toEqual(before);
     // who only reads may look
-    await expect(run(process.execPath, [cvm, 'devices', 'list'], { env: env(cvm) })).resolves.toBeDefined();
+    await expect(execute(process.execPath, [cvm, 'devices', 'list'], { env: env(cvm) })).resolves.toBeDefined();
   });
 });

@@ -86,7 +86,7 @@ export async function explore(
 
 /**
  * Looks for a violation that is known to be there. In one order of choices it may lie behind many states, in another behind
- * a few, so many orders are tried for a short way each, and the last one to its end.
+ * a few. So each of many orders is tried for a short way, and the last one to its end.
  * @returns the first exploration that found one, or the last
  */
 export async function exploreUntilViolation(options: Omit<Bounds, 'seed'>): Promise<Exploration> {

@@ -33,6 +33,16 @@ export const isolated = (dataDir: string): Record<string, string> => ({
   CVM_AWS_LOCAL_MQTT_PORT: '0',
 });
 
+/** What a program needs to use this stand-in as its AWS. */
+export const onStandIn = ({ httpUrl, rootCaFile }: { readonly httpUrl: string; readonly rootCaFile: string }) => ({
+  AWS_REGION: 'us-east-1',
+  AWS_ACCESS_KEY_ID: 'test',
+  AWS_SECRET_ACCESS_KEY: 'test',
+  AWS_ENDPOINT_URL_IOT: httpUrl,
+  AWS_ENDPOINT_URL_DYNAMODB: httpUrl,
+  CVM_ROOT_CA: rootCaFile,
+});
+
 /** `program`: another release in place of the built one. `cwd`: the folder with the `.env` of the run. */
 type Start = { readonly program?: string; readonly cwd?: string };
 
