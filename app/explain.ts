@@ -91,7 +91,7 @@ export function openExplainer(
   }
 
   let isSearching = false;
-  /** One at a time: it goes through all serials of the site, and Redis has more to do than to look for those that nobody has enrolled. */
+  /** A search reads all serials of the site in Redis. So one runs at a time; a question that comes meanwhile is answered without similar serials. */
   async function matching(pattern: string): Promise<readonly string[]> {
     if (ofRedis === undefined || isSearching) return [];
     isSearching = true;

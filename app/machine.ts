@@ -75,7 +75,7 @@ function fingerprintAt(host: string, port: number): Promise<string | undefined> 
 
 /**
  * The proxies that the settings name. No text has an address of them, which may hold a password.
- * @param endpoints that are called, as URLs: a proxy that leads to none of them is in nobody's way
+ * @param endpoints the URLs that the gateway calls: a proxy that no call goes through is not looked at
  */
 export async function proxyFacts({ https, http, except = '' }: ProxySettings, endpoints: readonly string[]) {
   const bypasses = createBypass(except);

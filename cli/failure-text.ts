@@ -4,7 +4,7 @@ import { oneLine } from './table.ts';
 export type Told = { readonly cause: string; readonly cure?: string | undefined };
 
 /**
- * The lines of an error, on standard error. The first one is what to do; where nobody knows that, it is what happened. With `--json`, it
+ * The lines of an error, on standard error. The first line is what to do, and the second is what happened. An error without a cure has the second alone. With `--json`, it
  * is one JSON object on one line: `{"error","cure"?,"status"}`.
  */
 export function failureText({ cause, cure }: Told, status: number, asJson: boolean): string {
@@ -13,5 +13,5 @@ export function failureText({ cause, cure }: Told, status: number, asJson: boole
   return cure === undefined ? `cvm: ${printable(cause)}` : `cvm: → ${printable(cure)}\n     why: ${printable(cause)}`;
 }
 
-/** A name that somebody else chose may stand in a cause; lines of a list stay lines. */
+/** A cause may have a name in it that a stranger chose. The lines of a list stay lines. */
 const printable = (text: string): string => text.split('\n').map(oneLine).join('\n');

@@ -17,8 +17,8 @@ const unprintable = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 const colour = /(\u001b\[(?:1|22|3[1236]|39)m)/;
 
 /**
- * What somebody else wrote into a row of the table, or into a file, must not steer the terminal that it is shown at. In JSON such
- * characters become escapes, which mean the same; elsewhere spaces.
+ * A row of the table, or a file, may have control characters in it, which would steer the terminal. In JSON they become
+ * escapes, which mean the same. Elsewhere they become spaces.
  */
 export function printable(line: string): string {
   if (line.search(unprintable) < 0) return line;

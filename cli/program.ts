@@ -50,7 +50,7 @@ async function addCommands(
     program.addCommand((name === wanted ? await load(context) : new Command(name)).description(description));
 }
 
-/** A program reads what such a command says, also when it fails. */
+/** With `--json` a program reads what the command says, also when the command fails. */
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
   return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
@@ -89,7 +89,7 @@ function* everyCommand(command: Command): Iterable<Command> {
   for (const child of command.commands) yield* everyCommand(child);
 }
 
-/** Says what to do, and what went wrong. @param fallback what to do where nobody knows @returns the exit status */
+/** Says what to do, and what went wrong. @param fallback what to do where the error names no cure @returns the exit status */
 async function say(error: unknown, { withStack, asJson }: Saying, fallback?: string): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   // its reader has what it wanted

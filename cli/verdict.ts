@@ -10,8 +10,8 @@ export function verdictLines({ cause, cure }: Verdict, columns: number): string[
 }
 
 /**
- * Lines of at most so many characters, broken at spaces; what has none is left whole. Control characters go: a row of another tool, and errors of
- * Redis and AWS, may have brought some.
+ * Breaks a text at its spaces. @param columns the characters of a line at most; a longer word stays whole. Control characters become spaces: rows of
+ * other tools, and errors of Redis and AWS, may have some.
  */
 export function wrap(text: string, columns: number, indent: string): string[] {
   const lines: string[] = [];

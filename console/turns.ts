@@ -8,7 +8,7 @@ export const oneAtATime = <Argument, Result>(
   act: (argument: Argument) => Promise<Result>,
 ): ((argument: Argument) => Promise<Result>) => someAtATime({ atOnce: 1, mostWaiting }, act);
 
-/** Runs `act` for so many callers at the same time; others wait in the order in which they came. @throws Problem where too many wait already */
+/** Runs `act` for `atOnce` callers at the same time; others wait in the order in which they came. @throws Problem where too many wait already */
 export function someAtATime<Argument, Result>(
   { atOnce, mostWaiting }: { readonly atOnce: number; readonly mostWaiting: number },
   act: (argument: Argument) => Promise<Result>,

@@ -41,7 +41,7 @@ export function createSessionStore(
       rejectIfRedisNotReady: true,
     });
   const [address, all, known] = [limiter('address', ofAddress), limiter('all', ofAll), limiter('known', ofAll)];
-  // who has signed in from an address is counted apart from strangers, however many these are
+  // attempts from an address from which a person signed in are counted apart, so a flood of strangers does not lock that person out
   const limitOf = async (from: string) => ((await redis.exists(consoleKnownAddressKey(from))) === 1 ? known : all);
   return {
     ready: () => untilFirstTried(redis),

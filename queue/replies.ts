@@ -23,7 +23,7 @@ export interface BoundReplyStore {
   close(): Promise<void>;
 }
 
-/** The replies that version 0.1.0 kept in Redis: sealed, and signed by nobody. */
+/** The replies that version 0.1.0 kept in Redis: sealed, without a signature. */
 export interface EarlierReplies {
   /** The one with this certificate; undefined where there is none. */
   kept(recipientId: string, certificateId: string): Promise<string | undefined>;

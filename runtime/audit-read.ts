@@ -47,10 +47,10 @@ export type AuditPage<Events extends AuditEventMap> = {
 };
 
 /**
- * Reads a trail from its end, page by page. A page has `limit` records, or fewer where `mostBytes` were read, or `mostMs` went by, before so many were
- * found: then `next` goes on from there.
+ * Reads a trail from its end, page by page. A page has `limit` records. It has fewer where `mostBytes` were read, or `mostMs` went by, before that:
+ * then `next` goes on from there.
  * @param serial only the records of this device @param requestId only those of this request
- * @param after `next` of the page before @throws RangeError for one that is none
+ * @param after `next` of the page before @throws RangeError where `after` has another form
  */
 export async function readAuditBackwards<Events extends AuditEventMap>(
   folder: string,

@@ -3,9 +3,9 @@ import { z } from 'zod';
 import type { Credentials } from '../protocol/answer.ts';
 
 /**
- * Version 0.1.0 kept the reply with a certificate in Redis, sealed to the device's token as today's are, and signed by nobody: whoever
- * writes Redis can seal another one. So one thing alone is taken out of it, which exists nowhere else: the private key, and only that of the
- * certificate that the worker names. Who does not have that key cannot seal a reply that has it. All else comes from the table and from AWS.
+ * Version 0.1.0 kept the reply with a certificate in Redis, sealed to the device's token as today's replies are, but without a signature. So an
+ * attacker who writes Redis can put a reply of his own there. The broker therefore takes one thing alone out of it, which exists nowhere else: the
+ * private key, and only if it fits the certificate that the worker names. An attacker does not have that key, so no reply of his has it. All else comes from the table and from AWS.
  */
 export type WithEarlierKey = {
   /** without a private key */

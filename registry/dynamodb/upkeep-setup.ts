@@ -4,7 +4,7 @@ import { cureOf, failedCall } from '../../runtime/upstream.ts';
 import { expiryAttribute } from './table.ts';
 import type { TableUpkeep } from './upkeep.ts';
 
-/** `left`: it is not as it should be, or nobody may say, and a set-up leaves it so; with the reason and the cure. */
+/** `left`: the set-up does not change it, since it may not, or cannot tell how it is; with the reason and the cure. */
 export type UpkeepState = 'on' | 'off' | { readonly left: string };
 
 /** One of the two things that AWS can do for a table by itself. */
