@@ -1,4 +1,4 @@
-import { type AwsConnections, createAwsConnections } from '../aws/client.ts';
+import { type AwsConnections, createAwsConnections } from '../aws/connections.ts';
 import { createRoleAliasCredentials, type TemporaryCredentials } from '../aws/role-alias.ts';
 import { type AwsTime, createAwsTime } from '../aws/time.ts';
 import { type AwsTrouble, createAwsTrouble } from '../aws/trouble.ts';
@@ -7,7 +7,8 @@ import { type ClockSteps, createClockSteps } from '../runtime/clock-steps.ts';
 import { createLifecycle, type Lifecycle } from '../runtime/lifecycle.ts';
 import type { Log } from '../runtime/log.ts';
 import type { MetricsRegistry } from '../runtime/metrics.ts';
-import { namesCredentials, type Settings, SettingsError } from '../runtime/settings.ts';
+import { namesCredentials, type Settings } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import type { Tracing } from '../runtime/tracing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';

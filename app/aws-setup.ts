@@ -1,4 +1,5 @@
-import { connectDynamoDb, createAwsConnections } from '../aws/client.ts';
+import { connectDynamoDb } from '../aws/client.ts';
+import { createAwsConnections } from '../aws/connections.ts';
 import { createAwsGate } from '../aws/gate.ts';
 import { readGatewayIdentity } from '../aws/gateway-identity.ts';
 import { gatewayPolicyName, type IamRole, siteIndexName } from '../aws/iam-policy.ts';

@@ -16,7 +16,8 @@ import type { Issuer } from '../issuer/issuer.ts';
 import { type AssociationTable, createAssociationTable } from '../registry/dynamodb/association-table.ts';
 import { guardedTable } from '../registry/dynamodb/guarded-table.ts';
 import { type DynamoTable, openDynamoTable } from '../registry/dynamodb/table.ts';
-import { type Settings, SettingsError } from '../runtime/settings.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import type { App } from './app.ts';
 import { type AwsInUse, absentProfile, awsInUse, cluesOf, mixedAws, twoCredentials } from './which-aws.ts';
 

@@ -1,8 +1,8 @@
 import { gatewayPolicyName, type IamRole, iamPolicy } from '../aws/iam-policy.ts';
 import { gatewayPolicy } from '../issuer/gateway-setup.ts';
 import { devicePolicy } from '../issuer/setup.ts';
+import { expiryAttribute, keyAttribute } from '../registry/dynamodb/named-attributes.ts';
 import { siteIndex } from '../registry/dynamodb/site-index.ts';
-import { expiryAttribute, keyAttribute } from '../registry/dynamodb/table.ts';
 
 /** A part of a template: JSON, with intrinsic functions of CloudFormation in it. */
 type Json = string | number | boolean | readonly Json[] | { readonly [name: string]: Json };

@@ -13,7 +13,7 @@ import { createLineOverview } from '../queue/redis-line-overview.ts';
 import { createLiveFeed } from '../queue/redis-live.ts';
 import { createPace } from '../queue/redis-pace.ts';
 import { keepHealthFiles } from '../runtime/health-files.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import { productVersion } from '../runtime/version.ts';
 import { chainsOf, type TlsMaterial } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';

@@ -1,9 +1,6 @@
-import { checks } from '../operator/doctor/checks.ts';
-import { runChecks } from '../operator/doctor/run.ts';
 import type { Part } from '../operator/doctor/sources.ts';
 import type { RedisConnector } from '../queue/redis.ts';
 import type { App } from './app.ts';
-import { openDoctor } from './doctor.ts';
 
 /** Milliseconds: until a part that starts has done what it must, and for all checks together. */
 const [afterMs, allMs] = [3000, 10_000];
@@ -14,8 +11,12 @@ const [afterMs, allMs] = [3000, 10_000];
  */
 export function examineAtStart(app: App, redis: RedisConnector, parts: readonly Part[]): void {
   const { log, lifecycle } = app;
-  const some = checks.filter((check) => check.atStart && check.parts.some((part) => parts.includes(part)));
   const examine = async () => {
+    // a start has more urgent things to load
+    const { openDoctor } = await import('./doctor.ts');
+    const { checks } = await import('../operator/doctor/checks.ts');
+    const { runChecks } = await import('../operator/doctor/run.ts');
+    const some = checks.filter((check) => check.atStart && check.parts.some((part) => parts.includes(part)));
     const findings = await runChecks(some, openDoctor(app, redis, parts), { fix: false, ms: allMs });
     for (const { id: check, title, outcome, seen, cause, cure } of findings)
       if (outcome === 'fail' || outcome === 'warn')

@@ -1,12 +1,13 @@
 import { noRegionCure } from '../aws/errors.ts';
+import type { SerialsFrom } from '../operator/alike-serials.ts';
 import type { ExplainFacts, Explanation, GatewayHealth } from '../operator/explanation.ts';
 import { findNearSerials } from '../operator/near-serials.ts';
 import { explain } from '../operator/timeline.ts';
 import { isSerial } from '../protocol/serial.ts';
 import { type RedisConnector, triedConnector } from '../queue/redis.ts';
-import { watchRedis } from '../queue/redis-health.ts';
+import { createDirectory } from '../queue/redis-directory.ts';
+import { troubleOf, watchRedis } from '../queue/redis-health.ts';
 import { createRunningParts } from '../queue/redis-running-parts.ts';
-import { createSerialSearch } from '../queue/redis-serials.ts';
 import { createSightingReader } from '../queue/redis-sightings.ts';
 import type { Devices } from '../registry/devices.ts';
 import { readAuditBackwards } from '../runtime/audit-read.ts';
@@ -90,17 +91,8 @@ export function openExplainer(
     return record !== undefined && 'serial' in record ? record.serial : undefined;
   }
 
-  let isSearching = false;
-  /** A search reads all serials of the site in Redis. So one runs at a time; a question that comes meanwhile is answered without similar serials. */
-  async function matching(pattern: string): Promise<readonly string[]> {
-    if (ofRedis === undefined || isSearching) return [];
-    isSearching = true;
-    try {
-      return await ofRedis.matching(pattern);
-    } finally {
-      isSearching = false;
-    }
-  }
+  /** The site's list of devices; without Redis there is none. */
+  const serialsFrom: SerialsFrom = async (text, limit) => (await ofRedis?.serialsFrom(text, limit)) ?? [];
 
   async function explainSerial(serial: string, device: ExplainFacts['device']): Promise<Explanation> {
     const [{ records, unread }, seen] = await Promise.all([
@@ -113,7 +105,7 @@ export function openExplainer(
         ? await within(
             searchMs,
             'looking for similar serials',
-            findNearSerials(serial, { isEnrolled, matching }),
+            findNearSerials(serial, { isEnrolled, serialsFrom }),
           ).catch(() => [])
         : [];
     return explain({
@@ -170,7 +162,7 @@ function openRedisReader({ log, settings }: App, given: RedisConnector) {
   const silent = log.child({}, { level: 'silent' });
   const watch = watchRedis(connector, silent, settings.redisReplicas);
   const reader = createSightingReader(connector, silent);
-  const search = createSerialSearch(connector, silent);
+  const directory = createDirectory(connector, silent);
   const parts = createRunningParts(connector, silent);
 
   async function health(): Promise<GatewayHealth> {
@@ -181,8 +173,9 @@ function openRedisReader({ log, settings }: App, given: RedisConnector) {
       const { problem, cure } = trouble;
       return { redis: { id: /\b(OOM|MISCONF)\b/.test(problem) ? 'redis-full' : 'redis-away', problem, cure } };
     }
-    const running = await within(redisMs, 'asking which workers run', parts.list());
-    return { workers: running.some(({ part }) => part === 'worker') ? 'there' : 'none' };
+    const running = await within(redisMs, 'asking which parts run', parts.list());
+    const state = (wanted: 'broker' | 'worker') => (running.some(({ part }) => part === wanted) ? 'there' : 'none');
+    return { brokers: state('broker'), workers: state('worker') };
   }
 
   return {
@@ -191,21 +184,18 @@ function openRedisReader({ log, settings }: App, given: RedisConnector) {
         within(redisMs, 'reading what was seen', Promise.all([reader.read(serial), reader.readNameless()])),
         health(),
       ]);
-      const away = (error: unknown) => ({
-        redis: {
-          id: 'redis-away' as const,
-          problem: `Redis at ${connector.where} does not answer (${errorText(error)})`,
-          cure: 'see its log, and the network between; restart it where it stays so',
-        },
-      });
+      const away = (error: unknown) => {
+        const { problem, cure } = troubleOf(error, connector);
+        return { redis: { id: 'redis-away' as const, problem, cure } };
+      };
       const known = state.status === 'fulfilled' ? state.value : away(state.reason);
       if (seen.status === 'fulfilled') return { sightings: seen.value[0], nameless: seen.value[1], health: known };
       return { ...nothingSeen, health: known, missing: ['what brokers and workers saw: Redis is away'] };
     },
     serialOf: (requestId: string) => within(redisMs, 'looking for a request', reader.serialOf(requestId)),
-    matching: search.matching,
+    serialsFrom: directory.serialsFrom,
     async close() {
-      await Promise.all([watch.close(), reader.close(), search.close(), parts.close()]);
+      await Promise.all([watch.close(), reader.close(), directory.close(), parts.close()]);
     },
   };
 }

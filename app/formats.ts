@@ -2,38 +2,48 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { IamRole } from '../aws/iam-policy.ts';
 import { disconnectRedis, type RedisConnector } from '../queue/redis.ts';
 import { claimRedis } from '../queue/redis-format.ts';
-import { tableFormat } from '../registry/table-format.ts';
+import { type TableFormat, tableFormat } from '../registry/table-format.ts';
 import { NewerFormatError } from '../runtime/newer-format.ts';
 import { packageVersion } from '../runtime/version.ts';
+import { checkDataFolder } from '../site-tls/data-format.ts';
 import type { App } from './app.ts';
-import { connectTable } from './aws.ts';
 import { sayRefusal } from './redis.ts';
 
-/** How long a start waits for the answers, and how often a store that was away is asked again; milliseconds. */
-const [patienceMs, againMs] = [3000, 60_000];
+/** How long a start waits for the first answers, how often a store that was away is asked again, and how often all are looked at anew; milliseconds. */
+const usualTimes = { patienceMs: 3000, againMs: 60_000, anewMs: 60_000 };
 
 /**
  * Looks whether Redis and table have forms that this version knows, and marks those that have no mark. A start waits a moment for it, so that
- * nothing is done with data of a later version. Where a store is away, the start goes on, as it does without it, and the part ends
- * when the store is back and turns out to be of a later version.
+ * nothing is done with data of a later version. Where a store is away, the start goes on, as it does without it. Each store, and the data folder,
+ * is looked at again for as long as the part runs: it ends when another part, which was upgraded before it, has raised the form.
  * @param role whose rights the table is asked with; undefined: this part reads no table
  * @throws NewerFormatError
  */
-export async function claimStores(app: App, redis: RedisConnector, role?: IamRole): Promise<void> {
+export async function claimStores(app: App, redis: RedisConnector, role?: IamRole, times = usualTimes): Promise<void> {
+  const { patienceMs, againMs, anewMs } = times;
   const { lifecycle, log } = app;
   sayRefusal(redis, log);
   const asking = new AbortController();
   lifecycle.add({ name: 'formats', close: async () => asking.abort() });
-  const claims = [() => claimRedisAt(app, redis)];
-  if (role !== undefined) claims.push(() => claimTable(app, role));
-  const claiming = claims.map((claim) =>
-    untilAnswered(claim, asking.signal, (err) => log.debug({ err }, 'the format of what is stored cannot be read yet')),
-  );
+  const claims = [() => claimRedisAt(app, redis), async () => void checkDataFolder(app.settings.dataDir)];
+  if (role !== undefined) {
+    // not in a broker, which asks no AWS: the SDK costs a third of its start
+    const { format } = (await import('./aws.ts')).connectTable(app, role);
+    claims.push(() => claimTable(app, format));
+  }
   let isStarted = false;
-  const all = Promise.all(claiming).then(() => {});
-  all.catch((error: Error) => {
+  const onNewer = (error: Error) => {
     if (isStarted) lifecycle.fail(error);
+  };
+  const onAway = (err: unknown) => log.debug({ err }, 'the format of what is stored cannot be read');
+  const ask = (claim: () => Promise<void>) => untilAnswered(claim, againMs, asking.signal, onAway);
+  const claiming = claims.map((claim) => {
+    const first = ask(claim);
+    first.then(() => again(() => ask(claim), anewMs, asking.signal)).catch(onNewer);
+    return first;
   });
+  const all = Promise.all(claiming).then(() => {});
+  all.catch(() => {});
   const patience = new AbortController();
   // not `unref`: a start that waits for nothing else must not end the process
   await Promise.race([all, sleep(patienceMs, undefined, { signal: patience.signal }).catch(() => {})]).finally(() =>
@@ -42,7 +52,19 @@ export async function claimStores(app: App, redis: RedisConnector, role?: IamRol
   isStarted = true;
 }
 
-async function untilAnswered(claim: () => Promise<void>, signal: AbortSignal, onAway: (error: unknown) => void) {
+async function again(ask: () => Promise<void>, everyMs: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(everyMs, undefined, { ref: false, signal }).catch(() => {});
+    await ask();
+  }
+}
+
+async function untilAnswered(
+  claim: () => Promise<void>,
+  againMs: number,
+  signal: AbortSignal,
+  onAway: (error: unknown) => void,
+): Promise<void> {
   while (!signal.aborted) {
     try {
       return await claim();
@@ -63,8 +85,8 @@ async function claimRedisAt({ log }: App, connector: RedisConnector): Promise<vo
   }
 }
 
-async function claimTable(app: App, role: IamRole): Promise<void> {
-  const found = await connectTable(app, role).format.claim(packageVersion().version);
+async function claimTable(app: App, format: TableFormat): Promise<void> {
+  const found = await format.claim(packageVersion().version);
   if (found.format > tableFormat)
     throw new NewerFormatError(`the table ${app.settings.table}`, { ...found, known: tableFormat });
 }

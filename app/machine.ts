@@ -4,9 +4,11 @@ import { freemem, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { createBypass } from '../aws/no-proxy.ts';
+import { passwordsFileIn, rolesWithPassword } from '../console/password.ts';
 import type { DiskFacts, FolderFacts, PortFacts } from '../operator/doctor/sources.ts';
 import { errorText } from '../runtime/errors.ts';
 import type { ProxySettings, Settings } from '../runtime/settings.ts';
+import { readKey } from '../site-tls/key-file.ts';
 import { tlsFolderIn, tlsOptions } from '../site-tls/material.ts';
 import { readTlsMaterial } from '../site-tls/site-ca.ts';
 
@@ -194,7 +196,12 @@ export function folderFacts({ dataDir, auditDir, tls, gatewayCertificate }: Sett
       ? []
       : [folderFact(auditDir, 'the audit trail', 0o700)]),
     ...(existsSync(folder) ? [folderFact(folder, 'the folder of certificates and keys', 0o700)] : []),
-    ...keys.map((name) => folderFact(join(folder, name), 'a key', 0o600)),
+    ...['redis', 'console']
+      .map((name) => join(dataDir, name))
+      .filter((path) => existsSync(path))
+      .map((path) => folderFact(path, 'a folder of the gateway', 0o700)),
+    ...keys.map((name) => keyFact(join(folder, name))),
+    passwordsFact(dataDir),
     // its group may read a key that the operator gives
     ...(tls === undefined ? [] : [folderFact(tls.keyFile, 'a key', 0o640, false)]),
     // by which this gateway gets its AWS credentials (CVM_ROLE_ALIAS)
@@ -205,16 +212,42 @@ export function folderFacts({ dataDir, auditDir, tls, gatewayCertificate }: Sett
 function folderFact(path: string, what: string, wanted: number, written = true): FolderFacts {
   const of = { path, what, wanted };
   const found = statOf(path);
-  if (found === undefined) return { ...of, ...(what === 'a key' ? missing : whereItIsMade(path)) };
+  if (found === undefined) return { ...of, ...(isFolder(wanted) ? whereItIsMade(path) : missing) };
   const mode = found.mode & 0o777;
-  if (what !== 'a key' && !found.isDirectory()) return { ...of, state: 'no-folder', mode };
+  if (isFolder(wanted) && !found.isDirectory()) return { ...of, state: 'no-folder', mode };
   const own = process.getuid?.();
   if (written && own !== undefined && own !== 0 && found.uid !== own) return { ...of, state: 'of-another-user', mode };
-  if (written && !mayWrite(path)) return { ...of, state: 'not-writable', mode };
+  const hindrance = written ? hindranceOfWriting(path) : undefined;
+  if (hindrance !== undefined) return { ...of, state: hindrance, mode };
   return { ...of, state: (mode & 0o777 & ~wanted) === 0 ? 'good' : 'open-to-others', mode };
 }
 
+/** A key of the gateway's own, which a start reads. */
+function keyFact(path: string): FolderFacts {
+  const fact = folderFact(path, 'a key', 0o600);
+  return fact.state === 'good' && path.endsWith('.key') && !isUsable(() => readKey(path))
+    ? { ...fact, state: 'damaged' }
+    : fact;
+}
+
+function passwordsFact(dataDir: string): FolderFacts {
+  const fact = folderFact(passwordsFileIn(dataDir), 'the passwords of the console', 0o600);
+  return fact.state === 'good' && !isUsable(() => rolesWithPassword(dataDir)) ? { ...fact, state: 'damaged' } : fact;
+}
+
+function isUsable(read: () => unknown): boolean {
+  try {
+    read();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const missing = { state: 'missing', mode: 0 } as const;
+
+/** By the right to enter it, which a file has not. */
+const isFolder = (wanted: number) => (wanted & 0o100) !== 0;
 
 /** A start makes a folder that is missing, if it can. */
 function whereItIsMade(path: string): Pick<FolderFacts, 'state' | 'mode'> & { readonly path?: string } {
@@ -222,7 +255,8 @@ function whereItIsMade(path: string): Pick<FolderFacts, 'state' | 'mode'> & { re
   const found = statSync(parent);
   const mode = found.mode & 0o777;
   if (!found.isDirectory()) return { path: parent, state: 'no-folder', mode };
-  return mayWrite(parent) ? missing : { path: parent, state: 'not-writable', mode };
+  const state = hindranceOfWriting(parent);
+  return state === undefined ? missing : { path: parent, state, mode };
 }
 
 /** Undefined also where a part of the path is a file. */
@@ -235,11 +269,11 @@ function statOf(path: string) {
   }
 }
 
-function mayWrite(path: string): boolean {
+function hindranceOfWriting(path: string): 'not-writable' | 'read-only-disk' | undefined {
   try {
     accessSync(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS' ? 'read-only-disk' : 'not-writable';
   }
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { metricsContentType } from '../runtime/metrics.ts';
 import { startMonitoringServer } from '../runtime/monitoring-server.ts';
-import { type MonitoringPort, SettingsError } from '../runtime/settings.ts';
+import type { MonitoringPort } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import type { App } from './app.ts';
 
 /**

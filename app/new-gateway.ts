@@ -6,7 +6,7 @@ import type { TableTrust } from '../queue/replies.ts';
 import type { GatewayList } from '../queue/roster.ts';
 import type { Devices } from '../registry/devices.ts';
 import { counted } from '../runtime/counted.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { isNewGateway, noteApproved } from '../site-tls/gateway-key.ts';
 import { type GatewayRegister, listOf } from '../worker/gateway-register.ts';

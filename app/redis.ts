@@ -6,7 +6,8 @@ import { replicasProblem } from '../queue/replicas.ts';
 import { findEmbeddedRedis, startEmbeddedRedis } from '../runtime/embedded-redis.ts';
 import type { Log } from '../runtime/log.ts';
 import { hasPassword, type RedisPlace, redisPlace, withRedisPassword } from '../runtime/redis-place.ts';
-import { type Settings, SettingsError } from '../runtime/settings.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import type { App } from './app.ts';
 
 /** @throws SettingsError when there is no REDIS_URL: only `cvm up` brings a Redis of its own; or no password in its file */
@@ -24,7 +25,8 @@ export function redisInUse(settings: Settings): RedisConnector | undefined {
   return embedded === undefined ? undefined : { ...redisAt(embedded), whenAway: whenEmbeddedIsAway };
 }
 
-const whenEmbeddedIsAway = 'cvm up started it, and starts it again by itself; see the log where it stays away';
+const whenEmbeddedIsAway =
+  'cvm up started it, and starts it again by itself. Where it stays away, free space if the disk is full, and look at the log';
 
 function redisPlaceOf({ redisUrl, redisPasswordFile, redisSentinelPasswordFile }: Settings): RedisPlace {
   if (redisUrl === undefined)

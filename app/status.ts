@@ -18,7 +18,7 @@ import type { DirectoryCounts } from '../queue/directory.ts';
 import { disconnectRedis, type RedisConnector, triedConnector } from '../queue/redis.ts';
 import { createDirectory } from '../queue/redis-directory.ts';
 import { readRedisFacts } from '../queue/redis-facts.ts';
-import { watchRedis } from '../queue/redis-health.ts';
+import { troubleOf, watchRedis } from '../queue/redis-health.ts';
 import { createLine } from '../queue/redis-line.ts';
 import { createPace } from '../queue/redis-pace.ts';
 import { createQuotaBuckets } from '../queue/redis-quota-buckets.ts';
@@ -30,6 +30,7 @@ import { remembered } from '../runtime/remembered.ts';
 import type { Settings } from '../runtime/settings.ts';
 import { cureOf, UpstreamRefused, UpstreamUnreachable } from '../runtime/upstream.ts';
 import { productVersion } from '../runtime/version.ts';
+import { gatewayIdIn } from '../site-tls/gateway-key.ts';
 import type { App } from './app.ts';
 import { connectTable, iotFor } from './aws.ts';
 import { certificatesOf, diskAt } from './running-part.ts';
@@ -163,10 +164,7 @@ function openRedisReader({ settings, log }: App, given: RedisConnector) {
         return trouble === undefined ? read : { ...read, redis: trouble };
       } catch (error) {
         const trouble = await within(ms, 'Redis', health.look()).catch(() => undefined);
-        const { problem, cure } = trouble ?? {
-          problem: `Redis at ${connector.where} does not answer (${errorText(error)})`,
-          cure: 'see its log, and the network between; restart it where it stays so',
-        };
+        const { problem, cure } = trouble ?? troubleOf(error, connector);
         return awayFrom(settings, connector.where, problem, cure);
       }
     },
@@ -226,23 +224,28 @@ function openAwsReader(app: App, { awsMs, awsEveryMs, silentEveryMs }: typeof us
   const { settings } = app;
   const { account, region } = namedAws(settings);
   const awsPlace: AwsPlace = { account, region, table: settings.table, policy: settings.policyName };
-  const { lease, silent } = connectTable(app, 'operator');
+  const { lease, silent, gateways } = connectTable(app, 'operator');
   const iot = iotFor(app, 'doctor');
   const inTime = <T>(name: string, work: Promise<T>) => within(awsMs, name, work);
   // a report may have a hundred kilobytes, and changes with each sweep
   const readSilent = remembered(() => inTime('dynamodb:GetItem', silent.read()), silentEveryMs);
   return remembered(async () => {
-    const [swept, policy, report] = await Promise.allSettled([
+    const gateway = gatewayIdIn(settings.dataDir);
+    const [swept, policy, report, known] = await Promise.allSettled([
       inTime('dynamodb:GetItem', lease.last()),
       inTime('iot:GetPolicy', iot.getPolicy(settings.policyName)),
       readSilent(),
+      gateway === undefined ? [] : inTime('dynamodb:GetItem', gateways.known()),
     ]);
     const answers = [swept, policy].some((each) => each.status === 'fulfilled' || isAnswer(each.reason));
     const { reason } = [swept, policy].find((each) => each.status === 'rejected') ?? { reason: undefined };
     return {
       awsPlace,
       aws: answers ? { value: 'answers' } : ofError(reason),
-      table: swept.status === 'fulfilled' ? { value: 'there' } : ofCall(swept.reason, answers),
+      table:
+        swept.status === 'fulfilled'
+          ? ofApproval(gateway, known.status === 'fulfilled' ? known.value : undefined, settings.table)
+          : ofCall(swept.reason, answers),
       policy:
         policy.status === 'fulfilled' ? { value: 'there' } : ofPolicy(policy.reason, answers, settings.policyName),
       sweptAt:
@@ -252,6 +255,22 @@ function openAwsReader(app: App, { awsMs, awsEveryMs, silentEveryMs }: typeof us
       ...(report.status === 'fulfilled' && report.value !== undefined ? { silent: report.value.count } : {}),
     };
   }, awsEveryMs);
+}
+
+/** @param known gateways of the table; undefined: they could not be read, which says nothing about the table */
+function ofApproval(
+  gateway: string | undefined,
+  known: readonly { readonly id: string; readonly state: string }[] | undefined,
+  table: string,
+): Read<'there'> {
+  if (gateway === undefined || known === undefined) return { value: 'there' };
+  const state = known.find(({ id }) => id === gateway)?.state;
+  if (state === 'approved') return { value: 'there' };
+  const approve = `compare the id with "cvm tls show" at the gateway, and run "cvm tls approve ${gateway}"`;
+  return {
+    problem: `${table} has not approved this gateway (${gateway}): its devices get no certificate`,
+    cure: state === undefined ? `restart the broker, which notes it in the table. Then ${approve}` : approve,
+  };
 }
 
 /** Whatever AWS answered with, it answered. */

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { type AwsEndpoints, isAwsEndpoint } from '../aws/endpoints.ts';
+import { type AwsEndpoints, isAwsEndpoint } from '../aws/domains.ts';
 import { isAmazonRoot } from '../issuer/root-ca.ts';
-import { namesCredentials, type Settings, SettingsError } from '../runtime/settings.ts';
+import { namesCredentials, type Settings } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 
 /** What tells an AWS account from a stand-in, as far as it is known. An endpoint that is absent is AWS's own. */
 export type AwsClues = {

@@ -20,7 +20,7 @@ import type { AssociationTable } from '../registry/dynamodb/association-table.ts
 import { usualLeaseMs } from '../registry/lease.ts';
 import { type HealthCheck, keepHealthFiles } from '../runtime/health-files.ts';
 import { remembered } from '../runtime/remembered.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import { sealer } from '../sealing/replies.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import type { Sightings } from '../telemetry/sightings.ts';

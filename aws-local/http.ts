@@ -8,6 +8,7 @@ import type { Logger } from './logger.ts';
 import { checkInput } from './model.ts';
 import type { createQuotas } from './quotas.ts';
 import { route } from './routes.ts';
+import { getServiceQuota } from './service-quotas.ts';
 
 export type HttpOptions = {
   account: Account;
@@ -19,7 +20,7 @@ export type HttpOptions = {
 
 const maxBodyBytes = 1024 * 1024;
 
-/** One port for both services: a DynamoDB call has a target header, an IoT call a path. */
+/** One port for all services: a call of DynamoDB or Service Quotas has a target header, an IoT call a path. */
 export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions) {
   const calls = new Map<string, { calls: number; throttled: number }>();
 
@@ -63,6 +64,15 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
     else answer(response, 200, output);
   }
 
+  async function serviceQuotas(target: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const operation = `ServiceQuotas.${target.slice(target.indexOf('.') + 1)}`;
+    count(operation, 'calls');
+    record(operation, request);
+    const body = await readJson(request);
+    await faults.strike(operation);
+    answer(response, 200, getServiceQuota(quotas, target, body));
+  }
+
   async function admin(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url === '/_local/health') return answer(response, 200, { status: 'ok', keyPairs: account.keys.made() });
     if (request.url === '/_local/stats') return answer(response, 200, Object.fromEntries(calls));
@@ -91,6 +101,8 @@ export function createHttp({ account, faults, quotas, dynamo, log }: HttpOptions
     try {
       if (request.url?.startsWith('/_local/')) await admin(request, response);
       else if (typeof target === 'string' && target.startsWith('DynamoDB_')) await dynamoDb(target, request, response);
+      else if (typeof target === 'string' && target.startsWith('ServiceQuotas'))
+        await serviceQuotas(target, request, response);
       else await iot(request, response);
     } catch (error) {
       if (!(error instanceof ApiError)) log.error({ err: error, method: request.method }, 'the stand-in failed');

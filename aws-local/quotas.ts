@@ -8,6 +8,8 @@ export function createQuotas(quotas: Quotas, now: () => number = () => performan
   const rates = awsQuotasOf(quotas);
   const buckets = new Map<string, { level: number; at: number }>();
   return {
+    /** calls a second, by operation */
+    rates,
     take(operation: string): boolean {
       const rate = rates[operation];
       if (rate === undefined) return true;

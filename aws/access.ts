@@ -2,7 +2,8 @@ import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AwsClientOptions, connectDynamoDb, connectIot } from './client.ts';
-import { type AwsEndpoints, endpointsOf } from './endpoints.ts';
+import type { AwsEndpoints } from './domains.ts';
+import { endpointsOf } from './endpoints.ts';
 import { areCredentialsAway, isWithoutCredentials, missingCredentials, noRegionCure } from './errors.ts';
 
 /** The region, the credentials and the endpoints that this process would call AWS with. */

@@ -1,10 +1,11 @@
-import type { Agent as HttpAgent } from 'node:http';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { IoTClient, type IoTClientConfig } from '@aws-sdk/client-iot';
+import { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import { defaultProvider } from '@aws-sdk/credential-provider-node';
+import { type AwsConnections, createAwsConnections, silenceCure } from './connections.ts';
 import { type RawAnswer, requireAnswerOfAws } from './foreign-answer.ts';
 import type { IamRole } from './iam-policy.ts';
-import { createAgents, type ProxyOptions } from './proxy.ts';
+import { type Agents, createAgents } from './proxy.ts';
 
 export type AwsClientOptions = {
   /** shown in CloudTrail: `cvm-gateway/operator` */
@@ -23,6 +24,10 @@ export type AwsClientOptions = {
 /** Region, endpoint and credentials come from the SDK's own chain where `options` does not name them. */
 export function connectDynamoDb(options: AwsClientOptions = {}): DynamoDBClient {
   return adapted(DynamoDBClient, 5000, options);
+}
+
+export function connectServiceQuotas(options: AwsClientOptions = {}): ServiceQuotasClient {
+  return adapted(ServiceQuotasClient, 5000, options);
 }
 
 /** A throttled call is not tried again: the governor must see it, and makes it again at its time. */
@@ -49,14 +54,16 @@ function withoutThrottling(strategy: RetryStrategy): RetryStrategy {
   };
 }
 
-function adapted<Client extends DynamoDBClient | IoTClient>(
+function adapted<Client extends DynamoDBClient | IoTClient | ServiceQuotasClient>(
   Client: new (settings: IoTClientConfig) => Client,
   usualAnswerMs: number,
   options: AwsClientOptions,
 ): Client {
   const { connections = createAwsConnections(), ...chain } = options;
   const endpoint = typeof chain.endpoint === 'string' ? chain.endpoint : undefined;
-  const client = new Client(clientSettings(chain, usualAnswerMs, connections.open(endpoint)));
+  const { pools, ...agents } = createAgents({ keepAlive: true, maxSockets: 128 }, connections.proxy, endpoint);
+  connections.add(pools);
+  const client = new Client(clientSettings(chain, usualAnswerMs, agents));
   const steps = client.middlewareStack as DynamoDBClient['middlewareStack'];
   removeSpareSteps(steps);
   nameAgent(steps, options.role);
@@ -69,43 +76,6 @@ function adapted<Client extends DynamoDBClient | IoTClient>(
 
 /** What the SDK gives to the chain that finds credentials: the settings of the client, and its request handler. */
 type CredentialInit = NonNullable<Parameters<typeof defaultProvider>[0]> & Pick<IoTClientConfig, 'requestHandler'>;
-
-export type AwsConnections = ReturnType<typeof createAwsConnections>;
-
-/**
- * The connections of several clients, which are kept after a call for the next one.
- * @param options.onSilent is called when some were closed, since a call got no answer in time
- */
-export function createAwsConnections({
-  proxy,
-  onSilent = () => {},
-}: {
-  readonly proxy?: ProxyOptions;
-  readonly onSilent?: (closed: number) => void;
-} = {}) {
-  const pools: HttpAgent[] = [];
-  return {
-    /** Those of one client, which it closes. @throws SettingsError when the proxy cannot be used */
-    open(endpoint?: string) {
-      const { pools: own, ...agents } = createAgents({ keepAlive: true, maxSockets: 128 }, proxy, endpoint);
-      pools.push(...own);
-      return agents;
-    },
-    /**
-     * Closes all on which no call waits. Where one fell silent (a firewall forgot it, say), the others did as well, and each would
-     * cost a call its time limit.
-     */
-    dropIdle(): void {
-      const idle = pools.flatMap(({ freeSockets }) => Object.values(freeSockets).flatMap((some) => some ?? []));
-      for (const socket of idle) socket.destroy();
-      if (idle.length > 0) onSilent(idle.length);
-    },
-  };
-}
-
-/** What a person does where AWS does not answer. */
-export const silenceCure =
-  "check the network of this machine, its proxy, and AWS's status page. Requests wait meanwhile";
 
 type Steps = DynamoDBClient['middlewareStack'];
 
@@ -169,7 +139,7 @@ function watchAnswers(
 function clientSettings(
   { role: _named, answerMs, maxAttempts = 3, onDate: _used, ...chain }: AwsClientOptions,
   usualAnswerMs: number,
-  agents: ReturnType<AwsConnections['open']>,
+  agents: Omit<Agents, 'pools'>,
 ) {
   const waitMs = answerMs ?? usualAnswerMs;
   return {

@@ -1,7 +1,7 @@
 import { UpstreamRefused, UpstreamThrottled, UpstreamUnreachable } from '../runtime/upstream.ts';
 import { ForeignAnswer } from './foreign-answer.ts';
 import { type AwsOperation, permissionFor, siteIndexName } from './iam-policy.ts';
-import { ProxyError } from './proxy.ts';
+import { ProxyError } from './proxy-error.ts';
 import { RoleAliasError } from './role-alias.ts';
 
 /** Where the calls go. Without a region no call can be made. */
@@ -90,8 +90,8 @@ function cureOf(operation: AwsOperation, name: string, code: string, place: AwsP
   const { region } = place;
   // the SDK's error for it has no name of its own
   if (region === undefined) return noRegionCure;
-  const ofService = operation.startsWith('iot:') ? iotCures : dynamoDbCures;
-  const cure = ofService.get(name) ?? commonCures.get(name) ?? tlsCures.get(code);
+  const ofService = curesOfService[operation.split(':')[0] ?? ''];
+  const cure = ofService?.get(name) ?? commonCures.get(name) ?? tlsCures.get(code);
   return cure?.(operation, { ...place, region });
 }
 
@@ -131,6 +131,9 @@ const permission: Cure = (operation) =>
 const denials = 'AccessDenied AccessDeniedException UnauthorizedException NotAuthorized ForbiddenException';
 
 export const isDenied = (error: unknown): boolean => denials.split(' ').includes(awsErrorName(error));
+
+/** What is at the endpoint does not offer the operation: it is not AWS, but DynamoDB Local, say. */
+export const isUnknownOperation = (error: unknown): boolean => awsErrorName(error) === 'UnknownOperationException';
 
 /** @see https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html */
 const commonCures = curesBy(
@@ -172,7 +175,7 @@ const dynamoDbCures = curesBy(
     'ResourceNotFoundException TableNotFoundException',
     (_operation, { region, table, tableOption }) =>
       tableOption === undefined
-        ? `there is no table "${table}" in ${region}: create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION`
+        ? `there is no table "${table}" in ${region}: make it with "cvm aws setup" if it never existed; if it was deleted, restore it (docs/restoring.md), since a new one knows no device; or correct CVM_TABLE or AWS_REGION`
         : `there is no table "${table}" in ${region}: correct ${tableOption} or AWS_REGION`,
   ],
   [
@@ -199,6 +202,8 @@ const iotCures = curesBy(
       `the policy, thing type or thing group that the device's row or CVM_POLICY_NAME names is not in ${region}: create it ("cvm aws setup" makes the policy), or correct the name. Where somebody deleted the certificate in AWS instead, nothing is to be done: the device's next request gets a new one`,
   ],
 );
+
+const curesOfService: Readonly<Record<string, Cures>> = { iot: iotCures, dynamodb: dynamoDbCures };
 
 const untrusted: Cure = () =>
   'the TLS certificate of the AWS endpoint is not trusted here: if a proxy inspects TLS, name its CA certificate in NODE_EXTRA_CA_CERTS';

@@ -8,6 +8,7 @@ export const siteIndexName = 'cvm-site';
  * compares it with AWS's service authorization reference as data (`test/iam-data/`).
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
  * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
+ * @see https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html
  */
 const actions = {
   /** the worker; the broker asks AWS for nothing */
@@ -39,6 +40,7 @@ const actions = {
     roleAlias: [],
     table: ['DeleteItem', 'GetItem', 'Scan', 'UpdateItem'],
     index: ['Query'],
+    quota: [],
   },
   /** `cvm devices`, `cvm sweep` */
   operator: {
@@ -49,6 +51,7 @@ const actions = {
     roleAlias: [],
     table: ['DeleteItem', 'GetItem', 'PutItem', 'Scan', 'UpdateItem'],
     index: ['Query'],
+    quota: [],
   },
   /** `cvm aws setup` */
   setup: {
@@ -68,6 +71,7 @@ const actions = {
       'UpdateTimeToLive',
     ],
     index: [],
+    quota: [],
   },
   /** `cvm doctor` and `cvm status`, besides those of the gateway or the operator: reads what they would only guess otherwise */
   doctor: {
@@ -78,6 +82,8 @@ const actions = {
     table: ['DescribeContinuousBackups', 'DescribeTable', 'DescribeTimeToLive'],
     roleAlias: [],
     index: [],
+    // Service Quotas knows no resource type for it
+    quota: ['GetServiceQuota'],
   },
   /** `cvm aws setup --gateway`: what a gateway is in AWS IoT, so that it needs no AWS keys */
   identity: {
@@ -95,6 +101,7 @@ const actions = {
     roleAlias: ['CreateRoleAlias', 'DescribeRoleAlias'],
     table: [],
     index: [],
+    quota: [],
   },
 } as const;
 
@@ -107,10 +114,11 @@ export const iamRoles = Object.keys(actions) as IamRole[];
 
 /** The actions of a role, as IAM spells them, in the order of the alphabet. */
 export function actionsOf(role: IamRole): readonly string[] {
-  const { table, index, ...iot } = actions[role] as Readonly<Record<string, readonly string[]>>;
+  const { table, index, quota, ...iot } = actions[role] as Readonly<Record<string, readonly string[]>>;
   const named = (service: string, names: readonly string[] = []) => names.map((name) => `${service}:${name}`);
   const ofIot = named('iot', Object.values(iot).flat());
-  return [...new Set([...ofIot, ...named('dynamodb', table), ...named('dynamodb', index)])].sort();
+  const others = [...named('dynamodb', table), ...named('dynamodb', index), ...named('servicequotas', quota)];
+  return [...new Set([...ofIot, ...others])].sort();
 }
 
 type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Actions[Role][Kind][number] }[IamRole];
@@ -119,6 +127,7 @@ type ActionOf<Kind extends keyof Actions[IamRole]> = { [Role in IamRole]: Action
 export type AwsOperation =
   | `iot:${ActionOf<'cert' | 'thing' | 'any' | 'policy' | 'roleAlias'>}`
   | `dynamodb:${ActionOf<'table' | 'index'>}`
+  | `servicequotas:${ActionOf<'quota'>}`
   | 'dynamodb:TransactWriteItems';
 
 /** The action of IAM that an operation needs: a transaction has none of its own, and needs those of its parts. */
@@ -172,6 +181,7 @@ export function iamPolicy(
         ? []
         : statement('PassRole', 'iam', ['PassRole'], [gatewayRole])),
       ...statement('WithoutResource', 'iot', of('any'), ['*']),
+      ...statement('Quotas', 'servicequotas', of('quota'), ['*']),
       ...statement('Table', 'dynamodb', of('table'), [dynamoTable(table)]),
       // AWS's reference wants the table named beside the index
       ...statement('Index', 'dynamodb', of('index'), [

@@ -2,14 +2,13 @@ import { type ClientRequest, Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { Socket } from 'node:net';
 import { HttpsProxyAgent } from 'https-proxy-agent';
-import type { ProxySettings } from '../runtime/settings.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
+import type { ProxyOptions } from './connections.ts';
 import { createBypass } from './no-proxy.ts';
+import { ProxyError } from './proxy-error.ts';
 
 /** A proxy that has not made a way by then is away. The SDK gives a connection five seconds in all. Milliseconds. */
 const tunnelMs = 4000;
-
-export type ProxyOptions = ProxySettings & { readonly tunnelMs?: number };
 
 type AgentOptions = { readonly keepAlive: boolean; readonly maxSockets: number };
 
@@ -64,20 +63,6 @@ function canDecode({ username, password }: URL): boolean {
     return [username, password].map(decodeURIComponent).length === 2;
   } catch {
     return false;
-  }
-}
-
-/** What the proxy did. No request reached AWS. `lasts`: until a person changes something. */
-export class ProxyError extends Error {
-  readonly code: string | undefined;
-  readonly lasts: boolean;
-  readonly cure: string;
-  constructor(message: string, cure: string, { cause, lasts = false }: { cause?: unknown; lasts?: boolean } = {}) {
-    super(message, { cause });
-    this.name = 'ProxyError';
-    this.lasts = lasts;
-    this.cure = cure;
-    this.code = (cause as NodeJS.ErrnoException | undefined)?.code;
   }
 }
 

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { type Agent, request as openRequest } from 'node:https';
 import { rootCertificates } from 'node:tls';
+import type { ProxyOptions } from './connections.ts';
 import { type GatewayIdentity, readGatewayIdentity } from './gateway-identity.ts';
-import { createAgents, ProxyError, type ProxyOptions } from './proxy.ts';
+import { ProxyError } from './proxy-error.ts';
 
 /** How a gateway without AWS keys gets its credentials: by its own certificate of AWS IoT. */
 export type RoleAlias = {
@@ -120,6 +121,7 @@ export async function fetchCredentials(source: RoleAlias, proxy: ProxyOptions = 
   const [cert, key] = [readPem(source.certFile), readPem(source.keyFile)];
   const ca = source.rootCaFile === undefined ? undefined : [...rootCertificates, readPem(source.rootCaFile)];
   // one request in an hour: no connection is kept for it
+  const { createAgents } = await import('./proxy.ts');
   const { httpsAgent, pools } = createAgents({ keepAlive: false, maxSockets: 1 }, proxy, url.origin);
   try {
     const { status, body } = await get(url, { ...{ cert, key, ca, identity }, agent: httpsAgent as Agent });

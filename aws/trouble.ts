@@ -1,6 +1,6 @@
 import { errorText } from '../runtime/errors.ts';
 import { cureOf, UpstreamRefused, UpstreamThrottled } from '../runtime/upstream.ts';
-import { silenceCure } from './client.ts';
+import { silenceCure } from './connections.ts';
 import { concernsAll } from './errors.ts';
 import { ForeignAnswer } from './foreign-answer.ts';
 import type { AwsGate } from './gate.ts';

@@ -10,13 +10,11 @@ import {
 import { closeSync, existsSync, fsyncSync, linkSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 import { BackupError } from './backup-error.ts';
+import { standardStream } from './standard-stream.ts';
 
 /** Raised when an earlier version must not read what this one writes. */
 const format = 1;
 const magic = 'cvm-backup';
-
-/** As the name of a file: standard output, or standard input. */
-export const standardStream = '-';
 
 const [pieceBytes, tagBytes, checkBytes] = [64 * 1024, 16, 32];
 

@@ -50,9 +50,11 @@ const stored: Accepted = { outcome: 'stored' };
 const refused = (reason: Problem): Accepted => ({ outcome: 'refused', problem: reason });
 
 /** A password that no device can have as its token is refused as such, and is no attempt at one. */
-function noTokenIn({ malformedPassword, keyUnused }: Session): Problem {
+function noTokenIn({ malformedPassword, keyUnused }: Session, misspelt?: string): Problem {
   if (malformedPassword !== undefined)
     return problem('InvalidRequest', `the password of CONNECT is no token: ${malformedPassword}`);
+  if (misspelt !== undefined)
+    return problem('InvalidToken', `the request has no token: it has ${JSON.stringify(misspelt)}; the key is "token"`);
   if (keyUnused === undefined) return problems.noToken;
   // a device behind the same address as one without a key may have one
   const retryAfter = keyUnused.connectAgain ? 1 : undefined;
@@ -180,7 +182,7 @@ async function acceptRequest(
   const endIntake = session.beginMessage();
   try {
     const token = request.token === undefined ? session.connectToken : session.presentToken(serial, request.token);
-    if (token === undefined) return refused(noTokenIn(session));
+    if (token === undefined) return refused(noTokenIn(session, request.misspeltToken));
     const attempt = await checkToken(session, serial, token, request.csr ?? request.key, intake);
     if ('problem' in attempt) return refused(attempt.problem);
     const csr = request.csr === undefined ? undefined : checkCsr(request.csr);
@@ -302,7 +304,8 @@ async function beginAttempt(tried: TokenAttempt, intake: IntakeContext): Promise
     // wrong tokens of others must not delay for long a device with the right one that is not on the roster yet
     intake.roster.requestLookup(serial, address);
     const seconds = Math.min(attempt.seconds, maxPauseSeconds);
-    return { problem: problem('Throttled', problems.tooManyAttempts.message, seconds) };
+    const { message } = attempt.isCrowded === true ? problems.tooManyUnknown : problems.tooManyAttempts;
+    return { problem: problem('Throttled', message, seconds) };
   }
   return {
     ...(attempt.wasRight ? {} : { attemptFrom: address }),

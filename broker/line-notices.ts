@@ -109,14 +109,21 @@ export function createLineNotices(options: {
     for (const each of due) {
       const first = each.told?.first ?? { at: now(), etaSeconds: next.etaSeconds };
       each.told = { ...next, at: now(), times: (each.told?.times ?? 0) + 1, first };
-      send(session, request, each.form, noticeOf(next));
+      send(session, request, each.form, noticeOf(next, now() - each.since));
     }
     return due.length;
   }
 
-  function noticeOf({ position, etaSeconds }: Estimate): PendingAnswer {
+  function noticeOf({ position, etaSeconds }: Estimate, waitedMs: number): PendingAnswer {
     const eta = etaSeconds === undefined ? {} : { etaSeconds: Math.max(1, Math.round(etaSeconds)) };
-    return { status: 'pending', position, ...eta, retryAfterSeconds: retryAfterOf(etaSeconds, random()) };
+    const waitedSeconds = Math.floor(waitedMs / 1000);
+    return {
+      status: 'pending',
+      position,
+      ...eta,
+      waitedSeconds,
+      retryAfterSeconds: retryAfterOf(etaSeconds, random()),
+    };
   }
 
   async function lookOnce(): Promise<void> {

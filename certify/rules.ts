@@ -69,7 +69,7 @@ export const rules = {
   },
   'right-ack': {
     level: 'mandatory',
-    cure: 'send the certificateId of the reply, 64 lower-case hex digits (in CBOR also its 32 bytes)',
+    cure: 'send the certificateId of the reply, 64 hex digits (in CBOR also its 32 bytes)',
     reference: `${page}#acknowledgement`,
   },
   'pauses-grow': {

@@ -2,13 +2,15 @@ import { Command, InvalidArgumentError } from 'commander';
 import { readAudit } from '../runtime/audit-read.ts';
 import { verifyAudit } from '../runtime/audit-verify.ts';
 import { counted } from '../runtime/counted.ts';
+import { isThere } from '../runtime/is-there.ts';
 import type { Settings } from '../runtime/settings.ts';
 import type { AuditEvents, ProductRecord } from '../telemetry/audit-events.ts';
+import { CommandFailed } from './complaint.ts';
 import { wholeNumber } from './numbers.ts';
 import { type Colour, coloured, type Terminal } from './table.ts';
 
 export type AuditContext = {
-  settings(): Settings;
+  settings(): Promise<Settings>;
   write(line: string): void;
   readonly terminal?: Terminal | undefined;
 };
@@ -35,7 +37,7 @@ export function auditCommand(context: AuditContext): Command {
     )
     .option('--json', 'as JSON')
     .action(async ({ dir, expect, json }: { dir?: string; expect?: string; json?: boolean }) => {
-      const { records, head, faults } = await verifyAudit(dir ?? context.settings().auditDir, expect);
+      const { records, head, faults } = await verifyAudit(dir ?? (await context.settings()).auditDir, expect);
       if (json) context.write(JSON.stringify({ records, head, faults }));
       else {
         for (const fault of faults) console.error(`cvm: ${fault}`);
@@ -52,7 +54,7 @@ export function auditCommand(context: AuditContext): Command {
 type ShowOptions = { dir?: string; serial?: string; since?: number; last?: number; json?: boolean };
 
 async function show(context: AuditContext, { dir, serial, since, last, json }: ShowOptions): Promise<void> {
-  const folder = dir ?? context.settings().auditDir;
+  const folder = dir ?? (await context.settings()).auditDir;
   const write = (record: ProductRecord) =>
     context.write(json ? JSON.stringify(record) : lineOf(record, context.terminal?.colours ?? false));
   const kept: ProductRecord[] = [];
@@ -64,7 +66,10 @@ async function show(context: AuditContext, { dir, serial, since, last, json }: S
     else if (kept.push(record) > last) kept.shift();
   }
   kept.forEach(write);
-  if (count === 0) console.error(`cvm: no such record in ${folder}; each machine has the records of its own parts`);
+  if (count > 0) return;
+  if (!isThere(folder))
+    throw new CommandFailed(`there is no folder ${folder}`, 'name the folder of the trail with --dir or CVM_AUDIT_DIR');
+  console.error(`cvm: no such record in ${folder}; each machine has the records of its own parts`);
 }
 
 const eventColours: Partial<Record<string, Colour>> = {

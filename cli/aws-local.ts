@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { App } from '../app/app.ts';
-import { startAwsLocal } from '../aws-local/main.ts';
 import type { CommandLine } from './command-line.ts';
 import { noteLocalAws, removeNote } from './stand-in.ts';
 
@@ -15,6 +14,7 @@ export async function runAwsLocal({ settings, log, lifecycle }: App, host: strin
   const { httpPort, mqttPort, quotas, keyPool } = settings.awsLocal;
   const folder = join(dataDir, 'aws-local');
   const region = aws.region === undefined ? {} : { region: aws.region };
+  const { startAwsLocal } = await import('../aws-local/main.ts');
   const local = await startAwsLocal({ dataDir: folder, host, httpPort, mqttPort, quotas, keyPool, ...region, log });
   lifecycle.add({
     name: 'aws-local',

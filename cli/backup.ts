@@ -1,10 +1,9 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { backUp } from '../backup/backup.ts';
-import { standardStream } from '../backup/sealed-file.ts';
-import { placesOf } from '../backup/site-files.ts';
+import { standardStream } from '../backup/standard-stream.ts';
 import { counted } from '../runtime/counted.ts';
 import type { CliContext } from './context.ts';
+import { withKnownFolder } from './data-folder.ts';
 import { passphraseOf } from './passphrase.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -38,7 +37,9 @@ async function run({ settings, write }: BackupContext, file: string, options: Op
     throw new UsageError(
       'the backup would go to the screen: write it to a file, as in "> site.cvm", and in compose with -T',
     );
-  const own = settings();
+  const { backUp } = await import('../backup/backup.ts');
+  const { placesOf } = await import('../backup/site-files.ts');
+  const own = await withKnownFolder(settings)();
   const passphrase = await passphraseOf(own, options.passphraseFile, { twice: true });
   const { audit = false } = options;
   const places = placesOf(own, envFileHere());

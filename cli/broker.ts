@@ -1,11 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { startBrokerPart } from '../app/broker.ts';
-import { examineAtStart } from '../app/examine-at-start.ts';
-import { claimStores } from '../app/formats.ts';
-import { serveMonitoring } from '../app/monitoring-port.ts';
-import { asProcess, followFirstProcess, type ProcessNumber, startBrokerProcesses } from '../app/processes.ts';
-import { redisOf } from '../app/redis.ts';
-import { withTracing } from '../app/tracing.ts';
+import type { ProcessNumber } from '../app/processes.ts';
 import type { CommandLine } from './command-line.ts';
 import { processCount } from './numbers.ts';
 
@@ -15,17 +9,9 @@ export function brokerCommand({ serve }: Pick<CommandLine, 'serve'>): Command {
   return new Command('broker')
     .addOption(processesOption())
     .addOption(new Option('--process <number>').argParser(processNumber).hideHelp())
-    .action(({ processes, process }: Options) => {
-      if (process !== undefined) return serveAs(process, serve);
-      return serve(async (app) => {
-        // before anything is started: a REDIS_URL that is missing is said once
-        const redis = redisOf(app.settings);
-        await serveMonitoring(app, app.settings.monitoring.broker, 'CVM_BROKER_METRICS_PORT');
-        examineAtStart(app, redis, ['broker']);
-        await claimStores(app, redis);
-        if (processes === 1) await startBrokerPart(await withTracing(app, 'cvm-broker'), redis);
-        else await startBrokerProcesses(app, { program: cvmProgram(), count: processes });
-      });
+    .action(async ({ processes, process }: Options) => {
+      const { runBroker, runBrokerProcess } = await import('./services/broker.ts');
+      return process === undefined ? runBroker(processes, serve) : runBrokerProcess(process, serve);
     });
 }
 
@@ -37,19 +23,6 @@ export const processesOption = () =>
   )
     .argParser(processCount)
     .default(1);
-
-const serveAs = (number: ProcessNumber, serve: CommandLine['serve']) =>
-  serve(
-    async (first) => {
-      const app = await withTracing(asProcess(first, number), 'cvm-broker');
-      followFirstProcess(app);
-      await startBrokerPart(app, redisOf(app.settings));
-    },
-    { process: number.number },
-  );
-
-/** The program that runs now. */
-export const cvmProgram = (): string => process.argv[1] ?? '';
 
 /** `2/4`, which the first process gives */
 function processNumber(text: string): ProcessNumber {

@@ -6,7 +6,6 @@ import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { createApp } from '../app/app.ts';
 import type { Case } from '../certify/case.ts';
 import { cases } from '../certify/cases/cases.ts';
 import { certify } from '../certify/certify.ts';
@@ -19,20 +18,16 @@ import { derivePsk } from '../protocol/psk.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { makeToken } from '../protocol/token.ts';
 import { isThere } from '../runtime/is-there.ts';
-import { createLog } from '../runtime/log.ts';
-import { logToFile } from '../runtime/log-destination.ts';
 import type { Settings } from '../runtime/settings.ts';
-import { certifySettings, startCertifyGateway, writeTemplate } from './certify/gateway.ts';
 import { givenToken } from './devices/given-token.ts';
 import { checkWritable, untilInterrupted } from './long-run.ts';
 import { portNumber, wholeNumber } from './numbers.ts';
-import { requireRedisServer } from './up.ts';
 import { UsageError } from './usage-error.ts';
 
 export type CertifyContext = {
   /** of the program of the device */
   readonly environment: NodeJS.ProcessEnv;
-  settings(): Settings;
+  settings(): Promise<Settings>;
   write(line: string): void;
 };
 
@@ -126,7 +121,12 @@ function listCases({ write }: CertifyContext): void {
 async function run(context: CertifyContext, options: Options, version: string): Promise<void> {
   const chosen = chooseCases(options.case);
   checkOptions(options);
-  const settings = context.settings();
+  const { createApp } = await import('../app/app.ts');
+  const { createLog } = await import('../runtime/log.ts');
+  const { logToFile } = await import('../runtime/log-destination.ts');
+  const { certifySettings, startCertifyGateway, writeTemplate } = await import('./certify/gateway.ts');
+  const { requireRedisServer } = await import('./services/up.ts');
+  const settings = await context.settings();
   const own = certifySettings(settings);
   requireRedisServer(own);
   mkdirSync(own.dataDir, { recursive: true, mode: 0o700 });

@@ -9,18 +9,20 @@ import { signClaim } from '../site-tls/certificates.ts';
 import { tlsFilesIn } from '../site-tls/material.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
 import { templateNamePattern } from '../templates/template.ts';
+import { CommandFailed } from './complaint.ts';
+import { withKnownFolder } from './data-folder.ts';
 import { lifetimeMs } from './duration.ts';
 import { wholeNumber } from './numbers.ts';
 import { type Colour, type Column, type Terminal, tableLines } from './table.ts';
 import { UsageError } from './usage-error.ts';
 
 export type ClaimsContext = {
-  settings(): Settings;
-  table(): { readonly claims: ClaimCertificates };
-  audit(): Audit;
+  settings(): Promise<Settings>;
+  table(): Promise<{ readonly claims: ClaimCertificates }>;
+  audit(): Promise<Audit>;
   write(line: string): void;
   readonly terminal?: Terminal | undefined;
-  now(): number;
+  clock(): Promise<() => number>;
 };
 
 type Options = {
@@ -57,7 +59,7 @@ export function claimsCommand(context: ClaimsContext): Command {
     .description('list the claim certificates: what each may be used for, and how many devices it has served')
     .option('--json', 'one JSON object a line')
     .action(async ({ json }: { json?: boolean }) => {
-      const [claims, now] = [await context.table().claims.list(), context.now()];
+      const [claims, now] = [await (await context.table()).claims.list(), (await context.clock())()];
       if (json) for (const claim of claims) context.write(JSON.stringify(shown(claim, now)));
       else for (const line of linesOf(claims, now, context.terminal)) context.write(line);
     });
@@ -79,7 +81,8 @@ async function create(context: ClaimsContext, group: string, options: Options): 
     ...(templateNamePattern.test(templateName) ? [] : [`${JSON.stringify(templateName)} is no name of a template`]),
   ];
   if (faults.length > 0) throw new UsageError(faults.join('; '));
-  const now = context.now();
+  const clock = await context.clock();
+  const now = clock();
   const wanted = { group, endsAt: now + options.expires };
   const { certificate, key } =
     options.certificate === undefined
@@ -91,9 +94,10 @@ async function create(context: ClaimsContext, group: string, options: Options): 
   // first the files, then the table: a claim certificate whose key was not written could not be used
   const files = key === undefined ? undefined : writeOne(out, `${group}-${id.slice(0, 8)}`, certificate, key);
   const limits = { templateName, serials, most, mostAnHour, endsAt };
-  const deps = { claims: context.table().claims, audit: context.audit(), now: context.now };
+  const deps = { claims: (await context.table()).claims, audit: await context.audit(), now: clock };
   const { outcome } = await addClaim({ id, group, ...limits }, deps);
-  if (outcome === 'exists') throw new Error(`this claim certificate is in the table already: cvm claims list shows it`);
+  if (outcome === 'exists')
+    throw new CommandFailed('this claim certificate is in the table already', 'cvm claims list shows it');
   context.write(json ? JSON.stringify({ id, group, ...files }) : id);
   if (files !== undefined && !json)
     console.error(
@@ -101,8 +105,8 @@ async function create(context: ClaimsContext, group: string, options: Options): 
     );
 }
 
-async function signOne({ settings }: ClaimsContext, wanted: { group: string; endsAt: number }, now: number) {
-  const { dataDir, claims, tlsKeyType } = settings();
+async function signOne(context: ClaimsContext, wanted: { group: string; endsAt: number }, now: number) {
+  const { dataDir, claims, tlsKeyType } = await withKnownFolder(context.settings)();
   if (claims.caFile !== undefined)
     throw new UsageError(
       'CVM_CLAIMS_CA is a CA of your own: sign the claim certificate with it, and name it by --certificate',
@@ -128,16 +132,20 @@ function writeOne(folder: string, name: string, certificate: X509Certificate, ke
 }
 
 async function revoke(context: ClaimsContext, ids: readonly string[], json = false): Promise<void> {
-  const { claims } = context.table();
+  const { claims } = await context.table();
   const known = await claims.list();
   // all of them first: a slip in one must not leave the others half done
   const chosen = ids.map((text) => {
     const found = /^[0-9a-f]{8,64}$/.test(text) ? known.filter(({ id }) => id.startsWith(text)) : [];
-    if (found.length !== 1) throw new Error(`${text} is the id of ${found.length} claim certificates: cvm claims list`);
+    if (found.length !== 1)
+      throw new CommandFailed(
+        `${text} is the id of ${found.length} claim certificates; none was revoked`,
+        'cvm claims list shows the ids',
+      );
     return found[0] as ClaimCertificate;
   });
   for (const { id, group } of chosen) {
-    await revokeClaim(id, { claims, audit: context.audit(), now: context.now });
+    await revokeClaim(id, { claims, audit: await context.audit(), now: await context.clock() });
     context.write(json ? JSON.stringify({ revoked: id, group }) : `${id}  ${group}  revoked`);
   }
 }

@@ -4,7 +4,7 @@ import type { Command, Option } from 'commander';
 export function commandReference(program: readonly Command[]): string {
   return [
     '# Commands\n\n`npm run reference` writes this page from the code.',
-    'Every command has `--help`. Exit status: 0 done, 1 failed, 2 wrong use or a wrong setting; where a command has others, it says so. An error says first what to do (`→`), and then why; with `--json` it is one JSON object on standard error: `error`, `cure` where it is known, `status`. Settings are on [a page of their own](settings.md).',
+    'Every command has `--help`. Exit status: 0 done, 1 failed, 2 wrong use or a wrong setting; where a command has others, it says so. An error says first what to do (`→`), and then why; with `--json` it is one JSON object on standard error: `error`, `cure` where it is known, `status`. Where a command goes on after a failure of one device or one row of a file, there is such an object for each, on a line of its own, with `serial` and `line` where they are known; what went well is on standard output. Lines of standard error that are no JSON are notes, and no failures. Settings are on [a page of their own](settings.md).',
     ...program.flatMap((command) => sectionsOf(command, ['cvm'])),
     '',
   ].join('\n\n');

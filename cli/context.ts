@@ -1,63 +1,79 @@
 import { userInfo } from 'node:os';
-import { keepOperatorAudit } from '../app/app.ts';
-import { atRate, connectIssuer, connectTable } from '../app/aws.ts';
-import { connectOperator } from '../app/operator.ts';
-import { connectTakeover } from '../app/takeover.ts';
 import type { Issuer } from '../issuer/issuer.ts';
 import type { OperatorDeps } from '../operator/deps.ts';
 import type { Explanation } from '../operator/explanation.ts';
 import type { TakeoverDeps } from '../operator/takeover.ts';
 import type { AssociationTable } from '../registry/dynamodb/association-table.ts';
 import type { SourceForm } from '../registry/source-table.ts';
-import { removeEmpty } from '../runtime/settings.ts';
-import { type Audit, auditOf } from '../telemetry/audit-events.ts';
+import { removeEmpty } from '../runtime/empty-variables.ts';
+import type { Audit } from '../telemetry/audit-events.ts';
 import { type CommandLine, createCommandLine } from './command-line.ts';
+import { complain } from './complaint.ts';
 import { writeLine } from './output.ts';
 import { type Terminal, terminalOf } from './table.ts';
 
 /**
- * The argument of every command; each command declares the part that it needs. A connection is made when a command that
- * runs asks for it, so that `--help` needs no settings.
+ * The argument of every command; each command declares the part that it needs. A connection is made, and the code for it is loaded, when a
+ * command that runs asks for it: `--help` needs no settings and loads nothing, and only a command that calls AWS loads the SDK.
  */
 export type CliContext = CommandLine & {
-  operator(): OperatorDeps;
+  operator(): Promise<OperatorDeps>;
   /** @param from the table to take over @param callsPerSecond of each operation of AWS IoT Core, and pages of that table */
-  takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): TakeoverDeps & OperatorDeps;
-  table(): AssociationTable;
+  takeover(from: string, form: SourceForm | undefined, callsPerSecond: number): Promise<TakeoverDeps & OperatorDeps>;
+  table(): Promise<AssociationTable>;
   /** @param callsPerSecond of each operation, so that a sweep leaves AWS's quotas to the workers */
-  issuer(callsPerSecond: number): Issuer;
-  audit(): Audit;
+  issuer(callsPerSecond: number): Promise<Issuer>;
+  audit(): Promise<Audit>;
   /** one line of standard output */
   write(line: string): void;
   /** that standard output is; undefined where it is a file or a pipe */
   readonly terminal: Terminal | undefined;
   /** as `cvm explain` says it */
   explain(serial: string): Promise<Explanation>;
-  now(): number;
+  /** tells the time by which rows are judged, in epoch milliseconds */
+  clock(): Promise<() => number>;
 };
 
-export function openContext(env: NodeJS.ProcessEnv): CliContext {
+/** @param asJson failures are said as JSON */
+export function openContext(env: NodeJS.ProcessEnv, asJson = false): CliContext {
   removeEmpty(env);
   const commandLine = createCommandLine(env);
-  const audit = once(() => auditOf(keepOperatorAudit(commandLine.app(), failUnrecorded), personAtCommandLine()));
+  const unrecorded = (event: string, fields: object, error: Error) => failUnrecorded(event, fields, error, asJson);
+  const audit = once(async () => {
+    const { keepOperatorAudit } = await import('../app/app.ts');
+    const { auditOf } = await import('../telemetry/audit-events.ts');
+    return auditOf(keepOperatorAudit(await commandLine.app(), unrecorded), personAtCommandLine());
+  });
   return {
     ...commandLine,
-    operator: () => connectOperator(commandLine.awsApp(), audit()),
-    takeover: (from, form, callsPerSecond) =>
-      connectTakeover(commandLine.awsApp(), audit(), { from, form, callsPerSecond, onWait: once(sayThrottled) }),
-    table: once(() => connectTable(commandLine.awsApp(), 'operator')),
-    issuer: (callsPerSecond) => connectIssuer(commandLine.awsApp(), 'operator', atRate(callsPerSecond)),
+    async operator() {
+      const { connectOperator } = await import('../app/operator.ts');
+      return connectOperator(await commandLine.awsApp(), await audit());
+    },
+    async takeover(from, form, callsPerSecond) {
+      const { connectTakeover } = await import('../app/takeover.ts');
+      const given = { from, form, callsPerSecond, onWait: once(sayThrottled) };
+      return connectTakeover(await commandLine.awsApp(), await audit(), given);
+    },
+    table: once(async () => {
+      const { connectTable } = await import('../app/aws.ts');
+      return connectTable(await commandLine.awsApp(), 'operator');
+    }),
+    async issuer(callsPerSecond) {
+      const { atRate, connectIssuer } = await import('../app/aws.ts');
+      return connectIssuer(await commandLine.awsApp(), 'operator', atRate(callsPerSecond));
+    },
     audit,
     write: writeLine,
     terminal: terminalOf(process.stdout),
     async explain(serial) {
-      // not for each command: a client of Redis costs as much to load as half of a command
+      const { connectTable } = await import('../app/aws.ts');
       const { openExplainer } = await import('../app/explain.ts');
       const { redisInUse } = await import('../app/redis.ts');
-      const app = commandLine.awsApp();
+      const app = await commandLine.awsApp();
       return openExplainer(app, redisInUse(app.settings), connectTable(app, 'operator')).explain(serial);
     },
-    now: () => commandLine.awsApp().awsTime.now(),
+    clock: async () => (await commandLine.awsApp()).awsTime.now,
   };
 }
 
@@ -72,12 +88,13 @@ function once<T>(make: () => T): () => T {
 const sayThrottled = () => console.error('cvm: AWS throttles the calls of this command; it waits, and goes on');
 
 /** The decision stands. */
-function failUnrecorded(event: string, fields: object, { message }: Error): void {
-  const { serial = '' } = fields as { serial?: string };
-  console.error(
-    `cvm: the audit trail has no record of this (${`${event} ${serial}`.trim()}): ${message}. Mend CVM_AUDIT_DIR`,
+function failUnrecorded(event: string, fields: object, { message }: Error, asJson: boolean): void {
+  const { serial } = fields as { serial?: string };
+  const what = serial === undefined ? event : `${event} ${serial}`;
+  complain(
+    { serial, cause: `the audit trail has no record of this (${what}): ${message}`, cure: 'Mend CVM_AUDIT_DIR' },
+    asJson,
   );
-  process.exitCode = 1;
 }
 
 /** As it stands in the audit trail. In a container without a list of users, there is a number only. */

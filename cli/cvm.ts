@@ -5,12 +5,12 @@ import { hideNodeWarning } from '../aws/node-warning.ts';
 import { productVersion } from '../runtime/version.ts';
 import { commands } from './commands.ts';
 import type { CliContext } from './context.ts';
-import { main } from './program.ts';
+import { main, wantsJson } from './program.ts';
 
 hideNodeWarning();
 let opened: CliContext | undefined;
 const context = async () => {
-  opened ??= (await import('./context.ts')).openContext(process.env);
+  opened ??= (await import('./context.ts')).openContext(process.env, wantsJson(process.argv));
   return opened;
 };
 const program = new Command('cvm')

@@ -1,18 +1,15 @@
 import { Command, Option } from 'commander';
 import type { App } from '../app/app.ts';
-import { openDoctor } from '../app/doctor.ts';
-import { redisInUse } from '../app/redis.ts';
 import { type Finding, parts } from '../operator/doctor/check.ts';
-import { checks } from '../operator/doctor/checks.ts';
 import { isWell, runChecks, selected } from '../operator/doctor/run.ts';
 import type { Part } from '../operator/doctor/sources.ts';
 import { counted } from '../runtime/counted.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import { settingMeaning } from '../runtime/settings-reference.ts';
 import { chooseAws } from './stand-in.ts';
 import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 
-export type DoctorContext = { app(): App; write(line: string): void };
+export type DoctorContext = { app(): Promise<App>; write(line: string): void };
 
 type Options = { fix?: boolean; json?: boolean; quick?: boolean; part?: Part };
 
@@ -38,11 +35,14 @@ async function examine({ app, write }: DoctorContext, options: Options): Promise
 }
 
 async function find(
-  app: () => App,
+  app: () => Promise<App>,
   { fix, quick, of }: { fix: boolean; quick: boolean; of: readonly Part[] },
 ): Promise<readonly Finding[]> {
   try {
-    const first = app();
+    const { openDoctor } = await import('../app/doctor.ts');
+    const { redisInUse } = await import('../app/redis.ts');
+    const { checks } = await import('../operator/doctor/checks.ts');
+    const first = await app();
     const chosen = chooseAws(first.settings);
     if (chosen.remark !== undefined) console.error(`cvm: ${chosen.remark}`);
     const examined = { ...first, settings: chosen.settings };

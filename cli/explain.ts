@@ -1,8 +1,4 @@
 import { Command } from 'commander';
-import type { App } from '../app/app.ts';
-import { connectTable } from '../app/aws.ts';
-import { openExplainer } from '../app/explain.ts';
-import { redisInUse } from '../app/redis.ts';
 import type { Explanation, TimelineEntry, Verdict } from '../operator/explanation.ts';
 import { isSerial, serialRule } from '../protocol/serial.ts';
 import { type Colour, coloured, oneLine, type Terminal } from './table.ts';
@@ -10,8 +6,8 @@ import { UsageError } from './usage-error.ts';
 import { verdictLines, wrap } from './verdict.ts';
 
 export type ExplainContext = {
-  awsApp(): App;
   write(line: string): void;
+  explain(named: string): Promise<Explanation>;
   readonly terminal?: Terminal | undefined;
 };
 
@@ -27,10 +23,10 @@ export function explainCommand(context: ExplainContext): Command {
     .action(async (named: string, { json }: { json?: boolean }) => {
       // a serial is public, and no request has an id of other characters
       if (!isSerial(named))
-        throw new UsageError(`${JSON.stringify(named)} is neither a serial nor the id of a request: ${serialRule}`);
-      const app = context.awsApp();
-      const explainer = openExplainer(app, redisInUse(app.settings), connectTable(app, 'operator'));
-      const explanation = await explainer.explain(named);
+        throw new UsageError(
+          `${JSON.stringify(named)} is neither a serial nor the id of a request: ${serialRule}. A device that uses this as its serial is refused: give it one of these characters, and enrol that`,
+        );
+      const explanation = await context.explain(named);
       if (explanation.verdict.state === 'problem') process.exitCode = 1;
       if (json) return context.write(JSON.stringify(explanation));
       for (const line of explanationLines(explanation, context.terminal)) context.write(line);
@@ -61,10 +57,11 @@ const outcomeColours: Readonly<Record<TimelineEntry['outcome'], Colour | undefin
 
 /** `2026-10-01 08:00:00  broker    refused   InvalidToken, from 10.0.0.7, 12 times since …` */
 function entryLines(entry: TimelineEntry, columns: number, colours: boolean): string[] {
-  const { at, part, step, outcome, detail, errorCode, from, count, since, requestId, unproven } = entry;
+  const { at, part, step, outcome, detail, errorCode, from, count, since, by, requestId, unproven } = entry;
   const details = [
     errorCode,
     detail,
+    by === undefined ? undefined : `by ${oneLine(by)}`,
     from === undefined ? undefined : `from ${from}`,
     count === undefined ? undefined : `${count} times since ${timeText(since ?? at)}`,
     requestId === undefined ? undefined : `request ${requestId}`,

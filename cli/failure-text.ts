@@ -5,11 +5,16 @@ export type Told = { readonly cause: string; readonly cure?: string | undefined 
 
 /**
  * The lines of an error, on standard error. The first line is what to do, and the second is what happened. An error without a cure has the second alone. With `--json`, it
- * is one JSON object on one line: `{"error","cure"?,"status"}`.
+ * is one JSON object on one line: `{"error","cure"?,"status"}`. @param of what the error is, in front of it
  */
-export function failureText({ cause, cure }: Told, status: number, asJson: boolean): string {
+export function failureText({ cause, cure }: Told, status: number, asJson: boolean, of: object = {}): string {
   if (asJson)
-    return JSON.stringify({ error: printable(cause), cure: cure === undefined ? cure : printable(cure), status });
+    return JSON.stringify({
+      ...of,
+      error: printable(cause),
+      cure: cure === undefined ? cure : printable(cure),
+      status,
+    });
   return cure === undefined ? `cvm: ${printable(cause)}` : `cvm: → ${printable(cure)}\n     why: ${printable(cause)}`;
 }
 

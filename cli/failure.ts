@@ -1,6 +1,6 @@
-import { redisCure } from '../queue/redis.ts';
+import { redisCure } from '../queue/redis-cure.ts';
 import { describeError, errorText, systemCure } from '../runtime/errors.ts';
-import { SettingsError } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 import { cureOf, UpstreamUnreachable } from '../runtime/upstream.ts';
 import type { Told } from './failure-text.ts';
 import { UsageError } from './usage-error.ts';

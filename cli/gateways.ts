@@ -5,14 +5,15 @@ import type { Gateways } from '../registry/gateways.ts';
 import { counted } from '../runtime/counted.ts';
 import { signingKeyFrom } from '../sealing/signing.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
+import { CommandFailed } from './complaint.ts';
 import { type Column, plainRow, type Terminal, tableLines } from './table.ts';
 
 export type GatewaysContext = {
-  table(): {
+  table(): Promise<{
     readonly gateways: Pick<Gateways, 'known' | 'approve' | 'forget' | 'findSigningSeed'>;
     readonly registry: Pick<Devices, 'list'>;
-  };
-  audit(): Audit;
+  }>;
+  audit(): Promise<Audit>;
   write(line: string): void;
   readonly terminal?: Terminal | undefined;
 };
@@ -51,15 +52,16 @@ function linesOf(known: readonly Known[], terminal: Terminal | undefined): strin
 /** Commands about the gateways that the table trusts. They need the table, and no running gateway. */
 export function addGatewayCommands(tls: Command, { table, audit, write, terminal }: GatewaysContext): void {
   const unknown = (id: string) =>
-    new Error(
-      `no gateway ${id} is known; cvm tls gateways lists them. One that is new or was forgotten ${isListedAgain}`,
+    new CommandFailed(
+      `no gateway ${id} is known`,
+      `cvm tls gateways lists them. One that is new or was forgotten ${isListedAgain}`,
     );
   tls
     .command('gateways')
     .description('list the gateways of the table: id, approved or waiting, when it was last seen')
     .option('--json', 'one JSON object a line, each with the key of the table')
     .action(async ({ json }: Options) => {
-      const { gateways } = table();
+      const { gateways } = await table();
       const seed = await gateways.findSigningSeed();
       const tableKey = seed === undefined ? undefined : signingKeyFrom(Buffer.from(seed, 'hex')).publicKey;
       const known = (await gateways.known()).map((each) => ({ ...each, seenAt: new Date(each.seenAt).toISOString() }));
@@ -74,13 +76,13 @@ export function addGatewayCommands(tls: Command, { table, audit, write, terminal
     .description('trust this gateway, and enrol devices for it: compare the id with cvm tls show at the gateway first')
     .option('--json', 'as JSON')
     .action(async (id: string, { json }: Options) => {
-      const { outcome } = await approveGateway(id, { gateways: table().gateways, audit: audit() });
+      const { outcome } = await approveGateway(id, { gateways: (await table()).gateways, audit: await audit() });
       if (outcome === 'unknown') throw unknown(id);
       write(json ? JSON.stringify({ approved: id }) : `${id}  approved`);
       if (outcome === 'was-approved') return;
       console.error('Its devices are served from now on.');
-      const known = (await table().gateways.known()).find((gateway) => gateway.id === id);
-      const count = await countWithoutKeys(known ?? { id }, table());
+      const known = (await (await table()).gateways.known()).find((gateway) => gateway.id === id);
+      const count = await countWithoutKeys(known ?? { id }, await table());
       if (count === 0) return;
       console.error(
         `${counted(count, 'device')} that can still use a token ${count === 1 ? 'was' : 'were'} enrolled before, without keys for this gateway: where such a device uses TLS-PSK here, run cvm devices reissue SERIAL, and give it the new token. With the token in a message it needs no new one.`,
@@ -91,7 +93,7 @@ export function addGatewayCommands(tls: Command, { table, audit, write, terminal
     .description('trust this gateway no more, and enrol no device for it: its key was stolen, or the gateway is gone')
     .option('--json', 'as JSON')
     .action(async (id: string, { json }: Options) => {
-      const { outcome } = await forgetGateway(id, { gateways: table().gateways, audit: audit() });
+      const { outcome } = await forgetGateway(id, { gateways: (await table()).gateways, audit: await audit() });
       if (outcome === 'unknown') throw unknown(id);
       write(json ? JSON.stringify({ forgotten: id }) : `${id}  forgotten`);
       console.error(

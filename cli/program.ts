@@ -51,7 +51,7 @@ async function addCommands(
 }
 
 /** With `--json` a program reads what the command says, also when the command fails. */
-function wantsJson(argv: readonly string[]): boolean {
+export function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--');
   return argv.slice(0, end < 0 ? argv.length : end).includes('--json');
 }

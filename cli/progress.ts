@@ -1,5 +1,7 @@
+import { cutWidth } from './text-width.ts';
+
 /** To the width of the terminal: a longer line wraps, and each rewriting would leave a line behind. 0: the width is not known. */
-export const cut = (text: string, columns = 0): string => (columns > 1 ? text.slice(0, columns - 1) : text);
+export const cut = (text: string, columns = 0): string => (columns > 1 ? cutWidth(text, columns - 1) : text);
 
 /**
  * Shows on standard error how far a long run is, until `end` is called: rewrites one line of a terminal, and elsewhere

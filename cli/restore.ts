@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type BackupInside, checkBackup, readBackup, restore } from '../backup/restore.ts';
-import { openSealedFile } from '../backup/sealed-file.ts';
-import { placesOf, type SitePlaces } from '../backup/site-files.ts';
+import type { BackupInside } from '../backup/restore.ts';
+import type { SitePlaces } from '../backup/site-files.ts';
+import { standardStream } from '../backup/standard-stream.ts';
 import { counted } from '../runtime/counted.ts';
-import { parseEnvFile } from '../runtime/env-file.ts';
 import { isThere } from '../runtime/is-there.ts';
-import { loadSettings } from '../runtime/settings.ts';
 import { envFileHere, passphraseFileOption } from './backup.ts';
+import { CommandFailed } from './complaint.ts';
 import type { CliContext } from './context.ts';
 import { passphraseOf } from './passphrase.ts';
 
@@ -28,7 +27,15 @@ export function restoreCommand(context: RestoreContext): Command {
 
 async function run(context: RestoreContext, file: string, options: Options): Promise<void> {
   const { settings, write } = context;
-  const reader = await openSealedFile(file, await passphraseOf(settings(), options.passphraseFile, { twice: false }));
+  // before anybody types a passphrase
+  if (file !== standardStream && !isThere(file))
+    throw new CommandFailed(`there is no file ${file}`, 'correct the path');
+  const { openSealedFile } = await import('../backup/sealed-file.ts');
+  const { checkBackup, readBackup, restore } = await import('../backup/restore.ts');
+  const reader = await openSealedFile(
+    file,
+    await passphraseOf(await settings(), options.passphraseFile, { twice: false }),
+  );
   try {
     const inside = readBackup(reader);
     const { gateway } = inside.manifest;
@@ -38,7 +45,7 @@ async function run(context: RestoreContext, file: string, options: Options): Pro
       for (const name of names) write(name);
       return console.error(`whole: ${counted(names.length, 'file')}, ${about}`);
     }
-    const { files, leftOut } = restore(inside, placesFor(context, inside, options.keepSettings ?? false));
+    const { files, leftOut } = restore(inside, await placesFor(context, inside, options.keepSettings ?? false));
     for (const each of files) write(each);
     for (const each of leftOut)
       console.error(
@@ -51,10 +58,17 @@ async function run(context: RestoreContext, file: string, options: Options): Pro
 }
 
 /** The settings name the places of the files. Without an .env here, those of the backup count; the environment comes first. */
-function placesFor({ settings, environment }: RestoreContext, inside: BackupInside, keep: boolean): SitePlaces {
+async function placesFor(
+  { settings, environment }: RestoreContext,
+  inside: BackupInside,
+  keep: boolean,
+): Promise<SitePlaces> {
+  const { placesOf } = await import('../backup/site-files.ts');
+  const { parseEnvFile } = await import('../runtime/env-file.ts');
+  const { loadSettings } = await import('../runtime/settings.ts');
   const envFile = envFileHere();
   const isSame = isThere(envFile) && readFileSync(envFile, 'utf8') === inside.settings;
-  if (keep || isSame || inside.settings === undefined) return placesOf(settings(), undefined);
+  if (keep || isSame || inside.settings === undefined) return placesOf(await settings(), undefined);
   const { variables } = parseEnvFile(inside.settings, environment);
   return placesOf(loadSettings({ ...variables, ...environment }), envFile);
 }

@@ -1,7 +1,8 @@
 import { createLog, type Log, standardErrorLog } from '../runtime/log.ts';
 import { logToFile } from '../runtime/log-destination.ts';
 import { prettyLog } from '../runtime/log-pretty.ts';
-import { type Settings, SettingsError } from '../runtime/settings.ts';
+import type { Settings } from '../runtime/settings.ts';
+import { SettingsError } from '../runtime/settings-error.ts';
 
 /** `reopen`: what SIGHUP does; absent where the log is no file, so that SIGHUP ends the service. */
 export type ServiceLog = { readonly log: Log; readonly reopen?: () => void };

@@ -36,8 +36,8 @@ import { showProgress } from './sim/progress.ts';
 import { UsageError } from './usage-error.ts';
 
 export type SimContext = {
-  settings(): Settings;
-  operator(): EnrolDeps;
+  settings(): Promise<Settings>;
+  operator(): Promise<EnrolDeps>;
   write(line: string): void;
 };
 
@@ -142,29 +142,30 @@ async function sim(context: SimContext, options: Options, command: Command): Pro
   letHeapGrow(heapGrowthPercent);
   if (!options.allowRemote && !isLoopback(host))
     command.error(
-      `cvm: ${host} is no loopback address; a load test of another machine needs --allow-remote, and its owner's consent`,
+      `${host} is no loopback address; a load test of another machine needs --allow-remote, and its owner's consent`,
       { exitCode: 2 },
     );
   const scenario = await chooseScenario(options);
   if (options.html !== undefined) checkWritable(options.html);
-  const caFile = options.ca ?? siteCaFile(context);
+  const caFile = options.ca ?? (await siteCaFile(context));
   const caPem = await readCa(caFile, ': start the gateway once, or name the CA of your own certificate with --ca');
   const issuerPem = options.issuerCa === undefined ? undefined : await readCa(options.issuerCa);
   const gatewayUsage = options.gatewayPid === undefined ? undefined : watch(options.gatewayPid);
   const credentials =
     options.credentials === undefined
-      ? await enrolAll(newSerials(options.prefix, options.devices ?? scenario.site.devices), context.operator())
+      ? await enrolAll(newSerials(options.prefix, options.devices ?? scenario.site.devices), await context.operator())
       : await readCredentials(options.credentials);
   const seed = options.seed ?? randomInt(1, 2 ** 31);
   const devices = await plan(scenario, credentials, seed);
   const areNew = options.credentials === undefined;
-  if (areNew && devices.some(({ behaviour }) => behaviour.prove === 'psk')) await untilKnown(context.settings().site);
+  if (areNew && devices.some(({ behaviour }) => behaviour.prove === 'psk'))
+    await untilKnown((await context.settings()).site);
   const { tlsReference } = options;
   const tls =
     tlsReference === undefined
       ? undefined
       : await measureTls(tlsReference === true ? referenceConnections : tlsReference);
-  const gateway = { host, port: options.port ?? context.settings().mqttPort, caPem };
+  const gateway = { host, port: options.port ?? (await context.settings()).mqttPort, caPem };
   const place = { host, port: gateway.port, caFile };
   const progress = showProgress(devices.length, (reason) => cureOfReason(reason, place));
   const interruption = untilInterrupted();
@@ -272,7 +273,8 @@ function sayHints(result: Report, place: Place): void {
   );
 }
 
-const siteCaFile = ({ settings }: SimContext): string => join(settings().dataDir, 'tls', 'site-ca.crt');
+const siteCaFile = async ({ settings }: SimContext): Promise<string> =>
+  join((await settings()).dataDir, 'tls', 'site-ca.crt');
 
 function newSerials(prefix: string, devices: number): string[] {
   const run = randomBytes(3).toString('hex');

@@ -1,8 +1,8 @@
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { App } from '../app/app.ts';
-import { requireAws } from '../app/aws.ts';
-import { type AwsInUse, namedAws } from '../app/which-aws.ts';
+import type { requireAws } from '../app/aws.ts';
+import type { AwsInUse } from '../app/which-aws.ts';
 import type { AwsLocal } from '../aws-local/main.ts';
 import { isAlive, ownMark, type ProcessMark } from '../runtime/process-mark.ts';
 import type { Settings } from '../runtime/settings.ts';
@@ -81,6 +81,9 @@ export async function findAws(
 ): Promise<{ app: App; used: AwsInUse; local?: LocalAws | undefined }> {
   const { settings, local, remark } = chooseAws(app.settings);
   if (remark !== undefined) say(remark);
-  const used = local === undefined ? await requireAws(app, options) : namedAws(settings);
+  const used =
+    local === undefined
+      ? await (await import('../app/aws.ts')).requireAws(app, options)
+      : (await import('../app/which-aws.ts')).namedAws(settings);
   return { app: { ...app, settings }, used, local };
 }

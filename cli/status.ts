@@ -1,14 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import type { App } from '../app/app.ts';
-import { redisInUse } from '../app/redis.ts';
-import { openStatus } from '../app/status.ts';
 import { duration } from '../operator/judge-status.ts';
 import type { Status, StatusCheck } from '../operator/status.ts';
 import { durationMs } from './duration.ts';
 import { type Colour, coloured, oneLine, terminalOf } from './table.ts';
 
-export type StatusContext = { awsApp(): App; write(line: string): void };
+export type StatusContext = { awsApp(): Promise<App>; write(line: string): void };
 
 type Options = { watch?: number | true; json?: boolean };
 
@@ -25,7 +23,9 @@ export function statusCommand({ awsApp, write }: StatusContext): Command {
     .option('--json', 'as JSON; with --watch one object a line (docs/status.md has its form)')
     .addHelpText('after', '\nExit status: 0 all is well, 1 something failed (the cure is printed), 2 wrong use.')
     .action(async ({ watch, json }: Options) => {
-      const app = awsApp();
+      const { redisInUse } = await import('../app/redis.ts');
+      const { openStatus } = await import('../app/status.ts');
+      const app = await awsApp();
       const status = openStatus(app, redisInUse(app.settings));
       const everyMs = watch === true ? usualWatchMs : watch;
       for (;;) {

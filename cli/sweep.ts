@@ -10,6 +10,7 @@ import { ownerTagOf } from '../worker/ec-key.ts';
 import { sweep } from '../worker/sweep.ts';
 import type { Finding, SweepOptions, SweepSummary } from '../worker/sweep-findings.ts';
 import { recordFinding, sweepAlone } from '../worker/sweeper.ts';
+import { complain } from './complaint.ts';
 import { durationMs } from './duration.ts';
 import { positiveNumber } from './numbers.ts';
 
@@ -17,12 +18,17 @@ import { positiveNumber } from './numbers.ts';
 const sweepCallsPerSecond = 2;
 
 export type SweepContext = {
-  settings(): Settings;
-  table(): { registry: SweepOptions['registry']; lease: SweepLease; sites: SiteIndex; claims: ClaimCertificates };
-  issuer(callsPerSecond: number): Issuer;
-  audit(): Audit;
+  settings(): Promise<Settings>;
+  table(): Promise<{
+    registry: SweepOptions['registry'];
+    lease: SweepLease;
+    sites: SiteIndex;
+    claims: ClaimCertificates;
+  }>;
+  issuer(callsPerSecond: number): Promise<Issuer>;
+  audit(): Promise<Audit>;
   write(line: string): void;
-  now(): number;
+  clock(): Promise<() => number>;
 };
 
 type Options = { dryRun?: boolean; json?: boolean; grace?: number; rate: number };
@@ -37,44 +43,50 @@ export function sweepCommand(context: SweepContext): Command {
 }
 
 async function runSweep(context: SweepContext, options: Options): Promise<void> {
-  const { registry, lease, sites, claims } = context.table();
-  const { table, sweep: set, replayWindowMs } = context.settings();
+  const { registry, lease, sites, claims } = await context.table();
+  const { table, sweep: set, replayWindowMs } = await context.settings();
   const dryRun = options.dryRun ?? false;
+  const now = await context.clock();
+  const audit = dryRun ? undefined : await context.audit();
   const findings: Finding[] = [];
   const summary = await sweepAlone(
     lease,
-    (stopped) =>
+    async (stopped) =>
       sweep({
         registry,
         sites,
         claims,
-        issuer: context.issuer(options.rate),
+        issuer: await context.issuer(options.rate),
         ownerTag: ownerTagOf(table),
         table,
         graceMs: options.grace ?? set.graceMs,
         replayWindowMs,
         dryRun,
-        now: context.now,
+        now,
         report(finding) {
           findings.push(finding);
-          if (!dryRun) recordFinding(context.audit(), finding);
+          if (audit !== undefined) recordFinding(audit, finding);
           // at once: what was repaired must be known when the rest fails
           if (!options.json) context.write(findingLine(finding, dryRun));
         },
         stopped,
       }),
-    { now: context.now },
+    { now },
   );
   if (summary === undefined) {
-    console.error('cvm: another sweep is running; nothing was done');
-    process.exitCode = 1;
-    return;
+    return complain(
+      { cause: 'another sweep is running; nothing was done', cure: 'run the command again when that one is over' },
+      options.json,
+    );
   }
-  if (!dryRun && summary.complete) context.audit().record('swept', summary);
+  if (summary.complete) audit?.record('swept', summary);
   context.write(options.json ? JSON.stringify({ ...summary, found: findings }) : summaryLine(summary));
   if (!summary.complete)
-    console.error('cvm: the sweep ended early, since another process took the lease; run it again');
-  if (!summary.complete || findings.some(({ kind }) => kind === 'repair-failed')) process.exitCode = 1;
+    complain(
+      { cause: 'the sweep ended early, since another process took the lease', cure: 'run it again' },
+      options.json,
+    );
+  if (findings.some(({ kind }) => kind === 'repair-failed')) process.exitCode = 1;
 }
 
 function findingLine({ kind, serial, certificateId, action, cure }: Finding, dryRun: boolean): string {

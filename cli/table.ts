@@ -1,4 +1,5 @@
 import { styleText } from 'node:util';
+import { cutWidth, padWidth, textWidth } from './text-width.ts';
 
 /** The terminal that a person reads at. Undefined where the output goes into a file or a pipe, to a program. */
 export type Terminal = { readonly columns: number; readonly colours: boolean };
@@ -31,7 +32,7 @@ const gap = '  ';
 /** Rows in columns, as a program reads them: complete, without a header and without colours. */
 export const plainRow = (cells: readonly string[], widths: readonly number[]): string =>
   cells
-    .map((cell, index) => oneLine(cell).padEnd(widths[index] ?? 0))
+    .map((cell, index) => padWidth(oneLine(cell), widths[index] ?? 0))
     .join(gap)
     .trimEnd();
 
@@ -55,8 +56,8 @@ export function tableLines(
       .map((column, index) => {
         const text = texts[index] ?? '';
         const width = widths[index] ?? 0;
-        const part = text.length > width ? `${text.slice(0, width - 1)}…` : text;
-        const space = index === shown.length - 1 && !column.right ? '' : ' '.repeat(width - part.length);
+        const part = textWidth(text) > width ? `${cutWidth(text, width - 1)}…` : text;
+        const space = index === shown.length - 1 && !column.right ? '' : ' '.repeat(width - textWidth(part));
         const painted = coloured(part, colourOf(column, text), colours);
         return column.right ? space + painted : painted + space;
       })
@@ -73,7 +74,7 @@ export function tableLines(
 
 /** Not by spreading into `Math.max`: a call takes some hundred thousand arguments at most. */
 const longest = (title: string, rows: readonly (readonly string[])[], index: number): number =>
-  rows.reduce((most, row) => Math.max(most, row[index]?.length ?? 0), title.length);
+  rows.reduce((most, row) => Math.max(most, textWidth(row[index] ?? '')), title.length);
 
 /**
  * A line break, or another control character, in a cell would break the table, or the terminal; one that turns the direction of writing makes a person

@@ -12,7 +12,7 @@ import { type Column, plainRow, type Terminal, tableLines } from './table.ts';
 import { UsageError } from './usage-error.ts';
 
 export type TemplatesContext = {
-  settings(): Settings;
+  settings(): Promise<Settings>;
   write(line: string): void;
   readonly terminal?: Terminal | undefined;
 };
@@ -26,8 +26,9 @@ export function templatesCommand(context: TemplatesContext): Command {
     )
     .argument('[file...]', 'the files (default: all of CVM_TEMPLATES_DIR)')
     .option('--json', 'as JSON')
-    .action((files: string[], { json }: { json?: boolean }) => {
-      const read = files.length > 0 ? files.map(readNamed) : readTemplateFolder(context.settings().templatesDir);
+    .action(async (files: string[], { json }: { json?: boolean }) => {
+      const read =
+        files.length > 0 ? files.map(readNamed) : readTemplateFolder((await context.settings()).templatesDir);
       const faults = faultsOf(read);
       if (json) context.write(JSON.stringify(read.map(described)));
       else {
@@ -40,8 +41,8 @@ export function templatesCommand(context: TemplatesContext): Command {
     .command('list')
     .description('list the templates in CVM_TEMPLATES_DIR, by the names that devices use')
     .option('--json', 'as JSON')
-    .action(({ json }: { json?: boolean }) => {
-      const folder = context.settings().templatesDir;
+    .action(async ({ json }: { json?: boolean }) => {
+      const folder = (await context.settings()).templatesDir;
       const read = readTemplateFolder(folder);
       if (json) context.write(JSON.stringify(read.map(described)));
       else if (read.length === 0) context.write(`no template in ${folder}`);

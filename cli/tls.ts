@@ -7,12 +7,14 @@ import { beginRotation, cancelRotation, finishRotation } from '../site-tls/rotat
 import { readTlsMaterial, renewTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey } from '../site-tls/table-key.ts';
 import { pointOf, readTimePublicKey, timeKeyPin } from '../site-tls/time-key.ts';
+import { withKnownFolder } from './data-folder.ts';
 import { addGatewayCommands, type GatewaysContext } from './gateways.ts';
 import { UsageError } from './usage-error.ts';
 
-export type TlsContext = GatewaysContext & { settings(): Settings };
+export type TlsContext = GatewaysContext & { settings(): Promise<Settings> };
 
-export function tlsCommand(context: TlsContext): Command {
+export function tlsCommand(given: TlsContext): Command {
+  const context = { ...given, settings: withKnownFolder(given.settings) };
   const tls = new Command('tls');
   tls
     .command('show')
@@ -21,7 +23,7 @@ export function tlsCommand(context: TlsContext): Command {
     )
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) =>
-      print(context, readTlsMaterial(tlsOptions(context.settings())), json),
+      print(context, readTlsMaterial(tlsOptions(await context.settings())), json),
     );
   tls
     .command('ca')
@@ -29,8 +31,8 @@ export function tlsCommand(context: TlsContext): Command {
       'print the site CA in PEM, for devices to verify the broker with; while it is replaced (rotate-ca), the old and the next one',
     )
     .option('--rsa', 'the one of the RSA certificate, where CVM_TLS_KEY_TYPE is both')
-    .action(({ rsa }: { rsa?: boolean }) => {
-      const options = tlsOptions(context.settings());
+    .action(async ({ rsa }: { rsa?: boolean }) => {
+      const options = tlsOptions(await context.settings());
       if (options.own !== undefined)
         throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
       const chains = chainsOf(readTlsMaterial(options));
@@ -42,8 +44,8 @@ export function tlsCommand(context: TlsContext): Command {
     .command('time-key')
     .description('print the public key that signs the time, in PEM, for devices without a clock to verify it with')
     .option('--hex', 'its point in hex: 65 bytes, 04 first, for firmware that takes a key so')
-    .action(({ hex }: { hex?: boolean }) => {
-      const pem = readTimePublicKey(context.settings().dataDir);
+    .action(async ({ hex }: { hex?: boolean }) => {
+      const pem = readTimePublicKey((await context.settings()).dataDir);
       context.write(hex ? pointOf(pem).toString('hex') : pem.trimEnd());
     });
   tls
@@ -51,12 +53,12 @@ export function tlsCommand(context: TlsContext): Command {
     .description('make a new server certificate for the same key; a running broker uses it within a minute')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const options = tlsOptions(context.settings());
+      const options = tlsOptions(await context.settings());
       if (options.own !== undefined)
         throw new UsageError(
           'CVM_TLS_CERT is your own certificate: replace the file, and a running broker uses it within a minute',
         );
-      print(context, await renewTlsMaterial(options), json);
+      await print(context, await renewTlsMaterial(options), json);
     });
   tls
     .command('rotate-ca')
@@ -65,15 +67,15 @@ export function tlsCommand(context: TlsContext): Command {
     .option('--cancel', 'delete the next CA')
     .option('--json', 'as JSON')
     .action(async ({ finish, cancel, json }: { finish?: boolean; cancel?: boolean; json?: boolean }) => {
-      const options = tlsOptions(context.settings());
+      const options = tlsOptions(await context.settings());
       if (finish && cancel) throw new UsageError('--finish and --cancel cannot be used together');
       if (options.own !== undefined)
         throw new UsageError('CVM_TLS_CERT is your own certificate, and its CA is not the site CA');
-      if (finish) print(context, await finishRotation(options), json);
-      else if (cancel) print(context, await cancelRotation(options), json);
+      if (finish) await print(context, await finishRotation(options), json);
+      else if (cancel) await print(context, await cancelRotation(options), json);
       else {
         const material = await beginRotation(options);
-        print(context, material, json);
+        await print(context, material, json);
         const files = chainsOf(material).map(({ caFile }) => caFile);
         console.error(
           `Give ${files.join(', or ')} to the devices: it has both CAs, the old and the next. Then run: cvm tls rotate-ca --finish`,
@@ -84,8 +86,8 @@ export function tlsCommand(context: TlsContext): Command {
   return tls;
 }
 
-function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): void {
-  const { dataDir } = settings();
+async function print({ settings, write }: TlsContext, material: TlsMaterial, json = false): Promise<void> {
+  const { dataDir } = await settings();
   const [first, beside] = chainsOf(material);
   const shown = {
     ...(first && shownOf(first)),

@@ -33,12 +33,10 @@ declare module 'fastify' {
   }
 }
 
-/** `__Host-`: of this host alone, for all of its paths, by TLS only (RFC 6265bis, 4.1.3.2). */
-export const sessionCookie = '__Host-cvm-console';
 export const csrfHeader = 'x-csrf-token';
 
 export type CallerDeps = {
-  readonly sessions: { find(id: string): ReturnType<Sessions['find']> } & Pick<Sessions, 'csrfOfPerson'>;
+  readonly sessions: { find(id: string): ReturnType<Sessions['find']> } & Pick<Sessions, 'csrfOfPerson' | 'cookie'>;
   readonly tokens: { find(text: string, now: number): ApiToken | undefined };
   /** names the password of a role */
   passwordMark(role: Role): string;
@@ -54,7 +52,7 @@ export async function callerOf(request: FastifyRequest, deps: CallerDeps): Promi
   const { authorization } = request.headers;
   // of another scheme: that was for a reverse proxy, which has passed it on
   if (authorization !== undefined && /^Bearer\b/i.test(authorization)) return callerOfToken(authorization, deps);
-  const id = sessionIdOf(request);
+  const id = sessionIdOf(request, deps.sessions);
   const session = id === undefined ? undefined : await findSession(id, deps);
   if (session !== undefined && isCurrent(session, deps))
     return { person: `console:${session.person}`, role: session.role, session, csrf: session.csrf };
@@ -102,10 +100,10 @@ const roleOfPerson = (person: string, { operators }: Pick<CallerDeps, 'operators
 
 const isCurrent = ({ role, mark }: OpenSession, { passwordMark }: CallerDeps) => isEqual(mark, passwordMark(role));
 
-export function sessionIdOf({ headers }: FastifyRequest): string | undefined {
+export function sessionIdOf({ headers }: FastifyRequest, { cookie }: Pick<Sessions, 'cookie'>): string | undefined {
   for (const pair of (headers.cookie ?? '').split(';')) {
     const [name, value] = pair.trim().split('=', 2);
-    if (name === sessionCookie) return value;
+    if (name === cookie) return value;
   }
   return undefined;
 }

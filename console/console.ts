@@ -72,7 +72,7 @@ export async function startConsole(
           eventRoutes(api, watchers, peeking, sessions.keep);
           api.get(
             '/openapi.json',
-            { config: { access: 'viewer' }, schema: { summary: 'This description' } },
+            { config: { access: 'viewer' }, schema: { operationId: 'readDescription', summary: 'This description' } },
             async () => api.swagger(),
           );
         },

@@ -38,7 +38,8 @@ export function problemOf({ outcome }: Refusal): Problem {
   return new Problem(status, code, message, cure);
 }
 
-export const invalid = (reason: string) => new Problem(400, 'InvalidRequest', reason, 'correct it, and try again');
+export const invalid = (reason: string, cure = 'correct it, and try again') =>
+  new Problem(400, 'InvalidRequest', reason, cure);
 
 export const alreadyEnrolled = () =>
   new Problem(

@@ -36,7 +36,7 @@ export function loadSessionKey(dataDir: string): Buffer {
 }
 
 export const consoleFolder = (dataDir: string): string => join(dataDir, 'console');
-const fileIn = (dataDir: string) => join(consoleFolder(dataDir), 'passwords.json');
+export const passwordsFileIn = (dataDir: string) => join(consoleFolder(dataDir), 'passwords.json');
 
 /** Makes the password of operators where there is none yet. @returns it, for the one time that it is shown */
 export function ensurePassword(dataDir: string): Promise<string | undefined> {
@@ -72,7 +72,7 @@ export function passwordMark(dataDir: string, role: Role): string {
 }
 
 function readPasswords(dataDir: string): Readonly<Partial<Record<Role, StoredPassword>>> {
-  const file = fileIn(dataDir);
+  const file = passwordsFileIn(dataDir);
   if (!isThere(file)) return {};
   const read = storedPasswords.safeParse(parse(readFileSync(file, 'utf8')));
   if (read.success) return read.data.passwords;
@@ -94,7 +94,7 @@ async function writeNew(dataDir: string, role: Role): Promise<string> {
   const { N, r, p } = cost;
   const kept: StoredPassword = { N, r, p, salt: salt.toString('base64url'), hash: hash.toString('base64url') };
   const passwords = { ...readPasswords(dataDir), [role]: kept };
-  writeFileAtomic(fileIn(dataDir), `${JSON.stringify({ version: 1, passwords }, undefined, 2)}\n`, 0o600);
+  writeFileAtomic(passwordsFileIn(dataDir), `${JSON.stringify({ version: 1, passwords }, undefined, 2)}\n`, 0o600);
   return password;
 }
 

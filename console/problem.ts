@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /** A call of the API that is refused, with cause and cure. The caller gets these texts, so nothing secret may be in them. */
 export class Problem extends Error {
   readonly status: number;
@@ -23,8 +25,14 @@ export const noSuchThing = (what: string) =>
   new Problem(404, 'NotFound', `there is no ${what}`, 'GET /api/v1/openapi.json lists what there is');
 
 /** The form of every answer that is no success. */
-export type ProblemBody = {
-  readonly error: { readonly code: string; readonly message: string; readonly cure: string };
-};
+export const problemBody = z.object({
+  error: z.object({
+    code: z.string().describe('a word that programs go by'),
+    message: z.string().describe('the cause'),
+    cure: z.string(),
+  }),
+});
+
+export type ProblemBody = z.infer<typeof problemBody>;
 
 export const bodyOf = ({ code, message, cure }: Problem): ProblemBody => ({ error: { code, message, cure } });

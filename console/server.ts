@@ -33,6 +33,8 @@ export const limits = {
   idleMs: 120_000,
   headerBytes: 16 * 1024,
   bodyBytes: 256 * 1024,
+  /** characters between two slashes of a path; a serial has 128 */
+  pathPart: 256,
 };
 
 /** @see https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Content-Security-Policy */
@@ -91,12 +93,12 @@ export async function createServer(
     // the address of a person behind the proxy, for the trail; of all others, that of the connection
     trustProxy: settings.console.trusted === undefined ? false : isProxy(settings.console.trusted.from),
     exposeHeadRoutes: true,
-    routerOptions: { maxParamLength: 256 },
+    routerOptions: { maxParamLength: limits.pathPart },
     logController: new LogController({ disableRequestLogging: true }),
     loggerInstance: log.child({ part: 'console' }) as never,
     genReqId: () => '',
-    // no hook would run for a path that cannot be decoded, and its answer would lack the headers
-    rewriteUrl: ({ url = '/' }) => (isDecodable(url) ? url : '/api/unreadable'),
+    // no hook would run for a path that the router itself refuses, and its answer would lack the headers
+    rewriteUrl: ({ url = '/' }) => (isReadable(pathOfTarget(url)) ? pathOfTarget(url) : '/api/unreadable'),
   });
   const app = server as unknown as FastifyInstance;
   const proxies = settings.console.trusted?.from ?? [];
@@ -128,7 +130,7 @@ export async function createServer(
     void reply.header('permissions-policy', 'camera=(), geolocation=(), microphone=(), payment=(), usb=()');
     if (request.url.startsWith('/api/')) void reply.header('cache-control', 'no-store');
     // after the headers, which an answer that refuses has as well
-    if (!isOwnHost(request.headers.host, names())) throw unknownHost(request.headers.host);
+    for (const host of hostsOf(request)) if (!isOwnHost(host, names())) throw unknownHost(host);
     if (isOfForeignPage(request)) throw foreignPage();
     const access = request.routeOptions.config.access ?? 'operator';
     if (request.is404) return;
@@ -141,7 +143,7 @@ export async function createServer(
         request.routeOptions.config.cost ?? usualCost,
       );
   });
-  await app.register(swagger, { openapi: openApi(version), transform: withoutZod as never });
+  await app.register(swagger, { openapi: openApi(version, callers.sessions.cookie), transform: withoutZod as never });
   app.removeContentTypeParser('text/plain');
   servePages(app, pages);
   addRoutes(app);
@@ -178,13 +180,28 @@ function serializerOf(schema: unknown) {
     : (data: unknown) => JSON.stringify(data);
 }
 
-function isDecodable(url: string): boolean {
+/** A proxy may send a whole URL, and the origin server takes its path (absolute form, RFC 9112, 3.2.2). */
+const pathOfTarget = (url: string) => url.replace(/^https?:\/\/[^/?#]*/i, '') || '/';
+
+function isReadable(url: string): boolean {
   try {
-    decodeURIComponent(url.split('?', 1)[0] ?? '');
-    return true;
+    const parts = decodeURIComponent(url.split('?', 1)[0] ?? '').split('/');
+    return parts.every((part) => part.length <= limits.pathPart);
   } catch {
     return false;
   }
+}
+
+/**
+ * All names by which the request asks for this server. Node.js takes the first of two Host headers, and a proxy in front may have judged the
+ * other one; that of an absolute form counts before both (RFC 9112, 3.2.2 and 3.2).
+ */
+function hostsOf({ raw: { rawHeaders }, originalUrl }: FastifyRequest): readonly (string | undefined)[] {
+  const named = rawHeaders.filter(
+    (_value, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'host',
+  );
+  const ofTarget = /^https?:\/\/([^/?#]*)/i.exec(originalUrl)?.[1];
+  return [...(named.length === 0 ? [undefined] : named), ...(ofTarget === undefined ? [] : [ofTarget])];
 }
 
 const unknownHost = (host = '') =>

@@ -65,6 +65,12 @@ export function createSessions({
   }
 
   return {
+    /**
+     * The name of the cookie. `__Host-`: of this host alone, for all of its paths, by TLS only (RFC 6265bis, 4.1.3.2). A browser does not tell
+     * the ports of a host apart (RFC 6265, 8.5), so two gateways behind two tunnels at localhost would sign each other out, and each would be
+     * sent the other's session: the rest of the name is of this data folder.
+     */
+    cookie: `__Host-cvm-console-${macOf('name of the cookie').slice(0, 8)}`,
     /** @returns what the browser keeps */
     async open(session: Omit<Session, 'openedAt'>): Promise<{ readonly id: string; readonly csrf: string }> {
       const id = randomBytes(32).toString('base64url');

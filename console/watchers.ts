@@ -21,17 +21,20 @@ type Watcher = {
   /** whether the session or token is still valid */
   readonly isWelcome: () => Promise<boolean>;
   behindSince: number | undefined;
+  /** whether events went by it */
+  hasMissed: boolean;
 };
 
 type Sources = {
-  listen(onEvents: (events: readonly LiveEvent[], more: number) => void): Promise<void>;
+  listen(onEvents: (events: readonly LiveEvent[], more: number) => void, onMissed: () => void): Promise<void>;
   readNow(): Promise<object>;
   readLine(): Promise<object>;
 };
 
 /**
  * Sends what happens to all open pages by server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). Redis is read once for
- * all pages, and not at all without an open page. A slow page misses events, and no other page waits for it: a page reads anew what it shows.
+ * all pages, and not at all without an open page. A slow page misses events, and no other page waits for it. A page that missed some is told so
+ * (`resync`), and reads anew what it shows.
  */
 export function createWatchers(sources: Sources, log: Log, given: Partial<WatcherTimes & WatcherLimits> = {}) {
   const times = { ...usualTimes, ...given };
@@ -43,12 +46,17 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
   let busy = false;
   let timer: NodeJS.Timeout | undefined;
 
-  const listening = sources.listen((told, others) => {
-    if (watchers.size === 0) return;
-    const room = watcherLimits.events - events.length;
-    for (const event of told.slice(0, Math.max(0, room))) events.push(event);
-    more += others + Math.max(0, told.length - room);
-  });
+  const listening = sources.listen(
+    (told, others) => {
+      if (watchers.size === 0) return;
+      const room = limits.events - events.length;
+      for (const event of told.slice(0, Math.max(0, room))) events.push(event);
+      more += others + Math.max(0, told.length - room);
+    },
+    () => {
+      for (const watcher of watchers) watcher.hasMissed = true;
+    },
+  );
   listening.catch((err: unknown) => log.debug({ err }, 'the console cannot hear what happens'));
 
   function remove(watcher: Watcher): void {
@@ -78,23 +86,27 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
         remove(watcher);
         continue;
       }
-      if (response.writableLength <= watcherLimits.behindBytes) {
+      if (response.writableLength <= limits.behindBytes) {
         watcher.behindSince = undefined;
-        response.write(text);
+        response.write(watcher.hasMissed ? messageOf('resync', null) + text : text);
+        watcher.hasMissed = false;
         continue;
       }
+      watcher.hasMissed = true;
       watcher.behindSince ??= performance.now();
       if (performance.now() - watcher.behindSince >= times.slowMs) remove(watcher);
     }
   }
 
+  function tellEvents(): void {
+    if (events.length === 0 && more === 0) return;
+    const told = [events, more] as const;
+    [events, more] = [[], 0];
+    tell(messageOf('device', told[1] === 0 ? told[0] : [...told[0], { event: 'more', more: told[1] }]));
+  }
+
   async function look(): Promise<void> {
     const time = performance.now();
-    if (events.length > 0 || more > 0) {
-      const told = [events, more] as const;
-      [events, more] = [[], 0];
-      tell(messageOf('device', told[1] === 0 ? told[0] : [...told[0], { event: 'more', more: told[1] }]));
-    }
     if (time - nowAt >= times.nowEveryMs) {
       nowAt = time;
       tell(messageOf('now', await sources.readNow()));
@@ -113,6 +125,8 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
 
   function plan(): void {
     timer ??= setInterval(() => {
+      // how the gateway is may take seconds to read: what has happened does not wait for it
+      tellEvents();
       if (busy) return;
       busy = true;
       look()
@@ -127,14 +141,14 @@ export function createWatchers(sources: Sources, log: Log, given: Partial<Watche
   return {
     size: () => watchers.size,
     /** @returns false where there are too many, of all or of this caller */
-    add(watcher: Omit<Watcher, 'behindSince'>): boolean {
+    add(watcher: Omit<Watcher, 'behindSince' | 'hasMissed'>): boolean {
       if (countOf(watcher.caller) >= limits.ofCaller) return false;
       if (watchers.size >= limits.all) {
         const gone = whoGivesWay(watcher);
         if (gone === undefined) return false;
         remove(gone);
       }
-      const added = { ...watcher, behindSince: undefined };
+      const added = { ...watcher, behindSince: undefined, hasMissed: false };
       watchers.add(added);
       watcher.response.on('close', () => remove(added));
       // the new one has the next look's news, and all others as well

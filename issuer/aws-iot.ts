@@ -53,7 +53,8 @@ export function createAwsIssuer({
   let endpoint: Promise<string> | undefined;
 
   /** Repeats a call about a certificate that was created a moment ago, until AWS IoT knows it. */
-  const settled = <T>(call: () => Promise<T>) => retryWhile(call, ['ResourceNotFoundException'], settleMs);
+  const settled = <T>(call: () => Promise<T>, onLasting?: (error: unknown) => void) =>
+    retryWhile(call, ['ResourceNotFoundException'], settleMs, onLasting);
 
   async function describeArn(certificateId: string): Promise<string> {
     const { certificateDescription } = await iot.describeCertificate(certificateId);
@@ -76,14 +77,16 @@ export function createAwsIssuer({
     return { certificateId, status: statusOf(description.status), certificatePem, ...certifiedBy(certificatePem) };
   }
 
-  async function attach(attachment: CertificateAttachment): Promise<void> {
+  async function attach(attachment: CertificateAttachment, onLasting?: (error: unknown) => void): Promise<void> {
     const { certificateId, thingName, policyName, thingGroupName } = attachment;
-    const arn = arns.of(certificateId) ?? (await settled(() => describeArn(certificateId)));
+    const arn = arns.of(certificateId) ?? (await settled(() => describeArn(certificateId), onLasting));
     const exclusive = { thingName, principal: arn, thingPrincipalType: 'EXCLUSIVE_THING' } as const;
     await together([
-      settled(() => iot.attachPolicy({ policyName, target: arn })),
-      settled(() => iot.attachThingPrincipal(exclusive)),
-      thingGroupName === undefined ? undefined : settled(() => iot.addThingToThingGroup({ thingName, thingGroupName })),
+      settled(() => iot.attachPolicy({ policyName, target: arn }), onLasting),
+      settled(() => iot.attachThingPrincipal(exclusive), onLasting),
+      thingGroupName === undefined
+        ? undefined
+        : settled(() => iot.addThingToThingGroup({ thingName, thingGroupName }), onLasting),
     ]);
   }
 

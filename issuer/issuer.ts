@@ -99,8 +99,11 @@ export interface Issuer {
   findInactive(keyDigest: string, since: number, except: readonly string[]): Promise<Certificate | undefined>;
   /** The thing of a device exists afterwards. */
   ensureThing(name: string, thingTypeName?: string): Promise<void>;
-  /** Attaches the certificate to its thing (exclusively) and its policy, and adds the thing to its group. */
-  attach(attachment: CertificateAttachment): Promise<void>;
+  /**
+   * Attaches the certificate to its thing (exclusively) and its policy, and adds the thing to its group.
+   * @param onLasting is called with an error that may pass by itself, and that stays for longer than usual; it is thrown only when time is up
+   */
+  attach(attachment: CertificateAttachment, onLasting?: (error: unknown) => void): Promise<void>;
   /**
    * Gives a thing attributes, type and groups, and its certificate policies.
    * @returns false where the thing has others and the template says FAIL: then nothing was changed

@@ -107,7 +107,7 @@ function fieldAt(line: string, start: number, delimiter: string): Field {
   const text = trimmed(line.slice(start, end));
   return text.includes('"')
     ? {
-        fault: `has a quote inside a field, at position ${line.indexOf('"', start) + 1}: put the field in quotes, and each quote in it twice`,
+        fault: `has a quote inside a field, at position ${line.indexOf('"', start) + 1}`,
       }
     : { text, end };
 }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { counted } from '../runtime/counted.ts';
 import { fieldsOf, linesOf, type TextLine } from './csv-text.ts';
 import type { EnrolRequest } from './enrol.ts';
+import { type ListFault, type ListFaultId, listFault, UnreadableList } from './list-faults.ts';
 
 const columns = ['serial', 'token', 'site', 'policy', 'thing_type', 'thing_group', 'claim_group'] as const;
 type Column = (typeof columns)[number];
@@ -19,8 +20,8 @@ const spellings: Readonly<Record<Column, readonly string[]>> = {
   claim_group: ['claimgroup'],
 };
 
-/** One row of a file of devices. `line`: its number, from 1. `fault`: why it is no device. */
-export type DeviceRow = { readonly line: number; readonly request: EnrolRequest; readonly fault?: string };
+/** One row of a file of devices. `line`: its number, from 1. `fault`: why it is no device, and what to correct. */
+export type DeviceRow = { readonly line: number; readonly request: EnrolRequest; readonly fault?: ListFault };
 
 /** How a file is read: what separates its columns, and which they are; '' for a column without a name. */
 export type CsvForm = { readonly delimiter: string; readonly columns: readonly (Column | '')[] };
@@ -55,19 +56,22 @@ async function* rowsOf(input: Readable, onForm?: (form: CsvForm) => void): Async
     yield row;
   }
   if (isEmpty)
-    throw new Error(form === undefined ? 'the file is empty' : 'the file has a header, and no devices below it');
+    throw new UnreadableList(
+      'no-rows',
+      form === undefined ? 'the file is empty' : 'the file has a header, and no devices below it',
+    );
 }
 
 /** Undefined when the first line is no header, but a serial. @throws when it is a header that cannot be followed */
 function headerIn({ number, text }: TextLine, separator: string | undefined): CsvForm | undefined {
-  const fail = (reason: string) => new Error(`line ${number}: ${reason}`);
+  const fail = (id: ListFaultId, reason: string) => new UnreadableList(id, `line ${number}: ${reason}`);
   const delimiter = separator ?? delimiterOf(text);
   const parsed = fieldsOf(text, delimiter);
-  if ('fault' in parsed) throw fail(parsed.fault);
+  if ('fault' in parsed) throw fail(parsed.open ? 'quote-open' : 'quotes', parsed.fault);
   const names = withoutEmptyEnd(parsed.fields);
   for (const name of names) {
     const invisible = invisibleIn(name);
-    if (invisible !== undefined) throw fail(`the header has ${invisible}; delete it`);
+    if (invisible !== undefined) throw fail('invisible', `the header has ${invisible}`);
   }
   const found = names.map(columnOf);
   if (!found.some((column) => column !== undefined && column !== '')) {
@@ -75,17 +79,17 @@ function headerIn({ number, text }: TextLine, separator: string | undefined): Cs
     if (others.length === 0 && !looksLikeHeader.test(first)) return undefined;
     const reason = others.length > 0 ? 'a file with several columns begins with a header' : 'this looks like a header';
     // not quoted: where there is no header, it may be a token
-    throw fail(
-      `${reason}, and no column of this line is known; known are ${known}. A list of serials may begin with the line "serial"`,
-    );
+    throw fail('no-header', `${reason}, and no column of this line is known; known are ${known}`);
   }
   const unknown = names.filter((_name, index) => found[index] === undefined);
-  if (unknown.length > 0) throw fail(`unknown column ${unknown.map(quoted).join(', ')}; known are ${known}`);
+  if (unknown.length > 0)
+    throw fail('column-unknown', `unknown column ${unknown.map(quoted).join(', ')}; known are ${known}`);
   const columns = found as readonly (Column | '')[];
   const twice = columns.findIndex((column, index) => column !== '' && columns.indexOf(column) !== index);
   const [name = ''] = [columns[twice]];
-  if (twice !== -1) throw fail(`the column ${quoted(name)} is there twice${asSpelled(names, columns, name)}`);
-  if (!columns.includes('serial')) throw fail('this header has no column "serial"; rename the one with the serials');
+  if (twice !== -1)
+    throw fail('column-twice', `the column ${quoted(name)} is there twice${asSpelled(names, columns, name)}`);
+  if (!columns.includes('serial')) throw fail('no-serial-column', 'this header has no column "serial"');
   return { delimiter, columns };
 }
 
@@ -124,10 +128,11 @@ function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm
   const parsed = fieldsOf(text, delimiter);
   if ('fault' in parsed) {
     if (parsed.open)
-      throw new Error(
-        `line ${line} ${parsed.fault}. The lines after it might belong to that field, so none of them was read: close the quote, and run the command again`,
+      throw new UnreadableList(
+        'quote-open',
+        `line ${line} ${parsed.fault}. The lines after it might belong to that field, so none of them was read`,
       );
-    return { line, request: { serial: '' }, fault: parsed.fault };
+    return { line, request: { serial: '' }, fault: listFault('quotes', parsed.fault) };
   }
   const { fields } = parsed;
   if (fields.every((field) => field === '')) return undefined;
@@ -145,15 +150,20 @@ function rowOf({ number: line, text }: TextLine, { delimiter, columns }: CsvForm
   return fault === undefined ? { line, request } : { line, request, fault };
 }
 
-function faultOfFields(fields: readonly string[], columns: CsvForm['columns']): string | undefined {
+function faultOfFields(fields: readonly string[], columns: CsvForm['columns']): ListFault | undefined {
   const count = withoutEmptyEnd(fields.slice(columns.length)).length + Math.min(fields.length, columns.length);
   if (count !== columns.length)
-    return `has ${counted(count, 'column')} instead of ${columns.length}; ${columns.length === 1 ? 'a file with more than serials begins with a header such as serial,token' : 'the header names that many'}`;
+    return columns.length === 1
+      ? listFault('no-header', `has ${counted(count, 'column')} instead of 1`)
+      : listFault(
+          'column-count',
+          `has ${counted(count, 'column')} instead of ${columns.length}; the header names that many`,
+        );
   if (fields.some((field, index) => field !== '' && columns[index] === ''))
-    return 'has a value in a column that has no name; delete that column, or name it (pandas writes it unless index=False)';
+    return listFault('column-nameless', 'has a value in a column that has no name');
   for (const [index, field] of fields.entries()) {
     const fault = faultOfText(field, columns[index] ?? '');
-    if (fault !== undefined) return `the column ${quoted(columns[index] ?? '')} has ${fault}`;
+    if (fault !== undefined) return listFault(fault.id, `the column ${quoted(columns[index] ?? '')} has ${fault.what}`);
   }
   return undefined;
 }
@@ -162,15 +172,34 @@ function faultOfFields(fields: readonly string[], columns: CsvForm['columns']): 
 const placeholder = /^(?:nan|nat|none|null|<na>|n\/a|#n\/a)$/i;
 
 const month = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
-/** How Excel writes the date that it makes of MAR5 or MAR-2005. */
-const excelDate = new RegExp(`^(?:\\d{1,2}-${month}|${month}-\\d{2})$`);
+/**
+ * Spreadsheets keep 15 digits of a number and write zeros for the rest: of an ICCID (19 digits) the last four are lost. A true serial of 18 digits
+ * ends in three zeros once in a thousand; of shorter ones too many do to be refused.
+ */
+const lostDigits = /^\d{15}0{3,}$/;
+
+/** How Excel writes the date that it makes of MAR5 or MAR-2005, in English and (`05. Mrz`) in German. */
+const excelDate = new RegExp(`^(?:\\d{1,2}-${month}|${month}-\\d{2}|\\d{1,2}\\. ?\\p{L}{3})$`, 'u');
 
 /** Such a text would pass for a name, and a device that does not exist would be enrolled by it. */
-function faultOfText(text: string, column: Column | ''): string | undefined {
-  if (placeholder.test(text)) return `${quoted(text)}, which programs write for a missing value; leave the field empty`;
+function faultOfText(text: string, column: Column | ''): { id: ListFaultId; what: string } | undefined {
+  if (placeholder.test(text))
+    return { id: 'placeholder', what: `${quoted(text)}, which programs write for a missing value` };
+  if (column === 'serial' && lostDigits.test(text))
+    return {
+      id: 'serial-shortened',
+      what: `${quoted(text)}, whose digits after the fifteenth are all 0: spreadsheets lose them in long numbers`,
+    };
   if (column === 'serial' && excelDate.test(text))
-    return `${quoted(text)}, which looks like a serial that a spreadsheet took for a date: format the column as text, and enter the serials anew; if it is a serial, use cvm devices add`;
-  return invisibleIn(text);
+    return { id: 'serial-date', what: `${quoted(text)}, which looks like a serial that a spreadsheet took for a date` };
+  // what a decoder writes for bytes that are no UTF-8
+  if (text.includes('\uFFFD'))
+    return {
+      id: 'not-utf8',
+      what: `${column === 'token' ? '' : `${quoted(text)}, with `}a character that is not in UTF-8`,
+    };
+  const what = invisibleIn(text);
+  return what === undefined ? undefined : { id: 'invisible', what };
 }
 
 /** Spreadsheets end each line with the delimiters of columns that were used once. */

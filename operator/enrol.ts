@@ -6,8 +6,9 @@ import { type Announcement, createAnnouncer } from './announce.ts';
 import { forEachBounded } from './bounded.ts';
 import { groupRule, isGroup } from './claims.ts';
 import type { OperatorDeps, SealedTo } from './deps.ts';
+import { type ListFault, listFault } from './list-faults.ts';
 import { expiryOf, storedTokenOf } from './stored-token.ts';
-import { tokenFault } from './token-strength.ts';
+import { weaknessOf } from './token-strength.ts';
 
 /** Settings of a device that several devices can share. */
 export type EnrolSettings = {
@@ -33,7 +34,7 @@ export type EnrolOutcome =
   | { readonly outcome: 'enrolled'; readonly serial: string; readonly token: string }
   /** the serial is in the table already; nothing was changed */
   | { readonly outcome: 'exists'; readonly serial: string }
-  | { readonly outcome: 'invalid'; readonly serial: string; readonly reason: string };
+  | ({ readonly outcome: 'invalid'; readonly serial: string } & ListFault);
 
 export type EnrolDeps = Pick<OperatorDeps, 'gateways' | 'announce' | 'audit' | 'now' | 'makeToken'> & {
   readonly registry: Pick<Devices, 'enrol'>;
@@ -85,8 +86,8 @@ export async function enrolDevice(
   deps: Omit<EnrolDeps, 'gateways' | 'announce'>,
   gateways: readonly SealedTo[],
 ): Promise<EnrolOutcome> {
-  const reason = faultOf(request);
-  if (reason !== undefined) return { outcome: 'invalid', serial: request.serial, reason };
+  const fault = faultOf(request);
+  if (fault !== undefined) return { outcome: 'invalid', serial: request.serial, ...fault };
   return enrolChecked(request, deps, gateways);
 }
 
@@ -118,29 +119,31 @@ export async function enrolChecked(
  * Why a device cannot be enrolled like this; undefined when it can. Never quotes the token.
  * @param before the token of the device before it, in a file
  */
-export function faultOf(request: EnrolRequest, before?: string): string | undefined {
+export function faultOf(request: EnrolRequest, before?: string): ListFault | undefined {
   const { serial, token, site } = request;
   if (!isSerial(serial)) return serialFault(serial);
   // not quoted: where columns were mixed up, it may be a token
-  if (site !== undefined && !isSiteName(site)) return siteNameRule;
-  if (request.claimGroup !== undefined && !isGroup(request.claimGroup)) return groupRule;
+  if (site !== undefined && !isSiteName(site)) return listFault('site-name', siteNameRule);
+  if (request.claimGroup !== undefined && !isGroup(request.claimGroup)) return listFault('group-name', groupRule);
   for (const [field, { what, pattern, characters }] of Object.entries(awsNames)) {
     const name = request[field as keyof typeof awsNames];
     if (name !== undefined && !pattern.test(name))
       // not quoted: where columns were mixed up, it may be a token
-      return `this is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`;
+      return listFault('aws-name', `this is no name of a ${what}: AWS takes 1 to 128 of the characters ${characters}`);
   }
-  return token === undefined ? undefined : tokenFault(token, { serial, before });
+  const weakness = token === undefined ? undefined : weaknessOf(token, { serial, before });
+  return weakness && listFault(`token-${weakness.id}`, weakness.reason);
 }
 
 /** Names the first character that is wrong, and quotes no more: where columns were mixed up, the text may be a token. */
-function serialFault(serial: string): string {
-  if (serial === '') return 'there is no serial';
+function serialFault(serial: string): ListFault {
+  if (serial === '') return listFault('no-serial', 'there is no serial');
   if (/^\d+([.,]\d+)?e\+\d+$/i.test(serial))
-    return 'a spreadsheet rounded this serial to powers of ten: format the column as text, and enter the serials anew';
+    return listFault('serial-rounded', 'a spreadsheet rounded this serial to powers of ten');
   const strange = [...serial].findIndex((character) => !isSerial(character));
-  if (strange === -1) return `${serialRule}; this one has ${serial.length}`;
-  return `${serialRule}; this one has ${JSON.stringify([...serial][strange])} at position ${strange + 1}`;
+  if (strange === -1) return listFault('serial-length', `${serialRule}; this one has ${serial.length}`);
+  const found = JSON.stringify([...serial][strange]);
+  return listFault('serial-characters', `${serialRule}; this one has ${found} at position ${strange + 1}`);
 }
 
 /**

@@ -36,6 +36,8 @@ export type TimelineEntry = {
   readonly count?: number;
   readonly since?: string;
   readonly from?: string;
+  /** the person who decided it, as the audit trail names it: `cli:NAME`, `console:NAME`, `token:NAME` */
+  readonly by?: string;
   readonly requestId?: string;
   readonly errorCode?: string;
   /** nothing proves that it was the device itself */
@@ -48,6 +50,7 @@ export type GatewayHealth = {
   readonly redis?:
     | { readonly id: 'redis-away' | 'redis-full'; readonly problem: string; readonly cure?: string }
     | undefined;
+  readonly brokers?: 'there' | 'none' | undefined;
   readonly workers?: 'there' | 'none' | undefined;
 };
 

@@ -77,10 +77,34 @@ export const failures = {
     cause: 'the payload or the topic of the request is not as the gateway expects it',
     cure: 'send one JSON object or CBOR map to cvm/request/SERIAL as docs/protocol.md shows; the reply to the device, and the log of the broker, say what is wrong',
   },
+  'template-unfit': {
+    title: 'template does not fit',
+    cause:
+      'the provisioning template that the device names is not at this gateway, lacks a parameter, or is another one than at first',
+    cure: 'look for the serial in the log of the worker, which has the template and the exact reason; "cvm templates list" shows the names, and workers read the files when they start',
+  },
+  'ownership-token': {
+    title: 'ownership token not valid',
+    cause:
+      'the certificate ownership token that the device sends (Fleet Provisioning) is missing, has ended after an hour, or is of another device',
+    cure: 'let the firmware ask for its certificate again, with the same key, and send the ownership token that comes with it',
+  },
   'no-token': {
     title: 'no token',
     cause: 'the device asked without its token',
     cure: 'put the token into the payload as "token", into CONNECT as the password with the serial as user name, or use it as TLS pre-shared key',
+  },
+  'empty-token': {
+    title: 'token empty',
+    cause:
+      'the device sends "token" with nothing in it: most likely its token was never written into it, or its firmware reads it from the wrong place',
+    cure: 'write the token of its label into the device, and look where the firmware reads it; where the label is lost, make a new one: cvm devices reissue SERIAL',
+  },
+  'malformed-token': {
+    title: 'token damaged',
+    cause:
+      'what the device sends can be no token: it has a space, a line end, quotes or a letter with an accent in it, or is longer than 512 characters',
+    cure: 'write the token into the device once more, exactly as on its label, without quotes, spaces and line end; the reply to the device says what is wrong, and where',
   },
   'wrong-token': {
     title: 'wrong token',
@@ -104,6 +128,12 @@ export const failures = {
       'too many wrong tokens were tried for this serial, or from the address of the device; the gateway makes it wait',
     cure: 'find the device that tries (its address is in the timeline) and correct its token; the right device is let through within a minute',
   },
+  'too-many-unknown': {
+    title: 'many new devices at once',
+    cause:
+      'more devices than the gateway checks at a time came with a token that it has not seen yet, as after a power cut of a new site, or somebody tries tokens; nothing says that the token of this device is wrong',
+    cure: 'wait: the device asks again by itself, and has its turn within minutes. Where it lasts, "cvm audit show" has the addresses that try: switch off or correct what is there',
+  },
   'asks-too-fast': {
     title: 'asks too fast',
     cause: 'the device sends more requests than it may, or does not wait for the answer to the one before',
@@ -117,7 +147,7 @@ export const failures = {
   blocked: {
     title: 'blocked',
     cause: 'an operator has blocked the device',
-    cure: 'find out why (cvm explain shows when); to let it work again: cvm devices unblock SERIAL',
+    cure: 'find out who blocked it, and why: cvm audit show --serial SERIAL. To let it work again: cvm devices unblock SERIAL',
   },
   'already-provisioned': {
     title: 'token spent',
@@ -140,7 +170,7 @@ export const failures = {
   'other-site': {
     title: 'enrolled for another site',
     cause: 'the row of the device names another site than that of this gateway',
-    cure: 'if the device belongs here: cvm devices move SERIAL --site NAME',
+    cure: 'if the device belongs here, give it the site of this gateway: cvm devices move SERIAL --site NAME, or --no-site where CVM_SITE is not set',
   },
   'row-broken': {
     title: 'row must be mended',
@@ -161,6 +191,11 @@ export const failures = {
     title: 'Redis full',
     cause: 'Redis takes no writes: its memory or its disk is full, so the gateway can store no request',
     cure: 'raise maxmemory of Redis, free space on its disk, or remove what others keep in it; devices ask again by themselves',
+  },
+  'broker-away': {
+    title: 'no broker',
+    cause: 'no broker runs, so no device can connect',
+    cure: 'start it (cvm broker, or cvm up); where it ends at once, the last line of its log says what to mend',
   },
   'worker-away': {
     title: 'no worker',
@@ -206,7 +241,7 @@ export const failures = {
   'table-missing': {
     title: 'table missing',
     cause: 'there is no association table of this name in this region',
-    cure: 'create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION',
+    cure: 'make it with "cvm aws setup" if it never existed; if it was deleted, restore it (docs/restoring.md), since a new one knows no device; or correct CVM_TABLE or AWS_REGION',
   },
   'aws-refused': {
     title: 'AWS refuses',
@@ -274,7 +309,7 @@ export type GoodStateId = keyof typeof goodStates;
 /** The failure that stands behind an error code, where the code alone tells it. */
 export const failureOfCode: Readonly<Record<ErrorCode, FailureId>> = {
   InvalidRequest: 'unreadable-request',
-  InvalidCertificateOwnershipToken: 'unreadable-request',
+  InvalidCertificateOwnershipToken: 'ownership-token',
   InvalidToken: 'wrong-token',
   TokenExpired: 'token-expired',
   Forbidden: 'blocked',

@@ -9,6 +9,7 @@ import type { DeviceRow } from './csv.ts';
 import type { SealedTo } from './deps.ts';
 import { type EnrolDeps, type EnrolOutcome, type EnrolSettings, enrolChecked, faultOf, hasGateway } from './enrol.ts';
 import { reasonOf } from './follow-up.ts';
+import { type ListFault, listFault } from './list-faults.ts';
 
 /** The number of rows that are on their way to the table, and in memory, at the same time. */
 const concurrency = 64;
@@ -93,10 +94,14 @@ export async function* checkedRows(rows: AsyncIterable<DeviceRow>): AsyncGenerat
   }
 }
 
-function twice(lines: ReturnType<typeof createTextIndex>, text: string | undefined, what: string): string | undefined {
+function twice(
+  lines: ReturnType<typeof createTextIndex>,
+  text: string | undefined,
+  what: 'serial' | 'token',
+): ListFault | undefined {
   const line = text === undefined ? undefined : lines.get(text);
   if (line === undefined) return undefined;
-  return `the ${what} stands at line ${line} already${what === 'token' ? '; each device needs a token of its own' : ''}`;
+  return listFault(`${what}-twice`, `the ${what} stands at line ${line} already`);
 }
 
 /** A device that an import would enrol. */
@@ -119,7 +124,7 @@ export async function lookAtDevices(
 ): Promise<void> {
   const lookAtOne = async ({ line, request, fault }: DeviceRow) => {
     const { serial } = request;
-    if (fault !== undefined) return { line, outcome: { outcome: 'invalid' as const, serial, reason: fault } };
+    if (fault !== undefined) return { line, outcome: { outcome: 'invalid' as const, serial, ...fault } };
     try {
       const there = await untilTaken(() => registry.find(serial), wait, onWait);
       if (there === undefined) return { line, outcome: { outcome: 'enrolled' as const, serial } };
@@ -138,7 +143,7 @@ async function importRow(
   { defaults, tokens, onWait, wait = sleep }: ImportOptions,
 ): Promise<ImportOutcome> {
   const { serial } = request;
-  if (fault !== undefined) return { outcome: 'invalid', serial, reason: fault };
+  if (fault !== undefined) return { outcome: 'invalid', serial, ...fault };
   const patiently = <T>(act: () => Promise<T>) => untilTaken(act, wait, onWait);
   const isThere = () => patiently(() => deps.registry.find(serial));
   let token = request.token ?? (await tokens.find(serial));

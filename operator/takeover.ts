@@ -91,7 +91,7 @@ async function takeOverRow(row: SourceRow, run: Run): Promise<TakeoverOutcome> {
   if (device === undefined) return refused('the row has not the attributes of this form of table');
   const { serial, tokenHash } = device;
   const named = faultOf({ ...options.defaults, serial });
-  if (named !== undefined) return refused(named);
+  if (named !== undefined) return refused(`${named.reason}; ${named.cure}`);
   // before any wait, and also for rows that are there already: a second run judges the same row as the first
   const sharer = sharerOf(device, run.tokens);
   const found = await deps.registry.find(serial);

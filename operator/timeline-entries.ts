@@ -76,7 +76,7 @@ function entryOfRecord(record: ProductRecord): TimelineEntry {
   const { time: at, event } = record;
   const fields = record as Readonly<Record<string, unknown>>;
   const text = (name: string) => (typeof fields[name] === 'string' ? { [name]: fields[name] } : {});
-  const about = { ...text('requestId'), ...text('errorCode') };
+  const about = { ...text('by'), ...text('requestId'), ...text('errorCode') };
   const from = typeof fields.remoteAddress === 'string' ? { from: fields.remoteAddress } : {};
   const detail = typeof fields.certificateId === 'string' ? { detail: `certificate ${fields.certificateId}` } : {};
   const part = operators.has(event) ? 'operator' : record.part === 'broker' ? 'broker' : 'worker';

@@ -94,7 +94,11 @@ function ofRow(device: Device, facts: ExplainFacts): Verdict | undefined {
   }
   if (!serves(site, device.site)) {
     const cause = `It is enrolled for the site ${device.site ?? '(none)'}, and this gateway serves ${site ?? 'no site in particular'}`;
-    return verdict('other-site', facts, { cause });
+    const to = site === undefined ? '--no-site' : `--site ${site}`;
+    return verdict('other-site', facts, {
+      cause,
+      cure: `if the device belongs here: cvm devices move ${serial} ${to}. If this is the gateway of ${device.site}: set CVM_SITE=${device.site}, and start it again`,
+    });
   }
   return undefined;
 }
@@ -193,7 +197,7 @@ function ofLatest(device: Device, facts: ExplainFacts): Verdict | undefined {
     if (id === undefined) continue;
     const { cause, cure } = describe(each, facts);
     return verdict(id, facts, {
-      cause: sentence([cause, besides(each, telling)]),
+      cause: sentence([cause, besides(each, telling), aboutNewToken(id, facts)]),
       ...(cure === undefined ? {} : { cure }),
     });
   }
@@ -207,6 +211,14 @@ function besides(shown: Sighting, telling: readonly Sighting[]): string | undefi
   const id = own && failureOfSighting(own);
   if (own === undefined || id === undefined) return undefined;
   return `Nothing proves that this was the device. With its token it was seen before, ${seen(own)}: ${failures[id].title}`;
+}
+
+/** With two operators at one device, the label of the first is worthless as soon as the second has made a new token. */
+function aboutNewToken(id: FailureId, { records }: ExplainFacts): string | undefined {
+  const made = records.findLast(({ event }) => event === 'reissued');
+  if (made === undefined || (id !== 'wrong-token' && id !== 'psk-wrong')) return undefined;
+  const by = 'by' in made && typeof made.by === 'string' ? `, by ${made.by}` : '';
+  return `A new token was made at ${shortTime(Date.parse(made.time))}${by}: an older label is worthless`;
 }
 
 const decisionBehind = (answer: Sighting, all: readonly Sighting[]): Sighting | undefined =>
@@ -265,7 +277,8 @@ function ofSilence(device: Device, facts: ExplainFacts): Verdict {
     .toSorted((one, other) => other.at - one.at)
     .slice(0, 3);
   const [latest] = failed;
-  if (latest?.name !== 'handshake-failed') return verdict('never-seen', facts);
+  if (latest?.name !== 'handshake-failed')
+    return verdict(facts.health.brokers === 'none' ? 'broker-away' : 'never-seen', facts);
   // a handshake by certificate names no serial, so it may have been this device
   const isOnly = failed.every((each) => each.name === 'handshake-failed' && each.why === latest.why);
   const cause = `A device that named no serial failed at TLS ${seen(latest)}, and may be this one`;
@@ -315,9 +328,9 @@ export function failureOfSighting(each: Sighting): FailureId | undefined {
       return failureOfCall(each);
     case 'decided':
       if (each.outcome !== 'refused') return undefined;
-      return each.operation === undefined ? failureOfRefusal(each) : failureOfCall(each);
+      return each.operation === undefined ? failureOfStored(each) : failureOfCall(each);
     case 'answered':
-      return each.outcome === 'rejected' ? failureOfRefusal(each) : undefined;
+      return each.outcome === 'rejected' ? failureOfStored(each) : undefined;
     case 'too-large':
       return 'packet-too-large';
     case 'left':
@@ -340,6 +353,9 @@ const closedFailures: Readonly<Record<Extract<Sighting, { name: 'closed' }>['why
 /** Refusals whose code alone says too little. */
 const failureOfProblem: Readonly<Partial<Record<string, FailureId>>> = {
   tooManyAttempts: 'too-many-attempts',
+  tooManyUnknown: 'too-many-unknown',
+  emptyToken: 'empty-token',
+  malformedToken: 'malformed-token',
   sharedKey: 'bad-csr',
   packetTooSmall: 'packet-too-large',
   gatewayNotApproved: 'gateway-not-approved',
@@ -359,6 +375,12 @@ function failureOfRefusal({
 }): FailureId | undefined {
   const known = problem === undefined ? undefined : failureOfProblem[problem];
   return known ?? (errorCode === undefined ? undefined : failureOfCode[errorCode as keyof typeof failureOfCode]);
+}
+
+/** A request that was stored could be read, so only its template can be what makes it invalid. */
+function failureOfStored(each: Parameters<typeof failureOfRefusal>[0]): FailureId | undefined {
+  const found = failureOfRefusal(each);
+  return found === 'unreadable-request' ? 'template-unfit' : found;
 }
 
 const named = (text: string): ReadonlySet<string> => new Set(text.split(' '));

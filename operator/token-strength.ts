@@ -38,12 +38,26 @@ export function tokenFault(
   { serial = '', before = '' }: KnownBeside = {},
   cure: string = advice,
 ): string | undefined {
+  const found = weaknessOf(token, { serial, before });
+  if (found === undefined) return undefined;
+  return found.id === 'short' || found.id === 'weak' ? `${found.reason}: ${cure}` : found.reason;
+}
+
+/** `characters`, `length`: it can be no token at all. */
+export type TokenWeakness = { readonly id: 'characters' | 'length' | 'short' | 'weak'; readonly reason: string };
+
+/** The same as `tokenFault`, without what to do. */
+export function weaknessOf(token: string, { serial = '', before = '' }: KnownBeside = {}): TokenWeakness | undefined {
   const fault = malformedToken(token);
-  if (fault !== undefined) return fault;
+  if (fault !== undefined) return { id: /^[\x21-\x7e]{513,}$/.test(token) ? 'length' : 'characters', reason: fault };
   if (token.length < minLength)
-    return `the token has ${token.length} characters; at least ${minLength} (${neededBits} random bits) are needed: ${cure}`;
-  if (uuid.test(token)) return `the token is a UUID, which has at most 122 random bits: ${cure}`;
-  if (derivedFrom(serial, token)) return `the token is a hash of the serial, which anyone can calculate: ${cure}`;
+    return {
+      id: 'short',
+      reason: `the token has ${token.length} characters; at least ${minLength} (${neededBits} random bits) are needed`,
+    };
+  const weak = (reason: string) => ({ id: 'weak', reason }) as const;
+  if (uuid.test(token)) return weak('the token is a UUID, which has at most 122 random bits');
+  if (derivedFrom(serial, token)) return weak('the token is a hash of the serial, which anyone can calculate');
 
   const text = withoutSeparators(token);
   const needed = bitsNeeded(text.length);
@@ -59,7 +73,7 @@ export function tokenFault(
     [0, 'the token is much like the one of the line before'],
   ];
   const cause = causes.find(([bits]) => bits < needed)?.[1];
-  return `${cause}; it needs ${neededBits} random bits: ${cure}`;
+  return weak(`${cause}; it needs ${neededBits} random bits`);
 }
 
 /** How long the description of a text of this length must be. */

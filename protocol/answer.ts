@@ -35,6 +35,8 @@ export type PendingAnswer = {
   readonly etaSeconds?: number;
   /** seconds after which a device that leaves should ask again */
   readonly retryAfterSeconds: number;
+  /** since it asked; not for the device, which knows it */
+  readonly waitedSeconds?: number;
 };
 
 /** Whether the request is over with this answer. After a `pending` one the device goes on waiting. */

@@ -93,6 +93,8 @@ export type KeyKind = 'rsa' | 'ec';
 /** A certificate is asked for. Everything but the token may be logged. */
 export type CertificateRequest = {
   readonly token?: string | undefined;
+  /** without a token: a key of the payload that was probably to be it, for the refusal */
+  readonly misspeltToken?: string | undefined;
   /** PEM or base64 DER, not yet verified */
   readonly csr?: string | undefined;
   readonly key: KeyKind;

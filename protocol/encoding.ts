@@ -23,10 +23,15 @@ export function readPayload(payload: Uint8Array): ReadPayload {
   return encodingOf(payload) === 'json' ? readJson(payload) : readMap(payload);
 }
 
+const encodedTwice = {
+  fault: 'the payload is a JSON string with an object in it: it was encoded twice; send the object itself',
+};
 const notAnObject = { fault: 'the payload must be a JSON object or a CBOR map' };
 
 function readJson(payload: Uint8Array): ReadPayload {
   const [text, isUtf8] = decodeText(payload);
+  const otherForm = otherFormOf(payload);
+  if (otherForm !== undefined) return { fault: `the payload is not JSON: ${otherForm}` };
   // no text in UTF-8 begins so: an array of CBOR
   if (!isUtf8 && (payload[0] ?? 0) >> 5 === 4) return notAnObject;
   if (!isUtf8)
@@ -35,11 +40,28 @@ function readJson(payload: Uint8Array): ReadPayload {
   const json = text.replace(/(?<!\0)\0+$/, '');
   try {
     const value: unknown = JSON.parse(json);
+    if (typeof value === 'string' && /^\s*\{/.test(value)) return encodedTwice;
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { value } : notAnObject;
   } catch {
     return { fault: `the payload is not JSON: ${jsonFault(json) ?? 'it cannot be read'}` };
   }
 }
+
+/** JSON that is right, and arrives in another way than it should: the words of the parser would send its author to the wrong place. */
+function otherFormOf(payload: Uint8Array): string | undefined {
+  const [first, second, third] = payload;
+  if ((first === brace && second === 0 && third !== 0) || (first === 0xff && second === 0xfe)) return utf16;
+  if ((first === 0 && second === brace) || (first === 0xfe && second === 0xff)) {
+    // two bytes a character, with the higher one first; or one NUL before a text of one byte a character
+    return third === 0 || first === 0xfe ? utf16 : propertiesFirst;
+  }
+  return undefined;
+}
+
+const brace = 0x7b;
+const utf16 = 'the text is UTF-16; send UTF-8';
+const propertiesFirst =
+  'a NUL stands before it; where that is the length of properties, the packet is one of MQTT 5, and the connection one of MQTT 3.1.1';
 
 const notUtf8 = 'the text is not UTF-8';
 

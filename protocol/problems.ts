@@ -133,6 +133,11 @@ export const problems = {
     'too many tokens that do not fit were tried for this serial or from this address; check the token, and ask again',
     60,
   ),
+  tooManyUnknown: problem(
+    'Throttled',
+    'too many devices present a token at this moment that this gateway does not know yet: keep the token, and ask again',
+    3,
+  ),
   claimUnknown: problem(
     'InvalidToken',
     'the client certificate of this connection is no claim certificate of this gateway; its operator makes one with "cvm claims create", or give the device a user name and a password',
@@ -175,10 +180,16 @@ export const problems = {
   ),
 } as const;
 
-/** `packetTooSmall`: its text has a number, which differs by serial. */
-export type ProblemName = keyof typeof problems | 'packetTooSmall';
+/** Refusals whose text is written for the case, by what all such texts have. A text never quotes what a device sent, so none can pass for another. */
+const writtenForTheCase = {
+  packetTooSmall: /^\d+ bytes are needed in a packet\b/,
+  emptyToken: /(?:^|; )"token": the token is empty(?:;|$)/,
+  malformedToken: /(?:^|; )"token": the token |^the password of CONNECT is no token: /,
+} as const;
 
-export const problemNames = [...Object.keys(problems), 'packetTooSmall'] as readonly ProblemName[];
+export type ProblemName = keyof typeof problems | keyof typeof writtenForTheCase;
+
+export const problemNames = [...Object.keys(problems), ...Object.keys(writtenForTheCase)] as readonly ProblemName[];
 
 const nameByMessage = new Map(Object.entries(problems).map(([name, { message }]) => [message, name as ProblemName]));
 
@@ -186,9 +197,12 @@ const nameByMessage = new Map(Object.entries(problems).map(([name, { message }])
 export const packetTooSmall = (least: number): Problem =>
   problem('InvalidRequest', `${least} bytes are needed in a packet for this serial`);
 
-/** The name of a shared refusal, whatever its `retryAfter`; undefined for a refusal that was written for its case. */
+/** The name of a refusal, whatever its `retryAfter`; undefined for one that says no more than its code. */
 export const problemName = ({ message }: Problem): ProblemName | undefined =>
-  nameByMessage.get(message) ?? (/^\d+ bytes are needed in a packet\b/.test(message) ? 'packetTooSmall' : undefined);
+  nameByMessage.get(message) ??
+  (Object.keys(writtenForTheCase) as (keyof typeof writtenForTheCase)[]).find((name) =>
+    writtenForTheCase[name].test(message),
+  );
 
 /** The part of a refusal that is stored: no text, since a text may quote what the device sent. */
 export function refusalOf(reason: Problem): { readonly errorCode: ErrorCode; readonly problem?: ProblemName } {

@@ -46,6 +46,12 @@ export interface Directory {
   page(query: DirectoryQuery): Promise<DirectoryPage>;
   /** How many devices are in each state; undefined while it is filled for the first time. */
   counts(): Promise<DirectoryCounts | undefined>;
+  /**
+   * The first serials from this text on, itself included, in the order of their bytes. Its cost grows with the limit and with the logarithm of
+   * the number of devices.
+   * @param limit how many at most @throws while Redis is away
+   */
+  serialsFrom(text: string, limit: number): Promise<readonly string[]>;
   /** Those of these serials that are there. */
   known(serials: readonly string[]): Promise<ReadonlySet<string>>;
   close(): Promise<void>;

@@ -48,7 +48,10 @@ export type LiveMinute = {
   readonly refusals: Readonly<Record<string, number>>;
 };
 
-/** The side of broker and worker: told of every audit event. Never throws, and never waits: once a second it says all at once. */
+/**
+ * The side of broker and worker: told of every audit event. Never throws, and never waits: once a second it says all at once. Events that found Redis
+ * away are told as a number when it is back.
+ */
 export interface LivePublisher {
   tell(event: string, fields: object): void;
   close(): Promise<void>;
@@ -56,8 +59,11 @@ export interface LivePublisher {
 
 /** The side of those who watch. */
 export interface LiveFeed {
-  /** @param onEvents what happened in a second, some hundreds at most; `more`: how many beside them */
-  listen(onEvents: (events: readonly LiveEvent[], more: number) => void): Promise<void>;
+  /**
+   * @param onEvents what happened in a second, some hundreds at most; `more`: how many beside them
+   * @param onMissed called after the connection to Redis was broken: there may have been events in between, and they are lost
+   */
+  listen(onEvents: (events: readonly LiveEvent[], more: number) => void, onMissed: () => void): Promise<void>;
   /** The last minutes, the oldest first; the last one has not ended. */
   minutes(count: number, now: number): Promise<readonly LiveMinute[]>;
   close(): Promise<void>;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { ChainableCommander, Redis } from 'ioredis';
 import type { Log } from '../runtime/log.ts';
 import {
   type Directory,
@@ -27,6 +27,9 @@ const parts: readonly Part[] = directoryStates.flatMap((state) =>
   [false, true].map((ofSite) => ({ state, ofSite, key: directoryKeys.of(state, ofSite) })),
 );
 const keys = parts.map(({ key }) => key);
+
+/** Where one of the sets is of another type than ours, all of them go, and the mark that they are complete: a worker fills them anew. */
+const whole = [...keys, directoryKeys.complete, directoryKeys.filling];
 
 /** Entries in one script. A new one takes some 0.09 ms, and nothing else is answered meanwhile. */
 const batch = 100;
@@ -99,8 +102,7 @@ export function createDirectoryKeeper(connector: RedisConnector, log: Log): Dire
   connected.defineCommand('noteRegisteredInDirectory', { numberOfKeys: keys.length, lua: noteRegisteredScript });
   const redis = connected as Redis & Scripts;
   const reportMalformed = createMalformedReport(log);
-  const owning = <T>(work: () => Promise<T>) =>
-    withoutWrongType(redis, [...keys, directoryKeys.complete, directoryKeys.filling], reportMalformed, work);
+  const owning = <T>(work: () => Promise<T>) => withoutWrongType(redis, whole, reportMalformed, work);
   let filling = '';
 
   async function write<T>(items: readonly T[], argumentsOf: (item: T) => readonly (string | number)[]): Promise<void> {
@@ -151,6 +153,13 @@ export function createDirectory(connector: RedisConnector, log: Log): Directory 
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
 
+  const ask = (add: (pipeline: ChainableCommander) => void): Promise<unknown[]> =>
+    withoutWrongType(redis, whole, reportMalformed, () => {
+      const pipeline = redis.pipeline();
+      add(pipeline);
+      return answersOf(pipeline.exec());
+    });
+
   /** @param count of each set, at most @returns them in the order of their serials */
   async function readMembers({ after, ...query }: Parameters<Directory['page']>[0], count: number) {
     const chosen = parts.filter(
@@ -158,10 +167,10 @@ export function createDirectory(connector: RedisConnector, log: Log): Directory 
     );
     const { first, last } = rangeOf(query);
     const from = after === undefined || after < (query.prefix ?? '') ? first : `(${after}\x01`;
-    const pipeline = redis.pipeline();
-    for (const { key } of chosen) pipeline.zlexcount(key, first, last);
-    for (const { key } of chosen) pipeline.zrangebylex(key, from, last, 'LIMIT', 0, count);
-    const found = await withoutWrongType(redis, keys, reportMalformed, () => answersOf(pipeline.exec()));
+    const found = await ask((pipeline) => {
+      for (const { key } of chosen) pipeline.zlexcount(key, first, last);
+      for (const { key } of chosen) pipeline.zrangebylex(key, from, last, 'LIMIT', 0, count);
+    });
     const total = found.slice(0, chosen.length).reduce((sum: number, number) => sum + Number(number), 0);
     const members = chosen.flatMap((part, index) =>
       (found[chosen.length + index] as string[]).map((member): Member => ({ member, part })),
@@ -184,14 +193,21 @@ export function createDirectory(connector: RedisConnector, log: Log): Directory 
       }
     },
     async counts() {
-      const pipeline = redis.pipeline();
-      for (const key of keys) pipeline.zcard(key);
-      pipeline.exists(directoryKeys.complete);
-      const found = await withoutWrongType(redis, keys, reportMalformed, () => answersOf(pipeline.exec()));
+      const found = await ask((pipeline) => {
+        for (const key of keys) pipeline.zcard(key);
+        pipeline.exists(directoryKeys.complete);
+      });
       if (found[keys.length] !== 1) return undefined;
       const counts = Object.fromEntries(directoryStates.map((state) => [state, 0])) as Record<DirectoryState, number>;
       for (const [index, { state }] of parts.entries()) counts[state] += Number(found[index]);
       return counts;
+    },
+    async serialsFrom(text, limit) {
+      const found = await ask((pipeline) => {
+        for (const key of keys) pipeline.zrangebylex(key, `[${text}`, `(${behind}`, 'LIMIT', 0, limit);
+      });
+      const serials = (found as string[][]).flat().map((member) => member.split('\0')[0] ?? '');
+      return [...new Set(serials)].sort().slice(0, limit);
     },
     async known(serials) {
       if (serials.length === 0) return new Set();

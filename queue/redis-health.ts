@@ -1,6 +1,7 @@
 import { errorText } from '../runtime/errors.ts';
 import type { Log } from '../runtime/log.ts';
-import { disconnectRedis, type RedisConnector, redisCure, untilFirstTried } from './redis.ts';
+import { disconnectRedis, type RedisConnector, untilFirstTried } from './redis.ts';
+import { redisCure } from './redis-cure.ts';
 import { missingReplicas, type ReplicasToHave } from './replicas.ts';
 import { ownKey } from './stored-keys.ts';
 
@@ -8,8 +9,9 @@ import { ownKey } from './stored-keys.ts';
 const absentKey = ownKey('no-such-key');
 
 /**
- * Tells whether requests can be stored: a write is tried. `SET … XX` on a key that does not exist is refused as every write is (replica,
- * memory full, disk full, no permission), and otherwise changes nothing, on disk neither.
+ * Tells whether requests can be stored. It tries a write, a script and a message: the user of REDIS_URL may be allowed one of them and not
+ * another. A user of Redis 7 gets channels only by a rule with `&`. `SET … XX` on a key that does not exist changes nothing, on disk neither.
+ * Redis refuses it when it refuses all writes: on a replica, with full memory or a full disk, without permission. No part listens to the channel.
  * @param replicas that each request must have; none for a part that stores no requests
  */
 export function watchRedis(connector: RedisConnector, log: Log, replicas?: ReplicasToHave) {
@@ -24,7 +26,9 @@ export function watchRedis(connector: RedisConnector, log: Log, replicas?: Repli
   });
   async function trouble(): Promise<RedisTrouble | undefined> {
     try {
-      await redis.set(absentKey, '', 'XX');
+      // in one packet; the first refusal is the one that is told
+      const answers = await redis.pipeline().set(absentKey, '', 'XX').eval('return 0', 0).publish(absentKey, '').exec();
+      for (const [error] of answers ?? []) if (error !== null) throw error;
       const missing = replicas && (await missingReplicas(redis, replicas));
       return missing === undefined ? undefined : { text: missing, ...halves(missing) };
     } catch (error) {
@@ -59,13 +63,24 @@ export type RedisTrouble = {
   readonly isRefusal?: true;
 };
 
+/** Of an error of any command: what Redis refuses, or that it does not answer although it is there. */
+export function troubleOf(error: unknown, { where }: RedisConnector): RedisTrouble {
+  if (isRefusal(error)) return describe(error, { where });
+  const [problem, cure] = [
+    `Redis at ${where} does not answer (${errorText(error)})`,
+    'see its log, and the network between; restart it where it stays so',
+  ];
+  return { text: `${problem}: ${cure}`, problem, cure };
+}
+
 function describe(
   error: unknown,
-  { where, whenAway = 'start it, or correct REDIS_URL' }: RedisConnector,
+  { where, whenAway = 'start it, or correct REDIS_URL' }: Pick<RedisConnector, 'where' | 'whenAway'>,
 ): RedisTrouble {
   const cure = error instanceof Error ? redisCure(error) : undefined;
   if (cure !== undefined) {
-    const said = errorText(error);
+    // a library's own words for what is no Redis ask to be reported
+    const said = errorText(error).replace(/ Please report this\.?/, '');
     return {
       text: `${cure} (${where}: ${said})`,
       problem: `Redis at ${where} refuses (${said})`,

@@ -65,19 +65,23 @@ export function createLivePublisher(
   }
 
   async function flush(): Promise<void> {
-    if (counts.size === 0 && events.length === 0) return;
+    if (counts.size === 0 && events.length === 0 && more === 0) return;
     const said = { events, more };
     [events, more] = [[], 0];
-    // what is counted waits for Redis to come back; what happened a while ago is no news then
-    if (redis.status !== 'ready') return;
+    // events that are late are told as a number: whoever watches then reads again what it shows
+    const tellLater = () => {
+      more += said.events.length + said.more;
+    };
+    if (redis.status !== 'ready') return tellLater();
     const [taken, devices] = [counts, vended];
     [counts, vended] = [new Map(), []];
     const key = liveMinuteKey(Math.floor(now() / minuteMs));
     const pipeline = redis.pipeline();
     for (const [field, number] of taken) pipeline.hincrby(key, field, number);
     if (taken.size > 0) pipeline.expire(key, keptSeconds);
-    if (said.events.length > 0) pipeline.publish(liveChannel, JSON.stringify(said));
-    await pipeline.exec();
+    if (said.events.length > 0 || said.more > 0) pipeline.publish(liveChannel, JSON.stringify(said));
+    const answers = await pipeline.exec().catch(() => null);
+    if (answers?.at(-1)?.[0] !== null) tellLater();
     if (devices.length > 0) await onVended(devices);
   }
 
@@ -116,7 +120,7 @@ export function createLiveFeed(connector: RedisConnector, log: Log, now: () => n
   const redis = connector.connect('answer-now', log);
   const reportMalformed = createMalformedReport(log);
   return {
-    async listen(onEvents) {
+    async listen(onEvents, onMissed) {
       subscriber.on('message', (channel, text) => {
         if (channel === liveChannel) {
           const said = readEvents(text);
@@ -129,6 +133,8 @@ export function createLiveFeed(connector: RedisConnector, log: Log, now: () => n
         onEvents(shown, serials.length - shown.length);
       });
       await subscriber.subscribe(liveChannel, rosterKeys.channel);
+      // ioredis subscribes again by itself. Redis keeps no message for a subscriber that was away
+      subscriber.on('ready', onMissed);
     },
     async minutes(count, time) {
       const last = Math.floor(time / minuteMs);

@@ -28,6 +28,9 @@ if consumed < 0 then redis.call('set', KEYS[1], 0); consumed = 0 end
 if consumed <= tonumber(ARGV[3]) then redis.call('expire', KEYS[1], ARGV[2]) end
 return {consumed, redis.call('pttl', KEYS[1])}`;
 
+/** How long an attempt has to wait, in milliseconds; 0 when it may go on. `isCrowded`: too many came at once, whatever their tokens. */
+type Wait = { readonly waitMs: number; readonly isCrowded?: boolean };
+
 /** How long a token stays undecided when the broker that decides about it dies, in seconds. */
 const undecidedSeconds = 10;
 
@@ -79,28 +82,28 @@ export function createTokenAttemptLimiter(
   const longestSerialPauseMs = (pauseSeconds * 2 ** (perSerial - 1) + all.maxTurnSeconds) * 1000;
   const pauseOfSerial = (serial: string) => pauses.leftMs(`serial ${serial}`, longestSerialPauseMs);
 
-  /** Counts a new attempt. @returns how long it has to wait, in milliseconds; 0 when it was counted */
-  async function countAttempt(serial: string, address: string): Promise<number> {
+  /** Counts a new attempt, unless it has to wait. */
+  async function countAttempt(serial: string, address: string): Promise<Wait> {
     const pausedFor = Math.max(...(await Promise.all([pauseOfSerial(serial), wrongTokens.pausedMs(address)])));
-    if (pausedFor > 0) return pausedFor;
+    if (pausedFor > 0) return { waitMs: pausedFor };
     const one = await takeOf(serial);
-    if (one.waitMs !== undefined) return one.waitMs;
+    if (one.waitMs !== undefined) return { waitMs: one.waitMs };
     // last: an attempt that is refused for its serial must not use up the points of others
     const turn = turns.take(address);
     if (turn.outcome === 'refused') {
       await reward(serial);
-      return turn.inMs;
+      return { waitMs: turn.inMs, isCrowded: true };
     }
     // begins before the turn has come, and lasts from then: other tokens for this serial must not be tried meanwhile
     const pause = pauseSeconds * 2 ** (one.taken - 1);
     if (pause > 0) await pauses.begin(`serial ${serial}`, pause + Math.ceil(turn.inMs / 1000));
     if (turn.inMs > 0) await sleep(turn.inMs);
-    return 0;
+    return { waitMs: 0 };
   }
 
   /** The wait of a repeated attempt: it is not counted, but causes work until the token is known to be right. */
-  async function repeatAttempt(known: Known, address: string): Promise<number> {
-    return known === 'right' ? 0 : wrongTokens.pausedMs(address);
+  async function repeatAttempt(known: Known, address: string): Promise<Wait> {
+    return { waitMs: known === 'right' ? 0 : await wrongTokens.pausedMs(address) };
   }
 
   /**
@@ -130,9 +133,11 @@ export function createTokenAttemptLimiter(
       if (known === undecided) return { verdict: 'wait', seconds: 1 };
 
       const counts = known === undefined || (known !== open && known !== 'right');
-      const waitMs = counts ? await countAttempt(serial, address) : await repeatAttempt(known, address);
+      const { waitMs, isCrowded = false } = counts
+        ? await countAttempt(serial, address)
+        : await repeatAttempt(known, address);
       if (known === undefined && waitMs > 0) await redis.del(key);
-      if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000) };
+      if (waitMs > 0) return { verdict: 'wait', seconds: Math.ceil(waitMs / 1000), ...(isCrowded && { isCrowded }) };
       if (counts) await remember(open);
       return {
         verdict: 'go',

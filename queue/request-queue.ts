@@ -22,6 +22,7 @@ import {
   type SignedMessage,
   wantKeyOf,
 } from './provisioning-request.ts';
+import { createQueueErrorLog } from './queue-errors.ts';
 import { deleteWrongQueueKeys } from './queue-keys.ts';
 import { disconnectRedis, type RedisConnector } from './redis.ts';
 import { createLineKeeper } from './redis-line.ts';
@@ -207,8 +208,7 @@ export function startRequestWorker(options: {
       backoffStrategy: (attempts, _type, _error, job) => retries.afterFailure(job?.id ?? '', job ?? {}, attempts),
     },
   });
-  // the connection logs outages, but not errors that Redis answers with: a command is not permitted, memory is short
-  let lastRefusal = '';
+  const errors = createQueueErrorLog(log);
   worker.on('error', (err) => {
     if (isWrongType(err))
       deleteWrongQueueKeys(connection, reportMalformed).catch((error: unknown) =>
@@ -216,9 +216,7 @@ export function startRequestWorker(options: {
       );
     if (err instanceof SyntaxError)
       dropBroken().catch((error: unknown) => log.debug({ err: error }, 'a broken job could not be dropped'));
-    const refused = err.name === 'ReplyError' && err.message !== lastRefusal;
-    if (refused) lastRefusal = err.message;
-    log[refused ? 'error' : 'debug']({ err }, 'the queue reports an error');
+    errors.failed(err);
   });
   const failures = createFloodLimit<'failed'>(failuresInLog, ({ failed }) =>
     log.warn({ failed }, 'more jobs failed in the last minute; trying again'),
@@ -233,6 +231,7 @@ export function startRequestWorker(options: {
 
   const line = reportToLine({ line: createLineKeeper(redis, log, random), log, onState });
   worker.on('completed', ({ id: requestId = '', data }) => {
+    errors.worked();
     const recipientId = readRecipientId(data);
     if (recipientId === undefined) return;
     retries.answered(requestId);

@@ -7,7 +7,7 @@ export interface TokenAttemptLimiter {
    * Called before a token that is not verified is evaluated.
    * - `go`: evaluate it, then call `settle` with the outcome
    * - `wrong`: it was evaluated a short while ago, and was wrong
-   * - `wait`: there were too many attempts at this serial or from this address
+   * - `wait`: there were too many attempts at this serial or from this address; `isCrowded`: too many came at once, which says nothing about this token
    *
    * The same token for the same purpose is the same attempt. For another purpose it counts again, since it causes work.
    * @throws when Redis is away
@@ -35,7 +35,7 @@ export type TokenAttemptVerdict =
   /** `wasRight`: a worker has judged it already */
   | { readonly verdict: 'go'; readonly wasRight: boolean; settle(outcome: TokenAttemptOutcome): Promise<void> }
   | { readonly verdict: 'wrong' }
-  | { readonly verdict: 'wait'; readonly seconds: number };
+  | { readonly verdict: 'wait'; readonly seconds: number; readonly isCrowded?: boolean };
 
 /**
  * Bounds how many wrong tokens of one address are judged, over all workers of a site. A place is taken before a token is judged, so

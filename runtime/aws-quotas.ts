@@ -33,6 +33,20 @@ export const defaultAwsQuotas: AwsQuotas = {
   UpdateThing: 100,
 };
 
+/**
+ * The codes by which Service Quotas names those that bound how many devices a second are vended; its service is `iotcore`. The numbers
+ * that an account has stand there.
+ * @see https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
+ */
+export const quotaCodes: Readonly<Record<string, string>> = {
+  AttachPolicy: 'L-CA7D4E3E',
+  AttachThingPrincipal: 'L-F64D1AA6',
+  CreateCertificateFromCsr: 'L-01BCDDCA',
+  CreateKeysAndCertificate: 'L-40B55430',
+  CreateThing: 'L-64CBACAC',
+  UpdateCertificate: 'L-77B523DC',
+};
+
 /** `off`: no limit at all, for load tests. */
 export function awsQuotasOf(quotas: 'default' | 'off' | AwsQuotas): AwsQuotas {
   if (quotas === 'off') return {};

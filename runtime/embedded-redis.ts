@@ -66,14 +66,30 @@ type Note = { readonly url: string; readonly process: ProcessMark };
 const noteIn = (folder: string) => join(folder, 'running.json');
 
 /** The URL, with its password, of the Redis that a gateway runs on this data folder now. */
-export function findEmbeddedRedis(dataDir: string): string | undefined {
+export const findEmbeddedRedis = (dataDir: string): string | undefined => livingNote(dataDir)?.url;
+
+function livingNote(dataDir: string): Note | undefined {
   try {
-    const { url, process: mark } = JSON.parse(readFileSync(noteIn(join(dataDir, 'redis')), 'utf8')) as Note;
-    return isAlive(mark) === true ? url : undefined;
+    const note = JSON.parse(readFileSync(noteIn(join(dataDir, 'redis')), 'utf8')) as Note;
+    return isAlive(note.process) === true ? note : undefined;
   } catch {
     return undefined;
   }
 }
+
+/**
+ * For a second start on a data folder, before it takes anything else: otherwise it complains of a port, and leads to the settings.
+ * @throws when a gateway runs its Redis there now
+ */
+export function requireNoOther(dataDir: string): void {
+  const note = livingNote(dataDir);
+  if (note !== undefined) throw runsAlready(dataDir, `process ${note.process.pid}`);
+}
+
+const runsAlready = (dataDir: string, holder: string) =>
+  new Error(
+    `a gateway is running on the data folder ${dataDir} already (${holder}); stop it first, or give this one a CVM_DATA_DIR of its own`,
+  );
 
 /** The lock is held for as long as Redis runs here: no other gateway may end a server whose gateway lives. */
 async function lockFolder(folder: string, dataDir: string): Promise<Lock> {
@@ -81,9 +97,7 @@ async function lockFolder(folder: string, dataDir: string): Promise<Lock> {
     return await takeLock(join(folder, 'owner'), 0);
   } catch (error) {
     if (!(error instanceof LockHeld)) throw error;
-    throw new Error(
-      `a gateway is running on the data folder ${dataDir} already (${error.holder}); stop it first, or give this one a CVM_DATA_DIR of its own`,
-    );
+    throw runsAlready(dataDir, error.holder);
   }
 }
 

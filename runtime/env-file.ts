@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { errorText, systemCure } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
-import { SettingsError, unknownSetting } from './settings.ts';
+import { unknownSetting } from './settings.ts';
+import { SettingsError } from './settings-error.ts';
 import { composeNames, settingNames } from './settings-schema.ts';
 
 type Variables = Readonly<Record<string, string | undefined>>;

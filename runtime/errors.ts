@@ -147,6 +147,7 @@ const systemCures: Readonly<Record<string, string>> = {
   EIO: 'the disk fails: replace it',
   EMFILE: 'this process may open no more files: raise the limit (ulimit -n)',
   ENFILE: 'the machine may open no more files: raise fs.file-max',
-  EADDRINUSE: 'another process has this port: stop it, or name another port',
+  EADDRINUSE:
+    'another process has this port: stop it ("ss -ltnp" names it), or name another port (the settings …_PORT in docs/settings.md)',
   EADDRNOTAVAIL: 'this machine does not have this address: correct it',
 };

@@ -47,10 +47,11 @@ export function redisUrlProblems(text: string): string[] {
 
 function addressProblems(text: string): string[] {
   try {
-    const { username, password, pathname, search, hash } = new URL(text);
+    const { hostname, username, password, pathname, search, hash } = new URL(text);
     for (const part of [username, password]) decodeURIComponent(part);
     // what follows a raw # / or ? of a password is no longer part of it, and the host is what stands before
     if ([pathname, search, hash].some((part) => part.includes('@')) || hash !== '') return [encoded];
+    if (hostname === '') return ['names no host, as in redis://:password@redis:6379/0'];
     return /^(\/\d*)?$/.test(pathname) ? [] : ['must end with the number of a database, as in redis://redis:6379/0'];
   } catch {
     if (/^[^@]*,/.test(text)) return [`names several hosts: write ${forms}`];

@@ -2,20 +2,10 @@ import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type AwsQuotas, awsQuotasOf } from './aws-quotas.ts';
+import { isEmpty } from './empty-variables.ts';
 import { nearestName } from './nearest-name.ts';
+import { SettingsError } from './settings-error.ts';
 import { composeNames, schema, settingNames } from './settings-schema.ts';
-
-/** The configuration has problems; `problems` has all of them, one sentence each. */
-export class SettingsError extends Error {
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(
-      `the configuration has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems.map((p) => `  - ${p}`).join('\n')}`,
-    );
-    this.name = 'SettingsError';
-    this.problems = problems;
-  }
-}
 
 /** HTTP proxies on the way to AWS, as their variables name them; `except`: the hosts that are reached directly (NO_PROXY). */
 export type ProxySettings = { readonly https?: string; readonly http?: string; readonly except?: string };
@@ -249,16 +239,6 @@ export function loadSettings(env: NodeJS.ProcessEnv): Settings {
     maxConnectionsPerAddress: s.CVM_MAX_CONNECTIONS_PER_ADDRESS,
     workerConcurrency: s.CVM_WORKER_CONCURRENCY,
   };
-}
-
-const isEmpty = (value: string | undefined) => value === undefined || value.trim() === '';
-
-/**
- * Removes the empty variables of a process's environment, for libraries that read it by themselves: to the AWS SDK, an empty
- * AWS_REGION is a region, and hides the one of a profile.
- */
-export function removeEmpty(env: NodeJS.ProcessEnv): void {
-  for (const [name, value] of Object.entries(env)) if (isEmpty(value)) delete env[name];
 }
 
 function awsEnvironmentOf(present: NodeJS.ProcessEnv): AwsEnvironment {

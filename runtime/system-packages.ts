@@ -21,6 +21,7 @@ const debian = {
   mosquitto_rr: 'mosquitto-clients',
   haproxy: 'haproxy',
   nginx: 'nginx',
+  stunnel: 'stunnel4',
   chromium: 'chromium',
   prometheus: 'prometheus',
   promtool: 'prometheus',
@@ -37,6 +38,7 @@ const others = {
   mosquitto_rr: 'mosquitto',
   haproxy: 'haproxy',
   nginx: 'nginx',
+  stunnel: 'stunnel',
   chromium: 'chromium',
 };
 

@@ -10,19 +10,7 @@ import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
 import { isThere } from '../runtime/is-there.ts';
 import { earliest } from '../runtime/plausible-time.ts';
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  X509Certificate as Certificate,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  type Name,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509CertificateGenerator,
-} from '../runtime/x509.ts';
+import type { Name, KeyUsageFlags as Usages } from '../runtime/x509.ts';
 import { writeFileAtomic } from './files.ts';
 import { readKey } from './key-file.ts';
 import { type KeyType, newKey } from './key-type.ts';
@@ -33,6 +21,9 @@ const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 /** Not RSA-PSS, which the firmware that needs RSA does not know. */
 const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
 const algorithmOf = (key: KeyObject) => (key.asymmetricKeyType === 'rsa' ? rsa : ecdsa);
+
+/** Only a signature needs it, and it takes as long to load as a third of a broker, which mostly finds its certificate there. */
+const loadX509 = () => import('../runtime/x509.ts');
 
 /** Lifetimes in days. Common TLS stacks accept at most 825 for a server. */
 const [caDays, serverDays] = [20 * 365, 825];
@@ -49,13 +40,15 @@ export async function makeCa(type: KeyType, certFile: string, keyFile: string, n
 /** Signs the CA's certificate again, for the same key and name: it stays the issuer of what it has signed. */
 export async function signCaAgain({ caCert, caKey }: TlsFiles, now: Date): Promise<void> {
   requirePair(caCert, caKey);
+  const { X509Certificate: Certificate } = await loadX509();
   await signCa(caCert, caKey, new Certificate(readFileSync(caCert, 'utf8')).subjectName, now);
 }
 
 async function signCa(certFile: string, keyFile: string, name: string | Name, now: Date): Promise<void> {
+  const x509 = await loadX509();
   const key = createPrivateKey(readKey(keyFile));
   const keys = { privateKey: await signingKey(key), publicKey: await verifyingKey(key) };
-  const certificate = await X509CertificateGenerator.createSelfSigned({
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     name,
     // valid since no clock that is right showed an earlier time: also when `now` is of a clock that is far ahead
@@ -64,9 +57,9 @@ async function signCa(certFile: string, keyFile: string, name: string | Name, no
     keys,
     signingAlgorithm: algorithmOf(key),
     extensions: [
-      new BasicConstraintsExtension(true, 0, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      await SubjectKeyIdentifierExtension.create(keys.publicKey),
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
   writeFileAtomic(certFile, `${certificate.toString('pem')}\n`, 0o644);
@@ -75,10 +68,11 @@ async function signCa(certFile: string, keyFile: string, name: string | Name, no
 /** Signs a certificate for the server's key with the CA in use, and writes it. */
 export async function signServer(files: TlsFiles, names: readonly string[], now: Date): Promise<void> {
   requirePair(files.caCert, files.caKey);
-  const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
+  const x509 = await loadX509();
+  const ca = new x509.X509Certificate(readFileSync(files.caCert, 'utf8'));
   const [key, caKey] = [createPrivateKey(readKey(files.key)), createPrivateKey(readKey(files.caKey))];
   const spki = publicKeyOf(key);
-  const certificate = await X509CertificateGenerator.create({
+  const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
     subject: [{ CN: [names[0] ?? 'cvm-gateway'] }],
     issuer: ca.subjectName,
@@ -88,12 +82,12 @@ export async function signServer(files: TlsFiles, names: readonly string[], now:
     signingKey: await signingKey(caKey),
     signingAlgorithm: algorithmOf(caKey),
     extensions: [
-      new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(usagesOf(key), true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
-      new SubjectAlternativeNameExtension(alternativeNames(names)),
-      await AuthorityKeyIdentifierExtension.create(ca),
-      await SubjectKeyIdentifierExtension.create(spki),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(usagesOf(key, x509.KeyUsageFlags), true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(alternativeNames(names)),
+      await x509.AuthorityKeyIdentifierExtension.create(ca),
+      await x509.SubjectKeyIdentifierExtension.create(spki),
     ],
   });
   writeFileAtomic(files.cert, `${certificate.toString('pem')}\n`, 0o644);
@@ -106,10 +100,11 @@ export async function signClaim(
   now: Date,
 ): Promise<{ readonly cert: string; readonly key: string }> {
   requirePair(files.caCert, files.caKey);
-  const ca = new Certificate(readFileSync(files.caCert, 'utf8'));
+  const x509 = await loadX509();
+  const ca = new x509.X509Certificate(readFileSync(files.caCert, 'utf8'));
   const [key, caKey] = [await newKey('ec'), createPrivateKey(readKey(files.caKey))];
   const spki = publicKeyOf(createPrivateKey(key));
-  const certificate = await X509CertificateGenerator.create({
+  const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
     subject: [{ CN: [group] }, { OU: ['claim certificate'] }],
     issuer: ca.subjectName,
@@ -119,11 +114,11 @@ export async function signClaim(
     signingKey: await signingKey(caKey),
     signingAlgorithm: algorithmOf(caKey),
     extensions: [
-      new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
-      await AuthorityKeyIdentifierExtension.create(ca),
-      await SubjectKeyIdentifierExtension.create(spki),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+      await x509.AuthorityKeyIdentifierExtension.create(ca),
+      await x509.SubjectKeyIdentifierExtension.create(spki),
     ],
   });
   return { cert: `${certificate.toString('pem')}\n`, key };
@@ -135,8 +130,7 @@ export function signedAt({ validFrom }: X509Certificate): number {
 }
 
 /** With RSA key exchange the client encrypts to the key (`CVM_TLS_SUITES=old`). */
-function usagesOf(key: KeyObject): number {
-  const { digitalSignature, keyEncipherment } = KeyUsageFlags;
+function usagesOf(key: KeyObject, { digitalSignature, keyEncipherment }: typeof Usages): number {
   return key.asymmetricKeyType === 'rsa' ? digitalSignature | keyEncipherment : digitalSignature;
 }
 

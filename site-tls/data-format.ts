@@ -19,11 +19,20 @@ const fileIn = (dataDir: string) => join(dataDir, 'format.json');
  * @throws NewerFormatError where a later version has changed the folder, and an error where a restore into it was not finished
  */
 export function claimDataFolder(dataDir: string): void {
+  if (checkDataFolder(dataDir) === 'without-mark') mark(dataDir);
+}
+
+/**
+ * The same for a command that uses the folder for a moment: it marks nothing, and makes no folder.
+ * @throws as `claimDataFolder` does
+ */
+export function checkDataFolder(dataDir: string): 'without-mark' | 'known' {
   if (existsSync(dataDir)) refuseHalfRestored(dataDir);
   const found = readDataFormat(dataDir);
-  if (found === undefined) mark(dataDir);
-  else if (found.format > dataFormat)
+  if (found === undefined) return 'without-mark';
+  if (found.format > dataFormat)
     throw new NewerFormatError(`the data folder ${dataDir}`, { ...found, known: dataFormat });
+  return 'known';
 }
 
 function mark(dataDir: string): void {

@@ -16,7 +16,7 @@ type RequestOutcome =
   | 'throttled'
   | 'failed';
 type AwsCall = {
-  operation: `iot:${string}` | `dynamodb:${string}`;
+  operation: `iot:${string}` | `dynamodb:${string}` | `servicequotas:${string}`;
   /** `failed`: another error, or no answer. A condition that fails is a decision, and no failure */
   outcome: 'done' | 'condition_failed' | 'throttled' | 'unreachable' | 'refused' | 'failed';
 };

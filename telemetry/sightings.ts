@@ -67,7 +67,7 @@ export type SightingFields = {
   stored: From & OfRequest;
   /** it waits in the line; `latest` is its place and, where it is known, the seconds that it was told */
   waiting: From & OfRequest;
-  /** a worker tried, and the request went back into the line */
+  /** a worker tried, and AWS did not do it: the worker tries on, or the request went back into the line */
   postponed: OfRequest & FailedCall & { readonly outcome: CallFault };
   /** a worker decided. `latest`: the calls that it made for it, `issue 35,attach 20`, with their milliseconds */
   decided: OfRequest & FailedCall & Partial<Refusal> & { readonly outcome: 'vended' | 'repeated' | 'refused' };

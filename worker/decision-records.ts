@@ -110,7 +110,7 @@ export function createDecisionRecords({
   }
 
   return {
-    /** The request goes back into the line. Whether its token is right may not be known yet. */
+    /** AWS did not do a call, which is tried again: at once, or when the request has its turn in the line again. Whether its token is right may not be known yet. */
     postponed({ serial, requestId, claim }: ProvisioningRequest, error: unknown): void {
       if (claim === undefined)
         sightings.note('unproven', serial, 'postponed', { requestId, ...failedCall(error), outcome: faultOf(error) });

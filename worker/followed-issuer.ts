@@ -6,8 +6,15 @@ const steps = ['ensureThing', 'issue', 'findInactive', 'attach', 'configure', 'a
 /** Steps of one request that are kept; a device has nine at most. */
 const maxSteps = 12;
 
-/** The issuer, for one request: `text` says which steps were made, in their order, with milliseconds, and a minus where one failed. */
-export function followIssuer(issuer: Issuer, now: () => number = () => performance.now()) {
+/**
+ * The issuer, for one request: `text` says which steps were made, in their order, with milliseconds, and a minus where one failed.
+ * @param onLasting is called, during a step, with an error of AWS that stays: the step itself ends only when time is up
+ */
+export function followIssuer(
+  issuer: Issuer,
+  onLasting: (error: unknown) => void = () => {},
+  now: () => number = () => performance.now(),
+) {
   const made: string[] = [];
   const followed: Record<string, unknown> = {};
   for (const step of steps) {
@@ -18,7 +25,7 @@ export function followIssuer(issuer: Issuer, now: () => number = () => performan
         if (made.length < maxSteps) made.push(`${step} ${sign}${Math.round(now() - began)}`);
       };
       try {
-        const result = await act.apply(issuer, args);
+        const result = await act.apply(issuer, step === 'attach' ? [...args, onLasting] : args);
         note('');
         return result;
       } catch (error) {

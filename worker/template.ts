@@ -61,7 +61,7 @@ const refused = (reason: string): Refused => ({ problem: problem('InvalidRequest
 
 const noTemplate = problem(
   'InvalidRequest',
-  'this gateway has no provisioning template of this name; "cvm templates list" shows its operator those that it has',
+  'this gateway has no provisioning template of this name; "cvm templates list" shows its operator those in its folder, which a worker reads when it starts',
 );
 
 const otherThing = problem(

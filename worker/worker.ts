@@ -243,7 +243,8 @@ async function handle(
   const takesNoTurn = isOverBefore || (await isRefusedInAnyCase(request, context));
   const permit = takesNoTurn ? nothingToCall : await admission.admit(recipientOf(request), callsOf(request), closing);
   if (permit === undefined) return 'untouched';
-  const { issuer, text } = followIssuer(context.issuer);
+  // `cvm explain` can then say why it takes so long, while the worker still tries
+  const { issuer, text } = followIssuer(context.issuer, (error) => records.decisions.postponed(request, error));
   try {
     const expired = isOverBefore || isOver();
     const result = expired

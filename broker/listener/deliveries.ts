@@ -1,4 +1,4 @@
-import { qosOf, types } from './packet-types.ts';
+import { nameOfType, qosOf, types } from './packet-types.ts';
 
 const { puback, pubrec, pubcomp } = types;
 
@@ -34,7 +34,7 @@ export class Deliveries {
     if (awaited === undefined || type === types.pubrel) return undefined;
     const next = after[awaited]?.[type];
     if (next === undefined)
-      return `packet type ${type} for a message that waits for type ${awaited} [MQTT-4.3.2, 4.3.3, 4.8.0-1]`;
+      return `${nameOfType(type)} for a message that waits for ${nameOfType(awaited)} [MQTT-4.3.2, 4.3.3, 4.8.0-1]`;
     if (next === 'done') this.#waiting?.delete(messageId);
     else this.#waiting?.set(messageId, next);
     return undefined;

@@ -77,12 +77,13 @@ class ReceivedPackets {
     if (frame === undefined) return undefined;
     if (typeof frame === 'string') return { reason: frame };
     const max = this.#isFirst ? this.#limits.maxConnectBytes : this.#limits.maxPacketBytes;
-    if (frame.length > max)
+    const end = frame.bodyAt + frame.length;
+    // header included, as in the Maximum Packet Size of CONNACK [MQTT 5, 3.2.2.3.6]
+    if (end - at > max)
       return {
-        reason: `a packet of ${frame.length} bytes was announced; at most ${max} are taken`,
+        reason: `a packet of ${end - at} bytes was announced; at most ${max} are taken`,
         code: codes.packetTooLarge,
       };
-    const end = frame.bodyAt + frame.length;
     if (end > data.length) return undefined;
     if (!this.#pace.take()) return 'ahead';
     return this.#judgeWhole(header, data.subarray(frame.bodyAt, end)) ?? end;

@@ -32,15 +32,18 @@ export function violationOf(error: unknown): Violation {
 /** The clauses of text fields: they have other numbers in MQTT 3.1.1 and in 5. */
 export type TextClauses = { readonly utf8: string; readonly control: string };
 
+/** For reasons: what is read, the name of the packet, say; and what is probably wrong where it is too short. */
+export type ReaderWords = { readonly what: string; readonly clauses?: TextClauses; readonly hint?: string };
+
 const ofVersion311: TextClauses = { utf8: '1.5.3-1', control: '1.5.3-2' };
 
 export type Reader = ReturnType<typeof createReader>;
 
 /** Reads the fields of a packet in turn. Each of them throws `malformed`. */
-export function createReader(body: Buffer, clauses: TextClauses = ofVersion311) {
+export function createReader(body: Buffer, { what, clauses = ofVersion311, hint = '' }: ReaderWords) {
   let at = 0;
   function bytes(count: number): Buffer {
-    if (at + count > body.length) throw malformed('a packet ends in the middle of a field');
+    if (at + count > body.length) throw malformed(`${what} ends in the middle of a field${hint}`);
     at += count;
     return body.subarray(at - count, at);
   }

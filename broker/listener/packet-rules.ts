@@ -8,7 +8,7 @@ import {
   type Violation,
   violationOf,
 } from './packet-reader.ts';
-import { flagsOf, types } from './packet-types.ts';
+import { flagsOf, nameOfType, types } from './packet-types.ts';
 
 /**
  * The rules of MQTT 3.1.1 (and 3.1) for packets of a client that the parser of aedes does not check: text that is not UTF-8,
@@ -33,7 +33,7 @@ export class PacketRules {
     const violation = this.begins(header);
     if (violation !== undefined) return violation;
     try {
-      judge(type, flags, createReader(body), this.#deliveries);
+      judge(type, flags, createReader(body, { what: nameOfType(type) }), this.#deliveries);
     } catch (error) {
       return violationOf(error);
     }
@@ -53,20 +53,24 @@ function orderReason(type: number, connected: boolean, over: boolean): string | 
   if (!connected && type !== types.connect) return `the first packet has type ${type}, not CONNECT [MQTT-3.1.0-1]`;
   if (connected && type === types.connect) return 'a second CONNECT [MQTT-3.1.0-2]';
   if (type === 0 || type === 15) return `packet type ${type} is reserved [MQTT-2.2.1]`;
-  if (type !== types.publish && flagsOf[type] === undefined) return `packet type ${type} is not for clients to send`;
+  if (type !== types.publish && flagsOf[type] === undefined) return `${nameOfType(type)} is not for clients to send`;
   return undefined;
 }
 
 function judge(type: number, flags: number, body: Reader, deliveries: Deliveries): void {
   if (type === types.publish) judgePublish(flags, body);
   else {
-    if (flags !== flagsOf[type]) throw malformed(`packet type ${type} has flags ${flags} [MQTT-2.2.2-2]`);
+    if (flags !== flagsOf[type]) throw malformed(`${nameOfType(type)} has flags ${flags} [MQTT-2.2.2-2]`);
     if (type === types.connect) judgeConnect(body);
     else if (type === types.subscribe || type === types.unsubscribe) judgeFilters(type, body);
     else if (type !== types.pingreq && type !== types.disconnect) judgeAcknowledgement(type, body, deliveries);
   }
-  if (body.left() > 0) throw malformed(`packet type ${type} is longer than its fields`);
+  if (body.left() > 0)
+    throw malformed(`${nameOfType(type)} is longer than its fields${type === types.connect ? propertiesOf5 : ''}`);
 }
+
+/** A client whose version was set to 3.1.1, and whose packets are still those of 5, say. */
+const propertiesOf5 = ': are there properties of MQTT 5 in it, while its level is that of MQTT 3.1.1?';
 
 /** CONNACK with this return code [MQTT-3.2.2]. */
 const connack = (returnCode: number) => Buffer.from([types.connack << 4, 2, 0, returnCode]);

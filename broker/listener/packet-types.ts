@@ -18,6 +18,14 @@ export const types = {
   auth: 15,
 } as const;
 
+/** As the standard writes them; by their numbers. */
+const names: ReadonlyMap<number, string> = new Map(
+  Object.entries(types).map(([name, type]) => [type, name.toUpperCase()]),
+);
+
+/** What a packet of this type is called in a reason. */
+export const nameOfType = (type: number): string => names.get(type) ?? `a packet of type ${type}`;
+
 /** Fixed header flags of packets of a client [MQTT-2.2.2-1]. Those of PUBLISH have a meaning. */
 export const flagsOf: Readonly<Record<number, number>> = {
   [types.connect]: 0,

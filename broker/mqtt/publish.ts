@@ -3,6 +3,7 @@ import type { Message } from '../../protocol/dialect.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
 import { type Problem, problem, problems } from '../../protocol/problems.ts';
 import { nonceOfTime, timeReplyTopic, timeTopics } from '../../protocol/time.ts';
+import { topicFault } from '../../protocol/topic-fault.ts';
 import type { Tracing } from '../../runtime/tracing.ts';
 import { closingReasons } from '../closing-reasons.ts';
 import { type Accepted, acceptMessage, type IncomingMessage, type IntakeContext } from '../intake.ts';
@@ -116,10 +117,14 @@ async function replyTo(
     return answerTime(session, { nonce, encoding: encodingOf(payload), unfit, correlationData }, context);
   }
   const read = context.dialect.read(topic, payload, viewFor(session, replyToOf(said)));
-  if (read === undefined)
-    throw closingError(codes.topicNameInvalid, `devices publish to ${context.dialect.topics}, ${timeTopics} only`);
+  if (read === undefined) throw closingError(codes.topicNameInvalid, whyNoTopic(topic, context));
   const message = said === undefined ? read : asAsked(read, said, session, context);
   return isQos2 ? rejection(session, message, needsQos1, context) : takeIn(session, { ...message, retain }, context);
+}
+
+function whyNoTopic(topic: string, { dialect }: HookContext): string {
+  const fault = topicFault(topic, 'publish');
+  return `devices publish to ${dialect.topics}, ${timeTopics} only${fault === undefined ? '' : `: ${fault}`}`;
 }
 
 const replyToOf = ({ responseTopic, correlationData }: Partial<Published> = {}): ReplyTo => ({

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AedesOptions, Client } from 'aedes';
 import { isSerial, serialRule } from '../../protocol/serial.ts';
 import { timeReplyTopic } from '../../protocol/time.ts';
+import { topicFault } from '../../protocol/topic-fault.ts';
 import { connectionOf } from '../listener/connection.ts';
 import { maxFilters } from '../listener/packet-reader.ts';
 import { maxTopicBytes } from '../reply-to.ts';
@@ -50,7 +51,8 @@ const tooMany = `the connection has ${maxFilters} other subscriptions`;
 function whyNotOffered(filter: string): string {
   if (filter.startsWith('$share/')) return 'shared subscriptions are not offered: subscribe to the reply topic itself';
   if (/[+#]/.test(filter)) return 'it has a wildcard, which only filters for answers of Fleet Provisioning may have';
-  return 'it is not the reply topic of a serial';
+  const fault = topicFault(filter, 'subscribe');
+  return `it is not the reply topic of a serial${fault === undefined ? '' : `: ${fault}`}`;
 }
 
 /** An UNSUBSCRIBE has been answered: the connection gets no copies any more [MQTT-3.10.4-2]. */

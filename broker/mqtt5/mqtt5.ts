@@ -4,7 +4,7 @@ import { keepaliveFor, type Limits } from '../limits.ts';
 import { Deliveries } from '../listener/deliveries.ts';
 import { frameAt } from '../listener/mqtt-frame.ts';
 import { malformed, type Violation, violationOf } from '../listener/packet-reader.ts';
-import { flagsOf, types } from '../listener/packet-types.ts';
+import { flagsOf, nameOfType, types } from '../listener/packet-types.ts';
 import { FilterCodes } from './filters.ts';
 import { InFlight } from './in-flight.ts';
 import {
@@ -15,7 +15,7 @@ import {
   readSubscribe,
   readUnsubscribe,
 } from './packets.ts';
-import { createReader5 } from './properties.ts';
+import { createReader5, type Properties } from './properties.ts';
 import { codes, connackCodeFor, reasonOfReturnCode } from './reason-codes.ts';
 import {
   type ClientLimits,
@@ -106,7 +106,7 @@ export class Mqtt5 {
     if (this.#phase !== 'new' && type === types.connect) return 'a second CONNECT [MQTT-3.1.0-2]';
     if (type === types.auth) return 'AUTH, and CONNECT had no Authentication Method [MQTT-4.12.0-6]';
     if (type === 0) return 'packet type 0 is reserved [MQTT 5, 2.1.2]';
-    if (type !== types.publish && flagsOf[type] === undefined) return `packet type ${type} is not for clients to send`;
+    if (type !== types.publish && flagsOf[type] === undefined) return `${nameOfType(type)} is not for clients to send`;
     return undefined;
   }
 
@@ -124,31 +124,28 @@ export class Mqtt5 {
   #read(header: number, body: Buffer): Buffer {
     const [type, flags] = [header >> 4, header & 0x0f];
     if (type === types.publish) return this.#readPublish(header, body);
-    if (flags !== flagsOf[type]) throw malformed(`packet type ${type} has flags ${flags} [MQTT-2.1.3-1]`);
+    if (flags !== flagsOf[type]) throw malformed(`${nameOfType(type)} has flags ${flags} [MQTT-2.1.3-1]`);
     if (type === types.connect) return this.#readConnect(body);
     if (type === types.subscribe) return this.#readSubscribe(body);
     if (type === types.unsubscribe) return this.#readUnsubscribe(body);
     if (type === types.disconnect) return this.#readDisconnect(body);
     if (type !== types.pingreq) return this.#readAcknowledgement(header, body);
-    if (body.length > 0) throw malformed(`packet type ${type} is longer than its fields`);
+    if (body.length > 0) throw malformed(`${nameOfType(type)} is longer than its fields`);
     return Buffer.from([header, 0]);
   }
 
   #readConnect(body: Buffer): Buffer {
-    const { older, properties, assignedClientId, keepalive } = readConnect(body, newClientId);
-    const {
-      maximumPacketSize,
-      requestProblemInformation = true,
-      receiveMaximum = 0xffff,
-      sessionExpiry = 0,
-    } = properties;
-    this.#client = { maxPacketBytes: maximumPacketSize, wantsReasons: requestProblemInformation };
+    const hear = ({ maximumPacketSize, requestProblemInformation = true }: Properties) => {
+      this.#client = { maxPacketBytes: maximumPacketSize, wantsReasons: requestProblemInformation };
+    };
+    const { older, properties, assignedClientId, keepalive } = readConnect(body, hear, newClientId);
+    const { receiveMaximum = 0xffff, sessionExpiry = 0 } = properties;
     this.#inFlight = new InFlight(receiveMaximum, this.#now);
     this.#sessionExpiry = sessionExpiry;
     this.#connack = connack(this.#connackProperties(keepalive, assignedClientId));
     if (!fits(this.#connack, this.#client))
       throw malformed(
-        `its Maximum Packet Size is ${maximumPacketSize}, and CONNACK has ${this.#connack.length} bytes`,
+        `its Maximum Packet Size is ${this.maxPacketBytes}, and CONNACK has ${this.#connack.length} bytes`,
         {
           code: codes.packetTooLarge,
         },
@@ -318,7 +315,7 @@ export class Mqtt5 {
   }
 
   #newPublish(header: number, body: Buffer): Buffer | undefined {
-    const reader = createReader5(body);
+    const reader = createReader5(body, types.publish);
     const [topic, qos] = [reader.bytes(reader.uint16()).toString(), (header >> 1) & 3];
     const messageId = qos === 0 ? undefined : reader.uint16();
     const payload = reader.bytes(reader.left());

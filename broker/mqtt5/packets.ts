@@ -1,5 +1,5 @@
 import { judgeFilter, malformed, type Reader, readFilters } from '../listener/packet-reader.ts';
-import { types } from '../listener/packet-types.ts';
+import { nameOfType, types } from '../listener/packet-types.ts';
 import { field, packetOf, uint16 } from './bytes.ts';
 import { createReader5, type Properties, readProperties } from './properties.ts';
 import { acknowledgementCodes, codes, releaseCodes } from './reason-codes.ts';
@@ -23,14 +23,22 @@ export type Connect = {
   readonly keepalive: number;
 };
 
-/** [MQTT-3.1]. @param newClientId for a client without one [MQTT-3.1.3-6] */
-export function readConnect(packet: Buffer, newClientId: () => string): Connect {
-  const body = createReader5(packet);
+/**
+ * [MQTT-3.1]. @param hear gets the properties as soon as they are read: a refusal of what follows them keeps to what they say of packets, too
+ * @param newClientId for a client without one [MQTT-3.1.3-6]
+ */
+export function readConnect(
+  packet: Buffer,
+  hear: (properties: Properties) => void,
+  newClientId: () => string,
+): Connect {
+  const body = createReader5(packet, types.connect);
   body.bytes(level5.length);
   const flags = body.byte();
   const keepalive = body.uint16();
   judgeConnectFlags(flags);
   const properties = readProperties(body, 'connect');
+  hear(properties);
   judgeAuthentication(properties);
   const named = body.text('client id');
   const assignedClientId = named === '' ? newClientId() : undefined;
@@ -82,7 +90,7 @@ export function readPublish(header: number, packet: Buffer): Publish {
   const qos = (header >> 1) & 3;
   if (qos === 3) throw malformed('QoS 3 [MQTT-3.3.1-4]');
   if (qos === 0 && (header & 8) !== 0) throw malformed('DUP with QoS 0 [MQTT-3.3.1-2]');
-  const body = createReader5(packet);
+  const body = createReader5(packet, types.publish);
   const topic = body.text('topic');
   if (/[+#]/.test(topic)) throw malformed('a topic with a wildcard [MQTT-3.3.2-2]');
   const messageId = qos === 0 ? undefined : readMessageId(body);
@@ -125,7 +133,7 @@ export type Subscribe = {
 
 /** [MQTT-3.8] */
 export function readSubscribe(packet: Buffer): Subscribe {
-  const body = createReader5(packet);
+  const body = createReader5(packet, types.subscribe);
   const messageId = readMessageId(body);
   const { subscriptionId } = readProperties(body, 'subscribe');
   const [filters, subscriptions]: [string[], Buffer[]] = [[], []];
@@ -165,7 +173,7 @@ export type Unsubscribe = Omit<Subscribe, 'subscriptionId'>;
 
 /** [MQTT-3.10] */
 export function readUnsubscribe(packet: Buffer): Unsubscribe {
-  const body = createReader5(packet);
+  const body = createReader5(packet, types.unsubscribe);
   const messageId = readMessageId(body);
   readProperties(body, 'unsubscribe');
   const filters: string[] = [];
@@ -186,20 +194,20 @@ export type Acknowledgement = {
 /** PUBACK, PUBREC, PUBREL or PUBCOMP [MQTT-3.4] to [MQTT-3.7]. */
 export function readAcknowledgement(header: number, packet: Buffer): Acknowledgement {
   const type = header >> 4;
-  const body = createReader5(packet);
+  const body = createReader5(packet, type);
   const messageId = readMessageId(body);
   const reasonCode = body.left() === 0 ? codes.success : body.byte();
   if (body.left() > 0) readProperties(body, 'acknowledgement');
   end(body, type);
   const may = type === types.puback || type === types.pubrec ? acknowledgementCodes : releaseCodes;
   if (!may.has(reasonCode))
-    throw malformed(`packet type ${type} has reason code ${reasonCode} [MQTT-3.4.2-1]`, { code: codes.protocolError });
+    throw malformed(`${nameOfType(type)} has reason code ${reasonCode} [MQTT-3.4.2-1]`, { code: codes.protocolError });
   return { older: packetOf(header, uint16(messageId)), messageId, reasonCode };
 }
 
 /** [MQTT-3.14]. The reason code is the client's own, and of no use here. @returns the Session Expiry Interval, in seconds */
 export function readDisconnect(packet: Buffer): number | undefined {
-  const body = createReader5(packet);
+  const body = createReader5(packet, types.disconnect);
   if (body.left() > 0) body.byte();
   const { sessionExpiry } = body.left() > 0 ? readProperties(body, 'disconnect') : {};
   end(body, types.disconnect);
@@ -213,5 +221,5 @@ function readMessageId(body: Reader): number {
 }
 
 function end(body: Reader, type: number): void {
-  if (body.left() > 0) throw malformed(`packet type ${type} is longer than its fields`);
+  if (body.left() > 0) throw malformed(`${nameOfType(type)} is longer than its fields`);
 }

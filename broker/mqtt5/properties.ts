@@ -1,4 +1,5 @@
 import { createReader, malformed, type Reader } from '../listener/packet-reader.ts';
+import { nameOfType } from '../listener/packet-types.ts';
 import { codes } from './reason-codes.ts';
 
 /*
@@ -9,7 +10,12 @@ import { codes } from './reason-codes.ts';
 /** Text fields in MQTT 5. */
 const clauses = { utf8: '1.5.4-1', control: '1.5.4-2' };
 
-export const createReader5 = (body: Buffer): Reader => createReader(body, clauses);
+/** A client that sends the packets of MQTT 3.1.1 after a CONNECT of MQTT 5 sends none, and what follows is read as if it were properties. */
+const lengthFirst =
+  'in MQTT 5 the length of the properties comes before what follows them, a byte 0 where there are none [MQTT 5, 2.2.2.1]';
+
+export const createReader5 = (body: Buffer, type: number): Reader =>
+  createReader(body, { what: nameOfType(type), clauses, hint: `: ${lengthFirst}` });
 
 /** A variable byte integer, in as few bytes as it takes [MQTT 5, 1.5.5]. */
 export function readVariable(reader: Reader): number {
@@ -107,19 +113,36 @@ export const allowed = {
   disconnect: [17, 28, 31, 38],
 } as const;
 
+const packetNames: Readonly<Record<keyof typeof allowed, string>> = {
+  connect: 'CONNECT',
+  will: 'the will',
+  publish: 'PUBLISH',
+  acknowledgement: 'an acknowledgement',
+  subscribe: 'SUBSCRIBE',
+  unsubscribe: 'UNSUBSCRIBE',
+  disconnect: 'DISCONNECT',
+};
+
 /**
  * Reads the properties of a packet: their length, then each.
  * @throws `malformed` with 0x81 for one that the packet cannot have, with 0x82 for one that comes twice or has a forbidden value
  */
 export function readProperties(packet: Reader, packetKind: keyof typeof allowed): Properties {
-  const reader = createReader5(packet.bytes(readVariable(packet)));
+  const [length, left] = [readVariable(packet), packet.left()];
+  if (length > left)
+    throw malformed(
+      `${packetNames[packetKind]} says that it has ${length} bytes of properties, and ${left} bytes follow: ${lengthFirst}`,
+    );
+  const reader = createReader(packet.bytes(length), { what: `a property of ${packetNames[packetKind]}`, clauses });
   const may: readonly number[] = allowed[packetKind];
   const found: Properties = {};
   while (reader.left() > 0) {
     const id = readVariable(reader);
     const property = known[id];
     if (property === undefined || !may.includes(id))
-      throw malformed(`a ${packetKind} packet has a property that it cannot have, ${id} [MQTT 5, 2.2.2.2]`);
+      throw malformed(
+        `${packetNames[packetKind]} has a property that it cannot have, ${id} [MQTT 5, 2.2.2.2]: ${lengthFirst}`,
+      );
     const [key, name, read] = property;
     if (key !== 'userProperty' && key in found) throw protocolError(`${name} comes twice`);
     Object.assign(found, { [key]: read(reader, name) });

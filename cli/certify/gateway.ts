@@ -20,7 +20,7 @@ import type { Settings } from '../../runtime/settings.ts';
 import { signClaim } from '../../site-tls/certificates.ts';
 import { tlsFilesIn } from '../../site-tls/material.ts';
 import { loadTimeKey, pointOf } from '../../site-tls/time-key.ts';
-import { startAll } from '../up.ts';
+import { startAll } from '../services/up.ts';
 
 /**
  * The settings of a gateway that only certifies. It has its own folder and free ports, stands behind the relay, keeps to no quotas, and never
@@ -139,8 +139,11 @@ function isClaimOf({ cert }: SiteCa, file: string, now: number): boolean {
   return claim.verify(new X509Certificate(cert).publicKey) && Date.parse(claim.validTo) > now + 30 * day;
 }
 
-/** The gateway learns of a new device within some seconds; a real one was enrolled long before it connects. Milliseconds. */
-const [knownMs, lookMs] = [15_000, 200];
+/**
+ * The gateway learns of a new device within two or ten seconds, and after a missing announcement when it has compared the whole table (docs/roster.md); a
+ * real one was enrolled long before it connects. Milliseconds.
+ */
+const [knownMs, lookMs] = [60_000, 200];
 
 /** Waits until the gateway knows the token of the device, which shows in a handshake by its pre-shared key. */
 async function untilKnown(serial: string, token: string, port: number): Promise<void> {

@@ -1,16 +1,17 @@
 import { Command } from 'commander';
-import { type EnrolOutcome, enrol } from '../../operator/enrol.ts';
+import type { EnrolOutcome } from '../../operator/enrol.ts';
+import { complain } from '../complaint.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { givenToken, type TokenOptions, withTokenOptions } from './given-token.ts';
-import { alreadyEnrolled, fail, printGiven, printToken, warnUnannounced, warnWithout } from './print.ts';
+import { alreadyEnrolled, invalid, jsonOption, printGiven, printToken, warnUnannounced, warnWithout } from './print.ts';
 
 type Options = EnrolOptions & TokenOptions & { json?: boolean };
 
 export function addCommand(context: DevicesContext): Command {
   const command = new Command('add').argument('<serial...>').description('enrol devices; prints each token once');
   return withTokenOptions(withEnrolOptions(command))
-    .option('--json', 'one JSON object a line')
+    .option(...jsonOption)
     .action((serials: string[], options: Options) => add(context, serials, options));
 }
 
@@ -22,10 +23,15 @@ async function add({ operator, write }: DevicesContext, serials: readonly string
   const print = (outcome: EnrolOutcome) => {
     const { serial } = outcome;
     if (outcome.outcome === 'enrolled') show(serial, outcome.token);
-    else fail(outcome.outcome === 'exists' ? alreadyEnrolled(serial) : `${JSON.stringify(serial)}: ${outcome.reason}`);
+    else
+      complain(
+        outcome.outcome === 'exists' ? alreadyEnrolled(serial) : invalid(serial, outcome.reason, outcome.cure),
+        options.json,
+      );
   };
   // one after the other: the lines have the order of the arguments
-  const deps = operator();
+  const { enrol } = await import('../../operator/enrol.ts');
+  const deps = await operator();
   const result = await enrol(requests, deps, { concurrency: 1, onOutcome: print });
   warnUnannounced(result.unannounced);
   if (!result.outcomes.some(({ outcome }) => outcome === 'enrolled')) return;

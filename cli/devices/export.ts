@@ -33,7 +33,7 @@ export function exportCommand({ operator, write }: DevicesContext): Command {
     .option('--site <name>', 'only devices of this site', siteName)
     .action(async ({ state, site }: Options) => {
       write(Object.keys(columns).join(','));
-      for await (const device of listDevices({ state, site }, operator()))
+      for await (const device of listDevices({ state, site }, await operator()))
         write(
           Object.values(columns)
             .map((fieldOf) => csvField(fieldOf(device)))
@@ -42,8 +42,11 @@ export function exportCommand({ operator, write }: DevicesContext): Command {
     });
 }
 
-/** RFC 4180. A text that begins like a formula gets an apostrophe, since a spreadsheet would compute it (OWASP, CSV injection). */
+/**
+ * RFC 4180. A text that begins like a formula, also behind spaces or in wide characters, gets an apostrophe, since a spreadsheet would compute it
+ * (OWASP, CSV injection). Spreadsheets of many countries split at semicolons and tabs as well, and would find a formula behind one.
+ */
 export function csvField(text = ''): string {
-  const safe = /^[=+@\t\r-]/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  const safe = /^\s*[=+@\t\r\n＝＋－＠-]/.test(text) ? `'${text}` : text;
+  return /[",;\t\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

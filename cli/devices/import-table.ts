@@ -1,16 +1,12 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
-import {
-  type TakeoverDeps,
-  type TakeoverOutcome,
-  type TakeoverResult,
-  takeOverTable,
-} from '../../operator/takeover.ts';
+import type { TakeoverDeps, TakeoverOutcome, TakeoverResult } from '../../operator/takeover.ts';
 import type { TakeoverNote } from '../../operator/takeover-judgement.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
 import { counted } from '../../runtime/counted.ts';
+import { complain } from '../complaint.ts';
 import { startProgress } from '../progress.ts';
 import { type EnrolOptions, enrolSettings } from './enrol-options.ts';
-import { warnUnannounced, warnWithout } from './print.ts';
+import { invalid, warnUnannounced, warnWithout } from './print.ts';
 
 export type ImportTableOptions = EnrolOptions & {
   /** absent where a file is imported */
@@ -27,7 +23,7 @@ export type ImportTableContext = {
     from: string,
     form: SourceForm | undefined,
     callsPerSecond: number,
-  ): TakeoverDeps & Pick<OperatorDeps, 'approvedGateways'>;
+  ): Promise<TakeoverDeps & Pick<OperatorDeps, 'approvedGateways'>>;
   write(line: string): void;
 };
 
@@ -46,7 +42,8 @@ type Report = {
 /** Takes over the devices of a table. Rows that cannot be taken over are reported; the exit status is then 1. */
 export async function importTable({ takeover, write }: ImportTableContext, options: ImportTableOptions): Promise<void> {
   const { fromTable = '', format, dryRun = false, weakTokens = false, rate, json } = options;
-  const deps = takeover(fromTable, format, rate);
+  const { takeOverTable } = await import('../../operator/takeover.ts');
+  const deps = await takeover(fromTable, format, rate);
   const report: Report = {
     ...{ table: fromTable, dryRun, rows: 0, takenOver: 0, existing: 0 },
     ...{ existingWithOtherToken: [], refused: [], notes: {} },
@@ -55,7 +52,7 @@ export async function importTable({ takeover, write }: ImportTableContext, optio
   const settings = { from: fromTable, dryRun, weakTokens, defaults: enrolSettings(options) };
   let result: TakeoverResult;
   try {
-    result = await takeOverTable(deps, { ...settings, onRow: (outcome) => count(report, outcome) });
+    result = await takeOverTable(deps, { ...settings, onRow: (outcome) => count(report, outcome, json) });
   } finally {
     progress.end();
   }
@@ -64,13 +61,12 @@ export async function importTable({ takeover, write }: ImportTableContext, optio
   for (const line of json ? [JSON.stringify(report)] : linesOf(report)) write(line);
 }
 
-function count(report: Report, result: TakeoverOutcome): void {
+function count(report: Report, result: TakeoverOutcome, asJson?: boolean): void {
   const { serial } = result;
   report.rows++;
   if (result.outcome === 'refused') {
     report.refused.push({ serial, reason: result.reason });
-    console.error(`${JSON.stringify(serial)}: ${result.reason}`);
-    process.exitCode = 1;
+    complain(invalid(serial, result.reason), asJson);
   } else if (result.outcome === 'exists') {
     report.existing++;
     if (!result.sameToken) report.existingWithOtherToken.push(serial);

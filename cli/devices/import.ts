@@ -1,25 +1,20 @@
-import { createReadStream } from 'node:fs';
+import { createReadStream, lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type CsvForm, readDeviceRows } from '../../operator/csv.ts';
 import type { OperatorDeps } from '../../operator/deps.ts';
-import {
-  type ImportDeps,
-  type ImportOutcome,
-  type ImportResult,
-  importDevices,
-  type KeptTokens,
-  lookAtDevices,
-  type WouldBeEnrolled,
-} from '../../operator/import.ts';
+import type { ImportDeps, ImportOutcome, ImportResult, KeptTokens, WouldBeEnrolled } from '../../operator/import.ts';
+import { alreadyThere } from '../../operator/list-faults.ts';
 import { sourceForms } from '../../registry/source-table.ts';
 import { counted } from '../../runtime/counted.ts';
+import { CommandFailed, complain } from '../complaint.ts';
 import { positiveNumber } from '../numbers.ts';
 import { startProgress } from '../progress.ts';
 import { UsageError } from '../usage-error.ts';
 import type { DevicesContext } from './context.ts';
 import { type EnrolOptions, enrolSettings, withEnrolOptions } from './enrol-options.ts';
 import { type ImportTableContext, type ImportTableOptions, importTable } from './import-table.ts';
-import { alreadyEnrolled, warnUnannounced, warnWithout } from './print.ts';
+import { warnUnannounced, warnWithout } from './print.ts';
 import { openTokenFile, readTokenFile, toStandardOutput } from './token-file.ts';
 
 export type ImportOptions = EnrolOptions & { out?: string; dryRun?: boolean; json?: boolean };
@@ -35,7 +30,7 @@ export type ImportSummary = {
 };
 
 export type ImportContext = Pick<DevicesContext, 'write'> & {
-  operator(): ImportDeps & Pick<OperatorDeps, 'approvedGateways'>;
+  operator(): Promise<ImportDeps & Pick<OperatorDeps, 'approvedGateways'>>;
 };
 
 /** Pages of the table, and calls of each operation of AWS IoT Core; its quota for most is 10. */
@@ -92,19 +87,58 @@ function onlyFile(file: string | undefined, options: Partial<ImportTableOptions>
   const { format, weakTokens } = options;
   if (file === undefined) throw new UsageError('name a file, or a table with --from-table');
   if (format !== undefined || weakTokens) throw new UsageError('--format and --weak-tokens go with --from-table');
+  requireReadable(file);
   return file;
+}
+
+/** @throws CommandFailed before AWS is asked, for a path where nothing can be read */
+function requireReadable(file: string): void {
+  if (file === standardInput) return;
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined)
+    throw new CommandFailed(
+      `there is no file ${file}`,
+      'correct the path; to enrol one device: cvm devices add SERIAL',
+    );
+  if (found.isDirectory()) throw new CommandFailed(`${file} is a folder`, 'name the file in it that lists the devices');
 }
 
 /** As the name of the file. */
 const standardInput = '-';
 
+/** The file beside it; undefined where there is no place beside it. */
+function tokenFileOf(file: string): string | undefined {
+  return file === standardInput || isStream(file) ? undefined : `${file}.tokens.csv`;
+}
+
 /** @throws where there is no place beside it */
-function tokenFileOf(file: string): string {
-  if (file === standardInput || file.startsWith('/dev/'))
-    throw new UsageError(
-      `--out is needed: no file can be made beside ${file === standardInput ? 'standard input' : file}`,
-    );
-  return `${file}.tokens.csv`;
+function requiredTokenFile(file: string): string {
+  const beside = tokenFileOf(file);
+  if (beside !== undefined) return beside;
+  const name = file === standardInput ? 'standard input' : file;
+  throw new UsageError(
+    `name a file for the tokens with --out: none can be made beside ${name}, which is no file of a folder`,
+  );
+}
+
+/**
+ * Whether the path leads to something else than a file of a folder: a pipe, a terminal, or what is open already as `/dev/stdin` or, by
+ * `<(command)` of a shell, as `/dev/fd/63`. A path that leads to nothing is for the reader to complain of.
+ */
+function isStream(file: string): boolean {
+  try {
+    return !statSync(file).isFile() || isDescriptor(resolve(file));
+  } catch {
+    return false;
+  }
+}
+
+/** Follows the links one by one: the last one, of a descriptor, would lead on to the file that is open there. */
+function isDescriptor(path: string): boolean {
+  const folder = realpathSync(dirname(path));
+  if (/^\/proc\/.*\/fd$|^\/dev\/fd$/.test(folder)) return true;
+  const here = join(folder, basename(path));
+  return lstatSync(here).isSymbolicLink() && isDescriptor(resolve(folder, readlinkSync(here)));
 }
 
 /** Enrols the devices of a file. Rows that cannot be enrolled are reported with their line; the exit status is then 1. */
@@ -113,11 +147,12 @@ export async function importFile(
   file: string,
   options: ImportOptions,
 ): Promise<ImportSummary> {
-  const deps = operator();
+  const { importDevices } = await import('../../operator/import.ts');
+  const deps = await operator();
   const summary = emptySummary();
   // standard output has the tokens, and nothing else
   const say = options.out === toStandardOutput ? (line: string) => console.error(line) : write;
-  const tokens = await openTokenFile(options.out ?? tokenFileOf(file), write);
+  const tokens = await openTokenFile(options.out ?? requiredTokenFile(file), write);
   const waiting = once(() => console.error('cvm: DynamoDB throttles the writes of this import; it waits, and goes on'));
   const progress = progressOf(summary, 'enrolled');
   let result: ImportResult;
@@ -126,7 +161,7 @@ export async function importFile(
     result = await importDevices(rows, deps, {
       defaults: enrolSettings(options),
       tokens: counting(tokens, summary),
-      onRow: (line, outcome) => count(summary, line, outcome),
+      onRow: (line, outcome) => count(summary, line, outcome, options.json),
       onWait: waiting,
     });
   } finally {
@@ -146,9 +181,10 @@ export async function lookAtFile(
   file: string,
   options: ImportOptions,
 ): Promise<ImportSummary> {
-  const { registry } = operator();
+  const { lookAtDevices } = await import('../../operator/import.ts');
+  const { registry } = await operator();
   const summary = emptySummary();
-  const tokens = await readTokenFile(options.out ?? (file === standardInput ? toStandardOutput : tokenFileOf(file)));
+  const tokens = await readTokenFile(options.out ?? tokenFileOf(file) ?? toStandardOutput);
   const progress = progressOf(summary, wouldBe);
   try {
     await lookAtDevices(
@@ -156,7 +192,7 @@ export async function lookAtFile(
       { registry },
       {
         tokens,
-        onRow: (line, outcome) => count(summary, line, outcome),
+        onRow: (line, outcome) => count(summary, line, outcome, options.json),
         onWait: once(() => console.error('cvm: DynamoDB throttles the reads of this look; it waits, and goes on')),
       },
     );
@@ -205,15 +241,15 @@ function counting(tokens: KeptTokens, summary: ImportSummary): KeptTokens {
   };
 }
 
-function count(summary: ImportSummary, line: number, outcome: ImportOutcome | WouldBeEnrolled): void {
+function count(summary: ImportSummary, line: number, outcome: ImportOutcome | WouldBeEnrolled, asJson?: boolean): void {
   summary.rows++;
   if (outcome.outcome === 'enrolled') summary.enrolled++;
   else if (outcome.outcome === 'enrolled-before') summary.enrolledBefore++;
   else {
     summary.bad++;
-    const reason = outcome.outcome === 'exists' ? alreadyEnrolled(outcome.serial) : outcome.reason;
-    console.error(`line ${line}: ${reason}`);
-    process.exitCode = 1;
+    const { serial } = outcome;
+    const { reason, cure } = outcome.outcome === 'exists' ? alreadyThere(serial) : outcome;
+    complain({ serial, cause: reason, cure, line }, asJson);
   }
 }
 

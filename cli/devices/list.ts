@@ -53,7 +53,7 @@ type Listed = { readonly device: DeviceView; readonly key: string };
 
 async function list({ operator, write, terminal }: DevicesContext, options: Options): Promise<void> {
   const { state, site, json, sort = terminal === undefined ? undefined : 'serial' } = options;
-  const deps = operator();
+  const deps = await operator();
   const faults = countFaults();
   const counts = new Map<DeviceView['state'], number>();
   const writeOne = (device: DeviceView) => write(json ? JSON.stringify(device) : plainRow(plainCells(device), widths));

@@ -3,10 +3,10 @@ import { move } from '../../operator/move.ts';
 import { siteName } from '../site-name.ts';
 import { UsageError } from '../usage-error.ts';
 import type { DevicesContext } from './context.ts';
-import { failRefused, forceOption, patientWith, warnUnannounced } from './print.ts';
+import { failRefused, forceOption, jsonOption, patientWith, warnUnannounced } from './print.ts';
 
 /** commander sets `site` to false for `--no-site` */
-type Options = { site?: string | false; force?: boolean };
+type Options = { site?: string | false; force?: boolean; json?: boolean };
 
 export function moveCommand(context: DevicesContext): Command {
   const named = new Set<string>();
@@ -16,6 +16,7 @@ export function moveCommand(context: DevicesContext): Command {
     .option('--site <name>', 'the site whose gateways serve it from now on', siteName)
     .option('--no-site', 'every gateway serves it from now on')
     .option(...forceOption)
+    .option(...jsonOption)
     .action((serials: string[], options: Options) => {
       if (named.size > 1) throw new UsageError('give --site NAME or --no-site, not both');
       return moveEach(context, serials, options);
@@ -28,24 +29,33 @@ export function moveCommand(context: DevicesContext): Command {
 async function moveEach(
   { operator, write }: DevicesContext,
   serials: readonly string[],
-  { site, force }: Options,
+  { site, force, json }: Options,
 ): Promise<void> {
   // without either, commander says true
   if (typeof site !== 'string' && site !== false) throw new UsageError('give --site NAME or --no-site');
   const to = site === false ? undefined : site;
-  const deps = operator();
+  const deps = await operator();
   const withoutKeys: string[] = [];
   let unserved = false;
   for (const serial of new Set(serials)) {
     const result = await move(serial, to, deps, patientWith(serial, force));
     if (result.outcome === 'is-there')
-      write(`${serial} ${to === undefined ? 'has no site' : `has the site ${to}`} already`);
+      write(
+        json
+          ? JSON.stringify({ serial, outcome: 'is-there', site: to })
+          : `${serial} ${to === undefined ? 'has no site' : `has the site ${to}`} already`,
+      );
     else if (result.outcome === 'moved') {
       warnUnannounced(result.unannounced);
-      write(`${serial} moved from ${result.from ?? 'no site'} to ${to ?? 'no site'}`);
+      const { from } = result;
+      write(
+        json
+          ? JSON.stringify({ serial, outcome: 'moved', from, site: to })
+          : `${serial} moved from ${from ?? 'no site'} to ${to ?? 'no site'}`,
+      );
       if (result.needsKeys) withoutKeys.push(serial);
       unserved ||= result.unserved === true;
-    } else failRefused(serial, result);
+    } else failRefused(serial, result, json);
   }
   // a site is nothing but a name that devices and gateways share: a slip of the finger makes a new one
   if (unserved)

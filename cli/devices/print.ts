@@ -1,16 +1,22 @@
 import type { OperatorDeps } from '../../operator/deps.ts';
 import type { Patience, Refusal } from '../../operator/device.ts';
-import { stateCure } from '../../registry/row-faults.ts';
+import { stateCure, stateFault } from '../../registry/row-faults.ts';
 import { serves } from '../../registry/site.ts';
+import { type Complaint, complain } from '../complaint.ts';
+import type { Told } from '../failure-text.ts';
 
-/** Prints a failure on standard error; the exit status will be 1. */
-export function fail(reason: string): void {
-  console.error(`cvm: ${reason}`);
-  process.exitCode = 1;
-}
+export const alreadyEnrolled = (serial: string): Complaint => ({
+  serial,
+  cause: `${serial} is enrolled already; nothing was changed`,
+  cure: `For a new token: cvm devices reissue ${serial}`,
+});
 
-export const alreadyEnrolled = (serial: string): string =>
-  `${serial} is enrolled already; nothing was changed. For a new token: cvm devices reissue ${serial}`;
+/** For what no row can have: a serial of other characters, say. */
+export const invalid = (serial: string, reason: string, cure?: string): Complaint => ({
+  serial,
+  cause: `${JSON.stringify(serial)}: ${reason}`,
+  cure,
+});
 
 /** Most attempts end within a second, and a lease within ten. */
 export const patientWith = (serial: string, force = false): Patience => ({
@@ -25,22 +31,38 @@ export const forceOption = [
 ] as const;
 
 /** Says why nothing was done to a device. */
-export function failRefused(serial: string, { outcome }: Refusal): void {
-  const reasons: Readonly<Record<Refusal['outcome'], string>> = {
-    'not-enrolled': `${JSON.stringify(serial)} is not enrolled; cvm devices list shows the serials`,
-    'being-provisioned': `${serial} is being provisioned at this moment; try again in a minute, or use --force`,
-    changed: `${serial} changed meanwhile; run the command again`,
-    'being-removed': `${serial} is being removed; to finish it, run cvm devices remove ${serial} again`,
-    'is-blocked': `${serial} is blocked; unblock it first`,
-    'state-unknown': `${serial}: ${stateCure(serial)}`,
+export function failRefused(serial: string, { outcome }: Refusal, asJson?: boolean): void {
+  const reasons: Readonly<Record<Refusal['outcome'], Told>> = {
+    'not-enrolled': {
+      cause: `${JSON.stringify(serial)} is not enrolled`,
+      cure: 'cvm devices list shows the serials',
+    },
+    'being-provisioned': {
+      cause: `${serial} is being provisioned at this moment`,
+      cure: 'try again in a minute, or use --force',
+    },
+    changed: { cause: `${serial} changed meanwhile`, cure: 'run the command again' },
+    'being-removed': {
+      cause: `${serial} is being removed`,
+      cure: `to finish it, run cvm devices remove ${serial} again`,
+    },
+    'is-blocked': { cause: `${serial} is blocked`, cure: `unblock it first: cvm devices unblock ${serial}` },
+    'state-unknown': { cause: `${serial}: ${stateFault}`, cure: stateCure(serial) },
   };
-  fail(reasons[outcome]);
+  complain({ serial, ...reasons[outcome] }, asJson);
 }
 
-/** Reports a failure after a decision; the decision stands. */
-export function failUnfinished({ stands, reason, cure }: { stands: string; reason: string; cure: string }): void {
-  fail(`${stands}: ${reason}. ${cure}`);
+/** Reports a failure after a decision; the decision stands. @param cure a sentence */
+export function failUnfinished(
+  serial: string,
+  { stands, reason, cure }: { stands: string; reason: string; cure: string },
+  asJson?: boolean,
+): void {
+  complain({ serial, cause: `${stands}: ${reason}`, cure }, asJson);
 }
+
+/** The option of a command that prints the outcome for each device. */
+export const jsonOption = ['--json', 'one JSON object a line'] as const;
 
 /** Not a failure: the gateways read the whole table from time to time. */
 export function warnUnannounced(reason: string | undefined): void {
@@ -70,7 +92,8 @@ function warnWithoutGateways(
   const effect = 'these devices cannot use their token as a TLS pre-shared key until they are reissued.';
   const whose = site === undefined ? '' : ` of the site ${site}`;
   if (approved.length === 0) {
-    console.error(`No gateway${whose} is approved in this table yet (cvm tls gateways lists them): ${effect}`);
+    const sites = site === undefined ? '' : ` The gateway of ${site} needs CVM_SITE=${site}; no other serves them.`;
+    console.error(`No gateway${whose} is approved in this table yet (cvm tls gateways lists them): ${effect}${sites}`);
     return;
   }
   const day = (at: number) => new Date(at).toISOString().slice(0, 10);

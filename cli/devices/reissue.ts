@@ -1,13 +1,14 @@
 import { Command } from 'commander';
-import { reissue } from '../../operator/reissue.ts';
+import { complain } from '../complaint.ts';
 import { lifetimeMs } from '../duration.ts';
 import type { DevicesContext } from './context.ts';
 import { givenToken, type TokenOptions, withTokenOptions } from './given-token.ts';
 import {
-  fail,
   failRefused,
   failUnfinished,
   forceOption,
+  invalid,
+  jsonOption,
   patientWith,
   printGiven,
   printToken,
@@ -25,7 +26,7 @@ export function reissueCommand(context: DevicesContext): Command {
   return withTokenOptions(command)
     .option('--expires <duration>', 'lifetime of the token: 12h, 30d (default: no end)', lifetimeMs)
     .option(...forceOption)
-    .option('--json', 'one JSON object a line')
+    .option(...jsonOption)
     .action((serials: string[], options: Options) => reissueEach(context, serials, options));
 }
 
@@ -35,7 +36,8 @@ async function reissueEach(
   { expires, force, json, ...options }: Options,
 ): Promise<void> {
   const given = givenToken(options, serials);
-  const deps = operator();
+  const { reissue } = await import('../../operator/reissue.ts');
+  const deps = await operator();
   // twice would make two tokens, of which the first is worth nothing
   for (const serial of new Set(serials)) {
     const onToken = (token: string) =>
@@ -46,19 +48,23 @@ async function reissueEach(
       deps,
     );
     if (result.outcome === 'invalid') {
-      fail(`${JSON.stringify(serial)}: ${result.reason}`);
+      complain(invalid(serial, result.reason), json);
       continue;
     }
     if (result.outcome !== 'reissued') {
-      failRefused(serial, result);
+      failRefused(serial, result, json);
       continue;
     }
     warnUnannounced(result.unannounced);
     if (result.unfinished !== undefined)
-      failUnfinished({
-        stands: `${serial} has its new token, but a certificate that never went live may not be deleted yet`,
-        reason: result.unfinished,
-        cure: "The device's next request or the next sweep deletes it",
-      });
+      failUnfinished(
+        serial,
+        {
+          stands: `${serial} has its new token, but a certificate that never went live may not be deleted yet`,
+          reason: result.unfinished,
+          cure: "The device's next request or the next sweep deletes it",
+        },
+        json,
+      );
   }
 }

@@ -19,9 +19,9 @@ async function show(
   serial: string,
   { json }: { json?: boolean },
 ): Promise<void> {
-  const deps = operator();
+  const deps = await operator();
   const shown = await showDevice(serial, deps);
-  if (shown.outcome !== 'found') return failRefused(serial, shown);
+  if (shown.outcome !== 'found') return failRefused(serial, shown, json);
   const { fault } = shown.device;
   if (fault !== undefined) console.error(`cvm: ${serial}: ${cureOf(fault, serial, deps.table)}`);
   if (json) return write(JSON.stringify(shown.device));

@@ -15,7 +15,7 @@ export async function listSilent(
   { operator, write, terminal }: Pick<DevicesContext, 'operator' | 'write' | 'terminal'>,
   { site, json = false }: { readonly site?: string | undefined; readonly json?: boolean | undefined },
 ): Promise<void> {
-  const report = await operator().silent.read();
+  const report = await (await operator()).silent.read();
   if (report === undefined) {
     console.error(
       'cvm: no sweep has looked for silent devices yet: a running worker does so every CVM_SWEEP_INTERVAL; the first one follows its start within minutes',

@@ -25,6 +25,7 @@ export function aboutRoutes(
     {
       config: { access: 'viewer', cost: costOfReading },
       schema: {
+        operationId: 'explainDevice',
         summary: 'One device: what happened to it, and what to do; as cvm explain --json',
         params: serialParams,
         response: {
@@ -54,6 +55,7 @@ export function aboutRoutes(
     {
       config,
       schema: {
+        operationId: 'readSettings',
         summary: 'The settings of the console as they are; a secret is masked',
         response: {
           200: z.array(
@@ -75,6 +77,7 @@ export function aboutRoutes(
     {
       config,
       schema: {
+        operationId: 'readHelp',
         summary: 'Failures and error codes, each with its cause and its cure',
         response: {
           200: z.array(z.object({ id: z.string(), title: z.string(), cause: z.string(), cure: z.string() })),

@@ -29,6 +29,7 @@ export function auditRoutes(app: FastifyInstance, { settings }: Pick<ConsoleDeps
     {
       config: { access: 'viewer', cost: costOfReading },
       schema: {
+        operationId: 'readAudit',
         summary: 'The audit trail, the latest record first',
         querystring: query,
         response: {
@@ -55,6 +56,7 @@ export function auditRoutes(app: FastifyInstance, { settings }: Pick<ConsoleDeps
     {
       config,
       schema: {
+        operationId: 'verifyAudit',
         summary: 'Check that no record was changed, moved, removed or inserted; as cvm audit verify --json',
         response: { 200: z.object({ records: z.int(), head: z.string().optional(), faults: z.array(z.string()) }) },
       },

@@ -6,10 +6,12 @@ import type { OperatorDeps } from '../../operator/deps.ts';
 import type { Refusal } from '../../operator/device.ts';
 import { enrol } from '../../operator/enrol.ts';
 import type { FollowUp } from '../../operator/follow-up.ts';
+import { worthlessLabels } from '../../operator/label-check.ts';
 import { reissue } from '../../operator/reissue.ts';
-import { isSerial } from '../../protocol/serial.ts';
+import { isSerial, serialPattern } from '../../protocol/serial.ts';
 import type { ConsoleDeps } from '../deps.ts';
 import { alreadyEnrolled, invalid, problemOf } from '../outcomes.ts';
+import { costOfReading } from '../pace.ts';
 import { serialParams } from './devices.ts';
 
 /** A person waits for the answer; a worker is at a device for a second or two. */
@@ -54,16 +56,34 @@ const bulk = z.object({
   serials: z.array(z.string()).min(1).max(1000),
 });
 type Bulk = z.infer<typeof bulk>;
+const labels = z.object({
+  labels: z
+    .array(z.object({ serial: z.string().regex(serialPattern), token: z.string().max(512) }))
+    .min(1)
+    .max(20),
+});
+const worthless = z.object({
+  serial: z.string(),
+  why: z.enum(['reissued', 'removed']),
+  at: z.string().optional(),
+  by: z.string().optional(),
+});
 type Decided = { readonly outcome: string; readonly token?: string } & Partial<FollowUp>;
 
 /** What an operator does to devices: the same functions as `cvm devices`, in the name of the person. */
-export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleDeps, 'operator'>): void {
+export function decisionRoutes(
+  app: FastifyInstance,
+  { operator, explain }: Pick<ConsoleDeps, 'operator' | 'explain'>,
+): void {
   const config = { access: 'operator' } as const;
   const depsOf = ({ caller }: FastifyRequest): OperatorDeps => operator(caller?.person ?? '');
 
   app.post<{ Body: z.infer<typeof enrolment> }>(
     '/devices',
-    { config, schema: { summary: 'Enrol a device', body: enrolment, response: { 201: withToken } } },
+    {
+      config,
+      schema: { operationId: 'enrolDevice', summary: 'Enrol a device', body: enrolment, response: { 201: withToken } },
+    },
     async (request, reply) => {
       const { tokenSeconds, ...asked } = request.body;
       const wanted = {
@@ -73,7 +93,7 @@ export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleD
       };
       const { outcomes, unannounced } = await enrol([emptyLeftOut(wanted)], depsOf(request));
       const [outcome] = outcomes;
-      if (outcome?.outcome === 'invalid') throw invalid(outcome.reason);
+      if (outcome?.outcome === 'invalid') throw invalid(outcome.reason, outcome.cure);
       if (outcome?.outcome !== 'enrolled') throw alreadyEnrolled();
       const { serial, token } = outcome;
       void reply.code(201);
@@ -86,6 +106,7 @@ export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleD
     {
       config,
       schema: {
+        operationId: 'reissueDevice',
         summary: 'Make a new token: the certificate works until the device has asked for a new one with it',
         params: serialParams,
         response: { 200: withToken },
@@ -108,7 +129,7 @@ export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleD
   for (const [name, { summary, act }] of Object.entries(simple))
     app.post<{ Params: { serial: string } }>(
       `/devices/:serial/${name}`,
-      { config, schema: { summary, params: serialParams, response: { 200: decided } } },
+      { config, schema: { operationId: `${name}Device`, summary, params: serialParams, response: { 200: decided } } },
       async (request) => ({
         serial: request.params.serial,
         ...done(await act(request.params.serial, depsOf(request))),
@@ -120,6 +141,7 @@ export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleD
     {
       config,
       schema: {
+        operationId: 'removeDevice',
         summary: 'Delete the certificate, the thing and the row of a device',
         params: serialParams,
         querystring: z.object({ keepThing: z.enum(['true', 'false']).optional() }),
@@ -133,11 +155,30 @@ export function decisionRoutes(app: FastifyInstance, { operator }: Pick<ConsoleD
     },
   );
 
+  app.post<{ Body: z.infer<typeof labels> }>(
+    '/devices/labels/check',
+    {
+      config: { access: 'operator', cost: costOfReading },
+      schema: {
+        operationId: 'checkLabels',
+        summary:
+          'Which labels are worthless, since the device has another token by now or was removed: when, and by whom',
+        body: labels,
+        response: { 200: z.object({ worthless: z.array(worthless) }) },
+      },
+    },
+    async (request) => {
+      const { registry } = depsOf(request);
+      return { worthless: await worthlessLabels(request.body.labels, { registry, explain }) };
+    },
+  );
+
   app.post<{ Body: Bulk }>(
     '/devices/bulk',
     {
       config,
       schema: {
+        operationId: 'decideForMany',
         summary: 'Do the same to many devices; each has its own outcome',
         body: bulk,
         response: {

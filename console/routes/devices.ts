@@ -48,6 +48,7 @@ export function deviceListRoutes(
     {
       config: { access: 'viewer' },
       schema: {
+        operationId: 'listDevices',
         summary: 'The devices that this gateway serves, in the order of their serials',
         querystring: query,
         response: {

@@ -25,8 +25,9 @@ export function eventRoutes(
       exposeHeadRoute: false,
       config: { access: 'viewer' },
       schema: {
+        operationId: 'watch',
         summary:
-          'Server-sent events: now (as GET /now), line (as GET /line), device (a list of what happened to devices)',
+          'Server-sent events: now (as GET /now), line (as GET /line), device (a list of what happened to devices), resync (events were missed: read anew)',
         produces: ['text/event-stream'],
       } as object,
     },

@@ -2,7 +2,8 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type DeviceRow, readDeviceRows } from '../../operator/csv.ts';
-import { checkedRows, importDevices } from '../../operator/import.ts';
+import { checkedRows, type ImportOutcome, importDevices } from '../../operator/import.ts';
+import { alreadyThere, type ListFault, listCures, UnreadableList } from '../../operator/list-faults.ts';
 import type { ConsoleDeps } from '../deps.ts';
 import { invalid } from '../outcomes.ts';
 import { costOfReading } from '../pace.ts';
@@ -21,7 +22,7 @@ const mostBad = 1000;
 /** Rows that are looked for in the directory at a time. */
 const batch = 500;
 
-const bad = z.object({ line: z.int(), serial: z.string().optional(), reason: z.string(), cure: z.string().optional() });
+const bad = z.object({ line: z.int(), serial: z.string().optional(), reason: z.string(), cure: z.string() });
 type Bad = z.infer<typeof bad>;
 
 const csv = z
@@ -50,6 +51,7 @@ export function importRoutes(
     {
       ...options,
       schema: {
+        operationId: 'previewImport',
         summary: 'Look at a file of devices without enrolling them',
         consumes: ['text/csv'],
         body: csv,
@@ -72,6 +74,7 @@ export function importRoutes(
     {
       ...options,
       schema: {
+        operationId: 'importDevices',
         summary: 'Enrol the devices of a file. Each token is shown this once',
         consumes: ['text/csv'],
         body: csv,
@@ -100,7 +103,7 @@ async function previewOf(text: string, directory: ConsoleDeps['directory']) {
   const look = async () => {
     const there = await directory.known(waiting.map(({ request }) => request.serial));
     for (const { line, request } of waiting)
-      if (there.has(request.serial)) say({ line, serial: request.serial, ...isThere });
+      if (there.has(request.serial)) say(badRow(line, request.serial, alreadyThere(request.serial)));
       else result.good++;
     waiting = [];
   };
@@ -118,10 +121,8 @@ async function previewOf(text: string, directory: ConsoleDeps['directory']) {
   return result;
 }
 
-const isThere = { reason: 'it is enrolled already', cure: 'leave the row out; for a new token, reissue the device' };
-
-function badRow(line: number, serial: string, reason: string): Bad {
-  return { line, ...(serial === '' ? {} : { serial }), reason };
+function badRow(line: number, serial: string, { reason, cure }: ListFault): Bad {
+  return { line, ...(serial === '' ? {} : { serial }), reason, cure };
 }
 
 /** @throws Problem for a file of too many rows */
@@ -139,8 +140,11 @@ async function* rowsOf(text: string): AsyncGenerator<DeviceRow> {
   }
 }
 
-const unreadable = (error: unknown) =>
-  error instanceof Problem || !(error instanceof Error) || error.constructor !== Error ? error : invalid(error.message);
+function unreadable(error: unknown): unknown {
+  if (error instanceof UnreadableList) return invalid(error.message, error.cure);
+  // a file that is no text
+  return error instanceof Error && error.constructor === Error ? invalid(error.message, listCures['no-text']) : error;
+}
 
 async function importOf({ body, caller, socket }: FastifyRequest<{ Body: string }>, operator: ConsoleDeps['operator']) {
   const tokens = new Map<string, string>();
@@ -161,16 +165,16 @@ async function importOf({ body, caller, socket }: FastifyRequest<{ Body: string 
       tokens.set(serial, token);
     },
   };
-  const onRow = (line: number, outcome: { outcome: string; serial: string; token?: string; reason?: string }) => {
-    const { serial, token, reason } = outcome;
-    if (outcome.outcome === 'enrolled' && token !== undefined) {
+  const onRow = (line: number, outcome: ImportOutcome) => {
+    const { serial } = outcome;
+    if (outcome.outcome === 'enrolled') {
       const site = sites.get(serial);
-      enrolled.push({ serial, token, ...(site === undefined ? {} : { site }) });
+      enrolled.push({ serial, token: outcome.token, ...(site === undefined ? {} : { site }) });
       return;
     }
     result.badRows++;
-    if (result.bad.length < mostBad)
-      result.bad.push(reason === undefined ? { line, serial, ...isThere } : badRow(line, serial, reason));
+    const fault = outcome.outcome === 'invalid' ? outcome : alreadyThere(serial);
+    if (result.bad.length < mostBad) result.bad.push(badRow(line, serial, fault));
   };
   try {
     const { unannounced } = await importDevices(whileWanted(), operator(caller?.person ?? ''), {

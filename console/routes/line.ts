@@ -30,7 +30,11 @@ export function lineRoutes(app: FastifyInstance, deps: LineDeps): void {
     '/line',
     {
       config: { access: 'viewer' },
-      schema: { summary: `What waits for AWS: the first ${shown} requests, by place`, response: { 200: line } },
+      schema: {
+        operationId: 'readLine',
+        summary: `What waits for AWS: the first ${shown} requests, by place`,
+        response: { 200: line },
+      },
     },
     () => readLine(deps),
   );
@@ -40,6 +44,7 @@ export function lineRoutes(app: FastifyInstance, deps: LineDeps): void {
     {
       config: { access: 'operator' },
       schema: {
+        operationId: 'moveToFront',
         summary: 'Let a request be served next',
         params: z.object({ requestId: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/) }),
         response: { 200: z.object({ serial: z.string(), outcome: z.string() }) },

@@ -43,6 +43,7 @@ export function nowRoutes(app: FastifyInstance, read: () => Promise<NowPage>): v
     {
       config: { access: 'viewer' },
       schema: {
+        operationId: 'readNow',
         summary: 'How the gateway is, as cvm status --json, and what it did in the last hour',
         response: { 200: now },
       },

@@ -1,7 +1,7 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { groupOf } from '../../runtime/addresses.ts';
-import { addressOf, type Caller, type CallerDeps, nameOf, redisAway, sessionCookie, sessionIdOf } from '../caller.ts';
+import { addressOf, type Caller, type CallerDeps, nameOf, redisAway, sessionIdOf } from '../caller.ts';
 import type { ConsoleDeps } from '../deps.ts';
 import { Problem } from '../problem.ts';
 import { type Role, roles } from '../roles.ts';
@@ -47,6 +47,7 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
       config: { access: 'open' },
       bodyLimit: 4096,
       schema: {
+        operationId: 'signIn',
         summary: 'Sign in',
         security: [],
         body: z.object({ password: z.string().min(1).max(200) }),
@@ -55,7 +56,7 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
     },
     async (request, reply) => {
       const role = await checkPassword(request, deps);
-      const before = sessionIdOf(request);
+      const before = sessionIdOf(request, sessions);
       // one that was there before, planted or not, ends here
       if (before !== undefined) await sessions.end(before).catch(() => {});
       const opened = await sessions
@@ -65,14 +66,17 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
         });
       const person = `console:${role}`;
       audit.record('signed-in', { by: person, remoteAddress: addressOf(request) });
-      setCookie(reply, opened.id);
+      void reply.header('set-cookie', `${sessions.cookie}=${opened.id}; ${cookieAttributes}`);
       return answer({ person, role, csrf: opened.csrf }, 'password');
     },
   );
 
   app.get(
     '/session',
-    { config: { access: 'viewer' }, schema: { summary: 'Who is signed in', response: { 200: session } } },
+    {
+      config: { access: 'viewer' },
+      schema: { operationId: 'readSession', summary: 'Who is signed in', response: { 200: session } },
+    },
     async (request) => {
       const caller = request.caller as Caller;
       const by = signedInBy(caller);
@@ -83,13 +87,16 @@ export function sessionRoutes(app: FastifyInstance, deps: SessionRoutesDeps): vo
 
   app.delete(
     '/session',
-    { config: { access: 'viewer' }, schema: { summary: 'Sign out', response: { 204: z.null() } } },
+    {
+      config: { access: 'viewer' },
+      schema: { operationId: 'signOut', summary: 'Sign out', response: { 204: z.null() } },
+    },
     async (request, reply) => {
-      const id = sessionIdOf(request);
+      const id = sessionIdOf(request, sessions);
       if (request.caller?.session === undefined || id === undefined) throw signedInElsewhere();
       await sessions.end(id);
       audit.record('signed-out', { by: request.caller.person });
-      void reply.header('set-cookie', `${sessionCookie}=; ${cookieAttributes}; Max-Age=0`);
+      void reply.header('set-cookie', `${sessions.cookie}=; ${cookieAttributes}; Max-Age=0`);
       return reply.code(204).send();
     },
   );
@@ -123,8 +130,6 @@ async function noteFirst(
 
 /** Without an end of its own: it goes with the browser, and the session ends by itself. */
 const cookieAttributes = 'Path=/; Secure; HttpOnly; SameSite=Strict';
-const setCookie = (reply: FastifyReply, id: string) =>
-  reply.header('set-cookie', `${sessionCookie}=${id}; ${cookieAttributes}`);
 
 /** @throws Problem for a wrong one, and where there were too many attempts */
 async function checkPassword(

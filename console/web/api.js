@@ -7,6 +7,8 @@ import { t } from './texts.js';
 
 /** The person who is signed in; undefined when there is none. */
 export const session = createStore(/** @type {Session | undefined} */ (undefined));
+/** Whether the session ended by itself, and who had it: what was typed is kept for that person. @type {{ person: string | undefined }} */
+export const ended = { person: undefined };
 
 const deadline = 20_000;
 /** a file of a hundred thousand devices takes minutes to enrol */
@@ -27,6 +29,12 @@ export class ApiError extends Error {
     this.cure = cure;
   }
 }
+
+/** Whether the same call may succeed a moment later: no answer came, too many calls, or a fault of the gateway, as while it starts anew. @param {any} error */
+export const mayPass = ({ status }) => status === 0 || status === 429 || status >= 500;
+
+/** Milliseconds until a page asks again: not all pages in the same instant. */
+export const retryPause = () => 4000 + Math.random() * 2000;
 
 /**
  * @param {string} path below /api/v1, each part already encoded
@@ -78,6 +86,8 @@ async function call(method, path, { body, type, signal, timeout = deadline }) {
     hearTime(response.headers.get('date'));
   } catch (error) {
     if (signal?.aborted) throw error;
+    // a change may have reached the gateway although no answer came back: it is not sent again without its person
+    if (method !== 'GET') throw new ApiError(0, 'Unreachable', t.errors.noAnswer, t.errors.noAnswerCure);
     throw new ApiError(0, 'Unreachable', t.errors.unreachable, t.errors.unreachableCure);
   }
   return await readAnswer(response);
@@ -94,7 +104,10 @@ async function readAnswer(response) {
   }
   if (response.ok) return answer;
   const { code = `${response.status}`, message, cure } = answer?.error ?? {};
-  if (response.status === 401 && session.get() !== undefined) session.set(undefined);
+  if (response.status === 401 && session.get() !== undefined) {
+    ended.person = session.get()?.person;
+    session.set(undefined);
+  }
   throw new ApiError(
     response.status,
     code,

@@ -7,10 +7,10 @@ import { createStore } from './store.js';
 
 export const liveState = createStore(/** @type {LiveState} */ ('connecting'));
 
-const types = ['now', 'device', 'line'];
+const types = ['now', 'device', 'line', 'resync'];
 /** the server writes every 15 seconds: after this silence, in milliseconds, the connection counts as broken */
 const silence = 40_000;
-const longestPause = 30_000;
+const longestPause = 10_000;
 /** a page that was hidden for this time, in milliseconds, closes its connection: the server has few */
 const hiddenFor = 60_000;
 
@@ -119,7 +119,7 @@ function emit(type, data) {
 }
 
 /**
- * @param {'now' | 'device' | 'line' | 'resync'} type `resync`: the stream is back after a break
+ * @param {'now' | 'device' | 'line' | 'resync'} type `resync`: events were missed, as this page found or the gateway says
  * @param {(data: any) => void} listener
  */
 export function useLive(type, listener) {
@@ -143,3 +143,11 @@ export function useLive(type, listener) {
 export function useDeviceEvents(listener) {
   useLive('device', (data) => listener(Array.isArray(data) ? data : [data]));
 }
+
+/**
+ * Whether one of the events may be about what a page shows. Those that are told as a number only may be.
+ * @param {import('./types.d.ts').DeviceEvent[]} events
+ * @param {(serial: string) => boolean} isShown
+ */
+export const mayConcern = (events, isShown) =>
+  events.some(({ event, serial }) => event === 'more' || (serial !== undefined && isShown(serial)));

@@ -1,4 +1,4 @@
-import { get, session } from './api.js';
+import { get, mayPass, retryPause, session } from './api.js';
 import { html, render, useEffect, useState } from './lib.js';
 import { startLive, stopLive } from './live.js';
 import { NowPage } from './pages/now.js';
@@ -7,6 +7,7 @@ import { route } from './router.js';
 import { useStore } from './store.js';
 import { t } from './texts.js';
 import { Frame } from './ui/frame.js';
+import { LabelWatch } from './ui/labels-kept.js';
 import { ErrorBox, Loading, Notices } from './ui/parts.js';
 
 /** Pages that are loaded when they are first opened. @type {Record<string, () => Promise<any>>} */
@@ -31,16 +32,25 @@ function App() {
   const [asked, setAsked] = useState(false);
   const [failure, setFailure] = useState(/** @type {any} */ (undefined));
   const ask = () => {
-    setFailure(undefined);
     get('/session').then(
       (found) => {
+        setFailure(undefined);
         session.set(found);
         setAsked(true);
       },
-      (error) => (error.status === 401 || error.status === 403 ? setAsked(true) : setFailure(error)),
+      (error) => {
+        const isStranger = error.status === 401 || error.status === 403;
+        setFailure(isStranger ? undefined : error);
+        if (isStranger) setAsked(true);
+      },
     );
   };
   useEffect(ask, []);
+  useEffect(() => {
+    if (failure === undefined || !mayPass(failure)) return;
+    const retry = setTimeout(ask, retryPause());
+    return () => clearTimeout(retry);
+  }, [failure]);
   useEffect(() => {
     if (person === undefined) return;
     startLive();
@@ -50,7 +60,7 @@ function App() {
   if (!asked)
     return html`<div class="first-paint" aria-busy="true"><span class="brand">cvm-gateway</span><span class="muted">${t.loading}</span></div>`;
   if (person === undefined) return html`<${SignInPage} /><${Notices} />`;
-  return html`<${Frame} person=${person}><${Page} person=${person} /><//><${Notices} />`;
+  return html`<${Frame} person=${person}><${Page} person=${person} /><//><${LabelWatch} /><${Notices} />`;
 }
 
 /** @param {{ person: import('./types.d.ts').Session }} props */

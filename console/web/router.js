@@ -5,7 +5,15 @@ import { createStore } from './store.js';
 
 export const route = createStore(read());
 
-window.addEventListener('hashchange', () => route.set(read()));
+/** The address of the page that is shown: that of the browser is ahead of it for a moment when a link was followed. */
+let shown = location.hash;
+
+function show() {
+  shown = location.hash;
+  route.set(read());
+}
+
+window.addEventListener('hashchange', show);
 
 /** @returns {Route} */
 function read() {
@@ -41,11 +49,12 @@ export function goTo(link) {
 }
 
 /**
- * Changes the address without another entry in the history: for filters, which change with each letter.
+ * Changes the address of the page that is shown, without another entry in the history: for filters, which change with each letter. Who has just followed
+ * a link goes on to where it leads.
  * @param {string} link
  */
 export function replaceWith(link) {
-  if (link === location.hash) return;
+  if (link === location.hash || location.hash !== shown) return;
   history.replaceState(null, '', link);
-  route.set(read());
+  show();
 }

@@ -95,8 +95,10 @@ export type DeviceEvent = {
   more?: number;
 };
 
-export type WithToken = { serial: string; token: string; site?: string };
-export type BadRow = { line: number; serial?: string; reason: string; cure?: string };
+/** A label whose token is worthless: the device has another one, or was removed */
+export type Worthless = { serial: string; why: 'reissued' | 'removed'; at?: Time; by?: string };
+export type WithToken = { serial: string; token: string; site?: string; worthless?: Worthless };
+export type BadRow = { line: number; serial?: string; reason: string; cure: string };
 export type Preview = {
   rows: number;
   good: number;

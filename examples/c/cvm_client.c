@@ -97,6 +97,7 @@ const char *cvm_fault_text(cvm_fault_t fault)
     "the message is for a request with another id",
     "the store failed",
     "the stored reply has another SHA-256 than part 0 says",
+    "the part has another size than part 0 says",
     "the accepted reply lacks a field",
     "the time is not signed for this nonce by the pinned key",
   };
@@ -739,8 +740,13 @@ static cvm_event_t on_part(cvm_client_t *client, const uint8_t *payload, size_t 
   if (number < client->next) {
     return CVM_NOTHING;
   }
-  if ((number > client->last) || (data_length != bytes_of(client, number))) {
+  if (number > client->last) {
     return with_fault(reply, CVM_NOTHING, CVM_FAULT_MALFORMED);
+  }
+  if (data_length != bytes_of(client, number)) {
+    /* the packets had another size when part 0 was stored: by an earlier firmware, say */
+    forget(client);
+    return with_fault(reply, ask(client, 0U, reply), CVM_FAULT_PART_SIZE);
   }
   if (!client->store->write(client->store->context, offset_of(client, number), &payload[PART_HEADER_BYTES], (size_t)data_length)) {
     forget(client);

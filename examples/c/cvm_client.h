@@ -47,6 +47,7 @@ typedef enum {
   CVM_FAULT_OTHER_ID,   /* a message for a request with another id */
   CVM_FAULT_STORE,      /* the store cannot take, or give back, what it should */
   CVM_FAULT_DIGEST,     /* what is stored has not the SHA-256 that part 0 says */
+  CVM_FAULT_PART_SIZE,  /* a part with more or fewer bytes than part 0 says: the device took packets of another size then */
   CVM_FAULT_INCOMPLETE, /* an accepted reply without certificate, id, thing name or endpoint */
   CVM_FAULT_SIGNATURE,  /* the signature of a time does not verify with the pinned key */
   CVM_FAULT_COUNT

@@ -26,7 +26,7 @@ async function main(args) {
   }
   const [gateway, siteCaFile, serial, template, folder, awsEndpoint, awsRootCaFile] = args;
   const token = (await text(process.stdin)).trim();
-  const missing = [siteCaFile, awsRootCaFile].find((file) => !existsSync(file));
+  const missing = [siteCaFile, awsRootCaFile].find((file) => file !== undefined && !existsSync(file));
   if (token === '' || missing !== undefined) {
     say(missing === undefined ? 'there is no token on stdin' : `there is no file ${missing}`);
     return 2;
@@ -95,4 +95,5 @@ function addressOf(text) {
   return { hostName, port: Number(port) };
 }
 
-process.exitCode = await main(process.argv.slice(2));
+// on Node.js 24, aws-crt 1.33 keeps a program alive that is done
+process.exit(await main(process.argv.slice(2)));

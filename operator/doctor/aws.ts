@@ -1,6 +1,6 @@
 import type { Read } from '../status.ts';
 import { type Check, fail, ok, skipped, type Verdict, warn } from './check.ts';
-import type { DoctorSources } from './sources.ts';
+import type { DoctorSources, SettingsFacts } from './sources.ts';
 
 /** A difference of clocks from which on AWS refuses calls, and one that is worth a look. Milliseconds. */
 const [refusedMs, tolerableMs] = [300_000, 30_000];
@@ -103,7 +103,39 @@ export const awsChecks: readonly Check[] = [
         return judgePolicy(document);
       }),
   },
+  {
+    id: 'account-quotas',
+    title: 'quotas of the account',
+    finds:
+      'CVM_QUOTAS says more than Service Quotas allows the account; or less, so that devices wait longer than they must',
+    ...ofWorker,
+    async look(sources) {
+      if (sources.settings.quotasOff) return [skipped('CVM_QUOTAS is off')];
+      return ofAws(sources, sources.accountQuotas, (account) => judgeQuotas(account, sources.settings));
+    },
+  },
 ];
+
+/** What the gateway goes by, against what AWS allows the account. Less is no fault: another tool may need the rest. */
+function judgeQuotas(account: Readonly<Record<string, number>>, { quotas }: SettingsFacts): Verdict {
+  const compared = quotas.map((each) => ({ ...each, allowed: account[each.operation] ?? each.byDefault }));
+  const over = compared.filter(({ perSecond, allowed }) => perSecond > allowed);
+  const under = compared.filter(({ perSecond, allowed }) => perSecond < allowed);
+  const told = (some: typeof compared) =>
+    some.map(({ operation, perSecond, allowed }) => `${operation} ${perSecond} of ${allowed}`).join(', ');
+  const written = (some: typeof compared) => some.map(({ operation, allowed }) => `${operation}=${allowed}`).join(',');
+  if (over.length > 0)
+    return warn({
+      seen: `the gateway goes by more calls a second than AWS allows the account: ${told(over)}`,
+      cause: 'AWS throttles what is above, and each throttled call costs time',
+      cure: `in CVM_QUOTAS, write ${written(over)} beside what else stands there, and restart the workers; or ask AWS for more (Service Quotas, AWS IoT Core)`,
+    });
+  if (under.length > 0)
+    return ok(
+      `AWS allows the account more than the gateway goes by: ${told(under)} calls a second. To serve devices faster, write ${written(under)} in CVM_QUOTAS beside what else stands there, unless other tools need the rest`,
+    );
+  return ok(`AWS allows the account what the gateway goes by: ${written(compared)} calls a second`);
+}
 
 /** Where AWS answers, what it said of itself; otherwise why not. */
 export async function withAws(

@@ -16,14 +16,17 @@ export const machineChecks: readonly Check[] = [
     id: 'data-folder',
     title: 'folders',
     finds:
-      'the data folder, the audit trail or a key cannot be written or made, is no folder, belongs to another user, or is open to others',
+      'the data folder, a folder in it, the audit trail or a key cannot be written or made, is no folder, belongs to another user, or is open to others; a key or the file of passwords is damaged',
     parts,
     quick: true,
     atStart: true,
     fixes: true,
     async look(sources) {
       const bad = (await sources.folders()).filter(({ state }) => state !== 'good' && state !== 'missing');
-      return bad.length === 0 ? [ok('this user alone has them')] : bad.map((folder) => judgeFolder(folder, sources));
+      // each of them would say the same
+      const [readOnly, ...alike] = bad.filter(({ state }) => state === 'read-only-disk');
+      const told = bad.filter((folder) => folder === readOnly || !alike.includes(folder));
+      return told.length === 0 ? [ok('this user alone has them')] : told.map((folder) => judgeFolder(folder, sources));
     },
   },
   {
@@ -79,19 +82,35 @@ function judgeFolder({ path, what, state, mode, wanted }: FolderFacts, { mend }:
       cause: 'certificates, requests or records cannot be kept',
       cure: 'name a folder in CVM_DATA_DIR or CVM_AUDIT_DIR',
     });
-  return fail(
-    state === 'of-another-user'
-      ? {
-          seen: `${path} (${what}) belongs to another user`,
-          cause: 'it was made by a run as another user, root say',
-          cure: `give it to the user that runs the gateway: chown -R USER ${path}`,
-        }
-      : {
-          seen: `${path} (${what}) cannot be written by this user (mode ${shown})`,
-          cause: 'certificates, requests or records cannot be kept',
-          cure: `give the user that runs the gateway the right to write there, or name another folder (CVM_DATA_DIR, CVM_AUDIT_DIR)`,
-        },
-  );
+  if (state === 'of-another-user')
+    return fail({
+      seen: `${path} (${what}) belongs to another user`,
+      cause: 'it was made by a run as another user, root say',
+      cure: `give it to the user that runs the gateway: chown -R USER ${path}`,
+    });
+  if (state === 'damaged')
+    return fail({
+      seen: `${path} (${what}) is damaged`,
+      cause: 'the gateway does not start with it; the disk failed, or was full, or the power went while it was written',
+      cure:
+        what === 'a key'
+          ? 'put back this file from a backup (docs/restoring.md)'
+          : `remove it, and run "cvm console password --reset": ${path}`,
+    });
+  if (state === 'read-only-disk')
+    return fail({
+      seen: `${path} (${what}) is on a file system that is read-only`,
+      cause: 'certificates, requests or records cannot be kept; Linux makes a disk read-only where it has failed',
+      cure: 'see the end of "dmesg"; make it writable (mount -o remount,rw), take another disk, or name another folder in CVM_DATA_DIR',
+    });
+  return fail({
+    seen: `${path} (${what}) cannot be written by this user (mode ${shown.padStart(3, '0')})`,
+    cause: 'certificates, requests or records cannot be kept',
+    cure:
+      (mode & wanted) === wanted
+        ? 'give the user that runs the gateway the right to write there, or name another folder (CVM_DATA_DIR, CVM_AUDIT_DIR)'
+        : `run: chmod ${wanted.toString(8)} ${path}; or name another folder (CVM_DATA_DIR, CVM_AUDIT_DIR)`,
+  });
 }
 
 function judgeDisk({ path, freeBytes, totalBytes }: DiskFacts): Verdict {

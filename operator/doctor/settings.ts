@@ -70,10 +70,11 @@ export const settingsChecks: readonly Check[] = [
   },
 ];
 
-/** The quotas of the account are not read: docs/quotas.md says why. */
+/** Those of the account are another check: it asks AWS. */
 function assumedText({ quotas }: SettingsFacts): string {
   const all = quotas.map(
-    ({ operation, perSecond, isDefault }) => `${operation} ${perSecond}${isDefault ? '' : ' (CVM_QUOTAS)'}`,
+    ({ operation, perSecond, byDefault }) =>
+      `${operation} ${perSecond}${perSecond === byDefault ? '' : ' (CVM_QUOTAS)'}`,
   );
-  return `assumed, calls a second: ${all.join(', ')}. Where not by CVM_QUOTAS, these are the defaults of AWS, and not asked from it: compare them with "aws service-quotas list-service-quotas --service-code iot" (docs/quotas.md)`;
+  return `the gateway goes by these calls a second: ${all.join(', ')}. Where not by CVM_QUOTAS, these are the defaults of AWS (docs/quotas.md)`;
 }

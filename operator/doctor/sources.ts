@@ -55,9 +55,12 @@ export type DoctorSources = {
   /** the address that devices are given, and whether it can be reached from here */
   endpoint(): Promise<Read<{ readonly address: string; readonly problem?: string }>>;
   policy(): Promise<Read<string | undefined>>;
+  /** calls a second that AWS allows the account, by operation; one is missing where AWS's default holds */
+  accountQuotas(): Promise<Read<Readonly<Record<string, number>>>>;
   /** undefined: there is none */
   table(): Promise<Read<TableFacts | undefined>>;
-  backups(): Promise<Read<boolean>>;
+  /** `none`: the service at the endpoint has no backups at all */
+  backups(): Promise<Read<'on' | 'off' | 'none'>>;
   /** the attribute by which DynamoDB deletes rows; undefined: none */
   timeToLive(): Promise<Read<string | undefined>>;
   sweptAt(): Promise<Read<number | undefined>>;
@@ -79,8 +82,13 @@ export type SettingsFacts = {
   readonly policyName: string;
   readonly newSite: boolean;
   readonly quotasOff: boolean;
-  /** of the scarce calls of a vend: what the gateway goes by. `isDefault`: CVM_QUOTAS does not name it */
-  readonly quotas: readonly { readonly operation: string; readonly perSecond: number; readonly isDefault: boolean }[];
+  /** of the scarce calls of a vend: what the gateway goes by */
+  readonly quotas: readonly {
+    readonly operation: string;
+    readonly perSecond: number;
+    /** AWS's default; another number is of CVM_QUOTAS */
+    readonly byDefault: number;
+  }[];
   readonly sweepEveryMs: number;
   readonly replicas: number;
   readonly isStandIn: boolean;
@@ -110,7 +118,16 @@ export type PortFacts = {
 export type FolderFacts = {
   readonly path: string;
   readonly what: string;
-  readonly state: 'good' | 'missing' | 'no-folder' | 'not-writable' | 'open-to-others' | 'of-another-user';
+  /** `damaged`: a file whose content is none that a start can use */
+  readonly state:
+    | 'good'
+    | 'missing'
+    | 'no-folder'
+    | 'not-writable'
+    | 'read-only-disk'
+    | 'damaged'
+    | 'open-to-others'
+    | 'of-another-user';
   /** octal */
   readonly mode: number;
   /** what it should be */

@@ -1,3 +1,4 @@
+import { failures } from '../failures.ts';
 import { ofAws } from './aws.ts';
 import { type Check, fail, ok, skipped, warn } from './check.ts';
 
@@ -12,12 +13,11 @@ export const tableChecks: readonly Check[] = [
     look: (sources) =>
       ofAws(sources, sources.table, (table) => {
         const { table: name } = sources.settings;
-        const create = 'create it with "cvm aws setup", or correct CVM_TABLE or AWS_REGION';
         if (table === undefined)
           return fail({
             seen: `there is no table "${name}" in this region`,
             cause: 'no device is known',
-            cure: create,
+            cure: failures['table-missing'].cure,
           });
         if (!table.isAssociationTable)
           return fail({
@@ -26,7 +26,8 @@ export const tableChecks: readonly Check[] = [
             cure: 'name another table in CVM_TABLE, and create it with "cvm aws setup"',
           });
         return table.status === 'ACTIVE' || table.status === 'UPDATING'
-          ? ok(`"${name}", with about ${table.rows} rows`)
+          ? // AWS counts the rows every six hours
+            ok(`"${name}"${table.rows === 0 ? '' : `, with about ${table.rows} rows`}`)
           : fail({
               seen: `"${name}" is in the state ${table.status}`,
               cause: 'it cannot be read',
@@ -60,15 +61,18 @@ export const tableChecks: readonly Check[] = [
     finds: 'the table has no point-in-time recovery: rows that are deleted by mistake are gone',
     ...ofWorker,
     look: (sources) =>
-      ofAws(sources, sources.backups, (on) =>
-        on
-          ? ok('on')
-          : warn({
-              seen: 'off',
-              cause: 'rows that are deleted or overwritten by mistake cannot be brought back',
-              cure: 'run "cvm aws setup", which turns it on (docs/restoring.md says what else a restored table needs)',
-            }),
-      ),
+      ofAws(sources, sources.backups, (state) => {
+        if (state === 'on') return ok('on');
+        if (state === 'none')
+          return skipped(
+            'the service that has this table is not that of AWS, and has no backups: copy its data folder',
+          );
+        return warn({
+          seen: 'off',
+          cause: 'rows that are deleted or overwritten by mistake cannot be brought back',
+          cure: 'run "cvm aws setup", which turns it on (docs/restoring.md says what else a restored table needs)',
+        });
+      }),
   },
   {
     id: 'table-time-to-live',

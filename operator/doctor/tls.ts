@@ -17,7 +17,7 @@ export const tlsChecks: readonly Check[] = [
     parts: ['broker'],
     quick: true,
     atStart: false,
-    look: (sources) => withCertificate(sources, (certificate) => [judgeValidity(certificate, sources.now())]),
+    look: (sources) => withCertificate(sources, (certificate) => [judgeValidity(certificate, sources.now())], unusable),
   },
   {
     id: 'server-names',
@@ -71,19 +71,19 @@ export const tlsChecks: readonly Check[] = [
 async function withCertificate(
   { certificate }: DoctorSources,
   judge: (certificate: CertificateFacts) => Verdict[],
+  ofProblem: (problem: Problem) => Verdict = () => skipped('not known while the certificate cannot be used'),
 ): Promise<Verdict[]> {
   const read = await certificate();
-  if ('problem' in read)
-    return [
-      fail({
-        seen: read.problem,
-        cause: 'the broker does not start with it',
-        cure: read.cure ?? 'restore it from a backup',
-      }),
-    ];
+  if ('problem' in read) return [ofProblem(read)];
   return read.value === undefined
     ? [skipped('there is none yet: the broker makes it at its first start')]
     : judge(read.value);
+}
+
+type Problem = { readonly problem: string; readonly cure?: string | undefined };
+
+function unusable({ problem, cure }: Problem): Verdict {
+  return fail({ seen: problem, cause: 'the broker does not start with it', cure: cure ?? 'restore it from a backup' });
 }
 
 function judgeValidity({ notBefore, notAfter, own }: CertificateFacts, now: number): Verdict {

@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import { readPayload } from '../encoding.ts';
 
-/** AWS names a certificate by the SHA-256 of its DER, in lower-case hex. */
-const certificateId = z.string().regex(/^[0-9a-f]{64}$/);
+/** AWS names a certificate by the SHA-256 of its DER, in lower-case hex. Firmware that has computed it by itself may write capitals. */
+const certificateId = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/i)
+  .toLowerCase();
 /** In CBOR also its 32 bytes, as a device has it from a compact reply. */
 const bytes = z.instanceof(Uint8Array).transform((id) => Buffer.from(id).toString('hex'));
 const shape = z.object({ certificateId: bytes.pipe(certificateId).or(certificateId) });

@@ -43,13 +43,14 @@ function readRequest(serial: string, payload: Uint8Array, session: SessionView):
     const form = { topic, fields: { ...defaultForm(encoding), id: parsed.id } };
     return { kind: 'unreadable', problem: parsed.problem, ...message, form };
   }
-  const { token, csr, key, template: templateName, parameters, maxPacket: _ofConnection, ...fields } = parsed.request;
+  const { token, misspeltToken, csr, key, template: templateName, parameters, ...rest } = parsed.request;
+  const { maxPacket: _ofConnection, ...fields } = rest;
   const template = templateName === undefined ? undefined : { templateName, parameters };
   const form = { topic, fields };
   const largest = maxPacket ?? session.maxPacket;
   const unfit = largest === undefined ? undefined : unfitPacketSize(topic, largest, session.extraBytes?.(topic));
   if (unfit !== undefined) return { kind: 'unreadable', problem: unfit, ...message, form };
-  return { kind: 'request', request: { token, csr, key, template }, ...message, form };
+  return { kind: 'request', request: { token, misspeltToken, csr, key, template }, ...message, form };
 }
 
 function readAcknowledgement(serial: string, payload: Uint8Array): Message<Form> {

@@ -2,7 +2,7 @@ import type { Answer, Credentials } from '../answer.ts';
 import type { OutgoingMessage } from '../dialect.ts';
 import { writePayload } from '../encoding.ts';
 import { packetFor, payloadRoom } from '../packet-size.ts';
-import { type Problem, packetTooSmall, problem, rejectionFields, shortRejection, statusCodes } from '../problems.ts';
+import { type Problem, packetTooSmall, rejectionFields, shortRejection, statusCodes } from '../problems.ts';
 import { compactPayload } from './compact.ts';
 import type { CvmForm } from './request.ts';
 import { cutIntoParts, headBytes, smallBelow, smallPending, smallRejected } from './small-packets.ts';
@@ -35,8 +35,7 @@ export function writeReply(
   const unfit = (reason: Problem) =>
     inOnePacket(topic, shortReply({ status: 'rejected', problem: reason }, form, { room, maxPacket, now }));
   if (room < headBytes) return unfit(tooSmallFor(topic, extraBytes));
-  const parts = cutIntoParts(encodeReply(answer, form), room, form.part, now);
-  return form.part > parts.last ? unfit(noSuchPart(parts.last)) : { topic, parts };
+  return { topic, parts: cutIntoParts(encodeReply(answer, form), room, form.part, now) };
 }
 
 const inOnePacket = (topic: string, payload: Buffer | undefined): OutgoingMessage | undefined =>
@@ -50,8 +49,6 @@ function tooSmallFor(topic: string, extraBytes: number): Problem {
   const least = packetFor(topic, headBytes, extraBytes);
   return packetTooSmall(least);
 }
-
-const noSuchPart = (last: number): Problem => problem('InvalidRequest', `the reply has parts 0 to ${last}`);
 
 type Room = { readonly room: number; readonly maxPacket: number; readonly now: number };
 

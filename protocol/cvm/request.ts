@@ -60,10 +60,17 @@ function textOfBytes(csr: Uint8Array): string {
 const pemDashes = Buffer.from('-----');
 
 /** A request after parsing. Everything but the token may be logged. */
-export type CvmRequest = Readonly<z.output<typeof shape>> & { readonly encoding: Encoding };
+export type CvmRequest = Readonly<z.output<typeof shape>> & {
+  readonly encoding: Encoding;
+  /** a key that is ignored, and probably was to be `token` */
+  readonly misspeltToken?: string | undefined;
+};
 
 /** The fields of a request that shape its reply: id, encoding, format and sizes. */
-export type CvmForm = Omit<CvmRequest, 'token' | 'csr' | 'key' | 'maxPacket' | 'template' | 'parameters'>;
+export type CvmForm = Omit<
+  CvmRequest,
+  'misspeltToken' | 'token' | 'csr' | 'key' | 'maxPacket' | 'template' | 'parameters'
+>;
 
 /** The form of a reply to a request that gave none, since it could not be read. */
 export function defaultForm(encoding: Encoding): CvmForm {
@@ -89,12 +96,16 @@ export function parseRequest(payload: Uint8Array): Parsed {
   if (result.success && (result.data.format !== 'compact' || encoding === 'cbor')) {
     const tooLong = tooLongParameters(result.data.parameters);
     if (tooLong !== undefined) return refuse(tooLong, readId(value), readMaxPacket(value));
-    return { ok: true, request: { ...result.data, encoding } };
+    return { ok: true, request: { ...result.data, encoding, misspeltToken: misspeltToken(value) } };
   }
   const issues = result.success ? [compactIsCbor] : result.error.issues.map((issue) => issue.message);
   const reasons = [...new Set(issues)].join('; ');
   return refuse(problem('InvalidRequest', reasons), readId(value), readMaxPacket(value));
 }
+
+/** `Token`, `TOKEN`, `access_token`, `registrationToken`. Letters only, and short: it is told to the device, and to the log. */
+const misspeltToken = (value: object): string | undefined =>
+  'token' in value ? undefined : Object.keys(value).find((key) => /^[a-z_ ]{0,16}token ?$/i.test(key));
 
 const compactIsCbor = '"format":"compact" is for requests in CBOR';
 

@@ -17,7 +17,9 @@ export const [headBytes, partHeaderBytes] = [45, 5];
 /**
  * Cuts a reply. Part 0 says how many there are and has the SHA-256 of the whole, so a device that asked for `first` on another connection knows
  * whether the parts that it has are of the same whole. Every part is cut when it is asked for.
- * @param room bytes of a payload, at least `headBytes` @param now epoch milliseconds
+ * @param room bytes of a payload, at least `headBytes`
+ * @param first where to begin. With part 0 where there is no such part: the device has the beginning of another, longer reply in flash, from
+ * before it was reissued or takes larger packets, and a refusal would hold it there for good @param now epoch milliseconds
  */
 export function cutIntoParts(whole: Buffer, room: number, first: number, now: number): ReplyParts {
   const sha256 = createHash('sha256').update(whole).digest();
@@ -25,7 +27,7 @@ export function cutIntoParts(whole: Buffer, room: number, first: number, now: nu
   const count = Math.ceil(whole.length / size);
   return {
     digest: sha256.toString('hex'),
-    first,
+    first: first > count ? 0 : first,
     last: count,
     part: (number) =>
       number === 0

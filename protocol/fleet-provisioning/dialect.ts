@@ -29,8 +29,8 @@ export const fleetProvisioning: Dialect<Form> = {
   // answers come to the connection that asked in any case, so a filter gives nothing more, and needs no serial
   readFilter: (filter) => (isAnswerFilter(filter) ? { serial: undefined, copyForm: undefined } : undefined),
   // in the words of AWS: too many requests. A client that hears nothing gives up as well, and learns nothing
-  whenPending: (_form, { etaSeconds }) =>
-    etaSeconds !== undefined && etaSeconds <= patienceSeconds ? 'say-nothing' : 'end',
+  whenPending: (_form, { etaSeconds, waitedSeconds = 0 }) =>
+    etaSeconds !== undefined && waitedSeconds + etaSeconds <= patienceSeconds ? 'say-nothing' : 'end',
   write(answer, { topic, encoding }, session, now) {
     if (answer.status === 'rejected' || answer.status === 'pending')
       return rejected(refusalOf(answer), { topic, encoding }, session);

@@ -13,7 +13,8 @@ import {
   text,
   texts,
 } from './attributes.ts';
-import { expiryAttribute, type Item } from './table.ts';
+import { expiryAttribute } from './named-attributes.ts';
+import type { Item } from './table.ts';
 
 const state: Codec<DeviceState> = {
   write(value) {

@@ -1,6 +1,7 @@
 import type { Try } from '../../aws/permission-try.ts';
+import { keyAttribute } from './named-attributes.ts';
 import { siteIndex } from './site-index.ts';
-import { type Clause, type DynamoTable, keyAttribute } from './table.ts';
+import type { Clause, DynamoTable } from './table.ts';
 
 /** No serial has a "#" in it, and no part makes this row. */
 const absentKey = '#doctor';

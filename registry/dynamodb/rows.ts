@@ -1,7 +1,8 @@
 import type { Condition, Rows, Update, UpsertBoth, Write } from '../rows.ts';
 import { type Attributes, itemOf } from './attributes.ts';
 import { conditionOf } from './conditions.ts';
-import { type Clause, type DynamoTable, type Item, keyAttribute } from './table.ts';
+import { keyAttribute } from './named-attributes.ts';
+import type { Clause, DynamoTable, Item } from './table.ts';
 import { updateOf } from './updates.ts';
 
 /** The rows of one kind in a table. @param rowOf undefined for a row of another kind */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keyAttribute } from './named-attributes.ts';
 import { siteIndex } from './site-index.ts';
-import { type DynamoTable, keyAttribute, type TableDescription } from './table.ts';
+import type { DynamoTable, TableDescription } from './table.ts';
 
 /** AWS usually takes a few seconds for a table, and minutes to hours for the index of one that has rows. */
 const [patienceMs, pauseMs] = [120_000, 500];

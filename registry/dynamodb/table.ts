@@ -18,20 +18,12 @@ import { awsErrorName } from '../../aws/errors.ts';
 import type { AwsGate } from '../../aws/gate.ts';
 import type { AwsOperation } from '../../aws/iam-policy.ts';
 import { reasonsOf, untilNoConflict } from './conflicts.ts';
+import { keyAttribute } from './named-attributes.ts';
 
 export type { AttributeValue };
 
 /** A row as DynamoDB has it, by attribute. */
 export type Item = Record<string, AttributeValue>;
-
-/** The partition key of the association table. */
-export const keyAttribute = 'productId';
-
-/**
- * DynamoDB's time to live, where the table has it on: epoch seconds after which a row may go. Only what is left of removed devices has it,
- * for tables that no sweep visits any more.
- */
-export const expiryAttribute = 'forgetAt';
 
 export type TableDescription = {
   readonly name: string;

@@ -1,7 +1,7 @@
-import { awsErrorName, isDenied } from '../../aws/errors.ts';
+import { awsErrorName, isDenied, isUnknownOperation } from '../../aws/errors.ts';
 import { retryWhile } from '../../aws/retry-while.ts';
 import { cureOf, failedCall } from '../../runtime/upstream.ts';
-import { expiryAttribute } from './table.ts';
+import { expiryAttribute } from './named-attributes.ts';
 import type { TableUpkeep } from './upkeep.ts';
 
 /** `left`: the set-up does not change it, since it may not, or cannot tell how it is; with the reason and the cure. */
@@ -73,7 +73,7 @@ const passing = [
 /** @throws what is neither a refusal nor a lack of the endpoint: then nothing is known of the table */
 function leftBy(error: unknown): { readonly left: string } {
   const name = awsErrorName(error);
-  if (name === 'UnknownOperationException') return { left: 'not offered by this endpoint' };
+  if (isUnknownOperation(error)) return { left: 'not offered by this endpoint' };
   if (isDenied(error))
     return {
       left: `AWS denies ${failedCall(error).operation} to this identity: allow it ("cvm aws policy --for setup" prints all that a set-up needs), and run this command again`,

@@ -6,7 +6,7 @@ import {
   UpdateTimeToLiveCommand,
 } from '@aws-sdk/client-dynamodb';
 import type { AwsGate } from '../../aws/gate.ts';
-import { expiryAttribute } from './table.ts';
+import { expiryAttribute } from './named-attributes.ts';
 
 /** What AWS does with the rows of a table by itself: keeps them for a recovery, and deletes those that may go. */
 export type TableUpkeep = {

@@ -48,7 +48,7 @@ describe.skipIf(lacks('redis-server'))("a CONNECT with a victim's client id", ()
     expect(first.heard.filter(({ type }) => type === publish)).toEqual([]);
     // once before the answer, once after it
     const connections = [await again()];
-    await expect.poll(async () => (await gateway.registry.find(serial))?.state, { timeout: 10_000 }).toBe('registered');
+    await expect.poll(async () => (await gateway.registry.find(serial))?.state).toBe('registered');
     connections.push(await again());
     await settle();
     expect(connections.flatMap(({ heard }) => heard).filter(({ type }) => type !== connack)).toEqual([]);

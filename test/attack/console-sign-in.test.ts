@@ -13,12 +13,26 @@ describe('who signs in to the console', () => {
 
   it('gets a session of another id than one that was planted in the browser before', async () => {
     const planted = 'p'.repeat(43);
-    const headers = { cookie: `__Host-cvm-console=${planted}` };
+    const { cookie } = await console.browser();
+    const headers = { cookie: `${cookie.split('=', 1)[0]}=${planted}` };
     const answer = await console.api('/session', { method: 'POST', body: { password: console.password }, headers });
     expect(String(answer.headers['set-cookie'])).not.toContain(planted);
     // no page of another site makes the browser send it, and no script reads it
     expect(String(answer.headers['set-cookie'])).toMatch(/; Path=\/; Secure; HttpOnly; SameSite=Strict$/);
     expect((await console.api('/session', { headers })).status).toBe(401);
+  });
+
+  it('stays signed in at one gateway when signing in at another of the same host, and tells neither the session of the other', async () => {
+    const other = await startTestConsole();
+    const here = await console.browser();
+    const there = await other.browser();
+    // a browser keeps one value for a name, and sends the cookies of a host to each of its ports
+    const nameOf = (cookie: string) => cookie.split('=', 1)[0];
+    expect(nameOf(there.cookie)).not.toBe(nameOf(here.cookie));
+    const headers = { cookie: `${there.cookie}; ${here.cookie}` };
+    expect((await console.api('/session', { headers })).status).toBe(200);
+    expect((await other.api('/session', { headers })).status).toBe(200);
+    await other.close();
   });
 
   it('ends the session that the browser had: two sign-ins make one session', async () => {

@@ -11,9 +11,9 @@ import { connectWith, text } from '../support/raw-mqtt.ts';
 import { sized } from '../support/size.ts';
 
 const limits = {
-  maxConnections: 300,
-  maxPending: 100,
-  maxPendingPerAddress: 100,
+  maxConnections: sized(300, 100),
+  maxPending: sized(100, 40),
+  maxPendingPerAddress: sized(100, 40),
   handshakeMs: 60_000,
   connectMs: 60_000,
 };
@@ -52,10 +52,10 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
 
   it.each<[string, number, (port: number) => Socket]>([
     // not from 127.0.0.1, which gets a slot when it has said something, once all are taken
-    ['say nothing', sized(10_000), (port) => connect({ port, host: '127.0.0.1', localAddress: '127.0.3.1' })],
+    ['say nothing', sized(10_000, 500), (port) => connect({ port, host: '127.0.0.1', localAddress: '127.0.3.1' })],
     [
       'begin a TLS handshake and stop',
-      sized(10_000),
+      sized(10_000, 500),
       (port) => {
         const socket = connect(port, '127.0.0.1');
         socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
@@ -64,12 +64,12 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
     ],
     [
       'finish the handshake and never send CONNECT',
-      sized(1000, 400),
+      sized(1000, 150),
       (port) => connectSecure({ port, host: '127.0.0.1', rejectUnauthorized: false }),
     ],
     [
       'send CONNECT, from many addresses, and then nothing',
-      sized(1000, 400),
+      sized(1000, 150),
       (port) => {
         const localAddress = `127.0.0.${1 + (sockets.length % 200)}`;
         const plain = connect({ port, host: '127.0.0.1', localAddress }).on('error', () => {});
@@ -87,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
       const left = await flood(count, how);
       expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
       // a socket sees that it was closed some time after the broker has closed it
-      await expect.poll(left, { timeout: 30_000 }).toBeLessThan(limits.maxConnections);
+      await expect.poll(left).toBeLessThan(limits.maxConnections);
       expect(served.client.connected).toBe(true);
       await served.client.endAsync(true);
     },
@@ -104,7 +104,7 @@ describe.skipIf(lacks('redis-server'))('connections that only hold their places'
     });
     const { serial, token } = await gateway.enrol('beside-one-token');
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
-    await expect.poll(left, { timeout: 30_000 }).toBeLessThanOrEqual(16);
+    await expect.poll(left).toBeLessThanOrEqual(16);
   });
 
   it.each<[string, (serial: string) => Promise<unknown>]>([

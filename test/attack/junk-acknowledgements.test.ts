@@ -34,7 +34,9 @@ describe.skipIf(lacks('redis-server'))('acknowledgements, which come before the 
   let redis: Redis;
   const templates = templateFolder({ plain: fleetTemplate() });
   beforeEach(async () => {
-    gateway = await startGateway({ logLevel: 'warn', env: { CVM_TEMPLATES_DIR: templates.folder } });
+    // a minute would be over before a slow machine is done
+    const limits = { acknowledgementsPerDeviceSeconds: 600 };
+    gateway = await startGateway({ logLevel: 'warn', limits, env: { CVM_TEMPLATES_DIR: templates.folder } });
     redis = new Redis(gateway.redis.url);
   });
   afterEach(async () => {

@@ -56,10 +56,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
   const recipientId = () => recipientIdOf(serial, hashToken(token));
   const row = () => gateway.registry.find(serial);
   const untouched = { state: 'enrolled', attempt: 0, requestedAt: 0 };
-  const idle = () =>
-    expect
-      .poll(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized'), { timeout: 10_000 })
-      .toBe(0);
+  const idle = () => expect.poll(() => queue.getJobCountByTypes('waiting', 'active', 'delayed', 'prioritized')).toBe(0);
   const stolen = async (requestId: string) => {
     const reply = forms.readStoredReply((await redis.get(keys.replyKey(requestId))) ?? '{}');
     return reply && openAnswer(attacker, recipientId(), reply.sealed);
@@ -176,7 +173,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
       await expect(connecting).rejects.toThrow();
       // the device itself is served: an entry that the table did not sign is looked up there
       await expect
-        .poll(() => gateway.broker.roster.keysOf(serial)?.keys.psk.toString('hex'), { timeout: 10_000 })
+        .poll(() => gateway.broker.roster.keysOf(serial)?.keys.psk.toString('hex'))
         .toBe(derivePsk(serial, token).toString('hex'));
     });
   });

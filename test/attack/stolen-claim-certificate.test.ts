@@ -124,7 +124,7 @@ describe.skipIf(lacks('redis-server'))('the holder of a stolen claim certificate
     expect(vended.length).toBeGreaterThan(0);
     expect(vended.length).toBeLessThanOrEqual(100);
     await thief.leave();
-  }, 60_000);
+  });
 });
 
 describe.skipIf(lacks('redis-server'))('the holder of a claim certificate that is used up', () => {
@@ -148,7 +148,7 @@ describe.skipIf(lacks('redis-server'))('the holder of a claim certificate that i
     });
     for (const { leave } of [thief, device]) await leave();
     await gateway.close();
-  }, 60_000);
+  });
 });
 
 /** A client certificate that the key of a claim certificate signs, as if that were a CA. */

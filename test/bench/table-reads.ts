@@ -1,8 +1,9 @@
 import { enrol } from '../../operator/enrol.ts';
 import { makeToken } from '../../protocol/token.ts';
 import { createAssociationTable } from '../../registry/dynamodb/association-table.ts';
+import { keyAttribute } from '../../registry/dynamodb/named-attributes.ts';
 import { siteIndex } from '../../registry/dynamodb/site-index.ts';
-import { type DynamoTable, type IndexQuery, type Item, keyAttribute } from '../../registry/dynamodb/table.ts';
+import type { DynamoTable, IndexQuery, Item } from '../../registry/dynamodb/table.ts';
 import { gatewaysToSealTo } from '../../registry/gateways.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { createLog } from '../../runtime/log.ts';

@@ -7,6 +7,9 @@ import { type FakeGateway, password } from './fake-gateway.ts';
 export const desktop = { width: 1366, height: 860 };
 export const phone = { width: 390, height: 844 };
 
+/** How long a page may take, in milliseconds: as long as every wait of a test (vitest.config.ts). The machine may be busy. */
+const waitMs = 45_000;
+
 /** Debian's chromium, without a window. One process serves all tests of a file, each with a context of its own. */
 export function launchBrowser(): Promise<Browser> {
   const executablePath = find('chromium');
@@ -25,13 +28,13 @@ export type OpenOptions = {
   hash?: string;
   url?: string;
   ownTime?: boolean;
-  /** a browser that has been there before, of the same width and colours, instead of a fresh one */
-  known?: BrowserContext | undefined;
+  /** a page of the same width and colours that is used again: a new one costs half a second of CPU */
+  known?: Opened | undefined;
 };
 
 export type Opened = { readonly page: Page; readonly context: BrowserContext; readonly faults: string[] };
 
-/** A fresh browser at the console, at the time of the made-up devices or (`ownTime`) of this machine; `faults` gathers what the page logs as an error, breaches of the content security policy included. */
+/** A fresh browser, or a known page, at the console, at the time of the made-up devices or (`ownTime`) of this machine; `faults` gathers what the page logs as an error, breaches of the content security policy included. */
 export async function openConsole(
   browser: Browser,
   gateway: Pick<FakeGateway, 'url'>,
@@ -45,22 +48,30 @@ export async function openConsole(
     known,
   }: OpenOptions = {},
 ): Promise<Opened> {
-  const context =
-    known ??
-    (await browser.newContext({
-      viewport,
-      colorScheme: dark ? 'dark' : 'light',
-      reducedMotion: 'reduce',
-      locale: 'en-GB',
-      timezoneId: 'UTC',
-      acceptDownloads: true,
-      hasTouch: viewport === phone,
-      // the certificate of a gateway is by the CA of its site
-      ignoreHTTPSErrors: true,
-    }));
-  if (signedIn) await context.addCookies([{ name: 'session', value: 's1', url: gateway.url }]);
+  if (known !== undefined) {
+    const { page, context, faults } = known;
+    // what the test before left in the memory of the page ends here, and is no fault of the next one
+    await page.goto('about:blank');
+    faults.length = 0;
+    if (signedIn) await signInBefore(context, gateway);
+    if (!ownTime) await page.clock.setFixedTime(today);
+    await openPage(page, `${url}${hash}`);
+    return known;
+  }
+  const context = await browser.newContext({
+    viewport,
+    colorScheme: dark ? 'dark' : 'light',
+    reducedMotion: 'reduce',
+    locale: 'en-GB',
+    timezoneId: 'UTC',
+    acceptDownloads: true,
+    hasTouch: viewport === phone,
+    // the certificate of a gateway is by the CA of its site
+    ignoreHTTPSErrors: true,
+  });
+  if (signedIn) await signInBefore(context, gateway);
   const page = await context.newPage();
-  page.setDefaultTimeout(8000);
+  page.setDefaultTimeout(waitMs);
   if (!ownTime) await page.clock.setFixedTime(today);
   const faults: string[] = [];
   page.on('pageerror', (error) => faults.push(error.message));
@@ -72,6 +83,9 @@ export async function openConsole(
   await openPage(page, `${url}${hash}`);
   return { page, context, faults };
 }
+
+const signInBefore = (context: BrowserContext, { url }: Pick<FakeGateway, 'url'>) =>
+  context.addCookies([{ name: 'session', value: 's1', url }]);
 
 /** A network interface that comes or goes on this machine ends every request of the browser. */
 const openPage = (page: Page, url: string): Promise<unknown> =>

@@ -1,14 +1,27 @@
 import { readFileSync } from 'node:fs';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
 import { desktop, launchBrowser, type Opened, openConsole, phone, seriousFindings, signIn } from './browser.ts';
 import { today } from './fake-fleet.ts';
-import { type FakeGateway, startFakeGateway } from './fake-gateway.ts';
+import { type FakeGateway, startFakeGateway, viewerPassword } from './fake-gateway.ts';
 
 const widths = [
   { name: 'desktop', viewport: desktop },
   { name: 'phone', viewport: phone },
+];
+const allPages = [
+  '#/now',
+  '#/devices',
+  '#/device/VALVE-0002',
+  '#/enrol',
+  '#/import',
+  '#/silent',
+  '#/line',
+  '#/audit',
+  '#/settings',
+  '#/help',
 ];
 const badRows = 'serial,site\nMIXER-0001,north\nMIXER 0002,north\nPUMP-0001,south\nMIXER-0004,south\n';
 
@@ -16,8 +29,8 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
   let browser: Browser;
   let gateway: FakeGateway;
   let opened: Opened | undefined;
-  /** by width and colours: what a browser has loaded once, it does not load for each test */
-  const contexts = new Map<string, BrowserContext>();
+  /** by width and colours */
+  const known = new Map<string, Opened>();
 
   beforeAll(async () => {
     [browser, gateway] = await Promise.all([launchBrowser(), startFakeGateway()]);
@@ -29,7 +42,7 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
   beforeEach(() => gateway.renew());
   afterEach(async () => {
     const faults = opened?.faults ?? [];
-    await opened?.page.close();
+    await opened?.page.emulateMedia({ media: null });
     await opened?.context.clearCookies();
     opened = undefined;
     // no script failed, and nothing was stopped by the content security policy
@@ -38,9 +51,20 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
 
   const open = async (options: Parameters<typeof openConsole>[2] = {}): Promise<Page> => {
     const key = JSON.stringify([options.viewport, options.dark]);
-    opened = await openConsole(browser, gateway, { ...options, known: contexts.get(key) });
-    contexts.set(key, opened.context);
+    opened = await openConsole(browser, gateway, { ...options, known: known.get(key) });
+    known.set(key, opened);
     return opened.page;
+  };
+
+  /** Goes to another page, and waits until it is there: the one before stays for a moment. */
+  const turnTo = async (page: Page, hash: string): Promise<void> => {
+    const address = `${gateway.url}${hash}`;
+    if (page.url() !== address) {
+      await page.locator('main h1').evaluate((title) => title.setAttribute('data-left', ''));
+      await page.goto(address);
+    }
+    await page.locator('main h1:not([data-left])').waitFor();
+    await page.locator('.loading').waitFor({ state: 'detached' });
   };
 
   describe.each(widths)('at the width of a $name', ({ viewport }) => {
@@ -89,7 +113,7 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
       await page.getByRole('button', { name: 'Enrol 2 devices' }).click();
       await page.getByRole('link', { name: 'Print the labels' }).click();
       await expect.poll(() => page.locator('.label-serial').allTextContents()).toEqual(['MIXER-0001', 'MIXER-0004']);
-      expect(await page.getByRole('img', { name: /QR code/ }).count()).toBe(2);
+      await expect.poll(() => page.getByRole('img', { name: /QR code/ }).count()).toBe(2);
       expect(await seriousFindings(page)).toEqual([]);
     });
 
@@ -105,30 +129,60 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
       await page.getByRole('heading', { name: /Blocked by an operator/ }).waitFor();
     });
 
-    it('has no serious finding of axe on any page, and none that is wider than the screen', async () => {
-      const page = await open({ viewport });
-      for (const hash of [
-        '#/now',
-        '#/devices',
-        '#/device/VALVE-0002',
-        '#/enrol',
-        '#/import',
-        '#/silent',
-        '#/line',
-        '#/audit',
-        '#/settings',
-        '#/help',
-      ]) {
-        await page.goto(`${gateway.url}${hash}`);
-        await page.locator(`main h1`).waitFor();
-        await page.locator('.loading').waitFor({ state: 'detached' });
+    it('has no serious finding of axe on any page, and none that is wider than the screen, also with text twice as large', async () => {
+      const page = await open({ viewport, hash: allPages[0] ?? '' });
+      for (const hash of allPages) {
+        await turnTo(page, hash);
         expect([hash, ...(await seriousFindings(page))]).toEqual([hash]);
-        const spare = await page.evaluate<number>(
-          'document.documentElement.scrollWidth - document.documentElement.clientWidth',
-        );
-        expect([hash, spare]).toEqual([hash, 0]);
+        expect([hash, await spare(page)]).toEqual([hash, 0]);
+        await page.evaluate("document.documentElement.style.fontSize = '200%'");
+        expect([hash, 'large text', await spare(page)]).toEqual([hash, 'large text', 0]);
+        await page.evaluate("document.documentElement.style.fontSize = ''");
       }
     });
+  });
+
+  it('reflows at 400 %, and no bar stays in place there', async () => {
+    const page = await open({ hash: allPages[0] ?? '' });
+    // 1280 × 1024 at 400 %: WCAG 2.2, 1.4.10
+    await page.setViewportSize({ width: 320, height: 256 });
+    for (const hash of allPages) {
+      await turnTo(page, hash);
+      expect([hash, await spare(page)]).toEqual([hash, 0]);
+    }
+    await page.evaluate('scrollTo(0, 400)');
+    for (const bar of ['.top', '.nav']) expect((await page.locator(bar).boundingBox())?.y).toBeLessThan(-50);
+    await page.evaluate('scrollTo(0, 0)');
+    await page.getByRole('button', { name: 'More' }).click();
+    await page.getByRole('link', { name: 'Settings' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Settings' }).waitFor();
+    await page.setViewportSize(desktop);
+  });
+
+  it('tells things apart by more than colour where the system forces its own, and nothing moves for those who asked for that', async () => {
+    const page = await open({ hash: '#/now' });
+    await page.locator('.plot canvas').waitFor();
+    await page.emulateMedia({ forcedColors: 'active', colorScheme: 'dark' });
+    const seen = (selector: string, what: string) =>
+      page.evaluate<string>(`getComputedStyle(document.querySelector('${selector}')).${what}`);
+    expect(await seen('.nav a[aria-current]', 'outlineStyle')).toBe('solid');
+    expect(await seen('.key', 'forcedColorAdjust')).toBe('auto');
+    expect(await page.evaluate("getComputedStyle(document.querySelector('.key'), '::before').forcedColorAdjust")).toBe(
+      'none',
+    );
+    await page.goto(`${gateway.url}#/enrol`);
+    await page.getByLabel('Serial').fill('MIXER-0009');
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    // a scanner reads dark on light alone
+    await page.locator('.label').waitFor();
+    expect(await seen('.label', 'backgroundColor')).toBe('rgb(255, 255, 255)');
+    await page.emulateMedia({ forcedColors: 'none', colorScheme: 'light' });
+    const moving =
+      "[...document.querySelectorAll('*')].filter((each) => !/^(0s(, )?)+$/.test(getComputedStyle(each).transitionDuration)).length";
+    expect(await page.evaluate<number>(moving)).toBe(0);
+    await page.emulateMedia({ reducedMotion: 'no-preference' });
+    expect(await page.evaluate<number>(moving)).toBeGreaterThan(0);
+    await page.emulateMedia({ reducedMotion: 'reduce' });
   });
 
   it('has no serious finding of axe in the dark, with a dialog open, and before the sign-in', async () => {
@@ -138,8 +192,7 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     await signIn(page);
     gateway.fleet.checks.push({ id: 'x', title: 'Disk', state: 'warning', says: '2 % free', cure: 'Remove old logs.' });
     for (const hash of ['#/devices', '#/now', '#/device/VALVE-0002']) {
-      await page.goto(`${gateway.url}${hash}`);
-      await page.locator('.loading').waitFor({ state: 'detached' });
+      await turnTo(page, hash);
       expect([hash, ...(await seriousFindings(page))]).toEqual([hash]);
     }
     await page.getByRole('button', { name: 'Remove' }).click();
@@ -196,6 +249,76 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     expect(kept).not.toContain(token);
   });
 
+  it('says on the open page that a label is no longer valid when another operator has made a new token, and who and when', async () => {
+    const page = await open({ hash: '#/enrol' });
+    for (const serial of ['MIXER-0009', 'MIXER-0010']) {
+      await page.goto(`${gateway.url}#/enrol`);
+      await page.getByLabel('Serial').fill(serial);
+      await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+      await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    }
+    // its own event changes nothing
+    gateway.emit('device', [{ serial: 'MIXER-0010', event: 'reissued' }]);
+    await expect.poll(() => gateway.calls.some(({ path }) => path.endsWith('/devices/labels/check'))).toBe(true);
+    expect(await page.locator('.label-serial').allTextContents()).toEqual(['MIXER-0009', 'MIXER-0010']);
+    const by = { serial: 'MIXER-0009', why: 'reissued', at: '2026-10-01T12:00:00.000Z', by: 'console:ann' };
+    gateway.fleet.reissuedByOthers.set('MIXER-0009', by);
+    gateway.emit('device', [{ serial: 'MIXER-0009', event: 'reissued' }]);
+    await page.getByText('The label of MIXER-0009 is no longer valid').waitFor();
+    await page.getByText(/MIXER-0009: another new token was made by console:ann at .*2026/).waitFor();
+    expect(await page.locator('.label-serial').allTextContents()).toEqual(['MIXER-0010']);
+    expect(await seriousFindings(page)).toEqual([]);
+  });
+
+  it.each([
+    ['a command has changed the device', () => gateway.emit('device', [{ serial: 'MIXER-0009', event: 'changed' }])],
+    ['more happened than is told one by one', () => gateway.emit('device', [{ event: 'more', more: 400 }])],
+    ['the gateway says that the page missed something', () => gateway.emit('resync', null)],
+    ['the connection was lost meanwhile', () => gateway.breakStreams()],
+  ])('finds that a label is no longer valid also where %s', async (_when, happen) => {
+    const page = await open({ hash: '#/enrol' });
+    await page.getByText('Live', { exact: true }).waitFor();
+    await page.getByLabel('Serial').fill('MIXER-0009');
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    const by = { serial: 'MIXER-0009', why: 'reissued', at: '2026-10-01T12:00:00.000Z', by: 'cli:ann' };
+    gateway.fleet.reissuedByOthers.set('MIXER-0009', by);
+    happen();
+    await page.getByText(/MIXER-0009: another new token was made by cli:ann/).waitFor();
+    expect(await page.locator('.label-serial').count()).toBe(0);
+  });
+
+  it('does not call a label worthless that was made while the gateway was asked about the one before', async () => {
+    const page = await open({ hash: '#/device/VALVE-0002' });
+    const makeToken = async () => {
+      await page.getByRole('button', { name: 'New token', exact: true }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'New token' }).click();
+      await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    };
+    await makeToken();
+    const by = { serial: 'VALVE-0002', why: 'reissued', at: '2026-10-01T12:00:00.000Z', by: 'console:ann' };
+    gateway.fleet.reissuedByOthers.set('VALVE-0002', by);
+    let answer = () => {};
+    const mayAnswer = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    await page.route('**/devices/labels/check', async (route) => {
+      await mayAnswer;
+      await route.continue();
+    });
+    const asked = page.waitForRequest('**/devices/labels/check');
+    const answered = page.waitForResponse('**/devices/labels/check');
+    gateway.emit('device', [{ serial: 'VALVE-0002', event: 'reissued' }]);
+    await asked;
+    await page.goto(`${gateway.url}#/device/VALVE-0002`);
+    await makeToken();
+    answer();
+    await answered;
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 100))');
+    expect(await page.locator('.label-serial').allTextContents()).toEqual(['VALVE-0002']);
+    expect(await page.getByText('no longer valid').count()).toBe(0);
+  });
+
   it('prints labels and nothing else, each of the size that was chosen', async () => {
     const page = await open({ hash: '#/enrol' });
     await page.getByLabel('Serial').fill('MIXER-0009');
@@ -209,6 +332,126 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     expect(seen).toEqual(['label']);
     const box = await page.locator('.label').boundingBox();
     expect([box?.width, box?.height].map((pixels) => Math.round(((pixels ?? 0) / 96) * 25.4))).toEqual([62, 29]);
+  });
+
+  it('prints each label whole and once, on A4, US Letter and a roll, and no empty page', async () => {
+    const page = await open({ hash: '#/import' });
+    const rows = Array.from({ length: 48 }, (_, n) => `MIXER-${1000 + n},a plant with a long name`);
+    await page
+      .getByLabel('CSV file')
+      .setInputFiles({ name: 'a.csv', mimeType: 'text/csv', buffer: Buffer.from(`serial,site\n${rows.join('\n')}\n`) });
+    await page.getByRole('button', { name: 'Enrol 48 devices' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    await page.locator('.qr').nth(47).waitFor();
+    const pages = async (size: string, paper: { format: string } | { width: string; height: string }) => {
+      await page.getByLabel('Label size').selectOption(size);
+      return (await page.pdf(paper)).toString('latin1').match(/\/Type \/Page$/gm)?.length;
+    };
+    // rows that do not fit as a whole go to the next sheet: 24 and 21 labels on one, 10 and 8 large ones
+    expect(await pages('a4', { format: 'A4' })).toBe(2);
+    expect(await pages('a4', { format: 'Letter' })).toBe(3);
+    expect(await pages('large', { format: 'A4' })).toBe(5);
+    expect(await pages('large', { format: 'Letter' })).toBe(6);
+    expect(await pages('roll', { width: '62mm', height: '29mm' })).toBe(48);
+  });
+
+  it('prints a page in the dark as dark on white', async () => {
+    const page = await open({ hash: '#/devices', dark: true });
+    await page.locator('tbody th').first().waitFor();
+    await page.emulateMedia({ media: 'print' });
+    for (const place of ['h1', 'tbody th a', 'tbody td']) expect(await luminance(page, place)).toBeLessThan(0.4);
+    await page.emulateMedia({ media: 'screen' });
+    expect(await luminance(page, 'h1')).toBeGreaterThan(0.7);
+  });
+
+  it('says that the gateway is away, never that all is well, and goes on by itself', async () => {
+    const page = await open({ hash: '#/now' });
+    await page.getByRole('heading', { level: 1, name: 'All is well' }).waitFor();
+    gateway.outage = 'away';
+    await page.getByText('Connection lost').waitFor();
+    await page.clock.fastForward(6000);
+    await page.getByRole('heading', { level: 1, name: 'The gateway does not answer' }).waitFor();
+    await page.getByText('What stands below was so at').waitFor();
+    expect(await page.getByText('All is well').count()).toBe(0);
+    gateway.outage = 'none';
+    await page.clock.fastForward(31_000);
+    await page.getByRole('heading', { level: 1, name: 'All is well' }).waitFor();
+  });
+
+  it('draws its chart also when the gateway was away at the moment in which the page asked for it', async () => {
+    const page = await open();
+    await page.route('**/vendor/uplot.js', (route) => route.abort());
+    await page.reload();
+    await page.locator('.plot canvas').waitFor();
+    await page.unroute('**/vendor/uplot.js');
+  });
+
+  it('that is loaded while the gateway cannot answer shows so, and then its page, without a hand', async () => {
+    gateway.outage = 'unready';
+    const page = await open({ hash: '#/help' });
+    await page.getByRole('alert').waitFor();
+    gateway.outage = 'none';
+    await page.clock.fastForward(7000);
+    await page.getByRole('heading', { level: 1, name: 'Help' }).waitFor();
+    await page.getByText('InvalidToken').first().waitFor();
+    gateway.outage = 'unready';
+    await page.getByRole('link', { name: 'Settings', exact: true }).click();
+    await page.getByRole('alert').waitFor();
+    gateway.outage = 'none';
+    await page.clock.fastForward(7000);
+    await page.getByText('CVM_SITE').waitFor();
+    expect(await page.getByRole('alert').count()).toBe(0);
+  });
+
+  it('says of a change without an answer that it may have been done, and does not do it again by itself', async () => {
+    const page = await open({ hash: '#/enrol' });
+    await page.getByLabel('Serial').fill('MIXER-0011');
+    gateway.outage = 'mute';
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await expect.poll(() => page.getByRole('alert').textContent()).toContain('it may have done this, or not');
+    gateway.outage = 'none';
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await expect.poll(() => page.getByRole('alert').textContent()).toContain('make a new token');
+  });
+
+  it('keeps what was typed when the session ends, for the same person', async () => {
+    const page = await open({ hash: '#/enrol' });
+    await page.getByLabel('Serial').fill('MIXER-0012');
+    await page.getByLabel('Site').fill('north');
+    await opened?.context.clearCookies();
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await page.getByText('Your session has ended').waitFor();
+    expect(gateway.fleet.devices.has('MIXER-0012')).toBe(false);
+    await signIn(page);
+    await expect.poll(() => page.getByLabel('Serial').inputValue()).toBe('MIXER-0012');
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await page.getByRole('heading', { level: 1, name: 'Labels' }).waitFor();
+    expect(gateway.fleet.devices.get('MIXER-0012')?.site).toBe('north');
+    // its token is still there for the operator, and not for another person at the same screen
+    await page.getByText('Live', { exact: true }).waitFor();
+    await opened?.context.clearCookies();
+    gateway.breakStreams();
+    await signIn(page);
+    await page.locator('.label-token').waitFor();
+    await page.getByText('Live', { exact: true }).waitFor();
+    await opened?.context.clearCookies();
+    gateway.breakStreams();
+    await signIn(page, viewerPassword);
+    await page.getByText('There are no labels to print').waitFor();
+  });
+
+  it('asks before it signs out while tokens are on the page', async () => {
+    const page = await open({ hash: '#/enrol' });
+    await page.getByLabel('Serial').fill('MIXER-0013');
+    await page.getByRole('button', { name: 'Enrol', exact: true }).click();
+    await page.locator('.label-token').waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('.label-token').waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Sign out' }).click();
+    await signIn(page);
+    await page.getByText('There are no labels to print').waitFor();
   });
 
   it('takes a serial, a label and an error for text, whatever they hold', async () => {
@@ -311,6 +554,42 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     await expect.poll(() => page.evaluate<string>('location.hash')).toBe('#/devices?state=registered');
   });
 
+  it('goes on by one page of the list, however often the button is pressed before that page has come', async () => {
+    const page = await open({ hash: '#/devices' });
+    const pager = page.getByRole('navigation', { name: 'Pages of the list' });
+    const next = pager.getByRole('button').last();
+    let answer = () => {};
+    const mayAnswer = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    await next.waitFor();
+    await page.route('**/devices?*after=50*', async (route) => {
+      await mayAnswer;
+      await route.continue();
+    });
+    await next.click();
+    await pager.getByText('Page 2').waitFor();
+    await next.dispatchEvent('click');
+    answer();
+    await page.getByRole('link', { name: 'FAN-0051', exact: true }).waitFor();
+    expect(await pager.textContent()).toContain('Page 2');
+    await page.unroute('**/devices?*after=50*');
+  });
+
+  it('leads to the device that was pressed in the very instant in which a page of the list came, and back to that page', async () => {
+    const page = await open({ hash: '#/devices' });
+    const pager = page.getByRole('navigation', { name: 'Pages of the list' });
+    await pager.getByText('Page 1').waitFor();
+    await page.evaluate(`(async () => {
+      document.querySelector('.pager button:last-child').click();
+      for (let turns = 0; turns < 1000 && !document.querySelector('.pager').textContent.includes('Page 2'); turns += 1) await undefined;
+      document.querySelector('tbody th a').click();
+    })()`);
+    await page.getByText('The device has its certificate').waitFor();
+    await page.goBack();
+    await pager.getByText('Page 2').waitFor();
+  });
+
   it('tells how long ago something was by the clock of the gateway, also where that of the browser is wrong', async () => {
     const page = await open({ hash: '#/devices' });
     const times = async () => {
@@ -327,10 +606,53 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     const page = await open({ hash: '#/now' });
     await page.getByText('Live', { exact: true }).waitFor();
     gateway.fleet.line = [];
+    // the connection is lost for half a second: a test that looks now and then could miss it
+    await page.evaluate(`
+      globalThis.said = [];
+      const place = document.querySelector('.live');
+      new MutationObserver(() => said.push(place.textContent)).observe(place, { subtree: true, childList: true, characterData: true });`);
     gateway.breakStreams();
-    await page.getByText('Connection lost').waitFor();
-    await page.getByText('Live', { exact: true }).waitFor();
+    await expect.poll(() => page.evaluate<string[]>('said')).toEqual(['Connection lost, trying again', 'Live']);
     await page.getByText('no device waits').waitFor();
+  });
+
+  describe.each([
+    ['of a device', '#/device/VALVE-0019'],
+    ['of the list', '#/devices?prefix=VALVE-0019'],
+  ])('the page %s', (_name, hash) => {
+    it.each([
+      ['more happened than is told one by one', () => gateway.emit('device', [{ event: 'more', more: 400 }])],
+      ['the gateway says that it missed something', () => gateway.emit('resync', null)],
+    ])('is up to date, without a reload, also when %s', async (_when, happen) => {
+      const page = await open({ hash });
+      await page.getByText('VALVE-0019').first().waitFor();
+      await page.getByText('Live', { exact: true }).waitFor();
+      const before = await page.getByText('blocked', { exact: true }).count();
+      gateway.fleet.onEvent = () => {};
+      gateway.fleet.step('VALVE-0019', { part: 'device', step: 'connected', outcome: 'ok' }, { state: 'blocked' });
+      happen();
+      await expect.poll(() => page.getByText('blocked', { exact: true }).count()).toBe(before + 1);
+    });
+  });
+
+  it('looks at a device once more a while after the last thing that happened to it: what was seen is written down a moment later', async () => {
+    const page = await open({ hash: '#/device/VALVE-0019' });
+    await page.getByText('The device has not been seen').waitFor();
+    await page.getByText('Live', { exact: true }).waitFor();
+    const happen = () => gateway.emit('device', [{ serial: 'VALVE-0019', event: 'refused' }]);
+    let sinceLast = Number.POSITIVE_INFINITY;
+    // the last thing must be less than the three seconds ago after which the page looks
+    while (sinceLast > 2000) {
+      happen();
+      await delay(2500);
+      const last = performance.now();
+      happen();
+      await delay(1000);
+      sinceLast = performance.now() - last;
+    }
+    gateway.fleet.onEvent = () => {};
+    gateway.fleet.step('VALVE-0019', { part: 'device', step: 'connected', outcome: 'ok' }, { state: 'blocked' });
+    await page.getByText('blocked', { exact: true }).waitFor();
   });
 
   it('draws no more than the last events when five hundred devices arrive in one second', async () => {
@@ -385,6 +707,10 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     await opened?.context.clearCookies();
     gateway.breakStreams();
     await page.getByLabel('Password').waitFor();
+    // the person types the password without clicking into the field
+    await page.keyboard.type('plum-otter-lamp-quay');
+    await page.keyboard.press('Enter');
+    await page.getByRole('navigation', { name: 'Pages' }).waitFor();
   });
 
   it('blocks many devices at once, and moves a request to the front of the line', async () => {
@@ -415,10 +741,7 @@ describe.skipIf(lacks('chromium'))('the console in a browser', () => {
     const page = await open();
     const hosts = new Set<string>();
     page.on('request', (request) => hosts.add(new URL(request.url()).host));
-    for (const hash of ['#/devices', '#/labels', '#/help', '#/now']) {
-      await page.goto(`${gateway.url}${hash}`);
-      await page.locator('.loading').waitFor({ state: 'detached' });
-    }
+    for (const hash of ['#/devices', '#/labels', '#/help', '#/now']) await turnTo(page, hash);
     await page.reload();
     await page.locator('.plot canvas').waitFor();
     expect([...hosts]).toEqual([new URL(gateway.url).host]);
@@ -430,6 +753,17 @@ const focused = (page: Page): Promise<string> =>
   page.evaluate<string>(`(() => {
     const element = document.activeElement;
     return (element.labels?.[0]?.textContent ?? element.getAttribute('aria-label') ?? element.textContent).trim();
+  })()`);
+
+/** Pixels by which the page is wider than the screen. */
+const spare = (page: Page): Promise<number> =>
+  page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+
+/** Of a text, 0 to 1. */
+const luminance = (page: Page, selector: string): Promise<number> =>
+  page.evaluate<number>(`(() => {
+    const [red, green, blue] = getComputedStyle(document.querySelector('${selector}')).color.match(/[0-9.]+/g).map(Number);
+    return (0.21 * red + 0.72 * green + 0.07 * blue) / 255;
   })()`);
 
 /** Presses Tab until that has the focus. */

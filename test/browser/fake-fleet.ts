@@ -40,6 +40,7 @@ export function createFakeFleet() {
     line: waiting(),
     auditFaults: [] as string[],
     onEvent: (_event: unknown) => {},
+    reissuedByOthers: new Map<string, { serial: string; why: string; at: string; by: string }>(),
     now: () => now(fleet.checks, fleet.line.length, [...devices.values()].filter(isSilent).length),
     /** what the gateway does when the device comes: one step a call */
     step(serial: string, step: Omit<Step, 'at'> & { at?: string }, change: Partial<Device> = {}) {
@@ -69,9 +70,15 @@ export function createFakeFleet() {
     if (what !== 'devices') return undefined;
     if (method === 'GET') return serial === '' ? list(query) : explain(serial);
     if (serial === '') return enrol(JSON.parse(body) as { serial: string; site?: string });
+    if (serial === 'labels') return checkLabels(JSON.parse(body) as { labels: { serial: string }[] });
     if (serial === 'bulk') return bulk(JSON.parse(body) as { action: string; serials: string[] });
     if (serial === 'import') return action === 'preview' ? { body: preview(body) } : importRows(body);
     return undefined;
+  }
+
+  function checkLabels({ labels }: { labels: { serial: string }[] }): Answer {
+    const worthless = labels.flatMap(({ serial }) => fleet.reissuedByOthers.get(serial) ?? []);
+    return { body: { worthless } };
   }
 
   function list(query: URLSearchParams): Answer {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ackTopic } from '../../protocol/cvm/topics.ts';
-import { askOnce, connectDevice } from '../support/device.ts';
+import { askOnce, askUntilDecided, connectDevice } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
 import { isolated, type Run, runCvm } from '../support/program.ts';
 import { desktop, launchBrowser, openConsole, phone, seriousFindings, signIn } from './browser.ts';
@@ -22,8 +22,7 @@ describe.skipIf(lacks('chromium') || lacks('redis-server'))('the console of a ru
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-browser-'));
     run = runCvm(['up', '--local-aws'], isolated(dataDir));
     [browser] = await Promise.all([launchBrowser(), run.says(/console is listening/), run.says(/broker is listening/)]);
-    await run.says(/shown this once: (\S+)/);
-    password = /shown this once: (\S+)/.exec(run.text())?.[1] ?? '';
+    password = (await run.says(/shown this once: (\S+)\s/))[1] ?? '';
     url = `https://127.0.0.1:${portIn('console is listening')}/`;
     broker = { port: portIn('broker is listening'), caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8') };
   });
@@ -54,8 +53,6 @@ describe.skipIf(lacks('chromium') || lacks('redis-server'))('the console of a ru
         { url },
         { viewport, signedIn: false, ownTime: true },
       );
-      // five processes share the machine with the browser
-      page.setDefaultTimeout(20_000);
       await signIn(page, password);
       await page.getByText('Live', { exact: true }).waitFor();
 
@@ -77,7 +74,9 @@ describe.skipIf(lacks('chromium') || lacks('redis-server'))('the console of a ru
 
       // from here to the end, the page is never loaded again
       await page.evaluate('globalThis.sameLoad = true');
-      const { certificateId = '' } = await askOnce(broker, serial, { token, key: 'ec' });
+      const answer = await askUntilDecided(broker, serial, { token, key: 'ec' });
+      expect(answer).toMatchObject({ status: 'accepted' });
+      const { certificateId = '' } = answer;
       await page.getByText('Certificate vended').waitFor();
       const device = await connectDevice(broker, { username: serial, password: token });
       await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });

@@ -99,7 +99,7 @@ export async function openStandIn(options: Partial<AwsLocalOptions> = {}) {
         key: privateKeyPem,
         rejectUnauthorized: false,
         clientId,
-        connectTimeout: 3000,
+        connectTimeout: 45_000,
         ...more,
       }),
     async restart(meanwhile: () => void) {

@@ -96,7 +96,7 @@ describe('the AWS stand-in', () => {
     await iot.send(new DetachThingPrincipalCommand({ thingName, principal: arn }));
     // asynchronous, as at AWS
     await expect(remove()).rejects.toMatchObject({ name: 'DeleteConflictException' });
-    await vi.waitFor(remove, { timeout: 10_000, interval: 200 });
+    await vi.waitFor(remove, { timeout: 45_000, interval: 200 });
     await expect(iot.send(new DescribeCertificateCommand({ certificateId: id }))).rejects.toMatchObject({
       name: 'ResourceNotFoundException',
     });
@@ -143,7 +143,7 @@ describe('the AWS stand-in', () => {
 
   it('throttles above the quota, and says so as AWS does', async () => {
     const calls = await Promise.allSettled(
-      Array.from({ length: 10 }, (_, index) =>
+      Array.from({ length: 40 }, (_, index) =>
         iot.send(new CreatePolicyCommand({ policyName: `quota-${index}`, policyDocument: document })),
       ),
     );

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import { DescribeEndpointCommand } from '@aws-sdk/client-iot';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { connectDynamoDb, connectIot, createAwsConnections } from '../../aws/client.ts';
+import { connectDynamoDb, connectIot } from '../../aws/client.ts';
+import { createAwsConnections } from '../../aws/connections.ts';
 import { createAwsGate } from '../../aws/gate.ts';
 import { createBypass } from '../../aws/no-proxy.ts';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
@@ -85,7 +86,7 @@ describe('calls of AWS through a proxy', () => {
     ['hangs-up', 'UpstreamUnreachable', /whether the proxy runs.*HTTP_PROXY/],
   ] as const)('say which proxy failed, and the cure: %s', async (manner, name, cure) => {
     proxy.become(manner);
-    const error = await open({ http: named(), tunnelMs: 300 })
+    const error = await open({ http: named(), tunnelMs: manner === 'silent' ? 300 : 45_000 })
       .get()
       .catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ name, cure: expect.stringMatching(cure) });

@@ -61,10 +61,10 @@ describe('setting up an AWS account', () => {
     const app = createApp(of, log);
     const unused = () => Promise.reject(new Error('this command needs no more'));
     const context = {
-      settings: () => of,
-      app: () => app,
+      settings: async () => of,
+      app: async () => app,
       write: (line: string) => void lines.push(line),
-      now: () => 0,
+      clock: async () => () => 0,
     };
     await awsCommand({ ...context, table: unused as never }).parseAsync(['setup', ...argv], { from: 'user' });
     await app.lifecycle.close();

@@ -55,9 +55,13 @@ async function inRounds<T>(work: () => Promise<T>): Promise<T> {
     isOver = true;
   });
   result.catch(() => {});
+  let before = 0;
   for (let idle = 0; !isOver; idle++) {
     await new Promise((resolve) => setTimeout(resolve, 5));
-    if (held.length === 0 || idle < 3) continue;
+    // a call that is held may not be the last of its round: another one may wait for a key that a busy machine is still making
+    if (held.length !== before) idle = 0;
+    before = held.length;
+    if (held.length === 0 || idle < 20) continue;
     const round = held.splice(0);
     rounds.push(round.map(({ operation }) => operation).sort());
     await Promise.all(round.map(({ start }) => start()));

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { findAlikeSerials } from '../../operator/alike-serials.ts';
 import type { DirectoryEntry } from '../../queue/directory.ts';
 import { redisAt } from '../../queue/redis.ts';
 import { createDirectory, createDirectoryKeeper } from '../../queue/redis-directory.ts';
+import { directoryKeys } from '../../queue/stored-keys.ts';
 import type { IndexedDevice } from '../../registry/site-index.ts';
 import { createLog } from '../../runtime/log.ts';
 import { compareWhole } from '../../worker/roster-copy.ts';
@@ -29,7 +31,7 @@ describe.skipIf(lacks('redis-server'))('the directory of devices in Redis', () =
     const redis = redisAt(`redis://127.0.0.1:${server.port}`);
     directory = createDirectory(redis, log);
     [keeper, other] = [createDirectoryKeeper(redis, log), createDirectoryKeeper(redis, log)];
-    await vi.waitFor(() => Promise.all([directory.counts(), keeper.isComplete(), other.isComplete()]));
+    await vi.waitFor(() => Promise.all([directory.counts(), keeper.isComplete(), other.isComplete()]), 45_000);
   });
   afterAll(async () => {
     await Promise.all([directory.close(), keeper.close(), other.close()]);
@@ -48,6 +50,58 @@ describe.skipIf(lacks('redis-server'))('the directory of devices in Redis', () =
     await keeper.fill(entries);
     expect(await all()).toEqual(shown);
     expect(shown).toEqual(entries);
+  });
+
+  it('gives serials from a text on, of all states and sites, in the order of their bytes', async () => {
+    const serials = ['SN-1', 'SN-10', 'SN-1:', 'SN-1A', 'SN-1_', 'SN-1a', 'SN1', 'sn-1'];
+    await keeper.put([...serials].reverse().map((serial, index) => ({ ...entryOf(index), serial })));
+    expect(await directory.serialsFrom('', 100)).toEqual(serials);
+    expect(await directory.serialsFrom('SN-1', 3)).toEqual(['SN-1', 'SN-10', 'SN-1:']);
+    expect(await directory.serialsFrom('SN-1-', 1)).toEqual(['SN-10']);
+    expect(await directory.serialsFrom('SN-1A', 2)).toEqual(['SN-1A', 'SN-1_']);
+    expect(await directory.serialsFrom('sn-2', 5)).toEqual([]);
+  });
+
+  it('gives a serial once that stands in two sets', async () => {
+    await keeper.put([entryOf(1), entryOf(2)]);
+    await server.redis.zadd(directoryKeys.of('blocked', false), 0, `${entryOf(1).serial}\0\0`);
+    expect(await directory.serialsFrom('SN', 5)).toEqual([entryOf(1), entryOf(2)].map(({ serial }) => serial));
+  });
+
+  it.each([
+    ['a page', () => all(), []],
+    ['counts', () => directory.counts(), undefined],
+    ['serials', () => directory.serialsFrom('SN', 5), []],
+  ] as const)(
+    'answers with none, and is to be filled anew, where a key has another type: %s',
+    async (_what, ask, none) => {
+      await keeper.put([entryOf(1), entryOf(2)]);
+      await keeper.setComplete();
+      await server.redis.del(directoryKeys.of('unknown', false));
+      await server.redis.set(directoryKeys.of('unknown', false), 'garbage');
+      expect(await ask()).toEqual(none);
+      expect(await keeper.isComplete()).toBe(false);
+      await keeper.put([entryOf(1)]);
+      expect((await all()).length).toBe(1);
+    },
+  );
+
+  it('finds serials that look alike in it', async () => {
+    const alike = ['AB-O1X7', 'AA:BB:CC:DD:EE:FF', '5N-8B-1', 'LOT-2-1'];
+    await keeper.put(
+      [...alike, ...Array.from({ length: 2000 }, (_, index) => entryOf(index).serial)].map((serial, index) => ({
+        ...entryOf(index),
+        serial,
+      })),
+    );
+    const found = (serial: string) => findAlikeSerials(serial, directory.serialsFrom);
+    expect(await found('ab_01x7')).toEqual(['AB-O1X7']);
+    expect(await found('AABBCCDDEEFF')).toEqual(['AA:BB:CC:DD:EE:FF']);
+    expect(await found('aa-8b-c')).toEqual(['AA:BB:CC:DD:EE:FF']);
+    expect(await found('SNB8I')).toEqual(['5N-8B-1']);
+    expect(await found('1otz')).toEqual(['LOT-2-1']);
+    expect(await found('sn-o123')).toEqual(['SN-01230', 'SN-01231', 'SN-01232', 'SN-01233', 'SN-01234']);
+    expect(await found('SN-02000')).toEqual([]);
   });
 
   it('counts devices by state once it is filled, and not before', async () => {

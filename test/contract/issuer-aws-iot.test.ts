@@ -15,7 +15,7 @@ import {
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAwsGate } from '../../aws/gate.ts';
 import { type AwsLocalOptions, startAwsLocal } from '../../aws-local/main.ts';
 import { createAwsIssuer, type Patience } from '../../issuer/aws-iot.ts';
@@ -225,12 +225,13 @@ describe('AWS IoT', () => {
     const { aws, iot, issuer, inspect } = opened;
     const { certificateId, certificateArn: principal } = await issuer.issue('rsa');
     await issuer.ensureThing('T');
-    aws.faults.set([first(3, 'DeleteCertificate', 'DeleteConflictException', 409)]);
+    aws.faults.set([first(1000, 'DeleteCertificate', 'DeleteConflictException', 409)]);
     const withdrawn = issuer.withdraw(certificateId);
-    // the second pass, at the latest, finds it as it was; the fourth deletes
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    // a first pass has ended; none deletes before the other process is done
+    await expect.poll(() => aws.faults.struck()['DeleteCertificate fail-before']).toBeGreaterThan(0);
     await iot.send(new AttachThingPrincipalCommand({ thingName: 'T', principal }));
     await iot.send(new UpdateCertificateCommand({ certificateId, newStatus: 'ACTIVE' }));
+    aws.faults.set([]);
     await withdrawn;
     expect(await inspect()).toEqual([]);
   });
@@ -267,7 +268,7 @@ describe('AWS IoT', () => {
     await issuer.attach({ certificateId, thingName: 'T', policyName });
     aws.faults.set([{ operation: 'DetachPolicy', kind: 'stall', ms: 1500, times: 1 }]);
     const withdrawn = issuer.withdraw(certificateId);
-    await vi.waitFor(() => expect(aws.faults.struck()).toMatchObject({ 'DetachPolicy stall': 1 }));
+    await expect.poll(() => aws.faults.struck()).toMatchObject({ 'DetachPolicy stall': 1 });
     const other = openIssuer(aws.httpUrl);
     await other.issuer.withdraw(certificateId);
     other.close();
@@ -305,13 +306,16 @@ it('waits until AWS has detached the thing before it deletes', async () => {
 });
 
 it('gives up waiting for the answer of a create call, and does not repeat the call', async () => {
-  const { aws, issuer, inspect, close } = await open({ answerMs: 300 });
+  const { aws, inspect, close } = await open();
+  // set up by the patient one
+  const { issuer, close: closeHasty } = openIssuer(aws.httpUrl, { answerMs: 300 });
   aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'stall', ms: 1000 }]);
   await expect(issuer.issue('rsa')).rejects.toMatchObject({ name: 'TimeoutError' });
-  await vi.waitFor(async () => expect(await inspect()).toHaveLength(1), 5000);
+  await expect.poll(inspect).toHaveLength(1);
   // a repeated call would make a second certificate within this time
   await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(await inspect()).toHaveLength(1);
+  closeHasty();
   await close();
 });
 

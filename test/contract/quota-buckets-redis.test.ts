@@ -20,7 +20,7 @@ async function open() {
   const redis = redisAt(server.url).connect('wait', log);
   const [one, other] = [1, 2].map(() => createQuotaBuckets(redisAt(server.url), log, limits, quotaRule));
   if (one === undefined || other === undefined) throw new Error('there are two');
-  await vi.waitFor(() => Promise.all([one.rates(), other.rates()]));
+  await vi.waitFor(() => Promise.all([one.rates(), other.rates()]), 45_000);
   return {
     buckets: one satisfies QuotaBuckets,
     /** of another worker */

@@ -54,7 +54,7 @@ describe('setting up a table that is there without the index', () => {
         AttributeDefinitions: key,
       }),
     );
-    await waitUntilTableExists({ client, maxWaitTime: 30, minDelay: 1, maxDelay: 1 }, { TableName: name });
+    await waitUntilTableExists({ client, maxWaitTime: 45, minDelay: 1, maxDelay: 1 }, { TableName: name });
   }
   const tokenHash = hashToken('the-token-of-the-device');
 

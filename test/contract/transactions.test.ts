@@ -9,6 +9,7 @@ import {
   TransactionCanceledException,
   type TransactWriteItem,
   TransactWriteItemsCommand,
+  waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AwsLocal, startAwsLocal } from '../../aws-local/main.ts';
@@ -31,6 +32,7 @@ beforeAll(async () => {
       KeySchema: [{ AttributeName: 'k', KeyType: 'HASH' }],
     }),
   );
+  await waitUntilTableExists({ client, maxWaitTime: 45, minDelay: 1 }, { TableName });
 });
 afterAll(async () => {
   client.destroy();

@@ -7,8 +7,9 @@ import deleteItem from 'dynalite/actions/deleteItem.js';
 import putItem from 'dynalite/actions/putItem.js';
 import updateItem from 'dynalite/actions/updateItem.js';
 import validations from 'dynalite/validations/index.js';
+import { keyAttribute } from '../../registry/dynamodb/named-attributes.ts';
 import { siteIndex } from '../../registry/dynamodb/site-index.ts';
-import { type DynamoTable, type Item, keyAttribute, openDynamoTable } from '../../registry/dynamodb/table.ts';
+import { type DynamoTable, type Item, openDynamoTable } from '../../registry/dynamodb/table.ts';
 
 type Command = { readonly input: Record<string, unknown> };
 type Operation = typeof putItem;

@@ -23,7 +23,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
       readFileSync(join(gateway.auditDir, name), 'utf8')
         .trimEnd()
         .split('\n')
-        .map((line) => JSON.parse(line) as { event: string; serial: string; errorCode?: string }),
+        .map((line) => JSON.parse(line) as { time: string; event: string; serial: string; errorCode?: string }),
     );
 
   async function cvm(...args: string[]): Promise<string> {
@@ -35,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     const operator = { ...gateway.operator, issuer, gateways: async () => [], announce: async () => {} };
     const command = devicesCommand({
       takeover: noTakeover,
-      operator: () => operator,
+      operator: async () => operator,
       write: (line) => said.push(line),
     });
     await new Command('cvm').addCommand(command).parseAsync(['devices', ...args], { from: 'user' });
@@ -77,7 +77,8 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
     const { serial, token } = await gateway.enrol('half-done');
     await askOnce(gateway.broker, serial, { token, key: 'ec' });
     const recorded = () => records().flatMap((record) => (record.serial === serial ? [record.event] : []));
-    expect(recorded()).toEqual(['vended']);
+    // a worker records its decision when it has handed over the reply
+    await expect.poll(recorded).toEqual(['vended']);
     for (const what of ['block', 'unblock', 'reissue', 'remove']) {
       // a reissue would delete this certificate
       if (what === 'reissue') await gateway.registry.markForDeletion(serial, 'f'.repeat(64));
@@ -115,6 +116,11 @@ describe.skipIf(lacks('redis-server'))('the life of a device', () => {
       await client.endAsync(true);
     });
     await Promise.all(flood);
-    expect(records().length - before).toBeLessThan(60);
+    const recorded = records().slice(before);
+    expect(recorded.length).toBeLessThan(200);
+    // ten in each of the limiter's seconds, of which two lie in one of the clock, however long the flood took
+    const bySecond = new Map<string, number>();
+    for (const { time } of recorded) bySecond.set(time.slice(0, 19), (bySecond.get(time.slice(0, 19)) ?? 0) + 1);
+    expect(Math.max(...bySecond.values())).toBeLessThanOrEqual(20);
   });
 });

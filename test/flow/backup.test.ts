@@ -10,7 +10,7 @@ import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { derivePsk } from '../../protocol/psk.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
-import { askOnce, connectDevice } from '../support/device.ts';
+import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
 import { cvm, devicePortOf, enrolDevices, isolated, onStandIn, programRuns } from '../support/program.ts';
 
@@ -81,7 +81,14 @@ describe.skipIf(lacks('redis-server'))('a gateway whose machine is lost', () => 
       pskCallback: () => ({ psk: derivePsk('by-key', tokenOf('by-key')), identity: 'by-key' }),
       checkServerIdentity: () => undefined,
     };
-    const device = await connectDevice({ port, caPem: '' }, byKey);
+    // its key comes to the broker by the roster, a moment after the start
+    let made: TestDevice | undefined;
+    const connects = async () => {
+      made = await connectDevice({ port, caPem: '' }, byKey);
+      return made.client.connected;
+    };
+    await expect.poll(connects).toBe(true);
+    const device = made as unknown as TestDevice;
     await device.client.publishAsync(requestTopic('by-key'), '{"key":"ec"}', { qos: 1 });
     expect(await device.next()).toMatchObject({ status: 'accepted', thingName: 'by-key' });
     await device.client.endAsync(true);

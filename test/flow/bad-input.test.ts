@@ -48,12 +48,24 @@ describe.skipIf(lacks('redis-server'))('bad input', () => {
         errorMessage: expect.stringMatching(/.{10,}/),
       });
       expect(await refusals(errorCode)).toBe(counted + 1);
-      expect(gateway.logText()).toContain(errorCode);
+      // a worker writes it down when it has handed over the reply
+      await expect.poll(() => gateway.logText()).toMatch(new RegExp(`"serial":"${serial}".*"${errorCode}"`));
       expect(gateway.logText()).not.toContain(secret);
       expect(await certificates()).toBe(before);
       await expect(gateway.iot.send(new DescribeThingCommand({ thingName: serial }))).rejects.toMatchObject({
         name: 'ResourceNotFoundException',
       });
+    },
+  );
+
+  it.each(['Token', 'TOKEN', 'access_token', 'registrationToken'])(
+    'the token under the key %s is no token, and the rejection names the right key',
+    async (key) => {
+      const { serial } = await gateway.enrol(`misspelt-${key}`);
+      const errorMessage = `the request has no token: it has "${key}"; the key is "token"`;
+      const reply = await askOnce(gateway.broker, serial, { [key]: secret });
+      expect(reply).toMatchObject({ errorCode: 'InvalidToken', errorMessage });
+      expect(gateway.logText()).not.toContain(secret);
     },
   );
 

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { verifyAudit } from '../../runtime/audit-verify.ts';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { enrolDevices, isolated, programRuns, type Run } from '../support/program.ts';
+import { enrolDevices, isolated, processesIn, programRuns, type Run, recordsIn } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
 
@@ -23,14 +23,9 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
   const start = (argv: readonly string[], env: Record<string, string> = {}) =>
     runs.start(argv, { ...isolated(dataDir), ...env });
   type Line = { msg?: string; process?: number; port?: number; serial?: string };
-  const linesOf = (run: Run): Line[] =>
-    run
-      .text()
-      .split('\n')
-      .filter((line) => line.startsWith('{'))
-      .map((line) => JSON.parse(line));
+  const linesOf = (run: Run) => recordsIn<Line>(run.text());
   async function brokerOf(run: Run) {
-    await run.says(/all broker processes are listening/);
+    await run.says(/all broker processes are listening.*\n/);
     const { port = 0 } = linesOf(run).find(({ msg }) => msg === 'all broker processes are listening') ?? {};
     return { port, caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8') };
   }
@@ -87,9 +82,9 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
     };
     const [frozen = 0] = childrenOf(run).filter(isBroker);
     process.kill(frozen, 'SIGSTOP');
-    await expect.poll(trouble, { timeout: 25_000 }).toMatch(/broker process 1 is frozen or blocked/);
+    await expect.poll(trouble).toMatch(/broker process 1 is frozen or blocked/);
     process.kill(frozen, 'SIGCONT');
-    await expect.poll(trouble, { timeout: 15_000 }).toBeUndefined();
+    await expect.poll(trouble).toBeUndefined();
   });
 
   it('say once what is wrong with the start, and end', async () => {
@@ -112,5 +107,6 @@ describe.skipIf(lacks('redis-server'))('broker processes that share a port', () 
     await expect.poll(() => pids.filter(lives), long).toEqual([]);
     // Redis goes on, for the next start
     for (const pid of others.filter(lives)) process.kill(pid);
+    await expect.poll(() => processesIn(join(dataDir, 'redis')), long).toEqual([]);
   });
 });

@@ -4,20 +4,16 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { ackTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { pointOf } from '../../site-tls/time-key.ts';
 import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { connectDevice } from '../support/device.ts';
+import { apartFromPlaces, lineUp, startExample } from '../support/example-suite.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { goldenTime, pinnedTimeKey } from '../support/time.ts';
 
-/** Ends a program that would go on trying. */
-const until = (seconds: number) => `timeout ${seconds} `;
-const ended = 124;
-
-describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout: 60_000 }, () => {
+describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', () => {
   let build: ReturnType<typeof buildFolder>;
   let gateway: Gateway;
   let folder: string;
@@ -34,24 +30,33 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
     rmSync(folder, { recursive: true, force: true });
   });
 
-  type How = { readonly by: string; readonly timeKey?: string; readonly shell?: string };
+  type How = { readonly by: string; readonly timeKey?: string; readonly shell?: string; readonly until?: RegExp };
 
-  /** @param how.shell what stands before it on its command line */
-  async function provision(serial: string, token: string, { by, timeKey, shell = '' }: How) {
+  /**
+   * @param how.shell what stands before it on its command line
+   * @param how.until ends it a moment after it has said this, since it would go on trying: it has no status then
+   */
+  async function provision(serial: string, token: string, { by, timeKey, shell = '', until }: How) {
     const argv = ['localhost', String(gateway.broker.port), by, serial, join(folder, serial)];
     const program = join(build.path, 'provision');
     const child = spawn('sh', [
       '-c',
-      `${shell}"$0" "$@"`,
+      `${shell}exec "$0" "$@"`,
       program,
       ...argv,
       ...(timeKey === undefined ? [] : [timeKey]),
     ]);
     let said = '';
     for (const each of [child.stdout, child.stderr]) each.on('data', (text) => (said += text));
-    child.stdin.end(`${token}\n`);
-    const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
-    return { status, said };
+    // one that ends at once reads nothing
+    child.stdin.on('error', () => {}).end(`${token}\n`);
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    if (until !== undefined) {
+      await expect.poll(() => said).toMatch(until);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      child.kill('SIGKILL');
+    }
+    return { status: await ended, said: apartFromPlaces(said) };
   }
   const stored = (serial: string, file: string) => readFileSync(join(folder, serial, file));
   const certificateOf = (serial: string) => new X509Certificate(stored(serial, 'device.crt'));
@@ -100,8 +105,8 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
   it('goes on with the part that is missing, after it could store half of a part and was ended', async () => {
     const { serial, token } = await gateway.enrolOnRoster('C-ENDED');
     // no file may have more than 512 bytes, which is in the third part
-    const first = await provision(serial, token, { by: 'psk', shell: `ulimit -f 1; ${until(2)}` });
-    expect(first).toMatchObject({ status: ended, said: 'the reply: the store failed\nasking again in 5 s\n' });
+    const first = await provision(serial, token, { by: 'psk', shell: 'ulimit -f 1; ', until: /asking again/ });
+    expect(first).toMatchObject({ status: null, said: 'the reply: the store failed\nasking again in 5 s\n' });
     expect(stored(serial, 'reply.data').length).toBe(512);
     const { status, said } = await provision(serial, token, { by: 'psk' });
     expect([status, said]).toEqual([0, 'going on with part 3\n']);
@@ -110,9 +115,9 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
 
   it('sends nothing to a server that does not know its pre-shared key', async () => {
     const { serial } = await gateway.enrolOnRoster('C-WRONG-KEY');
-    const { status, said } = await provision(serial, 'w'.repeat(30), { by: 'psk', shell: until(3) });
+    const { status, said } = await provision(serial, 'w'.repeat(30), { by: 'psk', until: /asking again/ });
     expect([status, said]).toEqual([
-      ended,
+      null,
       expect.stringMatching(/^connecting by TLS: .*\nthis may be: .*\nasking again in 5 s\n$/),
     ]);
   });
@@ -126,9 +131,9 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
 
   it('takes no time that another key signed, and then sends no token', async () => {
     const { serial, token } = await gateway.enrolOnRoster('C-TIME');
-    const how = { by: gateway.broker.caFile, timeKey: goldenTime.publicKey, shell: until(3) };
+    const how = { by: gateway.broker.caFile, timeKey: goldenTime.publicKey, until: /pinned key\n/ };
     const { status, said } = await provision(serial, token, how);
-    expect([status, said]).toEqual([ended, 'the time: the time is not signed for this nonce by the pinned key\n']);
+    expect([status, said]).toEqual([null, 'the time: the time is not signed for this nonce by the pinned key\n']);
     expect((await gateway.registry.find(serial))?.state).toBe('enrolled');
   });
 
@@ -144,19 +149,12 @@ describe.skipIf(lacks('redis-server') || lacksMbedtls())('examples/c', { timeout
   });
 
   it('waits in the line behind others', async () => {
-    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 1500, times: 1000 }]);
-    const others = [];
-    for (let count = 0; count < 4; count++) {
-      const other = await gateway.enrolOnRoster(`C-BEFORE-${count}`);
-      const device = await connectDevice(gateway.broker);
-      const request = { token: other.token, csr: (await makeDeviceKey(other.serial)).csrPem };
-      await device.client.publishAsync(requestTopic(other.serial), JSON.stringify(request), { qos: 1 });
-      others.push(device);
-    }
     const { serial, token } = await gateway.enrolOnRoster('C-WAITS');
-    const { status, said } = await provision(serial, token, { by: 'psk' });
-    expect([status, said]).toEqual([0, expect.stringMatching(/position \d+ in the line/)]);
-    gateway.aws.faults.set([]);
-    for (const { client } of others) await client.endAsync(true);
+    const endWait = await lineUp(gateway, 'C-BEFORE');
+    const argv = ['localhost', String(gateway.broker.port), 'psk', serial, join(folder, serial)];
+    const program = startExample([join(build.path, 'provision'), ...argv], token);
+    await expect.poll(program.said).toMatch(/position \d+ in the line/);
+    await endWait();
+    expect(await program.ended()).toMatchObject({ status: 0 });
   });
 });

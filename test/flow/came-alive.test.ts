@@ -27,7 +27,7 @@ describe.skipIf(lacks('redis-server'))('a device that got its certificate', () =
 
   async function list(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
-    const operator = () => gateway.operator;
+    const operator = async () => gateway.operator;
     const command = devicesCommand({ takeover: noTakeover, operator, write: (line) => lines.push(line) });
     await command.parseAsync(argv, { from: 'user' });
     return lines;
@@ -37,7 +37,7 @@ describe.skipIf(lacks('redis-server'))('a device that got its certificate', () =
     const remarks = vi.spyOn(console, 'error').mockImplementation(() => {});
     const device = await vend('alive-1');
     await vend('silent-1');
-    const place = { host: 'localhost', port: gateway.aws.mqttPort, rejectUnauthorized: false, connectTimeout: 5000 };
+    const place = { host: 'localhost', port: gateway.aws.mqttPort, rejectUnauthorized: false, connectTimeout: 30_000 };
     await (await connectOnce({ ...place, ...device, clientId: 'alive-1' })).endAsync();
 
     const app = createApp(gateway.settings, createLog('silent'));

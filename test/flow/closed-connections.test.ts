@@ -19,7 +19,7 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
   beforeAll(async () => {
     gateway = await startGateway({
       logLevel: 'info',
-      limits: { packetMs: 1000, connectMs: 1000, maxConnectionsPerSerial: 1 },
+      limits: { packetMs: 2500, connectMs: 2500, maxConnectionsPerSerial: 1 },
     });
   });
   afterAll(() => gateway?.close());
@@ -65,6 +65,12 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
       /devices publish to cvm\/request/,
     ],
     [
+      'a topic whose begin a shell has taken for a variable',
+      Buffer.concat([named, publishOf('/certificates/create/json', 'x')]),
+      'SN-1',
+      /devices publish to .* only: the topic must begin with "\$aws"/,
+    ],
+    [
       'HTTPS',
       Buffer.from('GET / HTTP/1.1\r\nHost: gateway\r\n\r\n'),
       undefined,
@@ -81,7 +87,7 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
       'too long a packet',
       Buffer.concat([named, Buffer.from('32ffff7f', 'hex')]),
       'SN-1',
-      /2097151 bytes was announced/,
+      /2097155 bytes was announced/,
     ],
     ['half a packet', Buffer.concat([named, Buffer.from([0x32])]), 'SN-1', /took more than/],
     [
@@ -154,6 +160,7 @@ describe.skipIf(lacks('redis-server'))('a connection that the broker closes', ()
     ['it has a wildcard, which only filters for answers of Fleet Provisioning may have', text('devices/#')],
     ['shared subscriptions are not offered: subscribe to the reply topic itself', text('$share/g/cvm/reply/SN-1')],
     ['it is not the reply topic of a serial', text('devices/x')],
+    ['it is not the reply topic of a serial: the topic begins with a slash: leave it out', text('/cvm/reply/SN-1')],
     ['a serial has 1 to 128 of the characters A-Z a-z 0-9 : _ -', text('cvm/reply/+')],
     ['the connection speaks for another serial, which its user name named', text('cvm/reply/SN-9')],
   ])('has the subscription that got SUBACK 128 in the log: %s', async (reason, filter) => {

@@ -125,7 +125,7 @@ describe('a command that cannot do its work ends with the cause and the cure', (
     ],
     ['audit verify: a file', ['audit', 'verify', '--dir', file], () => ({}), 1, /ENOTDIR|no folder/],
     ['import: no such file', ['devices', 'import', join(root, 'none.csv')], () => aws, 1, /./],
-    ['import: a folder', ['devices', 'import', root], () => aws, 1, /./],
+    ['import: a folder', ['devices', 'import', root], () => aws, 1, /name the file in it.*\n.*is a folder/],
     ['list: AWS away', ['devices', 'list'], () => aws, 1, /ECONNREFUSED/],
     ['sweep: AWS away', ['sweep'], () => aws, 1, /ECONNREFUSED/],
     ['setup: AWS away', ['aws', 'setup'], () => aws, 1, /ECONNREFUSED/],

@@ -77,7 +77,7 @@ describe.skipIf(lacks('nginx') || lacks('redis-server'))('the console behind ngi
       if (nginx?.exitCode !== null) throw new Error(said.join(''));
       return accepts(port);
     };
-    await until(isUp, 15_000, 'nginx listens');
+    await until(isUp, 60_000, 'nginx listens');
   }
 
   const as = (person: string) => ({

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { listCures, listFault } from '../../operator/list-faults.ts';
 import { startTestConsole, type TestConsole } from '../support/console.ts';
 
 describe('the console', () => {
@@ -13,7 +14,7 @@ describe('the console', () => {
     const { api, answer } = await console.browser();
     expect(answer.body).toMatchObject({ person: 'operator', role: 'operator', site: 'plant-1' });
     expect(String(answer.headers['set-cookie'])).toMatch(
-      /^__Host-cvm-console=[\w-]{43}; Path=\/; Secure; HttpOnly; SameSite=Strict$/,
+      /^__Host-cvm-console-[\w-]{8}=[\w-]{43}; Path=\/; Secure; HttpOnly; SameSite=Strict$/,
     );
     expect((await api('/session')).body).toEqual(answer.body);
     expect((await api('/session', { method: 'DELETE' })).status).toBe(204);
@@ -69,10 +70,26 @@ describe('the console', () => {
     expect(await list('')).toMatchObject({ total: 119 });
   });
 
-  it('describes its API', async () => {
+  it('describes its API so that a program can be generated from it: each call has a name of its own, an answer and the form of a refusal', async () => {
     const { api } = await console.browser();
-    const { paths } = (await api('/openapi.json')).body as { paths: Record<string, unknown> };
+    type Operation = { operationId: string; summary: string; responses: Record<string, { content?: unknown }> };
+    const { paths, components } = (await api('/openapi.json')).body as {
+      paths: Record<string, Record<string, Operation>>;
+      components: { schemas: Record<string, unknown> };
+    };
     expect(Object.keys(paths)).toContain('/api/v1/devices');
+    const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+    const names = operations.map(({ operationId }) => operationId);
+    expect(names.filter((name) => !/^[a-z][A-Za-z]+$/.test(name ?? ''))).toEqual([]);
+    expect(new Set(names).size).toBe(names.length);
+    const refusal = { 'application/json': { schema: { $ref: '#/components/schemas/Problem' } } };
+    for (const { responses } of operations) {
+      expect(Object.keys(responses)).toContainEqual(expect.stringMatching(/^2\d\d$/));
+      expect(responses.default?.content).toEqual(refusal);
+    }
+    expect(components.schemas.Problem).toMatchObject({
+      properties: { error: { required: ['code', 'message', 'cure'] } },
+    });
   });
 });
 
@@ -130,6 +147,20 @@ describe('an operator at the console', () => {
     expect(body.results[0].token).toMatch(/^token-/);
   });
 
+  it('says of a label whether it is still valid: not when another operator has made a new token, or removed the device', async () => {
+    const { api } = await console.browser();
+    const send = (path: string, body: object) =>
+      api(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
+    const check = async (...labels: object[]) => (await send('/devices/labels/check', { labels })).body.worthless;
+    const { token } = (await send('/devices', { serial: 'L-1' })).body;
+    expect(await check({ serial: 'L-1', token })).toEqual([]);
+    const second = (await send('/devices/L-1/reissue', {})).body;
+    expect(await check({ serial: 'L-1', token }, { serial: 'L-1', token: second.token })).toEqual([
+      expect.objectContaining({ serial: 'L-1', why: 'reissued' }),
+    ]);
+    expect(await check({ serial: 'L-gone', token })).toEqual([expect.objectContaining({ why: 'removed' })]);
+  });
+
   it('looks at a file of devices before it is enrolled, and gets each token once', async () => {
     const { api } = await console.browser();
     const file = 'serial;site\nC-1;\nC-2;plant\nC 3;\nC-1;\nB-1;\n';
@@ -138,6 +169,17 @@ describe('an operator at the console', () => {
     const preview = await send('/devices/import/preview');
     expect(preview.body).toMatchObject({ rows: 5, good: 2, badRows: 3 });
     expect(preview.body.bad.map(({ line }: { line: number }) => line)).toEqual([4, 5, 6]);
+    // the words of `cvm devices import`
+    const cures = (['serial-characters', 'serial-twice', 'already-enrolled'] as const).map(
+      (id) => listFault(id, '', 'B-1').cure,
+    );
+    expect(preview.body.bad.map(({ cure }: { cure: string }) => cure)).toEqual(cures);
+    const unknown = await api('/devices/import/preview', {
+      method: 'POST',
+      body: 'serial,colour\nC-1,red\n',
+      headers: { 'content-type': 'text/csv' },
+    });
+    expect(unknown).toMatchObject({ status: 400, body: { error: { cure: listCures['column-unknown'] } } });
     expect(console.operator.row('C-1')).toBeUndefined();
     const done = await send('/devices/import');
     expect(done.body.enrolled).toEqual([

@@ -73,6 +73,9 @@ describe('cvm doctor, of AWS', () => {
     expect(about(found, 'iot-policy')).toMatch(/^ok/);
     expect(about(found, 'aws-clock')).toMatch(/^ok/);
     expect(about(found, 'table-backups')).toMatch(/^ok: on/);
+    expect(about(found, 'account-quotas')).toMatch(
+      /^ok: AWS allows the account what the gateway goes by: .*UpdateCertificate=10/,
+    );
     // its data plane has a port that no endpoint names
     expect(about(found, 'aws-endpoint')).toMatch(/^ok: localhost, of a stand-in/);
     // a newcomer who reads what is only skipped finds no error of ours in it
@@ -82,6 +85,31 @@ describe('cvm doctor, of AWS', () => {
     const list = async (path: string) => (await fetch(`${aws.httpUrl}${path}`)).json();
     expect(await list('/certificates')).toMatchObject({ certificates: [] });
     expect(await list('/things')).toMatchObject({ things: [] });
+  });
+
+  it('asks Service Quotas what the account may do, and says where it may not, or gets no answer', async () => {
+    const id = 'account-quotas';
+    const only = [id];
+    const cloud = join(dataDir, 'raised');
+    const raised = await startAwsLocal({
+      dataDir: cloud,
+      httpPort: 0,
+      mqttPort: 0,
+      quotas: { UpdateCertificate: 20 },
+      log,
+    });
+    const ofRaised = (env: Record<string, string> = {}) => look(env, only, raised.httpUrl);
+    expect(about(await ofRaised(), id)).toMatch(/^ok: AWS allows the account more .*UpdateCertificate 10 of 20/);
+    const all = await ofRaised({ CVM_QUOTAS: 'UpdateCertificate=50' });
+    expect(about(all, id)).toMatch(/^warn: .*UpdateCertificate 50 of 20 .*UpdateCertificate=20/);
+    await raised.close();
+    await faults([denied('ServiceQuotas')]);
+    expect(about(await look({}, only), id)).toMatch(
+      /^skipped: this identity may not read it .*cvm aws policy --for doctor/,
+    );
+    await faults([{ operation: 'ServiceQuotas', kind: 'throttle' }]);
+    expect(about(await look({}, only), id)).toMatch(/^skipped: .*GetServiceQuota/);
+    expect(about(await look({ CVM_QUOTAS: 'off' }, only), id)).toMatch(/^skipped: CVM_QUOTAS is off/);
   });
 
   it('names each permission that is missing, with the action, and one that only commands need as a warning', async () => {
@@ -195,7 +223,7 @@ describe('cvm doctor, of AWS', () => {
     expect(about(found, 'aws')).toMatch(/fail: /);
     expect(about(found, 'redis')).toMatch(/fail: /);
     silent.close();
-  }, 15_000);
+  });
 
   it("names a clock that differs from AWS's", async () => {
     const answer = { __type: 'com.amazonaws.dynamodb.v20120810#AccessDeniedException', message: 'no' };

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { KeyObject, webcrypto } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -37,6 +37,8 @@ async function ownCertificate(root: string, name: string, days: number) {
 }
 
 describe('cvm doctor, of a machine', () => {
+  // a file system of its own, which goes with the process
+  const mayMount = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
   let root: string;
   let dataDir: string;
   beforeAll(async () => {
@@ -142,6 +144,47 @@ describe('cvm doctor, of a machine', () => {
     expect(about(await quick(env), 'mqtt-port')).toMatch(/^ok: .* is free/);
   });
 
+  it.skipIf(!mayMount)('names a disk that is read-only once, and gives no cure for rights', () => {
+    const folder = mkdtempSync(join(root, 'read-only-'));
+    const script =
+      'mount -t tmpfs tmpfs "$1" && mkdir -m 700 "$1/tls" "$1/audit" && mount -o remount,ro "$1" && exec node dist/cli/cvm.js doctor --quick --json';
+    const args = ['--mount', 'sh', '-c', script, 'sh', folder];
+    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 60_000 });
+    const found = about(JSON.parse(stdout) as Finding[], 'data-folder');
+    expect(found).toMatch(
+      /^fail: .*read-only-\w+ \(the data folder\) is on a file system that is read-only .*remount,rw/,
+    );
+    expect(found.split('\n')).toHaveLength(1);
+  });
+
+  it("says what a file of an operator's own certificate has in place of it, and the command that mends it", async () => {
+    const { certFile, keyFile } = await ownCertificate(root, 'forms.plant', 400);
+    const made = (name: string, ...argv: string[]) => {
+      const file = join(root, name);
+      const { status, stderr } = spawnSync('openssl', [...argv, '-out', file], { encoding: 'utf8' });
+      if (status !== 0) throw new Error(stderr);
+      chmodSync(file, 0o600);
+      return file;
+    };
+    const found = async (cert: string, key: string) =>
+      about(
+        await quick({ CVM_TLS_CERT: cert, CVM_TLS_KEY: key }, { only: ['server-certificate'] }),
+        'server-certificate',
+      );
+    chmodSync(certFile, 0o600);
+    const locked = made('locked.key', 'pkey', '-in', keyFile, '-aes256', '-passout', 'pass:secret');
+    expect(await found(certFile, locked)).toMatch(/has a passphrase.*openssl pkey -in/);
+    expect(await found(certFile, made('key.der', 'pkey', '-in', keyFile, '-outform', 'DER'))).toMatch(
+      /openssl pkey -inform DER/,
+    );
+    expect(await found(certFile, certFile)).toMatch(/has a certificate: name the file that has its private key/);
+    expect(await found(made('cert.der', 'x509', '-in', certFile, '-outform', 'DER'), keyFile)).toMatch(
+      /openssl x509 -inform DER/,
+    );
+    const request = made('own.csr', 'req', '-new', '-key', keyFile, '-subj', '/CN=forms.plant');
+    expect(await found(request, keyFile)).toMatch(/is a request for a certificate/);
+  });
+
   it("names what is wrong with an operator's own certificate: ended, ends soon, another key, another name, not there", async () => {
     const good = await ownCertificate(root, 'own.plant', 400);
     const old = await ownCertificate(root, 'old.plant', -10);
@@ -152,7 +195,9 @@ describe('cvm doctor, of a machine', () => {
       return `${about(findings, 'server-certificate')}\n${about(findings, 'server-names')}`;
     };
     expect(await found(good.certFile, good.keyFile)).toMatch(/^ok: valid from .*\nok: /);
-    expect(await found(old.certFile, old.keyFile)).toMatch(/fail: .*expired on/);
+    expect(await found(old.certFile, old.keyFile)).toMatch(
+      /fail: .*expired on.*put a valid certificate and its key into the files of CVM_TLS_CERT.*\nskipped: /,
+    );
     expect(await found(ending.certFile, ending.keyFile)).toMatch(/warn: .*\d+ days.*CVM_TLS_CERT/);
     expect(await found(good.certFile, old.keyFile)).toMatch(/fail: .*does not belong to CVM_TLS_CERT/);
     expect(await found(good.certFile, good.keyFile, 'new.plant')).toMatch(/fail: new\.plant .*get a certificate/);
@@ -181,6 +226,41 @@ describe('cvm doctor, of a machine', () => {
     expect(about(await quick({}), 'data-folder')).toMatch(/^ok/);
   });
 
+  it('names a key that is empty and passwords that are damaged, with which no start succeeds', async () => {
+    const own = join(root, 'damaged');
+    mkdirSync(join(own, 'tls'), { recursive: true, mode: 0o700 });
+    mkdirSync(join(own, 'console'), { mode: 0o700 });
+    writeFileSync(join(own, 'tls', 'gateway.key'), '', { mode: 0o600 });
+    writeFileSync(join(own, 'console', 'passwords.json'), '{', { mode: 0o600 });
+    const found = about(await examine({ dataDir: own, quick: true, only: ['data-folder'] }), 'data-folder');
+    expect(found).toMatch(/fail: .*tls\/gateway\.key \(a key\) is damaged .*backup/);
+    expect(found).toMatch(/fail: .*passwords\.json .* is damaged .*remove it, and run "cvm console password --reset"/);
+  });
+
+  const isRoot = process.getuid?.() === 0;
+  it.skipIf(!isRoot)(
+    'names the folders of another user below the data folder, and the command for a mode that is wrong',
+    () => {
+      const nobody = 65_534;
+      const own = mkdtempSync(join(tmpdir(), 'cvm-doctor-nobody-'));
+      mkdirSync(join(own, 'redis'), { mode: 0o700 });
+      mkdirSync(join(own, 'tls'), { mode: 0o700 });
+      for (const path of [own, join(own, 'tls')]) chownSync(path, nobody, nobody);
+      chmodSync(join(own, 'tls'), 0o500);
+      const { stdout } = spawnSync(
+        'setpriv',
+        [`--reuid=${nobody}`, '--clear-groups', process.execPath, 'dist/cli/cvm.js', 'doctor', '--quick', '--json'],
+        {
+          ...{ env: isolated(own), encoding: 'utf8', timeout: 60_000 },
+        },
+      );
+      rmSync(own, { recursive: true, force: true });
+      const found = about(JSON.parse(stdout) as Finding[], 'data-folder');
+      expect(found).toMatch(/fail: .*\/redis \(a folder of the gateway\) belongs to another user .*chown -R USER/);
+      expect(found).toMatch(/fail: .*\/tls .*cannot be written by this user \(mode 500\) .*run: chmod 700 /);
+    },
+  );
+
   it('names a data folder that is a file, or lies below one, and looks at the disk where a missing one will be made', async () => {
     const file = join(root, 'a-file');
     writeFileSync(file, '');
@@ -193,14 +273,12 @@ describe('cvm doctor, of a machine', () => {
     expect(about(later, 'disk')).toMatch(/ free of .* at /);
   });
 
-  // a file system of its own, which goes with the process
-  const mayMount = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
   it.skipIf(!mayMount)('names a disk that is full', () => {
     const folder = mkdtempSync(join(root, 'small-'));
     const script =
       'mount -t tmpfs -o size=20m tmpfs "$1" && chmod 700 "$1" && exec node dist/cli/cvm.js doctor --quick --json';
     const args = ['--mount', 'sh', '-c', script, 'sh', folder];
-    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 30_000 });
+    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 60_000 });
     expect(about(JSON.parse(stdout) as Finding[], 'disk')).toMatch(
       /^fail: 2\d MB free of 2\d MB at .*small-.*CVM_DATA_DIR/,
     );

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -104,9 +105,38 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     rmSync(gone, { recursive: true });
     await redis.bgsave().catch(() => {});
     const found = () => look(`redis://127.0.0.1:${port}/0`);
-    await expect
-      .poll(async () => about(await found(), 'redis-disk'), { timeout: 10_000 })
-      .toMatch(/fail: the last snapshot failed/);
+    await expect.poll(async () => about(await found(), 'redis-disk')).toMatch(/fail: the last snapshot failed/);
+  });
+
+  it('names a user of Redis who may not run scripts, or not use channels; cvm status says the same', async () => {
+    const [noScripts, noChannels] = ['-@scripting', 'resetchannels'];
+    for (const [name, rule] of [
+      ['scriptless', noScripts],
+      ['silent', noChannels],
+    ] as const) {
+      const all = ['on', '>secret-of-user', '~*', '&*', '+@all', rule];
+      await server.redis.call('ACL', 'SETUSER', name, ...all);
+      const REDIS_URL = `redis://${name}:secret-of-user@127.0.0.1:${server.port}/0`;
+      expect(about(await look(REDIS_URL), 'redis'), name).toMatch(/fail: .* refuses .*NOPERM.*ACL SETUSER name/);
+      const status = runCvm(['status', '--json'], { ...isolated(dataDir), REDIS_URL });
+      await status.ended;
+      const redis = JSON.parse(/^\{.*$/m.exec(status.text())?.[0] ?? '').checks.find(
+        ({ id }: { id: string }) => id === 'redis',
+      );
+      expect(redis, name).toMatchObject({ state: 'failed', cure: expect.stringContaining('ACL SETUSER name') });
+    }
+  });
+
+  it('says that what answers is no Redis, and not to report a mistake of a library', async () => {
+    const other = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const found = about(await look(url('x', (other.address() as AddressInfo).port)), 'redis');
+    other.close();
+    expect(found).toMatch(/fail: .*What answers at this address is no Redis/);
+    expect(found).not.toContain('Please report');
   });
 
   it('names workers of two tables on one Redis', async () => {
@@ -148,6 +178,7 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     await server.redis.config('SET', 'appendonly', 'no');
     const run = runCvm(['broker'], { ...isolated(folder), REDIS_URL: url(), CVM_NEW_SITE: '1', CVM_HOSTNAMES: 'gw' });
     await run.says(/"check":"redis-memory"/);
+    await run.says(/append-only/);
     run.child.kill('SIGTERM');
     await run.ended;
     await server.redis.config('SET', 'maxmemory', '0');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
 import { isolated, type Run, runCvm } from '../support/program.ts';
+import { full } from '../support/size.ts';
 
 /**
  * The pages whose lines an operator types at a gateway that runs. Other pages: compose has tests of its own (`npm run test:compose`),
@@ -116,9 +117,11 @@ describe.skipIf(lacks('redis-server'))('the lines of the pages', () => {
       );
     });
 
-  const run = pages.flatMap((page) =>
+  const runnable = pages.flatMap((page) =>
     linesOf(page).flatMap((line) => (notRun.some(([pattern]) => pattern.test(line)) ? [] : [[page, line] as const])),
   );
+  /** A line that more pages have is run once, or, in the full size, for each of them. */
+  const run = full ? runnable : [...new Map(runnable.map((row) => [row[1], row])).values()];
 
   it.each(run)('%s: %s', async (_page, line) => {
     const { code, text } = await shell(line);

@@ -7,7 +7,7 @@ import { createApp } from '../../app/app.ts';
 import { connectTable } from '../../app/aws.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { createLog } from '../../runtime/log.ts';
-import { askOnce, connectDevice } from '../support/device.ts';
+import { askOnce, connectDevice, type TestDevice } from '../support/device.ts';
 import { expectVerdicts } from '../support/explain.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -24,12 +24,12 @@ describe.skipIf(lacks('redis-server'))('cvm explain, of devices that wait for AW
 
   it('says the place in the line, and in how many seconds its turn comes', async () => {
     const devices = await Promise.all(Array.from({ length: 30 }, (_, index) => gateway.enrolOnRoster(`LINE-${index}`)));
-    const connected = [];
-    for (const { serial, token } of devices) {
-      const device = await connectDevice(gateway.broker, { username: serial, password: token });
-      await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
-      connected.push(device);
-    }
+    const connected: TestDevice[] = [];
+    for (const { serial: username, token: password } of devices)
+      connected.push(await connectDevice(gateway.broker, { username, password }));
+    // the line is short for a slow machine: it moves from the first of them on
+    for (const [index, { client }] of connected.entries())
+      await client.publishAsync(requestTopic(`LINE-${index}`), '{"key":"ec"}', { qos: 1 });
     const { verdict: judged, timeline } = await verdict('LINE-29', 'in-line');
     expect(judged).toMatchObject({ state: 'waiting' });
     expect(judged.cause).toMatch(/Its place is \d+, and its turn comes in about \d+ s/);
@@ -90,12 +90,26 @@ describe.skipIf(lacks('redis-server'))(
         errorCode: 'UpstreamUnavailable',
       });
       const said = `AWS answered iot:${operation} with ${errorName}`;
-      await expect.poll(async () => (await verdict(serial, id)).verdict.cause, { timeout: 10_000 }).toContain(said);
+      await expect.poll(async () => (await verdict(serial, id)).verdict.cause).toContain(said);
       const { verdict: judged, timeline } = await verdict(serial, id);
       expect(judged.cure).toMatch(cure);
       expect(timeline).toContainEqual(
         expect.objectContaining({ part: 'worker', step: 'refused', errorCode: 'UpstreamUnavailable' }),
       );
+    });
+
+    it('a policy that has disappeared, while the worker still tries: the cause, and not that it waits in the line', async () => {
+      const { serial, token } = await gateway.enrolOnRoster('POLICY-GONE');
+      gateway.aws.faults.set([
+        { operation: 'AttachPolicy', kind: 'fail-before', errorName: 'ResourceNotFoundException', status: 404 },
+      ]);
+      const device = await connectDevice(gateway.broker, { username: serial, password: token });
+      await device.client.publishAsync(requestTopic(serial), '{"key":"ec"}', { qos: 1 });
+      const { timeline } = await verdict(serial, 'policy-missing');
+      expect(timeline).toContainEqual(
+        expect.objectContaining({ step: 'postponed', detail: 'iot:AttachPolicy ResourceNotFoundException' }),
+      );
+      await device.client.endAsync(true);
     });
 
     it.each([
@@ -137,6 +151,7 @@ describe.skipIf(lacks('redis-server'))(
       expect(await askOnce(other, serial, { token, key: 'ec' })).toMatchObject({ errorCode: 'UpstreamUnavailable' });
       const { verdict: judged } = await verdict(serial, 'gateway-not-approved');
       expect(judged.cure).toContain('cvm tls approve');
+      await other.close();
       rmSync(otherDir, { recursive: true });
     });
 
@@ -171,6 +186,15 @@ describe.skipIf(lacks('redis-server'))(
       proxy?.cut();
       await verdict(serial, 'redis-away');
       proxy?.lead(Number(new URL(gateway.redis.url).port));
+    });
+
+    // the last one: it closes the broker that the others use
+    it('no broker runs: that is the cause for a device that was never seen, and not its power', async () => {
+      const { serial } = await gateway.enrol('NO-BROKER');
+      await gateway.broker.close();
+      await verdict(serial, 'broker-away');
+      await gateway.startOneBroker();
+      await verdict(serial, 'never-seen');
     });
   },
 );

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -39,8 +39,8 @@ describe.skipIf(lacks('redis-server'))('the approval of gateways', () => {
       .filter((line) => line.includes('is the first of the table'));
     expect(warnings).toHaveLength(1);
     expect(JSON.parse(warnings[0] ?? '{}')).toMatchObject({ level: 40, gateway: own() });
-    const trail = readFileSync(join(gateway.auditDir, `${new Date().toISOString().slice(0, 7)}.jsonl`), 'utf8');
-    expect(trail).toContain(`"event":"gateway-approved","gateway":"${own()}","by":"itself"`);
+    const trail = readdirSync(gateway.auditDir).map((name) => readFileSync(join(gateway.auditDir, name), 'utf8'));
+    expect(trail.join('')).toContain(`"event":"gateway-approved","gateway":"${own()}","by":"itself"`);
   });
 
   it('is asked for by every other one: until then its devices are told to come back, and no row is touched', async () => {
@@ -49,7 +49,7 @@ describe.skipIf(lacks('redis-server'))('the approval of gateways', () => {
     const { serial, again } = await ask(other, 'other-device');
     expect(await again()).toMatchObject(notApproved);
     expect(await gateway.registry.find(serial)).toMatchObject({ state: 'enrolled', attempt: 0, requestedAt: 0 });
-    expect(gateway.logText()).toContain('cvm tls approve');
+    await expect.poll(() => gateway.logText()).toContain('cvm tls approve');
     const refused = () =>
       gateway
         .logText()
@@ -63,7 +63,7 @@ describe.skipIf(lacks('redis-server'))('the approval of gateways', () => {
     await expect.poll(() => gateway.gateways.known()).toContainEqual(expect.objectContaining({ id, state: 'waiting' }));
     // no later than a second after the decision
     await gateway.gateways.approve(id);
-    await expect.poll(again, { timeout: 5000, interval: 300 }).toMatchObject({ status: 'accepted' });
+    await expect.poll(again, { interval: 300 }).toMatchObject({ status: 'accepted' });
     expect(await (await ask(gateway.broker, 'own-device')).again()).toMatchObject({ status: 'accepted' });
   });
 
@@ -74,7 +74,7 @@ describe.skipIf(lacks('redis-server'))('the approval of gateways', () => {
     expect(await again()).toMatchObject(notApproved);
     await expect.poll(async () => (await gateway.gateways.known()).map(({ id }) => id)).toContain(own());
     expect(await gateway.gateways.approve(own())).toBe('approved');
-    await expect.poll(again, { timeout: 5000, interval: 300 }).toMatchObject({ status: 'accepted' });
+    await expect.poll(again, { interval: 300 }).toMatchObject({ status: 'accepted' });
   });
 
   it('goes both ways: a gateway pins the key of the first table that it meets, for all later starts', async () => {

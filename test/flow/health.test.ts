@@ -116,7 +116,7 @@ describe.skipIf(lacks('redis-server'))('health', () => {
     const trouble = join(folder, 'worker.trouble');
     await expect.poll(() => existsSync(trouble) && readFileSync(trouble, 'utf8'), long).toMatch(text);
     // what restarts a part asks for this alone
-    expect(await healthOf('--file', join(folder, 'worker.alive'))).toBe('ok');
+    await expect.poll(() => healthOf('--file', join(folder, 'worker.alive')), long).toBe('ok');
     silent.close();
   });
 

@@ -1,11 +1,14 @@
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { askOnce } from '../support/device.ts';
 import { lacks } from '../support/lacks.ts';
-import { enrolDevices, isolated, processesIn, programRuns, type Run } from '../support/program.ts';
+import { enrolDevices, isolated, processesIn, programRuns, type Run, recordsIn } from '../support/program.ts';
 
 const long = { timeout: 45_000 };
 
@@ -39,18 +42,14 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
   const start = (argv: readonly string[], env: Record<string, string> = {}) =>
     runs.start(argv, { ...isolated(dataDir), ...env });
   type Line = { msg?: string; port?: number };
-  const linesIn = (text: string): Line[] =>
-    text
-      .split('\n')
-      .filter((line) => line.startsWith('{'))
-      .map((line) => JSON.parse(line));
-  const portIn = (run: Run, message: string) => linesIn(run.text()).find(({ msg }) => msg === message)?.port ?? 0;
+  const portIn = (run: Run, message: string) =>
+    recordsIn<Line>(run.text()).find(({ msg }) => msg === message)?.port ?? 0;
   async function get(run: Run, path: string) {
-    const response = await fetch(`http://127.0.0.1:${portIn(run, 'metrics and health are served')}${path}`, {
-      // a connection that is kept may be closed at its idle end in the moment of the next request
-      headers: { connection: 'close' },
-    });
-    return { status: response.status, text: await response.text() };
+    const port = portIn(run, 'metrics and health are served');
+    // each on a connection of its own: one that is kept may be closed in the moment of the next request
+    const asking = request({ host: '127.0.0.1', port, path, agent: false }).end();
+    const [response] = (await once(asking, 'response')) as [IncomingMessage];
+    return { status: response.statusCode, text: await text(response) };
   }
   async function provision(run: Run, listening: string, serial: string): Promise<void> {
     const broker = { port: portIn(run, listening), caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8') };
@@ -60,7 +59,7 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
 
   it('tells in one place what all of its processes did, and whether they can go on; with cause and cure when not', async () => {
     const run = start(['up', '--local-aws', '--processes', '2'], { CVM_BROKER_METRICS_PORT: '0' });
-    await run.says(/all broker processes are listening/);
+    await run.says(/all broker processes are listening.*\n/);
     const broker = {
       port: portIn(run, 'all broker processes are listening'),
       caPem: readFileSync(join(dataDir, 'tls', 'site-ca.crt'), 'utf8'),
@@ -69,13 +68,15 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
       expect(await askOnce(broker, `stranger-${device}`, {})).toMatchObject({ status: 'rejected' });
     await provision(run, 'all broker processes are listening', 'SN-1');
 
+    // a worker counts a request when it has handed over the reply
+    const isCounted = /^cvm_worker_requests_total\{outcome="vended"\} 1$/m;
+    await expect.poll(async () => (await get(run, '/metrics')).text, long).toMatch(isCounted);
     const { status, text } = await get(run, '/metrics');
     expect(status).toBe(200);
     for (const line of [
       // four of strangers, two for each process, and one of the device
       /^cvm_broker_messages_received_total\{kind="request"\} 5$/m,
       /^cvm_broker_messages_refused_total\{kind="request",error_code="InvalidToken"\} 4$/m,
-      /^cvm_worker_requests_total\{outcome="vended"\} 1$/m,
       /^cvm_aws_call_seconds_count\{operation="iot:UpdateCertificate",outcome="done"\} 1$/m,
       /^cvm_broker_certificate_expiry_timestamp_seconds\{certificate="ca"\} \d+/m,
       /^bullmq_job_count\{queue="asks", state="waiting"\} 0$/m,
@@ -96,10 +97,11 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
     await expect.poll(async () => (await get(run, '/readyz')).status, long).toBe(200);
     for (const pid of processesIn(join(dataDir, 'redis'))) process.kill(pid, 'SIGSTOP');
     await expect.poll(async () => (await get(run, '/readyz')).status, long).toBe(503);
-    const { troubles } = JSON.parse((await get(run, '/readyz')).text);
-    expect(troubles).toContainEqual(
-      expect.objectContaining({ cause: expect.stringContaining('Redis'), cure: expect.stringMatching(/\w+/) }),
-    );
+    await expect
+      .poll(async () => JSON.parse((await get(run, '/readyz')).text).troubles, long)
+      .toContainEqual(
+        expect.objectContaining({ cause: expect.stringContaining('Redis'), cure: expect.stringMatching(/\w+/) }),
+      );
   });
 
   it('does not start where a port that was named is taken, and starts where a token is missing only on this machine', async () => {
@@ -134,7 +136,7 @@ describe.skipIf(lacks('redis-server'))('a gateway that is watched', { timeout: 1
     const [file, before] = [join(dataDir, 'gateway.log'), join(dataDir, 'gateway.log.1')];
     const run = start(['up', '--local-aws', '--processes', '2'], { CVM_LOG_FILE: file });
     const said = (name: string, message: string) =>
-      linesIn(readFileSync(name, 'utf8')).filter(({ msg }) => msg === message);
+      recordsIn<Line>(readFileSync(name, 'utf8')).filter(({ msg }) => msg === message);
     await expect.poll(() => said(file, 'all broker processes are listening').length, long).toBe(1);
     await run.says(/The password of the console/);
     renameSync(file, before);

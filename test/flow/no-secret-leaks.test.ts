@@ -118,7 +118,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
   });
 
   it('not the keys that are derived from a token, and not a reissued token', async () => {
-    await expect.poll(gateway.gatewayKeys, { timeout: 10_000 }).not.toEqual([]);
+    await expect.poll(gateway.gatewayKeys).not.toEqual([]);
     const [line = ''] = await devices('add', 'leak-psk', '--json');
     const first = tokenOf(line);
     const [again = ''] = await devices('reissue', 'leak-psk', '--json');
@@ -193,7 +193,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
       (await everythingInRedis(gateway.redis.url))
         .map(String)
         .find((each) => each.includes('leak-job') && each.includes('stacktrace')) ?? '';
-    await expect.poll(job, { timeout: 20_000 }).toContain('failedReason');
+    await expect.poll(job).toContain('failedReason');
     expect(JSON.parse(await job())).toMatchObject({
       data: expect.stringContaining('leak-job'),
       failedReason: expect.stringMatching(/./),
@@ -286,7 +286,7 @@ describe.skipIf(lacks('redis-server'))('a token or private key is nowhere in cle
     const lines: string[] = [];
     const command = devicesCommand({
       takeover: noTakeover,
-      operator: () => gateway.operator,
+      operator: async () => gateway.operator,
       write: (line) => lines.push(line),
     });
     await command.parseAsync(argv, { from: 'user' });

@@ -5,7 +5,7 @@ import { tlsCommand } from '../../cli/tls.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { sweep } from '../../worker/sweep.ts';
-import { askOnce } from '../support/device.ts';
+import { askOnce, askUntilDecided } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { noTakeover } from '../support/operator.ts';
@@ -30,7 +30,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const operator = { ...gateway.operator, gateways: async () => [], announce: async () => {}, audit: noAudit };
     const command = devicesCommand({
       takeover: noTakeover,
-      operator: () => operator,
+      operator: async () => operator,
       write: (line) => lines.push(line),
     });
     await command.parseAsync(argv, { from: 'user' });
@@ -61,7 +61,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const fresh = (JSON.parse(line) as { token: string }).token;
     expect(await status(first.certificateId)).toBe('ACTIVE');
     expect(await askOnce(gateway.broker, 'op-reissue', { token })).toMatchObject({ errorCode: 'InvalidToken' });
-    const second = await askOnce(gateway.broker, 'op-reissue', { token: fresh, key: 'ec' });
+    const second = await askUntilDecided(gateway.broker, 'op-reissue', { token: fresh, key: 'ec' });
     expect(second).toMatchObject({ status: 'accepted' });
     expect(second.certificateId).not.toBe(first.certificateId);
     await expect(status(first.certificateId)).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
@@ -131,9 +131,14 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
       const lines: string[] = [];
       const events: unknown[] = [];
       const audit = { ...noAudit, record: (...event: unknown[]) => void events.push(event) };
-      const settings = () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
+      const settings = async () => loadSettings({ CVM_DATA_DIR: gateway.dataDir });
       const write = (line: string) => lines.push(line);
-      const command = tlsCommand({ settings, table: () => ({ gateways, registry }), audit: () => audit, write });
+      const command = tlsCommand({
+        settings,
+        table: async () => ({ gateways, registry }),
+        audit: async () => audit,
+        write,
+      });
       await command.parseAsync(argv, { from: 'user' });
       return { lines, events };
     };
@@ -160,9 +165,10 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     });
     expect((await tls('approve', other.id)).events).toEqual([]);
     expect(await sealedTo()).toEqual([own.id, other.id].sort());
-    await expect(tls('approve', 'nobody')).rejects.toThrow(
-      /no gateway nobody is known.*forgotten is listed.*restart of its broker/,
-    );
+    await expect(tls('approve', 'nobody')).rejects.toMatchObject({
+      message: 'no gateway nobody is known',
+      cure: expect.stringMatching(/forgotten is listed.*restart of its broker/),
+    });
 
     expect(await tls('forget-gateway', other.id, '--json')).toEqual({
       lines: [`{"forgotten":"${other.id}"}`],

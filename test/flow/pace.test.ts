@@ -26,7 +26,7 @@ describe.skipIf(lacks('redis-server'))('the pace in Redis', () => {
     await untilFirstTried(redis);
     [worker, broker] = [createPace(redisAt(server.url), log), createPace(redisAt(server.url), log)];
     // a command of `answer-now` fails before its connection is there
-    await vi.waitFor(() => Promise.all([worker?.readPace(), broker?.readPace()]));
+    await vi.waitFor(() => Promise.all([worker?.readPace(), broker?.readPace()]), 45_000);
   });
   beforeEach(() => redis.del(key));
   afterAll(async () => {

@@ -9,10 +9,11 @@ import type { Outcome } from '../../gateway-sim/outcome.ts';
 import { simulate } from '../../gateway-sim/simulate.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 import { spawnWorker } from '../support/worker-process.ts';
 
 const isTold = ({ seen }: Outcome) => seen?.told !== undefined;
-const patience = { timeout: 90_000, interval: 50 };
+const patience = { timeout: 45_000, interval: 50 };
 
 describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending`', { timeout: 180_000 }, () => {
   let gateway: Gateway | undefined;
@@ -66,7 +67,7 @@ describe.skipIf(lacks('redis-server'))('a line of devices that are told `pending
     await at.worker.close();
     folder = mkdtempSync(join(tmpdir(), 'cvm-line-killed-'));
     slowDown(at, 150);
-    const [count, served]: [number, string[]] = [100, []];
+    const [count, served]: [number, string[]] = [sized(100, 60), []];
     const playing = play(at, count, {}, served);
     const worker = startWorker(at, folder);
     await expect.poll(() => served.length, patience).toBeGreaterThan(20);

@@ -142,7 +142,7 @@ describe.skipIf(lacks('redis-server'))('a device that presents its token as a TL
     const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1'];
     const psk = ['--psk', derivePsk(serial, token).toString('hex'), '--psk-identity', serial];
     const topics = ['-t', requestTopic(serial), '-e', replyTopic(serial), '-m', '{"key":"ec"}'];
-    const { stdout } = await run('mosquitto_rr', [...args, ...psk, ...topics], { timeout: 20_000 });
+    const { stdout } = await run('mosquitto_rr', [...args, ...psk, ...topics], { timeout: 60_000 });
     expect(JSON.parse(stdout)).toMatchObject({ status: 'accepted', thingName: serial });
   });
 });

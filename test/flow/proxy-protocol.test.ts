@@ -36,7 +36,7 @@ describe.skipIf(lacks('redis-server'))('connections of a balancer that is named 
   beforeAll(async () => {
     gateway = await startGateway({
       env: { CVM_PROXY_FROM: `${balancer}, 127.8.0.0/16`, CVM_MAX_CONNECTIONS_PER_ADDRESS: '2' },
-      limits: { proxyHeaderMs: 500 },
+      limits: { proxyHeaderMs: 3000 },
     });
   });
   afterEach(() => {
@@ -214,7 +214,7 @@ listen devices
 `,
       );
       haproxy = spawn('haproxy', ['-db', '-f', config], { stdio: 'ignore' });
-      await until(() => accepts(port), 10_000, 'HAProxy is up');
+      await until(() => accepts(port), 60_000, 'HAProxy is up');
     });
     afterAll(async () => {
       const gone = once(haproxy, 'exit');

@@ -18,6 +18,7 @@ import { askOnce, connectDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
 import { createRecorder } from '../support/records.ts';
+import { monitorRedis } from '../support/redis-monitor.ts';
 import { newGateway, tableKey, trustOf } from '../support/trust.ts';
 
 const queuedRequest = (serial: string, tokenHash: string) => ({
@@ -89,7 +90,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const blocked = await gateway.registry.find(serial);
     if (blocked) await gateway.registry.unblock(blocked);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
-    await expect.poll(waiting, { timeout: 10_000 }).toEqual([]);
+    await expect.poll(waiting).toEqual([]);
     expect(await redis.keys('{cvm}:asks:de:*')).toEqual([]);
   });
 
@@ -112,10 +113,10 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
       });
     const workers = [startWorker(), startWorker()];
     await add('throttled');
-    await expect.poll(() => taken.length, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => taken.length).toBeGreaterThan(0);
     await Promise.all(['next-1', 'next-2', 'next-3'].map(add));
     // the throttled request as well is taken up again
-    await expect.poll(() => taken.length, { timeout: 20_000 }).toBe(5);
+    await expect.poll(() => taken.length).toBe(5);
     const [first = 0, second = 0] = taken;
     expect(second - first).toBeGreaterThan(pauseMs * 0.9);
     await Promise.all([...workers, requests].map((each) => each.close()));
@@ -149,7 +150,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
       },
       acknowledge: async (acknowledgement) => take(acknowledgement),
     });
-    await expect.poll(() => taken, { timeout: 10_000 }).toEqual(['served-1', 'storm-1', 'storm-2', 'storm-3']);
+    await expect.poll(() => taken).toEqual(['served-1', 'storm-1', 'storm-2', 'storm-3']);
     await Promise.all([other, requests].map((each) => each.close()));
     worker = gateway.startOneWorker();
   });
@@ -175,9 +176,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     });
     const receivedAt = Date.now() - 25 * 3_600_000;
     const answeredAs = await requests.add({ ...queuedRequest('old-stranger', hashToken('t')), receivedAt });
-    await expect
-      .poll(() => delivered, { timeout: 10_000 })
-      .toMatchObject([{ ...answeredAs, onlyGateway: own.identity.id }]);
+    await expect.poll(() => delivered).toMatchObject([{ ...answeredAs, onlyGateway: own.identity.id }]);
     await expect.poll(waiting).toEqual([]);
     await Promise.all([other.close(), requests.close()]);
     worker = gateway.startOneWorker();
@@ -199,7 +198,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     });
     if (answeredAs === undefined) throw new Error('the request was not stored');
     const { requestId } = answeredAs;
-    await expect.poll(() => feed.fetch([requestId]), { timeout: 10_000 }).toHaveLength(1);
+    await expect.poll(() => feed.fetch([requestId])).toHaveLength(1);
     const [reply] = await feed.fetch([requestId]);
     expect(openAnswer(keys, recipientIdOf(serial, tokenHash), reply?.sealed ?? '')).toMatchObject({
       status: 'rejected',
@@ -240,19 +239,18 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
   });
 
   it('stores a reply and announces it in one step: a worker that dies leaves none that is stored and was not announced', async () => {
-    const monitor = await redis.monitor();
     const seen: { readonly command: string; readonly from: string }[] = [];
-    monitor.on('monitor', (_time: string, [command = '', ...args]: string[], from: string) => {
-      if (args.join().includes(requestId)) seen.push({ command: command.toLowerCase(), from });
-    });
     const requestId = randomUUID();
+    const endMonitor = await monitorRedis(gateway.redis.url, ({ command, args, from }) => {
+      if (args.join().includes(requestId)) seen.push({ command, from });
+    });
     const store = createReplyStore(redisAt(gateway.redis.url), createLog('silent'), async () => tableKey());
     await store.deliver({ requestId, recipientId: 'any', requestKey: 'any', sealed: 'any' });
     const inScript = (command: string) => ({ command, from: 'lua' });
     await expect
       .poll(() => seen.filter(({ command }) => !command.startsWith('eval')))
       .toEqual([inScript('set'), inScript('publish')]);
-    monitor.disconnect();
+    endMonitor();
     await store.close();
   });
 

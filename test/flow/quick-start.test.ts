@@ -6,7 +6,6 @@ import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { lacks } from '../support/lacks.ts';
-import { freePort } from '../support/network.ts';
 
 const run = promisify(execFile);
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
@@ -15,18 +14,17 @@ const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { script
 const [, , ...start] = scripts.start.split(' ');
 
 /** The environment of a newcomer: nothing is configured but free ports, so that tests do not collide. */
-async function freshEnvironment(dataDir: string) {
-  const [mqtt, http, data] = await Promise.all([freePort(), freePort(), freePort()]);
+function freshEnvironment(dataDir: string) {
   const inherited = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(AWS|CVM|REDIS|LOG)_/.test(name)),
   );
   return {
     ...inherited,
     CVM_DATA_DIR: dataDir,
-    CVM_MQTT_PORT: String(mqtt),
+    CVM_MQTT_PORT: '0',
     CVM_CONSOLE_PORT: '0',
-    CVM_AWS_LOCAL_HTTP_PORT: String(http),
-    CVM_AWS_LOCAL_MQTT_PORT: String(data),
+    CVM_AWS_LOCAL_HTTP_PORT: '0',
+    CVM_AWS_LOCAL_MQTT_PORT: '0',
     CVM_LISTEN: '127.0.0.1',
   };
 }
@@ -37,7 +35,7 @@ describe.skipIf(lacks('redis-server'))('npm start', () => {
   beforeAll(async () => {
     // as for a new user, the folder is not there yet
     dataDir = join(mkdtempSync(join(tmpdir(), 'cvm-start-')), 'data');
-    env = await freshEnvironment(dataDir);
+    env = freshEnvironment(dataDir);
   });
   afterAll(() => rmSync(dirname(dataDir), { recursive: true, force: true }));
 
@@ -114,8 +112,8 @@ describe('a service that waits for Redis in its start', () => {
   it.each(['broker', 'worker'])('ends at the first SIGTERM: cvm %s', async (part) => {
     const dataDir = mkdtempSync(join(tmpdir(), 'cvm-waits-'));
     const env = {
-      ...(await freshEnvironment(dataDir)),
-      REDIS_URL: `redis://127.0.0.1:${await freePort()}/0`,
+      ...freshEnvironment(dataDir),
+      REDIS_URL: 'redis://127.0.0.1:1/0',
       AWS_REGION: 'us-east-1',
       AWS_ACCESS_KEY_ID: 'x',
       AWS_SECRET_ACCESS_KEY: 'x',
@@ -126,9 +124,15 @@ describe('a service that waits for Redis in its start', () => {
     const service = spawn(process.execPath, [cvm, part], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     const ended = new Promise((resolve) => service.once('exit', resolve));
     // it has begun: it reports that Redis is away
-    await new Promise((resolve) => service.stderr.once('data', resolve));
+    let said = '';
+    await new Promise<void>((resolve) => {
+      service.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        if (said.includes('Redis is away')) resolve();
+      });
+    });
     service.kill('SIGTERM');
-    const killed = setTimeout(() => service.kill('SIGKILL'), 15_000);
+    const killed = setTimeout(() => service.kill('SIGKILL'), 45_000);
     expect(await ended).toBe(0);
     clearTimeout(killed);
     rmSync(dataDir, { recursive: true, force: true });
@@ -143,7 +147,7 @@ describe.skipIf(lacks('redis-server'))('cvm up without --local-aws', () => {
   beforeAll(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'cvm-account-'));
     const none = join(dataDir, 'none');
-    env = { ...(await freshEnvironment(dataDir)), AWS_CONFIG_FILE: none, AWS_SHARED_CREDENTIALS_FILE: none };
+    env = { ...freshEnvironment(dataDir), AWS_CONFIG_FILE: none, AWS_SHARED_CREDENTIALS_FILE: none };
   });
   afterAll(() => {
     silent.close();

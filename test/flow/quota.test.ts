@@ -45,7 +45,7 @@ describe.skipIf(lacks('redis-server'))("a gateway that keeps to the account's qu
     expect(throttled).toBe(0);
     expect(await worker.metricsText()).toMatch(/cvm_aws_quota_wait_seconds_count\{waiter="device"\} 24/);
     await worker.close();
-  }, 60_000);
+  });
 
   it('makes a throttled call of a request that was let through again, and neither refuses nor repeats the request', async () => {
     const worker = gateway.startOneWorker();
@@ -74,5 +74,5 @@ describe.skipIf(lacks('redis-server'))("a gateway that keeps to the account's qu
     expect((await Promise.all(replies)).map(({ status }) => status)).toEqual(Array(30).fill('accepted'));
     expect(gateway.logText()).not.toContain('closing without waiting any longer');
     await second.close();
-  }, 60_000);
+  });
 });

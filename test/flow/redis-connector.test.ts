@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { disconnectRedis, redisAt, redisWarnings } from '../../queue/redis.ts';
+import { disconnectRedis, redisAt, redisWarnings, untilFirstTried } from '../../queue/redis.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../runtime/embedded-redis.ts';
 import { createLog } from '../../runtime/log.ts';
 import { lacks } from '../support/lacks.ts';
@@ -32,7 +32,7 @@ describe.skipIf(lacks('redis-server'))('a connection to a Redis that is there bu
     await expect(redis.ping()).rejects.toThrow(/timed out/);
     await replaced;
     process.kill(server.pid, 'SIGCONT');
-    await expect.poll(() => redis.ping().catch(() => ''), { timeout: 5000 }).toBe('PONG');
+    await expect.poll(() => redis.ping().catch(() => '')).toBe('PONG');
     await disconnectRedis(redis);
   });
 
@@ -145,4 +145,18 @@ describe.skipIf(lacks('redis-server'))('a connection to a Redis that was demoted
       address.close();
     },
   );
+});
+
+it('that is awaited again and again while it cannot be made keeps no listener of those who waited', async () => {
+  const silent = createServer((socket) => socket.resume());
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const { port } = silent.address() as AddressInfo;
+  const redis = redisAt(`redis://127.0.0.1:${port}`).connect('answer-now', log);
+  const kept = () => redis.listenerCount('ready') + redis.listenerCount('close');
+  await expect.poll(() => redis.status).toBe('connect');
+  const before = kept();
+  await Promise.all(Array.from({ length: 20 }, () => untilFirstTried(redis)));
+  expect(kept()).toBe(before);
+  redis.disconnect();
+  await new Promise((resolve) => silent.close(resolve));
 });

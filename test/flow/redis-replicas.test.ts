@@ -38,10 +38,10 @@ describe.skipIf(lacks('redis-server'))('a Redis whose replicas are to have each 
     ];
     const cure =
       'Redis has 0 of the 1 replicas that CVM_REDIS_REPLICAS asks for, so no request gets a PUBACK: start them';
-    await expect.poll(() => broker.trouble(), { timeout: 10_000 }).toContain(cure);
+    await expect.poll(() => broker.trouble()).toContain(cure);
     await expect.poll(() => worker.trouble()).toBeUndefined();
     await servers.server([`replicaof 127.0.0.1 ${durable.port}`]);
-    await expect.poll(() => broker.trouble(), { timeout: 20_000 }).toBeUndefined();
+    await expect.poll(() => broker.trouble()).toBeUndefined();
     for (const each of [broker, worker]) await each.close();
   });
 });

@@ -53,9 +53,7 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
       '',
     ];
     const said = start('redis-server', [config, ...place, ...serverTls(caFile), ...more]);
-    await expect
-      .poll(said, { timeout: 10_000 })
-      .toMatch(more.includes('--sentinel') ? /monitor master/ : 'Ready to accept connections');
+    await expect.poll(said).toMatch(more.includes('--sentinel') ? /monitor master/ : 'Ready to accept connections');
     return port;
   }
   const broker = (url: string, caFile: string | undefined, name = 'broker') =>
@@ -74,13 +72,13 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
     const { caFile } = await loadTlsMaterial({ dataDir: folder, hostnames: ['localhost'], machineName: 'x' });
     const port = await startServer(caFile, '--requirepass', 'red-secret');
     const good = broker(`rediss://:red-secret@localhost:${port}/0`, caFile);
-    await expect.poll(good, { timeout: 20_000 }).toContain('broker is listening');
+    await expect.poll(good).toContain('broker is listening');
     const [wrong, plain] = [
       broker(`rediss://:wrong@localhost:${port}/0`, caFile),
       broker(`redis://:red-secret@localhost:${port}/0`, caFile),
     ];
-    await expect.poll(wrong, { timeout: 20_000 }).toContain('check user and password in REDIS_URL');
-    await expect.poll(plain, { timeout: 20_000 }).toContain('Redis is away');
+    await expect.poll(wrong).toContain('check user and password in REDIS_URL');
+    await expect.poll(plain).toContain('Redis is away');
     expect(wrong() + plain()).not.toContain('broker is listening');
     expect(good() + wrong() + plain()).not.toContain('red-secret');
   });
@@ -99,16 +97,16 @@ describe.skipIf(lacks('redis-server'))('a Redis with a password, behind TLS', ()
     const node = await startServer(caFile, '--cluster-enabled', 'yes', ...bus, '--requirepass', 'red-secret');
     const ofNode = ['--tls', '--cacert', caFile ?? '', '-h', 'localhost', '-p', String(node), '-a', 'red-secret'];
     const slots = start('redis-cli', [...ofNode, '--no-auth-warning', 'CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
-    await expect.poll(slots, { timeout: 10_000 }).toContain('OK');
+    await expect.poll(slots).toContain('OK');
 
     const bySentinel = broker(`rediss+sentinel://:red-secret@localhost:${sentinel}/mymaster`, caFile, 'by-sentinel');
     const byCluster = broker(`rediss+cluster://:red-secret@localhost:${node}`, caFile, 'by-cluster');
-    await expect.poll(bySentinel, { timeout: 20_000 }).toContain('broker is listening');
-    await expect.poll(byCluster, { timeout: 20_000 }).toContain('broker is listening');
+    await expect.poll(bySentinel).toContain('broker is listening');
+    await expect.poll(byCluster).toContain('broker is listening');
     const untrusted = broker(`rediss+sentinel://:red-secret@localhost:${sentinel}/mymaster`, undefined, 'untrusted');
     const otherName = broker(`rediss+cluster://:red-secret@127.0.0.2:${node}`, caFile, 'other-name');
-    await expect.poll(untrusted, { timeout: 20_000 }).toContain('NODE_EXTRA_CA_CERTS');
-    await expect.poll(otherName, { timeout: 20_000 }).toContain('is for another name');
+    await expect.poll(untrusted).toContain('NODE_EXTRA_CA_CERTS');
+    await expect.poll(otherName).toContain('is for another name');
     const failed = untrusted() + otherName();
     expect(failed).not.toContain('broker is listening');
     expect(bySentinel() + byCluster() + failed).not.toContain('red-secret');

@@ -55,8 +55,8 @@ describe.skipIf(lacks('redis-server'))("a row that another tool wrote, with the 
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
     await devicesCommand({
-      operator: () => gateway.operator,
-      takeover: gateway.takeover,
+      operator: async () => gateway.operator,
+      takeover: async (...from) => gateway.takeover(...from),
       write: (line) => lines.push(line),
     }).parseAsync(argv, {
       from: 'user',
@@ -66,12 +66,12 @@ describe.skipIf(lacks('redis-server'))("a row that another tool wrote, with the 
   async function sweep(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
     const command = sweepCommand({
-      settings: () => loadSettings({}),
-      audit: () => gateway.audit,
-      table: () => gateway.asOperator,
-      issuer: () => gateway.issuer,
+      settings: async () => loadSettings({}),
+      audit: async () => gateway.audit,
+      table: async () => gateway.asOperator,
+      issuer: async () => gateway.issuer,
       write: (line) => lines.push(line),
-      now: () => Date.now() + 3_600_000,
+      clock: async () => () => Date.now() + 3_600_000,
     });
     await command.parseAsync(argv, { from: 'user' });
     return lines;

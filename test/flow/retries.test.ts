@@ -92,10 +92,10 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
       answered.push(serial);
       return 'answered';
     });
-    await expect.poll(() => failed.size, { timeout: 20_000 }).toBe(serials.length);
+    await expect.poll(() => failed.size).toBe(serials.length);
     expect(await positions(serials)).toEqual(told);
     away = false;
-    await expect.poll(() => answered.length, { timeout: 40_000 }).toBe(serials.length);
+    await expect.poll(() => answered.length).toBe(serials.length);
     // the first ones are those whose time had come
     const rest = answered.slice(2);
     expect(rest).toEqual([...rest].sort());
@@ -107,7 +107,7 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
     const failing = work(async () => {
       throw new Error('AWS is away');
     });
-    await expect.poll(() => redis.zcard('{cvm}:asks:delayed'), { timeout: 10_000 }).toBe(failed.length);
+    await expect.poll(() => redis.zcard('{cvm}:asks:delayed')).toBe(failed.length);
     await failing.close();
     const later = numbered(100).map((each) => `s${each}`);
     await wait(later);
@@ -117,7 +117,7 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
       answered.push(serial);
       return 'answered';
     });
-    await expect.poll(() => answered.length, { timeout: 20_000 }).toBe(failed.length + later.length);
+    await expect.poll(() => answered.length).toBe(failed.length + later.length);
     // the new worker learns by the first answer that AWS is there
     for (const serial of failed) expect(answered.indexOf(serial)).toBeLessThan(50);
   });
@@ -142,11 +142,11 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
       4,
       () => 0.001,
     );
-    await expect.poll(() => answered.length, { timeout: 30_000 }).toBe(served.length);
+    await expect.poll(() => answered.length).toBe(served.length);
     expect(answered).toEqual(served);
     for (const each of poisoned) expect(tries.get(each)).toBeGreaterThan(1);
     await wait(['another']);
-    await expect.poll(() => answered.at(-1), { timeout: 10_000 }).toBe('another');
+    await expect.poll(() => answered.at(-1)).toBe('another');
   });
 
   it('keeps its place while it waits for another attempt of the same device', async () => {
@@ -162,7 +162,7 @@ describe.skipIf(lacks('redis-server'))('a request that is tried again', () => {
       answered.push(serial);
       return 'answered';
     });
-    await expect.poll(() => answered.length, { timeout: 20_000 }).toBe(31);
+    await expect.poll(() => answered.length).toBe(31);
     expect(answered.indexOf('busy')).toBeLessThan(30);
     expect(answered.filter((each) => each !== 'busy')).toEqual(numbered(30));
   });

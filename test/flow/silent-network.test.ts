@@ -9,9 +9,13 @@ import { createLog } from '../../runtime/log.ts';
 import { connectDevice, type Reply } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
+import { sized } from '../support/size.ts';
 
 /** Longer than it takes on any machine, and far less than a person would need to find out and act. Milliseconds. */
 const patienceMs = 120_000;
+
+/** Devices that ask at once. */
+const [many, some, few] = [sized(40, 20), sized(20, 10), sized(10, 6)];
 
 /** A cut cable, a firewall that forgets its connections: nothing is closed, and nothing arrives. New connections work. */
 describe.skipIf(lacks('redis-server'))('established connections that fall silent in the middle of the work:', () => {
@@ -56,7 +60,7 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
     'of %s: the gateway works again by itself, and the log says what is wrong',
     async (part) => {
       // fills the pools, as a busy gateway has them
-      const [early, busy, late] = [await enrol('early', 40), await enrol('busy', 20), await enrol('late', 20)];
+      const [early, busy, late] = [await enrol('early', many), await enrol('busy', some), await enrol('late', some)];
       await serveAll(early);
       const during = serveAll(busy);
       await sleep(50);
@@ -65,13 +69,13 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
       const [asked, asking] = [await after, await during];
       expect(asked).not.toContain(false);
       expect(asking).not.toContain(false);
-      expect(gateway.logText()).toMatch(part === 'aws' ? /AWS did not answer in time/ : /Redis is away/);
+      await expect.poll(gateway.logText).toMatch(part === 'aws' ? /AWS did not answer in time/ : /Redis is away/);
     },
     300_000,
   );
 
   it('of Redis, whose address leads to the promoted replica: what was acknowledged before is answered, and all others', async () => {
-    const [early, stored, late] = [await enrol('early', 10), await enrol('stored', 10), await enrol('late', 20)];
+    const [early, stored, late] = [await enrol('early', few), await enrol('stored', few), await enrol('late', some)];
     await serveAll(early);
     replica = await startReplica();
     // they wait, to be tried again
@@ -103,13 +107,13 @@ describe.skipIf(lacks('redis-server'))('established connections that fall silent
       await each.config('SET', 'masterauth', password);
     }
     await copy.replicaof('127.0.0.1', Number(port));
-    await expect.poll(() => copy.info('replication'), { timeout: 20_000 }).toContain('master_link_status:up');
+    await expect.poll(() => copy.info('replication')).toContain('master_link_status:up');
     return {
       port: Number(new URL(server.url).port),
       async promote() {
         // replication is asynchronous: what had not reached the replica would be lost, which is not what is tested here
         await master.set('reached', 'the replica');
-        expect(await master.wait(1, 20_000)).toBe(1);
+        expect(await master.wait(1, 45_000)).toBe(1);
         await copy.replicaof('NO', 'ONE');
         await master.replicaof('127.0.0.1', Number(new URL(server.url).port));
       },

@@ -62,7 +62,7 @@ describe.skipIf(lacks('redis-server'))('calls of DynamoDB that are never answere
     await ended;
     expect(performance.now() - began).toBeLessThan(graceMs);
     await device.client.endAsync(true);
-  }, 120_000);
+  });
 
   it('end a command, with words', async () => {
     stall();
@@ -75,5 +75,5 @@ describe.skipIf(lacks('redis-server'))('calls of DynamoDB that are never answere
       1,
       expect.stringMatching(/check the network[\s\S]*AWS did not answer Scan in time/),
     ]);
-  }, 120_000);
+  });
 });

@@ -41,7 +41,8 @@ describe.skipIf(lacks('redis-server'))('cvm status', () => {
   };
 
   it('finds the gateway of its data folder, and says of each process that it runs, and that all is well', async () => {
-    await expect.poll(async () => (await statusJson()).status.workers, { timeout: 20_000 }).toBe(1);
+    // what its parts say of themselves, and the first calls of AWS, come a moment after it listens
+    await expect.poll(async () => (await statusJson()).status).toMatchObject({ ok: true, brokers: 1, workers: 1 });
     const { code, status: found } = await statusJson();
     expect(found.checks.filter(({ state }) => state === 'failed' || state === 'unknown')).toEqual([]);
     expect(found).toMatchObject({ ok: true, brokers: 1, workers: 1, line: { length: 0 } });
@@ -66,6 +67,22 @@ describe.skipIf(lacks('redis-server'))('cvm status', () => {
       expect(text).toMatch(new RegExp(`^(ok|WARNING) +${title} `, 'm'));
     expect(text.trim().split('\n').length).toBeLessThan(24);
     expect(code).toBe(0);
+  });
+
+  // the last one while the gateway runs, which it forgets
+  it('says that the table has not approved this gateway, and the command that approves it', async () => {
+    const tls = async (...argv: string[]) => {
+      const run = runCvm(['tls', ...argv], isolated(dataDir));
+      await run.ended;
+      return run.text();
+    };
+    const [, id = ''] = /^gateway\s+(\w+)$/m.exec(await tls('show')) ?? [];
+    await tls('forget-gateway', id);
+    const { status: found } = await statusJson();
+    expect(found.checks.find((check) => check.id === 'table')).toMatchObject({
+      state: 'failed',
+      cure: expect.stringContaining(`cvm tls approve ${id}`),
+    });
   });
 
   it('says within its own time limit, with status 1, that the gateway does not run', async () => {

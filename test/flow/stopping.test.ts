@@ -10,7 +10,7 @@ import { full, sampled } from '../support/size.ts';
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /** Longer than any stop may take; the tests do not measure it. */
-const patience = 30_000;
+const patience = 45_000;
 
 const noRedis = { REDIS_URL: 'redis://127.0.0.1:1/0' };
 

@@ -62,7 +62,7 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
         AttributeDefinitions: [{ AttributeName: key, AttributeType: 'S' }],
       }),
     );
-    await waitUntilTableExists({ client: gateway.dynamo, maxWaitTime: 30, minDelay: 1 }, { TableName: name });
+    await waitUntilTableExists({ client: gateway.dynamo, maxWaitTime: 45, minDelay: 1 }, { TableName: name });
     for (const Item of items) await gateway.dynamo.send(new PutItemCommand({ TableName: name, Item }));
     return name;
   }
@@ -80,7 +80,10 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
 
   async function devices(...argv: string[]): Promise<string[]> {
     const lines: string[] = [];
-    const context = { operator: () => gateway.operator, takeover: gateway.takeover };
+    const context = {
+      operator: async () => gateway.operator,
+      takeover: async (...from: Parameters<typeof gateway.takeover>) => gateway.takeover(...from),
+    };
     const command = devicesCommand({ ...context, write: (line) => lines.push(line) });
     await command.parseAsync(argv, { from: 'user' });
     printed.push(...lines);
@@ -226,8 +229,10 @@ describe.skipIf(lacks('redis-server'))('cvm devices import --from-table', () => 
     ]);
     const options = ['--policy', 'cvm-device', '--expires', '1h', '--format', 'cvm'];
     expect(await takeOver(from, ...options)).toMatchObject({ rows: 8, takenOver: 6, notes: {} });
-    expect(complaints.join('\n')).toMatch(/"SAMPLE:state": its applyState is none of/);
-    expect(complaints.join('\n')).toMatch(/"SAMPLE:busy": the gateway of that table has not finished with it/);
+    expect(complaints.map((each) => JSON.parse(each))).toMatchObject([
+      { serial: 'SAMPLE:state', error: expect.stringMatching(/its applyState is none of/) },
+      { serial: 'SAMPLE:busy', error: expect.stringMatching(/the gateway of that table has not finished with it/) },
+    ]);
     expect(await find(rows.enrolled)).toMatchObject({ policyName: 'cvm-device', tokenExpiresAt: expect.any(Number) });
 
     const askOwn = (serial: string) => ask(serial, tokenOf[serial] ?? '');

@@ -142,7 +142,7 @@ describe.skipIf(lacks('redis-server'))('a device whose clock is unset', () => {
 
   it.skipIf(lacks('mosquitto_rr'))('may be mosquitto_rr, which subscribes first', async () => {
     const [nonce, before] = [newNonce(), Date.now()];
-    const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1', '-W', '20'];
+    const args = ['-V', 'mqttv311', '-h', 'localhost', '-p', String(gateway.broker.port), '-q', '1', '-W', '45'];
     const topics = ['--cafile', gateway.broker.caFile, '-t', timeTopic(nonce), '-e', timeReplyTopic, '-n'];
     const { stdout } = await run('mosquitto_rr', [...args, ...topics]);
     accept(nonce, JSON.parse(stdout) as TimeAnswer, before);

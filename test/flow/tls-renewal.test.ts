@@ -85,7 +85,7 @@ describe('the server certificate', () => {
       everyMs: 50,
     });
     const fingerprint = async () => (await seen({ verify: false })).fingerprint256;
-    await expect.poll(fingerprint, { timeout: 10_000 }).not.toBe(before.fingerprint256);
+    await expect.poll(fingerprint).not.toBe(before.fingerprint256);
     const after = await seen({ verify: false });
     expect(new Date(after.valid_to).getTime() - later).toBeGreaterThan(790 * day);
     expect(after.pubkey).toEqual(before.pubkey);
@@ -108,9 +108,7 @@ describe('the server certificate', () => {
       log,
       everyMs: 50,
     });
-    await expect
-      .poll(() => seen().catch(() => undefined), { timeout: 10_000 })
-      .toMatchObject({ pubkey: before.pubkey });
+    await expect.poll(() => seen().catch(() => undefined)).toMatchObject({ pubkey: before.pubkey });
     await fresh.close();
   });
 
@@ -147,7 +145,7 @@ describe('the server certificate', () => {
 
   it('is shown and renewed by cvm tls', async () => {
     const lines: string[] = [];
-    const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
+    const settings = async () => loadSettings({ CVM_DATA_DIR: dataDir });
     const none = {
       known: async () => [],
       approve: async () => 'unknown' as const,
@@ -157,8 +155,8 @@ describe('the server certificate', () => {
     const command = () =>
       tlsCommand({
         settings,
-        table: () => ({ gateways: none, registry: { list: async function* () {} } }),
-        audit: () => noAudit,
+        table: async () => ({ gateways: none, registry: { list: async function* () {} } }),
+        audit: async () => noAudit,
         write: (line) => lines.push(line),
       });
     const { identity } = await loadGateway(dataDir);
@@ -179,14 +177,17 @@ describe('the server certificate', () => {
   it('is shown with the one beside it, where both key types are served', async () => {
     const both = await loadTlsMaterial({ dataDir, hostnames: [], machineName: 'box', keyType: 'both' });
     const lines: string[] = [];
-    const settings = () => loadSettings({ CVM_DATA_DIR: dataDir, CVM_TLS_KEY_TYPE: 'both' });
+    const settings = async () => loadSettings({ CVM_DATA_DIR: dataDir, CVM_TLS_KEY_TYPE: 'both' });
     const table = () => {
       throw new Error('not used');
     };
     for (const args of [['show'], ['show', '--json']])
-      await tlsCommand({ settings, table, audit: () => noAudit, write: (line) => lines.push(line) }).parseAsync(args, {
-        from: 'user',
-      });
+      await tlsCommand({ settings, table, audit: async () => noAudit, write: (line) => lines.push(line) }).parseAsync(
+        args,
+        {
+          from: 'user',
+        },
+      );
     expect(lines).toContain(`${'caFile'.padEnd(26)}${both.caFile}`);
     expect(lines).toContain(`${'beside.caFile'.padEnd(26)}${both.beside?.caFile}`);
     expect(lines).toContain(`${'beside.keyType'.padEnd(26)}rsa`);

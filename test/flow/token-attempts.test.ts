@@ -90,24 +90,26 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
 
   it('wait until the serial was quiet for the whole window: no window has more than five', async () => {
     const book = await ready({ serialSeconds: 2 });
-    const at: number[] = [];
-    const end = Date.now() + 7000;
-    while (Date.now() < end) {
-      if ((await guess(book)) === 'go') at.push(Date.now());
+    // Redis granted each at some time between these two
+    const granted: { from: number; to: number }[] = [];
+    while (granted.length < 16) {
+      const from = Date.now();
+      if ((await guess(book)) === 'go') granted.push({ from, to: Date.now() });
       await new Promise((resolve) => setTimeout(resolve, 40));
     }
-    expect(at.length).toBeGreaterThan(5);
-    for (const start of at)
-      expect(at.filter((time) => time >= start && time < start + 1900).length).toBeLessThanOrEqual(5);
-  }, 20_000);
+    for (const [index, { from }] of granted.slice(0, -5).entries())
+      expect((granted[index + 5]?.to ?? 0) - from).toBeGreaterThan(1900);
+  });
 
   it('at one serial wait twice as long after each', async () => {
-    const book = await ready({ pauseSeconds: 1 });
+    const pauseSeconds = 100;
+    const book = await ready({ pauseSeconds });
     const waits: number[] = [];
     for (let round = 0; round < 3; round++) {
       expect(await guess(book)).toBe('go');
       const found = await book.begin(attemptOf('SN', hashToken('next'), '10.0.0.2'));
-      waits.push(found.verdict === 'wait' ? found.seconds : 0);
+      // a part of the pause is over by now
+      waits.push(found.verdict === 'wait' ? Math.round(found.seconds / pauseSeconds) : 0);
       await keys.del('{cvm}:guess:pause:serial SN');
     }
     expect(waits).toEqual([1, 2, 4]);
@@ -169,11 +171,16 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     const book = await ready({ perSecond: 30, maxTurnSeconds: 60 });
     const verdicts = await Promise.all(Array.from({ length: 90 }, (_, index) => guess(book, `SN-${index}`)));
     expect(new Set(verdicts)).toEqual(new Set(['go']));
-  }, 30_000);
+  });
 
   it('whose turn is far away are told to come back, and do not count for their serial', async () => {
     const book = await ready({ perSecond: 0.001 });
-    expect(await book.begin(attemptOf('SN', hashToken('x'), 'a'))).toEqual({ verdict: 'wait', seconds: 999 });
+    expect(await book.begin(attemptOf('SN', hashToken('x'), 'a'))).toEqual({
+      verdict: 'wait',
+      // a thousand, less what has passed by then
+      seconds: expect.closeTo(1000, -2),
+      isCrowded: true,
+    });
     expect(await keys.get('{cvm}:guess:serial:SN')).toBe('0');
     expect(await keys.exists('{cvm}:guess:pause:serial SN')).toBe(0);
   });
@@ -196,10 +203,11 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
       expect(await judge(judging, true, '10.0.0.9')).toBe('go');
       pauses.push(await judge(judging, true));
       const found = await book.begin(attemptOf(`fresh-${round}`, hashToken('t'), '10.0.0.1'));
-      expect(found).toEqual({ verdict: 'wait', seconds: pauses.at(-1) });
+      expect(found).toEqual({ verdict: 'wait', seconds: expect.closeTo(Number(pauses.at(-1)), -1) });
       await keys.del('{cvm}:guess:pause:address 10.0.0.1', '{cvm}:guess:wrong:10.0.0.1', '{cvm}:guess:wrong:10.0.0.9');
     }
-    expect(pauses).toEqual([60, 120, 240]);
+    // less what has passed by then
+    expect(pauses).toEqual([60, 120, 240].map((seconds) => expect.closeTo(seconds, -1)));
   });
 
   it('are judged in twenty places of an address, over all workers, and a place is taken before the token is judged', async () => {
@@ -215,7 +223,7 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     expect(places).toHaveLength(20);
     // wrong ones keep them: the last of twenty makes the address wait
     for (const place of places) await place.settle(true);
-    expect(await two[0].begin('a')).toEqual({ verdict: 'wait', seconds: 60 });
+    expect(await two[0].begin('a')).toEqual({ verdict: 'wait', seconds: expect.closeTo(60, -1) });
     expect((await two[0].begin('b')).verdict).toBe('go');
   });
 
@@ -224,12 +232,16 @@ describe.skipIf(lacks('redis-server'))('attempts at tokens', () => {
     const verdicts: (number | string)[] = [];
     // a worker has 64 requests under way
     const run = async () => {
-      while (verdicts.length < 2000) verdicts.push(await judge(judging, false));
+      while (verdicts.length < 2000) {
+        const verdict = await judge(judging, false);
+        // it has waited for a place for a second: a worker tries again
+        if (verdict !== 'full') verdicts.push(verdict);
+      }
     };
     await Promise.all(Array.from({ length: 64 }, run));
     expect(new Set(verdicts)).toEqual(new Set(['go']));
     expect(await keys.exists('{cvm}:guess:judging:10.0.0.1', '{cvm}:guess:wrong:10.0.0.1')).toBe(0);
-  }, 60_000);
+  });
 
   it('that a worker was judging when it died end with the minute, and so does a time that a clock set back left there', async () => {
     const judging = await worker({ wrongPerAddress: 2 });

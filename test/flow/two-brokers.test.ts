@@ -37,7 +37,7 @@ describe.skipIf(lacks('redis-server') || lacks('haproxy'))('two brokers behind H
     const config = join(folder, 'haproxy.cfg');
     writeFileSync(config, configuration(port, brokers));
     haproxy = spawn('haproxy', ['-db', '-f', config], { stdio: 'ignore' });
-    await until(() => accepts(port), 10_000, 'HAProxy is up');
+    await until(() => accepts(port), 60_000, 'HAProxy is up');
   };
   afterAll(async () => {
     await stopBalancing();
@@ -58,7 +58,9 @@ describe.skipIf(lacks('redis-server') || lacks('haproxy'))('two brokers behind H
     const received = await Promise.all(
       [gateway.broker, other].map(({ metric }) => metric('cvm_broker_messages_received_total', { kind: 'request' })),
     );
-    expect(received).toEqual([10, 10]);
+    // which one has fewer connections at a moment depends on how fast each is
+    expect(Math.min(...received)).toBeGreaterThan(0);
+    expect(received.reduce((sum, each) => sum + each)).toBe(20);
   });
 
   it('serve every device at its first connection while one of them is gone', async () => {

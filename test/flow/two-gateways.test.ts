@@ -13,9 +13,9 @@ describe.skipIf(lacks('redis-server'))('two gateways of one table', () => {
   beforeAll(async () => {
     here = await startGateway();
     // the first is approved by itself
-    await vi.waitUntil(async () => (await here.gateways.known()).length === 1, 10_000);
+    await vi.waitUntil(async () => (await here.gateways.known()).length === 1, 45_000);
     there = await startGateway({ beside: here });
-    await vi.waitUntil(async () => (await here.gateways.known()).length === 2, 10_000);
+    await vi.waitUntil(async () => (await here.gateways.known()).length === 2, 45_000);
     await here.gateways.approve(gatewayIdIn(there.dataDir) ?? '');
   });
   afterAll(async () => {

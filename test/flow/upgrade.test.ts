@@ -20,6 +20,7 @@ import { askOnce, connectDevice, type Reply } from '../support/device.ts';
 import { earlierCvm, hasEarlierRelease } from '../support/earlier-release.ts';
 import { lacks } from '../support/lacks.ts';
 import { cvm, devicePortOf, enrolDevices, onStandIn, programRuns } from '../support/program.ts';
+import { sampled } from '../support/size.ts';
 
 const execute = promisify(execFile);
 /** The time in a reply is that of its sending. */
@@ -27,7 +28,7 @@ const sameAs = (reply: Reply | undefined) => ({ ...reply, time: expect.any(Numbe
 const log = createLog('silent');
 
 /** Tries until it succeeds. */
-const oncePossible = <T>(work: () => Promise<T>): Promise<T> => vi.waitFor(work, { timeout: 30_000, interval: 500 });
+const oncePossible = <T>(work: () => Promise<T>): Promise<T> => vi.waitFor(work, { timeout: 45_000, interval: 500 });
 
 describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the release before', () => {
   let earlier: string;
@@ -208,7 +209,7 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     const redis = new Redis(server.url);
     await redis.set('{cvm}:format', '{"format":2,"by":"9.0.0"}');
     redis.disconnect();
-    for (const part of ['up', 'broker', 'worker', 'console', 'broker --processes 2'])
+    for (const part of sampled(['up', 'broker', 'worker', 'console', 'broker --processes 2']))
       await expect(start(cvm, part), part).rejects.toThrow(
         /run cvm 9\.0\.0 or newer.*\n.*the Redis at .* has format 2, by cvm 9\.0\.0/,
       );
@@ -227,16 +228,17 @@ describe.skipIf(lacks('redis-server') || !hasEarlierRelease())('a site of the re
     );
     dynamo.destroy();
     const refusal = /run cvm 9\.0\.0 or newer.*\n.*the table cvm-devices has format 2, by cvm 9\.0\.0/;
-    for (const part of ['up', 'worker', 'console']) await expect(start(cvm, part), part).rejects.toThrow(refusal);
+    for (const part of sampled(['up', 'worker', 'console']))
+      await expect(start(cvm, part), part).rejects.toThrow(refusal);
     const before = await rows();
-    for (const command of [
+    for (const command of sampled([
       'devices add another',
       'devices block enrolled',
       'devices reissue enrolled',
       'devices remove enrolled',
       'sweep',
       'aws table-restored',
-    ])
+    ]))
       await expect(
         execute(process.execPath, [cvm, ...command.split(' ')], { env: env(cvm) }),
         command,

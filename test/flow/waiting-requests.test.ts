@@ -10,8 +10,11 @@ import { lacks } from '../support/lacks.ts';
 
 describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () => {
   let gateway: Gateway;
+  /** the only one */
+  let worker: Gateway['worker'];
   beforeAll(async () => {
     gateway = await startGateway();
+    worker = gateway.worker;
   });
   afterAll(() => gateway?.close());
 
@@ -20,7 +23,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     const { serial, token } = await gateway.enrolOnRoster('asks-a-lot');
     const other = await gateway.enrolOnRoster('asks-once');
     // no worker answers for a while
-    await gateway.worker.close();
+    await worker.close();
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     const ask = async (id: string, csr: string) =>
       device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, csr, pending: false }), { qos: 1 });
@@ -45,7 +48,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     );
     expect([device.heard, stranger.heard]).toEqual([[], []]);
 
-    gateway.startOneWorker();
+    worker = gateway.startOneWorker();
     expect(await stranger.next()).toMatchObject({ status: 'accepted' });
     const replies = [];
     while (replies.length < 8) replies.push(await device.next());
@@ -55,13 +58,12 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     await ask('10', (await makeDeviceKey(serial)).csrPem);
     expect(await device.next()).toMatchObject({ id: '10', errorCode: 'KeyMismatch' });
     for (const { client } of [device, stranger]) await client.endAsync(true);
-    gateway.startOneWorker();
   });
 
   it('has one place, however many keys it makes: a request for another key is Throttled, on any connection', async () => {
     const { serial, token } = await gateway.enrolOnRoster('many-keys');
     const redis = new Redis(gateway.redis.url);
-    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 1500, times: 1 }]);
+    gateway.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms: 5000, times: 1 }]);
     const devices = [await connectDevice(gateway.broker), await connectDevice(await gateway.startOneBroker())];
     const first = await makeDeviceKey(serial);
     const ask = async (index: number, id: string, csr: string) =>
@@ -80,7 +82,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
 
   it('keeps its place with a CSR that is signed anew for the same key, and each is answered by the one certificate', async () => {
     const { serial, token } = await gateway.enrolOnRoster('signs-anew');
-    await gateway.worker.close();
+    await worker.close();
     const csrs = await csrsOfOneKey(serial, 4);
     expect(new Set(csrs).size).toBe(4);
     const devices = [await connectDevice(gateway.broker), await connectDevice(await gateway.startOneBroker())];
@@ -90,7 +92,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
         JSON.stringify({ token, csr, id: `${index}`, pending: false }),
         { qos: 1 },
       );
-    gateway.startOneWorker();
+    worker = gateway.startOneWorker();
     const replies = [];
     for (const device of [...devices, ...devices]) replies.push(await device.next());
     expect(replies.map(({ id, status }) => `${id} ${status}`).sort()).toEqual(csrs.map((_, id) => `${id} accepted`));
@@ -114,7 +116,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
 
   it('is answered when it asks again after Redis has lost everything', async () => {
     const { serial, token } = await gateway.enrolOnRoster('asks-a-redis-that-forgot');
-    await gateway.worker.close();
+    await worker.close();
     const device = await connectDevice(gateway.broker, { username: serial, password: token });
     const ask = (id: string) =>
       device.client.publishAsync(requestTopic(serial), JSON.stringify({ id, key: 'ec', pending: false }), { qos: 1 });
@@ -124,7 +126,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     await redis.quit();
     await ask('first');
     await ask('second');
-    gateway.startOneWorker();
+    worker = gateway.startOneWorker();
     const replies = [await device.next(), await device.next()];
     expect(replies.map(({ id, status }) => `${id} ${status}`).sort()).toEqual(['first accepted', 'second accepted']);
     expect(device.heard).toEqual([]);

@@ -54,7 +54,7 @@ describe.skipIf(lacks('redis-server'))('after a store went back in time', () => 
     expect(second.certificateId).not.toBe(first.certificateId);
     expect(await certificatesOf(serial)).toEqual([second.certificateId]);
     expect(await gateway.registry.find(serial)).toMatchObject({ certificateId: second.certificateId });
-    expect(gateway.logText()).toContain('was the table restored?');
+    await expect.poll(gateway.logText).toContain('was the table restored?');
   });
 
   it('the table and Redis, the sweep reports what the table does not name, and a reissue makes it good', async () => {

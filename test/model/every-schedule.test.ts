@@ -8,7 +8,7 @@ import { openWorld } from './world.ts';
 const maxStates = sized(15_000);
 
 /** The same with the conditions and updates that are sent to DynamoDB, which takes four times as long. */
-const maxStatesOnDynamo = sized(2000, 100);
+const maxStatesOnDynamo = sized(2000, 60);
 
 describe('whatever crashes, in whatever order', () => {
   let states = 0;

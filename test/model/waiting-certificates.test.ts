@@ -4,8 +4,8 @@ import { explore, exploreUntilViolation } from './explore.ts';
 import { waitingSabotages, waitingScenarios } from './waiting-scenarios.ts';
 import { openWaitingWorld } from './waiting-world.ts';
 
-const maxStates = sized(15_000);
-const maxStatesOnDynamo = sized(2000, 100);
+const maxStates = sized(15_000, 750);
+const maxStatesOnDynamo = sized(2000, 60);
 
 describe('certificates that wait for their device, whatever crashes, in whatever order', () => {
   it.each(waitingScenarios.map((scenario) => ({ ...scenario })))(

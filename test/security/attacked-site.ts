@@ -42,7 +42,7 @@ async function withDevices(site: Site, random: Random, slots: number) {
   const ask = ({ serial, token }: { serial: string; token: string }) =>
     askOnce({ port, caPem }, serial, { token, key: 'ec' });
   for (const device of devices)
-    await until(async () => (await ask(device).catch(() => undefined))?.status === 'accepted', 30_000, 'served once');
+    await until(async () => (await ask(device).catch(() => undefined))?.status === 'accepted', 60_000, 'served once');
 
   async function honest(forMs: number): Promise<Honest> {
     const took: number[] = [];

@@ -25,7 +25,7 @@ export async function approveGateway({ command, dataDir }: Started): Promise<voi
       if (own !== undefined && others) await command(['tls', 'approve', gatewayId]);
       return false;
     },
-    30_000,
+    45_000,
     `gateway ${gatewayId} is approved`,
   );
 }

@@ -44,6 +44,7 @@ export function openEvents(console: Pick<TestConsole, 'port' | 'ca'>, headers: R
     ended: () => ended,
     /** takes no more bytes */
     pause: () => void answer?.pause(),
+    resume: () => void answer?.resume(),
     close: () => void sent.destroy(),
   };
 }

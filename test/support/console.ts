@@ -11,6 +11,7 @@ import { createSessionStore, type SignInLimits } from '../../queue/redis-console
 import { createDirectory, createDirectoryKeeper } from '../../queue/redis-directory.ts';
 import { createLineOverview } from '../../queue/redis-line-overview.ts';
 import { createLiveFeed } from '../../queue/redis-live.ts';
+import { liveChannel } from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { tlsOptions } from '../../site-tls/material.ts';
@@ -95,13 +96,16 @@ export async function startTestConsole({
     ...own,
   };
   const console = await startConsole(deps);
-  // what a test enters first must not come before the connection
+  // what a test enters or asks first must not come before the connection that it needs
   const isReady = () =>
-    keeper.isComplete().then(
+    Promise.all([keeper.isComplete(), directory.counts(), overview.first(1)]).then(
       () => true,
       () => false,
     );
-  await until(isReady, 10_000, 'the keeper of the directory has its connection');
+  await until(isReady, 60_000, 'the console has its connections');
+  // Redis keeps no event for a console that does not listen yet
+  const listens = async () => Number((await server.redis.pubsub('NUMSUB', liveChannel))[1]) > 0;
+  await until(listens, 60_000, 'the console listens to what happens');
 
   const call = (path: string, { method = 'GET', headers = {}, body, agent }: Call = {}): Promise<Answer> =>
     new Promise((resolve, reject) => {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { IClientOptions, MqttClient } from 'mqtt';
 import { replyTopic, requestTopic } from '../../protocol/cvm/topics.ts';
 import { readPayload } from '../../protocol/encoding.ts';
@@ -7,6 +8,7 @@ export type Reply = {
   status: string;
   id?: string;
   statusCode?: number;
+  retryAfter?: number;
   errorCode?: string;
   errorMessage?: string;
   certificateId?: string;
@@ -38,7 +40,7 @@ export async function connectDevice(
     heard.push({ topic, reply });
     for (const wake of waiting.splice(0)) wake();
   });
-  return { client, heard, notices, next: (withinMs = 30_000) => nextReply(client, heard, waiting, withinMs) };
+  return { client, heard, notices, next: (withinMs = 45_000) => nextReply(client, heard, waiting, withinMs) };
 }
 
 export type TestDevice = Awaited<ReturnType<typeof connectDevice>>;
@@ -85,5 +87,17 @@ export async function askOnce(
     return await device.next();
   } finally {
     await device.client.endAsync(true);
+  }
+}
+
+/**
+ * The same, and asks again when it was told to wait, as firmware does. A right token has to wait a second behind a wrong one as long as the broker has not
+ * heard of it, which is so for a moment after the device was enrolled.
+ */
+export async function askUntilDecided(...asked: Parameters<typeof askOnce>): Promise<Reply> {
+  for (;;) {
+    const reply = await askOnce(...asked);
+    if (reply.errorCode !== 'Throttled') return reply;
+    await delay(1000 * (reply.retryAfter ?? 1));
   }
 }

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { decode, encode } from 'cborg';
 import type { IClientOptions } from 'mqtt';
 import { connectOnce } from '../../runtime/mqtt-connect.ts';
@@ -34,17 +35,26 @@ export async function connectFleetDevice(
   const ca = broker.caPem === '' ? {} : { ca: broker.caPem };
   const client = await connectOnce({ host: 'localhost', port: broker.port, ...ca, ...options }, version);
   const heard: Heard[] = [];
+  const waiting: (() => void)[] = [];
   client.on('message', (topic, payload) => {
     const body = payload[0] === 0x7b ? JSON.parse(payload.toString()) : decode(payload);
     heard.push({ topic, payload, body: body as FleetReply });
+    for (const wake of waiting.splice(0)) wake();
   });
-  const next = async (withinMs = 20_000): Promise<Heard> => {
-    const deadline = performance.now() + withinMs;
-    while (heard.length === 0) {
-      if (performance.now() > deadline) throw new Error(`no answer within ${withinMs / 1000} s`);
-      if (!client.connected) throw new Error('the connection closed before the answer');
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+  const next = async (withinMs = 45_000): Promise<Heard> => {
+    if (heard.length === 0)
+      await new Promise<void>((resolve, reject) => {
+        const fail = (why: string) => reject(new Error(why));
+        const onClose = () => fail('the connection closed before the answer');
+        const timer = setTimeout(() => fail(`no answer within ${withinMs / 1000} s`), withinMs);
+        client.once('close', onClose);
+        waiting.push(() => {
+          clearTimeout(timer);
+          client.off('close', onClose);
+          resolve();
+        });
+        if (!client.connected) onClose();
+      });
     return heard.shift() as Heard;
   };
   const publish = (topic: string, fields: object | Buffer) => {
@@ -61,8 +71,23 @@ export async function connectFleetDevice(
       await publish(topic, fields);
       return next();
     },
+    /** The same, and asks again when it was told to wait, as firmware does: also an empty line is slow on a busy machine. */
+    askUntilDecided(topic: string, fields?: object | Buffer): Promise<Heard> {
+      return untilDecided(() => this.ask(topic, fields));
+    },
     leave: () => client.endAsync(true),
   };
+}
+
+/** A gateway tells a device that it has to wait, by 429, when it has had no answer for it for two to four seconds. It keeps its place. */
+export async function untilDecided<Answer extends { readonly body: FleetReply }>(
+  ask: () => Promise<Answer>,
+): Promise<Answer> {
+  for (;;) {
+    const answer = await ask();
+    if (answer.body.statusCode !== 429) return answer;
+    await delay(1000);
+  }
 }
 
 /** A folder with these templates, for `CVM_TEMPLATES_DIR`. */

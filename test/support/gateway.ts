@@ -19,6 +19,7 @@ import type { Limits } from '../../broker/limits.ts';
 import { createApiToken } from '../../console/api-tokens.ts';
 import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
+import { hashToken } from '../../protocol/token.ts';
 import { redisAt } from '../../queue/redis.ts';
 import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
@@ -137,6 +138,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
   const startOneBroker = async (ownDataDir?: string) => {
     const part = partOf('broker', ownDataDir);
     const health = tellHealth(part, redis);
+    announcePart(part, redis, 'broker');
     const identity = await loadIdentity(part, redis);
     const guards = await openGuards(part, redis, identity, options.tokenAttempts);
     const limits = { ...guards.limits, ...options.limits };
@@ -144,6 +146,7 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
     const { broker, tls } = await serveDevices(part, deps, await loadTls(part));
     health.watch(broker, audit, identity.table);
     return {
+      close: () => part.lifecycle.close(),
       port: broker.port,
       roster: guards.roster,
       /** a metric of this broker: the sum over its time series with these labels */
@@ -222,10 +225,11 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
       await until(async () => broker.roster.keysOf(serial) !== undefined);
       return device;
     },
-    /** A new token for a device, as `cvm devices reissue` makes it. */
+    /** A new token for a device, as `cvm devices reissue` makes it; resolves when the broker knows it, and the old one no longer. */
     async reissueOnRoster(serial: string) {
       const result = await reissue(serial, { onToken: () => {} }, { ...operator, audit: noAudit });
       if (result.outcome !== 'reissued') throw new Error(`${serial} was not reissued: ${result.outcome}`);
+      await until(async () => broker.roster.matchesToken(serial, hashToken(result.token)));
       return result.token;
     },
     async removeAndAnnounce(serial: string) {
@@ -267,11 +271,11 @@ function settingsFor(
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 400; tries++) {
+  for (let tries = 0; tries < 1800; tries++) {
     if (await condition()) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  throw new Error('waited for 10 s in vain');
+  throw new Error('waited for 45 s in vain');
 }
 
 export type Gateway = Awaited<ReturnType<typeof startGateway>>;

@@ -52,8 +52,8 @@ function callsOf(agent: string, lines: string): Set<string> {
       !userAgent.split(' ').some((part) => part === agent || (agent === 'cvm-gateway' && part.startsWith(`${agent}/`)))
     )
       return [];
-    const name = operation.startsWith('DynamoDB.') ? operation.replace('DynamoDB.', 'dynamodb:') : `iot:${operation}`;
-    return [permissionFor(name as AwsOperation)];
+    const [service = '', name] = operation.includes('.') ? operation.split('.') : ['iot', operation];
+    return [permissionFor(`${service.toLowerCase()}:${name}` as AwsOperation)];
   });
   return new Set(actions);
 }

@@ -3,13 +3,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const given = new Set<number>();
 
+/** Each process of the test run takes its ports from a part of its own: another one may choose the same before a server listens on it. */
+const [firstPort, parts, portsOfPart] = [20_000, 8, 1500];
+const ownPart = Number(process.env.VITEST_POOL_ID ?? 0) % parts;
+
 /**
  * A port of 127.0.0.1 that is free now, and that this process was not given before. Not from the range for outgoing
  * connections: a client that keeps trying to reach a part that is down would sooner or later hold the part's port.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const port = firstPort + ownPart * portsOfPart + Math.floor(Math.random() * portsOfPart);
     if (given.has(port)) continue;
     given.add(port);
     const server = createServer();

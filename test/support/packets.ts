@@ -1,7 +1,7 @@
 import { connect, type TLSSocket } from 'node:tls';
 import { decode } from 'cborg';
 import { generate, type IConnectPacket, type IPublishPacket, type Packet, parser } from 'mqtt-packet';
-import type { FleetReply } from './fleet-device.ts';
+import { type FleetReply, untilDecided } from './fleet-device.ts';
 import { packet, packetReader } from './raw-mqtt.ts';
 
 /** A packet as it came: its bytes, and what they say. */
@@ -39,13 +39,13 @@ export async function connectPackets({ port, caPem: ca }: { port: number; caPem:
   const send = (...packets: Packet[]) => socket.write(Buffer.concat(packets.map((each) => generate(each, form))));
 
   async function next(): Promise<ReadPacket> {
-    for (const end = performance.now() + 20_000; performance.now() < end; ) {
+    for (const end = performance.now() + 45_000; performance.now() < end; ) {
       const first = read.shift();
       if (first !== undefined) return first;
       if (socket.closed) throw new Error('the connection closed before the next packet');
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    throw new Error('no packet within 20 s');
+    throw new Error('no packet within 45 s');
   }
   const nextBytes = async () => (await next()).bytes.toString('hex');
   const puback = (messageId = 0) => send({ cmd: 'puback', messageId });
@@ -104,6 +104,10 @@ export async function connectPackets({ port, caPem: ca }: { port: number; caPem:
         ...(id === undefined ? {} : { messageId: id }),
       });
       return id === undefined ? took((await next()).packet as IPublishPacket) : acknowledgedReply(id);
+    },
+    /** The same, and asks again when it was told to wait, as firmware does: also an empty line is slow on a busy machine. */
+    async askUntilDecided(asked: Asked): Promise<PacketReply> {
+      return untilDecided(() => this.ask(asked));
     },
     /** DISCONNECT; resolves when the connection is closed. */
     async leave(): Promise<void> {

@@ -51,8 +51,8 @@ export function runCvm(argv: readonly string[], env: Record<string, string>, { p
   let text = '';
   const listeners = new Set<() => void>();
   for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
+    stream.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
       for (const listener of listeners) listener();
     });
   const ended = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve) =>
@@ -74,6 +74,14 @@ export function runCvm(argv: readonly string[], env: Record<string, string>, { p
       }),
   };
 }
+
+/** The records of a log in JSON. Its last line may not have come wholly, and is left out as long as it has no end. */
+export const recordsIn = <Record>(log: string): Record[] =>
+  log
+    .split('\n')
+    .slice(0, -1)
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
 
 /** The runs of one test: `end` ends those that `start` began and that still go on. */
 export function programRuns() {

@@ -67,13 +67,13 @@ export async function connectRaw({ port, caPem: ca }: { port: number; caPem: str
   await new Promise<void>((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
   /** The first packet of this type. */
   async function next(type: number): Promise<RawPacket> {
-    for (const end = Date.now() + 10_000; Date.now() < end; ) {
+    for (const end = Date.now() + 45_000; Date.now() < end; ) {
       const found = heard.find((each) => each.type === type);
       if (found !== undefined) return found;
       if (socket.closed) throw new Error(`the connection closed before a packet of type ${type} came`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    throw new Error(`no packet of type ${type} within 10 s`);
+    throw new Error(`no packet of type ${type} within 45 s`);
   }
   return { socket, heard, closed, next, send: (...packets: Buffer[]) => socket.write(Buffer.concat(packets)) };
 }

@@ -51,7 +51,7 @@ export function redisServers(program = 'redis-server') {
       },
       async start() {
         child = spawn(program, [file, ...args], { stdio: 'ignore' });
-        await until(async () => (await redis.ping().catch(() => '')) === 'PONG', 10_000, `${program} ${port} is up`);
+        await until(async () => (await redis.ping().catch(() => '')) === 'PONG', 60_000, `${program} ${port} is up`);
       },
     };
     servers.push(self);
@@ -76,7 +76,7 @@ export function redisServers(program = 'redis-server') {
       await untilLinked(master, replicas);
       const watch = [
         `sentinel monitor mymaster 127.0.0.1 ${master.port} 2`,
-        'sentinel down-after-milliseconds mymaster 500',
+        'sentinel down-after-milliseconds mymaster 2000',
         'sentinel failover-timeout mymaster 3000',
         ...(password === '' ? [] : [`sentinel auth-pass mymaster ${password}`]),
         ...(sentinelPassword === '' ? [] : [`requirepass ${sentinelPassword}`]),
@@ -88,7 +88,7 @@ export function redisServers(program = 'redis-server') {
           const infos = await Promise.all(watchers.map(({ redis }) => redis.info('sentinel')));
           return infos.every((info) => info.includes(`slaves=${replicas},sentinels=${sentinels}`));
         },
-        20_000,
+        60_000,
         'the Sentinels know each other',
       );
       const user = password === '' ? '' : `:${password}@`;
@@ -97,7 +97,7 @@ export function redisServers(program = 'redis-server') {
     },
     /** Three masters with a replica each. */
     async cluster() {
-      const lines = ['cluster-enabled yes', 'cluster-node-timeout 1000', 'appendonly yes', 'appendfsync always'];
+      const lines = ['cluster-enabled yes', 'cluster-node-timeout 3000', 'appendonly yes', 'appendfsync always'];
       const quick = ['repl-diskless-sync-delay 0', 'cluster-replica-validity-factor 0'];
       const [nodes, buses]: [Server[], number[]] = [[], []];
       for (let count = 0; count < 6; count++) {
@@ -115,7 +115,7 @@ export function redisServers(program = 'redis-server') {
       for (const [index, { redis }] of nodes.slice(3).entries())
         await until(
           async () => (await redis.call('CLUSTER', 'REPLICATE', ids[index] ?? '').catch(() => '')) === 'OK',
-          20_000,
+          60_000,
           'a replica knows its master',
         );
       await until(
@@ -123,7 +123,7 @@ export function redisServers(program = 'redis-server') {
           const states = await Promise.all(nodes.map(({ redis }) => redis.cluster('INFO')));
           return states.every((state) => state.includes('cluster_state:ok'));
         },
-        20_000,
+        60_000,
         'the Cluster is up',
       );
       for (const node of nodes.slice(0, 3)) await untilLinked(node, 1);
@@ -154,6 +154,6 @@ const untilLinked = ({ redis }: Server, replicas: number) =>
       const info = await redis.info('replication');
       return info.split('state=online').length - 1 === replicas;
     },
-    20_000,
+    60_000,
     `${replicas} replicas are linked`,
   );

@@ -6,7 +6,16 @@ const forC = ['gcc', 'g++', 'make', 'mbedtls/ssl.h', 'arm-none-eabi-gcc'];
 
 /** Before all tests: what they need of the system is installed, as `npm start` does. In CI a missing program is a failure. */
 export default async function setup(): Promise<void> {
-  for (const command of ['redis-server', 'mosquitto_rr', 'haproxy', 'nginx', 'chromium', 'promtool', ...forC]) {
+  for (const command of [
+    'redis-server',
+    'mosquitto_rr',
+    'haproxy',
+    'nginx',
+    'stunnel',
+    'chromium',
+    'promtool',
+    ...forC,
+  ]) {
     const ensured = await ensureCommand(command, { env: process.env, find, write: (line) => console.log(line) });
     if (ensured.ok) continue;
     const reason = `${command} is missing and could not be installed (${ensured.reason}); to install it: ${ensured.command}`;

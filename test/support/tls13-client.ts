@@ -38,11 +38,18 @@ const record = (type: number, data: Buffer) => Buffer.concat([u8(type), u16(tls1
 
 /** A ticket as OpenSSL keeps it: the key of a session of TLS 1.3 stands where the master key of TLS 1.2 did. */
 export function ticketIn(session: Buffer): Identity {
-  const [, , , , key, ...rest] = readDer(readDer(session)[0]?.content ?? Buffer.alloc(0));
+  const [, , , , key, ...rest] = readDer(readDer(sessionOfOpenSsl(session))[0]?.content ?? Buffer.alloc(0));
   const [name] = readDer(rest.find(({ tag }) => tag === ticketTag)?.content ?? Buffer.alloc(0));
   if (key === undefined || name === undefined) throw new Error('this session has no ticket');
   return { name: name.content, key: key.content, kind: 'ticket' };
 }
+
+/** From Node.js 24.21 on, the name of the server stands before it: a mark, the length of the name in two bytes, the name. */
+function sessionOfOpenSsl(session: Buffer): Buffer {
+  if (!session.subarray(0, nameMark.length).equals(nameMark)) return session;
+  return session.subarray(nameMark.length + 2 + session.readUInt16BE(nameMark.length));
+}
+const nameMark = Buffer.from('\0nodejs:tls:session:1\0');
 
 /** [10] in OpenSSL's SSL_SESSION_ASN1 */
 const ticketTag = 0xaa;

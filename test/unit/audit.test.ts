@@ -143,7 +143,7 @@ describe('the audit trail', () => {
     if (what === 'a trail') await write();
     const dir = what.endsWith('exist') ? join(folder, 'nowhere') : folder;
     const said: string[] = [];
-    const command = auditCommand({ settings: () => loadSettings({}), write: (line) => said.push(line) });
+    const command = auditCommand({ settings: async () => loadSettings({}), write: (line) => said.push(line) });
     await command.parseAsync(['verify', '--dir', dir], { from: 'user' });
     expect(String(process.exitCode)).toBe(status);
     expect(said.join().includes('all as they were written')).toBe(what === 'a trail');
@@ -154,7 +154,7 @@ describe('the audit trail', () => {
   describe('cvm audit show', () => {
     async function show(...argv: string[]): Promise<string[]> {
       const said: string[] = [];
-      const command = auditCommand({ settings: () => loadSettings({}), write: (line) => said.push(line) });
+      const command = auditCommand({ settings: async () => loadSettings({}), write: (line) => said.push(line) });
       await command.parseAsync(['show', '--dir', folder, ...argv], { from: 'user' });
       return said;
     }

@@ -29,7 +29,11 @@ describe('cvm aws policy', () => {
     for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
     const lines: string[] = [];
     const unused = () => Promise.reject(new Error('this command needs no more'));
-    const context = { settings: () => loadSettings(env), write: (line: string) => void lines.push(line), now: () => 0 };
+    const context = {
+      settings: async () => loadSettings(env),
+      write: (line: string) => void lines.push(line),
+      clock: async () => () => 0,
+    };
     const command = awsCommand({ ...context, app: unused as never, table: unused as never });
     await command.parseAsync(['node', 'aws', 'policy', '--for', 'operator', ...options]);
     const { Statement } = JSON.parse(lines.join('\n')) as { Statement: { Sid: string; Resource: string[] }[] };

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createQuotas } from '../../aws-local/quotas.ts';
 import { defaultAwsQuotas } from '../../runtime/aws-quotas.ts';
-import { loadSettings, type SettingsError } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import type { SettingsError } from '../../runtime/settings-error.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {
   try {

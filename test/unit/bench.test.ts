@@ -71,7 +71,7 @@ describe('the relay of the row wire', () => {
       const sent = Buffer.concat([record(22, 30), record(23, 100), record(21, 2)]);
       const closed = new Promise((resolve) => device.once('close', resolve));
       device.setNoDelay(true).resume().write(sent.subarray(0, 33));
-      await until(async () => relay.counted().fromDevice === 33, 10_000, 'the first piece');
+      await until(async () => relay.counted().fromDevice === 33, 60_000, 'the first piece');
       expect(relay.counted().records).toBe(0);
       device.end(sent.subarray(33));
       await closed;

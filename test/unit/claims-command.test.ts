@@ -31,7 +31,12 @@ describe('cvm claims', () => {
   const out = () => join(dataDir, 'out');
   async function run(args: readonly string[], env: Record<string, string> = {}): Promise<string[]> {
     const lines: string[] = [];
-    const context = { settings: () => settings(env), table: () => ({ claims }), audit: () => noAudit, now: Date.now };
+    const context = {
+      settings: async () => settings(env),
+      table: async () => ({ claims }),
+      audit: async () => noAudit,
+      clock: async () => Date.now,
+    };
     const command = claimsCommand({ ...context, write: (line) => void lines.push(line) });
     await prepare(command).parseAsync([...args], { from: 'user' });
     return lines;

@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,15 +9,56 @@ import { openContext } from '../../cli/context.ts';
 
 const cvm = join(import.meta.dirname, '../../dist/cli/cvm.js');
 
-/** The packages whose code a run of `cvm` has loaded; V8's coverage names every file. */
+/** The packages whose code a run of `cvm` has loaded. */
 function packagesLoadedBy(...argv: string[]): string[] {
   const folder = mkdtempSync(join(tmpdir(), 'cvm-loaded-'));
-  spawnSync(process.execPath, [cvm, ...argv], { env: { PATH: process.env.PATH, NODE_V8_COVERAGE: folder } });
-  const text = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'));
+  spawnSync(process.execPath, [cvm, ...argv], { cwd: folder, env: environment(folder) });
+  return packagesIn(folder);
+}
+
+/** The same of a service, which is ended when its log has `until`. */
+async function packagesLoadedByService(
+  until: string,
+  argv: readonly string[],
+  settings: Record<string, string>,
+): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-loaded-'));
+  const env = { ...environment(folder), ...settings };
+  const service = spawn(process.execPath, [cvm, ...argv], { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = once(service, 'exit');
+  let log = '';
+  service.stderr.setEncoding('utf8').on('data', (text: string) => {
+    const isNews = !log.includes(until);
+    log += text;
+    // once: a second signal ends a service without more ado, and then it writes no coverage
+    if (isNews && log.includes(until)) service.kill();
+  });
+  await ended;
+  expect(log).toContain(until);
+  return packagesIn(folder);
+}
+
+/** V8's coverage, written when the process ends, names every file. No setting of this machine decides what is loaded. */
+const environment = (folder: string) => ({
+  PATH: process.env.PATH,
+  HOME: folder,
+  NODE_V8_COVERAGE: join(folder, 'coverage'),
+  AWS_REGION: 'eu-west-1',
+  AWS_ACCESS_KEY_ID: 'none',
+  AWS_SECRET_ACCESS_KEY: 'none',
+  AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+});
+
+function packagesIn(folder: string): string[] {
+  const coverage = join(folder, 'coverage');
+  const text = readdirSync(coverage).map((name) => readFileSync(join(coverage, name), 'utf8'));
   rmSync(folder, { recursive: true });
   const names = [...text.join().matchAll(/"url":"file:[^"]*\/node_modules\/((?:@[^/"]+\/)?[^/"]+)/g)];
   return [...new Set(names.map(([, name = '']) => name))];
 }
+
+/** Packages of one part or another of a gateway. */
+const ofGateway = /^@aws-sdk|^@smithy|ioredis|bullmq|aedes|fastify|dynalite|prom-client|pino/;
 
 describe('the table of the commands', () => {
   it('calls each as its code does', async () => {
@@ -41,13 +83,58 @@ describe('the table of the commands', () => {
     expect(packagesLoadedBy(...argv)).toEqual(['commander']);
   });
 
-  it.each([
-    ['of Redis and the queue, for a command that asks AWS alone', ['devices', '--help'], ['ioredis', 'bullmq']],
-    ['of the demonstration and the stand-in, for a gateway', ['up', '--help'], ['mqtt', 'dynalite']],
-  ])('loads nothing %s', (_what, argv, unneeded) => {
-    const loaded = packagesLoadedBy(...argv);
+  // the other two have options that name the behaviours and cases they know
+  it.each(commands.map(({ name }) => name).filter((name) => !['sim', 'certify'].includes(name)))(
+    'loads nothing but the options of a command for the help of "%s" and for a wrong argument',
+    (name) => {
+      expect(packagesLoadedBy(name, '--help')).toEqual(['commander']);
+      expect(packagesLoadedBy(name, '--no-such-option')).toEqual(['commander']);
+    },
+  );
+
+  it.each(['sim', 'certify'])('loads no part of the gateway for the help of "%s"', (name) => {
+    const loaded = packagesLoadedBy(name, '--help');
     expect(loaded).toContain('commander');
-    expect(loaded.filter((name) => unneeded.includes(name))).toEqual([]);
+    expect(loaded.filter((each) => ofGateway.test(each))).toEqual([]);
+  });
+
+  it.each([
+    ['the AWS SDK, Redis and the library that signs certificates', ['tls', 'show'], [], /^@aws-sdk|ioredis|^@peculiar/],
+    ['the AWS SDK, for a look at this machine', ['doctor', '--quick'], ['ioredis'], /^@aws-sdk|bullmq|^@peculiar/],
+    [
+      'the queue, for a command that asks AWS alone',
+      ['devices', 'list'],
+      ['@aws-sdk/client-dynamodb'],
+      /ioredis|bullmq/,
+    ],
+    [
+      'what signs certificates, for the state',
+      ['status'],
+      ['@aws-sdk/client-iot', 'ioredis'],
+      /bullmq|^@peculiar|aedes/,
+    ],
+  ])('does not load %s, where the command needs none', (_what, argv, needed, unneeded) => {
+    const loaded = packagesLoadedBy(...argv);
+    expect(loaded).toEqual(expect.arrayContaining(['commander', 'zod', ...needed]));
+    expect(loaded.filter((name) => unneeded.test(name))).toEqual([]);
+  });
+
+  it.each([
+    ['broker', 'the AWS SDK, not even to look at its machine a moment later', /^@aws-sdk|^@smithy|fastify/],
+    ['up', 'the demonstration and the stand-in', /^mqtt$|dynalite/],
+  ])('starts, for "%s", what never loads %s', async (part, _what, unneeded) => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-service-'));
+    const loaded = await packagesLoadedByService('looked at this machine', [part], {
+      CVM_DATA_DIR: folder,
+      CVM_MQTT_PORT: '0',
+      CVM_CONSOLE_PORT: '0',
+      CVM_BROKER_METRICS_PORT: '0',
+      REDIS_URL: 'redis://127.0.0.1:1',
+      LOG_LEVEL: 'debug',
+    });
+    rmSync(folder, { recursive: true });
+    expect(loaded).toEqual(expect.arrayContaining(['aedes', 'bullmq']));
+    expect(loaded.filter((name) => unneeded.test(name))).toEqual([]);
   });
 
   it('loads what a command needs when it runs', () => {

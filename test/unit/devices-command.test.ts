@@ -32,7 +32,7 @@ describe('cvm devices', () => {
   async function devices(argv: string[], deps: Partial<OperatorDeps> = {}, terminal?: Terminal): Promise<void> {
     const command = devicesCommand({
       takeover: noTakeover,
-      operator: () => ({ ...operator.deps, ...deps }),
+      operator: async () => ({ ...operator.deps, ...deps }),
       write: (line) => lines.push(line),
       terminal,
     });
@@ -97,7 +97,9 @@ describe('cvm devices', () => {
       const issuer = { ...operator.deps.issuer, withdraw: away };
       await devices(['reissue', 'A', 'B', '--json'], { issuer });
       expect(lines.map((line) => JSON.parse(line).serial)).toEqual(['A', 'B']);
-      expect(complaints).toEqual([expect.stringMatching(/^cvm: A .*certificate.*AWS is away.*next sweep deletes it/)]);
+      expect(complaints).toEqual([
+        expect.stringMatching(/^{"serial":"A","error":"A .*certificate.*AWS is away.*next sweep deletes it/),
+      ]);
       expect(process.exitCode).toBe(1);
       process.exitCode = undefined;
       await devices(['reissue', 'A', '--json']);
@@ -230,7 +232,11 @@ describe('cvm devices', () => {
     });
 
     it('shows in the list of processes, as the help of --token says', () => {
-      const { commands } = devicesCommand({ takeover: noTakeover, operator: () => operator.deps, write: () => {} });
+      const { commands } = devicesCommand({
+        takeover: noTakeover,
+        operator: async () => operator.deps,
+        write: () => {},
+      });
       for (const name of ['add', 'reissue'])
         expect(
           commands
@@ -327,6 +333,10 @@ describe('cvm devices', () => {
   it.each([
     ['=1+1', "'=1+1"],
     ['-7', "'-7"],
+    [' =1+1', "' =1+1"],
+    ['＝1+1', "'＝1+1"],
+    ['a;=1+1', '"a;=1+1"'],
+    ['a\t=1+1', '"a\t=1+1"'],
     ['a "quoted", text', '"a ""quoted"", text"'],
     [undefined, ''],
   ])('export writes %j so that no spreadsheet computes it: %j', (text, field) => {

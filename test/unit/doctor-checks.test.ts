@@ -78,8 +78,9 @@ const well: DoctorSources = {
   aws: read({ offMs: 400 }),
   endpoint: read({ address: 'a1-ats.iot.eu-west-1.amazonaws.com' }),
   policy: read(goodPolicy),
+  accountQuotas: read({}),
   table: read(table),
-  backups: read(true),
+  backups: read('on' as const),
   timeToLive: read(undefined),
   sweptAt: read(now - 60_000),
   permissions: async (service) => [{ action: `${service}:GetItem`, outcome: 'allowed', of: 'gateway' }],
@@ -106,6 +107,12 @@ const run = (over: Partial<DoctorSources>, fix = false, some: readonly Check[] =
 const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp])[] = [
   ['settings', 'settings do not fit together', withSettings({ problems: ['A, B: only one'] }), /fail A, B: only one/],
   ['new-site', 'CVM_NEW_SITE is set', withSettings({ newSite: true }), /warn it is set/],
+  [
+    'account-quotas',
+    'CVM_QUOTAS says more than AWS allows',
+    withSettings({ quotas: [{ operation: 'CreateThing', perSecond: 200, byDefault: 100 }] }),
+    /warn .*more calls a second than AWS allows the account: CreateThing 200 of 100/,
+  ],
   ['quotas', 'quotas are off', withSettings({ quotasOff: true }), /warn CVM_QUOTAS is off/],
   [
     'quotas',
@@ -325,7 +332,7 @@ const faults: readonly (readonly [string, string, Partial<DoctorSources>, RegExp
     /fail missing/,
   ],
   ['table-index', 'it is being built', { table: read({ ...table, index: 'being-built' }) }, /warn AWS is building it/],
-  ['table-backups', 'they are off', { backups: read(false) }, /warn off/],
+  ['table-backups', 'they are off', { backups: read('off' as const) }, /warn off/],
   [
     'table-time-to-live',
     'rows are deleted',
@@ -386,21 +393,50 @@ describe('the checks of the doctor', () => {
     expect(isWell(found)).toBe(true);
   });
 
-  it('say which quotas of AWS are assumed, and where to look them up, as information', async () => {
+  it('say which quotas of AWS the gateway goes by, as information', async () => {
     const quotas = [
-      { operation: 'UpdateCertificate', perSecond: 40, isDefault: false },
-      { operation: 'AttachPolicy', perSecond: 15, isDefault: true },
+      { operation: 'UpdateCertificate', perSecond: 40, byDefault: 10 },
+      { operation: 'AttachPolicy', perSecond: 15, byDefault: 15 },
     ];
     const away = async () => ({ problem: 'Redis is away' });
     const some = checks.filter(({ id }) => id === 'quotas');
     const [figures, throttled] = await run({ ...withSettings({ quotas }), throttled: away }, false, some);
     expect(figures).toMatchObject({ outcome: 'ok' });
-    expect(figures?.seen).toMatch(
-      /UpdateCertificate 40 \(CVM_QUOTAS\), AttachPolicy 15\. .*aws service-quotas list-service-quotas/,
-    );
+    expect(figures?.seen).toMatch(/UpdateCertificate 40 \(CVM_QUOTAS\), AttachPolicy 15\. /);
     expect(throttled).toMatchObject({ outcome: 'skipped' });
     const ofStandIn = await run({ ...withSettings({ quotas, isStandIn: true }) }, false, some);
-    expect(ofStandIn.map(({ seen }) => seen).join()).not.toContain('assumed');
+    expect(ofStandIn.map(({ seen }) => seen).join()).not.toContain('goes by');
+  });
+
+  it.each<[string, Record<string, number>, RegExp]>([
+    [
+      'too much',
+      { AttachPolicy: 10 },
+      /^warn .*UpdateCertificate 40 of 10, AttachPolicy 15 of 10.*UpdateCertificate=10,AttachPolicy=10/,
+    ],
+    [
+      'what another tool may need',
+      { UpdateCertificate: 80 },
+      /^ok .*more .*UpdateCertificate 40 of 80.*UpdateCertificate=80 in/,
+    ],
+    ['what the gateway goes by', { UpdateCertificate: 40 }, /^ok .*UpdateCertificate=40,AttachPolicy=15/],
+  ])('compare CVM_QUOTAS with the quotas of the account: %s', async (_what, account, expected) => {
+    const quotas = [
+      { operation: 'UpdateCertificate', perSecond: 40, byDefault: 10 },
+      { operation: 'AttachPolicy', perSecond: 15, byDefault: 15 },
+    ];
+    const some = checks.filter(({ id }) => id === 'account-quotas');
+    const [found] = await run({ ...withSettings({ quotas }), accountQuotas: read(account) }, false, some);
+    expect(`${found?.outcome} ${found?.seen} ${found?.cure ?? ''}`).toMatch(expected);
+  });
+
+  it('say of a service without backups, such as DynamoDB Local, that it has none, which is no failure', async () => {
+    const some = checks.filter(({ id }) => id === 'table-backups');
+    const [found] = await run({ backups: read('none' as const) }, false, some);
+    expect(found).toMatchObject({
+      outcome: 'skipped',
+      seen: expect.stringMatching(/is not that of AWS, and has no backups/),
+    });
   });
 
   it.each(faults)('%s: says cause and cure where %s', async (id, _what, over, text) => {
@@ -426,7 +462,7 @@ describe('the checks of the doctor', () => {
     const found = await runChecks(
       checks,
       { ...well, table: hang, disks: () => Promise.reject(new Error('EIO')) },
-      { fix: false, ms: 50 },
+      { fix: false, ms: 500 },
     );
     const seenOf = (id: string) => found.find((finding) => finding.id === id)?.seen;
     expect(seenOf('table')).toMatch(/could not be looked at: table: no outcome within \d+ ms/);

@@ -62,11 +62,11 @@ describe('cvm explain', () => {
   });
 
   it('takes nothing that is neither a serial nor the id of a request, before it calls anything', async () => {
-    const awsApp = vi.fn();
-    const command = explainCommand({ awsApp, write() {} });
+    const explain = vi.fn();
+    const command = explainCommand({ explain, write() {} });
     await expect(command.parseAsync(['a b'], { from: 'user' })).rejects.toThrow(
-      /neither a serial nor the id of a request/,
+      /neither a serial nor the id of a request.* A device that uses this as its serial is refused: give it one/,
     );
-    expect(awsApp).not.toHaveBeenCalled();
+    expect(explain).not.toHaveBeenCalled();
   });
 });

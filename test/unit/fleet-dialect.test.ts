@@ -181,6 +181,8 @@ describe('an answer by Fleet Provisioning', () => {
     const pending = { status: 'pending', position: 412, retryAfterSeconds: 51 } as const;
     expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 5 })).toBe('say-nothing');
     expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 43 })).toBe('end');
+    // it was said to be short, and is not
+    expect(fleetProvisioning.whenPending(json, { ...pending, etaSeconds: 5, waitedSeconds: 6 })).toBe('end');
     // nobody knows
     expect(fleetProvisioning.whenPending(json, pending)).toBe('end');
     const { topic, body } = write({ ...pending, etaSeconds: 43 }, json);

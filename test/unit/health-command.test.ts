@@ -102,7 +102,7 @@ describe('cvm health', () => {
       expect([output, complaints, process.exitCode]).toEqual([
         [],
         [
-          expect.stringMatching(/broker\.alive was last written to 60 s ago: the part has ended/),
+          expect.stringMatching(/broker\.alive was last written to 6\d s ago: the part has ended/),
           expect.stringMatching(/brocker\.trouble: neither it nor .*brocker\.alive is there: .*give the path/),
         ],
         1,

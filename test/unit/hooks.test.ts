@@ -51,9 +51,8 @@ describe('a hook, whatever fails behind it', () => {
   ])('answers a PUBLISH once, with an error, so that there is no PUBACK: %s', async (_what, parts) => {
     const { hooks } = hooksOf(parts);
     const client = await connected(hooks);
-    const { said, ms } = await ask((done) => hooks.authorizePublish(client, publication(), done));
+    const { said } = await ask((done) => hooks.authorizePublish(client, publication(), done));
     expect(said).toEqual([[expect.any(Error)]]);
-    expect(ms).toBeLessThan(1100);
   });
 
   it('answers a PUBLISH once, before its refusal is written, and although it cannot be written', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { hostNameProblem } from '../../runtime/host-name.ts';
-import { loadSettings, SettingsError } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { SettingsError } from '../../runtime/settings-error.ts';
 
 describe('a name for the server certificate', () => {
   it.each([

@@ -1,15 +1,28 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type ImportOptions, importFile, lookAtFile } from '../../cli/devices/import.ts';
+import { type ImportOptions, importCommand, importFile, lookAtFile } from '../../cli/devices/import.ts';
+import { listCures, listFault } from '../../operator/list-faults.ts';
 import { hashToken, makeToken } from '../../protocol/token.ts';
 import type { Enrolment } from '../../registry/device.ts';
 import { createMemoryRegistry } from '../../registry/memory.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { noAudit } from '../../runtime/audit.ts';
 import { UpstreamThrottled } from '../../runtime/upstream.ts';
+import { noTakeover } from '../support/operator.ts';
 import { newGateway } from '../support/trust.ts';
 
 const gateway = newGateway().identity;
@@ -34,17 +47,21 @@ describe('devices import', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const file = (content: string) => {
+  const file = (content: string | Buffer) => {
     const path = join(folder, 'devices.csv');
     writeFileSync(path, content);
     return path;
   };
-  const run = (content: string, over: Partial<Registry> = {}, gateways = [gateway], options: ImportOptions = {}) =>
-    runAt(file(content), over, gateways, options);
+  const run = (
+    content: string | Buffer,
+    over: Partial<Registry> = {},
+    gateways = [gateway],
+    options: ImportOptions = {},
+  ) => runAt(file(content), over, gateways, options);
   const runAt = (path: string, over: Partial<Registry>, gateways: (typeof gateway)[], options: ImportOptions) =>
     (options.dryRun ? lookAtFile : importFile)(
       {
-        operator: () => ({
+        operator: async () => ({
           registry: { ...registry, ...over },
           gateways: async () => gateways,
           approvedGateways: async () => [],
@@ -68,9 +85,54 @@ describe('devices import', () => {
 
   it('reads standard input for "-", which has no place for a file of tokens beside it', async () => {
     vi.spyOn(process, 'stdin', 'get').mockReturnValue(Readable.from(['serial\nA\n']) as typeof process.stdin);
-    await expect(runAt('-', {}, [gateway], {})).rejects.toThrow(/--out is needed: .*beside standard input/);
+    await expect(runAt('-', {}, [gateway], {})).rejects.toThrow(/with --out: none can be made beside standard input/);
     expect(await runAt('-', {}, [gateway], { out: '-' })).toMatchObject({ enrolled: 1 });
     expect(lines).toEqual(['serial,token', expect.stringMatching(/^A,/)]);
+  });
+
+  it.each(['/dev/fd/FD', '/proc/self/fd/FD', '/dev/stdin', 'FIFO', 'LINK'])(
+    'asks for --out where the list is what is open already, or a pipe, and needs none with --dry-run: %s',
+    async (name) => {
+      const list = file('serial\nA\n');
+      const fd = openSync(list, 'r');
+      const [fifo, link] = [join(folder, 'fifo'), join(folder, 'link')];
+      execFileSync('mkfifo', [fifo]);
+      symlinkSync('/dev/stdin', link);
+      const path = name.replace('FD', String(fd)).replace('FIFO', fifo).replace('LINK', link);
+      await expect(runAt(path, {}, [gateway], {})).rejects.toThrow(`with --out: none can be made beside ${path}`);
+      if (name.includes('FD')) {
+        expect(await runAt(path, {}, [gateway], { dryRun: true })).toMatchObject({ enrolled: 1 });
+        const again = path.replace(String(fd), String(openSync(list, 'r')));
+        expect(await runAt(again, {}, [gateway], { out: '-' })).toMatchObject({ enrolled: 1 });
+      }
+      expect(readdirSync(folder).sort()).toEqual(['devices.csv', 'fifo', 'link']);
+    },
+  );
+
+  it.skipIf(!existsSync('/dev/shm'))('takes a file below /dev/shm, and one behind a link, for a file', async () => {
+    const place = mkdtempSync('/dev/shm/cvm-import-');
+    try {
+      writeFileSync(join(place, 'list.csv'), 'serial\nA\n');
+      expect(await runAt(join(place, 'list.csv'), {}, [gateway], {})).toMatchObject({ enrolled: 1 });
+      expect(readdirSync(place).sort()).toEqual(['list.csv', 'list.csv.tokens.csv']);
+      symlinkSync(join(place, 'list.csv'), join(folder, 'link.csv'));
+      expect(await runAt(join(folder, 'link.csv'), {}, [gateway], {})).toMatchObject({ bad: 1 });
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  });
+
+  it('says of a path that has no file, or a folder, what it is before it asks AWS', async () => {
+    const operator = () => {
+      throw new Error('AWS was asked');
+    };
+    const command = importCommand({ operator, takeover: noTakeover, write: () => {} });
+    const parse = (path: string) => command.parseAsync([path], { from: 'user' });
+    await expect(parse(join(folder, 'SN-1'))).rejects.toThrow(/^there is no file .*SN-1$/);
+    await expect(parse(folder)).rejects.toMatchObject({
+      message: `${folder} is a folder`,
+      cure: expect.stringContaining('name the file in it'),
+    });
   });
 
   it('enrols with tokens that are given, and makes the others', async () => {
@@ -246,7 +308,7 @@ describe('devices import', () => {
     [
       'a token twice',
       'serial,token\nA,Wq7Zt0vL2xB9nK4mR8cJ5yH1\nB,\nC,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n',
-      'line 4: the token stands at line 2 already; each device needs a token of its own',
+      'line 4: the token stands at line 2 already; give each device a token of its own',
     ],
     [
       'a token that counts on',
@@ -261,12 +323,74 @@ describe('devices import', () => {
     ],
     ['no serial', 'serial,token\n,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n', 'line 2: there is no serial'],
     ['a rounded serial', 'serial\n8.6E+14\n', 'line 2: a spreadsheet rounded this serial'],
+    [
+      'a long number whose last digits a spreadsheet lost',
+      'serial\n8944500102198300000\n',
+      'line 2: the column "serial" has "8944500102198300000", whose digits after the fifteenth are all 0',
+    ],
+    ['a date of a German spreadsheet', 'serial\n05. Mrz\n', 'took for a date'],
+    ['a letter of another encoding', Buffer.from('serial\nP\xfcmp-1\n', 'latin1'), 'save the list as "CSV UTF-8"'],
     ['a space in a serial', 'serial\nSN 1\n', 'this one has " " at position 3'],
     ['no policy name', 'serial,policy\nA,my policy; with spaces\n', 'line 2: this is no name of a policy'],
   ])('refuses %s, with the line and the reason', async (_what, content, complaint) => {
     expect(await run(content)).toMatchObject({ bad: 1 });
     expect(complaints.join('\n')).toContain(complaint);
     expect(process.exitCode).toBe(1);
+  });
+
+  it('quotes no token, also where a letter of it is in another encoding', async () => {
+    await run(Buffer.from('serial,token\nA,Wq7Zt0vL2xB9nK4mR8c\xe9\n', 'latin1'));
+    expect(complaints.join()).toContain('the column "token" has a character that is not in UTF-8');
+    expect(complaints.join()).not.toContain('Wq7Zt0vL2xB9');
+  });
+
+  it('takes long numbers whose last digits are there, and numbers that no spreadsheet shortens', async () => {
+    expect(
+      await run('serial\n8944500102198304826\n123456789012345\n1234567890123450\n100000000000000\n'),
+    ).toMatchObject({
+      bad: 0,
+    });
+  });
+
+  it.each([
+    ['a duplicate serial', 'serial\nA\nA\n', 'serial-twice'],
+    ['a duplicate token', 'serial,token\nA,Wq7Zt0vL2xB9nK4mR8cJ5yH1\nB,Wq7Zt0vL2xB9nK4mR8cJ5yH1\n', 'token-twice'],
+    ['a bad character', 'serial\nSN/1\n', 'serial-characters'],
+    ['a serial that is too long', `serial\n${'S'.repeat(129)}\n`, 'serial-length'],
+    ['no serial', 'serial,site\n,north\n', 'no-serial'],
+    ['a serial as a date', 'serial\n5-Mar\n', 'serial-date'],
+    ['a rounded serial', 'serial\n8.6E+14\n', 'serial-rounded'],
+    ['a shortened serial', 'serial\n8944500102198300000\n', 'serial-shortened'],
+    ['a token that is too short', 'serial,token\nA,short\n', 'token-short'],
+    ['a token that is too weak', 'serial,token\nA,0000000000000000000001\n', 'token-weak'],
+    ['a token with a space', 'serial,token\nA,Wq7Zt0vL2xB9 K4mR8cJ5yH1\n', 'token-characters'],
+    ['a token that is too long', `serial,token\nA,${'x'.repeat(513)}\n`, 'token-length'],
+    ['a wrong site', 'serial,site\nA,plant 1\n', 'site-name'],
+    ['a wrong claim group', 'serial,claim_group\nA,a group\n', 'group-name'],
+    ['a wrong policy', 'serial,policy\nA,my policy\n', 'aws-name'],
+    ['a missing value', 'serial,site\nA,NaN\n', 'placeholder'],
+    ['an invisible character', 'serial\nSN\u200b1\n', 'invisible'],
+    ['a letter of another encoding', 'serial\nP\ufffdmp\n', 'not-utf8'],
+    ['a quote', 'serial,site\nA,a"b\n', 'quotes'],
+    ['a column too many', 'serial,site\nA,b,c\n', 'column-count'],
+    ['a column without a name', ',serial\n0,A\n', 'column-nameless'],
+    ['a list with a second column and no header', 'A\nB,c\n', 'no-header'],
+    ['a device that is enrolled', 'serial\nthere\n', 'already-enrolled'],
+  ] as const)('--dry-run says of %s what to correct, in the words of the list', async (_what, content, id) => {
+    await registry.enrol({ serial: 'there', tokenHash: 'x', enrolledAt: 0 });
+    await run(content, {}, undefined, { dryRun: true });
+    expect(complaints).toEqual([expect.stringContaining(listFault(id, '', 'there').cure)]);
+  });
+
+  it.each([
+    ['a column that is not known', 'serial,colour\nA,red\n', 'column-unknown'],
+    ['a column twice', 'serial,site,site\nA,b,c\n', 'column-twice'],
+    ['no column of serials', 'token,site\nA,b\n', 'no-serial-column'],
+    ['no header', 'A,b\n', 'no-header'],
+    ['a quote that stays open', 'serial,site\nA,"b\n', 'quote-open'],
+    ['no rows', 'serial\n', 'no-rows'],
+  ] as const)('reads nothing of a list with %s, and says what to correct', async (_what, content, id) => {
+    await expect(run(content, {}, undefined, { dryRun: true })).rejects.toMatchObject({ cure: listCures[id] });
   });
 
   it('holds a bounded number of rows, of however many', async () => {

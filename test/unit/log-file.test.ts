@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openServiceLog } from '../../cli/service-log.ts';
 import { createLog } from '../../runtime/log.ts';
 import { logToFile } from '../../runtime/log-destination.ts';
-import { SettingsError } from '../../runtime/settings.ts';
+import { SettingsError } from '../../runtime/settings-error.ts';
 
 describe('a log that is a file', () => {
   let folder: string;

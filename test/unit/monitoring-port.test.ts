@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { createApp } from '../../app/app.ts';
 import { serveMonitoring } from '../../app/monitoring-port.ts';
 import { createLog } from '../../runtime/log.ts';
-import { loadSettings, SettingsError } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { SettingsError } from '../../runtime/settings-error.ts';
 
 describe('the port for metrics and health', () => {
   it('that is taken keeps a part from starting where it was named, and only costs the metrics where it is the usual one', async () => {

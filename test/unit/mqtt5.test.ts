@@ -60,6 +60,27 @@ function read(buffer: Buffer): Packet[] {
 
 const codeOf = (taken: Buffer | Violation) => (Buffer.isBuffer(taken) ? undefined : (taken.code ?? 0x81));
 
+const request = Buffer.from(
+  '{"token":"RT0Y4-azE46RqutoLguqQJ-ZrrU","key":"ec","format":"der","rootCa":false,"id":"a"}',
+);
+const longRequest = Buffer.from(`{"csr":"${'M'.repeat(400)}"}`);
+
+it.each<[string, number, Buffer]>([
+  ['PUBLISH', 0x32, bytes(text('cvm/request/SN-1'), 0, 1, request)],
+  ['PUBLISH', 0x32, bytes(text('cvm/request/SN-1'), 0, 1, longRequest)],
+  ['SUBSCRIBE', 0x82, bytes(0, 1, text('cvm/reply/SN-1'), 1)],
+  ['SUBSCRIBE', 0x82, bytes(0, 1, text(`cvm/reply/${'S'.repeat(300)}`), 1)],
+  ['UNSUBSCRIBE', 0xa2, bytes(0, 1, text('cvm/reply/SN-1'))],
+  ['UNSUBSCRIBE', 0xa2, bytes(0, 1, text(`cvm/reply/${'S'.repeat(300)}`))],
+])(
+  'a client that sends the %s of MQTT 3.1.1 after a CONNECT of MQTT 5 is told what is missing',
+  (name, header, body) => {
+    const { reason } = connected().mqtt5.takes(header, body) as Violation;
+    expect(reason).toContain(name);
+    expect(reason).toContain('the length of the properties comes before what follows them');
+  },
+);
+
 describe('CONNECT of MQTT 5', () => {
   it('is known by its protocol name and level', () => {
     expect(isConnect5(connectBody())).toBe(true);
@@ -122,6 +143,18 @@ describe('CONNECT of MQTT 5', () => {
     const [connack] = read(Buffer.concat(written)) as IConnackPacket[];
     if (code === 0x95) expect(written.map((each) => each.length <= 20)).toEqual([true]);
     else expect(connack).toMatchObject({ cmd: 'connack', reasonCode: code, properties: { reasonString: reason } });
+  });
+
+  it.each<[string, Buffer]>([
+    ['an Authentication Method', connectBody(props(0x15, text('SCRAM'), 0x27, u32(20)))],
+    ['a byte behind its end', bytes(connectBody(props(0x27, u32(20))), 0)],
+    ['a client id that is not UTF-8', bytes(connectBody(props(0x27, u32(20))).subarray(0, -4), 0, 1, 0xff)],
+    ['an Authentication Method, and without a wish for reasons', connectBody(props(0x15, text('SCRAM'), 0x17, 0))],
+  ])('is refused in a packet that its client takes, with %s', (_what, body) => {
+    const { mqtt5, written } = translator();
+    const { code = 0x81, reason } = mqtt5.takes(0x10, body) as Violation;
+    mqtt5.farewell(code, reason);
+    expect(written).toEqual([bytes(0x20, 3, 0, code, 0)]);
   });
 
   it.each<[string, Buffer]>([

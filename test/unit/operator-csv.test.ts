@@ -103,7 +103,7 @@ describe('a CSV file of devices', () => {
     'takes %s, which programs write for a missing value, for no serial, token or policy',
     async (text) => {
       const rows = await read(`serial,token,policy\n${text},,\nA,${text},\nB,,${text}\nnan-1,,\n`);
-      expect(rows.map(({ fault }) => fault)).toEqual([
+      expect(rows.map(({ fault }) => fault && `${fault.reason}; ${fault.cure}`)).toEqual([
         expect.stringMatching(/^the column "serial" has .*missing value; leave the field empty/),
         expect.stringMatching(/^the column "token" has .*missing value/),
         expect.stringMatching(/^the column "policy" has .*missing value/),
@@ -114,23 +114,29 @@ describe('a CSV file of devices', () => {
 
   it('takes what Excel makes of MAR5 for no serial, and MAR-05 for one', async () => {
     const rows = await read('serial\n5-Mar\nMar-05\nMAR-05\n5-mar\nMar-005\n');
-    const date = expect.stringMatching(/took for a date: format the column as text/);
-    expect(rows.map(({ fault }) => fault)).toEqual([date, date, undefined, undefined, undefined]);
+    const date = expect.stringMatching(/took for a date; format the column as text/);
+    expect(rows.map(({ fault }) => fault && `${fault.reason}; ${fault.cure}`)).toEqual([
+      date,
+      date,
+      undefined,
+      undefined,
+      undefined,
+    ]);
   });
 
   it('says what the column without a name is that pandas writes', async () => {
     const [row] = await read(',serial\n0,A\n');
-    expect(row?.fault).toMatch(/column that has no name; .*index=False/);
+    expect(`${row?.fault?.reason}; ${row?.fault?.cure}`).toMatch(/column that has no name; .*index=False/);
   });
 
   it('has faulty rows with their line, among the others', async () => {
     expect(await read('serial,token\nA,\nB,t,extra\nC,\nD\n,,\nE,"t"x\nF,a"b\nG,\n')).toMatchObject([
       { line: 2, request: { serial: 'A' } },
-      { line: 3, request: { serial: 'B' }, fault: expect.stringContaining('has 3 columns instead of 2') },
+      { line: 3, request: { serial: 'B' }, fault: { reason: expect.stringContaining('has 3 columns instead of 2') } },
       { line: 4, request: { serial: 'C' } },
-      { line: 5, fault: expect.stringContaining('has 1 column instead of 2; the header names that many') },
-      { line: 7, fault: expect.stringContaining('a character after a closing quote, at position 6') },
-      { line: 8, fault: expect.stringContaining('a quote inside a field, at position 4') },
+      { line: 5, fault: { reason: expect.stringContaining('has 1 column instead of 2; the header names that many') } },
+      { line: 7, fault: { reason: expect.stringContaining('a character after a closing quote, at position 6') } },
+      { line: 8, fault: { reason: expect.stringContaining('a quote inside a field, at position 4') } },
       { line: 9, request: { serial: 'G' } },
     ]);
   });
@@ -140,15 +146,15 @@ describe('a CSV file of devices', () => {
     expect(rows).toMatchObject([
       { request: { serial: '0042' } },
       { request: { serial: '0043', token: 't' } },
-      { fault: expect.stringContaining('a quote inside a field') },
+      { fault: { reason: expect.stringContaining('a quote inside a field') } },
     ]);
   });
 
   it('names invisible characters, with their column', async () => {
     expect(await read('serial,token\r\nS-3\u00a0,\r\n\u200bS-4,\r\nS-5,a\u00adb\r\n')).toMatchObject([
-      { line: 2, fault: 'the column "serial" has an invisible character (U+00A0) at position 4' },
-      { line: 3, fault: 'the column "serial" has an invisible character (U+200B) at position 1' },
-      { line: 4, fault: 'the column "token" has an invisible character (U+00AD) at position 2' },
+      { line: 2, fault: { reason: 'the column "serial" has an invisible character (U+00A0) at position 4' } },
+      { line: 3, fault: { reason: 'the column "serial" has an invisible character (U+200B) at position 1' } },
+      { line: 4, fault: { reason: 'the column "token" has an invisible character (U+00AD) at position 2' } },
     ]);
   });
 
@@ -156,7 +162,7 @@ describe('a CSV file of devices', () => {
     expect(await read('serial,token,,\r\nA,t,,\r\n,,,\r\nB,,,,,\r\nC,,x,\r\n')).toMatchObject([
       { line: 2, request: { serial: 'A', token: 't' } },
       { line: 4, request: { serial: 'B' } },
-      { line: 5, fault: expect.stringContaining('has 3 columns instead of 2') },
+      { line: 5, fault: { reason: expect.stringContaining('has 3 columns instead of 2') } },
     ]);
   });
 
@@ -254,7 +260,7 @@ describe('a CSV file of devices', () => {
             token,
             policyName,
             // a tab inside a field is said
-            ...(fault === undefined || fault.includes('U+0009') ? {} : { fault }),
+            ...(fault === undefined || fault.reason.includes('U+0009') ? {} : { fault: fault.reason }),
           }));
           expect(flat).toEqual(expected);
         },

@@ -46,8 +46,8 @@ describe('enrolling devices', () => {
   it('refuses a serial that is none and a token that can be guessed, and says why without the token', async () => {
     const { outcomes } = await enrol([{ serial: 'a b' }, { serial: 'A', token: 'short' }], operator.deps);
     expect(outcomes).toEqual([
-      { outcome: 'invalid', serial: 'a b', reason: expect.stringContaining('1 to 128') },
-      { outcome: 'invalid', serial: 'A', reason: expect.stringContaining('5 characters') },
+      { outcome: 'invalid', serial: 'a b', reason: expect.stringContaining('1 to 128'), cure: expect.any(String) },
+      { outcome: 'invalid', serial: 'A', reason: expect.stringContaining('5 characters'), cure: expect.any(String) },
     ]);
     expect(JSON.stringify(outcomes)).not.toContain('short');
     expect(operator.rows.size).toBe(0);
@@ -61,7 +61,9 @@ describe('enrolling devices', () => {
     ['thingGroupName', 'a b', 'no name of a thing group'],
   ])('refuses a %s that AWS cannot have: %j', async (field, name, reason) => {
     const { outcomes } = await enrol([{ serial: 'A', [field]: name }], operator.deps);
-    expect(outcomes).toEqual([{ outcome: 'invalid', serial: 'A', reason: expect.stringContaining(reason) }]);
+    expect(outcomes).toEqual([
+      { outcome: 'invalid', serial: 'A', reason: expect.stringContaining(reason), cure: expect.any(String) },
+    ]);
     expect(JSON.stringify(outcomes)).not.toContain(name);
     expect(operator.rows.size).toBe(0);
   });

@@ -5,7 +5,7 @@ import { createCommandLine } from '../../cli/command-line.ts';
 import { describeFailure } from '../../cli/failure.ts';
 import { failureText } from '../../cli/failure-text.ts';
 import { prepare } from '../../cli/program.ts';
-import { SettingsError } from '../../runtime/settings.ts';
+import { SettingsError } from '../../runtime/settings-error.ts';
 import { UpstreamRefused, UpstreamUnreachable } from '../../runtime/upstream.ts';
 
 describe('what is said of a command line that is wrong', () => {
@@ -30,8 +30,8 @@ describe('what is said of a command line that is wrong', () => {
         awsCommand({
           ...createCommandLine({}),
           write() {},
-          now: Date.now,
-          table: () => ({ restoration: { async note() {} } }),
+          clock: async () => Date.now,
+          table: async () => ({ restoration: { async note() {} } }),
         }),
       ),
       asJson,
@@ -50,10 +50,6 @@ describe('what is said of a command line that is wrong', () => {
     },
   );
 
-  it('names an AWS account that is none', async () => {
-    expect(await said('aws', 'policy', '--account', '12345')).toContain('An AWS account has 12 digits.');
-  });
-
   it('is the cause, after what to do', async () => {
     expect(await said('devices', 'reissue')).toBe(
       'cvm: → for example: cvm devices reissue SN-1 – "cvm devices reissue --help" says more\n' +
@@ -68,6 +64,26 @@ describe('what is said of a command line that is wrong', () => {
     expect(await said('devices', 'reissue', 'SN-1', '-x')).toContain("option '-x, --expires <duration>'");
     expect(await said('aws', 'policy', '--for', 'gatway')).toMatch(
       /^cvm: → did you mean gateway\? give one of gateway, operator, .*\n {5}why: option '--for <role...>' argument 'gatway' is invalid\n$/,
+    );
+  });
+
+  it.each([
+    [['SN-1', 'devices'], 'did you mean "cvm devices SN-1"?'],
+    [['reissue', 'devices', 'SN-1'], 'did you mean "cvm devices reissue SN-1"?'],
+    [['devices', 'SN-1', 'reissue'], 'did you mean "cvm devices reissue SN-1"?'],
+    [['devices', '--json', 'reissue', 'SN-1'], 'did you mean "cvm devices reissue SN-1 --json"?'],
+  ])('is the line in its right order: %j', async (argv, meant) => {
+    expect(await said(...argv)).toContain(`cvm: → ${meant}`);
+  });
+
+  it('has no value of an option in that line, which may be a secret', async () => {
+    expect(await said('SN-1', 'devices', '--token', 'SECRET')).not.toContain('SECRET');
+    expect(await said('devices', '--token', 'SECRET', 'reissue')).not.toContain('SECRET');
+  });
+
+  it('is the rule of a value that breaks it, as what to do', async () => {
+    expect(await said('aws', 'policy', '--account', '12')).toMatch(
+      /^cvm: → An AWS account has 12 digits; "cvm aws policy --help" says more\n {5}why: option .* is invalid\n$/,
     );
   });
 

@@ -52,6 +52,8 @@ describe('REDIS_URL', () => {
     ['http://host', [/must begin with redis:\/\//]],
     ['redis-sentinel://host/0?sentinelMasterId=m', [/spelled in another way here: .*redis\+sentinel/]],
     ['sentinel://host:26379', [/spelled in another way/]],
+    ['redis://', [/names no host/]],
+    ['redis:///0', [/names no host/]],
     ['redis://a:6379,b:6379', [/names several hosts/]],
     ['redis+sentinel://a:26379', [/must end with the name that the Sentinels have/]],
     ['redis+sentinel://a:99999,b c/', [/a host that is none/, /must end with the name/]],

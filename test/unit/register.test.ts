@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ThingConfiguration } from '../../issuer/issuer.ts';
+import { problems } from '../../protocol/problems.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { claimName, recipientIdOf } from '../../queue/provisioning-request.ts';
 import type { SealedReply } from '../../queue/replies.ts';
 import type { Device } from '../../registry/device.ts';
 import { createMemoryRegistry, memoryRows } from '../../registry/memory.ts';
@@ -152,5 +153,87 @@ describe('the registration by a template', () => {
     configure = () => Promise.reject(new UpstreamThrottled('iot:UpdateThing'));
     await expect(ask()).rejects.toThrow(UpstreamThrottled);
     expect(delivered).toEqual([]);
+  });
+});
+
+describe('the registration on a connection of a claim certificate', () => {
+  const [id, waitingId, now] = ['cd'.repeat(32), 'ef'.repeat(32), 1000];
+  const holder = { serial: claimName(id), tokenHash: 'of the connection', claim: id };
+  const deviceTokenHash = hashToken('a-token-of-no-device-at-all');
+  let rows: Map<string, Device>;
+  let configured: ThingConfiguration[];
+  let context: RegisterContext;
+
+  beforeEach(async () => {
+    const waiting = { active: false, policies: new Set<string>(), keyDigest: 'key', subject: {}, createdAt: now };
+    [configured, rows] = [[], new Map()];
+    const enrolled = { tokenHash, state: 'enrolled', requestedAt: 0, enrolledAt: 0, attempt: 0 } as const;
+    for (const each of [serial, 'SN-2']) rows.set(each, { ...enrolled, serial: each, claimGroup: 'pumps' });
+    // its template is not carried out yet
+    rows.set(serial, { ...enrolled, serial, claimGroup: 'pumps', state: 'registered', certificateId, issuedAt: 1 });
+    const { claims, ...others } = unclaimed();
+    await claims.add({
+      ...{ id, group: 'pumps', templateName: 'pump', serials: 'SN-*', most: 5, mostAnHour: 5, createdAt: 0 },
+      endsAt: 2 * now,
+    });
+    await claims.intend(id, { id: 'attempt' }, now);
+    await claims.wait(id, { id: 'attempt', at: now, certificateId: waitingId });
+    context = {
+      ...{ ...others, claims, seal: sealer, now: () => now },
+      registry: createMemoryRegistry(rows),
+      issuer: {
+        ...createCloudIssuer({ certificates: new Map([[waitingId, waiting]]), things: new Set() }),
+        configure: async (wanted) => {
+          configured.push(wanted);
+          return true;
+        },
+      },
+      replies: { deliver: async () => {} },
+      templates: new Map([['pump', templateOf(fleetTemplate({ AttributePayload: { model: 'p' } }))]]),
+    };
+  });
+
+  const attempts = {
+    'a device that has this certificate': { certificateId, parameters: { SerialNumber: serial } },
+    'a device that has another certificate': { certificateId: waitingId, parameters: { SerialNumber: serial } },
+    'a device that has none': { certificateId: waitingId, parameters: { SerialNumber: 'SN-2' } },
+    'a device with a wrong token': { certificateId: waitingId, parameters: { SerialNumber: 'SN-2' }, deviceTokenHash },
+    'a device that is not enrolled': { certificateId: waitingId, parameters: { SerialNumber: 'SN-3' } },
+    'a device beyond its pattern': { certificateId: waitingId, parameters: { SerialNumber: 'other' } },
+    'no device, to learn what the template asks for': { certificateId: waitingId, parameters: {} },
+    'a template that it does not stand for': { certificateId: waitingId, parameters: {}, templateName: 'valve' },
+  };
+  type Attempt = { certificateId: string; parameters: object; deviceTokenHash?: string; templateName?: string };
+
+  /** @returns the problem, or the outcome where there is none */
+  const answerTo = async ({ certificateId, parameters, ...said }: Attempt) => {
+    const registration = { requestId: 'r', replyKey: keys.publicKey, templateName: 'pump', parameters, ...said };
+    const outcome = await register(
+      { ...holder, certificateId, registration } as Parameters<typeof register>[0],
+      context,
+    );
+    return outcome.outcome === 'rejected' ? outcome.problem : outcome;
+  };
+  const state = () => JSON.stringify([[...rows.values()], configured]);
+
+  it.each([
+    ['is revoked', problems.claimRevoked, () => context.claims.revoke(id, now)],
+    ['has ended', problems.claimEnded, async () => (context = { ...context, now: () => 2 * now })],
+  ])(
+    'that %s is refused in the same words whomever it names, so that it tells nothing of devices, tokens and templates, and changes nothing',
+    async (_, problem, end) => {
+      await end();
+      const before = state();
+      for (const [what, attempt] of Object.entries(attempts)) expect(await answerTo(attempt), what).toEqual(problem);
+      expect(state()).toBe(before);
+      expect(await context.claims.waiting(id)).toMatchObject({ waiting: [{ certificateId: waitingId }], given: [] });
+    },
+  );
+
+  it('that is in force is told what is wrong, and a device whose answer was lost is answered again', async () => {
+    const told = new Set<string>();
+    for (const attempt of Object.values(attempts)) told.add(JSON.stringify(await answerTo(attempt)));
+    expect(told.size).toBeGreaterThan(4);
+    expect(told).toContain(JSON.stringify({ outcome: 'registered', serial }));
   });
 });

@@ -105,8 +105,22 @@ describe('a request', () => {
     ['{"token":01}', 'a comma or } is expected, at character 11'],
     ['token=a', 'a value is expected, at character 1'],
     ['\0', 'the payload is empty'],
+    [JSON.stringify('{"token":"a"}'), 'it was encoded twice; send the object itself'],
+    ['{\0\0', 'the text ends before }, at character 2'],
+    ['\0{"token":"a"}', 'a NUL stands before it; where that is the length of properties, the packet is one of MQTT 5'],
   ])('that is not JSON is told where and why: %j', (text, reason) => {
     expect(parse(text)).toMatchObject({ ok: false, problem: { message: expect.stringContaining(reason) } });
+  });
+
+  it.each([
+    ['UTF-16, the lower byte first', Buffer.from('{"token":"a"}', 'utf16le')],
+    ['the same with its mark', Buffer.from('\ufeff{"token":"a"}', 'utf16le')],
+    ['the same of an empty object', Buffer.from('{}', 'utf16le')],
+    ['UTF-16, the higher byte first', Buffer.from('{"token":"a"}', 'utf16le').swap16()],
+    ['the same with its mark', Buffer.from('\ufeff{"token":"a"}', 'utf16le').swap16()],
+  ])('in %s is told to be UTF-8', (_what, payload) => {
+    const problem = { message: 'the payload is not JSON: the text is UTF-16; send UTF-8' };
+    expect(parseRequest(payload)).toMatchObject({ ok: false, problem });
   });
 
   it('that is not JSON is told so wherever it is cut, and wherever a character is changed', () => {

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { redisOf } from '../../app/redis.ts';
+import { removeEmpty } from '../../runtime/empty-variables.ts';
 import { createLog } from '../../runtime/log.ts';
-import { loadSettings, removeEmpty, type SettingsError } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import type { SettingsError } from '../../runtime/settings-error.ts';
 import { composeNames } from '../../runtime/settings-schema.ts';
 
 const problemsOf = (env: Record<string, string>): readonly string[] => {

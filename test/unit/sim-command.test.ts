@@ -18,8 +18,12 @@ describe('cvm sim', () => {
     rmSync(folder, { recursive: true, force: true });
   });
   const run = (...argv: string[]) => {
-    const settings = () => loadSettings({ CVM_DATA_DIR: folder });
-    const context = { settings, operator: () => Promise.reject as never, write: (line: string) => written(line) };
+    const settings = async () => loadSettings({ CVM_DATA_DIR: folder });
+    const context = {
+      settings,
+      operator: () => Promise.reject(new Error('no device is enrolled')),
+      write: (line: string) => written(line),
+    };
     const command = simCommand(context)
       .exitOverride()
       .configureOutput({ writeErr() {} });

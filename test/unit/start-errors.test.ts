@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type App, createApp, keepAudit } from '../../app/app.ts';
 import { loadTls, serveDevices } from '../../app/broker.ts';
 import { loadTemplates } from '../../app/worker.ts';
-import { redisCure } from '../../queue/redis.ts';
+import { redisCure } from '../../queue/redis-cure.ts';
 import { createLog } from '../../runtime/log.ts';
 import { loadSettings } from '../../runtime/settings.ts';
 import { noLine } from '../support/no-line.ts';

@@ -320,7 +320,7 @@ describe('a folder of templates', () => {
   const run = async (folder: string, ...argv: string[]) => {
     const [lines, errors]: [string[], string[]] = [[], []];
     vi.spyOn(console, 'error').mockImplementation((text) => void errors.push(text));
-    const settings = () => loadSettings({ CVM_TEMPLATES_DIR: folder });
+    const settings = async () => loadSettings({ CVM_TEMPLATES_DIR: folder });
     await templatesCommand({ settings, write: (line) => void lines.push(line) }).parseAsync(argv, { from: 'user' });
     return { lines, errors, status: process.exitCode };
   };

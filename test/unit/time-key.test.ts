@@ -82,7 +82,7 @@ describe('cvm tls time-key', () => {
     const unused = () => {
       throw new Error('not used here');
     };
-    const settings = () => loadSettings({ CVM_DATA_DIR: dataDir });
+    const settings = async () => loadSettings({ CVM_DATA_DIR: dataDir });
     await prepare(tlsCommand({ settings, write, table: unused, audit: unused })).parseAsync(args, { from: 'user' });
     return text;
   }

@@ -4,6 +4,7 @@ import { failures, failureText, helpEntries } from '../../operator/failures.ts';
 import { explain } from '../../operator/timeline.ts';
 import { statusCodes } from '../../protocol/problems.ts';
 import type { Device } from '../../registry/device.ts';
+import type { ProductRecord } from '../../telemetry/audit-events.ts';
 import type { Sighting, SightingFields, SightingKind, SightingName } from '../../telemetry/sightings.ts';
 
 const now = Date.UTC(2026, 9, 1, 12);
@@ -46,6 +47,7 @@ describe('the verdict on a device', () => {
     expect(verdictOf({ device: device({ removal: 'with-thing' }) }).id).toBe('being-removed');
     expect(verdictOf({ device: device({ state: 'unknown' }) }).id).toBe('row-broken');
     expect(verdictOf({ device: device({ site: 'south' }), site: 'north' }).id).toBe('other-site');
+    expect(verdictOf({ device: device({ site: 'south' }) }).cure).toContain('cvm devices move SN-1 --no-site');
   });
 
   it('others cannot make a device that has its certificate look broken by naming its serial', () => {
@@ -91,6 +93,16 @@ describe('the verdict on a device', () => {
       id: 'not-acknowledged',
       cause: expect.stringContaining('not seen it connect either'),
     });
+  });
+
+  it('a wrong token is told with who made the latest new one, and when: the label of another operator is worthless', () => {
+    const record = { event: 'reissued', serial: 'SN-1', by: 'console:ann', part: 'console' };
+    const reissued = { ...record, time: new Date(now - 60_000).toISOString() } as unknown as ProductRecord;
+    const { verdict, timeline } = explain(facts({ records: [reissued], sightings: [wrongToken(1000)] }));
+    expect(verdict.cause).toContain(
+      'A new token was made at 2026-10-01 11:59:00 UTC, by console:ann: an older label is worthless',
+    );
+    expect(timeline).toContainEqual(expect.objectContaining({ step: 'reissued', by: 'console:ann' }));
   });
 
   it('the latest tells, unless a success came after it', () => {
@@ -147,6 +159,20 @@ describe('the verdict on a device', () => {
     expect(verdictOf({ sightings: [stored, waiting, throttled], health: { workers: 'there' } }).id).toBe(
       'aws-throttled',
     );
+  });
+
+  it('a request that a worker is at, and that AWS has refused once: the error, also where the device was told its place', () => {
+    const sightings = [
+      seen('stored', { from, requestId: 'r1' }, { agoMs: 5000 }),
+      seen('waiting', { from, requestId: 'r1' }, { agoMs: 3000, latest: '1 4' }),
+      seen(
+        'postponed',
+        { requestId: 'r1', outcome: 'refused', operation: 'iot:AttachPolicy', error: 'ResourceNotFoundException' },
+        { agoMs: 3500, kind: 'unproven' },
+      ),
+    ];
+    const judged = verdictOf({ sightings, health: { workers: 'there' } });
+    expect(judged).toMatchObject({ id: 'policy-missing', cause: expect.stringContaining('iot:AttachPolicy') });
   });
 
   it('a Redis that takes nothing is why, whatever was seen before', () => {

@@ -26,7 +26,7 @@ describe('cvm tls ca', () => {
     const unused = () => {
       throw new Error('not used here');
     };
-    const command = tlsCommand({ settings: () => settings(env), write, table: unused, audit: unused });
+    const command = tlsCommand({ settings: async () => settings(env), write, table: unused, audit: unused });
     await prepare(command).parseAsync(['ca', ...args], { from: 'user' });
     return text;
   }

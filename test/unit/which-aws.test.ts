@@ -12,9 +12,10 @@ import {
   refuseMixedAws,
   sentenceOf,
 } from '../../app/which-aws.ts';
-import { isAwsEndpoint } from '../../aws/endpoints.ts';
+import { isAwsEndpoint } from '../../aws/domains.ts';
 import { amazonRootCa } from '../../issuer/root-ca.ts';
-import { loadSettings, SettingsError } from '../../runtime/settings.ts';
+import { loadSettings } from '../../runtime/settings.ts';
+import { SettingsError } from '../../runtime/settings-error.ts';
 import { X509CertificateGenerator } from '../../runtime/x509.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'cvm-which-aws-'));

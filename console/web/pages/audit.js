@@ -1,6 +1,6 @@
 import { get } from '../api.js';
 import { fullTime, number, toDate } from '../format.js';
-import { html, useEffect, useState } from '../lib.js';
+import { html, useEffect, useLayoutEffect, useState } from '../lib.js';
 import { useLoad } from '../load.js';
 import { linkTo, replaceWith } from '../router.js';
 import { t } from '../texts.js';
@@ -18,13 +18,14 @@ export function AuditPage({ query }) {
   const [serial, setSerial] = useState(query.get('serial') ?? '');
   const [asked, setAsked] = useState(serial);
   const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
+  // at once with the page: a moment later the person may have left it
+  useLayoutEffect(() => replaceWith(linkTo('audit', undefined, { serial })), [serial]);
   useEffect(() => {
-    replaceWith(linkTo('audit', undefined, { serial }));
     const timer = setTimeout(() => setAsked(serial), 300);
     return () => clearTimeout(timer);
   }, [serial]);
   const after = cursors.at(-1);
-  const { data, error, loading, reload } = useLoad(
+  const { data, error, loading, isOfBefore, reload } = useLoad(
     (signal) => get('/audit', { serial: asked, after, limit: 100 }, signal),
     [asked, after],
   );
@@ -55,7 +56,7 @@ export function AuditPage({ query }) {
             <tbody>${shown.records.map((record, place) => html`<${Row} key=${record.hash ?? place} record=${record} />`)}</tbody>
           </table>`
     }
-    <${Pager} place=${cursors.length + 1} back=${cursors.length === 0 ? undefined : () => setCursors(cursors.slice(0, -1))} next=${shown?.next === undefined ? undefined : () => setCursors([...cursors, /** @type {string} */ (shown.next)])} />`;
+    <${Pager} cursors=${cursors} setCursors=${setCursors} next=${shown?.next} isTurning=${isOfBefore || asked !== serial} />`;
 }
 
 /** @param {{ record: AuditRecord }} props */
@@ -66,7 +67,7 @@ function Row({ record }) {
     <td data-label=${t.audit.at} class="nowrap"><time datetime=${toDate(at)?.toISOString()}>${fullTime(at)}</time></td>
     <td data-label=${t.audit.event}>${stepName(record.event)}</td>
     <td data-label=${t.devices.serial}>${record.serial === undefined ? '–' : html`<a class="mono" href=${linkTo('device', record.serial)}>${record.serial}</a>`}</td>
-    <td data-label=${t.audit.person}>${record.person ?? /** @type {any} */ (record.by) ?? html`<span class="muted">–</span>`}</td>
+    <td data-label=${t.audit.person} class="person">${record.person ?? /** @type {any} */ (record.by) ?? html`<span class="muted">–</span>`}</td>
     <td data-label=${t.audit.more} class="pairs">${others.map(([name, value]) => html`<span key=${name}><span class="muted">${name}</span> <span class="mono">${typeof value === 'object' ? JSON.stringify(value) : `${value}`}</span></span>`)}</td>
   </tr>`;
 }

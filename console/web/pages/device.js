@@ -1,7 +1,7 @@
 import { get } from '../api.js';
 import { fullTime, sentence } from '../format.js';
 import { html, useState } from '../lib.js';
-import { useDeviceEvents, useLive } from '../live.js';
+import { mayConcern, useDeviceEvents, useLive } from '../live.js';
 import { useCalm, useLoad } from '../load.js';
 import { goTo, linkTo } from '../router.js';
 import { t } from '../texts.js';
@@ -22,9 +22,8 @@ export function DevicePage({ rest, canAct }) {
   // brokers and workers write down what they saw a moment after it happened
   const oncemore = useCalm(reload, 3000);
   useDeviceEvents((events) => {
-    if (!events.some((event) => event.serial === serial)) return;
-    calmly();
-    oncemore();
+    if (events.some((event) => event.serial === serial)) calmly();
+    if (mayConcern(events, (named) => named === serial)) oncemore();
   });
   useLive('resync', reload);
   const found = /** @type {import('../types.d.ts').Explanation | undefined} */ (data);

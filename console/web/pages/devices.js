@@ -1,7 +1,7 @@
 import { get } from '../api.js';
 import { number } from '../format.js';
-import { html, useEffect, useRef, useState } from '../lib.js';
-import { useDeviceEvents, useLive } from '../live.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../lib.js';
+import { mayConcern, useDeviceEvents, useLive } from '../live.js';
 import { useCalm, useLoad } from '../load.js';
 import { linkTo, replaceWith } from '../router.js';
 import { t } from '../texts.js';
@@ -32,18 +32,19 @@ export function DevicesPage({ query, canAct }) {
     return () => clearTimeout(timer);
   }, [filters]);
   const after = cursors.at(-1);
-  useEffect(() => {
+  // at once with the page: a moment later the person may have left it
+  useLayoutEffect(() => {
     walked = cursors;
     replaceWith(linkTo('devices', undefined, { ...filters, after }));
   }, [filters, after]);
-  const { data, error, loading, reload } = useLoad(
+  const { data, error, loading, isOfBefore, reload } = useLoad(
     (signal) => get('/devices', { ...asked, after, limit: pageSize }, signal),
     [asked, after],
   );
   const shown = /** @type {Page | undefined} */ (data);
   const calmly = useCalm(reload, 1500);
   useDeviceEvents((events) => {
-    if (events.some((event) => shown?.devices.some((device) => device.serial === event.serial))) calmly();
+    if (mayConcern(events, (serial) => shown?.devices.some((device) => device.serial === serial) ?? false)) calmly();
   });
   useLive('resync', reload);
   const change = (/** @type {Partial<Filters>} */ part) => {
@@ -74,9 +75,10 @@ export function DevicesPage({ query, canAct }) {
             <div class=${loading ? 'busy' : ''}><${DeviceTable} devices=${shown.devices} selected=${canAct ? selected : undefined} select=${setSelected} /></div>`
     }
     <${Pager}
-      place=${cursors.length + 1}
-      back=${cursors.length === 0 ? undefined : () => setCursors(cursors.slice(0, -1))}
-      next=${shown?.next === undefined ? undefined : () => setCursors([...cursors, /** @type {string} */ (shown.next)])}
+      cursors=${cursors}
+      setCursors=${setCursors}
+      next=${shown?.next}
+      isTurning=${isOfBefore || asked !== filters}
     />`;
 }
 
@@ -165,12 +167,19 @@ export function DeviceTable({ devices, selected, select }) {
   </table>`;
 }
 
-/** @param {{ place: number, back?: () => void, next?: () => void }} props */
-export function Pager({ place, back, next }) {
-  if (back === undefined && next === undefined) return null;
+/**
+ * @param {{ cursors: string[], setCursors: (cursors: string[]) => void, next: string | undefined, isTurning: boolean }} props
+ * `cursors`: of the pages before this one. `next`: of the page after it. `isTurning`: what is shown is still another page, which does not know what comes
+ * after this one. The button keeps the focus meanwhile.
+ */
+export function Pager({ cursors, setCursors, next, isTurning }) {
+  const isFirst = cursors.length === 0;
+  if (isFirst && next === undefined) return null;
+  const back = () => setCursors(cursors.slice(0, -1));
+  const forth = () => next !== undefined && !isTurning && setCursors([...cursors, next]);
   return html`<nav class="pager" aria-label=${t.pager.label}>
-    <${Button} icon="back" disabled=${back === undefined} onClick=${back}>${t.pager.back}<//>
-    <span aria-live="polite">${t.pager.page(place)}</span>
-    <${Button} icon="next" disabled=${next === undefined} onClick=${next}>${t.pager.next}<//>
+    <${Button} icon="back" disabled=${isFirst} onClick=${back}>${t.pager.back}<//>
+    <span aria-live="polite">${t.pager.page(cursors.length + 1)}</span>
+    <${Button} icon="next" disabled=${next === undefined} aria-disabled=${isTurning ? 'true' : undefined} onClick=${forth}>${t.pager.next}<//>
   </nav>`;
 }

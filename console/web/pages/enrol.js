@@ -1,4 +1,5 @@
 import { post } from '../api.js';
+import { forgetKept, useKept } from '../kept.js';
 import { html, useState } from '../lib.js';
 import { goTo, linkTo } from '../router.js';
 import { t } from '../texts.js';
@@ -10,8 +11,8 @@ const isSerial = (/** @type {string} */ text) => /^[A-Za-z0-9:_-]{1,128}$/.test(
 
 /** @param {{ canAct: boolean }} props */
 export function EnrolPage({ canAct }) {
-  const [serial, setSerial] = useState('');
-  const [site, setSite] = useState('');
+  const [serial, setSerial] = useKept('enrol serial', '');
+  const [site, setSite] = useKept('enrol site', '');
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {any} */ (undefined));
   const [fault, setFault] = useState(/** @type {string | undefined} */ (undefined));
@@ -23,6 +24,7 @@ export function EnrolPage({ canAct }) {
     post('/devices', { serial, ...(site === '' ? {} : { site }) }).then(
       (enrolled) => {
         keepLabels([{ ...(site === '' ? {} : { site }), ...enrolled }]);
+        forgetKept('enrol');
         say(t.enrol.done(serial));
         goTo(linkTo('labels'));
       },

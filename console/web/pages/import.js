@@ -1,5 +1,6 @@
 import { post } from '../api.js';
 import { number, sentence } from '../format.js';
+import { forgetKept, useKept } from '../kept.js';
 import { html, useRef, useState } from '../lib.js';
 import { goTo, linkTo } from '../router.js';
 import { t } from '../texts.js';
@@ -15,9 +16,9 @@ const shownBadRows = 200;
 
 /** Many devices from a spreadsheet: looked at first, then enrolled. @param {{ canAct: boolean }} props */
 export function ImportPage({ canAct }) {
-  const [csv, setCsv] = useState('');
-  const [name, setName] = useState('');
-  const [preview, setPreview] = useState(/** @type {Preview | undefined} */ (undefined));
+  const [csv, setCsv] = useKept('import csv', '');
+  const [name, setName] = useKept('import name', '');
+  const [preview, setPreview] = useKept('import preview', /** @type {Preview | undefined} */ (undefined));
   const [left, setLeft] = useState(/** @type {BadRow[] | undefined} */ (undefined));
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(/** @type {any} */ (undefined));
@@ -44,6 +45,7 @@ export function ImportPage({ canAct }) {
     post('/devices/import', csv).then(({ enrolled, bad }) => {
       setBusy(false);
       setPreview(undefined);
+      forgetKept('import');
       setLeft(bad);
       say(t.import.done(number(enrolled.length)));
       keepLabels(enrolled);
@@ -144,7 +146,7 @@ function BadRows({ bad }) {
       .slice(0, shownBadRows)
       .map(
         (row) =>
-          html`<tr key=${row.line}><td data-label=${t.import.line}>${number(row.line)}</td><td data-label=${t.devices.serial} class="mono">${row.serial ?? '–'}</td><td data-label=${t.import.reason}>${sentence(row.reason)}</td><td data-label=${t.import.cure}>${sentence(row.cure ?? t.import.usualCure)}</td></tr>`,
+          html`<tr key=${row.line}><td data-label=${t.import.line}>${number(row.line)}</td><td data-label=${t.devices.serial} class="mono">${row.serial ?? '–'}</td><td data-label=${t.import.reason}>${sentence(row.reason)}</td><td data-label=${t.import.cure}>${sentence(row.cure)}</td></tr>`,
       )}</tbody>
   </table>
   <div class="actions">${bad.length > shownBadRows ? html`<span class="muted">${t.import.moreBad(number(bad.length - shownBadRows))}</span>` : null}<${Button} icon="download" onClick=${save}>${t.import.saveBad}<//></div>`;

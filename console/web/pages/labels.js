@@ -1,4 +1,4 @@
-import { number } from '../format.js';
+import { fullTime, number } from '../format.js';
 import { html, useState } from '../lib.js';
 import { linkTo } from '../router.js';
 import { useStore } from '../store.js';
@@ -22,18 +22,19 @@ export function LabelsPage() {
       <${PageHead} title=${t.labels.title} />
       <${Empty} title=${t.labels.none}><p>${t.labels.noneCure}</p><${LinkButton} href=${linkTo('devices')}>${t.nav.devices}<//><//>`;
   }
-  const shown = labels.slice(place, place + sheet);
+  const good = labels.filter(({ worthless }) => worthless === undefined);
+  const shown = good.slice(place, place + sheet);
   const save = () =>
     download(
       'device-tokens.csv',
       toCsv(
         ['serial', 'token', 'site'],
-        labels.map(({ serial, token, site }) => [serial, token, site]),
+        good.map(({ serial, token, site }) => [serial, token, site]),
       ),
     );
   return html`
     <p class="crumbs no-print"><a href=${linkTo('devices')}>${t.nav.devices}</a></p>
-    <${PageHead} title=${t.labels.title} lead=${t.labels.count(number(labels.length), labels.length)}>
+    <${PageHead} title=${t.labels.title} lead=${t.labels.count(number(good.length), good.length)}>
       <${Button} icon="download" onClick=${save}>${t.labels.save}<//>
       <${Button} icon="print" kind="primary" onClick=${() => window.print()}>${t.labels.print}<//>
     <//>
@@ -42,13 +43,14 @@ export function LabelsPage() {
       <div class="filters">
         <div class="field"><label for="size">${t.labels.size}</label><select id="size" value=${size} onChange=${(/** @type {any} */ event) => setSize(event.currentTarget.value)}>${sizes.map((each) => html`<option key=${each} value=${each}>${t.labels.sizes[each]}</option>`)}</select></div>
         ${
-          labels.length > sheet
-            ? html`<div class="actions"><${Button} icon="back" disabled=${place === 0} onClick=${() => setPlace(place - sheet)}>${t.pager.back}<//><span aria-live="polite">${t.labels.range(number(place + 1), number(place + shown.length), number(labels.length))}</span><${Button} icon="next" disabled=${place + sheet >= labels.length} onClick=${() => setPlace(place + sheet)}>${t.pager.next}<//></div>`
+          good.length > sheet
+            ? html`<div class="actions"><${Button} icon="back" disabled=${place === 0} onClick=${() => setPlace(place - sheet)}>${t.pager.back}<//><span aria-live="polite">${t.labels.range(number(place + 1), number(place + shown.length), number(good.length))}</span><${Button} icon="next" disabled=${place + sheet >= good.length} onClick=${() => setPlace(place + sheet)}>${t.pager.next}<//></div>`
             : null
         }
         <${Button} kind="quiet" icon="close" onClick=${() => setAsked(true)}>${t.labels.putAway}<//>
       </div>
     </div>
+    <${WorthlessBox} labels=${labels} />
     <ul class=${`labels ${size}`} aria-label=${t.labels.title}>${shown.map((label) => html`<${Label} key=${label.serial} label=${label} />`)}</ul>
     ${
       asked
@@ -63,6 +65,17 @@ export function LabelsPage() {
         ><p>${t.labels.putAwayMeans}</p><//>`
         : null
     }`;
+}
+
+/** Labels that another person has made worthless are named, and are not printed or saved. @param {{ labels: import('../types.d.ts').WithToken[] }} props */
+function WorthlessBox({ labels }) {
+  const gone = labels.flatMap(({ worthless }) => worthless ?? []);
+  if (gone.length === 0) return null;
+  return html`<div class="no-print"><${Box} kind="warning">
+    <p class="strong">${t.labels.worthless}</p>
+    <ul>${gone.slice(0, 50).map((each) => html`<li key=${each.serial}><a class="mono" href=${linkTo('device', each.serial)}>${each.serial}</a>: ${t.labels.worthlessSays(each.why, each.at === undefined ? '' : fullTime(each.at), each.by ?? '')}</li>`)}</ul>
+    <p>${t.labels.worthlessCure}</p>
+  <//></div>`;
 }
 
 /** The QR code is what a commissioning tool reads: JSON with serial and token. @param {{ label: import('../types.d.ts').WithToken }} props */

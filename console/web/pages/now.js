@@ -2,9 +2,10 @@ import { get } from '../api.js';
 import { gatewayNow } from '../clock.js';
 import { clockTime, day, duration, number, sentence, toDate } from '../format.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
-import { useDeviceEvents, useLive } from '../live.js';
+import { liveState, useDeviceEvents, useLive } from '../live.js';
 import { useLoad } from '../load.js';
 import { linkTo } from '../router.js';
+import { useStore } from '../store.js';
 import { t } from '../texts.js';
 import { MinutesChart } from '../ui/chart.js';
 import { Icon } from '../ui/icons.js';
@@ -17,25 +18,32 @@ import { stepName } from '../ui/timeline.js';
 /** how many of the last events are shown, and how often they are drawn however many arrive */
 const feedLength = 12;
 const feedPause = 400;
+/** a connection that is lost for less than these milliseconds is no news for a wall */
+const lostAfter = 5000;
 
 /** The figures that a person looks at from across the room. */
 export function NowPage() {
   const { data, error, reload } = useLoad((signal) => get('/now', {}, signal), []);
-  const [heard, setHeard] = useState(/** @type {Now} */ ({}));
+  const [heard, setHeard] = useState(/** @type {Now | undefined} */ (undefined));
+  const isLost = useLost();
   useLive('now', (fresh) => setHeard((before) => ({ ...before, ...fresh })));
-  useLive('resync', reload);
+  useLive('resync', () => {
+    // what was heard before the break is older than what is loaded now
+    setHeard(undefined);
+    reload();
+  });
   useEffect(() => {
     document.title = `${t.nav.now} · cvm-gateway`;
   }, []);
-  if (data === undefined && error !== undefined)
+  if (data === undefined && heard === undefined && error !== undefined)
     return html`<h1>${t.nav.now}</h1><${ErrorBox} error=${error} retry=${reload} />`;
-  if (data === undefined) return html`<h1 class="hidden">${t.nav.now}</h1><${Loading} />`;
+  if (data === undefined && heard === undefined) return html`<h1 class="hidden">${t.nav.now}</h1><${Loading} />`;
   /** @type {Now} */
   const now = { ...data, ...heard };
   const needs = (now.checks ?? []).filter((check) => check.state === 'failed' || check.state === 'warning');
   const unknown = (now.checks ?? []).some((check) => check.state === 'unknown');
   return html`
-    <${Verdict} now=${now} needs=${needs} unknown=${unknown} />
+    ${isLost ? html`<${Away} now=${now} />` : html`<${Verdict} now=${now} needs=${needs} unknown=${unknown} />`}
     ${needs.length === 0 ? null : html`<${Needs} checks=${needs} />`}
     <${Figures} now=${now} />
     <div class="grid two">
@@ -45,6 +53,24 @@ export function NowPage() {
       <${Refusals} refusals=${now.refusals ?? {}} />
     </div>`;
 }
+
+function useLost() {
+  const state = useStore(liveState);
+  const [isLost, setLost] = useState(false);
+  useEffect(() => {
+    if (state === 'live') return setLost(false);
+    if (state !== 'lost') return;
+    const timer = setTimeout(() => setLost(true), lostAfter);
+    return () => clearTimeout(timer);
+  }, [state]);
+  return isLost;
+}
+
+/** A green page of a gateway that is away would be a lie. @param {{ now: Now }} props */
+const Away = ({ now }) => html`<section class="verdict warning" role="alert" aria-labelledby="verdict">
+  <${Icon} name="warning" />
+  <div><h1 id="verdict" tabindex="-1">${t.errors.unreachable}</h1><p>${t.now.awayLead(clockTime(now.at ?? gatewayNow()))} ${t.errors.unreachableCure}</p></div>
+</section>`;
 
 /** @param {Check[]} needs @param {Now} now @param {boolean} unknown */
 function verdictOf(needs, now, unknown) {
@@ -88,7 +114,8 @@ const title = (check) => check.title ?? t.checks[check.id] ?? check.id;
 /** @param {{ now: Now }} props */
 function Figures({ now }) {
   const minutes = now.perMinute ?? [];
-  const last = minutes.at(-1);
+  // the one that goes on has only begun
+  const last = minutes.at(-2);
   const refused = Object.values(now.refusals ?? {}).reduce((sum, n) => sum + n, 0);
   const vended = minutes.reduce((sum, minute) => sum + minute.vended, 0);
   return html`<ul class="figures" aria-label=${t.now.figures}>

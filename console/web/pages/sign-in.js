@@ -1,7 +1,9 @@
-import { post, session } from '../api.js';
+import { ended, post, session } from '../api.js';
+import { forgetKept } from '../kept.js';
 import { html, useEffect, useState } from '../lib.js';
 import { t } from '../texts.js';
-import { Button, ErrorBox, Field } from '../ui/parts.js';
+import { putLabelsAway } from '../ui/labels-kept.js';
+import { Box, Button, ErrorBox, Field } from '../ui/parts.js';
 
 export function SignInPage() {
   const [password, setPassword] = useState('');
@@ -15,7 +17,15 @@ export function SignInPage() {
     setBusy(true);
     setError(undefined);
     post('/session', { password }).then(
-      (found) => session.set(found),
+      (found) => {
+        // tokens that were shown to an operator are not for the next person at this screen
+        if (found.person !== ended.person) {
+          forgetKept();
+          putLabelsAway();
+        }
+        ended.person = undefined;
+        session.set(found);
+      },
       (failure) => {
         setBusy(false);
         setError(failure);
@@ -27,6 +37,7 @@ export function SignInPage() {
       <p class="brand">cvm-gateway</p>
       <h1>${t.signIn.title}</h1>
       <p class="muted">${t.signIn.lead}</p>
+      ${ended.person === undefined ? null : html`<${Box} kind="warning"><p class="strong">${t.signIn.ended}</p><p>${t.signIn.endedCure}</p><//>`}
       <${Field} label=${t.signIn.password} type="password" autocomplete="current-password" required autofocus value=${password} onInput=${setPassword} hint=${t.signIn.hint} />
       <${ErrorBox} error=${error} />
       <${Button} kind="primary wide" type="submit" disabled=${busy || password === ''}>${busy ? t.signIn.busy : t.signIn.enter}<//>

@@ -12,7 +12,7 @@ import { Pager } from './devices.js';
 export function SilentPage() {
   const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
   const after = cursors.at(-1);
-  const { data, error, loading, reload } = useLoad(
+  const { data, error, loading, isOfBefore, reload } = useLoad(
     (signal) => get('/devices', { silent: 'true', after, limit: 100 }, signal),
     [after],
   );
@@ -20,7 +20,7 @@ export function SilentPage() {
   const shown = /** @type {import('../types.d.ts').DevicePage | undefined} */ (data);
   const save = () =>
     download(
-      'never-seen.csv',
+      'never-connected.csv',
       toCsv(
         ['serial', 'site', 'registeredAt'],
         (shown?.devices ?? []).map((device) => [device.serial, device.site, device.registeredAt]),
@@ -52,7 +52,7 @@ export function SilentPage() {
               )}</tbody>
             </table>`
     }
-    <${Pager} place=${cursors.length + 1} back=${cursors.length === 0 ? undefined : () => setCursors(cursors.slice(0, -1))} next=${shown?.next === undefined ? undefined : () => setCursors([...cursors, /** @type {string} */ (shown.next)])} />`;
+    <${Pager} cursors=${cursors} setCursors=${setCursors} next=${shown?.next} isTurning=${isOfBefore} />`;
 }
 
 /** @typedef {import('../types.d.ts').DevicePage['asked']} AskedAt */

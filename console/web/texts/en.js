@@ -14,7 +14,7 @@ export const en = {
     label: 'Pages',
     now: 'Now',
     devices: 'Devices',
-    silent: 'Never seen',
+    silent: 'Silent',
     line: 'Line',
     audit: 'Audit trail',
     settings: 'Settings',
@@ -42,6 +42,9 @@ export const en = {
     unreachable: 'The gateway does not answer.',
     unreachableCure:
       'Check that this machine reaches the gateway, and that cvm console runs there. This page tries again by itself.',
+    noAnswer: 'The gateway did not answer: it may have done this, or not.',
+    noAnswerCure:
+      'Wait until the dot at the top says Live, look at the device or the list whether it was done, and only then do it again. A token that got lost on the way is replaced by a new one: New token.',
     newVersionCure: 'Load the page again. The gateway may have a newer version than this page.',
     brokenCure: 'Try again. If it stays, look at the log of cvm console and run cvm doctor on the gateway.',
     answered: (/** @type {number} */ status) => `The gateway answered with HTTP status ${status}.`,
@@ -65,6 +68,9 @@ export const en = {
     enter: 'Sign in',
     busy: 'Signing in …',
     out: 'Sign out',
+    outWithLabels: 'Sign out, and lose these tokens?',
+    ended: 'Your session has ended.',
+    endedCure: 'Nothing was changed since. Sign in to go on where you were: what you typed is still there.',
   },
 
   /** @type {Record<string, string>} */
@@ -167,19 +173,20 @@ export const en = {
     failed: (/** @type {number} */ n) =>
       plural(n, 'One thing has failed', n === 0 ? 'Something has failed' : `${n} things have failed`),
     unknown: 'Some checks could not be made',
+    awayLead: (/** @type {string} */ time) => `What stands below was so at ${time}.`,
     asOf: (/** @type {string} */ time) => `as of ${time}`,
     needsYou: 'Needs you',
     figures: 'Figures',
     vendedHour: 'Vended in the last hour',
-    lastMinute: (/** @type {string} */ n) => `${n} in the last minute`,
+    lastMinute: (/** @type {string} */ n) => `${n} in the last full minute`,
     inLine: 'In line',
     lastServed: (/** @type {string} */ eta) => `the last is served in ${eta}`,
     noneWaits: 'no device waits',
     refusedHour: 'Refused in the last hour',
     noneRefused: 'No device was refused.',
     whyBelow: 'the reasons are below',
-    silent: 'Vended, never seen',
-    truckRolls: 'never connected to AWS',
+    silent: 'Vended, never connected',
+    truckRolls: 'each may be a drive to the site',
     allSeen: 'all have connected to AWS',
     lastHour: 'The last hour, by the minute',
     chartSays: (/** @type {string} */ vended, /** @type {string} */ refused) =>
@@ -216,7 +223,8 @@ export const en = {
     silentOnly: 'Never connected to AWS',
     noneMatch: 'No device matches',
     similar: (/** @type {string} */ serial) => `What is known of ${serial}, and serials like it`,
-    noneMatchCure: 'A search compares the beginning of the serial, capital and small letters apart.',
+    noneMatchCure:
+      'A search compares the beginning of the serial, capital and small letters apart. Devices of other sites are not in this list.',
     clear: 'Clear the filters',
     none: 'No device is enrolled yet',
     noneCure: 'Enrol a device, or many from a spreadsheet. Each device gets a token, which is shown once.',
@@ -224,7 +232,7 @@ export const en = {
     requestedAt: 'Last asked',
     registeredAt: 'Registered',
     cameAlive: 'At AWS',
-    silent: 'never at AWS',
+    silent: 'never connected',
     selectAll: 'Select all on this page',
     select: (/** @type {string} */ serial) => `Select ${serial}`,
   },
@@ -303,7 +311,6 @@ export const en = {
     line: 'Line',
     reason: 'What is wrong',
     cure: 'What to do',
-    usualCure: 'Correct this row in the spreadsheet, and choose the file again.',
     saveBad: 'Save these rows',
     moreBad: (/** @type {string} */ n) => `and ${n} more, which the saved file has.`,
     done: (/** @type {string} */ n) => `${n} enrolled`,
@@ -324,13 +331,24 @@ export const en = {
       'Print the labels or save the file before you leave. A token that is lost can only be replaced by a new one.',
     size: 'Label size',
     sizes: {
-      a4: '24 on a sheet A4 (70 × 37 mm)',
-      large: '10 on a sheet A4 (105 × 57 mm)',
+      a4: '24 on a sheet A4, 21 on US Letter (70 × 37 mm)',
+      large: '10 on a sheet A4, 8 on US Letter (105 × 57 mm)',
       roll: 'Roll, one label each (62 × 29 mm)',
     },
     range: (/** @type {string} */ from, /** @type {string} */ to, /** @type {string} */ all) =>
       `${from} to ${to} of ${all}`,
     qr: (/** @type {string} */ serial) => `QR code with serial and token of ${serial}`,
+    worthlessNotice: (/** @type {string} */ serial, /** @type {number} */ more) =>
+      more === 0
+        ? `The label of ${serial} is no longer valid`
+        : `The labels of ${serial} and ${more} more are no longer valid`,
+    worthless: 'These labels are no longer valid.',
+    worthlessSays: (/** @type {'reissued' | 'removed'} */ why, /** @type {string} */ at, /** @type {string} */ by) =>
+      [why === 'removed' ? 'the device was removed' : 'another new token was made', by && `by ${by}`, at && `at ${at}`]
+        .filter(Boolean)
+        .join(' '),
+    worthlessCure:
+      'They are left out here. Throw away what you have printed of them, and take the label of the person who made the new token; where that is lost, make another one.',
     putAway: 'Put away',
     putAwayTitle: 'Put these labels away?',
     putAwayMeans: 'The tokens leave this page and cannot be shown again. The devices stay enrolled.',
@@ -354,6 +372,7 @@ export const en = {
     nothingCure:
       'Check the serial of the device, the address and port of the gateway in its settings, and the network between them.',
     later: (/** @type {string} */ pause) => `${pause} later`,
+    by: (/** @type {string} */ person) => `by ${person}`,
     from: (/** @type {string} */ address) => `from ${address}`,
     times: (/** @type {number} */ n, /** @type {string} */ since) => `${n} times since ${since}`,
     unproven: 'it may not have been the device itself: no token was proved',
@@ -370,7 +389,7 @@ export const en = {
   },
 
   silent: {
-    title: 'Vended, never seen',
+    title: 'Vended, never connected to AWS',
     lead: 'Devices that got a certificate and have never connected to AWS IoT Core with it.',
     count: (/** @type {string} */ n, /** @type {number} */ count) =>
       `${n} ${plural(count, 'device has', 'devices have')} a certificate and never connected to AWS IoT Core with it.`,

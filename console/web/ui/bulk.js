@@ -111,6 +111,10 @@ const refusals = new Set([
   'state-unknown',
 ]);
 
+/** @param {import('../types.d.ts').BulkResult[]} results */
+const withTokens = (results) =>
+  results.flatMap(({ serial, token }) => (token === undefined ? [] : [{ serial, token }]));
+
 /**
  * @param {Action} action
  * @param {string[]} serials
@@ -122,8 +126,11 @@ async function run(action, serials) {
   for (let start = 0; start < serials.length; start += 1000) {
     const answer = await post('/devices/bulk', { action, serials: serials.slice(start, start + 1000) });
     results.push(...(answer.results ?? []));
+    // at once: where the next call fails, these are not lost
+    keepLabels(withTokens(answer.results ?? []));
   }
-  const tokens = results.flatMap(({ serial, token }) => (token === undefined ? [] : [{ serial, token }]));
-  if (tokens.length > 0) keepLabels(tokens);
-  return { failures: results.filter(({ outcome }) => refusals.has(outcome)), hasTokens: tokens.length > 0 };
+  return {
+    failures: results.filter(({ outcome }) => refusals.has(outcome)),
+    hasTokens: withTokens(results).length > 0,
+  };
 }

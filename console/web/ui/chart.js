@@ -1,9 +1,24 @@
+import { ApiError } from '../api.js';
 import { clockMinute, number } from '../format.js';
 import { html, useEffect, useRef } from '../lib.js';
+import { useLoad } from '../load.js';
 import { t } from '../texts.js';
 import { themeChanges } from './theme.js';
 
 /** @typedef {import('../types.d.ts').Minute} Minute */
+
+let failures = 0;
+
+/** Some browsers keep in mind that a module could not be loaded: another address is another try. */
+function loadPlot() {
+  return import(failures === 0 ? '../vendor/uplot.js' : `../vendor/uplot.js?${failures}`).then(
+    (loaded) => ({ Plot: loaded.default }),
+    () => {
+      failures++;
+      throw new ApiError(0, 'Unreachable', t.errors.unreachable, t.errors.unreachableCure);
+    },
+  );
+}
 
 /**
  * The last hour, minute by minute. uPlot is loaded after the first paint; a table has the same for screen readers.
@@ -14,35 +29,28 @@ export function MinutesChart({ minutes }) {
   const chart = useRef(/** @type {any} */ (undefined));
   const latest = useRef(minutes);
   latest.current = minutes;
+  const { data: loaded } = useLoad(loadPlot, []);
   useEffect(() => {
-    let closed = false;
-    /** @type {() => void} */
-    let undo = () => {};
-    import('../vendor/uplot.js').then(({ default: Plot }) => {
-      const element = place.current;
-      if (closed || element === null) return;
-      const draw = () => {
-        chart.current?.destroy();
-        chart.current = new Plot(options(Plot, element), series(latest.current), element);
-      };
-      draw();
-      const observer = new ResizeObserver(() =>
-        chart.current?.setSize({ width: element.clientWidth, height: height(element) }),
-      );
-      observer.observe(element);
-      const unsubscribe = themeChanges.subscribe(draw);
-      undo = () => {
-        observer.disconnect();
-        unsubscribe();
-        chart.current?.destroy();
-        chart.current = undefined;
-      };
-    });
-    return () => {
-      closed = true;
-      undo();
+    const element = place.current;
+    if (loaded === undefined || element === null) return undefined;
+    const { Plot } = loaded;
+    const draw = () => {
+      chart.current?.destroy();
+      chart.current = new Plot(options(Plot, element), series(latest.current), element);
     };
-  }, []);
+    draw();
+    const observer = new ResizeObserver(() =>
+      chart.current?.setSize({ width: element.clientWidth, height: height(element) }),
+    );
+    observer.observe(element);
+    const unsubscribe = themeChanges.subscribe(draw);
+    return () => {
+      observer.disconnect();
+      unsubscribe();
+      chart.current?.destroy();
+      chart.current = undefined;
+    };
+  }, [loaded]);
   useEffect(() => chart.current?.setData(series(minutes)), [minutes]);
   const vended = sum(minutes, 'vended');
   const refused = sum(minutes, 'refused');

@@ -1,10 +1,13 @@
 import { remove, session } from '../api.js';
+import { forgetKept } from '../kept.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { liveState } from '../live.js';
 import { linkTo, route } from '../router.js';
 import { useStore } from '../store.js';
 import { t } from '../texts.js';
 import { Icon } from './icons.js';
+import { keptLabels, putLabelsAway } from './labels-kept.js';
+import { Button, Dialog } from './parts.js';
 import { nextTheme, theme } from './theme.js';
 
 /** @typedef {import('./icons.js').IconName} IconName */
@@ -90,15 +93,29 @@ function More({ page, person }) {
 /** @param {{ person: import('../types.d.ts').Session }} props */
 function Account({ person }) {
   const chosen = useStore(theme);
+  const [asked, setAsked] = useState(false);
   const leave = () => {
+    putLabelsAway();
+    forgetKept();
     remove('/session').finally(() => session.set(undefined));
   };
+  const askToLeave = () => (keptLabels.get().length > 0 ? setAsked(true) : leave());
   return html`<div class="account">
     <p><span class="strong">${person.person}</span><br /><span class="muted">${t.roles[person.role] ?? person.role}</span></p>
     <div class="actions">
       <button type="button" class="icon-button" onClick=${nextTheme} title=${t.theme[chosen]} aria-label=${t.theme[chosen]}><${Icon} name="theme" /></button>
-      ${person.by === 'proxy' ? null : html`<button type="button" class="icon-button" onClick=${leave} title=${t.signIn.out} aria-label=${t.signIn.out}><${Icon} name="out" /></button>`}
+      ${person.by === 'proxy' ? null : html`<button type="button" class="icon-button" onClick=${askToLeave} title=${t.signIn.out} aria-label=${t.signIn.out}><${Icon} name="out" /></button>`}
     </div>
+    ${
+      asked
+        ? html`<${Dialog}
+          title=${t.signIn.outWithLabels}
+          onClose=${() => setAsked(false)}
+          onSubmit=${leave}
+          footer=${html`<${Button} onClick=${() => setAsked(false)}>${t.actions.cancel}<//><${Button} type="submit" kind="danger">${t.signIn.out}<//>`}
+        ><p>${t.labels.putAwayMeans}</p><//>`
+        : null
+    }
   </div>`;
 }
 

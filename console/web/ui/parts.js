@@ -1,6 +1,6 @@
 import { gatewayNow } from '../clock.js';
 import { duration, fullTime, relative, sentence, toDate } from '../format.js';
-import { html, useEffect, useRef, useState } from '../lib.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../lib.js';
 import { linkTo } from '../router.js';
 import { createStore, useStore } from '../store.js';
 import { t } from '../texts.js';
@@ -102,23 +102,30 @@ let fieldCount = 0;
 
 /** A field with its label, hint and fault, tied together for screen readers. */
 export function Field(
-  /** @type {{ label: string, hint?: Children, error?: string, value: string, onInput: (value: string) => void, type?: string, [attribute: string]: any }} */ {
+  /** @type {{ label: string, hint?: Children, error?: string, value: string, onInput: (value: string) => void, type?: string, autofocus?: boolean, [attribute: string]: any }} */ {
     label,
     hint,
     error,
     value,
     onInput,
     type = 'text',
+    autofocus = false,
     ...rest
   },
 ) {
   const id = useRef('');
+  const input = useRef(/** @type {any} */ (null));
+  // the attribute of HTML takes effect a moment late: what is typed at once would be lost
+  useLayoutEffect(() => {
+    if (autofocus) input.current.focus();
+  }, []);
   if (id.current === '') id.current = `field-${++fieldCount}`;
   const hintId = `${id.current}-hint`;
   return html`<div class="field">
     <label for=${id.current}>${label}</label>
     <input
       ...${rest}
+      ref=${input}
       id=${id.current}
       type=${type}
       value=${value}

@@ -20,6 +20,7 @@ const shownElsewhere = new Set([
   'since',
   'from',
   'unproven',
+  'by',
 ]);
 /** a pause that is longer is drawn as a gap between two visits */
 const visitPause = 120;
@@ -80,6 +81,7 @@ function secondsBetween(before, step) {
 /** @param {Step} step */
 const about = (step) =>
   [
+    step.by === undefined ? '' : t.device.by(`${step.by}`),
     step.from === undefined ? '' : t.device.from(`${step.from}`),
     typeof step.count === 'number' ? t.device.times(step.count, clockTime(/** @type {any} */ (step.since))) : '',
     step.unproven === true ? t.device.unproven : '',

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import { findAlikeSerials } from '../../../operator/alike-serials.ts';
 import type { DirectoryEntry, DirectoryQuery } from '../../../queue/directory.ts';
 import { redisAt } from '../../../queue/redis.ts';
 import { createDirectory, createDirectoryKeeper } from '../../../queue/redis-directory.ts';
@@ -30,6 +31,8 @@ const queries: readonly (readonly [name: string, of: (index: number) => Director
     (index) => ({ limit: 50, prefix: serialOf(index).slice(0, 4), state: 'blocked', ofSite: true }),
   ],
 ];
+
+const mistyped = (serial: string) => serial.toLowerCase().replaceAll('0', 'o').replace('-', '_');
 
 /** The console's list of devices: it alone, on a Redis of its own. */
 export const directory: Row = {
@@ -70,6 +73,11 @@ export const directory: Row = {
         figure(`${size}: Redis' memory for a device`, ((await used()) - before) / size, 'bytes', 200);
         for (const [name, of] of queries)
           figures.push(await timesOf(`${size}: ${name}`, (index) => list.page(of(index))));
+        figures.push(
+          await timesOf(`${size}: serials that look like a mistyped one`, (index) =>
+            findAlikeSerials(mistyped(serialOf(index * 499)), list.serialsFrom),
+          ),
+        );
       }
       return { figures };
     } finally {
