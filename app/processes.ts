@@ -1,8 +1,8 @@
 import cluster, { type Worker } from 'node:cluster';
-import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { getSystemErrorName } from 'node:util';
 import { defaultTokenAttemptLimits } from '../queue/token-attempts.ts';
 import { within } from '../runtime/deadline.ts';
 import { keepHealthFiles } from '../runtime/health-files.ts';
@@ -53,6 +53,10 @@ export async function startBrokerProcesses(
   const start = (number: number): Worker => {
     cluster.setupPrimary({ exec: program, args: ['broker', '--process', `${number}/${count}`] });
     const child = cluster.fork(env);
+    // a process that was just killed cannot be written to, by the cluster itself neither, and an error that nobody hears would end this one
+    child.on('error', (err: unknown) =>
+      log.debug({ process: number, err }, 'a broker process cannot be told something'),
+    );
     running.set(number, child);
     const onSilent = () =>
       log.error({ process: number, pid: child.process.pid }, 'a broker process is frozen or blocked; killing it');
@@ -61,8 +65,9 @@ export async function startBrokerProcesses(
   };
 
   async function keepRunning(number: number, first: Worker): Promise<void> {
-    for (let [child, tries, since] = [first, 0, performance.now()]; !closing; since = performance.now()) {
-      const reason = await endOf(child);
+    let child: Worker | Error = first;
+    for (let [tries, since] = [0, performance.now()]; !closing; since = performance.now()) {
+      const reason = child instanceof Error ? notStarted(child.message) : await endOf(child);
       running.delete(number);
       if (closing) return;
       if (performance.now() - since > times.steadyMs) tries = 0;
@@ -71,7 +76,16 @@ export async function startBrokerProcesses(
       log.error({ process: number, reason, delay }, 'a broker process ended; its devices connect again. Starting it');
       await sleep(delay, undefined, { ref: false });
       if (closing) return;
-      child = start(number);
+      child = tryStart(number);
+    }
+  }
+
+  /** @returns the error where the system cannot start a process, for want of memory, say */
+  function tryStart(number: number): Worker | Error {
+    try {
+      return start(number);
+    } catch (error) {
+      return error as Error;
     }
   }
 
@@ -153,15 +167,27 @@ async function listening(child: Worker, number: number): Promise<number> {
     throw new Error(`broker process ${number} could not start (${reason}): it has said why`);
   });
   ended.catch(() => {});
-  const [{ port }] = (await Promise.race([once(child, 'listening'), ended])) as [{ port: number }];
+  const { port } = await Promise.race([happens<{ port: number }>(child, 'listening'), ended]);
   return port;
 }
 
+/** `once` of node:events would also end with an error of the process, which is not its end. */
+const happens = <Told>(child: Worker, event: 'listening' | 'exit') =>
+  new Promise<Told>((resolve) => child.once(event, resolve));
+
+/** @returns why it ended, or could not be started: then it has no id, and nothing tells of its end */
 async function endOf(child: Worker): Promise<string> {
   const { process: own } = child;
-  if (own.exitCode === null && own.signalCode === null) await once(child, 'exit');
+  if (own.pid === undefined) {
+    // Node.js says why a moment later, if at all
+    await setImmediate();
+    return notStarted(own.exitCode === null ? undefined : getSystemErrorName(own.exitCode));
+  }
+  if (own.exitCode === null && own.signalCode === null) await happens(child, 'exit');
   return own.signalCode === null ? `it ended with status ${own.exitCode}` : `it was ended by signal ${own.signalCode}`;
 }
+
+const notStarted = (why = 'it gave no reason') => `the system could not start it: ${why}`;
 
 /** @returns milliseconds since the process gave a sign */
 function killWhenSilent(child: Worker, { beatMs, silentMs }: typeof usualTimes, onSilent: () => void): () => number {
@@ -176,7 +202,7 @@ function killWhenSilent(child: Worker, { beatMs, silentMs }: typeof usualTimes, 
     child.process.kill('SIGKILL');
   }, beatMs);
   timer.unref();
-  child.once('exit', () => clearInterval(timer));
+  void endOf(child).then(() => clearInterval(timer));
   return silentFor;
 }
 
@@ -216,6 +242,8 @@ const isQuestion = (message: unknown): message is MetricsQuestion =>
 
 /** Lets the first process know that this one runs, and end it. Without the first one, node:cluster ends it. */
 export function followFirstProcess({ lifecycle, monitoring, log }: App, { beatMs } = usualTimes): void {
+  // where the first process has just ended, so does this one
+  process.on('error', (err: unknown) => log.debug({ err }, 'the first process cannot be told something'));
   const timer = setInterval(() => process.send?.(beat), beatMs);
   timer.unref();
   process.on('message', (message: unknown) => {
