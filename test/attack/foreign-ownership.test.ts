@@ -89,7 +89,7 @@ describe.skipIf(lacks('redis-server'))('a device that wants what is another devi
     const attacker = await connectFleetDevice(gateway.broker, { username: 'victim-3', password: guess });
     const certificateId = (await gateway.registry.find('victim-3'))?.certificateId ?? '';
     const forged = makeOwnershipToken(deriveReplyKeys('victim-3', guess), certificateId, Date.now() + 3_600_000);
-    const { body } = await attacker.ask(path, { certificateOwnershipToken: forged, parameters });
+    const { body } = await attacker.askOnce(path, { certificateOwnershipToken: forged, parameters });
     expect(body).toMatchObject({ statusCode: 429, errorCode: 'Throttled' });
     expect(await acknowledgedAt('victim-3')).toBeUndefined();
     for (const { leave } of [victim, attacker]) await leave();

@@ -101,7 +101,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       for (const [index, filter] of answersOf(csrTopic).entries())
         expect(await client.subscribe(1 + index, filter)).toBe(suback(1 + index));
       const csrPayload = cborMap({ certificateSigningRequest: csrPem });
-      const created = await client.askUntilDecided({ topic: csrTopic, payload: csrPayload, id: 3 });
+      const created = await client.ask({ topic: csrTopic, payload: csrPayload, id: 3 });
       const { certificateId = '', certificatePem = '', certificateOwnershipToken = '' } = created.body;
       expect(created.topic).toBe(`${csrTopic}/accepted`);
       const all = { certificateId, certificatePem, certificateOwnershipToken };
@@ -130,7 +130,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const client = await arrive(serial, token, { clean: false }, metrics);
       for (const [index, filter] of answersOf(keysTopic).entries())
         expect(await client.subscribe(1 + index, filter)).toBe(suback(1 + index));
-      const { body, packetBytes } = await client.askUntilDecided({ topic: keysTopic, id: 3 });
+      const { body, packetBytes } = await client.ask({ topic: keysTopic, id: 3 });
       expect(fieldsOf(body)).toEqual(keysReply);
       expect(packetBytes).toBeLessThanOrEqual(buffers.embeddedKeys);
       const { certificateOwnershipToken, privateKey = '' } = body;
@@ -154,7 +154,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const second = await arrive(serial, token, { clean: false }, metrics);
       expect(second.unread, 'nothing of the session is kept').toEqual([]);
       for (const [index, filter] of answersOf(csrTopic).entries()) await second.subscribe(1 + index, filter);
-      const { body } = await second.askUntilDecided({ topic: csrTopic, payload, id: 3 });
+      const { body } = await second.ask({ topic: csrTopic, payload, id: 3 });
       const asked = { certificateOwnershipToken: body.certificateOwnershipToken, parameters: { SerialNumber: serial } };
       await second.ask({ topic: templateTopic, payload: Buffer.from(encode(asked)), id: 4 });
       await second.leave();
@@ -184,7 +184,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const client = await arrive(serial, token, { keepalive: 30 }, metrics);
       client.send(...answersOf(create('json')).map((filter, index) => subscribePacket(1 + index, filter)));
       expect([await client.nextBytes(), await client.nextBytes()]).toEqual([suback(1), suback(2)]);
-      const { topic, body } = await client.askUntilDecided({ topic: create('json'), payload: '{}', id: 3 });
+      const { topic, body } = await client.ask({ topic: create('json'), payload: '{}', id: 3 });
       expect([topic, fieldsOf(body)]).toEqual([`${create('json')}/accepted`, keysReply]);
       const { certificateOwnershipToken, privateKey = '' } = body;
       client.send(...answersOf(provision('plain', 'json')).map((filter, index) => subscribePacket(4 + index, filter)));
@@ -200,9 +200,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
     it('reads all three fields of a rejection without looking whether they are there: they are, whatever was wrong', async () => {
       const { serial, token } = await gateway.enrol('device-client-rejected');
       const client = await arrive(serial, token, {}, metrics);
-      const { certificateOwnershipToken } = (
-        await client.askUntilDecided({ topic: create('json'), payload: '{}', id: 1 })
-      ).body;
+      const { certificateOwnershipToken } = (await client.ask({ topic: create('json'), payload: '{}', id: 1 })).body;
       const wrong: [string, string][] = [
         [createFromCsr('json'), JSON.stringify({ certificateSigningRequest: '' })],
         [createFromCsr('json'), 'no JSON'],
@@ -239,7 +237,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
     for (const [index, filter] of answersOf(createFromCsr('json')).entries())
       expect(await client.subscribe(1 + index, filter)).toBe(suback(1 + index));
     const csr = gson({ certificateSigningRequest: csrPem });
-    const { body } = await client.askUntilDecided({ topic: createFromCsr('json'), payload: csr, id: 3 });
+    const { body } = await client.ask({ topic: createFromCsr('json'), payload: csr, id: 3 });
     expect(fieldsOf(body)).toEqual(csrReply);
     const { certificateOwnershipToken } = body;
     for (const [index, filter] of answersOf(provision('configured', 'json')).entries())
@@ -256,7 +254,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
     const { csrPem, privateKeyPem } = await makeDeviceKey(serial);
     const client = await arrive(serial, token, { clientId: randomUUID(), keepalive: 30 });
     const payload = JSON.stringify({ certificateSigningRequest: csrPem });
-    const created = await client.askUntilDecided({ topic: createFromCsr('json'), payload, id: 1 });
+    const created = await client.ask({ topic: createFromCsr('json'), payload, id: 1 });
     expect([created.topic, fieldsOf(created.body)]).toEqual([`${createFromCsr('json')}/accepted`, csrReply]);
     expect(created.packetBytes).toBeLessThanOrEqual(buffers.greengrassLite);
     const { certificateOwnershipToken } = created.body;
@@ -279,7 +277,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const filters = ['rejected', 'accepted'].flatMap((end) => [`${template}/${end}`, `${certificates}/${end}`]);
       for (const [index, filter] of filters.entries())
         expect(await client.subscribe(1 + index, filter)).toBe(suback(1 + index));
-      const { body } = await client.askUntilDecided({ topic: certificates, payload: '{}', id: 5 });
+      const { body } = await client.ask({ topic: certificates, payload: '{}', id: 5 });
       expect(body).not.toHaveProperty('deviceConfiguration');
       // json.dumps puts spaces behind colons and commas
       const payload = `{"certificateOwnershipToken": "${body.certificateOwnershipToken}", "parameters": {"SerialNumber": "${serial}"}}`;
@@ -299,7 +297,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const [certificates, template] = [create('json'), provision('plain', 'json')];
       for (const [index, topic] of [template, certificates].entries())
         expect(await client.subscribe(1 + index, `${topic}/rejected`)).toBe(suback(1 + index));
-      const { topic, body } = await client.askUntilDecided({ topic: certificates, payload: '{}' });
+      const { topic, body } = await client.ask({ topic: certificates, payload: '{}' });
       expect([topic, fieldsOf(body)]).toEqual([`${certificates}/accepted`, keysReply]);
       const { certificateOwnershipToken } = body;
       const payload = JSON.stringify({ certificateOwnershipToken, parameters: { SerialNumber: serial } });
@@ -316,7 +314,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
         const { serial, token } = await gateway.enrol(`rustot-${form}`);
         const client = await arrive(serial, token, {});
         expect(await client.subscribe(1, ...answersOf(create(form)))).toBe(suback(1, 2));
-        const { body } = await client.askUntilDecided({ topic: create(form), id: 2 });
+        const { body } = await client.ask({ topic: create(form), id: 2 });
         expect(fieldsOf(body)).toEqual(keysReply);
         const topic = provision('plain', form);
         expect(await client.subscribe(3, ...answersOf(topic))).toBe(suback(3, 2));
@@ -336,7 +334,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
       const { serial, token } = await gateway.enrol('rustot-later');
       const client = await arrive(serial, token, {});
       expect(await client.subscribe(1, `${create('cbor')}/+`)).toBe(suback(1));
-      const { certificateOwnershipToken } = (await client.askUntilDecided({ topic: create('cbor'), id: 2 })).body;
+      const { certificateOwnershipToken } = (await client.ask({ topic: create('cbor'), id: 2 })).body;
       const topic = provision('plain', 'cbor');
       expect(await client.subscribe(3, `${topic}/accepted`)).toBe(suback(3));
       // the parameters that it does not have are left out
@@ -387,7 +385,7 @@ describe.skipIf(lacks('redis-server'))('a client of AWS IoT Fleet Provisioning, 
     // SUBACK of version 5: no property, then the reason code
     for (const [index, filter] of answersOf(certificates).entries())
       expect(await client.subscribe(1 + index, filter)).toBe(`9004${hex(1 + index, 2)}0001`);
-    const { topic, body } = await client.askUntilDecided({ topic: certificates, payload: '{}', id: 3 });
+    const { topic, body } = await client.ask({ topic: certificates, payload: '{}', id: 3 });
     expect([topic, fieldsOf(body)]).toEqual([`${certificates}/accepted`, keysReply]);
     const { certificateOwnershipToken } = body;
     const payload = JSON.stringify({ certificateOwnershipToken, parameters: { SerialNumber: serial } });
@@ -435,14 +433,14 @@ describe.skipIf(lacks('redis-server'))(
       });
       const { csrPem } = await makeDeviceKey(serial);
       const asked = { topic: createFromCsr('json'), payload: JSON.stringify({ certificateSigningRequest: csrPem }) };
-      const first = await client.ask({ ...asked, id: 1 });
+      const first = await client.askOnce({ ...asked, id: 1 });
       expect(first.topic).toBe(`${createFromCsr('json')}/rejected`);
       expect(first.body).toEqual({
         ...{ statusCode: 429, errorCode: 'Throttled' },
         errorMessage: expect.stringMatching(/^too many requests: .* number \d+ in the line .*; ask again in \d+ s$/),
       });
       for (const { client: other } of others) await other.endAsync(true);
-      const reply = await client.askUntilDecided({ ...asked, id: 2 });
+      const reply = await client.ask({ ...asked, id: 2 });
       expect(reply.topic).toBe(`${createFromCsr('json')}/accepted`);
       expect(reply.body.certificateId).toBe((await gateway.registry.find(serial))?.certificateId);
       await client.leave();

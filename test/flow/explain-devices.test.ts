@@ -215,7 +215,7 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
 
     const { serial, token } = await gateway.enrolOnRoster('TEMPLATE-FLEET');
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const { certificateOwnershipToken } = (await device.askUntilDecided(create('json'))).body;
+    const { certificateOwnershipToken } = (await device.ask(create('json'))).body;
     const asked = { certificateOwnershipToken, parameters: { SerialNumber: serial } };
     const none = await device.ask(provision('none', 'json'), asked);
     expect(none.body).toMatchObject({ errorCode: 'InvalidRequest' });

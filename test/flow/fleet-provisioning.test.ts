@@ -81,7 +81,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     const device = await connectFleetDevice(gateway.broker, as, 5);
     await device.subscribe([...answersOf(createFromCsr('json')), `${provision('plain', 'json')}/+`]);
     const { csrPem } = await makeDeviceKey(serial);
-    const created = await device.askUntilDecided(createFromCsr('json'), { certificateSigningRequest: csrPem });
+    const created = await device.ask(createFromCsr('json'), { certificateSigningRequest: csrPem });
     expect(created.topic).toBe(`${createFromCsr('json')}/accepted`);
     const { certificateId, certificatePem, certificateOwnershipToken } = created.body;
     expect(certificateId).toBe(idOf(certificatePem));
@@ -125,7 +125,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
   it('gets attributes, type, group, policy and configuration of the template', async () => {
     const device = await connect('full-template', { clean: true });
     for (const filter of answersOf(create('json'))) await device.subscribe(filter);
-    const { certificateId, certificateOwnershipToken } = (await device.askUntilDecided(create('json'), {})).body;
+    const { certificateId, certificateOwnershipToken } = (await device.ask(create('json'), {})).body;
     for (const filter of answersOf(provision('full', 'json'))) await device.subscribe(filter);
     const parameters = { SerialNumber: 'full-template' };
     const { body } = await device.ask(provision('full', 'json'), { certificateOwnershipToken, parameters });
@@ -151,7 +151,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     const { token } = await gateway.enrol('sdk-v2');
     const username = 'sdk-v2?SDK=PythonV2&Version=1.24.0';
     const device = await connectFleetDevice(gateway.broker, { username, password: token });
-    expect((await device.askUntilDecided(create('json'), {})).topic).toBe(`${create('json')}/accepted`);
+    expect((await device.ask(create('json'), {})).topic).toBe(`${create('json')}/accepted`);
     await device.leave();
   });
 
@@ -162,7 +162,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     const device = await connectFleetDevice({ ...gateway.broker, caPem: '' }, { pskCallback, ...(tls as object) });
     const { csrPem } = await makeDeviceKey(serial);
     const { certificateOwnershipToken } = (
-      await device.askUntilDecided(createFromCsr('cbor'), { certificateSigningRequest: csrPem })
+      await device.ask(createFromCsr('cbor'), { certificateSigningRequest: csrPem })
     ).body;
     const parameters = { SerialNumber: serial };
     const { body } = await device.ask(provision('plain', 'cbor'), { certificateOwnershipToken, parameters });
@@ -173,7 +173,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
   it('that proves nothing is told what to do, and nothing is vended', async () => {
     for (const options of [{}, { username: '?SDK=CPPv2&Version=1.0' }, { username: 'SN-claims' }]) {
       const device = await connectFleetDevice(gateway.broker, options);
-      const { topic, body } = await device.askUntilDecided(create('json'), {});
+      const { topic, body } = await device.ask(create('json'), {});
       expect(topic).toBe(`${create('json')}/rejected`);
       expect(body).toEqual({
         statusCode: 401,
@@ -188,16 +188,16 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
     const { serial, token } = await gateway.enrol('both-dialects');
     const inOurs = await askOnce(gateway.broker, serial, { token });
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const { body } = await device.askUntilDecided(create('json'), {});
+    const { body } = await device.ask(create('json'), {});
     expect([body.certificateId, body.privateKey]).toEqual([inOurs.certificateId, inOurs.privateKey]);
     const { csrPem } = await makeDeviceKey(serial);
-    const other = await device.askUntilDecided(createFromCsr('json'), { certificateSigningRequest: csrPem });
+    const other = await device.ask(createFromCsr('json'), { certificateSigningRequest: csrPem });
     expect(other.body).toMatchObject({ statusCode: 409, errorCode: 'KeyMismatch' });
     const asked = { certificateOwnershipToken: body.certificateOwnershipToken, parameters: { SerialNumber: serial } };
     expect((await device.ask(provision('plain', 'json'), asked)).body).toMatchObject({ thingName: serial });
     // the answer may have been lost
     expect((await device.ask(provision('plain', 'json'), asked)).body).toMatchObject({ thingName: serial });
-    expect((await device.askUntilDecided(create('json'), {})).body).toMatchObject({
+    expect((await device.ask(create('json'), {})).body).toMatchObject({
       statusCode: 409,
       errorCode: 'AlreadyProvisioned',
     });
@@ -209,7 +209,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
   it('is told what is wrong with its payload, its template or its CSR', async () => {
     const { serial, token } = await gateway.enrolOnRoster('told-why');
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const told = async (topic: string, fields: object | Buffer) => (await device.askUntilDecided(topic, fields)).body;
+    const told = async (topic: string, fields: object | Buffer) => (await device.ask(topic, fields)).body;
     expect(await told(createFromCsr('json'), Buffer.from('no JSON'))).toMatchObject({
       statusCode: 400,
       errorCode: 'InvalidRequest',
@@ -273,7 +273,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks AWS IoT Fleet Provi
   it('leaves neither of its tokens in the log, though it sends its registration token as a parameter', async () => {
     const { serial, token } = await gateway.enrol('token-as-parameter');
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const { certificateOwnershipToken } = (await device.askUntilDecided(create('json'), {})).body;
+    const { certificateOwnershipToken } = (await device.ask(create('json'), {})).body;
     const parameters = { SerialNumber: serial, Token: token };
     expect(
       (await device.ask(provision('plain', 'json'), { certificateOwnershipToken, parameters })).body,
@@ -305,7 +305,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning,
     // it keeps its key only, and makes its CSR anew each time
     const [first, ...others] = await csrsOfOneKey(serial, 3);
     const asked = (csr = '') => ({ certificateSigningRequest: csr });
-    const { topic, body } = await device.ask(createFromCsr('json'), asked(first));
+    const { topic, body } = await device.askOnce(createFromCsr('json'), asked(first));
     expect(topic).toBe(`${createFromCsr('json')}/rejected`);
     expect(body).toMatchObject({
       statusCode: 429,
@@ -313,14 +313,14 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning,
       errorMessage: expect.stringMatching(/ask again in \d+ s$/),
     });
     // it is the same one that waits, not another key
-    expect((await device.ask(createFromCsr('json'), asked(others[0]))).body.errorMessage).toMatch(
+    expect((await device.askOnce(createFromCsr('json'), asked(others[0]))).body.errorMessage).toMatch(
       /number 1 in the line/,
     );
     workers.push(gateway.startOneWorker());
     await expect.poll(async () => (await gateway.registry.find(serial))?.state).toBe('registered');
     // it was told to ask again, and has unsubscribed
     expect(device.heard).toEqual([]);
-    const again = await device.askUntilDecided(createFromCsr('json'), asked(others[1]));
+    const again = await device.ask(createFromCsr('json'), asked(others[1]));
     expect(again.body.certificateId).toBe((await gateway.registry.find(serial))?.certificateId);
     await device.leave();
   });
@@ -329,7 +329,7 @@ describe.skipIf(lacks('redis-server'))('firmware that speaks Fleet Provisioning,
     const { serial, token } = await gateway.enrolOnRoster('two-brokers');
     const worker = gateway.startOneWorker();
     const first = await connectFleetDevice(gateway.broker, { username: serial, password: token });
-    const { certificateOwnershipToken } = (await first.askUntilDecided(create('cbor'))).body;
+    const { certificateOwnershipToken } = (await first.ask(create('cbor'))).body;
     await first.leave();
     const other = await gateway.startOneBroker();
     await expect.poll(() => other.roster.keysOf(serial)).toBeDefined();

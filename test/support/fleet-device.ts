@@ -67,13 +67,13 @@ export async function connectFleetDevice(
     next,
     publish,
     subscribe: (filter: string | string[]) => client.subscribeAsync(filter, { qos: 1 }),
-    async ask(topic: string, fields: object | Buffer = Buffer.alloc(0)): Promise<Heard> {
+    async askOnce(topic: string, fields: object | Buffer = Buffer.alloc(0)): Promise<Heard> {
       await publish(topic, fields);
       return next();
     },
-    /** The same, and asks again when it was told to wait, as firmware does: also an empty line is slow on a busy machine. */
-    askUntilDecided(topic: string, fields?: object | Buffer): Promise<Heard> {
-      return untilDecided(() => this.ask(topic, fields));
+    /** Asks again when it was told to wait (429), as firmware does: also an empty line is slow on a busy machine. */
+    ask(topic: string, fields?: object | Buffer): Promise<Heard> {
+      return untilDecided(() => this.askOnce(topic, fields));
     },
     leave: () => client.endAsync(true),
   };

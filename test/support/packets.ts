@@ -92,7 +92,7 @@ export async function connectPackets({ port, caPem: ca }: { port: number; caPem:
       return nextBytes();
     },
     /** Publishes, with QoS 1 where it has an `id`. @returns the reply */
-    async ask({ topic, payload = '', id }: Asked): Promise<PacketReply> {
+    async askOnce({ topic, payload = '', id }: Asked): Promise<PacketReply> {
       const qos = id === undefined ? 0 : 1;
       send({
         cmd: 'publish',
@@ -105,9 +105,9 @@ export async function connectPackets({ port, caPem: ca }: { port: number; caPem:
       });
       return id === undefined ? took((await next()).packet as IPublishPacket) : acknowledgedReply(id);
     },
-    /** The same, and asks again when it was told to wait, as firmware does: also an empty line is slow on a busy machine. */
-    async askUntilDecided(asked: Asked): Promise<PacketReply> {
-      return untilDecided(() => this.ask(asked));
+    /** Asks again when it was told to wait (429), as firmware does: also an empty line is slow on a busy machine. */
+    ask(asked: Asked): Promise<PacketReply> {
+      return untilDecided(() => this.askOnce(asked));
     },
     /** DISCONNECT; resolves when the connection is closed. */
     async leave(): Promise<void> {
