@@ -127,7 +127,9 @@ async function complete(
     if (!(await registry.discardCertificate(device, earlier))) throw overtaken();
     await deletePending({ serial, pendingDeletion: [earlier] }, context);
   }
-  await issuer.ensureThing(serial, device.thingTypeName);
+  // the thing is made meanwhile, as `provision` does
+  const thing = issuer.ensureThing(serial, device.thingTypeName);
+  thing.catch(() => {});
 
   // 4 record: without a reply, since the device has the certificate already
   const recorded = await registry.recordCertificate(device, {
@@ -139,6 +141,7 @@ async function complete(
     return problems.sharedKey;
   }
   if (recorded === 'overtaken') return isEnded(serial, certificateId, context);
+  await thing;
 
   // 5 to 8
   if (await goLive({ request: { serial, requestId }, device, intents: [] }, certificateId, context)) return undefined;
