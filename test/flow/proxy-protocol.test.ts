@@ -70,6 +70,14 @@ describe.skipIf(lacks('redis-server'))('connections of a balancer that is named 
       .filter((line) => line.includes(`"${serial}"`) && line.includes('"msg":"refused"'))
       .map((line) => JSON.parse(line).remoteAddress);
 
+  /** Also a busy machine is a warning. */
+  const warningsSince = (length: number) =>
+    gateway
+      .logText()
+      .slice(length)
+      .split('\n')
+      .filter((line) => line.includes('"level":40') && !line.includes('the event loop is late'));
+
   const bytewise = (data: Buffer) => Array.from(data, (byte) => Buffer.from([byte]));
 
   it.each<[string, readonly Buffer[], string, string?]>([
@@ -147,7 +155,7 @@ describe.skipIf(lacks('redis-server'))('connections of a balancer that is named 
     const closed = once(plain, 'close');
     plain.end();
     await closed;
-    expect(gateway.logText().slice(before)).not.toContain('"level":40');
+    expect(warningsSince(before)).toEqual([]);
   });
 
   it('are the only ones whose header is read: from any other address it is not TLS, and the connection ends', async () => {
@@ -169,12 +177,7 @@ describe.skipIf(lacks('redis-server'))('connections of a balancer that is named 
       const closed = once(other, 'close');
       other.write(header);
       await closed;
-      const warnings = () =>
-        gateway
-          .logText()
-          .slice(before)
-          .split('\n')
-          .filter((line) => line.includes('"level":40'));
+      const warnings = () => warningsSince(before);
       await expect.poll(warnings).toHaveLength(1);
       expect(JSON.parse(warnings()[0] ?? '')).toMatchObject({
         remoteAddress: '127.0.0.11',
@@ -235,7 +238,7 @@ listen devices
     it('its health checks, made in its own name, leave no warning', async () => {
       const before = gateway.logText().length;
       await new Promise((resolve) => setTimeout(resolve, 1000));
-      expect(gateway.logText().slice(before)).not.toContain('"level":40');
+      expect(warningsSince(before)).toEqual([]);
     });
   });
 });

@@ -84,8 +84,16 @@ describe.skipIf(lacks('redis-server'))('Redis by Cluster', () => {
     const owner = await site.owner(ownKey('x'));
     const port = (node: typeof owner) => node.port;
     const replica = site.nodes[site.nodes.map(port).indexOf(port(owner)) + 3];
-    await replica?.redis.call('CLUSTER', 'FAILOVER');
-    await expect.poll(async () => port(await site.owner(ownKey('x'))), failover).toBe(replica?.port);
+    let begun = Number.NEGATIVE_INFINITY;
+    const failOver = async () => {
+      // Redis gives one up after five seconds, which is short for a busy machine
+      if (performance.now() - begun > 6000) {
+        begun = performance.now();
+        await replica?.redis.call('CLUSTER', 'FAILOVER').catch(() => {});
+      }
+      return port(await site.owner(ownKey('x')));
+    };
+    await expect.poll(failOver, failover).toBe(replica?.port);
     expect(await redis.get(ownKey('x'))).toBe('before');
     await redis.multi().set(ownKey('x'), 'after').set(ownKey('y'), 'after').exec();
     expect(await replica?.redis.get(ownKey('y'))).toBe('after');
