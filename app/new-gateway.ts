@@ -6,6 +6,7 @@ import type { TableTrust } from '../queue/replies.ts';
 import type { GatewayList } from '../queue/roster.ts';
 import type { Devices } from '../registry/devices.ts';
 import { counted } from '../runtime/counted.ts';
+import { createOutageLog } from '../runtime/outage-log.ts';
 import { SettingsError } from '../runtime/settings-error.ts';
 import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { isNewGateway, noteApproved } from '../site-tls/gateway-key.ts';
@@ -30,6 +31,13 @@ export type TableWord = {
   sealedElsewhere(): Promise<number>;
 };
 
+type NewGatewayOptions = {
+  ask(): Promise<TableWord>;
+  onWait(reason: string | undefined): void;
+  /** how often one that started without approval looks for it, in milliseconds */
+  readonly everyMs?: number;
+};
+
 /**
  * A gateway that has made its key just now may be the first of its table, a further one, or one whose data folder was lost: then no device
  * trusts its new CA, and it must not look as if it worked. It starts when the table has approved it, or knows no other, or the operator
@@ -39,7 +47,7 @@ export type TableWord = {
 export async function admitNewGateway(
   { settings: { dataDir, newSite }, log, lifecycle }: App,
   id: string,
-  { ask, onWait }: { ask(): Promise<TableWord>; onWait(reason: string | undefined): void },
+  { ask, onWait, everyMs = lookLaterMs }: NewGatewayOptions,
 ): Promise<void> {
   if (!isNewGateway(dataDir)) {
     if (newSite)
@@ -61,7 +69,22 @@ export async function admitNewGateway(
     return true;
   };
   const watch = async (): Promise<void> => {
-    while (!closed && !(await isApproved())) await sleep(lookLaterMs, undefined, { ref: false });
+    while (!closed && !(await isNoted())) await sleep(everyMs, undefined, { ref: false });
+  };
+  const outage = createOutageLog(log, {
+    away: 'that the table has approved this gateway cannot be noted in the data folder; trying again until it can',
+    back: 'that the table has approved this gateway is noted',
+  });
+  /** A gateway at work does not end because a file in its folder cannot be removed. */
+  const isNoted = async (): Promise<boolean> => {
+    try {
+      const noted = await isApproved();
+      if (noted) outage.succeeded();
+      return noted;
+    } catch (err) {
+      outage.failed(err);
+      return false;
+    }
   };
   if (newSite) {
     log.warn({ gateway: id }, 'this gateway is new, and starts since CVM_NEW_SITE is set');
