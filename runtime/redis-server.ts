@@ -61,7 +61,7 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
   // it may have ended before it read them
   child.stdin.on('error', () => {});
   child.stdin.end(configuration(folder, port, password));
-  writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
+  await notePid(pidFile, child, ended);
 
   const url = `redis://:${password}@127.0.0.1:${port}/0`;
   const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
@@ -71,7 +71,7 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
     child.kill(how);
     if ((await Promise.race([ended, sleep(endMs, 'late' as const, { ref: false })])) === 'late') child.kill('SIGKILL');
     await ended;
-    if (orphanIn(pidFile, folder) === undefined) rmSync(pidFile, { force: true });
+    if (orphanIn(pidFile, folder) === undefined) forgetPid(pidFile, options.log);
   };
   const failure = await untilReady(client, ended, signal);
   if (failure !== undefined) {
@@ -90,6 +90,26 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Red
       ),
     stop,
   };
+}
+
+/** A server that the next start would not find must not stay behind: it holds the port, and the files. @throws when the file cannot be written */
+async function notePid(pidFile: string, child: ChildProcess, ended: Promise<string>): Promise<void> {
+  try {
+    writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended;
+    throw error;
+  }
+}
+
+/** One that stays there names a process that has ended, and does no harm. */
+function forgetPid(pidFile: string, log: Log): void {
+  try {
+    rmSync(pidFile, { force: true });
+  } catch (err) {
+    log.debug({ err }, 'the note of the process of Redis could not be removed');
+  }
 }
 
 /** The first program that there is, in a folder. @throws with code ENOENT when there is none */
@@ -158,7 +178,8 @@ function reasonOfEnd(child: ChildProcess): Promise<string> {
       output = (output + chunk.toString()).slice(-4000);
     });
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve(error.message));
+    // it stays: a signal that cannot be sent is such an error, too
+    child.on('error', (error) => resolve(error.message));
     child.once('close', (status, signal) =>
       resolve(
         signal === null ? warningsIn(output) || `it ended with status ${status}` : `it was ended by signal ${signal}`,

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -266,6 +267,25 @@ describe.skipIf(lacks('redis-server'))('the Redis of a gateway that ends', () =>
     await expect.poll(() => server.pid).not.toBe(pid);
     expect(await client.get('key')).toBe('kept');
     client.disconnect();
+  });
+
+  it('frozen, while its process cannot be noted, is started again when it can be, and none is left behind', async () => {
+    const said: string[] = [];
+    const heard = createLog('error', { write: (line: string) => void said.push(line) });
+    const tries = { restartMs: Array.from({ length: 100 }, () => 100), probeMs: 50, answerMs: 3000 };
+    const { server, client } = await open(tries, heard);
+    const note = join(dataDir, 'redis/redis.pid');
+    rmSync(note);
+    // a folder can neither be written nor removed as the file is, as little as the file of a disk that can only be read
+    mkdirSync(note);
+    process.kill(server.pid, 'SIGSTOP');
+    await expect.poll(() => said.join('')).toContain('"reason":"EISDIR');
+    rmdirSync(note);
+    const answering = async () => Number(/process_id:(\d+)/.exec(await client.info('server'))?.[1]);
+    await expect.poll(async () => server.pid === (await answering())).toBe(true);
+    expect(await client.get('key')).toBe('kept');
+    client.disconnect();
+    expect(lost).toEqual([]);
   });
 
   it('since the disk is full is started again by itself when space is free', async () => {
