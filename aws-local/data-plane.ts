@@ -3,6 +3,7 @@ import { createServer, type TLSSocket } from 'node:tls';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import { type Account, arnOf } from './account.ts';
 import { createCredentialsProvider } from './credentials-provider.ts';
+import { listenAt } from './listening.ts';
 import type { Logger } from './logger.ts';
 import { filterPackets } from './mqtt-filter.ts';
 import { policyDocuments } from './policies.ts';
@@ -149,16 +150,15 @@ export async function startDataPlane(options: {
     },
   );
   server.on('tlsClientError', (_err, socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
+  const taken = await listenAt(server, port, host, log);
 
   account.onCertificateChange.push((certificateId) => {
     if (account.store.get('certificate', certificateId)?.status === 'ACTIVE') return;
     for (const [socket, id] of sockets) if (id === certificateId) socket.destroy();
   });
 
-  const address = server.address();
   return {
-    port: typeof address === 'object' && address !== null ? address.port : port,
+    port: taken,
     /** Every connection has ended, and is noted as ended, afterwards. */
     async close(): Promise<void> {
       const closed = new Promise((resolve) => server.close(resolve));

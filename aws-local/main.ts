@@ -1,4 +1,3 @@
-import type { Server } from 'node:http';
 import { join } from 'node:path';
 import type { Account } from './account.ts';
 import { placeOf } from './arn.ts';
@@ -8,6 +7,7 @@ import { forwardDynamo, openDynalite } from './dynamodb.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createHttp } from './http.ts';
 import { createKeyPool, keptRsaPairs, makeRsaPair } from './key-pool.ts';
+import { listenAt } from './listening.ts';
 import { type Logger, silentLogger } from './logger.ts';
 import { createQuotas, type Quotas } from './quotas.ts';
 import { openStore } from './store.ts';
@@ -76,7 +76,7 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
     dynamo: dynamo.server,
     log,
   });
-  const httpPort = await listen(http, options.httpPort, host);
+  const httpPort = await listenAt(http, options.httpPort, host, log);
   const dataPlane = await startDataPlane({
     account,
     port: options.mqttPort,
@@ -101,10 +101,4 @@ export async function startAwsLocal(options: AwsLocalOptions): Promise<AwsLocal>
       store.close();
     },
   };
-}
-
-async function listen(server: Server, port: number, host: string): Promise<number> {
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : port;
 }

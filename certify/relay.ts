@@ -111,8 +111,10 @@ export async function startRelay(options: RelayOptions) {
   });
   await new Promise<void>((resolve, reject) => {
     listener.once('error', reject);
-    listener.listen(options.port, options.listen, resolve);
+    listener.listen(options.port, options.listen, () => resolve(void listener.off('error', reject)));
   });
+  // a connection that the system refuses: the device comes again
+  listener.on('error', () => {});
   return {
     port: (listener.address() as AddressInfo).port,
     async close(): Promise<void> {

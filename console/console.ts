@@ -82,6 +82,8 @@ export async function startConsole(
   );
   await deps.sessions.ready();
   await app.listen({ port: own.port, host: settings.listen });
+  // Fastify has taken its listener away; the system may refuse a connection later, and that would end the process
+  app.server.on('error', (err) => deps.log.error({ err }, 'a connection to the console could not be accepted'));
   const address = app.server.address();
   return {
     name: 'console',
