@@ -99,8 +99,14 @@ export async function startDataPlane(options: {
       return allowed ? packet : (null as unknown as AedesPublishPacket);
     },
   });
-  const note = ({ id: thingName }: Client, connected: boolean) =>
-    account.store.put('connectivity', thingName, { thingName, connected, timestamp: Date.now() });
+  /** It follows an event, which has no caller: a full disk must not end the process. */
+  const note = ({ id: thingName }: Client, connected: boolean) => {
+    try {
+      account.store.put('connectivity', thingName, { thingName, connected, timestamp: Date.now() });
+    } catch (err) {
+      log.error({ err, thingName, connected }, 'data plane: that a client has come or gone could not be written down');
+    }
+  };
   broker.on('clientReady', (client) => note(client, true));
   broker.on('clientDisconnect', (client) => note(client, false));
   broker.on('clientError', (_client, err) => log.debug({ err }, 'data plane: connection ended'));

@@ -23,13 +23,22 @@ export const AttachThingPrincipal: Operation = (account, input) => {
   return {};
 };
 
+/** It has no caller any more: a full disk must not end the process. In memory it is done, and the next call says that the disk is full. */
+function detachLate({ store }: Account, key: string): void {
+  try {
+    store.remove('thingPrincipal', key);
+  } catch {
+    // it is attached again after a restart, as AWS may be slow as well
+  }
+}
+
 /** AWS does this asynchronously: the attachment is still seen for a moment. */
 export const DetachThingPrincipal: Operation = (account, input) => {
   const { store } = account;
   const { certificateArn } = principalOf(account, input.principal);
   const key = `${thingOf(account, input.thingName).thingName} ${certificateArn}`;
   if (account.detachMs === 0) store.remove('thingPrincipal', key);
-  else setTimeout(() => store.remove('thingPrincipal', key), account.detachMs);
+  else setTimeout(() => detachLate(account, key), account.detachMs);
   return {};
 };
 

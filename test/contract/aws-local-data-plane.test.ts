@@ -1,18 +1,23 @@
 import { EventEmitter } from 'node:events';
+import { existsSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   AttachPolicyCommand,
   AttachThingPrincipalCommand,
   CreateThingCommand,
   CreateThingTypeCommand,
   DetachPolicyCommand,
+  DetachThingPrincipalCommand,
+  ListThingPrincipalsCommand,
   UpdateCertificateCommand,
   UpdateThingCommand,
 } from '@aws-sdk/client-iot';
 import type { Client } from 'aedes';
 import type { IClientOptions, MqttClient } from 'mqtt';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { filterPackets } from '../../aws-local/mqtt-filter.ts';
 import { keepAliveOf } from '../../aws-local/mqtt-limits.ts';
+import { fillDiskBelow } from '../support/full-file.ts';
 import { type Credentials, devicePolicy, openStandIn, policyOf, type StandIn } from './aws-local-fixture.ts';
 
 const kilobytes = 1024;
@@ -42,6 +47,26 @@ describe("the AWS stand-in's data plane", () => {
     await end;
     expect(acknowledged).toBe(false);
   }
+
+  it.skipIf(!existsSync('/dev/full'))(
+    'goes on while the disk is full, and so do calls that it is slow about',
+    async () => {
+      const slow = await openStandIn({ detachMs: 1 });
+      onTestFinished(() => slow.close());
+      await slow.create('device', devicePolicy);
+      const device = await slow.vended();
+      const free = fillDiskBelow(join(realpathSync(slow.dataDir), 'iot/journal.jsonl'));
+      onTestFinished(free);
+      await (await slow.connect(device, device.thingName)).endAsync();
+      const { thingName, arn: principal } = device;
+      await slow.iot().send(new DetachThingPrincipalCommand({ thingName, principal }));
+      const attached = async () =>
+        (await slow.iot().send(new ListThingPrincipalsCommand({ thingName }))).principals ?? [];
+      await expect.poll(attached).toEqual([]);
+      // a call says it
+      await expect(slow.iot().send(new CreateThingCommand({ thingName: 'later' }))).rejects.toThrow();
+    },
+  );
 
   describe('admits', () => {
     it('an active certificate under the name of its thing, and lets it publish on its own topics only', async () => {
