@@ -68,19 +68,21 @@ export function startDeviceProgram(
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
-    const guard = started.stdio[3] as Writable;
+    const ended = new Promise<number | undefined>((resolve) => {
+      started.on('error', () => resolve(undefined));
+      started.once('exit', (status) => resolve(status ?? undefined));
+    });
+    // where no file is left for them, it has no streams
+    const guard = (started.stdio as (typeof started)['stdio'] | undefined)?.[3] as Writable | undefined;
     // its group may be killed
-    guard.on('error', () => {});
-    started.once('exit', () => guard.end('over\n'));
+    guard?.on('error', () => {});
+    started.once('exit', () => guard?.end('over\n'));
     child = started;
     for (const stream of [started.stdout, started.stderr])
       stream?.on('data', (text: Buffer) => {
         output = (output + text.toString()).slice(-2 * keptOutput);
       });
-    return new Promise((resolve) => {
-      started.once('error', () => resolve(undefined));
-      started.once('exit', (status) => resolve(status ?? undefined));
-    });
+    return ended;
   }
 
   function kill(): void {

@@ -142,11 +142,11 @@ const runQuietly: Run = ([program = '', ...argv], env) =>
   new Promise((resolve) => {
     let output = '';
     const child = spawn(program, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk: Buffer) => {
+    // where no file is left for them, it has no streams
+    for (const stream of [child.stdout, child.stderr] as const)
+      stream?.on('data', (chunk: Buffer) => {
         output = (output + chunk.toString()).slice(-4000);
       });
-    }
-    child.once('error', (error) => resolve({ status: 127, output: error.message }));
+    child.on('error', (error) => resolve({ status: 127, output: error.message }));
     child.once('close', (status) => resolve({ status: status ?? 1, output }));
   });
