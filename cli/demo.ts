@@ -32,6 +32,7 @@ type Accepted = {
   rootCa: string;
 };
 type Rejected = { status: 'rejected'; statusCode: number; errorCode: string; errorMessage: string };
+type Pending = { status: 'pending'; position: number };
 
 /** How long the demonstration waits for the reply, in milliseconds. */
 const replyMs = 60_000;
@@ -92,13 +93,15 @@ async function requestCertificate(
   try {
     await client.subscribeAsync(replyTopic(serial), { qos: 1 });
     const start = performance.now();
-    const reply = nextMessage(client);
+    const reply = replyOf(client, ({ position }) =>
+      say(`    …         It is told that it waits, at position ${position} of the line, and goes on waiting.`),
+    );
     await client.publishAsync(requestTopic(serial), JSON.stringify({ token, id: 'demo' }), { qos: 1 });
     say(`  3 ask       It publishes {"token":"…"} to ${requestTopic(serial)}.`);
     say(
       `              PUBACK after ${(performance.now() - start).toFixed(0)} ms: the request is stored in Redis and will be answered.`,
     );
-    const answer = JSON.parse((await reply).toString()) as Accepted | Rejected;
+    const answer = await reply;
     if (answer.status === 'rejected')
       throw new Error(
         `the gateway refused the device: ${answer.statusCode} ${answer.errorCode}: ${answer.errorMessage}`,
@@ -153,18 +156,21 @@ A second device is enrolled. Be that device yourself (mosquitto_rr is in Debian'
 
   mosquitto_rr -V mqttv311 -h localhost -p ${port}${ca} -q 1 \\
     -t ${requestTopic(serial)} -e ${replyTopic(serial)} \\
-    -m '{"token":"${token}"}'
+    -m '{"token":"${token}","pending":false}'
 
 Log: ${relative(process.cwd(), join(app.settings.dataDir, 'gateway.log'))}. Enrol more in another terminal: npm run --silent cvm -- devices add MY-SERIAL
 The gateway stays up; Ctrl-C ends it.`;
 }
 
-function nextMessage(client: MqttClient): Promise<Buffer> {
+/** The first message that is an answer: `pending` is none, and comes before it where the machine is slow. */
+function replyOf(client: MqttClient, onPending: (notice: Pending) => void): Promise<Accepted | Rejected> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no reply within ${replyMs / 1000} s`)), replyMs);
-    client.once('message', (_topic, payload) => {
+    client.on('message', (_topic, payload) => {
+      const message = JSON.parse(payload.toString()) as Accepted | Rejected | Pending;
+      if (message.status === 'pending') return onPending(message);
       clearTimeout(timer);
-      resolve(payload);
+      resolve(message);
     });
     client.once('close', () => reject(new Error('the broker closed the connection before the reply')));
   });

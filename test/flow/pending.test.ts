@@ -2,11 +2,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { describe, it, type TestContext } from 'vitest';
+import { createApp } from '../../app/app.ts';
+import { runDemo } from '../../cli/demo.ts';
 import { makeDeviceKey } from '../../gateway-sim/device-key.ts';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { encodingOf } from '../../protocol/encoding.ts';
 import { hashToken } from '../../protocol/token.ts';
 import { recipientIdOf } from '../../queue/provisioning-request.ts';
+import { createLog } from '../../runtime/log.ts';
+import { readMaterial, servedFiles } from '../../site-tls/material.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
 import { lacks } from '../support/lacks.ts';
@@ -231,5 +235,22 @@ describe.skipIf(lacks('redis-server')).concurrent('a device that waits', () => {
     expect(known).toEqual(unknown);
     for (const attacker of attackers) expect(await attacker.next()).toMatchObject({ errorCode: 'InvalidToken' });
     expect(watching.notices).toEqual([]);
+  });
+
+  it('goes on waiting, as that of `npm start` on a slow machine does', async (test) => {
+    const { expect } = test;
+    const at = await start(test, {});
+    at.aws.faults.set([{ operation: 'CreateKeysAndCertificate', kind: 'throttle' }]);
+    const app = createApp(at.settings, createLog('silent'));
+    test.onTestFinished(() => app.lifecycle.close());
+    const said: string[] = [];
+    const [say, tls] = [(line: string) => void said.push(line), readMaterial(servedFiles({ ...at.settings }))];
+    const demo = runDemo({ app, say, port: at.broker.port, tls, local: at.aws }, true);
+    demo.catch(() => {});
+    const told = () => at.broker.metric('cvm_broker_replies_total', { status: 'pending' });
+    await expect.poll(told, patience).toBeGreaterThan(0);
+    at.aws.faults.set([]);
+    await demo;
+    expect(said.join('\n')).toMatch(/3 ask[\s\S]*at position 1 of the line[\s\S]*4 receive[\s\S]*7 publish/);
   });
 });
