@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { IConnectPacket, IPublishPacket, Packet } from 'mqtt-packet';
+import { saysThatItWaits } from '../protocol/fleet-provisioning/dialect.ts';
 import { nonceOfTime, timeReplyTopic } from '../protocol/time.ts';
 import { deviceApi } from './dialects/device-api.ts';
 import type { Asked, CertifyDialect, Connection, Outgoing } from './dialects/dialect.ts';
@@ -27,8 +28,14 @@ const firstOwnId = 50_000;
  * How long the line of the gateway is, which a busy machine has: it belongs to no case. A device would leave for a minute, and the case with
  * it; cases say `pending` themselves.
  */
-const isPending = (message: FromGateway): message is Extract<FromGateway, { type: 'reply' }> =>
-  message.type === 'reply' && 'status' in message.content && message.content.status === 'pending';
+const isPending = (content: ReplyContent): boolean => 'status' in content && content.status === 'pending';
+
+/** The same in Fleet Provisioning, where it is a rejection. */
+const isToAskAgain = (content: ReplyContent): boolean =>
+  content.type === 'whole' && saysThatItWaits(content.reason ?? '');
+
+/** Between that rejection and the same request again, in milliseconds. */
+const askAgainMs = 1000;
 
 /** One connection of the device, and the one to the gateway that goes with it. */
 export class Link implements DeviceLink {
@@ -37,10 +44,13 @@ export class Link implements DeviceLink {
   #version: MqttVersion = 4;
   /** the latest of what the device asked, which answers go to */
   #asked: Asked | undefined;
+  #askedBy: IPublishPacket | undefined;
   #correlationData: Buffer | undefined;
   #maxPacket: number | undefined;
   #ownId = firstOwnId;
   readonly #own = new Set<number>();
+  /** of requests that were sent to the gateway again, until their PUBACK */
+  readonly #again = new Set<number>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #lastPart: number | undefined;
   #closed = false;
@@ -163,8 +173,23 @@ export class Link implements DeviceLink {
 
   #fromGateway(frame: Buffer): void {
     const message = this.#messageOf(readPacket(frame, this.#version));
-    if (isPending(message)) this.pubackToGateway(message.messageId);
+    if (message.type === 'puback' && this.#again.delete(message.messageId)) return;
+    if (message.type === 'reply' && isPending(message.content)) this.pubackToGateway(message.messageId);
+    else if (message.type === 'reply' && isToAskAgain(message.content)) this.#askAgain(message.messageId);
     else if (!this.#options.script.fromGateway?.(message, this, frame)) this.toDevice(frame);
+  }
+
+  /** In the place of the device, which does not hear that it waits. */
+  #askAgain(messageId: number | undefined): void {
+    this.pubackToGateway(messageId);
+    const packet = this.#askedBy;
+    this.after(askAgainMs, () => {
+      // it has asked by itself meanwhile
+      if (packet === undefined || packet !== this.#askedBy) return;
+      const ownId = this.#ownId++;
+      this.#again.add(ownId);
+      this.toGateway(writePacket({ ...packet, messageId: ownId }, this.#version));
+    });
   }
 
   #messageOf(packet: Packet): FromGateway {
@@ -232,6 +257,7 @@ export class Link implements DeviceLink {
       return { type: 'other' };
     }
     this.#asked = asked;
+    this.#askedBy = packet;
     this.#correlationData = packet.properties?.correlationData;
     if (asked.token !== undefined) this.#noteToken(asked.token, 'the request');
     if (asked.maxPacket !== undefined) this.#maxPacket = asked.maxPacket;

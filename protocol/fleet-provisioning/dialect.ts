@@ -105,4 +105,8 @@ function rejection({ code, message, retryAfterSeconds }: Problem): PayloadFields
 }
 
 const waits = ({ position }: PendingAnswer): string =>
-  `too many requests: AWS IoT creates a limited number of certificates a second. This request is number ${position} in the line and keeps its place: send it again with the same key`;
+  `too many requests: AWS IoT creates a limited number of certificates a second. This request is number ${position} in the line ${keepsItsPlace}`;
+const keepsItsPlace = 'and keeps its place: send it again with the same key';
+
+/** Whether the errorMessage of a rejection says that the request waits: AWS has no other message for that. */
+export const saysThatItWaits = (errorMessage: string): boolean => errorMessage.includes(keepsItsPlace);
