@@ -77,12 +77,17 @@ declare module 'dynalite/db/index.js' {
     del(key: string, callback: Callback<unknown>): void;
     batch(changes: readonly object[], callback: Callback<unknown>): void;
   };
+  /** The last argument is what to call back, with the error first. */
+  type LevelWrite = (...args: unknown[]) => unknown;
+  /** The database on disk, which all tables share. */
+  export type Level = { put: LevelWrite; del: LevelWrite; batch: LevelWrite };
   /** The items of one table, or of one index, by key. */
   export type ItemDb = Rows<Item>;
   export type Store = {
     getTable(name: string, callback: Callback<Table>): void;
     getIndexDb(type: string, table: string, index: string): ItemDb;
     readonly tableDb: Rows<Table>;
+    readonly db: Level;
     getItemDb(table: string): Rows<Item> & { createValueStream(options: object): AsyncIterable<Item> };
   };
   /** The functions that dynalite's own operations call through this object. */

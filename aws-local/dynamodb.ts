@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import dynalite from 'dynalite';
-import db, { type Store } from 'dynalite/db/index.js';
+import db, { type Level, type Store } from 'dynalite/db/index.js';
 import { ApiError } from './errors.ts';
 import { createIndexes, type IndexCreation } from './index-creation.ts';
 import { type UpkeepInput, upkeepOperations } from './table-upkeep.ts';
@@ -82,11 +82,30 @@ function startDynalite(path: string): { server: Server; store: Store } {
   try {
     const server = dynalite({ path, createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 });
     if (made === undefined) throw new Error('dynalite opened no store');
+    tellDiskErrors(made.db);
     return { server, store: made };
   } finally {
     db.create = create;
   }
 }
+
+/** Dynalite ends its process at an error that has no status: what the disk refuses is answered, as by a service that fails. */
+function tellDiskErrors(level: Level): void {
+  for (const name of ['put', 'del', 'batch'] as const) {
+    const write = level[name].bind(level);
+    level[name] = (...args) => {
+      const [back] = args.slice(-1);
+      if (typeof back !== 'function') return write(...args);
+      return write(...args.slice(0, -1), (error?: Error | null) => back(error && asFailure(error)));
+    };
+  }
+}
+
+const asFailure = (error: Error): Error =>
+  Object.assign(error, {
+    statusCode: 500,
+    body: { __type: 'com.amazonaws.dynamodb.v20120810#InternalServerError', message: error.message },
+  });
 
 /** The only use that the product has for it is an index, which dynalite cannot add. */
 async function updateTable(input: IndexCreation, response: ServerResponse, store: Store): Promise<void> {

@@ -1,11 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb';
+import {
+  CreateTableCommand,
+  DynamoDBClient,
+  GetItemCommand,
+  ListTablesCommand,
+  PutItemCommand,
+} from '@aws-sdk/client-dynamodb';
 import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
 import { startAwsLocal } from '../../aws-local/main.ts';
+import { fillDiskBelow } from '../support/full-file.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -74,5 +81,36 @@ it.each(['PutItem', 'UpdateTable', 'TransactWriteItems', 'DescribeTimeToLive'])(
     const client = new DynamoDBClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials });
     expect((await client.send(new ListTablesCommand())).TableNames).toEqual([]);
     client.destroy();
+  },
+);
+
+it.skipIf(!existsSync('/dev/full'))(
+  'the stand-in answers with an error while the disk is full, and goes on',
+  async () => {
+    const dataDir = realpathSync(mkdtempSync(join(tmpdir(), 'cvm-full-')));
+    const aws = await startAwsLocal({ dataDir, httpPort: 0, mqttPort: 0, quotas: 'off' });
+    onTestFinished(async () => {
+      await aws.close();
+      rmSync(dataDir, { recursive: true });
+    });
+    const credentials = { accessKeyId: 'x', secretAccessKey: 'x' };
+    const client = new DynamoDBClient({ region: 'us-east-1', endpoint: aws.httpUrl, credentials, maxAttempts: 1 });
+    onTestFinished(() => client.destroy());
+    const [TableName, key] = ['devices', 'serial'];
+    await client.send(
+      new CreateTableCommand({
+        TableName,
+        AttributeDefinitions: [{ AttributeName: key, AttributeType: 'S' }],
+        KeySchema: [{ AttributeName: key, KeyType: 'HASH' }],
+        BillingMode: 'PAY_PER_REQUEST',
+      }),
+    );
+    const put = (serial: string) => client.send(new PutItemCommand({ TableName, Item: { [key]: { S: serial } } }));
+    await put('early');
+    const folder = join(dataDir, 'dynamodb');
+    onTestFinished(fillDiskBelow(join(folder, readdirSync(folder).find((name) => name.endsWith('.log')) ?? '')));
+    await expect(put('late')).rejects.toMatchObject({ name: 'InternalServerError' });
+    const read = await client.send(new GetItemCommand({ TableName, Key: { [key]: { S: 'early' } } }));
+    expect(read.Item).toEqual({ [key]: { S: 'early' } });
   },
 );
