@@ -75,9 +75,18 @@ function hiddenKeys(): Keys {
     },
     close() {
       stdin.off('data', take).off('end', hangUp).pause();
-      stdin.setRawMode(false);
+      showKeys();
     },
   };
+}
+
+/** A terminal that is gone needs nothing back; its error would stand in the place of what is to be told. */
+function showKeys(): void {
+  try {
+    process.stdin.setRawMode(false);
+  } catch {
+    // it is gone
+  }
 }
 
 async function ask(keys: Keys, question: string): Promise<string> {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -88,5 +88,20 @@ describe.skipIf(lacks('script'))('the passphrase of a backup, asked for at a ter
     }
     expect((await type('backup typed.cvm', [['Passphrase of the backup: ', undefined]])).status).not.toBe(0);
     expect(existsSync(join(folder, 'typed.cvm'))).toBe(false);
+  });
+
+  it('is not asked for any longer when the terminal is gone, which is said instead of the error of reading it', async () => {
+    const said = join(folder, 'said.txt');
+    // in a session of its own it gets no signal of the terminal's end
+    const shell = `exec setsid --wait '${process.execPath}' '${cvm}' backup file 2> '${said}'`;
+    const terminal = spawn('script', ['--quiet', '--return', '--command', shell, '/dev/null'], {
+      cwd: folder,
+      env: { ...isolated(folder), TERM: 'xterm', SHELL: '/bin/sh' },
+    });
+    const text = () => (existsSync(said) ? readFileSync(said, 'utf8') : '');
+    await expect.poll(text).toContain('Passphrase of the backup');
+    terminal.kill('SIGKILL');
+    await expect.poll(text).toMatch(/cvm: /);
+    expect(text()).toContain('the terminal was closed: nothing was done');
   });
 });
