@@ -229,10 +229,19 @@ async function endOrphan(pidFile: string, folder: string, log: Log): Promise<voi
   const pid = orphanIn(pidFile, folder);
   if (pid === undefined) return;
   log.warn({ pid }, 'a Redis of an earlier start is still running here; ending it');
-  process.kill(pid, 'SIGTERM');
+  tell(pid, 'SIGTERM');
   for (let waited = 0; orphanIn(pidFile, folder) !== undefined; waited += 100) {
-    if (waited > endMs) process.kill(pid, 'SIGKILL');
+    if (waited > endMs) tell(pid, 'SIGKILL');
     await sleep(100);
+  }
+}
+
+/** It may have ended by itself meanwhile. @throws when this user may not */
+function tell(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
