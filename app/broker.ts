@@ -28,7 +28,7 @@ import type { GatewayIdentity, OwnGateway } from '../sealing/gateway.ts';
 import { loadGateway } from '../site-tls/gateway-key.ts';
 import { chainsOf, type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
-import { loadTlsMaterial } from '../site-tls/site-ca.ts';
+import { loadTlsMaterial, refreshTlsMaterial } from '../site-tls/site-ca.ts';
 import { pinnedTableKey, pinTableKey, tableKeyFile } from '../site-tls/table-key.ts';
 import { loadTimeKey, whyClockDoubted } from '../site-tls/time-key.ts';
 import type { Audit } from '../telemetry/audit-events.ts';
@@ -203,7 +203,7 @@ export async function serveDevices(app: App, deps: Queue & Guards, tls: TlsMater
     served = material;
     broker.useTls(withClaims(material));
   };
-  lifecycle.add(keepTlsFresh({ current: tls, load: () => loadTls(app), use, log }));
+  lifecycle.add(keepTlsFresh({ current: tls, load: () => refreshTlsMaterial(tlsOptions(app.settings)), use, log }));
   const { fingerprint, spkiPin, caFile: ca, names } = tls;
   const beside = tls.beside && { ca: tls.beside.caFile, spkiPin: tls.beside.spkiPin };
   log.info({ site, port: broker.port, fingerprint, spkiPin, ca, names, beside, proxyFrom }, 'broker is listening');

@@ -15,8 +15,9 @@ import { createPace } from '../queue/redis-pace.ts';
 import { keepHealthFiles } from '../runtime/health-files.ts';
 import { SettingsError } from '../runtime/settings-error.ts';
 import { productVersion } from '../runtime/version.ts';
-import { chainsOf, type TlsMaterial } from '../site-tls/material.ts';
+import { chainsOf, type TlsMaterial, tlsOptions } from '../site-tls/material.ts';
 import { keepTlsFresh } from '../site-tls/renewal.ts';
+import { refreshTlsMaterial } from '../site-tls/site-ca.ts';
 import { auditOf } from '../telemetry/audit-events.ts';
 import { type App, keepAudit } from './app.ts';
 import { loadTls } from './broker.ts';
@@ -83,7 +84,12 @@ export async function startConsolePart(
   });
   lifecycle.add(console);
   lifecycle.add(
-    keepTlsFresh({ current: tls, load: () => loadTls(app), use: (next) => console.useTls(forConsole(next)), log }),
+    keepTlsFresh({
+      current: tls,
+      load: () => refreshTlsMaterial(tlsOptions(settings)),
+      use: (next) => console.useTls(forConsole(next)),
+      log,
+    }),
   );
   log.info({ port: console.port, names: tls.names }, 'console is listening');
   return { port: console.port, ...(password === undefined ? {} : { password }) };

@@ -56,6 +56,19 @@ export async function loadTlsMaterial(options: TlsOptions): Promise<TlsMaterial>
   });
 }
 
+/**
+ * The same, for a gateway at work: it renews, and makes no CA. Its devices trust the one that it has served with.
+ * @throws also when that one is gone
+ */
+export async function refreshTlsMaterial(options: TlsOptions): Promise<TlsMaterial> {
+  const missing = options.own === undefined ? servedFiles(options).find(({ caCert }) => !isThere(caCert)) : undefined;
+  if (missing !== undefined)
+    throw new Error(
+      `${missing.caCert} is gone: put it and its key back from a backup (cvm restore) before this gateway starts again, which would make another CA that no device trusts`,
+    );
+  return loadTlsMaterial(options);
+}
+
 /** Reads the material; makes and renews nothing. @throws when there is none yet */
 export function readTlsMaterial(options: TlsOptions): TlsMaterial {
   const { own, now = new Date() } = options;

@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
@@ -14,7 +14,7 @@ import { loadSettings } from '../../runtime/settings.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
 import type { TlsMaterial } from '../../site-tls/material.ts';
 import { keepTlsFresh } from '../../site-tls/renewal.ts';
-import { loadTlsMaterial } from '../../site-tls/site-ca.ts';
+import { loadTlsMaterial, refreshTlsMaterial } from '../../site-tls/site-ca.ts';
 import { createMetrics } from '../../telemetry/metrics.ts';
 import { noLine } from '../support/no-line.ts';
 import { goldenSigner } from '../support/time.ts';
@@ -141,6 +141,25 @@ describe('the server certificate', () => {
     await expect.poll(() => asked).toBeGreaterThan(2);
     await fresh.close();
     expect((await seen()).fingerprint256).toBe(before.fingerprint256);
+  });
+
+  it('stays, and with it the site CA that devices trust, when its folder is gone; the log says so and what to do', async () => {
+    const before = await seen();
+    const lines: string[] = [];
+    const toLines = createLog('error', { write: (line: string) => void lines.push(line) });
+    rmSync(join(dataDir, 'tls'), { recursive: true });
+    const fresh = keepTlsFresh({
+      current: tls,
+      load: () => refreshTlsMaterial({ dataDir, hostnames: [], machineName: 'box' }),
+      use: (next) => broker.useTls(next),
+      log: toLines,
+      everyMs: 20,
+    });
+    await expect.poll(() => lines.length).toBeGreaterThan(2);
+    await fresh.close();
+    expect(lines[0]).toMatch(/site-ca\.crt is gone: .*cvm restore/);
+    expect((await seen()).fingerprint256).toBe(before.fingerprint256);
+    expect(existsSync(join(dataDir, 'tls'))).toBe(false);
   });
 
   it('is shown and renewed by cvm tls', async () => {
