@@ -225,6 +225,8 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     const { device, job, resume } = await capture(ask);
     resume();
     expect(await device.next()).toMatchObject({ status: 'accepted' });
+    // the answer is there a moment before its job is gone, and with it what is written below
+    await idle();
     const askId = job.id;
     const recorded = (await redis.get(keys.replyKey(askId))) ?? '';
     const place = keys.jobKey(`de:one-${recipientIdOf(serial, hashToken(token)).slice(0, 22)}`);
@@ -408,6 +410,7 @@ describe.skipIf(lacks('redis-server'))('a writer of Redis', () => {
     await device.client.subscribeAsync(replyTopic(serial), { qos: 1 });
     resume();
     const { certificateId } = await device.next();
+    await idle();
     const recorded = (await redis.get(keys.replyKey(job.id))) ?? '';
     const before = await row();
 

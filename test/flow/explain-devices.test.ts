@@ -30,6 +30,7 @@ describe.skipIf(lacks('redis-server'))('cvm explain names why a device has no ce
     const device = await gateway.enrolOnRoster(serial);
     const reply = await ask(serial, { token: device.token, key: 'ec' });
     expect(reply.status).toBe('accepted');
+    await gateway.queueIsEmpty();
     return { ...device, certificateId: reply.certificateId ?? '' };
   };
   const acknowledge = async ({ serial, token, certificateId }: Awaited<ReturnType<typeof provisioned>>) => {

@@ -93,6 +93,7 @@ describe.skipIf(lacks('redis-server'))('a lasting error of DynamoDB', () => {
     expect(said.length).toBeLessThan(devices.length);
     // the cure is applied: the same token works
     gateway.aws.faults.set([]);
+    await gateway.queueIsEmpty();
     const [{ serial, token } = { serial: '', token: '' }] = devices;
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
   });

@@ -137,6 +137,7 @@ describe.skipIf(lacks('redis-server'))('a device that speaks MQTT 5', { timeout:
       ...{ errorCode: 'UpstreamUnavailable', errorMessage: expect.stringContaining('Message Expiry Interval') },
     });
     expect((await gateway.registry.find('behind'))?.state).toBe('enrolled');
+    await gateway.queueIsEmpty();
     await asking.client.publishAsync(requestTopic('behind'), request, { qos: 1 });
     await asking.next('accepted');
     for (const each of [client, asking.client]) await each.endAsync(true);

@@ -113,6 +113,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
     const { certificateId } = await device.next();
     await device.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
     await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeGreaterThan(0);
+    await gateway.queueIsEmpty();
     await device.client.publishAsync(`cvm/request/${serial}`, '{"key":"ec"}', { qos: 1 });
     expect(await device.next()).toMatchObject({ statusCode: 409, errorCode: 'AlreadyProvisioned' });
     await device.client.endAsync(true);
@@ -130,6 +131,7 @@ describe.skipIf(lacks('redis-server'))('a device with a serial and a token', () 
       password: 'a-wrong-guess-of-the-token-000',
     });
     await guesser.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, serial, { token })).toMatchObject({ status: 'accepted', certificateId });
     for (const { client } of [stranger, guesser]) await client.endAsync(true);
   });

@@ -8,6 +8,7 @@ import { redisAt } from '../../queue/redis.ts';
 import { createReplyFeed, createReplyStore } from '../../queue/redis-replies.ts';
 import type { BoundReply } from '../../queue/replies.ts';
 import { createRequestQueue, startRequestWorker } from '../../queue/request-queue.ts';
+import { jobKey } from '../../queue/stored-keys.ts';
 import { createLog } from '../../runtime/log.ts';
 import { deriveReplyKeys, openAnswer, sealer } from '../../sealing/replies.ts';
 import { loadGateway } from '../../site-tls/gateway-key.ts';
@@ -75,6 +76,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     expect(await first?.next()).toMatchObject({ id: 'id-0', status: 'accepted' });
     // a copy: it presented the token, too
     expect(await second?.next()).toMatchObject({ status: 'accepted' });
+    await gateway.queueIsEmpty();
     await second?.client.publishAsync(`cvm/request/${serial}`, JSON.stringify({ token, key: 'rsa', id: 'id-2' }), {
       qos: 1,
     });
@@ -87,6 +89,7 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const row = await gateway.registry.find(serial);
     if (row) await gateway.registry.block(row);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ errorCode: 'Forbidden' });
+    await gateway.queueIsEmpty();
     const blocked = await gateway.registry.find(serial);
     if (blocked) await gateway.registry.unblock(blocked);
     expect(await askOnce(gateway.broker, serial, { token, key: 'ec' })).toMatchObject({ status: 'accepted' });
@@ -114,6 +117,8 @@ describe.skipIf(lacks('redis-server'))('the queue', () => {
     const workers = [startWorker(), startWorker()];
     await add('throttled');
     await expect.poll(() => taken.length).toBeGreaterThan(0);
+    // the pause has reached Redis: a count of jobs that no worker reaches
+    await expect.poll(async () => Number(await redis.get(jobKey('limiter')))).toBeGreaterThan(1_000_000);
     await Promise.all(['next-1', 'next-2', 'next-3'].map(add));
     // the throttled request as well is taken up again
     await expect.poll(() => taken.length).toBe(5);

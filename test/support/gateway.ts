@@ -20,7 +20,8 @@ import { createApiToken } from '../../console/api-tokens.ts';
 import { type EnrolSettings, enrol } from '../../operator/enrol.ts';
 import { reissue } from '../../operator/reissue.ts';
 import { hashToken } from '../../protocol/token.ts';
-import { redisAt } from '../../queue/redis.ts';
+import { disconnectRedis, redisAt } from '../../queue/redis.ts';
+import { jobKey } from '../../queue/stored-keys.ts';
 import type { TokenAttemptLimits } from '../../queue/token-attempts.ts';
 import type { SourceForm } from '../../registry/source-table.ts';
 import { noAudit } from '../../runtime/audit.ts';
@@ -231,6 +232,20 @@ async function startParts(options: GatewayOptions, { dataDir, log, lifecycle, lo
       if (result.outcome !== 'reissued') throw new Error(`${serial} was not reissued: ${result.outcome}`);
       await until(async () => broker.roster.matchesToken(serial, hashToken(result.token)));
       return result.token;
+    },
+    /**
+     * Resolves when the queue is empty. An answer reaches its device a moment before its request leaves the queue: until then, what the device
+     * asks next is taken for the same request, or has to wait for it.
+     */
+    async queueIsEmpty() {
+      const connection = redis.connect('wait', log);
+      const isEmpty = async () => {
+        const lists = [connection.llen(jobKey('wait')), connection.llen(jobKey('active'))];
+        const sets = [connection.zcard(jobKey('delayed')), connection.zcard(jobKey('prioritized'))];
+        return (await Promise.all([...lists, ...sets])).every((length) => length === 0);
+      };
+      await until(isEmpty);
+      await disconnectRedis(connection);
     },
     async removeAndAnnounce(serial: string) {
       const device = await registry.find(serial);
