@@ -42,6 +42,12 @@ describe.skipIf(lacks('redis-server')).concurrent('a device that waits', () => {
     site.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'latency', ms, times: 1000 }]);
     return site;
   }
+  /** Nothing is answered, and the line does not move, until `release`. */
+  async function startHeld(test: TestContext) {
+    const site = await start(test, { CVM_WORKER_CONCURRENCY: '1' });
+    site.aws.faults.set([{ operation: 'CreateCertificateFromCsr', kind: 'throttle' }]);
+    return { ...site, release: () => site.aws.faults.set([]) };
+  }
   const ask = async ({ client }: TestDevice, serial: string, request: object) =>
     client.publishAsync(requestTopic(serial), JSON.stringify({ key: 'ec', ...request }), { qos: 1 });
   /** Each asks when the one before it has its PUBACK. */
@@ -201,16 +207,16 @@ describe.skipIf(lacks('redis-server')).concurrent('a device that waits', () => {
 
   it('is not told with "pending": false, and hears it in CBOR where it asked so', async (test) => {
     const { expect } = test;
-    const at = await startSlowly(test, 1500);
+    const at = await startHeld(test);
     const { token } = await at.enrolOnRoster('in-cbor');
     const inCbor = await at.device();
     const encodings: string[] = [];
     inCbor.client.on('message', (_topic, payload) => void encodings.push(encodingOf(payload)));
     const { encode } = await import('cborg');
-    // the last thing before it asks: the line must be as long as it was then
     const quiet = await lineUp(at, ['q1', 'q2', 'q3', 'q4'], { pending: false });
     await inCbor.client.publishAsync(requestTopic('in-cbor'), Buffer.from(encode({ token, key: 'ec' })), { qos: 1 });
     await expect.poll(() => inCbor.notices.length, patience).toBeGreaterThan(0);
+    at.release();
     expect(encodings[0]).toBe('cbor');
     for (const { device: waiting } of quiet) {
       expect(await waiting.next()).toMatchObject({ status: 'accepted' });
@@ -220,7 +226,7 @@ describe.skipIf(lacks('redis-server')).concurrent('a device that waits', () => {
 
   it('hears the same whether its serial is enrolled or not, and no other connection hears it', async (test) => {
     const { expect } = test;
-    const at = await startSlowly(test, 1500);
+    const at = await startHeld(test);
     const { serial, token } = await at.enrolOnRoster('enrolled');
     const watching = await at.device();
     await watching.client.subscribeAsync('cvm/reply/enrolled', { qos: 1 });
@@ -231,6 +237,7 @@ describe.skipIf(lacks('redis-server')).concurrent('a device that waits', () => {
     for (const [index, claimed] of [serial, 'not-enrolled'].entries())
       await ask(attackers[index] as TestDevice, claimed, { token: wrong, csr });
     for (const attacker of attackers) await expect.poll(() => attacker.notices.length, patience).toBeGreaterThan(0);
+    at.release();
     const [known, unknown] = attackers.map(({ notices }) => Object.keys(notices[0] ?? {}));
     expect(known).toEqual(unknown);
     for (const attacker of attackers) expect(await attacker.next()).toMatchObject({ errorCode: 'InvalidToken' });
