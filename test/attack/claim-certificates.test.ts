@@ -104,8 +104,10 @@ describe.skipIf(lacks('redis-server'))('a claim certificate', () => {
     const claim = await makeClaim(gateway);
     for (const serial of ['P-spent', 'P-reissued', 'P-blocked']) await enrol(serial);
     const device = await connect(claim);
-    for (const serial of ['P-spent', 'P-reissued'])
+    for (const serial of ['P-spent', 'P-reissued']) {
       expect(await provisionAs(device, serial)).toMatchObject({ thingName: serial });
+      await gateway.queueIsEmpty();
+    }
     const certificates = [(await row('P-spent'))?.certificateId, (await row('P-reissued'))?.certificateId];
     await gateway.reissueOnRoster('P-reissued');
     const blocked = await row('P-blocked');
@@ -126,6 +128,7 @@ describe.skipIf(lacks('redis-server'))('a claim certificate', () => {
     await revoke(claim);
     const parameters = { SerialNumber: 'P-revoked' };
     expect(await ask(thief, certificateOwnershipToken, parameters)).toMatchObject({ statusCode: 403 });
+    await gateway.queueIsEmpty();
     expect(await waiting(thief)).toMatchObject({ errorCode: 'Forbidden' });
     const again = await connect(claim);
     expect(await waiting(again)).toMatchObject({ errorCode: 'Forbidden' });

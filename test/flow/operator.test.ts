@@ -48,9 +48,11 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const { certificateId } = await askOnce(gateway.broker, 'op-block', { token, key: 'ec' });
     for (const _twice of [1, 2]) await devices('block', 'op-block');
     expect(await status(certificateId)).toBe('INACTIVE');
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, 'op-block', { token })).toMatchObject({ errorCode: 'Forbidden' });
     for (const _twice of [1, 2]) await devices('unblock', 'op-block');
     expect(await status(certificateId)).toBe('ACTIVE');
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, 'op-block', { token })).toMatchObject({ certificateId });
   });
 
@@ -60,6 +62,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     const [line = ''] = await devices('reissue', 'op-reissue', '--json');
     const fresh = (JSON.parse(line) as { token: string }).token;
     expect(await status(first.certificateId)).toBe('ACTIVE');
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, 'op-reissue', { token })).toMatchObject({ errorCode: 'InvalidToken' });
     const second = await askUntilDecided(gateway.broker, 'op-reissue', { token: fresh, key: 'ec' });
     expect(second).toMatchObject({ status: 'accepted' });
@@ -114,6 +117,7 @@ describe.skipIf(lacks('redis-server'))('the operator', () => {
     await devices('remove', 'op-remove');
     await expect(status(certificateId)).rejects.toMatchObject({ name: 'ResourceNotFoundException' });
     expect(await gateway.registry.find('op-remove')).toBeUndefined();
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, 'op-remove', { token })).toMatchObject({ errorCode: 'InvalidToken' });
   });
 

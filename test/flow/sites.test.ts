@@ -95,6 +95,7 @@ describe.skipIf(lacks('redis-server'))('two gateways of two sites on one table',
   it('a device that moves gets the same certificate at its new site, acknowledges it there, and is unknown at the old one', async () => {
     const token = await enrol('mover', '--site', 'north');
     const first = await ask(north, 'mover', token);
+    await north.queueIsEmpty();
     expect(await devices('move', 'mover', '--site', 'south')).toEqual(['mover moved from north to south']);
     expect(await devices('move', 'mover', '--site', 'south')).toEqual(['mover has the site south already']);
     await expect.poll(() => north.broker.roster.matchesToken('mover', hashToken(token))).toBe(false);
