@@ -25,6 +25,7 @@ describe.skipIf(lacks('redis-server'))('a captured request', () => {
     const { certificateId } = await device.next();
     await device.client.publishAsync(`cvm/ack/${serial}`, JSON.stringify({ certificateId }), { qos: 1 });
     await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeDefined();
+    await gateway.queueIsEmpty();
     const replayed = await askOnce(gateway.broker, serial, request, { subscribe: true });
     expect(replayed).toMatchObject({ errorCode: 'AlreadyProvisioned' });
     expect(replayed).not.toHaveProperty('privateKey');
@@ -102,6 +103,7 @@ describe.skipIf(lacks('redis-server'))('a captured request', () => {
     const stranger = await connectDevice(gateway.broker);
     await stranger.client.subscribeAsync(replyTopic(serial), { qos: 1 });
 
+    await gateway.queueIsEmpty();
     const second = await askOnce(await gateway.startOneBroker(), serial, request);
     expect(second).toMatchObject({
       status: 'accepted',
@@ -124,9 +126,11 @@ describe.skipIf(lacks('redis-server'))('a captured request', () => {
     const replayed = await askOnce(gateway.broker, serial, { token, csr });
     expect(replayed).toMatchObject({ status: 'accepted', certificateId: first.certificateId });
     expect(replayed).not.toHaveProperty('privateKey');
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, serial, { token, csr: own.csrPem })).toMatchObject({
       errorCode: 'KeyMismatch',
     });
+    await gateway.queueIsEmpty();
     const without = await askOnce(gateway.broker, serial, { token, key: 'ec' });
     expect(without).toMatchObject({ errorCode: 'KeyMismatch' });
     for (const key of ['certificatePem', 'privateKey']) expect(without).not.toHaveProperty(key);

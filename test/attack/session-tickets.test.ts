@@ -104,6 +104,7 @@ describe.skipIf(lacks('redis-server'))('resuming a TLS session', () => {
     await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
     await device.client.endAsync(true);
     await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeGreaterThan(0);
+    await gateway.queueIsEmpty();
     expect(await ask(serial, session, { token, as: serial })).toMatchObject({ errorCode: 'AlreadyProvisioned' });
   });
 

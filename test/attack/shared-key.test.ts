@@ -21,6 +21,7 @@ describe.skipIf(lacks('redis-server'))('a CSR with the key of another device', (
       errorCode: 'InvalidCsr',
       errorMessage: expect.stringContaining('another device'),
     });
+    await gateway.queueIsEmpty();
     const { csrPem: own } = await makeDeviceKey('key-other');
     expect(await askOnce(gateway.broker, 'key-other', { token: other.token, csr: own })).toMatchObject({
       status: 'accepted',
