@@ -79,12 +79,15 @@ describe.skipIf(lacks('redis-server'))('a request that names a provisioning temp
     const configuration = { url: 'https://north', id: certificateId };
     expect(first).toMatchObject({ status: 'accepted', deviceConfiguration: configuration });
     await expectCarriedOut(serial, certificateId);
-    for (const asked of [pump(serial), pump(serial, 'south'), {}])
+    for (const asked of [pump(serial), pump(serial, 'south'), {}]) {
+      await gateway.queueIsEmpty();
       expect(await askOnce(gateway.broker, serial, { token, ...asked })).toMatchObject({
         certificateId,
         deviceConfiguration: configuration,
       });
+    }
     await expectCarriedOut(serial, certificateId);
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, serial, { token, ...pump(serial), template: 'plain' })).toMatchObject({
       statusCode: 400,
       errorCode: 'InvalidRequest',
@@ -97,6 +100,7 @@ describe.skipIf(lacks('redis-server'))('a request that names a provisioning temp
     await device.client.publishAsync(ackTopic(serial), JSON.stringify({ certificateId }), { qos: 1 });
     await expect.poll(async () => (await gateway.registry.find(serial))?.deliveredAt).toBeTypeOf('number');
     await device.client.endAsync(true);
+    await gateway.queueIsEmpty();
     expect(await askOnce(gateway.broker, serial, { token, ...pump(serial) })).toMatchObject({
       errorCode: 'AlreadyProvisioned',
     });
@@ -158,7 +162,10 @@ describe.skipIf(lacks('redis-server'))('a request that names a provisioning temp
   it('is refused, with nothing spent, where the template cannot be carried out, and is served when it is mended', async () => {
     const { serial, token } = await gateway.enrol('template-wrong');
     const before = await certificates();
-    const told = (asked: object) => askOnce(gateway.broker, serial, { token, ...asked });
+    const told = async (asked: object) => {
+      await gateway.queueIsEmpty();
+      return askOnce(gateway.broker, serial, { token, ...asked });
+    };
     const wrong: [asked: object, code: string, words: string][] = [
       [{ template: 'none' }, 'InvalidRequest', 'no provisioning template of this name'],
       [{ template: 'pump', parameters: { SerialNumber: serial } }, 'InvalidRequest', 'Place'],
@@ -183,6 +190,7 @@ describe.skipIf(lacks('redis-server'))('a request that names a provisioning temp
     const { serial, token } = await gateway.enrol('template-both');
     const { certificateId } = await askOnce(gateway.broker, serial, { token, ...pump(serial) });
     const device = await connectFleetDevice(gateway.broker, { username: serial, password: token });
+    await gateway.queueIsEmpty();
     const created = (await device.ask(create('json'), {})).body;
     expect(Object.keys(created).sort()).toEqual([
       'certificateId',

@@ -48,6 +48,7 @@ describe.skipIf(lacks('redis-server'))('after a store went back in time', () => 
     const { serial, token } = await gateway.enrol('back-1');
     const backup = await readItem(serial);
     const first = await ask(serial, token);
+    await gateway.queueIsEmpty();
     await restore(backup);
     const second = await ask(serial, token);
     expect(second).toMatchObject({ status: 'accepted' });
@@ -61,6 +62,7 @@ describe.skipIf(lacks('redis-server'))('after a store went back in time', () => 
     const { serial, token } = await gateway.enrol('back-2');
     const backup = await readItem(serial);
     const { certificateId = '' } = await ask(serial, token);
+    await gateway.queueIsEmpty();
     await restore(backup);
     await flushRedis();
     expect(await sweepLater()).toContainEqual({
