@@ -65,6 +65,7 @@ describe.skipIf(lacks('redis-server'))("a subscriber of another device's reply t
       await device.client.publishAsync(requestTopic(serial), JSON.stringify({ token, key: 'ec', id }), { qos: 1 });
       expect(await device.next()).toMatchObject({ status: 'accepted', id });
       expect(await proven.next()).toMatchObject({ status: 'accepted' });
+      await gateway.queueIsEmpty();
     }
     // its own request at its broker brings its own answer, not the victim's
     const [, guesser] = ears;

@@ -62,6 +62,7 @@ describe.skipIf(lacks('redis-server'))('a gateway of another site', () => {
       key: 'ec',
       receivedAt: Date.now(),
     } as const;
+    await attacker.queueIsEmpty();
     await queue.add(request);
     await expect.poll(() => redis.exists(keys.replyKey(requestId))).toBe(1);
     const reply = forms.readStoredReply((await redis.get(keys.replyKey(requestId))) ?? '{}');

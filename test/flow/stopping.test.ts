@@ -45,7 +45,7 @@ async function openSite({ expect, onTestFinished }: TestContext) {
       run.child.kill(signal);
       const { status } = await run.ended;
       expect([status, run.text()]).toEqual([0, expect.not.stringMatching(/^ +at /m)]);
-      expect(processesIn(redisFolder)).toEqual([]);
+      await expect.poll(() => processesIn(redisFolder)).toEqual([]);
     },
   };
 }

@@ -54,6 +54,7 @@ describe.skipIf(lacks('redis-server'))('a connection with waiting requests', () 
     while (replies.length < 8) replies.push(await device.next());
     expect(replies.map(({ id }) => id).sort()).toEqual(['1', '2', '3', '4', '5', '6', '7', '8']);
     expect(new Set(replies.map(({ certificateId }) => certificateId)).size).toBe(1);
+    await gateway.queueIsEmpty();
     // there is room again, and the first key has the certificate
     await ask('10', (await makeDeviceKey(serial)).csrPem);
     expect(await device.next()).toMatchObject({ id: '10', errorCode: 'KeyMismatch' });
