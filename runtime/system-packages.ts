@@ -12,6 +12,7 @@ type Manager = {
   readonly install: readonly string[];
   readonly refresh?: readonly string[];
   readonly root: boolean;
+  /** the packages of a name, with a space between them */
   readonly names: Readonly<Record<string, string>>;
 };
 
@@ -31,6 +32,9 @@ const debian = {
   make: 'build-essential',
   'arm-none-eabi-gcc': 'gcc-arm-none-eabi',
   'mbedtls/ssl.h': 'libmbedtls-dev',
+  jq: 'jq',
+  xxd: 'xxd',
+  'python3 paho.mqtt.client cryptography': 'python3-paho-mqtt python3-cryptography',
 };
 const others = {
   'redis-server': 'redis',
@@ -100,7 +104,7 @@ export async function ensureCommand(
   // a package must not start a service of its own beside ours
   const quiet = { ...env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   if (manager.refresh !== undefined) await run([...prefix, ...manager.refresh], quiet);
-  const { status, output } = await run([...prefix, ...manager.install, packageName], quiet);
+  const { status, output } = await run([...prefix, ...manager.install, ...packageName.split(' ')], quiet);
   if (status === 0 && find(name) !== undefined) return { ok: true };
   return {
     ok: false,

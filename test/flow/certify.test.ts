@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cases } from '../../certify/cases/cases.ts';
@@ -8,15 +7,13 @@ import { claimFaults, faults, fleetFaults, rsaFault, timeFaults } from '../certi
 import { buildFolder, lacksMbedtls, make } from '../support/c-build.ts';
 import { type Certification, startCertification } from '../support/certification.ts';
 import { copyExample } from '../support/example-packages.ts';
-import { lacks } from '../support/lacks.ts';
+import { lacks, pythonWith } from '../support/lacks.ts';
 import { full } from '../support/size.ts';
 
 const root = join(import.meta.dirname, '../..');
 const device = `exec node ${join(root, 'dist/test/certify/device.js')}`;
 
-const python = ['python3', '/usr/bin/python3'].find(
-  (each) => spawnSync(each, ['-c', 'import paho.mqtt.client, cryptography']).status === 0,
-);
+const python = pythonWith('paho.mqtt.client', 'cryptography');
 const example = (program: string) =>
   `printf '%s\\n' "$CVM_TOKEN" | exec ${program} "$CVM_HOST" "$CVM_PORT" "$CVM_CA" "$CVM_SERIAL" "$CVM_STATE"`;
 

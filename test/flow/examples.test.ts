@@ -1,14 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { exampleSuite } from '../support/example-suite.ts';
-import { lacks } from '../support/lacks.ts';
+import { lacks, pythonWith } from '../support/lacks.ts';
 
 const examples = join(import.meta.dirname, '../../examples');
 
-/** A Python with what the example needs: one of another place may stand first in PATH, and have none of it. */
-const python = ['python3', '/usr/bin/python3'].find(
-  (each) => spawnSync(each, ['-c', 'import paho.mqtt.client, cryptography']).status === 0,
-);
+const python = pythonWith('paho.mqtt.client', 'cryptography');
 
 exampleSuite({
   name: 'shell',

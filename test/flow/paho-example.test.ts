@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,14 +7,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { requestTopic } from '../../protocol/cvm/topics.ts';
 import { connectDevice, type TestDevice } from '../support/device.ts';
 import { type Gateway, startGateway } from '../support/gateway.ts';
-import { lacks } from '../support/lacks.ts';
+import { lacks, pythonWith } from '../support/lacks.ts';
 
 const run = promisify(execFile);
 
-/** A Python that has paho: Debian's python3-paho-mqtt is for Debian's Python, which may not be the first one. */
-const python = ['python3', '/usr/bin/python3'].find(
-  (each) => spawnSync(each, ['-c', 'import paho.mqtt.client']).status === 0,
-);
+const python = pythonWith('paho.mqtt.client');
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/protocol.md'), 'utf8');
 const [, example = ''] = /^With paho[^`]*```python\n(.*?)^```/ms.exec(page) ?? [];

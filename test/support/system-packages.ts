@@ -1,8 +1,11 @@
 import { ensureCommand } from '../../runtime/system-packages.ts';
 import { find } from './lacks.ts';
 
-/** What the examples in C need; elsewhere than on Debian their packages have other names, and the tests of them are left out. */
-const forC = ['gcc', 'g++', 'make', 'mbedtls/ssl.h', 'arm-none-eabi-gcc'];
+/** What the examples need; elsewhere than on Debian their packages have other names, and the tests of them are left out. */
+const forExamples = [
+  ...['gcc', 'g++', 'make', 'mbedtls/ssl.h', 'arm-none-eabi-gcc'],
+  ...['jq', 'xxd', 'python3 paho.mqtt.client cryptography'],
+];
 
 /** Before all tests: what they need of the system is installed, as `npm start` does. In CI a missing program is a failure. */
 export default async function setup(): Promise<void> {
@@ -14,12 +17,12 @@ export default async function setup(): Promise<void> {
     'stunnel',
     'chromium',
     'promtool',
-    ...forC,
+    ...forExamples,
   ]) {
     const ensured = await ensureCommand(command, { env: process.env, find, write: (line) => console.log(line) });
     if (ensured.ok) continue;
     const reason = `${command} is missing and could not be installed (${ensured.reason}); to install it: ${ensured.command}`;
-    const isDemanded = !forC.includes(command) || find('apt-get') !== undefined;
+    const isDemanded = !forExamples.includes(command) || find('apt-get') !== undefined;
     if (process.env.CI && isDemanded) throw new Error(reason);
     console.warn(`SKIPPED: the tests that need ${command}. ${reason}`);
   }
