@@ -34,6 +34,9 @@ const debian = {
   'mbedtls/ssl.h': 'libmbedtls-dev',
   jq: 'jq',
   xxd: 'xxd',
+  openssl: 'openssl',
+  curl: 'curl',
+  script: 'bsdutils',
   'python3 paho.mqtt.client cryptography': 'python3-paho-mqtt python3-cryptography',
 };
 const others = {

@@ -1,5 +1,11 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ensureCommand, findCommand, installCommand, type Run } from '../../runtime/system-packages.ts';
+import { needed } from '../support/system-packages.ts';
+
+/** `promtool` comes in one package with it. */
+const comesAlong = ['prometheus'];
 
 /** A machine with these programs; installing adds redis-server. */
 function machine(programs: string[], options: { sudo?: boolean; works?: boolean } = {}) {
@@ -26,6 +32,12 @@ describe('a program that is missing', () => {
     const { ran, options } = machine(['apt-get']);
     expect(await ensureCommand('redis-server', { ...options, root: true })).toEqual({ ok: true });
     expect(ran).toEqual(['apt-get update', 'apt-get install -y --no-install-recommends redis-server']);
+  });
+
+  it('is installed with all packages that it needs', async () => {
+    const { ran, options } = machine(['apt-get']);
+    await ensureCommand('python3 paho.mqtt.client cryptography', { ...options, root: true });
+    expect(ran.at(-1)).toBe('apt-get install -y --no-install-recommends python3-paho-mqtt python3-cryptography');
   });
 
   it('is installed through sudo when sudo needs no password', async () => {
@@ -71,5 +83,20 @@ describe('a program that is missing', () => {
     expect(installCommand('redis-server', machine(['brew']).options.find)).toBe('brew install redis');
     expect(installCommand('redis-server', machine([]).options.find)).toBe('install redis-server and put it on PATH');
     expect(ran).toEqual([]);
+  });
+});
+
+describe('a test that is left out where a program is missing', () => {
+  it('is never left out in CI: the set-up installs the program, or fails', () => {
+    const folder = join(import.meta.dirname, '..');
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+    const text = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n');
+    const lists = [...text.matchAll(/\[([^\]]*)\]\.some\(lacks\)/g)].flatMap(([, list = '']) => list.split(/[', ]+/));
+    const names = [...text.matchAll(/\blacks\('([^']+)'\)/g)].map(([, name = '']) => name);
+    const modules = [...text.matchAll(/= pythonWith\((.*)\);/g)].flatMap(([, list = '']) => list.split(/[', ]+/));
+    const wanted = new Set([...names, ...lists, ...modules].filter((name) => name !== ''));
+    const installed = [...needed, ...needed.flatMap((name) => name.split(' ')), ...comesAlong];
+    expect([...wanted].filter((name) => !installed.includes(name))).toEqual([]);
+    expect(wanted.size).toBeGreaterThan(12);
   });
 });
