@@ -22,10 +22,10 @@ await main(new Command('cvm'), {
 });`;
 
 it('a process all of whose files are open says which fault it met, and ends, so that it can be started again', async () => {
-  // Node.js opens many files of the program at once while it loads them, so that a hundred may be too few
+  // enough to load the program, also where the process of the tests leaves it many open files: LevelDB lets programs inherit its own
   const child = spawn(
     'sh',
-    ['-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, '--input-type=module', '-e', program],
+    ['-c', 'ulimit -n 4096 && exec "$0" "$@"', process.execPath, '--input-type=module', '-e', program],
     { stdio: ['ignore', 'ignore', 'pipe'], timeout: 60_000, killSignal: 'SIGKILL' },
   );
   let said = '';
@@ -67,7 +67,7 @@ for (const each of held) closeSync(each);
 console.log(outcome);`;
   const child = spawn(
     'sh',
-    ['-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, '--input-type=module', '-e', started],
+    ['-c', 'ulimit -n 4096 && exec "$0" "$@"', process.execPath, '--input-type=module', '-e', started],
     { stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000, killSignal: 'SIGKILL' },
   );
   let said = '';

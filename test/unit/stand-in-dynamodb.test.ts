@@ -106,7 +106,8 @@ it.skipIf(!existsSync('/dev/full'))(
       }),
     );
     const put = (serial: string) => client.send(new PutItemCommand({ TableName, Item: { [key]: { S: serial } } }));
-    await put('early');
+    // a table takes a moment until it is there
+    await expect.poll(() => put('early').then(() => 'stored', String)).toBe('stored');
     const folder = join(dataDir, 'dynamodb');
     onTestFinished(fillDiskBelow(join(folder, readdirSync(folder).find((name) => name.endsWith('.log')) ?? '')));
     await expect(put('late')).rejects.toMatchObject({ name: 'InternalServerError' });
