@@ -53,7 +53,7 @@ export async function startBrokerProcesses(
   const start = (number: number): Worker => {
     cluster.setupPrimary({ exec: program, args: ['broker', '--process', `${number}/${count}`] });
     const child = cluster.fork(env);
-    // a process that was just killed cannot be written to, by the cluster itself neither, and an error that nobody hears would end this one
+    // node:cluster writes to it, too, and a write to a process that was just killed fails: an error that nobody hears would end this process
     child.on('error', (err: unknown) =>
       log.debug({ process: number, err }, 'a broker process cannot be told something'),
     );
@@ -242,7 +242,7 @@ const isQuestion = (message: unknown): message is MetricsQuestion =>
 
 /** Lets the first process know that this one runs, and end it. Without the first one, node:cluster ends it. */
 export function followFirstProcess({ lifecycle, monitoring, log }: App, { beatMs } = usualTimes): void {
-  // where the first process has just ended, so does this one
+  // a write to it fails when it has just ended; this process ends a moment later, too
   process.on('error', (err: unknown) => log.debug({ err }, 'the first process cannot be told something'));
   const timer = setInterval(() => process.send?.(beat), beatMs);
   timer.unref();

@@ -68,7 +68,7 @@ export function createLivePublisher(
     if (counts.size === 0 && events.length === 0 && more === 0) return;
     const said = { events, more };
     [events, more] = [[], 0];
-    // events that are late are told as a number: whoever watches then reads again what it shows
+    // of late events only the number is told: a page that hears it reads anew what it shows
     const tellLater = () => {
       more += said.events.length + said.more;
     };

@@ -37,7 +37,6 @@ async function ownCertificate(root: string, name: string, days: number) {
 }
 
 describe('cvm doctor, of a machine', () => {
-  // a file system of its own, which goes with the process
   const mayMount = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
   let root: string;
   let dataDir: string;
@@ -50,6 +49,12 @@ describe('cvm doctor, of a machine', () => {
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   const quick = (env: Record<string, string>, more: Partial<Parameters<typeof examine>[0]> = {}) =>
     examine({ dataDir, env, quick: true, ...more });
+  /** What it finds with a data folder on a file system of its own, which `mount` puts on the folder ("$1"), and which goes with the process. */
+  function quickOn(mount: string, folder: string): Finding[] {
+    const script = `${mount} && exec node dist/cli/cvm.js doctor --quick --json`;
+    const args = ['--mount', 'sh', '-c', script, 'sh', folder];
+    return JSON.parse(spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 60_000 }).stdout);
+  }
 
   it('finds nothing that fails where nothing is wrong, but that there is no Redis', async () => {
     const found = await quick({ CVM_HOSTNAMES: 'gw.plant' });
@@ -146,11 +151,8 @@ describe('cvm doctor, of a machine', () => {
 
   it.skipIf(!mayMount)('names a disk that is read-only once, and gives no cure for rights', () => {
     const folder = mkdtempSync(join(root, 'read-only-'));
-    const script =
-      'mount -t tmpfs tmpfs "$1" && mkdir -m 700 "$1/tls" "$1/audit" && mount -o remount,ro "$1" && exec node dist/cli/cvm.js doctor --quick --json';
-    const args = ['--mount', 'sh', '-c', script, 'sh', folder];
-    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 60_000 });
-    const found = about(JSON.parse(stdout) as Finding[], 'data-folder');
+    const mount = 'mount -t tmpfs tmpfs "$1" && mkdir -m 700 "$1/tls" "$1/audit" && mount -o remount,ro "$1"';
+    const found = about(quickOn(mount, folder), 'data-folder');
     expect(found).toMatch(
       /^fail: .*read-only-\w+ \(the data folder\) is on a file system that is read-only .*remount,rw/,
     );
@@ -275,13 +277,8 @@ describe('cvm doctor, of a machine', () => {
 
   it.skipIf(!mayMount)('names a disk that is full', () => {
     const folder = mkdtempSync(join(root, 'small-'));
-    const script =
-      'mount -t tmpfs -o size=20m tmpfs "$1" && chmod 700 "$1" && exec node dist/cli/cvm.js doctor --quick --json';
-    const args = ['--mount', 'sh', '-c', script, 'sh', folder];
-    const { stdout } = spawnSync('unshare', args, { env: isolated(folder), encoding: 'utf8', timeout: 60_000 });
-    expect(about(JSON.parse(stdout) as Finding[], 'disk')).toMatch(
-      /^fail: 2\d MB free of 2\d MB at .*small-.*CVM_DATA_DIR/,
-    );
+    const mount = 'mount -t tmpfs -o size=20m tmpfs "$1" && chmod 700 "$1"';
+    expect(about(quickOn(mount, folder), 'disk')).toMatch(/^fail: 2\d MB free of 2\d MB at .*small-.*CVM_DATA_DIR/);
   });
 
   it('puts a missing name into the certificate of the site CA with --fix', async () => {

@@ -108,7 +108,7 @@ describe.skipIf(lacks('redis-server'))('cvm doctor, of Redis', () => {
     await expect.poll(async () => about(await found(), 'redis-disk')).toMatch(/fail: the last snapshot failed/);
   });
 
-  it('names a user of Redis who may not run scripts, or not use channels; cvm status says the same', async () => {
+  it('names a user of Redis who may not run scripts, or may not use channels; cvm status says the same', async () => {
     const [noScripts, noChannels] = ['-@scripting', 'resetchannels'];
     for (const [name, rule] of [
       ['scriptless', noScripts],
